@@ -1,0 +1,69 @@
+"""The errors that perdure raises when the world fails; misuse is `ValueError` or `RuntimeError`.
+
+    PerdureError
+     ├── TicketError          the ticket cannot be used: malformed, truncated, expired
+     ├── RendezvousError      the rendezvous cannot be reached, or refuses us
+     ├── PeerError            the other end cannot be reached, or ended the session
+     ├── NotAuthorisedError   the other end understood and said no
+     ├── ListenError          a local address cannot be listened on
+     ├── ProtocolError        what came from outside does not follow the protocol
+     └── CarrierError         the WebRTC engine refused or failed
+"""
+
+from __future__ import annotations
+
+
+class PerdureError(Exception):
+    """The root of what perdure raises. `str()` of it says what happened, to what, and what to do."""
+
+
+class TicketError(PerdureError):
+    """A ticket cannot be used."""
+
+    def __init__(self, message: str, *, expired: bool = False) -> None:
+        super().__init__(message)
+        self.expired = expired
+
+
+class RendezvousError(PerdureError):
+    """The rendezvous at `url` cannot be reached, or refuses us for good."""
+
+    def __init__(self, message: str, *, url: str) -> None:
+        super().__init__(message)
+        self.url = url
+
+
+class PeerError(PerdureError):
+    """The other end cannot be reached, or ended the session for `reason`."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotAuthorisedError(PerdureError):
+    """The other end refuses `target`, or this ticket."""
+
+    def __init__(self, message: str, *, target: str) -> None:
+        super().__init__(message)
+        self.target = target
+
+
+class ListenError(PerdureError):
+    """The local `address` cannot be listened on."""
+
+    def __init__(self, message: str, *, address: str) -> None:
+        super().__init__(message)
+        self.address = address
+
+
+class ProtocolError(PerdureError):
+    """Bytes from outside do not follow the protocol; nothing of them was applied beyond the frame before."""
+
+
+class CarrierError(PerdureError):
+    """The engine refused or failed an operation on the carrier of `generation`."""
+
+    def __init__(self, message: str, *, generation: int) -> None:
+        super().__init__(message)
+        self.generation = generation

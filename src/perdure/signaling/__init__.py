@@ -1,0 +1,1 @@
+"""Signaling: how two peers exchange offers, answers and candidates through a rendezvous that neither trusts."""
