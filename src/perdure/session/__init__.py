@@ -1,0 +1,33 @@
+"""The session: many ordered byte streams over one carrier after another. Pure: time and key are arguments.
+
+A driver owns a `Session` and a carrier. It feeds `receive` and pulls `next_message` while the carrier's buffer is
+shallow; pulling, not a returned list, is what lets the carrier's backpressure decide when a stream's bytes are framed.
+"""
+
+from perdure.session.events import (
+    CarrierUnusable,
+    SessionClosed,
+    SessionEvent,
+    SessionResumed,
+    StreamAccepted,
+    StreamData,
+    StreamFinished,
+    StreamOpened,
+    StreamReset,
+    StreamWritable,
+)
+from perdure.session.session import Session
+
+__all__ = [
+    "CarrierUnusable",
+    "Session",
+    "SessionClosed",
+    "SessionEvent",
+    "SessionResumed",
+    "StreamAccepted",
+    "StreamData",
+    "StreamFinished",
+    "StreamOpened",
+    "StreamReset",
+    "StreamWritable",
+]

@@ -1,0 +1,90 @@
+"""What a session tells its driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perdure.wire import CloseCode, ResetCode
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """The peer opened a stream to `target`; answer with `accept` or `reset`."""
+
+    stream_id: int
+    target: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAccepted:
+    """The peer accepted the stream that was opened here."""
+
+    stream_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamData:
+    """The next bytes of a stream. The view keeps its message alive; call `consume` when they have gone on."""
+
+    stream_id: int
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFinished:
+    """The peer will send no more on this stream (half-close); it still reads."""
+
+    stream_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReset:
+    """The stream ended both ways before its time; the session has forgotten it."""
+
+    stream_id: int
+    code: ResetCode
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWritable:
+    """A stream that had no room takes bytes again."""
+
+    stream_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResumed:
+    """Both ends proved that they own the session; streams flow on the carrier of `generation`."""
+
+    generation: int
+    resent_bytes: int
+    """Bytes that were under way when the last carrier was lost, now sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierUnusable:
+    """The peer broke the protocol on this carrier; nothing more is read from it."""
+
+    generation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClosed:
+    """The peer ended the session, or asked for one that this end cannot serve; every stream is gone."""
+
+    code: CloseCode
+    reason: str
+
+
+SessionEvent = (
+    StreamOpened
+    | StreamAccepted
+    | StreamData
+    | StreamFinished
+    | StreamReset
+    | StreamWritable
+    | SessionResumed
+    | CarrierUnusable
+    | SessionClosed
+)

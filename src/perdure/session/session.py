@@ -1,0 +1,560 @@
+"""The resumable multiplexer of a tube: routes frames to streams, schedules them, and resumes on a new carrier.
+
+Rules:
+1. On a new carrier nothing but HELLO and RESUME is sent until the peer's RESUME proved that it owns the session.
+2. A message of any carrier but the current one is ignored.
+3. Control goes before data; data goes round-robin, each ready stream an equal share of a message.
+4. What the peer sends never raises: it yields `CarrierUnusable`, and the carrier is built anew.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import assert_never
+
+from perdure.config import ResourceLimits
+from perdure.errors import ProtocolError
+from perdure.session.events import (
+    CarrierUnusable,
+    SessionClosed,
+    SessionEvent,
+    SessionResumed,
+    StreamAccepted,
+    StreamData,
+    StreamFinished,
+    StreamOpened,
+    StreamReset,
+    StreamWritable,
+)
+from perdure.session.handshake import ownership_proof, proofs_match
+from perdure.session.stream import INITIAL_CREDIT_BYTES, Stream
+from perdure.wire import (
+    MAX_DATA_OVERHEAD_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_TARGET_BYTES,
+    PROTOCOL_VERSION,
+    Ack,
+    Close,
+    CloseCode,
+    Data,
+    Fin,
+    Frame,
+    Gone,
+    Hello,
+    Open,
+    Ping,
+    Pong,
+    Reset,
+    ResetCode,
+    Resume,
+    StreamPosition,
+    Window,
+    decode_message,
+    encode_data_header,
+    encode_frame,
+)
+
+ACK_DELAY = 0.02
+"""Seconds that an ACK waits for company: below RFC 9000's 25 ms, and far below any timeout that waits for it."""
+
+MAX_REPLIES = 1024
+"""GONE, PONG and refusals that wait to be sent; a peer that causes more breaks the protocol."""
+
+_CONTROL_ROOM = MAX_TARGET_BYTES + 64
+"""Room that the largest control frames of one stream may need at the end of a message."""
+
+_SMALLEST_SHARE = 4 * 1024
+"""Bytes below which a message is not divided further: the header's share of the carrier stays below 1 %."""
+
+
+class Session:
+    """One end of a session.
+
+    Args:
+        session_id: 16 random bytes, the same at both ends.
+        initiator: whether this end began the session.
+        key: 32 random bytes that prove ownership. The initiator makes them; the acceptor learns them from HELLO.
+    """
+
+    def __init__(self, *, session_id: bytes, initiator: bool, key: bytes | None, limits: ResourceLimits) -> None:
+        if initiator != (key is not None):
+            raise ValueError("the initiator brings the session's key, the acceptor learns it")
+        self.session_id = session_id
+        self.rtt: float | None = None
+        """Seconds of the last PING's round trip."""
+        self.last_heard_at: float | None = None
+        """When the peer last said something valid on the current carrier."""
+        self.sent_bytes = 0
+        self.received_bytes = 0
+        self._initiator = initiator
+        self._key = key
+        self._limits = limits
+        self._streams: dict[int, Stream] = {}
+        self._next_id = 1 if initiator else 2
+        self._highest_peer_id = 0
+        self._buffered_bytes = 0
+        self._closed: Close | None = None
+        self._close_told = False
+        self._generation = 0
+        self._binding = b""
+        self._carrier_usable = False
+        self._resume_told = False
+        self._resumed = False
+        self._peer_knows_us = False
+        self._replies: deque[Frame] = deque()
+        self._control: dict[int, None] = {}
+        self._acks: dict[int, None] = {}
+        self._ack_at: float | None = None
+        self._sendable: dict[int, None] = {}
+        self._starved: dict[int, None] = {}
+        self._ping_token = 0
+        self._ping_wanted = False
+        self._ping_sent_at: float | None = None
+
+    # Streams.
+
+    @property
+    def stream_count(self) -> int:
+        return len(self._streams)
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether streams flow on the current carrier."""
+        return self._resumed
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed is not None
+
+    def open_stream(self, target: bytes) -> int:
+        """A new stream to `target`; its id. Raises `RuntimeError` at the limit of streams, or when closed."""
+        if self._closed is not None:
+            raise RuntimeError("the session is closed")
+        if len(self._streams) >= self._limits.max_streams:
+            raise RuntimeError(f"the session carries {len(self._streams)} streams already, its limit")
+        if len(target) > MAX_TARGET_BYTES:
+            raise ValueError(f"a target has at most {MAX_TARGET_BYTES} bytes, not {len(target)}")
+        stream_id, self._next_id = self._next_id, self._next_id + 2
+        self._add(Stream(stream_id, target, mine=True, window_bytes=self._window, send_limit=INITIAL_CREDIT_BYTES))
+        return stream_id
+
+    def accept(self, stream_id: int) -> None:
+        """Take the stream that the peer opened. A stream that is gone meanwhile: nothing."""
+        if (stream := self._streams.get(stream_id)) is not None and stream.reset_code is None:
+            stream.accept()
+            self._schedule(stream)
+
+    def write(self, stream_id: int, data: bytes) -> bool:
+        """Take `data`, all of it. False: no room beyond it; stop until `StreamWritable`. A gone stream drops it."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.is_finished:
+            return True
+        stream.buffer.append(data)
+        self._buffered_bytes += len(data)
+        self._schedule(stream)
+        if self._has_room(stream):
+            return True
+        self._starved[stream_id] = None
+        return False
+
+    def finish(self, stream_id: int) -> None:
+        """Half-close: nothing more is written here; reading goes on."""
+        if (stream := self._streams.get(stream_id)) is not None and not stream.is_finished:
+            stream.finish()
+            self._schedule(stream)
+
+    def reset(self, stream_id: int, code: ResetCode) -> list[SessionEvent]:
+        """End both directions now; bytes not yet delivered are dropped, which may make room for other streams."""
+        events: list[SessionEvent] = []
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.reset_code is not None:
+            return events
+        held = len(stream.buffer)
+        self._starved.pop(stream_id, None)
+        stream.reset(code)
+        if stream.open_told:
+            self._schedule(stream)
+        else:
+            self._forget(stream)
+        self._freed(held, events)
+        return events
+
+    def consume(self, stream_id: int, count: int) -> None:
+        """`count` bytes of a stream's `StreamData` have gone on; the peer may send as many more."""
+        if (stream := self._streams.get(stream_id)) is not None and stream.reset_code is None:
+            stream.consume(count)
+            self._schedule(stream)
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """End the session; the peer is told by one last message."""
+        if self._closed is None:
+            self._close(Close(code, reason))
+
+    # Carriers.
+
+    def carrier_opened(self, generation: int, binding: bytes) -> None:
+        """A new carrier is there; frames of every other one are ignored from here on."""
+        self._generation = generation
+        self._binding = binding
+        self._carrier_usable = True
+        self._resume_told = self._resumed = False
+        self._replies.clear()
+        self.last_heard_at = None
+        self._forget_under_way()
+
+    def carrier_lost(self) -> None:
+        """The current carrier is gone; everything waits for the next."""
+        self._carrier_usable = self._resumed = False
+        self._forget_under_way()
+
+    def ping(self) -> None:
+        """Ask the peer for a sign of life with the next message."""
+        self._ping_wanted = self._resumed and self._ping_sent_at is None
+
+    def awaiting_since(self) -> float | None:
+        """Since when the oldest thing that was sent waits for an answer; `None` where nothing does."""
+        waits = [stream.awaiting_since for stream in self._streams.values() if stream.awaiting_since is not None]
+        if self._ping_sent_at is not None:
+            waits.append(self._ping_sent_at)
+        return min(waits, default=None)
+
+    def next_deadline(self) -> float | None:
+        """When `handle_timeout` is due: an acknowledgement has waited long enough."""
+        return self._ack_at
+
+    def handle_timeout(self, now: float) -> None:
+        """Let a due acknowledgement go out with the next message."""
+        if self._ack_at is not None and now >= self._ack_at:
+            self._control.update(self._acks)
+            self._acks.clear()
+            self._ack_at = None
+
+    def next_message(self, now: float) -> bytes | None:
+        """The next message for the current carrier, or `None` where nothing is due."""
+        if not self._carrier_usable:
+            return None
+        if self._closed is not None:
+            return self._last_message()
+        parts: list[bytes | memoryview] = []
+        room = MAX_MESSAGE_BYTES
+        if not self._resume_told and self._key is not None:
+            room -= self._add_handshake(parts, self._key)
+        if self._resumed:
+            room -= self._add_control(parts, room, now)
+            if parts or self._sendable:
+                self._control.update(self._acks)
+                self._acks.clear()
+                self._ack_at = None
+                room -= self._add_control(parts, room, now)
+            self._add_data(parts, room, now)
+        return b"".join(parts) if parts else None
+
+    def receive(self, generation: int, message: bytes, now: float) -> list[SessionEvent]:
+        """Apply one message of the carrier of `generation`."""
+        events: list[SessionEvent] = []
+        if generation != self._generation or not self._carrier_usable or self._closed is not None:
+            return events
+        self.last_heard_at = now
+        try:
+            for frame in decode_message(message):
+                self._apply(frame, events, now)
+                if self._closed is not None:
+                    break
+        except ProtocolError as error:
+            self.carrier_lost()
+            events.append(CarrierUnusable(generation, str(error)))
+        return events
+
+    # Receiving.
+
+    def _apply(self, frame: Frame, events: list[SessionEvent], now: float) -> None:
+        match frame:
+            case Hello() | Resume() | Close():
+                self._apply_handshake(frame, events, now)
+            case _ if not self._resumed:
+                raise ProtocolError(f"{type(frame).__name__} before RESUME")
+            case Data() | Fin() | Ack() | Window():
+                self._apply_to_stream(frame, events, now)
+            case Open():
+                self._apply_open(frame, events, now)
+            case Reset():
+                self._apply_reset(frame, events)
+            case Gone(stream_id):
+                if (stream := self._streams.get(stream_id)) is not None:
+                    self._gone(stream, events)
+            case Ping(token):
+                self._reply(Pong(token))
+            case Pong(token):
+                if token == self._ping_token and self._ping_sent_at is not None:
+                    self.rtt = now - self._ping_sent_at
+                    self._ping_sent_at = None
+            case _:
+                assert_never(frame)
+
+    def _apply_handshake(self, frame: Hello | Resume | Close, events: list[SessionEvent], now: float) -> None:
+        match frame:
+            case Hello(version, session_id, key):
+                if self._initiator or session_id != self.session_id:
+                    raise ProtocolError("a HELLO for another session")
+                if version != PROTOCOL_VERSION:
+                    self._refuse(CloseCode.VERSION, f"one end speaks version {PROTOCOL_VERSION}, not {version}", events)
+                elif self._key is None:
+                    self._key = key
+                elif not proofs_match(key, self._key):
+                    self._refuse(CloseCode.NOT_OWNER, "another key began this session", events)
+            case Resume():
+                self._apply_resume(frame, events, now)
+            case Close(code, reason):
+                self._close(frame)
+                self._close_told = True
+                events.append(SessionClosed(code, reason))
+            case _:
+                assert_never(frame)
+
+    def _apply_resume(self, frame: Resume, events: list[SessionEvent], now: float) -> None:
+        if self._resumed:
+            raise ProtocolError("a second RESUME on one carrier")
+        if self._key is None:
+            self._refuse(CloseCode.UNKNOWN_SESSION, "the other end does not know the session; it was restarted", events)
+            return
+        expected = ownership_proof(
+            self._key, self.session_id, self._generation, self._binding, by_initiator=not self._initiator
+        )
+        if (
+            frame.session_id != self.session_id
+            or frame.generation != self._generation
+            or not proofs_match(frame.proof, expected)
+        ):
+            raise ProtocolError("a RESUME that does not prove ownership of the session")
+        self._resumed = self._peer_knows_us = True
+        positions = {position.stream_id: position for position in frame.positions}
+        resent_bytes = self._resume_streams(positions, events, now)
+        events.append(SessionResumed(self._generation, resent_bytes))
+
+    def _resume_streams(self, positions: dict[int, StreamPosition], events: list[SessionEvent], now: float) -> int:
+        self._control.clear()
+        self._acks.clear()
+        self._sendable.clear()
+        self._ack_at = None
+        resent_bytes = 0
+        for stream in sorted(self._streams.values(), key=lambda stream: stream.stream_id):
+            position = positions.pop(stream.stream_id, None)
+            if position is None and stream.open_acknowledged:
+                self._gone(stream, events)
+            elif position is None and stream.reset_code is not None:
+                self._forget(stream)
+            else:
+                held = len(stream.buffer)
+                again, accepted = stream.resume(position, now)
+                resent_bytes += again
+                if accepted:
+                    events.append(StreamAccepted(stream.stream_id))
+                self._freed(held - len(stream.buffer), events)
+                self._schedule(stream)
+                self._forget_if_done(stream)
+        for stream_id in positions:
+            if self._was_seen(stream_id):
+                self._reply(Gone(stream_id))
+        return resent_bytes
+
+    def _apply_to_stream(self, frame: Data | Fin | Ack | Window, events: list[SessionEvent], now: float) -> None:
+        stream = self._streams.get(frame.stream_id)
+        if stream is None:
+            if not self._was_seen(frame.stream_id):
+                raise ProtocolError(f"{type(frame).__name__} for stream {frame.stream_id}, which was never opened")
+            if isinstance(frame, Data | Fin):
+                self._reply(Gone(frame.stream_id))
+            return
+        if stream.reset_code is not None:
+            return
+        stream.acknowledge_open(now)
+        match frame:
+            case Data(_, offset, payload):
+                fresh = stream.receive_data(offset, payload)
+                if fresh is not None:
+                    self.received_bytes += len(fresh)
+                    events.append(StreamData(stream.stream_id, fresh))
+            case Fin(_, offset):
+                if stream.receive_fin(offset):
+                    events.append(StreamFinished(stream.stream_id))
+            case Ack(_, position):
+                held = len(stream.buffer)
+                stream.receive_ack(position, now)
+                self._freed(held - len(stream.buffer), events)
+            case Window(_, limit):
+                if stream.receive_window(limit):
+                    events.append(StreamAccepted(stream.stream_id))
+            case _:
+                assert_never(frame)
+        if stream.has_ack and self._ack_at is None:
+            self._ack_at = now + ACK_DELAY
+        self._schedule(stream)
+        self._forget_if_done(stream)
+
+    def _apply_open(self, frame: Open, events: list[SessionEvent], now: float) -> None:
+        if frame.stream_id % 2 == self._next_id % 2:
+            raise ProtocolError(f"OPEN of stream {frame.stream_id}, which is ours to open")
+        if frame.stream_id in self._streams:
+            return
+        if self._was_seen(frame.stream_id):
+            self._reply(Gone(frame.stream_id))
+            return
+        self._highest_peer_id = frame.stream_id
+        if len(self._streams) >= self._limits.max_streams:
+            self._reply(Reset(frame.stream_id, ResetCode.LIMIT))
+            return
+        self._add(Stream(frame.stream_id, frame.target, mine=False, window_bytes=self._window, send_limit=frame.window))
+        events.append(StreamOpened(frame.stream_id, frame.target))
+
+    def _apply_reset(self, frame: Reset, events: list[SessionEvent]) -> None:
+        stream = self._streams.get(frame.stream_id)
+        if stream is not None:
+            if stream.reset_code is None:
+                events.append(StreamReset(frame.stream_id, frame.code))
+                self._freed(len(stream.buffer), events)
+            self._forget(stream)
+        elif not self._was_seen(frame.stream_id):
+            raise ProtocolError(f"RESET of stream {frame.stream_id}, which was never opened")
+        self._reply(Gone(frame.stream_id))
+
+    def _gone(self, stream: Stream, events: list[SessionEvent]) -> None:
+        """The peer has forgotten this stream: it ended there, or it never will be again."""
+        self._freed(len(stream.buffer), events)
+        self._forget(stream)
+        if stream.reset_code is None and not stream.fin_received:
+            events.append(StreamReset(stream.stream_id, ResetCode.SESSION_LOST))
+
+    def _was_seen(self, stream_id: int) -> bool:
+        if stream_id % 2 == self._next_id % 2:
+            return stream_id < self._next_id
+        return stream_id <= self._highest_peer_id
+
+    def _reply(self, frame: Frame) -> None:
+        if len(self._replies) >= MAX_REPLIES:
+            raise ProtocolError("more frames that ask for a reply than are read here")
+        self._replies.append(frame)
+
+    # Sending.
+
+    def _add_handshake(self, parts: list[bytes | memoryview], key: bytes) -> int:
+        self._resume_told = True
+        size = 0
+        if self._initiator and not self._peer_knows_us:
+            parts.append(encode_frame(Hello(PROTOCOL_VERSION, self.session_id, key)))
+            size += len(parts[-1])
+        proof = ownership_proof(key, self.session_id, self._generation, self._binding, by_initiator=self._initiator)
+        positions = tuple(stream.take_position() for stream in self._streams.values() if stream.open_told)
+        parts.append(encode_frame(Resume(self.session_id, self._generation, proof, positions)))
+        return size + len(parts[-1])
+
+    def _add_control(self, parts: list[bytes | memoryview], room: int, now: float) -> int:
+        size = 0
+        if self._ping_wanted:
+            self._ping_wanted = False
+            self._ping_token += 1
+            self._ping_sent_at = now
+            self._replies.append(Ping(self._ping_token))
+        while self._replies and size + _CONTROL_ROOM < room:
+            parts.append(encode_frame(self._replies.popleft()))
+            size += len(parts[-1])
+        while self._control and size + _CONTROL_ROOM < room:
+            stream_id = next(iter(self._control))
+            del self._control[stream_id]
+            if (stream := self._streams.get(stream_id)) is None:
+                continue
+            for frame in stream.take_control(now):
+                parts.append(encode_frame(frame))
+                size += len(parts[-1])
+            self._forget_if_done(stream)
+        return size
+
+    def _add_data(self, parts: list[bytes | memoryview], room: int, now: float) -> None:
+        sendable = self._sendable
+        while sendable and room > MAX_DATA_OVERHEAD_BYTES * 2:
+            share = min(room, max(_SMALLEST_SHARE, room // len(sendable))) - MAX_DATA_OVERHEAD_BYTES
+            stream_id = next(iter(sendable))
+            del sendable[stream_id]
+            if (stream := self._streams.get(stream_id)) is None:
+                continue
+            offset, payload = stream.take_data(share, now)
+            if payload:
+                length = sum(map(len, payload))
+                parts.append(encode_data_header(stream.stream_id, offset, length))
+                room -= len(parts[-1]) + length
+                parts.extend(payload)
+                self.sent_bytes += length
+            if room > MAX_DATA_OVERHEAD_BYTES and (end := stream.take_fin(now)) is not None:
+                parts.append(encode_frame(Fin(stream.stream_id, end)))
+                room -= len(parts[-1])
+            if stream.has_data:
+                sendable[stream_id] = None
+
+    def _last_message(self) -> bytes | None:
+        if self._close_told or self._closed is None:
+            return None
+        self._close_told = True
+        return encode_frame(self._closed)
+
+    # Bookkeeping.
+
+    @property
+    def _window(self) -> int:
+        return self._limits.stream_window_bytes
+
+    def _add(self, stream: Stream) -> None:
+        self._streams[stream.stream_id] = stream
+        self._schedule(stream)
+
+    def _schedule(self, stream: Stream) -> None:
+        """Put a stream into the queues that its state asks for. The one place that does."""
+        if stream.has_control or (stream.has_ack and stream.ack_is_urgent):
+            self._control[stream.stream_id] = None
+        elif stream.has_ack:
+            self._acks[stream.stream_id] = None
+        if stream.has_data:
+            self._sendable[stream.stream_id] = None
+
+    def _forget(self, stream: Stream) -> None:
+        self._streams.pop(stream.stream_id, None)
+        self._control.pop(stream.stream_id, None)
+        self._acks.pop(stream.stream_id, None)
+        self._starved.pop(stream.stream_id, None)
+
+    def _forget_if_done(self, stream: Stream) -> None:
+        if stream.is_done:
+            self._forget(stream)
+
+    def _forget_under_way(self) -> None:
+        self._ping_wanted = False
+        self._ping_sent_at = None
+        for stream in self._streams.values():
+            stream.carrier_lost()
+
+    def _has_room(self, stream: Stream) -> bool:
+        return (
+            len(stream.buffer) < self._limits.stream_buffer_bytes
+            and self._buffered_bytes < self._limits.session_buffer_bytes
+        )
+
+    def _freed(self, count: int, events: list[SessionEvent]) -> None:
+        """`count` buffered bytes are gone; tell the streams that waited for room, once half of it is free."""
+        if count == 0:
+            return
+        self._buffered_bytes -= count
+        if self._buffered_bytes > self._limits.session_buffer_bytes // 2:
+            return
+        for stream_id in list(self._starved):
+            if len(self._streams[stream_id].buffer) <= self._limits.stream_buffer_bytes // 2:
+                del self._starved[stream_id]
+                events.append(StreamWritable(stream_id))
+
+    def _refuse(self, code: CloseCode, reason: str, events: list[SessionEvent]) -> None:
+        self._close(Close(code, reason))
+        events.append(SessionClosed(code, reason))
+
+    def _close(self, close: Close) -> None:
+        self._closed = close
+        self._close_told = False
+        self._streams.clear()
+        self._starved.clear()
+        self._buffered_bytes = 0

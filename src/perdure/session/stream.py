@@ -1,0 +1,275 @@
+"""One stream of a session: what it owes the peer, and what the peer owes it.
+
+Rules:
+1. Every frame is idempotent, so a carrier may be lost between any two bytes and everything be said again.
+2. A FIN counts as one offset after the last byte, as in TCP, so that an ACK covers it.
+3. OPEN is answered by an ACK at once; WINDOW for a stream opened by the peer means that it was accepted.
+4. RESET ends both directions. It is repeated on each carrier until the peer says GONE (or RESET, when they cross).
+"""
+
+from __future__ import annotations
+
+from perdure.errors import ProtocolError
+from perdure.session.send_buffer import SendBuffer
+from perdure.wire import Ack, Frame, Open, Reset, ResetCode, StreamPosition, Window
+
+INITIAL_CREDIT_BYTES = 64 * 1024
+"""What an opener may send before it was accepted: a request goes out with the OPEN, without a round trip."""
+
+ACK_EVERY_BYTES = 128 * 1024
+"""An ACK goes out at once after this much; below, it waits for company or for `ACK_DELAY`."""
+
+
+class Stream:
+    """The state of one stream. `stream_id` is odd where the session's initiator opened it."""
+
+    __slots__ = (
+        "_ack_told",
+        "_consumed",
+        "_fin_acked",
+        "_fin_sent",
+        "_fin_wanted",
+        "_limit_granted",
+        "_limit_told",
+        "_open_told",
+        "_reset_told",
+        "_window_bytes",
+        "accepted",
+        "awaiting_since",
+        "buffer",
+        "fin_received",
+        "mine",
+        "open_acknowledged",
+        "received",
+        "reset_code",
+        "send_limit",
+        "stream_id",
+        "target",
+    )
+
+    def __init__(self, stream_id: int, target: bytes, *, mine: bool, window_bytes: int, send_limit: int) -> None:
+        self.stream_id = stream_id
+        self.target = target
+        self.mine = mine
+        self.buffer = SendBuffer()
+        self.send_limit = send_limit
+        self.accepted = False
+        self.received = 0
+        self.fin_received = False
+        self.reset_code: ResetCode | None = None
+        self.awaiting_since: float | None = None
+        """Since when something sent here waits for its first, or its next, acknowledgement."""
+        self.open_acknowledged = not mine
+        self._open_told = not mine
+        self._window_bytes = window_bytes
+        self._consumed = 0
+        self._limit_granted = window_bytes if mine else INITIAL_CREDIT_BYTES
+        self._limit_told = self._limit_granted
+        self._ack_told = -1 if not mine else 0
+        self._fin_wanted = False
+        self._fin_sent = False
+        self._fin_acked = False
+        self._reset_told = False
+
+    # What the driver does.
+
+    def accept(self) -> None:
+        """Grant the full window; the peer learns that its stream was accepted."""
+        self.accepted = True
+        self._limit_granted = self._consumed + max(self._window_bytes, INITIAL_CREDIT_BYTES + 1)
+
+    def finish(self) -> None:
+        """Send a FIN behind what was written."""
+        self._fin_wanted = True
+
+    def reset(self, code: ResetCode) -> None:
+        """Drop everything and tell the peer `code`."""
+        self.reset_code = code
+        self.buffer.clear()
+        self._reset_told = False
+
+    def consume(self, count: int) -> None:
+        """`count` received bytes have gone on; the peer's credit grows by as much."""
+        self._consumed += count
+        if self._consumed > self.received:
+            raise ValueError(f"stream {self.stream_id}: {self._consumed} bytes consumed of {self.received} received")
+        if self.accepted or self.mine:
+            limit = self._consumed + self._window_bytes
+            if limit - self._limit_granted >= self._window_bytes // 4:
+                self._limit_granted = limit
+
+    # What is due to the peer.
+
+    @property
+    def open_told(self) -> bool:
+        """Whether the peer may have heard of this stream."""
+        return self._open_told
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more may be written."""
+        return self._fin_wanted or self.reset_code is not None
+
+    @property
+    def has_data(self) -> bool:
+        """Whether DATA or a FIN can be sent now."""
+        if self.reset_code is not None:
+            return False
+        buffer = self.buffer
+        if buffer.sent < buffer.end:
+            return buffer.sent < self.send_limit
+        return self._fin_wanted and not self._fin_sent
+
+    @property
+    def has_control(self) -> bool:
+        """Whether OPEN, RESET or WINDOW is due; an ACK alone may wait."""
+        if self.reset_code is not None:
+            return not self._reset_told
+        return not self._open_told or self._limit_granted > self._limit_told
+
+    @property
+    def received_position(self) -> int:
+        return self.received + self.fin_received
+
+    @property
+    def has_ack(self) -> bool:
+        return self.reset_code is None and self.received_position > self._ack_told
+
+    @property
+    def ack_is_urgent(self) -> bool:
+        return self._ack_told < 0 or self.received - self._ack_told >= ACK_EVERY_BYTES
+
+    def take_control(self, now: float) -> list[Frame]:
+        """The control frames that are due, ACK included; they count as told."""
+        frames: list[Frame] = []
+        if self.reset_code is not None:
+            if not self._reset_told and self._open_told:
+                frames.append(Reset(self.stream_id, self.reset_code))
+                self._await(now)
+            self._reset_told = True
+            return frames
+        if not self._open_told:
+            frames.append(Open(self.stream_id, self._limit_granted, self.target))
+            self._open_told = True
+            self._limit_told = self._limit_granted
+            self._await(now)
+        if self.has_ack:
+            self._ack_told = self.received_position
+            frames.append(Ack(self.stream_id, self._ack_told))
+        if self._limit_granted > self._limit_told:
+            self._limit_told = self._limit_granted
+            frames.append(Window(self.stream_id, self._limit_granted))
+        return frames
+
+    def take_data(self, most_bytes: int, now: float) -> tuple[int, list[memoryview]]:
+        """Offset and parts of the next DATA frame, within credit; no parts where nothing may be sent."""
+        offset = self.buffer.sent
+        parts = self.buffer.take(min(most_bytes, self.send_limit - offset))
+        if parts:
+            self._await(now)
+        return offset, parts
+
+    def take_fin(self, now: float) -> int | None:
+        """The offset of a FIN that is due now."""
+        if not self._fin_wanted or self._fin_sent or self.buffer.sent < self.buffer.end:
+            return None
+        self._fin_sent = True
+        self._await(now)
+        return self.buffer.end
+
+    # What the peer says.
+
+    def receive_data(self, offset: int, payload: memoryview) -> memoryview | None:
+        """The part of `payload` that is new, if any."""
+        end = offset + len(payload)
+        if offset > self.received:
+            raise ProtocolError(f"stream {self.stream_id}: DATA at {offset} leaves a gap behind {self.received}")
+        if end <= self.received:
+            return None
+        if self.fin_received:
+            raise ProtocolError(f"stream {self.stream_id}: DATA up to {end} behind its FIN at {self.received}")
+        if end > self._limit_told:
+            raise ProtocolError(f"stream {self.stream_id}: DATA up to {end} is over its credit of {self._limit_told}")
+        fresh = payload[self.received - offset :]
+        self.received = end
+        return fresh
+
+    def receive_fin(self, offset: int) -> bool:
+        """Whether this FIN is new."""
+        if offset > self.received or (self.fin_received and offset != self.received):
+            raise ProtocolError(f"stream {self.stream_id}: FIN at {offset}, received {self.received}")
+        if offset < self.received:
+            raise ProtocolError(f"stream {self.stream_id}: FIN at {offset} cuts off what was received")
+        if self.fin_received:
+            return False
+        self.fin_received = True
+        return True
+
+    def receive_ack(self, position: int, now: float) -> None:
+        """The peer has everything below `position`."""
+        if position > self.buffer.sent + self._fin_sent:
+            raise ProtocolError(f"stream {self.stream_id}: ACK of {position}, sent {self.buffer.sent}")
+        before = self.buffer.acknowledged + self._fin_acked
+        if position > self.buffer.end:
+            self._fin_acked = True
+        self.buffer.acknowledge(min(position, self.buffer.end))
+        if position > before or not self.open_acknowledged:
+            self._progress(now)
+
+    def receive_window(self, limit: int) -> bool:
+        """The peer's credit; whether this is how it accepts the stream."""
+        self.send_limit = max(self.send_limit, limit)
+        if self.mine and not self.accepted and limit > INITIAL_CREDIT_BYTES:
+            self.accepted = True
+            return True
+        return False
+
+    # Across carriers.
+
+    def take_position(self) -> StreamPosition:
+        """What a RESUME says of this stream; from here it counts as told."""
+        self._ack_told = self.received_position
+        self._limit_told = self._limit_granted
+        return StreamPosition(self.stream_id, self._ack_told, self._limit_told)
+
+    def carrier_lost(self) -> None:
+        """Nothing is under way any more."""
+        self.awaiting_since = None
+
+    def resume(self, position: StreamPosition | None, now: float) -> tuple[int, bool]:
+        """Go on from what the peer has: bytes to send again, and whether this is how it accepts the stream.
+
+        `None` where the peer has not seen the OPEN.
+        """
+        accepted = False
+        under_way = self.buffer.sent
+        if position is None:
+            self._open_told = False
+        else:
+            self.open_acknowledged = True
+            self.receive_ack(position.received, now)
+            accepted = self.receive_window(position.window)
+        self.awaiting_since = None
+        self.buffer.rewind()
+        self._fin_sent = self._fin_acked
+        self._reset_told = False
+        return under_way - self.buffer.sent, accepted
+
+    @property
+    def is_done(self) -> bool:
+        """Whether both directions ended and the peer knows: the stream can be forgotten."""
+        return self._fin_acked and self.fin_received and self._consumed == self.received and not self.has_ack
+
+    def acknowledge_open(self, now: float) -> None:
+        """Any word of the peer about a stream opened here shows that it has the OPEN."""
+        if not self.open_acknowledged:
+            self._progress(now)
+
+    def _await(self, now: float) -> None:
+        if self.awaiting_since is None:
+            self.awaiting_since = now
+
+    def _progress(self, now: float) -> None:
+        self.open_acknowledged = True
+        waiting = self.buffer.sent > self.buffer.acknowledged or (self._fin_sent and not self._fin_acked)
+        self.awaiting_since = now if waiting else None

@@ -1,0 +1,125 @@
+"""What is read is exactly what was written, whatever the carriers do."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.session_pair import End, Pair, position_coded
+
+SIDES = st.sampled_from([0, 1])
+STREAMS = st.integers(0, 5)
+STEPS = st.one_of(
+    st.tuples(st.just("open"), SIDES),
+    st.tuples(st.just("write"), SIDES, STREAMS, st.sampled_from([1, 7, 300, 4096, 5000, 20_000, 70_000])),
+    st.tuples(st.just("write"), SIDES, STREAMS, st.integers(1, 9000)),
+    st.tuples(st.just("finish"), SIDES, STREAMS),
+    st.tuples(st.just("reset"), SIDES, STREAMS),
+    st.tuples(st.just("consume"), SIDES, STREAMS),
+    st.tuples(st.just("send"), SIDES, st.integers(1, 4)),
+    st.tuples(st.just("deliver"), SIDES, st.integers(1, 4)),
+    st.tuples(st.just("cut")),
+    st.tuples(st.just("connect")),
+    st.tuples(st.just("wait"), st.sampled_from([0.001, 0.03, 2.0])),
+)
+
+
+def known_streams(end: End, opened_here: list[int]) -> list[int]:
+    return opened_here + [stream_id for stream_id in end.opened if stream_id not in opened_here]
+
+
+def run(pair: Pair, steps: list[tuple[object, ...]]) -> list[list[int]]:
+    opened: list[list[int]] = [[], []]
+    pair.connect()
+    for step in steps:
+        match step:
+            case ("open", int(side)):
+                if len(opened[side]) < 6:
+                    opened[side].append(pair.ends[side].session.open_stream(b"target"))
+            case ("cut",):
+                pair.cut()
+            case ("connect",):
+                pair.connect()
+            case ("wait", float(seconds)):
+                pair.advance(seconds)
+            case ("send", int(side), int(most)):
+                pair.send(pair.ends[side], most)
+            case ("deliver", int(side), int(most)):
+                pair.deliver(pair.ends[side], most)
+            case (str(verb), int(side), int(index), *rest):
+                end = pair.ends[side]
+                streams = known_streams(end, opened[side])
+                if not streams:
+                    continue
+                stream_id = streams[index % len(streams)]
+                match verb, rest:
+                    case "write", [int(count)]:
+                        end.write(stream_id, count)
+                    case "finish", []:
+                        end.finish(stream_id)
+                    case "reset", []:
+                        end.reset_stream(stream_id)
+                    case "consume", []:
+                        end.consume(stream_id)
+    return opened
+
+
+def check_direction(sender: End, receiver: End, stream_id: int) -> None:
+    read = bytes(receiver.read.get(stream_id, b""))
+    assert read == position_coded(0, len(read)), "the bytes read are not the bytes written, in order"
+    ended_early = stream_id in sender.reset | receiver.reset or stream_id in sender.saw_reset
+    if ended_early:
+        assert len(read) <= sender.written.get(stream_id, 0)
+    else:
+        assert len(read) == sender.written.get(stream_id, 0), "bytes are missing"
+        assert (stream_id in receiver.saw_finish) == (stream_id in sender.finished)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEPS, max_size=60))
+def test_what_is_read_is_what_was_written_over_carriers_cut_anywhere(steps: list[tuple[object, ...]]) -> None:
+    pair = Pair()
+    opened = run(pair, steps)
+    pair.connect()
+    pair.settle()
+    for end in pair.ends:
+        assert not end.unusable
+        assert end.closed is None
+    for stream_id in opened[0] + opened[1]:
+        check_direction(pair.initiator, pair.acceptor, stream_id)
+        check_direction(pair.acceptor, pair.initiator, stream_id)
+        for end, other in (pair.ends, pair.ends[::-1]):
+            if stream_id in end.reset and stream_id not in other.reset and stream_id in other.opened:
+                ended_cleanly = stream_id in other.saw_finish and stream_id in other.finished
+                assert stream_id in other.saw_reset or ended_cleanly
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(STEPS, max_size=40))
+def test_once_every_stream_has_ended_nothing_is_kept(steps: list[tuple[object, ...]]) -> None:
+    pair = Pair()
+    opened = run(pair, steps)
+    pair.connect()
+    pair.settle()
+    for end, own in zip(pair.ends, opened, strict=True):
+        for stream_id in known_streams(end, own):
+            end.finish(stream_id)
+    pair.settle()
+    assert [end.session.stream_count for end in pair.ends] == [0, 0]
+    assert [end.session.awaiting_since() for end in pair.ends] == [None, None]
+    assert [end.session.next_message(pair.now) for end in pair.ends] == [None, None]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(min_size=1, max_size=200), st.booleans())
+def test_garbage_never_raises_and_never_reaches_a_stream(garbage: bytes, to_initiator: bool) -> None:
+    pair = Pair()
+    pair.connect()
+    stream_id = pair.initiator.session.open_stream(b"target")
+    pair.settle()
+    end = pair.initiator if to_initiator else pair.acceptor
+    end.note(end.session.receive(pair.generation, garbage, pair.now))
+    assert len(end.session.receive(pair.generation, b"\x7f", pair.now)) <= 1
+    pair.connect()
+    if end.closed is None and end.session.stream_count:
+        pair.initiator.write(stream_id, 1000)
+        pair.settle()

@@ -1,0 +1,174 @@
+"""Two sessions joined by carriers that can be cut anywhere, and what their users wrote and read."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from perdure.config import ResourceLimits
+from perdure.session import (
+    CarrierUnusable,
+    Session,
+    SessionClosed,
+    SessionEvent,
+    SessionResumed,
+    StreamAccepted,
+    StreamData,
+    StreamFinished,
+    StreamOpened,
+    StreamReset,
+    StreamWritable,
+)
+from perdure.wire import ResetCode
+
+SESSION_ID = bytes(range(16))
+KEY = bytes(range(32))
+BINDING = b"b" * 32
+SMALL_LIMITS = ResourceLimits(
+    max_streams=16, stream_window_bytes=64 * 1024, stream_buffer_bytes=64 * 1024, session_buffer_bytes=256 * 1024
+)
+
+
+def position_coded(start: int, count: int) -> bytes:
+    """Bytes that tell where in their stream they stand, so that a shift by any amount shows."""
+    return bytes((position * 31 + (position >> 8) * 17 + (position >> 16)) & 0xFF for position in range(start, start + count))
+
+
+@dataclass
+class End:
+    """One session and what its user saw."""
+
+    session: Session
+    written: dict[int, int] = field(default_factory=dict)
+    finished: set[int] = field(default_factory=set)
+    reset: set[int] = field(default_factory=set)
+    read: dict[int, bytearray] = field(default_factory=dict)
+    unconsumed: dict[int, int] = field(default_factory=dict)
+    blocked: set[int] = field(default_factory=set)
+    saw_finish: set[int] = field(default_factory=set)
+    saw_reset: dict[int, ResetCode] = field(default_factory=dict)
+    accepted: set[int] = field(default_factory=set)
+    opened: dict[int, bytes] = field(default_factory=dict)
+    resumed: list[SessionResumed] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
+    closed: SessionClosed | None = None
+    inbox: deque[bytes] = field(default_factory=deque)
+
+    def note(self, events: list[SessionEvent]) -> None:
+        for event in events:
+            match event:
+                case StreamOpened(stream_id, target):
+                    assert stream_id not in self.opened, "a stream was opened twice"
+                    self.opened[stream_id] = target
+                    self.session.accept(stream_id)
+                case StreamAccepted(stream_id):
+                    self.accepted.add(stream_id)
+                case StreamData(stream_id, data):
+                    assert stream_id not in self.saw_finish, "bytes after the end"
+                    assert stream_id not in self.saw_reset, "bytes after a reset"
+                    self.read.setdefault(stream_id, bytearray()).extend(data)
+                    self.unconsumed[stream_id] = self.unconsumed.get(stream_id, 0) + len(data)
+                case StreamFinished(stream_id):
+                    assert stream_id not in self.saw_finish, "the end came twice"
+                    self.saw_finish.add(stream_id)
+                case StreamReset(stream_id, code):
+                    assert stream_id not in self.saw_reset, "a reset came twice"
+                    self.saw_reset[stream_id] = code
+                case StreamWritable(stream_id):
+                    self.blocked.discard(stream_id)
+                case SessionResumed():
+                    self.resumed.append(event)
+                case CarrierUnusable(_, reason):
+                    self.unusable.append(reason)
+                case SessionClosed():
+                    self.closed = event
+                case _:
+                    assert_never(event)
+
+    def write(self, stream_id: int, count: int) -> None:
+        """Write the next `count` position-coded bytes, where there is room."""
+        if stream_id in self.blocked or stream_id in self.finished or stream_id in self.reset:
+            return
+        start = self.written.get(stream_id, 0)
+        self.written[stream_id] = start + count
+        if not self.session.write(stream_id, position_coded(start, count)):
+            self.blocked.add(stream_id)
+
+    def finish(self, stream_id: int) -> None:
+        if stream_id not in self.reset:
+            self.finished.add(stream_id)
+            self.session.finish(stream_id)
+
+    def reset_stream(self, stream_id: int) -> None:
+        if stream_id not in self.reset:
+            self.reset.add(stream_id)
+            self.note(self.session.reset(stream_id, ResetCode.ABORTED))
+
+    def consume(self, stream_id: int) -> None:
+        if (count := self.unconsumed.pop(stream_id, 0)) > 0:
+            self.session.consume(stream_id, count)
+
+
+class Pair:
+    """An initiator, an acceptor, and the carrier between them."""
+
+    def __init__(self, limits: ResourceLimits = SMALL_LIMITS) -> None:
+        self.now = 0.0
+        self.generation = 0
+        self.connected = False
+        self.initiator = End(Session(session_id=SESSION_ID, initiator=True, key=KEY, limits=limits))
+        self.acceptor = End(Session(session_id=SESSION_ID, initiator=False, key=None, limits=limits))
+        self.ends = (self.initiator, self.acceptor)
+
+    def connect(self) -> None:
+        """A new carrier; what was under way on the old one is lost."""
+        self.cut()
+        self.generation += 1
+        self.connected = True
+        for end in self.ends:
+            end.session.carrier_opened(self.generation, BINDING)
+
+    def cut(self) -> None:
+        for end in self.ends:
+            end.inbox.clear()
+            if self.connected:
+                end.session.carrier_lost()
+        self.connected = False
+
+    def send(self, end: End, most: int = 1) -> int:
+        """Put up to `most` messages of `end` on the carrier; how many there were."""
+        other = self.acceptor if end is self.initiator else self.initiator
+        for count in range(most):
+            if len(other.inbox) >= 64 or (message := end.session.next_message(self.now)) is None:
+                return count
+            other.inbox.append(message)
+        return most
+
+    def deliver(self, end: End, most: int = 1) -> int:
+        """Let `end` receive up to `most` messages; how many there were."""
+        for count in range(most):
+            if not end.inbox:
+                return count
+            end.note(end.session.receive(self.generation, end.inbox.popleft(), self.now))
+        return most
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        for end in self.ends:
+            end.session.handle_timeout(self.now)
+
+    def settle(self) -> None:
+        """Exchange and consume until nothing moves any more."""
+        for _ in range(10_000):
+            self.advance(0.05)
+            moved = 0
+            for end in self.ends:
+                moved += self.send(end, 64)
+                moved += self.deliver(end, 64)
+                for stream_id in list(end.unconsumed):
+                    end.consume(stream_id)
+                    moved += 1
+            if not moved:
+                return
+        raise AssertionError("the sessions never came to rest")
