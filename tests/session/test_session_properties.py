@@ -19,6 +19,9 @@ STEPS = st.one_of(
     st.tuples(st.just("deliver"), SIDES, st.integers(1, 4)),
     st.tuples(st.just("cut")),
     st.tuples(st.just("connect")),
+    st.tuples(st.just("reconnect"), st.integers(0, 3)),
+    st.tuples(st.just("exchange"), st.integers(1, 3)),
+    st.tuples(st.just("write_and_send"), SIDES, STREAMS, st.sampled_from([3, 3000, 30_000])),
     st.tuples(st.just("wait"), st.sampled_from([0.001, 0.03, 2.0])),
 )
 
@@ -30,6 +33,7 @@ def known_streams(end: End, opened_here: list[int]) -> list[int]:
 def run(pair: Pair, steps: list[tuple[object, ...]]) -> list[list[int]]:
     opened: list[list[int]] = [[], []]
     pair.connect()
+    pair.exchange(1)
     for step in steps:
         match step:
             case ("open", int(side)):
@@ -39,6 +43,11 @@ def run(pair: Pair, steps: list[tuple[object, ...]]) -> list[list[int]]:
                 pair.cut()
             case ("connect",):
                 pair.connect()
+            case ("reconnect", int(rounds)):
+                pair.connect()
+                pair.exchange(rounds)
+            case ("exchange", int(rounds)):
+                pair.exchange(rounds)
             case ("wait", float(seconds)):
                 pair.advance(seconds)
             case ("send", int(side), int(most)):
@@ -54,6 +63,9 @@ def run(pair: Pair, steps: list[tuple[object, ...]]) -> list[list[int]]:
                 match verb, rest:
                     case "write", [int(count)]:
                         end.write(stream_id, count)
+                    case "write_and_send", [int(count)]:
+                        end.write(stream_id, count)
+                        pair.send(end, 2)
                     case "finish", []:
                         end.finish(stream_id)
                     case "reset", []:
@@ -75,7 +87,7 @@ def check_direction(sender: End, receiver: End, stream_id: int) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(STEPS, max_size=60))
+@given(st.lists(STEPS, min_size=5, max_size=60))
 def test_what_is_read_is_what_was_written_over_carriers_cut_anywhere(steps: list[tuple[object, ...]]) -> None:
     pair = Pair()
     opened = run(pair, steps)

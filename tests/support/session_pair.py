@@ -153,6 +153,14 @@ class Pair:
             end.note(end.session.receive(self.generation, end.inbox.popleft(), self.now))
         return most
 
+    def exchange(self, rounds: int) -> None:
+        """Let each end send what it has and receive what came, `rounds` times."""
+        for _ in range(rounds):
+            for end in self.ends:
+                self.send(end, 4)
+            for end in self.ends:
+                self.deliver(end, 4)
+
     def advance(self, seconds: float) -> None:
         self.now += seconds
         for end in self.ends:
