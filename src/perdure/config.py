@@ -31,7 +31,11 @@ class RestartPolicy:
     stall_timeout: float = 30.0
     """Seconds that a peer which still talks may leave sent bytes unacknowledged, before the session is ended."""
 
+    abandon_after: float = 3600.0
+    """Seconds without a carrier after which the peer is given up; as long as a session may be idle."""
+
     def __post_init__(self) -> None:
+        _check("abandon_after", self.abandon_after, 1, 86400 * 30, "s")
         _check("max_restart_attempts", self.max_restart_attempts, 1, 1000)
         _check("restart_backoff_base", self.restart_backoff_base, 0.01, 3600, "s")
         _check("restart_backoff_max", self.restart_backoff_max, self.restart_backoff_base, 86400, "s")

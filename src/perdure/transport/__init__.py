@@ -1,0 +1,1 @@
+"""Transport: how carriers are built, behind one seam."""

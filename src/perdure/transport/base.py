@@ -1,0 +1,93 @@
+"""The seam between a tube and the WebRTC engine."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+
+class IceState(Enum):
+    """W3C's RTCIceConnectionState, as far as it is evidence for us."""
+
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    FAILED = "failed"
+
+
+class LossReason(Enum):
+    """Why the engine gave a carrier up."""
+
+    CHANNEL_CLOSED = "the peer closed the data channel"
+    ENGINE_FAILED = "the engine failed"
+    REFUSED_DESCRIPTION = "the engine refused the peer's session description"
+    KILLED = "killed on request"
+
+
+class CarrierListener(Protocol):
+    """What a tube hears of its carriers. Called on the event loop's thread; nothing comes after `Carrier.close`."""
+
+    def carrier_description(self, generation: int, sdp: str) -> None:
+        """The local offer or answer is ready to be sent; candidates follow."""
+
+    def carrier_candidate(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        """A local ICE candidate was gathered (trickle, RFC 8838); never before the description."""
+
+    def carrier_opened(self, generation: int, binding: bytes) -> None:
+        """The data channel is open. `binding`: 32 bytes that name this DTLS connection, equal at both ends."""
+
+    def carrier_message(self, generation: int, message: bytes) -> None:
+        """A message came."""
+
+    def carrier_writable(self, generation: int) -> None:
+        """The send buffer has drained to half of what `Carrier.has_room` allows."""
+
+    def carrier_ice_state(self, generation: int, state: IceState) -> None:
+        """The engine's opinion of the path: evidence, not a verdict."""
+
+    def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
+        """The carrier will carry nothing more. At most once, and only where `close` was not called."""
+
+
+class Carrier(Protocol):
+    """One WebRTC peer connection with its data channel."""
+
+    @property
+    def generation(self) -> int:
+        """The number that the tube gave it."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another message may be sent without making later ones wait long."""
+
+    def apply_answer(self, sdp: str) -> None:
+        """Take the peer's answer to our offer."""
+
+    def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        """Take a candidate of the peer; one that the engine cannot read is dropped."""
+
+    def send(self, message: bytes) -> None:
+        """Queue one message. On a carrier that is not open the message is dropped (the session keeps it)."""
+
+    def kill(self) -> None:
+        """Tear the peer connection down as a crash would: the tube hears `carrier_lost`. For tests and the demo."""
+
+    def close(self) -> None:
+        """Close and let go of every engine object at once. Twice is fine."""
+
+
+class Transport(Protocol):
+    """Makes carriers."""
+
+    def offer(self, generation: int, listener: CarrierListener) -> Carrier:
+        """Begin a carrier: `listener.carrier_description` gets the offer.
+
+        Raises:
+            CarrierError: the engine refuses (a bad ICE server URL, no memory, …).
+        """
+
+    def answer(self, generation: int, sdp: str, listener: CarrierListener) -> Carrier:
+        """Begin a carrier from the peer's offer: `listener.carrier_description` gets the answer.
+
+        Raises:
+            CarrierError: as `offer`. An offer that the engine cannot read is reported by `carrier_lost`.
+        """
