@@ -12,6 +12,9 @@ MAX_SDP_BYTES = 16 * 1024
 MAX_CANDIDATE_BYTES = 1024
 """RFC 8839's longest sensible candidate line is below 300 bytes."""
 
+MAX_WORD_BYTES = 200
+"""A reason for the log, or an SDP media id (one character in practice)."""
+
 
 class Offer(msgspec.Struct, frozen=True, tag="offer"):
     """An SDP offer that begins the carrier of `generation`."""
@@ -37,7 +40,7 @@ class Candidate(msgspec.Struct, frozen=True, tag="candidate"):
 
 
 class Bye(msgspec.Struct, frozen=True, tag="bye"):
-    """The sender has ended the tube for `reason` (a word for the log, at most 200 characters)."""
+    """The sender has ended the tube for `reason` (a word for the log, at most 200 bytes)."""
 
     reason: str
 
@@ -57,22 +60,31 @@ def decode_message(data: bytes) -> Message:
     """Parse an opened envelope's plaintext.
 
     Raises:
-        ProtocolError: not a message of these types, or longer than the limits above.
+        ProtocolError: not a message of these types, or a field is out of its bounds.
     """
     try:
-        message = _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        message: Message = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ProtocolError(f"a signaling message cannot be read: {error}") from error
     match message:
-        case Offer(sdp=sdp) | Answer(sdp=sdp) if len(sdp) > MAX_SDP_BYTES:
-            raise ProtocolError(f"a session description of {len(sdp)} characters is over {MAX_SDP_BYTES}")
-        case Candidate(candidate=candidate) if len(candidate) > MAX_CANDIDATE_BYTES:
-            raise ProtocolError(f"a candidate of {len(candidate)} characters is over {MAX_CANDIDATE_BYTES}")
-        case Bye(reason=reason) if len(reason) > 200:
-            raise ProtocolError(f"a reason of {len(reason)} characters is over 200")
-        case Offer(generation=generation) | Answer(generation=generation) | Candidate(generation=generation) if not (
-            0 < generation < 2**31
-        ):
-            raise ProtocolError(f"generation {generation} is out of range")
-        case _:
-            return message
+        case Offer(generation, sdp) | Answer(generation, sdp):
+            _check_length("session description", sdp, MAX_SDP_BYTES)
+            _check_range("generation", generation, 1)
+        case Candidate(generation, candidate, sdp_mid, sdp_mline_index):
+            _check_length("candidate", candidate, MAX_CANDIDATE_BYTES)
+            _check_length("media id", sdp_mid or "", MAX_WORD_BYTES)
+            _check_range("generation", generation, 1)
+            _check_range("media line", sdp_mline_index or 0, 0)
+        case Bye(reason):
+            _check_length("reason", reason, MAX_WORD_BYTES)
+    return message
+
+
+def _check_length(what: str, text: str, limit: int) -> None:
+    if len(text.encode()) > limit:
+        raise ProtocolError(f"a {what} of {len(text.encode())} bytes is over {limit}")
+
+
+def _check_range(what: str, number: int, least: int) -> None:
+    if not least <= number < 2**31:
+        raise ProtocolError(f"the {what} {number} is out of range")

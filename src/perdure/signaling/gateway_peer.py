@@ -1,0 +1,282 @@
+"""The gateway's signaling: answers the knocks of a ticket's clients, and gives each session its channel.
+
+1. A session's keys in use stay until the first DATA that opens under the pending ones: a knock alone changes nothing.
+2. While keys are pending nothing is sealed under the old ones, so that a client never hears old keys after its welcome.
+3. A session without a channel (nobody has proved to have read its WELCOME) is the first to go when there is no room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import TYPE_CHECKING, Self
+
+from perdure.errors import PerdureError, RendezvousError
+from perdure.signaling.channel import SealedChannel
+from perdure.signaling.envelope import (
+    ID_BYTES,
+    NONCE_BYTES,
+    DataKeys,
+    EnvelopeRefusal,
+    EnvelopeRefusedError,
+    EnvelopeType,
+    Knock,
+    Side,
+    Welcome,
+    WelcomeStatus,
+    open_knock,
+    read_header,
+    room_id,
+    seal_welcome,
+)
+from perdure.signaling.frames import Role
+from perdure.signaling.status import RefusalLog, SignalingState, SignalingStatus
+from perdure.signaling.websocket import RendezvousLink
+
+if TYPE_CHECKING:
+    import ssl
+    from collections import Counter
+    from collections.abc import Callable
+    from random import Random
+    from types import TracebackType
+
+    from perdure.signaling.base import SignalingChannel
+    from perdure.ticket import Ticket
+
+MAX_SESSIONS = 256
+"""Four times the rendezvous' clients of a room, so that sessions whose client is away keep their place."""
+
+
+@dataclass(slots=True, eq=False)
+class _Session:
+    session_id: bytes
+    peer_id: str
+    knock_number: int
+    pending: DataKeys | None = None
+    keys: DataKeys | None = None
+    channel: SealedChannel | None = None
+
+
+class GatewaySignaling:
+    """The gateway's end for all clients of `ticket`. `start` it, `close` it.
+
+    Args:
+        on_session: called with a new session's 16-byte id and its channel, once its client has proved itself. Attach
+            a listener to the channel there or later; close the channel when the tube has ended, or it keeps its place.
+        on_status: hears each change of the status. Both are called on the event loop's thread.
+        now: Unix seconds, for the ticket's expiry.
+        token_bytes: the source of epochs and nonces; must be cryptographically random.
+    """
+
+    def __init__(
+        self,
+        ticket: Ticket,
+        *,
+        on_session: Callable[[bytes, SignalingChannel], None],
+        on_status: Callable[[SignalingStatus], None] | None = None,
+        max_sessions: int = MAX_SESSIONS,
+        random: Random | None = None,
+        now: Callable[[], float] = time.time,
+        token_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._ticket = ticket
+        self._on_session = on_session
+        self._on_status = on_status
+        self._max_sessions = max_sessions
+        self._now = now
+        self._token_bytes = token_bytes
+        self._instance = token_bytes(ID_BYTES)
+        self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
+        self._link = RendezvousLink(
+            ticket.rendezvous_url,
+            room=room_id(ticket),
+            role=Role.GATEWAY,
+            peer_id=token_bytes(ID_BYTES).hex(),
+            listener=self,
+            random=random or SystemRandom(),
+            ssl_context=ssl_context,
+        )
+        self._status = SignalingStatus(SignalingState.UNREACHABLE, self._link.url)
+        self._settled = asyncio.Event()
+        self._error: PerdureError | None = None
+        self._is_closed = False
+        self._refusals = RefusalLog(now=lambda: asyncio.get_running_loop().time())
+
+    @property
+    def status(self) -> SignalingStatus:
+        """UNREACHABLE, READY or FAILED, and why."""
+        return self._status
+
+    @property
+    def error(self) -> PerdureError | None:
+        """Why it has failed for good (another gateway replaced it, say), or None."""
+        return self._error
+
+    @property
+    def refused(self) -> Counter[EnvelopeRefusal]:
+        """Envelopes refused so far, by reason: above zero, someone interferes, or a peer has a bug."""
+        return self._refusals.counts
+
+    @property
+    def session_count(self) -> int:
+        """Sessions that hold a place, those without a channel too."""
+        return len(self._sessions)
+
+    def start(self) -> None:
+        """Connect, and stay connected. Needs a running event loop."""
+        self._link.start()
+
+    async def wait_ready(self) -> None:
+        """Wait until the rendezvous has let us in. Cancelling loses nothing.
+
+        Raises:
+            RendezvousError: it refuses us for good, or this was closed.
+        """
+        while not self._link.is_up:
+            if self._error is not None:
+                raise self._error
+            if self._is_closed:
+                raise RendezvousError("the signaling was closed", url=self._link.url)
+            self._settled.clear()
+            await self._settled.wait()
+
+    def reconnect_now(self) -> None:
+        """The network has changed: connect to the rendezvous anew, at once."""
+        self._link.reconnect_now()
+
+    async def close(self, *, flush_timeout: float = 1.0) -> None:
+        """Close every channel and leave; what was handed over has `flush_timeout` seconds to arrive. Twice is fine."""
+        self._is_closed = True
+        self._settled.set()
+        for session in list(self._sessions.values()):
+            self._drop(session)
+        await self._link.close(flush_timeout=flush_timeout)
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # What the link says.
+
+    def link_up(self) -> None:
+        self._set_status(SignalingState.READY)
+
+    def link_down(self, reason: str) -> None:
+        self._close_ways()
+        self._set_status(SignalingState.UNREACHABLE, reason)
+
+    def link_failed(self, error: RendezvousError) -> None:
+        self._error = error
+        self._close_ways()
+        self._set_status(SignalingState.FAILED, str(error))
+
+    def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
+        for session in list(self._sessions.values()):
+            if session.peer_id != peer_id or session.channel is None:
+                continue
+            if not present:
+                session.channel.close_way()
+            elif session.keys is not None and session.pending is None:
+                session.channel.open_way(session.keys)
+
+    def link_received(self, sender: str, body: bytes) -> None:
+        if self._is_closed:
+            return
+        try:
+            header = read_header(body)
+            match header.type:
+                case EnvelopeType.KNOCK:
+                    self._handle_knock(sender, header.session_id, open_knock(self._ticket, body))
+                case EnvelopeType.DATA:
+                    self._handle_data(sender, header.session_id, header.epoch_tag, body)
+                case EnvelopeType.WELCOME:
+                    raise EnvelopeRefusedError(EnvelopeRefusal.UNEXPECTED)
+        except EnvelopeRefusedError as error:
+            self._refusals.record(error.refusal)
+
+    def _handle_knock(self, sender: str, session_id: bytes, knock: Knock) -> None:
+        session = self._sessions.get(session_id)
+        if session is not None and knock.number <= session.knock_number:
+            raise EnvelopeRefusedError(EnvelopeRefusal.REPLAYED)
+        gateway_epoch = self._token_bytes(ID_BYTES)
+        status = WelcomeStatus.OK
+        if self._ticket.is_expired(self._now()):
+            status = WelcomeStatus.EXPIRED
+        elif session is None and not self._has_room():
+            status = WelcomeStatus.FULL
+        known = session is not None and session.channel is not None
+        if status is WelcomeStatus.OK:
+            if session is None:
+                session = self._sessions[session_id] = _Session(session_id, sender, knock.number)
+            session.peer_id, session.knock_number = sender, knock.number
+            session.pending = DataKeys(self._ticket, session_id, knock.client_epoch, gateway_epoch, side=Side.GATEWAY)
+            if session.channel is not None:
+                session.channel.close_way()
+        self._link.forget(sender)  # Sealed for the epoch before this knock.
+        welcome = Welcome(gateway_epoch, self._instance, known, status)
+        nonce = self._token_bytes(NONCE_BYTES)
+        self._link.send(sender, seal_welcome(self._ticket, session_id, knock.client_epoch, welcome, nonce=nonce))
+
+    def _has_room(self) -> bool:
+        if len(self._sessions) < self._max_sessions:
+            return True
+        unclaimed = next((session for session in self._sessions.values() if session.channel is None), None)
+        if unclaimed is not None:
+            del self._sessions[unclaimed.session_id]
+        return unclaimed is not None
+
+    def _handle_data(self, sender: str, session_id: bytes, epoch_tag: bytes, envelope: bytes) -> None:
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise EnvelopeRefusedError(EnvelopeRefusal.WRONG_SESSION)
+        if session.pending is not None and session.pending.epoch_tag == epoch_tag:
+            body = session.pending.open(envelope)
+            keys = session.pending
+            session.keys, session.pending, session.peer_id = keys, None, sender
+            channel = session.channel or self._give_channel(session)
+            channel.open_way(keys)
+            channel.handle_body(body)
+        elif session.channel is not None:
+            session.channel.handle_envelope(envelope)
+        else:
+            raise EnvelopeRefusedError(EnvelopeRefusal.UNKNOWN_EPOCH)
+
+    def _give_channel(self, session: _Session) -> SealedChannel:
+        channel = session.channel = SealedChannel(
+            transmit=lambda envelope: self._link.send(session.peer_id, envelope),
+            on_close=lambda: self._forget(session),
+        )
+        self._on_session(session.session_id, channel)
+        return channel
+
+    def _drop(self, session: _Session) -> None:
+        self._forget(session)
+        if session.channel is not None:
+            session.channel.close()
+
+    def _forget(self, session: _Session) -> None:
+        if self._sessions.get(session.session_id) is session:
+            del self._sessions[session.session_id]
+
+    def _close_ways(self) -> None:
+        for session in list(self._sessions.values()):
+            if session.channel is not None:
+                session.channel.close_way()
+
+    def _set_status(self, state: SignalingState, reason: str = "") -> None:
+        status = SignalingStatus(state, self._link.url, reason)
+        self._settled.set()
+        if status != self._status:
+            self._status = status
+            if self._on_status is not None:
+                self._on_status(status)

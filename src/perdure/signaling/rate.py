@@ -1,0 +1,27 @@
+"""A token bucket: how many frames a second, and how many at once. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """Holds up to `burst` tokens and gains `rate` a second."""
+
+    def __init__(self, rate: float, burst: float, *, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._filled_at = now
+
+    def take(self, now: float) -> bool:
+        """Take one token, if there is one."""
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def delay(self, now: float) -> float:
+        """Seconds from `now` until `take` succeeds."""
+        tokens = self._tokens + (now - self._filled_at) * self._rate
+        return max(0.0, (1 - tokens) / self._rate)

@@ -1,0 +1,70 @@
+"""Why a connection to the rendezvous failed, in a few words for a person."""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+import ssl
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, PayloadTooBig
+
+from perdure.errors import ProtocolError
+
+_ERRNO_WORDS = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset",
+    errno.EPIPE: "connection reset",
+    errno.ENETUNREACH: "network unreachable",
+    errno.ENETDOWN: "network down",
+    errno.EHOSTUNREACH: "host unreachable",
+    errno.ETIMEDOUT: "no answer",
+    errno.EADDRNOTAVAIL: "no usable local address",
+    errno.EMFILE: "too many open files",
+}
+
+
+def describe_failure(error: BaseException) -> str:
+    """A few words for `error`; never an address or what was sent."""
+    match error:
+        case socket.gaierror():
+            return "name not known"
+        case ssl.SSLCertVerificationError():
+            return f"certificate not trusted ({error.verify_message})"
+        case ssl.SSLError():
+            return "TLS failed"
+        case InvalidStatus():
+            return f"HTTP {error.response.status_code}"
+        case InvalidHandshake() | ProtocolError() | EOFError():
+            return "it does not answer as a perdure rendezvous"
+        case ConnectionClosed():
+            return _describe_close(error)
+        case OSError():
+            return _describe_os_error(error)
+        case _:
+            return f"{type(error).__name__}"
+
+
+def _describe_close(error: ConnectionClosed) -> str:
+    if isinstance(error.__cause__, PayloadTooBig):
+        return "it sent too long a frame"
+    if error.sent is not None and error.sent.code == 1011:
+        return "no answer to pings"
+    if error.rcvd is None:
+        return "connection lost"
+    match error.rcvd.code:
+        case 1001 | 1012:
+            return "the rendezvous is shutting down"
+        case 1009:
+            return "the rendezvous found a frame too long"
+        case code:
+            return f"the rendezvous closed the connection ({code})"
+
+
+def _describe_os_error(error: OSError) -> str:
+    number = error.errno
+    if number is None and (found := re.search(r"\[Errno (\d+)\]", str(error))):
+        number = int(found[1])  # asyncio gathers the failures of several addresses in one text.
+    if number is None:
+        return "no answer" if isinstance(error, TimeoutError) else "connection failed"
+    return _ERRNO_WORDS.get(number) or f"connection failed ({errno.errorcode.get(number, number)})"

@@ -1,0 +1,311 @@
+"""The rendezvous server: rooms in which two peers find each other, over WebSocket, with health and metrics beside it.
+
+It sees room ids, peer ids, sizes and times; never a plaintext, a key or a ticket. It is not trusted by those it serves,
+and it does not trust them: each thing that a peer can make grow is bounded by `RendezvousLimits`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Self
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from perdure.errors import ListenError, ProtocolError
+from perdure.signaling.frames import (
+    PATH,
+    Got,
+    Join,
+    RefusalCode,
+    Refused,
+    Role,
+    Send,
+    decode_client_frame,
+    encode_frame,
+    max_frame_bytes,
+)
+from perdure.signaling.rate import TokenBucket
+from perdure.signaling.rooms import Membership, RefusedError, RendezvousLimits, Rooms
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from prometheus_client.metrics_core import Metric
+    from websockets.http11 import Request, Response
+
+    from perdure.signaling.frames import ServerFrame
+
+_logger = logging.getLogger("perdure.rendezvous")
+
+_SWEEP_INTERVAL = 5.0
+"""Seconds; a twelfth of the default `linger_timeout`, and cheap at a thousand rooms."""
+
+_CLOSE_TIMEOUT = 2.0
+"""Seconds for a close handshake, or to write a last frame: a peer that does not answer is cut off."""
+
+_OPEN_TIMEOUT = 5.0
+"""Seconds for TLS and HTTP: a connection that never sends its request holds a socket no longer."""
+
+
+class RendezvousServer:
+    """A rendezvous on `host` and `port` (0: any free one), as an async context manager or by `start` and `close`.
+
+    On the one port: `/v1` WebSocket, `/livez` and `/metrics` HTTP.
+    """
+
+    def __init__(
+        self,
+        limits: RendezvousLimits | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._limits = limits or RendezvousLimits()
+        self._host = host
+        self._wanted_port = port
+        self._ssl_context = ssl_context
+        self._rooms = Rooms(self._limits)
+        self._connections = 0
+        self._closed_for: Counter[str] = Counter()
+        self._server: Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on.
+
+        Raises:
+            RuntimeError: it is not started.
+        """
+        if self._server is None:
+            raise RuntimeError("the rendezvous is not started")
+        port: int = next(iter(self._server.sockets)).getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ListenError: the address is in use or not ours.
+        """
+        if self._server is not None:
+            raise RuntimeError("the rendezvous is started already")
+        limits = self._limits
+        try:
+            self._server = await serve(
+                self._serve_peer,
+                self._host,
+                self._wanted_port,
+                ssl=self._ssl_context,
+                process_request=self._answer_http,
+                server_header=None,
+                compression=None,  # Sealed bodies do not shrink.
+                max_size=2 * max_frame_bytes(limits.max_message_bytes),
+                ping_interval=limits.ping_interval,
+                ping_timeout=limits.ping_timeout,
+                open_timeout=_OPEN_TIMEOUT,
+                close_timeout=_CLOSE_TIMEOUT,
+            )
+        except (OSError, OverflowError) as error:
+            address = f"{self._host}:{self._wanted_port}"
+            cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise ListenError(f"the rendezvous cannot listen on {address}: {cause}", address=address) from error
+        self._sweeper = asyncio.create_task(self._sweep(), name="rendezvous sweeper")
+        _logger.info("event=listening host=%s port=%d", self._host, self.port)
+
+    async def close(self) -> None:
+        """Close every connection and stop listening. Twice is fine."""
+        server, sweeper = self._server, self._sweeper
+        self._server = self._sweeper = None
+        if server is None or sweeper is None:
+            return
+        sweeper.cancel()
+        server.close()
+        await server.wait_closed()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sweeper
+        _logger.info("event=closed")
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of this moment, for a `prometheus_client` registry."""
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+        prefix = "perdure_rendezvous"
+        rooms = self._rooms
+        yield GaugeMetricFamily(f"{prefix}_connections", "Open WebSocket connections.", self._connections)
+        yield GaugeMetricFamily(f"{prefix}_rooms", "Rooms.", len(rooms))
+        peers = GaugeMetricFamily(f"{prefix}_peers", "Joined peers by role.", labels=["role"])
+        for role in Role:
+            peers.add_metric([role.value], rooms.present(role))
+        yield peers
+        yield GaugeMetricFamily(f"{prefix}_queued_bytes", "Bytes kept until acknowledged.", rooms.queued_bytes)
+        yield CounterMetricFamily(f"{prefix}_messages", "Messages relayed.", rooms.relayed)
+        yield CounterMetricFamily(f"{prefix}_bytes", "Bytes of messages relayed.", rooms.relayed_bytes)
+        yield CounterMetricFamily(f"{prefix}_dropped_messages", "Messages lost to a full queue.", rooms.dropped)
+        closed = CounterMetricFamily(f"{prefix}_closed", "Connections that the rendezvous ended.", labels=["reason"])
+        for reason in (*(code.value for code in RefusalCode), "slow"):
+            closed.add_metric([reason], self._closed_for[reason])
+        yield closed
+
+    def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
+        if request.method not in {"GET", "HEAD"}:
+            return connection.respond(405, "Method not allowed.\n")
+        match request.path.partition("?")[0]:
+            case "/livez":
+                response = connection.respond(200, "ok")
+            case "/metrics":
+                response = connection.respond(200, self._metrics())
+                del response.headers["Content-Type"]
+                response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
+            case path if path == PATH and request.method == "GET":
+                if self._connections < self._limits.max_connections:
+                    return None
+                response = connection.respond(503, "Too many connections.\n")
+            case _:
+                response = connection.respond(404, "Not found.\n")
+        if request.method == "HEAD":
+            response.body = b""
+        return response
+
+    def _metrics(self) -> str:
+        from prometheus_client import CollectorRegistry, generate_latest
+
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry).decode()
+
+    async def _serve_peer(self, websocket: ServerConnection) -> None:
+        self._connections += 1
+        outlet = _Connection(websocket, self._limits, self._closed_for)
+        writer = asyncio.create_task(outlet.write(), name="rendezvous writer")
+        member: Membership | None = None
+        try:
+            member = await self._admit(websocket, outlet)
+            await self._relay(websocket, member)
+        except (RefusedError, ProtocolError) as error:
+            code = error.code if isinstance(error, RefusedError) else RefusalCode.BAD_FRAME
+            outlet.refuse(code, str(error))
+            await asyncio.wait({writer}, timeout=_CLOSE_TIMEOUT)
+        except ConnectionClosed:
+            pass
+        finally:
+            self._connections -= 1
+            if member is not None and self._rooms.leave(member, asyncio.get_running_loop().time()):
+                _logger.info("event=left %s", _names(member.room.room_id, member.role, member.peer_id))
+            writer.cancel()
+            await asyncio.wait({writer})
+
+    async def _admit(self, websocket: ServerConnection, outlet: _Connection) -> Membership:
+        try:
+            async with asyncio.timeout(self._limits.join_timeout):
+                frame = decode_client_frame(_text(await websocket.recv()))
+        except TimeoutError:
+            reason = f"no join within {self._limits.join_timeout:g} s"
+            raise RefusedError(RefusalCode.NOT_JOINED, reason) from None
+        if not isinstance(frame, Join):
+            raise RefusedError(RefusalCode.BAD_FRAME, "the first frame is a join")
+        member = self._rooms.join(frame, outlet)
+        _logger.info("event=joined %s", _names(frame.room, frame.role, frame.peer_id))
+        return member
+
+    async def _relay(self, websocket: ServerConnection, member: Membership) -> None:
+        now = asyncio.get_running_loop().time
+        bucket = TokenBucket(self._limits.frames_per_second, self._limits.frame_burst, now=now())
+        while True:
+            text = _text(await websocket.recv())
+            if not bucket.take(now()):
+                reason = f"more than {self._limits.frames_per_second:g} frames a second"
+                raise RefusedError(RefusalCode.RATE, reason)
+            match decode_client_frame(text):
+                case Send() as send:
+                    self._rooms.handle_send(member, send, now())
+                case Got() as got:
+                    self._rooms.handle_got(member, got)
+                case Join():
+                    raise RefusedError(RefusalCode.BAD_FRAME, "a second join")
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(_SWEEP_INTERVAL, self._limits.linger_timeout))
+            self._rooms.sweep(loop.time())
+
+
+class _Connection:
+    """One peer's socket as a room's outlet: a bounded queue and the task that writes it."""
+
+    def __init__(self, websocket: ServerConnection, limits: RendezvousLimits, closed_for: Counter[str]) -> None:
+        self._websocket = websocket
+        self._limits = limits
+        self._closed_for = closed_for
+        self._queue: deque[str] = deque()
+        self._queued_bytes = 0
+        self._is_closing = False
+        self._wake = asyncio.Event()
+
+    def push(self, frame: ServerFrame) -> None:
+        if self._is_closing:
+            return
+        text = encode_frame(frame)
+        self._queue.append(text)
+        self._queued_bytes += len(text)
+        self._wake.set()
+        limits = self._limits
+        if len(self._queue) > limits.max_outgoing_frames or self._queued_bytes > limits.max_outgoing_bytes:
+            _logger.warning("event=slow-peer-closed queued_bytes=%d", self._queued_bytes)
+            self._closed_for["slow"] += 1
+            self.supersede()
+
+    def refuse(self, code: RefusalCode, reason: str) -> None:
+        if self._is_closing:
+            return
+        _logger.warning("event=refused code=%s", code.value)
+        self._closed_for[code.value] += 1
+        self.push(Refused(code, reason))
+        self._is_closing = True
+
+    def supersede(self) -> None:
+        self._is_closing = True
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._websocket.transport.abort()
+
+    async def write(self) -> None:
+        """Write what is queued; after a refusal, close. Ends with the connection."""
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                while self._queue:
+                    text = self._queue.popleft()
+                    self._queued_bytes -= len(text)
+                    await self._websocket.send(text)
+                if self._is_closing:
+                    await self._websocket.close()
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+
+
+def _text(message: str | bytes) -> str:
+    if not isinstance(message, str):
+        raise ProtocolError("frames are text")
+    return message
+
+
+def _names(room_id: str, role: Role, peer_id: str) -> str:
+    return f"room={room_id[:8]} role={role.value} peer={peer_id[:8]}"

@@ -1,0 +1,70 @@
+"""What a person or a log is told of an end's signaling: its status, and what it refused."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.signaling.envelope import EnvelopeRefusal
+
+_logger = logging.getLogger("perdure.signaling")
+
+REFUSAL_LOG_INTERVAL = 10.0
+"""Seconds between two lines for one reason: a hostile rendezvous must not fill the disk."""
+
+
+class SignalingState(enum.Enum):
+    """How far an end has come. A gateway knows UNREACHABLE, READY and FAILED only."""
+
+    UNREACHABLE = "unreachable"
+    WAITING_FOR_GATEWAY = "waiting-for-gateway"
+    KNOCKING = "knocking"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class SignalingStatus:
+    """A state, the rendezvous' URL, and the reason where there is one. `str()` of it is for a person."""
+
+    state: SignalingState
+    url: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        because = f": {self.reason}" if self.reason else ""
+        match self.state:
+            case SignalingState.UNREACHABLE:
+                return f"waiting for the rendezvous at {self.url}{because}"
+            case SignalingState.WAITING_FOR_GATEWAY:
+                return "waiting for the gateway" + because
+            case SignalingState.KNOCKING:
+                return "waiting for the gateway's answer" + because
+            case SignalingState.READY:
+                return f"connected through the rendezvous at {self.url}"
+            case SignalingState.FAILED:
+                return self.reason
+
+
+class RefusalLog:
+    """Counts refused envelopes by reason, and logs at most one line for each reason in `REFUSAL_LOG_INTERVAL`."""
+
+    def __init__(self, *, now: Callable[[], float]) -> None:
+        self._now = now
+        self._logged_at: dict[EnvelopeRefusal, float] = {}
+        self.counts: Counter[EnvelopeRefusal] = Counter()
+
+    def record(self, refusal: EnvelopeRefusal) -> None:
+        """One more envelope was refused."""
+        self.counts[refusal] += 1
+        now = self._now()
+        logged_at = self._logged_at.get(refusal)
+        if logged_at is None or now - logged_at >= REFUSAL_LOG_INTERVAL:
+            self._logged_at[refusal] = now
+            _logger.warning("event=envelope-refused reason=%s total=%d", refusal.value, self.counts[refusal])

@@ -1,0 +1,356 @@
+"""The link to the rendezvous: one WebSocket that comes back by itself, and what was sent until it is acknowledged.
+
+1. A lost connection is tried again at once, then after a random part of 0.2 s, 0.4 s … 5 s ("full jitter", so that
+   the peers of a restarted rendezvous do not return together). The row starts over when a connection has lasted 5 s.
+2. What was sent is kept until `Acked`, and sent again, in order, on each new connection.
+3. A sender's message is delivered once: its number must be above the highest seen of that sender.
+4. A final refusal ends the link; everything else is a reason to wait and try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from perdure.errors import ProtocolError, RendezvousError
+from perdure.signaling.envelope import MAX_ENVELOPE_BYTES
+from perdure.signaling.frames import (
+    GATEWAY,
+    MAX_BODY_BYTES,
+    PATH,
+    Acked,
+    Deliver,
+    Got,
+    Join,
+    Joined,
+    Presence,
+    Refused,
+    Role,
+    Send,
+    decode_server_frame,
+    encode_frame,
+    max_frame_bytes,
+)
+from perdure.signaling.rate import TokenBucket
+from perdure.signaling.reasons import describe_failure
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from random import Random
+
+_logger = logging.getLogger("perdure.signaling")
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds for name, TCP, TLS, HTTP and join together. A working path needs under 1 s; a dead one is not waited for."""
+
+BACKOFF_BASE = 0.2
+BACKOFF_MAX = 5.0
+"""Seconds. 5 s is how long a person waits before wondering; 1000 peers of one rendezvous make 400 attempts a second."""
+
+PING_INTERVAL = 5.0
+PING_TIMEOUT = 5.0
+"""Seconds. A rendezvous whose path died is noticed within 10 s, also without a network event."""
+
+MAX_UNACKED_MESSAGES = 512
+MAX_UNACKED_BYTES = 4 * 1024 * 1024
+"""Kept for all receivers together; beyond, the oldest goes (the layer above seals it again, or it is too old)."""
+
+MAX_SENDERS = 1024
+"""Senders whose highest number is remembered; the longest silent is forgotten (envelopes refuse its replays)."""
+
+MAX_UNWRITTEN_FRAMES = 4096
+"""Acknowledgements and messages a connection has not taken yet; beyond, the connection is given up as stuck."""
+
+_FRAMES_PER_SECOND = 80.0
+_FRAME_BURST = 300
+"""Below the rendezvous' limits (100 and 400), so that sending much again never earns a refusal."""
+
+LASTING_TIME = 5.0
+"""Seconds: a connection that ends sooner does not reset the back-off, or a refusal after joining would spin."""
+
+
+class LinkListener(Protocol):
+    """What the owner of a link hears, on the event loop's thread, never from within one of the link's methods."""
+
+    def link_up(self) -> None:
+        """Joined. Called before what is unacknowledged is sent again."""
+
+    def link_down(self, reason: str) -> None:
+        """Not connected, because of `reason` (a few words for a person). Called again for each failed attempt."""
+
+    def link_failed(self, error: RendezvousError) -> None:
+        """The rendezvous refuses us for good; the link has ended."""
+
+    def link_received(self, sender: str, body: bytes) -> None:
+        """`body` from the peer id `sender`, in order, once."""
+
+    def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
+        """A peer has come (also: come back) or gone."""
+
+
+class RendezvousLink:
+    """A link of `peer_id` as `role` to `room` of the rendezvous at `url`. `start` it, `close` it."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        room: str,
+        role: Role,
+        peer_id: str,
+        listener: LinkListener,
+        random: Random,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        self._url = urlunsplit(parts._replace(path=PATH)) if parts.path in {"", "/"} else url
+        self._join = Join(room, role, peer_id)
+        self._listener = listener
+        self._random = random
+        self._ssl_context = ssl_context
+        self._is_up = False
+        self._joined_at: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._again = asyncio.Event()
+        self._next_seq = 1
+        self._unacked: OrderedDict[int, Send] = OrderedDict()
+        self._unacked_bytes = 0
+        self._highest: OrderedDict[str, int] = OrderedDict()
+        self._unwritten: deque[int | Got] = deque()
+        self._writable = asyncio.Event()
+        self._all_acked = asyncio.Event()
+        self.dropped = 0
+        """Messages that the bound on the unacknowledged threw away."""
+
+    @property
+    def url(self) -> str:
+        """The WebSocket URL, with its path."""
+        return self._url
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it has joined its room."""
+        return self._is_up
+
+    def start(self) -> None:
+        """Connect, and stay connected. Needs a running event loop.
+
+        Raises:
+            RuntimeError: it was started before.
+        """
+        if self._task is not None:
+            raise RuntimeError("a link is started once")
+        self._task = asyncio.create_task(self._run(), name=f"rendezvous link {self._join.peer_id[:8]}")
+
+    def send(self, to: str, body: bytes) -> None:
+        """Queue `body` for the peer id `to` or `frames.GATEWAY`; it is kept until that peer's link has it.
+
+        Raises:
+            ValueError: `body` is empty or longer than an envelope.
+        """
+        if not 0 < len(body) <= MAX_ENVELOPE_BYTES:
+            raise ValueError(f"a body has 1 to {MAX_ENVELOPE_BYTES} bytes, not {len(body)}")
+        seq = self._next_seq
+        self._next_seq += 1
+        self._unacked[seq] = Send(to, seq, body)
+        self._unacked_bytes += len(body)
+        while len(self._unacked) > MAX_UNACKED_MESSAGES or self._unacked_bytes > MAX_UNACKED_BYTES:
+            self._forget(next(iter(self._unacked)))
+            self.dropped += 1
+        if self._is_up:
+            self._write(seq)
+
+    def forget(self, to: str) -> None:
+        """Do not send again what `to` has not acknowledged."""
+        for seq in [seq for seq, send in self._unacked.items() if send.to == to]:
+            self._forget(seq)
+
+    def reconnect_now(self) -> None:
+        """Drop the connection or the wait, and connect at once: the network has changed, so the old path is suspect."""
+        self._again.set()
+
+    async def close(self, *, flush_timeout: float = 0.0) -> None:
+        """End the link; while it is up, first wait `flush_timeout` seconds for what is unacknowledged. Twice is fine.
+
+        Cancelling it ends the link without that wait.
+        """
+        task = self._task
+        if task is None:
+            return
+        try:
+            if self._is_up and self._unacked and flush_timeout > 0:
+                self._all_acked.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._all_acked.wait(), flush_timeout)
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        failures = 0
+        try:
+            while True:
+                self._again.clear()
+                self._joined_at = None
+                reason = await self._connect_until_asked()
+                if reason is None or (self._joined_at is not None and loop.time() - self._joined_at >= LASTING_TIME):
+                    failures = 0
+                self._call(self._listener.link_down, reason or "reconnecting")
+                if reason is not None and await self._is_asked_within(self._backoff(failures)):
+                    failures = 0
+                elif reason is not None:
+                    failures += 1
+        except RendezvousError as error:
+            self._call(self._listener.link_failed, error)
+
+    def _backoff(self, failures: int) -> float:
+        if failures == 0:
+            return 0.0
+        return self._random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2 ** min(failures - 1, 16)))
+
+    async def _is_asked_within(self, delay: float) -> bool:
+        try:
+            async with asyncio.timeout(delay):
+                return await self._again.wait()
+        except TimeoutError:
+            return False
+
+    async def _connect_until_asked(self) -> str | None:
+        """One connection, from the attempt to its loss, whose reason it returns, or to `reconnect_now`."""
+        connection = asyncio.create_task(self._connection(), name="rendezvous connection")
+        asked = asyncio.create_task(self._again.wait())
+        try:
+            await asyncio.wait({connection, asked}, return_when=asyncio.FIRST_COMPLETED)
+            return connection.result() if connection.done() else None
+        finally:
+            self._is_up = False
+            connection.cancel()
+            asked.cancel()
+            await asyncio.gather(connection, asked, return_exceptions=True)
+
+    async def _connection(self) -> str:
+        websocket: ClientConnection | None = None
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                websocket = await self._open()
+                await websocket.send(encode_frame(self._join))
+                match decode_server_frame(await websocket.recv()):
+                    case Joined():
+                        pass
+                    case Refused() as refused:
+                        return self._heed(refused)
+                    case _:
+                        raise ProtocolError("the rendezvous answered a join with something else")
+            return await self._exchange(websocket)
+        except RendezvousError:
+            raise
+        except (OSError, EOFError, ValueError, WebSocketException, ProtocolError) as error:
+            return describe_failure(error)
+        except Exception as error:
+            _logger.exception("event=link-error")
+            return describe_failure(error)
+        finally:
+            if websocket is not None:
+                # No close handshake: on a dead path it would wait, and the rendezvous sees the end either way.
+                websocket.transport.abort()
+                await websocket.wait_closed()
+
+    async def _open(self) -> ClientConnection:
+        options: dict[str, Any] = {} if self._ssl_context is None else {"ssl": self._ssl_context}
+        return await connect(
+            self._url,
+            proxy=None,
+            compression=None,  # Sealed bodies do not shrink.
+            open_timeout=None,
+            max_size=max_frame_bytes(MAX_BODY_BYTES),
+            ping_interval=PING_INTERVAL,
+            ping_timeout=PING_TIMEOUT,
+            close_timeout=1,
+            **options,
+        )
+
+    async def _exchange(self, websocket: ClientConnection) -> str:
+        self._is_up = True
+        self._joined_at = asyncio.get_running_loop().time()
+        self._call(self._listener.link_up)
+        self._unwritten = deque(self._unacked)  # With what `link_up` itself sent or forgot.
+        self._writable.set()
+        writer = asyncio.create_task(self._write_all(websocket), name="rendezvous link writer")
+        try:
+            while True:
+                match decode_server_frame(await websocket.recv()):
+                    case Deliver() as deliver:
+                        self._take(deliver)
+                    case Acked(receiver, seq):
+                        send = self._unacked.get(seq)
+                        if send is not None and send.to in {receiver, GATEWAY}:
+                            self._forget(seq)
+                    case Presence(peer_id, role, present):
+                        self._call(self._listener.link_presence, peer_id, role, present)
+                    case Refused() as refused:
+                        return self._heed(refused)
+                    case Joined():
+                        raise ProtocolError("a second joined")
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
+    def _take(self, deliver: Deliver) -> None:
+        sender, seq = deliver.sender, deliver.seq
+        is_new = seq > self._highest.get(sender, 0)
+        if is_new:
+            self._highest[sender] = seq
+            self._highest.move_to_end(sender)
+            if len(self._highest) > MAX_SENDERS:
+                self._highest.popitem(last=False)
+        self._write(Got(sender, seq))
+        if is_new:
+            self._call(self._listener.link_received, sender, deliver.body)
+
+    def _heed(self, refused: Refused) -> str:
+        if refused.code.is_final:
+            reason = f"the rendezvous at {self._url} refuses this peer ({refused.code.value}): {refused.reason}"
+            raise RendezvousError(reason, url=self._url)
+        return f"{refused.code.value}: {refused.reason}"
+
+    def _forget(self, seq: int) -> None:
+        self._unacked_bytes -= len(self._unacked.pop(seq).body)
+        if not self._unacked:
+            self._all_acked.set()
+
+    def _write(self, item: int | Got) -> None:
+        self._unwritten.append(item)
+        self._writable.set()
+        if len(self._unwritten) > MAX_UNWRITTEN_FRAMES:
+            self.reconnect_now()
+
+    async def _write_all(self, websocket: ClientConnection) -> None:
+        now = asyncio.get_running_loop().time
+        bucket = TokenBucket(_FRAMES_PER_SECOND, _FRAME_BURST, now=now())
+        while True:
+            while self._unwritten:
+                item = self._unwritten.popleft()
+                frame = item if isinstance(item, Got) else self._unacked.get(item)
+                if frame is None:
+                    continue
+                if not bucket.take(now()):
+                    await asyncio.sleep(bucket.delay(now()))
+                    bucket.take(now())
+                await websocket.send(encode_frame(frame))
+            self._writable.clear()
+            await self._writable.wait()
+
+    def _call(self, callback: Callable[..., None], *args: object) -> None:
+        try:
+            callback(*args)
+        except Exception:  # An owner's mistake must not end the link of every tunnel behind it.
+            _logger.exception("event=listener-error")
