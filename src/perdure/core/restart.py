@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure.core.state import Reason
+
 if TYPE_CHECKING:
     from random import Random
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 JITTER = 0.1
 """The share by which a wait is lengthened at random, so that a gateway's many clients do not come back in step."""
 
-SHORT_LIFE_SECONDS = 1.0
+SHORT_LIFE_SECONDS = 0.25
 """A carrier that lived less was no success: what lost it may lose the next one too."""
 
 SHORT_LIVES_FORGIVEN = 5
@@ -50,3 +52,13 @@ class RestartSchedule:
         short = self._succeeded_at is not None and now - self._succeeded_at < SHORT_LIFE_SECONDS
         self._short_lives = self._short_lives + 1 if short else 0
         return self._short_lives <= SHORT_LIVES_FORGIVEN
+
+
+def renewal_delay(policy: RestartPolicy, reason: Reason, failures: int) -> float:
+    """Seconds until a new session replaces one that ended for `reason`, after `failures` sessions that never worked.
+
+    A peer that answered "I do not know this session" is there, so the first new one begins at once.
+    """
+    if failures == 0 and reason in {Reason.PEER_RESTARTED, Reason.UNKNOWN_SESSION, Reason.CLOSED_BY_PEER}:
+        return 0.0
+    return min(policy.restart_backoff_max, policy.restart_backoff_base * 2.0 ** min(failures, 16))

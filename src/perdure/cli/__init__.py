@@ -1,0 +1,37 @@
+"""The command line: one file a verb. Heavy imports wait until a verb runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from perdure.cli import connect, demo, rendezvous, serve
+from perdure.cli.exit_codes import ExitCode, exit_code_of
+from perdure.errors import PerdureError
+
+app = typer.Typer(
+    name="perdure",
+    help="WebRTC tunnels that outlive the network: forwarded TCP connections stay open and lose no byte.",
+    epilog="Exit codes: 0 done, 1 bug or (demo) something lost, 2 usage, 3 rendezvous unreachable, 4 peer unreachable, "
+    "5 not authorised, 6 port in use.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(rendezvous.rendezvous)
+app.command()(serve.serve)
+app.command()(connect.connect)
+app.command()(demo.demo)
+
+
+def main() -> None:
+    """The console script `perdure`."""
+    try:
+        app()
+    except PerdureError as error:
+        typer.echo(f"perdure: {error}", err=True)
+        sys.exit(exit_code_of(error))
+
+
+__all__ = ["ExitCode", "app", "main"]

@@ -1,0 +1,98 @@
+"""`perdure connect`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perdure.cli.options import (
+    ExitOnFail,
+    Faults,
+    IceServers,
+    JsonLogs,
+    Level,
+    Loopback,
+    read_ticket_argument,
+    transport_config,
+)
+from perdure.cli.running import LogLevel, run_until_stopped, set_up_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perdure.forward.target import Forward
+
+TicketArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TICKET|@FILE|-", help="What `perdure serve` printed, a file that holds it, or - for standard input."
+    ),
+]
+Forwards = Annotated[
+    list[str],
+    typer.Option(
+        "-L",
+        "--local",
+        metavar="[BIND:]PORT:HOST:HOSTPORT",
+        help="Listen on PORT (127.0.0.1 unless BIND says otherwise; 0 picks a free one) and come out at HOST:HOSTPORT "
+        "beside the gateway; may be given again.",
+    ),
+]
+
+
+def connect(
+    ticket: TicketArgument,
+    local: Forwards,
+    ice_server: IceServers = None,
+    loopback: Loopback = False,
+    exit_on_fail: ExitOnFail = False,
+    log_level: Level = LogLevel.INFO,
+    json_logs: JsonLogs = False,
+    faults: Faults = False,
+) -> None:
+    """Forward local ports through the gateway of TICKET; says `ready` when they work. Ctrl-C ends it."""
+    from perdure.forward.target import parse_forward
+    from perdure.ticket import parse_ticket
+
+    try:
+        forwards = [parse_forward(text) for text in local]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="-L") from error
+    transport = transport_config(ice_server, loopback)
+    parsed = parse_ticket(read_ticket_argument(ticket), now=time.time())
+    set_up_logging(log_level, as_json=json_logs)
+
+    async def run() -> None:
+        import asyncio
+
+        from perdure.client import TunnelClient
+        from perdure.config import ResourceLimits, RestartPolicy
+        from perdure.faults import read_faults
+
+        client = TunnelClient(
+            parsed,
+            forwards,
+            policy=RestartPolicy(),
+            limits=ResourceLimits(),
+            transport=transport,
+            on_listening=_show_listening,
+            on_ready=lambda: typer.echo("ready"),
+            exit_on_fail=exit_on_fail,
+        )
+        if faults:
+            reading = asyncio.ensure_future(read_faults(lambda: [client.tube] if client.tube else []))
+            try:
+                await client.run()
+            finally:
+                reading.cancel()
+        else:
+            await client.run()
+
+    run_until_stopped(run)
+
+
+def _show_listening(forwards: Sequence[Forward]) -> None:
+    for forward in forwards:
+        typer.echo(f"listening {forward}")

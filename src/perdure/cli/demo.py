@@ -1,0 +1,7 @@
+"""`perdure demo`."""
+
+from __future__ import annotations
+
+
+def demo() -> None:
+    """The main job on one machine."""

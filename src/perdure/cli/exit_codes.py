@@ -1,0 +1,34 @@
+"""What the process' exit code says."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from perdure.errors import ListenError, NotAuthorisedError, PeerError, PerdureError, RendezvousError, TicketError
+
+
+class ExitCode(IntEnum):
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    RENDEZVOUS_UNREACHABLE = 3
+    PEER_UNREACHABLE = 4
+    NOT_AUTHORISED = 5
+    PORT_IN_USE = 6
+
+
+def exit_code_of(error: PerdureError) -> ExitCode:
+    """The code that README.md promises for `error`."""
+    match error:
+        case TicketError(expired=True) | NotAuthorisedError():
+            return ExitCode.NOT_AUTHORISED
+        case TicketError():
+            return ExitCode.USAGE
+        case RendezvousError():
+            return ExitCode.RENDEZVOUS_UNREACHABLE
+        case PeerError():
+            return ExitCode.PEER_UNREACHABLE
+        case ListenError():
+            return ExitCode.PORT_IN_USE
+        case _:
+            return ExitCode.BUG

@@ -1,0 +1,38 @@
+"""`perdure rendezvous`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from perdure.cli.options import JsonLogs, Level, parse_listen
+from perdure.cli.running import LogLevel, run_until_stopped, set_up_logging
+
+Listen = Annotated[
+    str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 picks a free one and prints it.")
+]
+
+
+def rendezvous(
+    listen: Listen = "127.0.0.1:8765", log_level: Level = LogLevel.INFO, json_logs: JsonLogs = False
+) -> None:
+    """Match peers and pass their sealed messages; it can read none of them.
+
+    /livez and /metrics answer on the same port.
+    """
+    host, port = parse_listen(listen)
+    set_up_logging(log_level, as_json=json_logs)
+
+    async def run() -> None:
+        import asyncio
+
+        from perdure.signaling.rooms import RendezvousLimits
+        from perdure.signaling.server import RendezvousServer
+
+        async with RendezvousServer(RendezvousLimits(), host=host, port=port) as server:
+            shown = f"[{host}]" if ":" in host else host
+            typer.echo(f"ws://{shown}:{server.port}")
+            await asyncio.Event().wait()
+
+    run_until_stopped(run)

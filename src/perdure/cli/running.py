@@ -1,0 +1,56 @@
+"""What the long-running verbs share: logging, Ctrl-C, and one asyncio run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+
+from perdure.eventlog import JsonFormatter, KeyValueFormatter
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def set_up_logging(level: LogLevel, *, as_json: bool) -> None:
+    """One line an event on standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if as_json else KeyValueFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("perdure").setLevel(level.value.upper())
+
+
+def run_until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> None:
+    """Run `start()` until it ends, or until SIGINT or SIGTERM cancels it, which is a clean end.
+
+    A second signal does not wait for the farewell.
+    """
+    asyncio.run(_until_stopped(start))
+
+
+async def _until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> None:
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(start())
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        if stopped:
+            signal.raise_signal(signal.SIGKILL)
+        stopped = True
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopped:
+            raise

@@ -1,0 +1,1 @@
+"""Forwarding: what a stream is joined to on either side."""

@@ -1,0 +1,120 @@
+"""Targets and forwards in ssh's spelling, and the list of what a gateway may dial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perdure.wire import MAX_TARGET_BYTES
+
+DEFAULT_BIND = "127.0.0.1"
+ANY_PORT = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A host and a TCP port, as the gateway is to dial it."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def encode(self) -> bytes:
+        """What an OPEN frame carries."""
+        return str(self).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """`-L [BIND:]PORT:HOST:HOSTPORT`: listen here, come out there. Port 0: any free one."""
+
+    bind: str
+    port: int
+    target: Target
+
+    def __str__(self) -> str:
+        return f"{Target(self.bind, self.port)} -> {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class AllowList:
+    """What a gateway may dial; a port of `ANY_PORT` stands for every port of that host."""
+
+    entries: frozenset[Target]
+
+    def permits(self, target: Target) -> bool:
+        host = target.host.lower()
+        return Target(host, target.port) in self.entries or Target(host, ANY_PORT) in self.entries
+
+    def __str__(self) -> str:
+        shown = (f"{entry.host}:*" if entry.port == ANY_PORT else str(entry) for entry in self.entries)
+        return ", ".join(sorted(shown))
+
+
+def parse_target(text: str) -> Target:
+    """`HOST:PORT` or `[IPV6]:PORT`. Raises `ValueError` with what is wrong."""
+    parts = _split(text)
+    if len(parts) != 2:
+        raise ValueError(f"a target looks like HOST:PORT or [IPV6]:PORT, not {text!r}")
+    return _target(parts[0], parts[1], text)
+
+
+def parse_allow(texts: list[str]) -> AllowList:
+    """Each `HOST:PORT`, or `HOST:*` for every port of a host. Raises `ValueError` with what is wrong."""
+    entries = set()
+    for text in texts:
+        parts = _split(text)
+        if len(parts) == 2 and parts[1] == "*" and parts[0]:
+            entries.add(Target(parts[0].lower(), ANY_PORT))
+        else:
+            target = parse_target(text)
+            entries.add(Target(target.host.lower(), target.port))
+    return AllowList(frozenset(entries))
+
+
+def parse_forward(text: str) -> Forward:
+    """ssh's `-L`: `PORT:HOST:HOSTPORT` or `BIND:PORT:HOST:HOSTPORT`; IPv6 addresses stand in brackets.
+
+    `*` or an empty BIND listens on every address, as ssh does. Raises `ValueError` with what is wrong.
+    """
+    parts = _split(text)
+    if len(parts) == 3:
+        parts = [DEFAULT_BIND, *parts]
+    if len(parts) != 4:
+        raise ValueError(f"a forward looks like [BIND:]PORT:HOST:HOSTPORT, not {text!r}")
+    bind, port, host, host_port = parts
+    return Forward("" if bind == "*" else bind, _port(port, text, lowest=0), _target(host, host_port, text))
+
+
+def _split(text: str) -> list[str]:
+    """Split at colons outside brackets; the brackets go."""
+    parts = [""]
+    inside = False
+    for character in text.strip():
+        if character == "[" and not inside and not parts[-1]:
+            inside = True
+        elif character == "]" and inside:
+            inside = False
+        elif character == ":" and not inside:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if inside:
+        raise ValueError(f"a bracket is not closed in {text!r}")
+    return parts
+
+
+def _target(host: str, port: str, text: str) -> Target:
+    if not host or any(character.isspace() or character == "\0" for character in host):
+        raise ValueError(f"no host in {text!r}")
+    target = Target(host, _port(port, text, lowest=1))
+    if len(target.encode()) > MAX_TARGET_BYTES:
+        raise ValueError(f"the host in {text[:40]!r}… is longer than any host name")
+    return target
+
+
+def _port(port: str, text: str, *, lowest: int) -> int:
+    if not (port.isascii() and port.isdigit()) or not lowest <= int(port[:6]) <= 65535:
+        raise ValueError(f"{port!r} in {text!r} is not a port from {lowest} to 65535")
+    return int(port)

@@ -1,0 +1,150 @@
+"""The gateway role: serves a ticket's clients, one tube each, and dials only what its allow list names."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from random import SystemRandom
+from typing import TYPE_CHECKING
+
+from perdure.errors import PerdureError, RendezvousError
+from perdure.eventlog import log_event
+from perdure.forward.target import parse_target
+from perdure.forward.tcp import StreamPipe, dial
+from perdure.signaling.gateway_peer import GatewaySignaling
+from perdure.signaling.status import SignalingState, SignalingStatus
+from perdure.transport.rtc import RtcTransport
+from perdure.tube import Tube
+from perdure.wire import ResetCode
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from perdure.config import ResourceLimits, RestartPolicy, TransportConfig
+    from perdure.core.actions import ChangeState
+    from perdure.forward.target import AllowList
+    from perdure.signaling.base import SignalingChannel
+    from perdure.ticket import Ticket
+
+log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Serves `ticket` until cancelled.
+
+    Args:
+        exit_on_fail: end with an error when the rendezvous cannot be reached at the start, instead of waiting for it.
+    """
+
+    def __init__(
+        self,
+        ticket: Ticket,
+        allow: AllowList,
+        *,
+        policy: RestartPolicy,
+        limits: ResourceLimits,
+        transport: TransportConfig,
+        exit_on_fail: bool = False,
+    ) -> None:
+        self._ticket = ticket
+        self._allow = allow
+        self._policy = policy
+        self._limits = limits
+        self._transport = RtcTransport(transport)
+        self._exit_on_fail = exit_on_fail
+        self._tubes: dict[str, Tube] = {}
+        self._dials: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._was_ready = False
+        self._signaling = GatewaySignaling(ticket, on_session=self._begin_tube, on_status=self._signaling_changed)
+
+    @property
+    def tubes(self) -> Collection[Tube]:
+        """The tubes that are served now."""
+        return self._tubes.values()
+
+    async def run(self) -> None:
+        """Serve. Cancelling it ends every tube, and tells the clients.
+
+        Raises:
+            RendezvousError: the rendezvous refuses us for good, or, with `exit_on_fail`, cannot be reached.
+        """
+        self._signaling.start()
+        try:
+            await self._failed
+        finally:
+            tubes = list(self._tubes.values())
+            await asyncio.gather(*(tube.close("the gateway was stopped") for tube in tubes))
+            for task in self._dials:
+                task.cancel()
+            await self._signaling.close()
+
+    def tube_state_changed(self, tube: Tube, change: ChangeState) -> None:
+        if change.after.is_final:
+            self._tubes.pop(tube.tube_id, None)
+
+    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> None:
+        task = asyncio.get_running_loop().create_task(self._join(tube, stream_id, target))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _join(self, tube: Tube, stream_id: int, target: bytes) -> None:
+        try:
+            wanted = parse_target(target.decode())
+        except ValueError:
+            log_event(log, logging.WARNING, "stream-refused", tube=tube.tube_id, why="the target cannot be read")
+            tube.reset(stream_id, ResetCode.NOT_ALLOWED)
+            return
+        if not self._allow.permits(wanted):
+            log_event(
+                log,
+                logging.WARNING,
+                "stream-refused",
+                tube=tube.tube_id,
+                target=str(wanted),
+                why="it is not in --allow",
+            )
+            tube.reset(stream_id, ResetCode.NOT_ALLOWED)
+            return
+        pipe = StreamPipe(tube)
+        pipe.join(stream_id)
+        tube.attach_sink(stream_id, pipe)
+        code = await dial(wanted, pipe)
+        if code is None:
+            tube.accept(stream_id)
+            log_event(log, logging.DEBUG, "stream-opened", tube=tube.tube_id, stream=stream_id, target=str(wanted))
+        else:
+            why = code.name.lower().replace("_", " ")
+            log_event(log, logging.WARNING, "target-failed", tube=tube.tube_id, target=str(wanted), why=why)
+            tube.reset(stream_id, code)
+
+    def _begin_tube(self, session_id: bytes, channel: SignalingChannel) -> None:
+        tube = Tube(
+            session_id=session_id,
+            key=None,
+            policy=self._policy,
+            limits=self._limits,
+            transport=self._transport,
+            signaling=channel,
+            handler=self,
+            random=SystemRandom(),
+        )
+        self._tubes[tube.tube_id] = tube
+        tube.start()
+
+    def _signaling_changed(self, status: SignalingStatus) -> None:
+        level = logging.INFO if status.state is SignalingState.READY else logging.WARNING
+        log_event(log, level, "signaling", status=str(status))
+        match status.state:
+            case SignalingState.READY:
+                self._was_ready = True
+            case SignalingState.UNREACHABLE if self._exit_on_fail and not self._was_ready:
+                self._fail(
+                    RendezvousError(f"the rendezvous at {status.url} is unreachable: {status.reason}", url=status.url)
+                )
+            case SignalingState.FAILED:
+                self._fail(self._signaling.error or RendezvousError(status.reason, url=status.url))
+
+    def _fail(self, error: PerdureError) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(error)

@@ -1,0 +1,122 @@
+"""Two tubes in one process on the real engine, their signaling joined directly."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from random import Random
+from typing import TYPE_CHECKING
+
+from perdure.config import ResourceLimits, RestartPolicy, TransportConfig
+from perdure.core.state import State
+from perdure.transport.rtc import RtcTransport
+from perdure.tube import Tube
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.core.actions import ChangeState
+    from perdure.signaling.base import SignalingListener
+    from perdure.signaling.messages import Message
+
+
+class DirectSignaling:
+    """One end's signaling: what it sends reaches the other end with the event loop's next turn."""
+
+    def __init__(self) -> None:
+        self.available = True
+        self.other: DirectSignaling | None = None
+        self.sent: list[Message] = []
+        self._listener: SignalingListener | None = None
+        self._closed = False
+
+    def attach(self, listener: SignalingListener) -> None:
+        self._listener = listener
+
+    def send(self, message: Message) -> None:
+        self.sent.append(message)
+        if self.other is not None and self.available:
+            asyncio.get_running_loop().call_soon(self.other.deliver, message)
+
+    def deliver(self, message: Message) -> None:
+        if self._listener is not None and not self._closed:
+            self._listener.signaling_message(message)
+
+    def set_available(self, available: bool) -> None:
+        self.available = available
+        if self._listener is not None:
+            self._listener.signaling_available(available)
+
+    def close(self) -> None:
+        self._closed = True
+
+
+class Handler:
+    """Records state changes; hands streams of the peer to `on_stream`."""
+
+    def __init__(self) -> None:
+        self.changes: list[ChangeState] = []
+        self.on_stream: Callable[[Tube, int, bytes], None] | None = None
+        self._changed = asyncio.Condition()
+        self._waiters: list[tuple[State, asyncio.Future[None]]] = []
+
+    def tube_state_changed(self, tube: Tube, change: ChangeState) -> None:
+        self.changes.append(change)
+        for state, waiter in self._waiters:
+            if state is change.after and not waiter.done():
+                waiter.set_result(None)
+
+    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> None:
+        assert self.on_stream is not None
+        self.on_stream(tube, stream_id, target)
+
+    async def next(self, state: State, timeout: float = 10.0) -> None:
+        """Wait for the next change to `state`."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append((state, waiter))
+        async with asyncio.timeout(timeout):
+            await waiter
+
+
+class TubePair:
+    """`client` begins the session, `gateway` accepts it."""
+
+    def __init__(self, policy: RestartPolicy | None = None, limits: ResourceLimits | None = None) -> None:
+        policy, limits = policy or RestartPolicy(), limits or ResourceLimits()
+        transport = RtcTransport(TransportConfig(loopback=True))
+        session_id = os.urandom(16)
+        self.client_signaling, self.gateway_signaling = DirectSignaling(), DirectSignaling()
+        self.client_signaling.other, self.gateway_signaling.other = self.gateway_signaling, self.client_signaling
+        self.client_handler, self.gateway_handler = Handler(), Handler()
+        self.client = Tube(
+            session_id=session_id,
+            key=os.urandom(32),
+            policy=policy,
+            limits=limits,
+            transport=transport,
+            signaling=self.client_signaling,
+            handler=self.client_handler,
+            random=Random(1),
+        )
+        self.gateway = Tube(
+            session_id=session_id,
+            key=None,
+            policy=policy,
+            limits=limits,
+            transport=transport,
+            signaling=self.gateway_signaling,
+            handler=self.gateway_handler,
+            random=Random(2),
+        )
+
+    async def connect(self) -> None:
+        waits = [self.client_handler.next(State.CONNECTED), self.gateway_handler.next(State.CONNECTED)]
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        await asyncio.sleep(0)
+        self.gateway.start()
+        self.client.start()
+        await asyncio.gather(*tasks)
+
+    async def close(self) -> None:
+        await self.client.close()
+        await self.gateway.close()
