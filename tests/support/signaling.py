@@ -7,13 +7,13 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.gateway_peer import MAX_SESSIONS, GatewaySignaling
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from perdure.signaling.base import SignalingChannel
     from perdure.signaling.messages import Message
@@ -21,12 +21,19 @@ if TYPE_CHECKING:
 
 SECRET = bytes(range(32))
 
+T = TypeVar("T")
 
-async def eventually(condition: Callable[[], bool], *, within: float = 5.0) -> None:
-    """Wait until `condition`, looking again in each turn of the loop that something happened in."""
-    async with asyncio.timeout(within):
-        while not condition():
+
+async def eventually(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
+    """Wait until `condition`, which the work of other tasks makes true."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 — what is awaited has no event of its own.
             await asyncio.sleep(0.002)
+
+
+async def within(awaitable: Awaitable[T], *, seconds: float = 5.0) -> T:
+    """`awaitable`'s result, or a failed test instead of one that hangs."""
+    return await asyncio.wait_for(awaitable, seconds)
 
 
 class Listener:
@@ -84,7 +91,7 @@ class Sessions:
         for message in messages:
             client.send(message)
         async with client:
-            await client.wait_available()
+            await within(client.wait_available())
             await eventually(lambda: len(self.opened) > count)
         return self.opened[-1].channel
 

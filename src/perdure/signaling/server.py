@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from perdure.signaling.frames import ServerFrame
 
+__all__ = ["RendezvousLimits", "RendezvousServer"]
+
 _logger = logging.getLogger("perdure.rendezvous")
 
 _SWEEP_INTERVAL = 5.0

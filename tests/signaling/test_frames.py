@@ -1,0 +1,145 @@
+"""The rendezvous' frames, and the messages inside the envelopes: parsed once, refused in one way."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.errors import ProtocolError
+from perdure.signaling.frames import (
+    Acked,
+    Deliver,
+    Got,
+    Join,
+    Joined,
+    Presence,
+    RefusalCode,
+    Refused,
+    Role,
+    Send,
+    decode_client_frame,
+    decode_server_frame,
+    encode_frame,
+    is_id,
+    max_frame_bytes,
+)
+from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, decode_message, encode_message
+
+A = "a" * 32
+B = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [Join(A, Role.GATEWAY, B), Join("any text", Role.CLIENT, B), Send("", 1, b"\0x"), Send(A, 2**53, b"y"), Got(A, 7)],
+)
+def test_a_client_frame_survives_the_wire(frame: Join | Send | Got) -> None:
+    assert decode_client_frame(encode_frame(frame)) == frame
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Joined(),
+        Deliver(A, 1, b"\xff"),
+        Acked(A, 3),
+        Presence(A, Role.CLIENT, False),
+        Refused(RefusalCode.RATE, "too fast"),
+    ],
+)
+def test_a_server_frame_survives_the_wire(frame: Joined | Deliver | Acked | Presence | Refused) -> None:
+    assert decode_server_frame(encode_frame(frame)) == frame
+
+
+def test_the_wire_looks_as_the_documentation_says() -> None:
+    assert encode_frame(Send("", 1, b"sealed")) == '{"type":"send","to":"","seq":1,"body":"c2VhbGVk"}'
+    assert encode_frame(Join(A, Role.CLIENT, B)) == (f'{{"type":"join","room":"{A}","role":"client","peer_id":"{B}"}}')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "{}",
+        '{"type":"send"}',
+        '{"type":"send","to":"","seq":0,"body":"eA=="}',
+        '{"type":"send","to":"","seq":9007199254740993,"body":"eA=="}',
+        '{"type":"send","to":"","seq":1,"body":""}',
+        '{"type":"send","to":"","seq":1,"body":"!"}',
+        '{"type":"send","to":"","seq":1,"body":"eA==","extra":1}',
+        f'{{"type":"send","to":"{A.upper()}","seq":1,"body":"eA=="}}',
+        f'{{"type":"got","sender":"{A}\\n","seq":1}}',
+        f'{{"type":"join","room":"{A}","role":"king","peer_id":"{B}"}}',
+        f'{{"type":"acked","receiver":"{A}","seq":1}}',
+        '{"type":"got","sender":"\\ud800","seq":1}',
+        "[" * 100_000,
+        '{"type":"got","sender":"\ud800","seq":1}',
+    ],
+)
+def test_a_frame_out_of_its_bounds_is_a_protocol_error(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        decode_client_frame(text)
+
+
+def test_the_longest_frame_fits_its_bound() -> None:
+    frame = Deliver(A, 2**53, b"x" * 65536)
+    assert len(encode_frame(frame)) <= max_frame_bytes(65536)
+
+
+def test_an_id_is_32_lower_case_hexadecimal_digits() -> None:
+    assert is_id(B)
+    assert not any(is_id(text) for text in ("", A.upper(), A + "a", A[:-1] + "g", A[:-1] + "\n", "٣" * 32))
+
+
+_jsonish = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["type", "seq", "sdp"]), inner),
+    max_leaves=8,
+)
+
+
+@given(
+    st.binary() | st.text() | _jsonish.map(repr) | st.text().map('{{"type":"offer","generation":1,"sdp":"{}"}}'.format)
+)
+def test_garbage_is_a_protocol_error_and_nothing_else(garbage: bytes | str) -> None:
+    for decode in (decode_client_frame, decode_server_frame):
+        with contextlib.suppress(ProtocolError):
+            decode(garbage)
+    with contextlib.suppress(ProtocolError):
+        decode_message(garbage if isinstance(garbage, bytes) else garbage.encode(errors="surrogatepass"))
+
+
+_generations = st.integers(1, 2**31 - 1)
+
+
+@given(
+    st.builds(Offer, _generations, st.text(max_size=99))
+    | st.builds(Answer, _generations, st.text(max_size=99))
+    | st.builds(Candidate, _generations, st.text(max_size=99), st.none() | st.just("0"), st.none() | st.integers(0, 9))
+    | st.builds(Bye, st.text(max_size=50))
+)
+def test_a_message_survives_the_wire(message: Message) -> None:
+    assert decode_message(encode_message(message)) == message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Offer(0, ""),
+        Offer(2**31, ""),
+        Answer(1, "x" * 16385),
+        Offer(1, "é" * 8193),
+        Candidate(0, "", None, None),
+        Candidate(1, "x" * 1025, None, None),
+        Candidate(1, "", "x" * 201, None),
+        Candidate(1, "", None, -1),
+        Bye("x" * 201),
+    ],
+)
+def test_a_message_out_of_its_bounds_is_a_protocol_error(message: Message) -> None:
+    with pytest.raises(ProtocolError):
+        decode_message(encode_message(message))
