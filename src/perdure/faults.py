@@ -2,7 +2,8 @@
 
 A process started with `--faults` reads one word a line from standard input: `kill` tears the peer connections down,
 `blackhole` lets the kernel drop every packet that reaches their sockets from now on (Linux), `rebuild` asks for new
-carriers. Each is answered by a log line `fault`.
+carriers. Each is answered by a log line `fault`. The end of standard input ends the process, so that it never outlives
+the program that drives it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING
 
 from perdure.eventlog import log_event
@@ -38,10 +39,23 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Instruction)))
 
 
-async def read_faults(tubes: Callable[[], Iterable[Tube]]) -> None:
-    """Obey standard input until it ends."""
-    loop = asyncio.get_running_loop()
+async def run_driven(work: Coroutine[object, object, None], tubes: Callable[[], Iterable[Tube]] = tuple) -> None:
+    """Run `work` and obey standard input; the end of either ends both."""
+    working = asyncio.ensure_future(work)
+    reading = asyncio.ensure_future(_read_faults(tubes))
+    try:
+        await asyncio.wait({working, reading}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        working.cancel()
+        reading.cancel()
+        await asyncio.gather(working, reading, return_exceptions=True)
+
+
+async def _read_faults(tubes: Callable[[], Iterable[Tube]]) -> None:
     reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
     pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     try:
         while line := await reader.readline():

@@ -65,11 +65,9 @@ def connect(
     set_up_logging(log_level, as_json=json_logs)
 
     async def run() -> None:
-        import asyncio
-
         from perdure.client import TunnelClient
         from perdure.config import ResourceLimits, RestartPolicy
-        from perdure.faults import read_faults
+        from perdure.faults import run_driven
 
         client = TunnelClient(
             parsed,
@@ -82,11 +80,7 @@ def connect(
             exit_on_fail=exit_on_fail,
         )
         if faults:
-            reading = asyncio.ensure_future(read_faults(lambda: [client.tube] if client.tube else []))
-            try:
-                await client.run()
-            finally:
-                reading.cancel()
+            await run_driven(client.run(), lambda: [client.tube] if client.tube else [])
         else:
             await client.run()
 

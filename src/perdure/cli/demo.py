@@ -2,6 +2,61 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-def demo() -> None:
-    """The main job on one machine."""
+import typer
+
+from perdure.cli.exit_codes import ExitCode
+from perdure.cli.running import LogLevel, run_until_stopped, set_up_logging
+
+if TYPE_CHECKING:
+    from perdure.demo.run import Report
+
+Seconds = Annotated[float, typer.Option(min=5, max=86400, help="How long the traffic runs.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there as JSON.")]
+
+
+def demo(seconds: Seconds = 30, json_file: JsonFile = None) -> None:
+    """Watch TCP connections live through the loss of the WebRTC connection under them, on this machine.
+
+    Exits with 0 only if no byte was lost and no connection dropped. Ctrl-C ends it early, with the table so far.
+    """
+    from rich.console import Console
+
+    from perdure.demo.display import Display, final_table
+    from perdure.demo.run import Demo
+
+    set_up_logging(LogLevel.WARNING, as_json=False)
+    console = Console()
+    reports: list[Report] = []
+
+    async def run() -> None:
+        with Display(console, seconds) as display:
+            course = Demo(seconds, on_change=display.changed)
+            display.watch(course)
+            reports.append(course.report)
+            await course.run()
+
+    was_stopped = run_until_stopped(run)
+    report = reports[0]
+    console.print(final_table(report))
+    if json_file is not None:
+        _write_json(report, json_file)
+    if was_stopped:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    raise typer.Exit(ExitCode.DONE if report.is_clean else ExitCode.BUG)
+
+
+def _write_json(report: Report, path: Path) -> None:
+    import msgspec
+
+    result = msgspec.to_builtins(report) | {
+        "recovery_median": report.recovery_median,
+        "recovery_max": report.recovery_max,
+        "clean": report.is_clean,
+    }
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint="--json") from error

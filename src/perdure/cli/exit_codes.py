@@ -15,6 +15,8 @@ class ExitCode(IntEnum):
     PEER_UNREACHABLE = 4
     NOT_AUTHORISED = 5
     PORT_IN_USE = 6
+    INTERRUPTED = 130
+    """The demo was ended by Ctrl-C before its time: 128 + SIGINT, as shells say it."""
 
 
 def exit_code_of(error: PerdureError) -> ExitCode:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
 
-from perdure.cli.options import JsonLogs, Level, parse_listen
+from perdure.cli.options import Faults, JsonLogs, Level, parse_listen
 from perdure.cli.running import LogLevel, run_until_stopped, set_up_logging
 
 Listen = Annotated[
@@ -15,7 +16,10 @@ Listen = Annotated[
 
 
 def rendezvous(
-    listen: Listen = "127.0.0.1:8765", log_level: Level = LogLevel.INFO, json_logs: JsonLogs = False
+    listen: Listen = "127.0.0.1:8765",
+    log_level: Level = LogLevel.INFO,
+    json_logs: JsonLogs = False,
+    faults: Faults = False,
 ) -> None:
     """Match peers and pass their sealed messages; it can read none of them.
 
@@ -27,12 +31,16 @@ def rendezvous(
     async def run() -> None:
         import asyncio
 
+        from perdure.faults import run_driven
         from perdure.signaling.rooms import RendezvousLimits
         from perdure.signaling.server import RendezvousServer
 
         async with RendezvousServer(RendezvousLimits(), host=host, port=port) as server:
             shown = f"[{host}]" if ":" in host else host
             typer.echo(f"ws://{shown}:{server.port}")
-            await asyncio.Event().wait()
+            if faults:
+                await run_driven(asyncio.sleep(math.inf))
+            else:
+                await asyncio.sleep(math.inf)
 
     run_until_stopped(run)

@@ -27,15 +27,15 @@ def set_up_logging(level: LogLevel, *, as_json: bool) -> None:
     logging.getLogger("perdure").setLevel(level.value.upper())
 
 
-def run_until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> None:
-    """Run `start()` until it ends, or until SIGINT or SIGTERM cancels it, which is a clean end.
+def run_until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> bool:
+    """Run `start()` until it ends, or until SIGINT or SIGTERM cancels it, which is a clean end; whether one did.
 
     A second signal does not wait for the farewell.
     """
-    asyncio.run(_until_stopped(start))
+    return asyncio.run(_until_stopped(start))
 
 
-async def _until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> None:
+async def _until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> bool:
     loop = asyncio.get_running_loop()
     task = loop.create_task(start())
     stopped = False
@@ -54,3 +54,4 @@ async def _until_stopped(start: Callable[[], Coroutine[object, object, None]]) -
     except asyncio.CancelledError:
         if not stopped:
             raise
+    return stopped

@@ -76,10 +76,8 @@ def serve(
     typer.echo(ticket.encode())
 
     async def run() -> None:
-        import asyncio
-
         from perdure.config import ResourceLimits, RestartPolicy
-        from perdure.faults import read_faults
+        from perdure.faults import run_driven
         from perdure.gateway import Gateway
 
         gateway = Gateway(
@@ -91,11 +89,7 @@ def serve(
             exit_on_fail=exit_on_fail,
         )
         if faults:
-            reading = asyncio.ensure_future(read_faults(lambda: gateway.tubes))
-            try:
-                await gateway.run()
-            finally:
-                reading.cancel()
+            await run_driven(gateway.run(), lambda: gateway.tubes)
         else:
             await gateway.run()
 

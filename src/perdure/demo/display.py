@@ -1,0 +1,117 @@
+"""What a person sees of the demo: a live picture in a terminal, a line a fault elsewhere, and the table at the end."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from types import TracebackType
+
+    from perdure.demo.run import Demo, Fault, Report
+
+_BARS = " ▁▂▃▄▅▆▇█"
+_STATE_STYLES = {"connected": "bold green", "reconnecting": "bold yellow", "failed": "bold red", "closed": "dim"}
+_SHOWN_FAULTS = 12
+_REFRESH_SECONDS = 0.1
+
+
+class Display:
+    """Shows a running `Demo`; a context manager around it."""
+
+    def __init__(self, console: Console, seconds: float) -> None:
+        self._console = console
+        self._seconds = seconds
+        self._demo: Demo | None = None
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._shown_at = 0.0
+        self._printed = 0
+
+    def watch(self, demo: Demo) -> None:
+        self._demo = demo
+
+    def changed(self) -> None:
+        """Show the demo as it is now."""
+        demo = self._demo
+        if demo is None:
+            return
+        if self._live is not None:
+            if monotonic() - self._shown_at >= _REFRESH_SECONDS:
+                self._shown_at = monotonic()
+                self._live.update(self._picture(demo), refresh=True)
+            return
+        for fault in demo.report.faults[self._printed :]:
+            if fault.silence is None:
+                return
+            self._console.print(f"{fault.at:6.1f} s  {fault.name}: {_silence(fault).plain}", highlight=False)
+            self._printed += 1
+
+    def __enter__(self) -> Display:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def _picture(self, demo: Demo) -> RenderableType:
+        head = Table.grid(padding=(0, 2))
+        head.add_row("state", Text(demo.state, style=_STATE_STYLES.get(demo.state, "bold")))
+        head.add_row("time", f"{min(demo.elapsed, self._seconds):.0f} of {self._seconds:.0f} s, {demo.phase}")
+        rate = demo.throughput[-1] if demo.throughput else 0.0
+        head.add_row("delivered", Text(f"{rate / 1e6:5.1f} MB/s  ") + Text(_sparkline(demo.throughput), style="cyan"))
+        outage = demo.current_outage
+        shown = (
+            Text(f"{outage * 1000:.0f} ms without a byte", style="bold yellow")
+            if outage > 0.1
+            else Text("none", "green")
+        )
+        head.add_row("outage now", shown)
+        faults = Table(box=None, pad_edge=False, header_style="dim")
+        faults.add_column("at", justify="right")
+        faults.add_column("fault")
+        faults.add_column("silence", justify="right")
+        for fault in demo.report.faults[-_SHOWN_FAULTS:]:
+            faults.add_row(f"{fault.at:.1f} s", fault.name, _silence(fault))
+        title = "perdure demo: four TCP connections through one WebRTC tunnel that keeps breaking"
+        return Panel(Group(head, Text(), faults), title=title, border_style="blue")
+
+
+def final_table(report: Report) -> RenderableType:
+    """The result, for a person."""
+    table = Table(show_header=False, title="perdure demo", title_justify="left")
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    table.add_row("faults", str(len(report.faults)))
+    table.add_row("connections kept", f"{report.connections_kept} of {report.connections}")
+    table.add_row("bytes sent", f"{report.bytes_sent:,}")
+    table.add_row("bytes lost or wrong", f"{report.bytes_lost_or_wrong:,}")
+    median, worst = report.recovery_median, report.recovery_max
+    table.add_row("recovery, median", "-" if median is None else f"{median * 1000:.0f} ms")
+    table.add_row("recovery, maximum", "-" if worst is None else f"{worst * 1000:.0f} ms")
+    verdict = Text("nothing was lost", "bold green") if report.is_clean else Text("something was lost", "bold red")
+    notes = [Text(f"left out: {skipped}", "yellow") for skipped in report.skipped]
+    return Group(table, verdict, *notes)
+
+
+def _silence(fault: Fault) -> Text:
+    if fault.silence is None:
+        return Text("…", "yellow")
+    if not fault.recovered:
+        return Text("not recovered", "bold red")
+    return Text(f"{fault.silence * 1000:.0f} ms")
+
+
+def _sparkline(values: Collection[float]) -> str:
+    top = max(values, default=0.0) or 1.0
+    return "".join(_BARS[round(value / top * (len(_BARS) - 1))] for value in values)
