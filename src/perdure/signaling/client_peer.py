@@ -290,7 +290,7 @@ class ClientSignaling:
     def _set_status(self, state: SignalingState, reason: str = "") -> None:
         status = SignalingStatus(state, self._link.url, reason)
         self._settled.set()
-        if status != self._status:
+        if status != self._status and self._ending is None:
             self._status = status
             if self._on_status is not None:
                 self._on_status(status)

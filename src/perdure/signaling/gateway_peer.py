@@ -276,7 +276,7 @@ class GatewaySignaling:
     def _set_status(self, state: SignalingState, reason: str = "") -> None:
         status = SignalingStatus(state, self._link.url, reason)
         self._settled.set()
-        if status != self._status:
+        if status != self._status and not self._is_closed:
             self._status = status
             if self._on_status is not None:
                 self._on_status(status)
