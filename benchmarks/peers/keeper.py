@@ -3,10 +3,11 @@
     python -m benchmarks.peers.keeper --target 127.0.0.1:9000 --processes 2
 
 Configured to be fair: logging at errors only (pyo3-log would otherwise take the GIL for every record), no relay, no
-trickle (on one machine gathering takes 15 ms), multi-channel off as by default (see `--multi-channel`), and its own
-default of tokio workers (KEEPER_TOKIO_WORKER_THREADS is passed on; 1 helped two processes a little and hurt one). It gathers no loopback candidates and cannot be told to, so its UDP runs between two
-sockets on the machine's own address; the kernel carries that over `lo` all the same. A machine without any
-other address than 127.0.0.1 and ::1 cannot run it.
+trickle (on one machine gathering takes 15 ms), multi-channel off as by default (`--multi-channel` measures the same),
+and its own default of tokio workers (KEEPER_TOKIO_WORKER_THREADS is passed on: 1 helped two processes and hurt one).
+It gathers no loopback candidates and cannot be told to, so its UDP runs between two sockets on the machine's own
+address; the kernel carries that over `lo` all the same. A machine without any address but 127.0.0.1 and ::1 cannot
+run it.
 
 Count bytes at the sink, do not wait for its end of file: when a client half-closes right behind 100 KB or more, every
 byte arrives, the target sees the end, but the target's own close is not told to the client (silent for 20 s at least).
