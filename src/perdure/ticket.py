@@ -49,7 +49,7 @@ class Ticket:
     def encode(self) -> str:
         """One line of text without spaces: safe in a shell, a URL's fragment and an e-mail."""
         body = _HEADER.pack(self.expires_at, self.secret) + self.rendezvous_url.encode()
-        return PREFIX + base64.urlsafe_b64encode(_checksum(body) + body).decode().rstrip("=")
+        return PREFIX + _encoded(_checksum(body) + body)
 
 
 def parse_ticket(text: str, *, now: float) -> Ticket:
@@ -75,7 +75,8 @@ def parse_ticket(text: str, *, now: float) -> Ticket:
     except (binascii.Error, ValueError) as error:
         raise TicketError("the ticket is malformed or truncated; copy it again, whole") from error
     check, body = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
-    if len(body) <= _HEADER.size or check != _checksum(body):
+    # Some of the last character's bits mean nothing to base64: a changed one would pass unseen.
+    if len(body) <= _HEADER.size or check != _checksum(body) or _encoded(raw) != encoded:
         raise TicketError("the ticket is truncated or mistyped (its checksum is wrong); copy it again, whole")
     expires_at, secret = _HEADER.unpack_from(body)
     try:
@@ -99,6 +100,10 @@ def check_rendezvous_url(url: str) -> None:
         _ = parts.port
     except ValueError as error:
         raise ValueError(f"the port in {url!r} is not a number from 0 to 65535") from error
+
+
+def _encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _checksum(body: bytes) -> bytes:

@@ -65,7 +65,8 @@ def parse_allow(texts: list[str]) -> AllowList:
     entries = set()
     for text in texts:
         parts = _split(text)
-        if len(parts) == 2 and parts[1] == "*" and parts[0]:
+        if len(parts) == 2 and parts[1] == "*":
+            _check_host(parts[0], text)
             entries.add(Target(parts[0].lower(), ANY_PORT))
         else:
             target = parse_target(text)
@@ -84,20 +85,30 @@ def parse_forward(text: str) -> Forward:
     if len(parts) != 4:
         raise ValueError(f"a forward looks like [BIND:]PORT:HOST:HOSTPORT, not {text!r}")
     bind, port, host, host_port = parts
-    return Forward("" if bind == "*" else bind, _port(port, text, lowest=0), _target(host, host_port, text))
+    if bind in {"", "*"}:
+        bind = ""
+    else:
+        _check_host(bind, text)
+    return Forward(bind, _port(port, text, lowest=0), _target(host, host_port, text))
 
 
 def _split(text: str) -> list[str]:
     """Split at colons outside brackets; the brackets go."""
     parts = [""]
-    inside = False
+    inside = closed = False
     for character in text.strip():
-        if character == "[" and not inside and not parts[-1]:
-            inside = True
-        elif character == "]" and inside:
-            inside = False
-        elif character == ":" and not inside:
+        if inside:
+            if character == "]":
+                inside, closed = False, True
+            else:
+                parts[-1] += character
+        elif character == ":":
             parts.append("")
+            closed = False
+        elif character == "[" and not parts[-1] and not closed:
+            inside = True
+        elif character in "[]" or closed:
+            raise ValueError(f"a bracket is out of place in {text!r}; they stand around an IPv6 address: [::1]:80")
         else:
             parts[-1] += character
     if inside:
@@ -106,15 +117,22 @@ def _split(text: str) -> list[str]:
 
 
 def _target(host: str, port: str, text: str) -> Target:
-    if not host or any(character.isspace() or character == "\0" for character in host):
-        raise ValueError(f"no host in {text!r}")
+    _check_host(host, text)
     target = Target(host, _port(port, text, lowest=1))
     if len(target.encode()) > MAX_TARGET_BYTES:
         raise ValueError(f"the host in {text[:40]!r}… is longer than any host name")
     return target
 
 
+def _check_host(host: str, text: str) -> None:
+    """Raise `ValueError` unless `host` can be one. It is logged and shown, so it must not move a terminal's cursor."""
+    if not host or not host.isprintable() or set(host) & set(" []"):
+        raise ValueError(f"no host in {text!r}")
+    if host == "*":
+        raise ValueError(f"{text!r} must name a host; * stands for every port of one host only")
+
+
 def _port(port: str, text: str, *, lowest: int) -> int:
-    if not (port.isascii() and port.isdigit()) or not lowest <= int(port[:6]) <= 65535:
-        raise ValueError(f"{port!r} in {text!r} is not a port from {lowest} to 65535")
+    if not (port.isascii() and port.isdigit()) or len(port) > 5 or not lowest <= int(port) <= 65535:
+        raise ValueError(f"{port[:20]!r} in {text[:80]!r} is not a port from {lowest} to 65535")
     return int(port)
