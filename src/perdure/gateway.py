@@ -15,16 +15,16 @@ from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
 from perdure.transport.rtc import RtcTransport
 from perdure.tube import Tube
-from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from perdure.config import ResourceLimits, RestartPolicy, TransportConfig
     from perdure.core.actions import ChangeState
-    from perdure.forward.target import AllowList
+    from perdure.forward.target import AllowList, Target
     from perdure.signaling.base import SignalingChannel
     from perdure.ticket import Ticket
+    from perdure.tube import StreamSink
 
 log = logging.getLogger(__name__)
 
@@ -83,39 +83,31 @@ class Gateway:
         if change.after.is_final:
             self._tubes.pop(tube.tube_id, None)
 
-    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> None:
-        task = asyncio.get_running_loop().create_task(self._join(tube, stream_id, target))
-        self._dials.add(task)
-        task.add_done_callback(self._dials.discard)
-
-    async def _join(self, tube: Tube, stream_id: int, target: bytes) -> None:
+    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> StreamSink | None:
         try:
             wanted = parse_target(target.decode())
         except ValueError:
             log_event(log, logging.WARNING, "stream-refused", tube=tube.tube_id, why="the target cannot be read")
-            tube.reset(stream_id, ResetCode.NOT_ALLOWED)
-            return
+            return None
         if not self._allow.permits(wanted):
-            log_event(
-                log,
-                logging.WARNING,
-                "stream-refused",
-                tube=tube.tube_id,
-                target=str(wanted),
-                why="it is not in --allow",
-            )
-            tube.reset(stream_id, ResetCode.NOT_ALLOWED)
-            return
+            why = "it is not in --allow"
+            log_event(log, logging.WARNING, "stream-refused", tube=tube.tube_id, target=str(wanted), why=why)
+            return None
         pipe = StreamPipe(tube)
         pipe.join(stream_id)
-        tube.attach_sink(stream_id, pipe)
-        code = await dial(wanted, pipe)
+        task = asyncio.get_running_loop().create_task(self._dial(tube, stream_id, wanted, pipe))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+        return pipe
+
+    async def _dial(self, tube: Tube, stream_id: int, target: Target, pipe: StreamPipe) -> None:
+        code = await dial(target, pipe)
         if code is None:
             tube.accept(stream_id)
-            log_event(log, logging.DEBUG, "stream-opened", tube=tube.tube_id, stream=stream_id, target=str(wanted))
+            log_event(log, logging.DEBUG, "stream-opened", tube=tube.tube_id, stream=stream_id, target=str(target))
         else:
             why = code.name.lower().replace("_", " ")
-            log_event(log, logging.WARNING, "target-failed", tube=tube.tube_id, target=str(wanted), why=why)
+            log_event(log, logging.WARNING, "target-failed", tube=tube.tube_id, target=str(target), why=why)
             tube.reset(stream_id, code)
 
     def _begin_tube(self, session_id: bytes, channel: SignalingChannel) -> None:

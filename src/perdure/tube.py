@@ -107,8 +107,11 @@ class TubeHandler(Protocol):
     def tube_state_changed(self, tube: Tube, change: ChangeState) -> None:
         """The tube changed its state."""
 
-    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> None:
-        """The peer opened a stream: `Tube.accept` or `Tube.reset`, now or later."""
+    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> StreamSink | None:
+        """The peer opened a stream: its sink, which may hear bytes at once, or `None` to refuse it.
+
+        `Tube.accept` or `Tube.reset` follow when it is known whether the target can be reached.
+        """
 
 
 def clock() -> float:
@@ -228,10 +231,6 @@ class Tube:
         self._sinks[stream_id] = sink
         self._schedule_pump()
         return stream_id
-
-    def attach_sink(self, stream_id: int, sink: StreamSink) -> None:
-        """Deliver a stream that the peer opened to `sink`."""
-        self._sinks[stream_id] = sink
 
     def accept(self, stream_id: int) -> None:
         """Tell the peer that its stream goes where it wanted."""
@@ -426,7 +425,11 @@ class Tube:
                     if (sink := self._sinks.pop(stream_id, None)) is not None:
                         sink.stream_reset(code)
                 case StreamOpened(stream_id, target):
-                    self._handler.tube_stream_opened(self, stream_id, target)
+                    opened = self._handler.tube_stream_opened(self, stream_id, target)
+                    if opened is None:
+                        self.reset(stream_id, ResetCode.NOT_ALLOWED)
+                    else:
+                        self._sinks[stream_id] = opened
                 case SessionResumed(generation, resent_bytes):
                     log_event(
                         log,

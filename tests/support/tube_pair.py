@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from perdure.core.actions import ChangeState
     from perdure.signaling.base import SignalingListener
     from perdure.signaling.messages import Message
+    from perdure.tube import StreamSink
 
 
 class DirectSignaling:
@@ -56,8 +57,7 @@ class Handler:
 
     def __init__(self) -> None:
         self.changes: list[ChangeState] = []
-        self.on_stream: Callable[[Tube, int, bytes], None] | None = None
-        self._changed = asyncio.Condition()
+        self.on_stream: Callable[[Tube, int, bytes], StreamSink | None] = lambda tube, stream_id, target: None
         self._waiters: list[tuple[State, asyncio.Future[None]]] = []
 
     def tube_state_changed(self, tube: Tube, change: ChangeState) -> None:
@@ -66,9 +66,8 @@ class Handler:
             if state is change.after and not waiter.done():
                 waiter.set_result(None)
 
-    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> None:
-        assert self.on_stream is not None
-        self.on_stream(tube, stream_id, target)
+    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> StreamSink | None:
+        return self.on_stream(tube, stream_id, target)
 
     async def next(self, state: State, timeout: float = 10.0) -> None:
         """Wait for the next change to `state`."""

@@ -16,7 +16,7 @@ from perdure.wire import Ack, Frame, Open, Reset, ResetCode, StreamPosition, Win
 INITIAL_CREDIT_BYTES = 64 * 1024
 """What an opener may send before it was accepted: a request goes out with the OPEN, without a round trip."""
 
-ACK_EVERY_BYTES = 128 * 1024
+ACK_EVERY_BYTES = 512 * 1024
 """An ACK goes out at once after this much; below, it waits for company or for `ACK_DELAY`."""
 
 

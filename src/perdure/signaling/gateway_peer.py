@@ -210,11 +210,11 @@ class GatewaySignaling:
             raise EnvelopeRefusedError(EnvelopeRefusal.REPLAYED)
         gateway_epoch = self._token_bytes(ID_BYTES)
         status = WelcomeStatus.OK
-        if self._ticket.is_expired(self._now()):
+        known = session is not None and session.channel is not None
+        if self._ticket.is_expired(self._now()) and not known:
             status = WelcomeStatus.EXPIRED
         elif session is None and not self._has_room():
             status = WelcomeStatus.FULL
-        known = session is not None and session.channel is not None
         if status is WelcomeStatus.OK:
             if session is None:
                 session = self._sessions[session_id] = _Session(session_id, sender, knock.number)

@@ -13,6 +13,7 @@ import hashlib
 import re
 import weakref
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import webrtc
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from perdure.config import TransportConfig
     from perdure.transport.base import CarrierListener
 
-BUFFERED_HIGH_BYTES = 256 * 1024
-"""The most that waits in the channel: 4 ms at 64 MB/s. Shallow, so that a keystroke does not wait behind a bulk
+BUFFERED_HIGH_BYTES = 128 * 1024
+"""The most that waits in the channel: 2 ms at 64 MB/s. Shallow, so that a keystroke does not wait behind a bulk
 transfer; deep enough that the engine's thread never runs dry while Python frames the next messages."""
 
 EventT = TypeVar("EventT")
@@ -41,11 +42,22 @@ _ICE_STATES = {
 
 
 class RtcTransport:
-    """Makes carriers on libwebrtc. Needs a running event loop."""
+    """Makes carriers on libwebrtc. Needs a running event loop.
+
+    Raises:
+        RuntimeError: loopback candidates are asked for after the process has made a connection without them; the
+            engine decides that once, for the process.
+    """
+
+    _loopback_allowed = False
 
     def __init__(self, config: TransportConfig) -> None:
-        if config.loopback:
-            webrtc.allow_loopback()
+        if config.loopback and not RtcTransport._loopback_allowed:
+            try:
+                webrtc.allow_loopback()
+            except webrtc.InvalidStateError as error:
+                raise RuntimeError("loopback candidates must be asked for before the first connection") from error
+            RtcTransport._loopback_allowed = True
         self._configuration = webrtc.RTCConfiguration(
             ice_servers=[
                 webrtc.RTCIceServer(urls=[server.url], username=server.username, credential=server.credential)
@@ -108,16 +120,16 @@ class RtcCarrier:
         return self._channel is not None and self._channel.buffered_amount < BUFFERED_HIGH_BYTES
 
     def start_offer(self) -> None:
-        self._spawn(self._offer())
+        self._spawn(self._offer)
 
     def start_answer(self, sdp: str) -> None:
-        self._spawn(self._answer(sdp))
+        self._spawn(partial(self._answer, sdp))
 
     def apply_answer(self, sdp: str) -> None:
-        self._spawn(self._apply_answer(sdp))
+        self._spawn(partial(self._apply_answer, sdp))
 
     def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
-        self._spawn(self._add_candidate(candidate, sdp_mid, sdp_mline))
+        self._spawn(partial(self._add_candidate, candidate, sdp_mid, sdp_mline))
 
     def send(self, message: bytes) -> None:
         if self._channel is None:
@@ -179,14 +191,14 @@ class RtcCarrier:
         for candidate in waiting:
             self._tell_candidate(*candidate)
 
-    def _spawn(self, operation: Coroutine[object, object, None]) -> None:
+    def _spawn(self, operation: Callable[[], Coroutine[object, object, None]]) -> None:
         task = asyncio.get_running_loop().create_task(self._guarded(operation))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guarded(self, operation: Coroutine[object, object, None]) -> None:
+    async def _guarded(self, operation: Callable[[], Coroutine[object, object, None]]) -> None:
         try:
-            await operation
+            await operation()
         except (webrtc.PythonWebRTCExceptionBase, webrtc.RTCException, TypeError, ValueError) as error:
             self._lost(LossReason.REFUSED_DESCRIPTION, str(error))
 

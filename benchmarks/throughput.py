@@ -1,0 +1,134 @@
+"""256 MiB through one forwarded TCP connection: perdure, keeper-pam-webrtc-rs, and the engine by itself, in turns.
+
+    python -m benchmarks.throughput [--mib 256] [--rounds 3] [--processes 1 2]
+
+The source and the sink are threads of this process, with blocking sockets, the same for every tunnel. "bare channel"
+has no TCP at all: messages of 64 KiB from one peer connection to the other. MB = 10^6 bytes; CPU is that of the
+tunnel's ends (user and system), without source and sink.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import threading
+import time
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from benchmarks.peers import bare_wrtc, child, keeper, perdure_peer
+
+BLOCK_BYTES = 256 * 1024
+TIMEOUT = 180.0
+
+
+class TunnelFactory(Protocol):
+    def __call__(self, target: child.Address, *, processes: int) -> AbstractAsyncContextManager[child.Tunnel]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    mb_per_second: float
+    cpu_ms_per_mb: float
+
+
+class Sink:
+    """Accepts one connection and counts until `expected` bytes have come."""
+
+    def __init__(self, expected: int) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._expected = expected
+        self.done_at = 0.0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> child.Address:
+        host, port = self._listener.getsockname()
+        return host, port
+
+    def wait(self) -> float:
+        self._thread.join(TIMEOUT)
+        if not self.done_at:
+            raise TimeoutError("not every byte arrived")
+        return self.done_at
+
+    def _run(self) -> None:
+        connection, _ = self._listener.accept()
+        buffer = bytearray(BLOCK_BYTES)
+        missing = self._expected
+        while missing > 0 and (count := connection.recv_into(buffer)):
+            missing -= count
+        if missing == 0:
+            self.done_at = time.perf_counter()
+        connection.close()
+        self._listener.close()
+
+
+async def through_tunnel(factory: TunnelFactory, total: int, processes: int) -> Result:
+    sink = Sink(total)
+    async with factory(sink.address, processes=processes) as tunnel:
+        source = socket.create_connection(tunnel.address)
+        cpu_before = await tunnel.cpu_seconds()
+        began_at = time.perf_counter()
+        await asyncio.to_thread(_push, source, total)
+        done_at = await asyncio.to_thread(sink.wait)
+        cpu = await tunnel.cpu_seconds() - cpu_before
+        source.close()
+    megabytes = total / 1e6
+    return Result(megabytes / (done_at - began_at), cpu * 1e3 / megabytes)
+
+
+async def bare_channel(total: int, processes: int) -> Result:
+    pushed = await bare_wrtc.push(mebibytes=total >> 20, processes=processes)
+    return Result(pushed.mb_per_second, pushed.cpu_ms_per_mb)
+
+
+def _push(source: socket.socket, total: int) -> None:
+    block = os.urandom(BLOCK_BYTES)
+    for _ in range(total // BLOCK_BYTES):
+        source.sendall(block)
+
+
+async def measure(total: int, rounds: int, processes: int) -> dict[str, list[Result]]:
+    results: dict[str, list[Result]] = {}
+    for _ in range(rounds):
+        results.setdefault("perdure", []).append(await through_tunnel(perdure_peer.tunnel, total, processes))
+        results.setdefault("bare channel", []).append(await bare_channel(total, processes))
+        results.setdefault("keeper", []).append(await through_tunnel(keeper.tunnel, total, processes))
+        results.setdefault("naive TCP copy", []).append(await through_tunnel(bare_wrtc.tunnel, total, processes))
+    return results
+
+
+def show(results: dict[str, list[Result]], processes: int) -> None:
+    print(f"\n{processes} process{'es' if processes > 1 else ''}; load average {os.getloadavg()[0]:.1f}")
+    print("| what | MB/s, median (lowest to highest) | CPU ms/MB | perdure's MB/s as a ratio, median of the rounds |")
+    print("| --- | --- | --- | --- |")
+    ours = results["perdure"]
+    for name, runs in results.items():
+        speeds = [run.mb_per_second for run in runs]
+        ratios = [mine.mb_per_second / theirs.mb_per_second for mine, theirs in zip(ours, runs, strict=True)]
+        spread = f"{statistics.median(speeds):.1f} ({min(speeds):.1f} to {max(speeds):.1f})"
+        cpu = statistics.median(run.cpu_ms_per_mb for run in runs)
+        print(
+            f"| {name} | {spread} | {cpu:.1f} | "
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mib", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], choices=(1, 2))
+    arguments = parser.parse_args()
+    for processes in arguments.processes:
+        show(asyncio.run(measure(arguments.mib << 20, arguments.rounds, processes)), processes)
+
+
+if __name__ == "__main__":
+    main()
