@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from support.session_pair import End, Pair, position_coded
 
 SIDES = st.sampled_from([0, 1])

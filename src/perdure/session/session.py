@@ -66,6 +66,9 @@ _CONTROL_ROOM = MAX_TARGET_BYTES + 64
 _SMALLEST_SHARE = 4 * 1024
 """Bytes below which a message is not divided further: the header's share of the carrier stays below 1 %."""
 
+_LEAST_ROOM = 256
+"""Room at the end of a message that is not worth another frame's header and parsing."""
+
 
 class Session:
     """One end of a session.
@@ -469,25 +472,31 @@ class Session:
         return size
 
     def _add_data(self, parts: list[bytes | memoryview], room: int, now: float) -> None:
-        sendable = self._sendable
-        while sendable and room > MAX_DATA_OVERHEAD_BYTES * 2:
-            share = min(room, max(_SMALLEST_SHARE, room // len(sendable))) - MAX_DATA_OVERHEAD_BYTES
-            stream_id = next(iter(sendable))
-            del sendable[stream_id]
-            if (stream := self._streams.get(stream_id)) is None:
-                continue
-            offset, payload = stream.take_data(share, now)
-            if payload:
-                length = sum(map(len, payload))
-                parts.append(encode_data_header(stream.stream_id, offset, length))
-                room -= len(parts[-1]) + length
-                parts.extend(payload)
-                self.sent_bytes += length
-            if room > MAX_DATA_OVERHEAD_BYTES and (end := stream.take_fin(now)) is not None:
-                parts.append(encode_frame(Fin(stream.stream_id, end)))
-                room -= len(parts[-1])
-            if stream.has_data:
-                sendable[stream_id] = None
+        while self._sendable and room >= _LEAST_ROOM:
+            turn = list(self._sendable)
+            share = max(_SMALLEST_SHARE, room // len(turn))
+            for stream_id in turn:
+                if room < _LEAST_ROOM:
+                    return
+                del self._sendable[stream_id]
+                if (stream := self._streams.get(stream_id)) is not None:
+                    room -= self._add_stream_data(parts, stream, min(room, share), now)
+                    if stream.has_data:
+                        self._sendable[stream_id] = None
+
+    def _add_stream_data(self, parts: list[bytes | memoryview], stream: Stream, room: int, now: float) -> int:
+        size = 0
+        offset, payload = stream.take_data(room - MAX_DATA_OVERHEAD_BYTES, now)
+        if payload:
+            length = sum(map(len, payload))
+            parts.append(encode_data_header(stream.stream_id, offset, length))
+            size += len(parts[-1]) + length
+            parts.extend(payload)
+            self.sent_bytes += length
+        if room - size >= MAX_DATA_OVERHEAD_BYTES and (end := stream.take_fin(now)) is not None:
+            parts.append(encode_frame(Fin(stream.stream_id, end)))
+            size += len(parts[-1])
+        return size
 
     def _last_message(self) -> bytes | None:
         if self._close_told or self._closed is None:
