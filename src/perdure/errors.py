@@ -1,13 +1,13 @@
 """The errors that perdure raises when the world fails; misuse is `ValueError` or `RuntimeError`.
 
-    PerdureError
-     ├── TicketError          the ticket cannot be used: malformed, truncated, expired
-     ├── RendezvousError      the rendezvous cannot be reached, or refuses us
-     ├── PeerError            the other end cannot be reached, or ended the session
-     ├── NotAuthorisedError   the other end understood and said no
-     ├── ListenError          a local address cannot be listened on
-     ├── ProtocolError        what came from outside does not follow the protocol
-     └── CarrierError         the WebRTC engine refused or failed
+PerdureError
+ ├── TicketError          the ticket cannot be used: malformed, truncated, expired
+ ├── RendezvousError      the rendezvous cannot be reached, or refuses us
+ ├── PeerError            the other end cannot be reached, or ended the session
+ ├── NotAuthorisedError   the other end understood and said no
+ ├── ListenError          a local address cannot be listened on
+ ├── ProtocolError        what came from outside does not follow the protocol
+ └── CarrierError         the WebRTC engine refused or failed
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ SMALL_LIMITS = ResourceLimits(
 
 def position_coded(start: int, count: int) -> bytes:
     """Bytes that tell where in their stream they stand, so that a shift by any amount shows."""
-    return bytes((position * 31 + (position >> 8) * 17 + (position >> 16)) & 0xFF for position in range(start, start + count))
+    return bytes(
+        (position * 31 + (position >> 8) * 17 + (position >> 16)) & 0xFF for position in range(start, start + count)
+    )
 
 
 @dataclass
