@@ -17,7 +17,7 @@ from perdure.cli.options import (
     read_ticket_argument,
     transport_config,
 )
-from perdure.cli.running import LogLevel, run_until_stopped, set_up_logging
+from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,7 @@ def connect(
     from perdure.forward.target import parse_forward
     from perdure.ticket import parse_ticket
 
+    end_on_signals()
     try:
         forwards = [parse_forward(text) for text in local]
     except ValueError as error:

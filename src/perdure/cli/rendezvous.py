@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from perdure.cli.options import Faults, JsonLogs, Level, parse_listen
-from perdure.cli.running import LogLevel, run_until_stopped, set_up_logging
+from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, set_up_logging
 
 Listen = Annotated[
     str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 picks a free one and prints it.")
@@ -25,6 +25,7 @@ def rendezvous(
 
     /livez and /metrics answer on the same port.
     """
+    end_on_signals()
     host, port = parse_listen(listen)
     set_up_logging(log_level, as_json=json_logs)
 

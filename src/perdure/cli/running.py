@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from perdure.eventlog import JsonFormatter, KeyValueFormatter
 
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
 
 class LogLevel(StrEnum):
     DEBUG = "debug"
@@ -27,11 +29,19 @@ def set_up_logging(level: LogLevel, *, as_json: bool) -> None:
     logging.getLogger("perdure").setLevel(level.value.upper())
 
 
+def end_on_signals() -> None:
+    """From now until `run_until_stopped`, SIGINT and SIGTERM end the process at once, and that is a clean end too."""
+    for number in _STOPS:
+        signal.signal(number, lambda number, frame: sys.exit(0))
+
+
 def run_until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> bool:
     """Run `start()` until it ends, or until SIGINT or SIGTERM cancels it, which is a clean end; whether one did.
 
     A second signal does not wait for the farewell.
     """
+    # A signal while asyncio makes its loop would leave half of one; it waits until the loop can take it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     return asyncio.run(_until_stopped(start))
 
 
@@ -47,8 +57,9 @@ async def _until_stopped(start: Callable[[], Coroutine[object, object, None]]) -
         stopped = True
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPS:
         loop.add_signal_handler(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     try:
         await task
     except asyncio.CancelledError:

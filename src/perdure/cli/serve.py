@@ -20,7 +20,7 @@ from perdure.cli.options import (
     Loopback,
     transport_config,
 )
-from perdure.cli.running import LogLevel, run_until_stopped, set_up_logging
+from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, set_up_logging
 from perdure.errors import TicketError
 from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, parse_ticket
 
@@ -62,6 +62,7 @@ def serve(
     """Let the holders of a ticket reach what --allow names. The ticket is standard output's first line."""
     from perdure.forward.target import parse_allow
 
+    end_on_signals()
     try:
         allowed = parse_allow(allow)
     except ValueError as error:
@@ -124,5 +125,6 @@ def _write_secret(path: Path, text: str) -> None:
             file.write(text)
         scratch.replace(path)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise TicketError(f"the ticket file {path} cannot be written: {error.strerror}") from error
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -182,8 +183,12 @@ async def listen(forward: Forward, accept: Callable[[], asyncio.Protocol]) -> as
     try:
         return await loop.create_server(accept, forward.bind or None, forward.port, reuse_address=True)
     except OSError as error:
-        address = f"{forward.bind or '*'}:{forward.port}"
-        why = error.strerror or str(error)
+        address = f"{f'[{forward.bind}]' if ':' in forward.bind else forward.bind or '*'}:{forward.port}"
+        if isinstance(error, socket.gaierror):
+            why = error.strerror or str(error)
+        else:
+            # asyncio's own text repeats the address as a Python tuple.
+            why = os.strerror(error.errno) if error.errno else str(error)
         if isinstance(error, PermissionError):
             why += "; ports below 1024 need privileges"
         raise ListenError(f"cannot listen on {address}: {why}", address=address) from error

@@ -1,0 +1,95 @@
+"""Exit codes and messages of mistakes that show before anything is connected."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from perdure.ticket import Ticket
+from support.processes import output_of
+
+GOOD = Ticket("ws://127.0.0.1:1", bytes(range(32))).encode()
+SERVE = ("serve", "--rendezvous", "ws://127.0.0.1:1")
+CONNECT = ("connect", GOOD)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("explode",), "No such command 'explode'"),
+        (("serve",), "Missing option '--rendezvous'"),
+        (SERVE, "Missing option '--allow'"),
+        (("connect",), "Missing argument"),
+        (CONNECT, "Missing option '-L'"),
+        ((*CONNECT, "-L"), "requires an argument"),
+        ((*CONNECT, "-L", "8080"), "a forward looks like [BIND:]PORT:HOST:HOSTPORT, not '8080'"),
+        ((*CONNECT, "-L", "70000:localhost:80"), "'70000' in '70000:localhost:80' is not a port from 0 to 65535"),
+        ((*CONNECT, "-L", "0:localhost:80", "--ice-server", "http://x"), "an ICE server looks like stun:HOST:PORT"),
+        ((*CONNECT, "-L", "0:localhost:80", "--ice-server", "turn:u@h:1"), "has a user name but no password"),
+        ((*CONNECT, "-L", "0:localhost:80", "--log-level", "loud"), "'loud' is not one of"),
+        ((*SERVE, "--allow", "localhost"), "a target looks like HOST:PORT or [IPV6]:PORT, not 'localhost'"),
+        ((*SERVE, "--allow", "*:80"), "'*:80' must name a host"),
+        ((*SERVE, "--allow", "localhost:1", "--ticket-hours", "0"), "0"),
+        (
+            ("serve", "--rendezvous", "http://host", "--allow", "localhost:1"),
+            "a rendezvous URL looks like ws://HOST:PORT or wss://HOST, not 'http://host'",
+        ),
+        (("rendezvous", "--listen", "8765"), "'8765' is not HOST:PORT"),
+        (("rendezvous", "--listen", "127.0.0.1:70000"), "'127.0.0.1:70000' is not HOST:PORT"),
+    ],
+)
+async def test_a_mistake_is_explained_and_exits_with_2(arguments: tuple[str, ...], message: str) -> None:
+    program = await output_of(*arguments)
+    assert program.process.returncode == 2, program.said
+    shown = " ".join(program.stderr.text.replace("│", " ").split())
+    assert message in shown
+    assert program.stdout.text == ""
+
+
+async def test_a_turn_password_is_not_repeated_in_a_message() -> None:
+    program = await output_of(*CONNECT, "-L", "0:localhost:80", "--ice-server", "turn:user:hunter2@")
+    assert program.process.returncode == 2
+    assert "hunter2" not in program.said
+
+
+@pytest.mark.parametrize("verb", ["rendezvous", "serve", "connect", "demo"])
+async def test_every_verb_has_help(verb: str) -> None:
+    program = await output_of(verb, "--help")
+    assert program.process.returncode == 0
+    assert f"Usage: perdure {verb}" in program.stdout.text.replace("python -m perdure", "perdure")
+    assert "--faults" not in program.stdout.text
+
+
+async def test_help_names_the_exit_codes() -> None:
+    program = await output_of("--help")
+    assert program.process.returncode == 0
+    assert "3 rendezvous unreachable, 4 peer unreachable" in " ".join(program.stdout.text.split())
+
+
+async def test_a_local_port_in_use_exits_with_6_and_names_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        began_at = time.monotonic()
+        program = await output_of(*CONNECT, "-L", f"{port}:127.0.0.1:9")
+        assert program.process.returncode == 6, program.said
+        assert time.monotonic() - began_at < 5
+    assert program.stderr.seen == [f"perdure: cannot listen on 127.0.0.1:{port}: Address already in use"]
+    assert program.stdout.text == ""
+
+
+async def test_a_rendezvous_port_in_use_exits_with_6_and_names_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        program = await output_of("rendezvous", "--listen", f"127.0.0.1:{port}")
+    assert program.process.returncode == 6, program.said
+    assert program.stderr.seen[-1].startswith(f"perdure: the rendezvous cannot listen on 127.0.0.1:{port}: ")
+    assert "address already in use" in program.stderr.seen[-1].lower()
+    assert program.stdout.text == ""
+
+
+async def test_an_address_of_another_machine_exits_with_6() -> None:
+    program = await output_of(*CONNECT, "-L", "192.0.2.1:0:127.0.0.1:9")
+    assert program.process.returncode == 6, program.said
+    assert program.stderr.seen == ["perdure: cannot listen on 192.0.2.1:0: Cannot assign requested address"]
