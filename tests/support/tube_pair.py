@@ -81,31 +81,35 @@ class TubePair:
     """`client` begins the session, `gateway` accepts it."""
 
     def __init__(self, policy: RestartPolicy | None = None, limits: ResourceLimits | None = None) -> None:
-        policy, limits = policy or RestartPolicy(), limits or ResourceLimits()
-        transport = RtcTransport(TransportConfig(loopback=True))
-        session_id = os.urandom(16)
+        self._policy, self._limits = policy or RestartPolicy(), limits or ResourceLimits()
+        self._transport = RtcTransport(TransportConfig(loopback=True))
+        self._session_id = os.urandom(16)
         self.client_signaling, self.gateway_signaling = DirectSignaling(), DirectSignaling()
         self.client_signaling.other, self.gateway_signaling.other = self.gateway_signaling, self.client_signaling
         self.client_handler, self.gateway_handler = Handler(), Handler()
-        self.client = Tube(
-            session_id=session_id,
-            key=os.urandom(32),
-            policy=policy,
-            limits=limits,
-            transport=transport,
-            signaling=self.client_signaling,
-            handler=self.client_handler,
+        self.client = self._tube(os.urandom(32), self.client_signaling, self.client_handler)
+        self.gateway = self._tube(None, self.gateway_signaling, self.gateway_handler)
+        self._earlier: list[Tube] = []
+
+    def restart_gateway(self) -> Tube:
+        """A gateway that knows nothing of the session takes the place of the one before, which hears nothing more."""
+        self._earlier.append(self.gateway)
+        self.gateway_signaling.close()
+        self.gateway_signaling = DirectSignaling()
+        self.client_signaling.other, self.gateway_signaling.other = self.gateway_signaling, self.client_signaling
+        self.gateway = self._tube(None, self.gateway_signaling, self.gateway_handler)
+        return self.gateway
+
+    def _tube(self, key: bytes | None, signaling: DirectSignaling, handler: Handler) -> Tube:
+        return Tube(
+            session_id=self._session_id,
+            key=key,
+            policy=self._policy,
+            limits=self._limits,
+            transport=self._transport,
+            signaling=signaling,
+            handler=handler,
             random=Random(1),
-        )
-        self.gateway = Tube(
-            session_id=session_id,
-            key=None,
-            policy=policy,
-            limits=limits,
-            transport=transport,
-            signaling=self.gateway_signaling,
-            handler=self.gateway_handler,
-            random=Random(2),
         )
 
     async def connect(self) -> None:
@@ -117,5 +121,5 @@ class TubePair:
         await asyncio.gather(*tasks)
 
     async def close(self) -> None:
-        await self.client.close()
-        await self.gateway.close()
+        for tube in (self.client, self.gateway, *self._earlier):
+            await tube.close()

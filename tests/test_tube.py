@@ -1,0 +1,283 @@
+"""Two tubes on the real engine: what their users notice when carriers come and go."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from perdure.config import RestartPolicy
+from perdure.core.state import Reason, State
+from perdure.signaling.messages import Answer, Bye, Candidate, Offer
+from perdure.wire import ResetCode
+from support.session_pair import position_coded
+from support.tube_pair import TubePair
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from perdure.signaling.messages import Message
+    from perdure.tube import StreamSink, Tube
+
+TIMEOUT = 10.0
+
+
+class Recorder:
+    """A stream's user: keeps what it hears, and consumes it unless told not to."""
+
+    def __init__(self, tube: Tube) -> None:
+        self.tube = tube
+        self.stream_id = 0
+        self.data = bytearray()
+        self.consumes = True
+        self.finished = asyncio.Event()
+        self.accepted = asyncio.Event()
+        self.writable = asyncio.Event()
+        self.reset: asyncio.Future[ResetCode] = asyncio.get_running_loop().create_future()
+        self._grown = asyncio.Event()
+
+    def stream_accepted(self) -> None:
+        self.accepted.set()
+
+    def stream_data(self, data: memoryview) -> None:
+        assert not self.finished.is_set()
+        self.data += data
+        self._grown.set()
+        if self.consumes:
+            self.tube.consume(self.stream_id, len(data))
+
+    def stream_finished(self) -> None:
+        self.finished.set()
+
+    def stream_reset(self, code: ResetCode) -> None:
+        self.reset.set_result(code)
+
+    def stream_writable(self) -> None:
+        self.writable.set()
+
+    async def received(self, count: int) -> bytes:
+        async with asyncio.timeout(TIMEOUT):
+            while len(self.data) < count:
+                self._grown.clear()
+                await self._grown.wait()
+        return bytes(self.data)
+
+
+class Streams:
+    """A pair of tubes whose gateway accepts every stream."""
+
+    def __init__(self, pair: TubePair) -> None:
+        self.pair = pair
+        self.there: asyncio.Queue[Recorder] = asyncio.Queue()
+        pair.gateway_handler.on_stream = self._opened
+
+    def _opened(self, tube: Tube, stream_id: int, target: bytes) -> StreamSink | None:
+        if target == b"refused":
+            return None
+        recorder = Recorder(tube)
+        recorder.stream_id = stream_id
+        self.there.put_nowait(recorder)
+        tube.accept(stream_id)
+        return recorder
+
+    def open(self, target: bytes = b"target") -> Recorder:
+        recorder = Recorder(self.pair.client)
+        recorder.stream_id = self.pair.client.open_stream(target, recorder)
+        return recorder
+
+    async def both(self) -> tuple[Recorder, Recorder]:
+        here = self.open()
+        async with asyncio.timeout(TIMEOUT):
+            return here, await self.there.get()
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[TubePair]:
+    pair = TubePair()
+    yield pair
+    await pair.close()
+
+
+@pytest.fixture
+async def streams(pair: TubePair) -> Streams:
+    await pair.connect()
+    return Streams(pair)
+
+
+async def test_bytes_that_come_with_the_open_reach_the_sink(streams: Streams) -> None:
+    here = streams.open()
+    streams.pair.client.write(here.stream_id, b"first words")
+    there = await streams.there.get()
+    assert await there.received(11) == b"first words"
+
+
+async def test_a_stream_opened_before_there_is_a_carrier_waits_for_it(pair: TubePair) -> None:
+    streams = Streams(pair)
+    here = streams.open()
+    pair.client.write(here.stream_id, b"early")
+    await pair.connect()
+    there = await streams.there.get()
+    assert await there.received(5) == b"early"
+
+
+@pytest.mark.parametrize("side", ["client", "gateway"])
+async def test_a_killed_carrier_is_replaced_and_no_byte_is_lost_or_doubled(streams: Streams, side: str) -> None:
+    here, there = await streams.both()
+    client, gateway = streams.pair.client, streams.pair.gateway
+    total, step = 3_000_000, 50_000
+    kills = 0
+    for start in range(0, total, step):
+        client.write(here.stream_id, position_coded(start, step))
+        gateway.write(there.stream_id, position_coded(start, step))
+        if start % 600_000 == 0:
+            back = asyncio.ensure_future(streams.pair.client_handler.next(State.CONNECTED))
+            await asyncio.sleep(0)
+            (client if side == "client" else gateway).kill_carrier()
+            kills += 1
+            await back
+        await asyncio.sleep(0)
+    expected = position_coded(0, total)
+    assert await there.received(total) == expected
+    assert await here.received(total) == expected
+    assert kills == 5
+    assert not here.reset.done()
+    assert not there.reset.done()
+
+
+async def test_each_new_carrier_has_a_generation_and_credentials_of_its_own(streams: Streams) -> None:
+    pair = streams.pair
+    for _ in range(2):
+        back = asyncio.ensure_future(pair.client_handler.next(State.CONNECTED))
+        await asyncio.sleep(0)
+        pair.client.rebuild()
+        await back
+    offers = [message for message in pair.client_signaling.sent if isinstance(message, Offer)]
+    answers = [message for message in pair.gateway_signaling.sent if isinstance(message, Answer)]
+    assert len({offer.generation for offer in offers}) == len(offers) == 3
+    assert [answer.generation for answer in answers] == [offer.generation for offer in offers]
+    ufrags = {line for offer in offers for line in offer.sdp.splitlines() if line.startswith("a=ice-ufrag")}
+    assert len(ufrags) == 3
+
+
+async def test_streams_flow_on_while_signaling_is_away(streams: Streams) -> None:
+    for signaling in (streams.pair.client_signaling, streams.pair.gateway_signaling):
+        signaling.set_available(False)
+    here, there = await streams.both()
+    streams.pair.client.write(here.stream_id, b"still here")
+    assert await there.received(10) == b"still here"
+
+
+async def test_a_carrier_lost_while_signaling_is_away_is_replaced_when_it_is_back(streams: Streams) -> None:
+    pair = streams.pair
+    here, there = await streams.both()
+    for signaling in (pair.client_signaling, pair.gateway_signaling):
+        signaling.set_available(False)
+    lost = asyncio.ensure_future(pair.gateway_handler.next(State.RECONNECTING))
+    back = asyncio.ensure_future(pair.client_handler.next(State.CONNECTED))
+    await asyncio.sleep(0)
+    pair.client.kill_carrier()
+    await lost
+    pair.client.write(here.stream_id, b"kept")
+    assert pair.client.state is State.RECONNECTING
+    for signaling in (pair.client_signaling, pair.gateway_signaling):
+        signaling.set_available(True)
+    await back
+    assert await there.received(4) == b"kept"
+
+
+async def test_a_refused_target_resets_the_stream(streams: Streams) -> None:
+    here = streams.open(b"refused")
+    async with asyncio.timeout(TIMEOUT):
+        assert await here.reset is ResetCode.NOT_ALLOWED
+
+
+async def test_a_reader_that_stops_reading_stops_the_writer(streams: Streams) -> None:
+    here, there = await streams.both()
+    there.consumes = False
+    written = 0
+    async with asyncio.timeout(TIMEOUT):
+        while streams.pair.client.write(here.stream_id, bytes(65536)):
+            written += 65536
+            await asyncio.sleep(0)
+    assert written < 8 * 1024 * 1024
+    there.consumes = True
+    streams.pair.gateway.consume(there.stream_id, len(there.data))
+    async with asyncio.timeout(TIMEOUT):
+        await here.writable.wait()
+
+
+async def test_closing_tells_the_peer_and_ends_its_streams(streams: Streams) -> None:
+    _, there = await streams.both()
+    await streams.pair.client.close("enough")
+    async with asyncio.timeout(TIMEOUT):
+        end = await streams.pair.gateway.wait_ended()
+        assert await there.reset is ResetCode.SESSION_LOST
+    assert end.reason is Reason.CLOSED_BY_PEER
+    assert end.detail == "enough"
+    assert any(isinstance(message, Bye) for message in streams.pair.client_signaling.sent)
+
+
+async def test_closing_twice_or_using_a_closed_tube_harms_nobody(streams: Streams) -> None:
+    here, _ = await streams.both()
+    client = streams.pair.client
+    await client.close()
+    await client.close()
+    assert client.write(here.stream_id, b"late")
+    client.finish(here.stream_id)
+    client.reset(here.stream_id, ResetCode.ABORTED)
+    client.rebuild()
+    client.kill_carrier()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.open_stream(b"t", here)
+
+
+async def test_a_restarted_gateway_is_recognised_by_its_answer(streams: Streams) -> None:
+    here, _ = await streams.both()
+    pair = streams.pair
+    restarted = pair.restart_gateway()
+    restarted.start()
+    pair.client.kill_carrier()
+    async with asyncio.timeout(TIMEOUT):
+        end = await pair.client.wait_ended()
+        assert await here.reset is ResetCode.SESSION_LOST
+    assert end.reason is Reason.UNKNOWN_SESSION
+
+
+async def test_a_peer_said_to_be_restarted_ends_the_tube_at_once(streams: Streams) -> None:
+    here, _ = await streams.both()
+    streams.pair.client.signaling_peer_restarted()
+    async with asyncio.timeout(TIMEOUT):
+        assert (await streams.pair.client.wait_ended()).reason is Reason.PEER_RESTARTED
+        assert await here.reset is ResetCode.SESSION_LOST
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Offer(99999, "this is no description"),
+        Offer(1, "stale"),
+        Answer(3, "this is no description"),
+        Candidate(3, "this is no candidate", "0", 0),
+        Candidate(77, "candidate:1 1 udp 1 127.0.0.1 9 typ host", None, None),
+    ],
+    ids=lambda message: f"{type(message).__name__}-{message.generation}",
+)
+async def test_nonsense_through_signaling_never_ends_a_tube(streams: Streams, message: Message) -> None:
+    here, there = await streams.both()
+    streams.pair.client.signaling_message(message)
+    streams.pair.gateway.signaling_message(message)
+    streams.pair.client.write(here.stream_id, b"still here")
+    assert await there.received(10) == b"still here"
+
+
+async def test_a_peer_that_cannot_be_reached_fails_the_tube_with_its_reason() -> None:
+    policy = RestartPolicy(max_restart_attempts=2, restart_backoff_base=0.05, attempt_timeout=0.2)
+    pair = TubePair(policy)
+    pair.client_signaling.other = None
+    pair.client.start()
+    async with asyncio.timeout(TIMEOUT):
+        end = await pair.client.wait_ended()
+    assert end.after is State.FAILED
+    assert end.reason is Reason.ATTEMPTS_EXHAUSTED
+    await pair.close()
