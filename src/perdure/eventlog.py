@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import logging
-
-import msgspec
 
 Field = str | int | float | bool | None
 
@@ -40,11 +39,11 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "perdure_fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+        return json.dumps(line, ensure_ascii=False)
 
 
 def _shown(value: Field) -> str:
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
     text = str(value)
-    return text if text and not set(text) & set(' "=\n\t') else msgspec.json.encode(text).decode()
+    return text if text and not set(text) & set(' "=\n\t') else json.dumps(text, ensure_ascii=False)
