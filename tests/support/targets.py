@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 65536
 
+CONVERSATION_TIMEOUT = 40.0
+"""Seconds that a test may spend on one connection; far above what any needs, so that a hang is a failure."""
+
 
 @asynccontextmanager
 async def serving(handler: Handler) -> AsyncIterator[str]:
@@ -67,10 +70,11 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to a local port."""
+    """A connection to a local port, which must do its work within `CONVERSATION_TIMEOUT`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        yield reader, writer
+        async with asyncio.timeout(CONVERSATION_TIMEOUT):
+            yield reader, writer
     finally:
         writer.transport.abort()
         with contextlib.suppress(OSError):
