@@ -7,7 +7,7 @@ import pytest
 from perdure.config import ResourceLimits
 from perdure.session import Session, StreamData, StreamOpened
 from perdure.session.handshake import ownership_proof
-from perdure.session.session import ACK_DELAY, MAX_REPLIES
+from perdure.session.outbox import ACK_DELAY, MAX_REPLIES
 from perdure.session.stream import INITIAL_CREDIT_BYTES
 from perdure.wire import (
     MAX_MESSAGE_BYTES,

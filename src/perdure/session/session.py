@@ -1,18 +1,15 @@
-"""The resumable multiplexer of a tube: routes frames to streams, schedules them, and resumes on a new carrier.
+"""The resumable multiplexer of a tube: routes frames to streams, and resumes them on a new carrier.
 
 Rules:
 1. On a new carrier nothing but HELLO and RESUME is sent until the peer's RESUME proved that it owns the session.
 2. A message of any carrier but the current one is ignored.
-3. Control goes before data; data goes round-robin, each ready stream an equal share of a message.
-4. What the peer sends never raises: it yields `CarrierUnusable`, and the carrier is built anew.
+3. What the peer sends never raises: it yields `CarrierUnusable`, and the carrier is built anew.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from perdure.config import ResourceLimits
 from perdure.errors import ProtocolError
 from perdure.session.events import (
     CarrierUnusable,
@@ -24,12 +21,12 @@ from perdure.session.events import (
     StreamFinished,
     StreamOpened,
     StreamReset,
-    StreamWritable,
 )
 from perdure.session.handshake import ownership_proof, proofs_match
+from perdure.session.outbox import Outbox, Parts
 from perdure.session.stream import INITIAL_CREDIT_BYTES, Stream
+from perdure.session.stream_table import StreamTable
 from perdure.wire import (
-    MAX_DATA_OVERHEAD_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_TARGET_BYTES,
     PROTOCOL_VERSION,
@@ -50,24 +47,11 @@ from perdure.wire import (
     StreamPosition,
     Window,
     decode_message,
-    encode_data_header,
     encode_frame,
 )
 
-ACK_DELAY = 0.02
-"""Seconds that an ACK waits for company: below RFC 9000's 25 ms, and far below any timeout that waits for it."""
-
-MAX_REPLIES = 1024
-"""GONE, PONG and refusals that wait to be sent; a peer that causes more breaks the protocol."""
-
-_CONTROL_ROOM = MAX_TARGET_BYTES + 64
-"""Room that the largest control frames of one stream may need at the end of a message."""
-
-_SMALLEST_SHARE = 4 * 1024
-"""Bytes below which a message is not divided further: the header's share of the carrier stays below 1 %."""
-
-_LEAST_ROOM = 256
-"""Room at the end of a message that is not worth another frame's header and parsing."""
+if TYPE_CHECKING:
+    from perdure.config import ResourceLimits
 
 
 class Session:
@@ -87,15 +71,12 @@ class Session:
         """Seconds of the last PING's round trip."""
         self.last_heard_at: float | None = None
         """When the peer last said something valid on the current carrier."""
-        self.sent_bytes = 0
         self.received_bytes = 0
         self._initiator = initiator
         self._key = key
-        self._limits = limits
-        self._streams: dict[int, Stream] = {}
-        self._next_id = 1 if initiator else 2
-        self._highest_peer_id = 0
-        self._buffered_bytes = 0
+        self._window_bytes = limits.stream_window_bytes
+        self._streams = StreamTable(limits, initiator=initiator)
+        self._outbox = Outbox(self._streams)
         self._closed: Close | None = None
         self._close_told = False
         self._generation = 0
@@ -104,15 +85,11 @@ class Session:
         self._resume_told = False
         self._resumed = False
         self._peer_knows_us = False
-        self._replies: deque[Frame] = deque()
-        self._control: dict[int, None] = {}
-        self._acks: dict[int, None] = {}
-        self._ack_at: float | None = None
-        self._sendable: dict[int, None] = {}
-        self._starved: dict[int, None] = {}
-        self._ping_token = 0
-        self._ping_wanted = False
-        self._ping_sent_at: float | None = None
+
+    @property
+    def sent_bytes(self) -> int:
+        """Streams' bytes framed for sending, those sent again included."""
+        return self._outbox.sent_bytes
 
     # Streams.
 
@@ -133,19 +110,21 @@ class Session:
         """A new stream to `target`; its id. Raises `RuntimeError` at the limit of streams, or when closed."""
         if self._closed is not None:
             raise RuntimeError("the session is closed")
-        if len(self._streams) >= self._limits.max_streams:
+        if self._streams.is_full:
             raise RuntimeError(f"the session carries {len(self._streams)} streams already, its limit")
         if len(target) > MAX_TARGET_BYTES:
             raise ValueError(f"a target has at most {MAX_TARGET_BYTES} bytes, not {len(target)}")
-        stream_id, self._next_id = self._next_id, self._next_id + 2
-        self._add(Stream(stream_id, target, mine=True, window_bytes=self._window, send_limit=INITIAL_CREDIT_BYTES))
+        stream_id = self._streams.take_id()
+        self._add(
+            Stream(stream_id, target, mine=True, window_bytes=self._window_bytes, send_limit=INITIAL_CREDIT_BYTES)
+        )
         return stream_id
 
     def accept(self, stream_id: int) -> None:
         """Take the stream that the peer opened. A stream that is gone meanwhile: nothing."""
-        if (stream := self._streams.get(stream_id)) is not None and stream.reset_code is None:
+        if (stream := self._streams.get_open(stream_id)) is not None:
             stream.accept()
-            self._schedule(stream)
+            self._outbox.schedule(stream)
 
     def write(self, stream_id: int, data: bytes) -> bool:
         """Take `data`, all of it. False: no room beyond it; stop until `StreamWritable`. A gone stream drops it."""
@@ -153,40 +132,36 @@ class Session:
         if stream is None or stream.is_finished:
             return True
         stream.buffer.append(data)
-        self._buffered_bytes += len(data)
-        self._schedule(stream)
-        if self._has_room(stream):
-            return True
-        self._starved[stream_id] = None
-        return False
+        self._outbox.schedule(stream)
+        return self._streams.grew(stream, len(data))
 
     def finish(self, stream_id: int) -> None:
         """Half-close: nothing more is written here; reading goes on."""
-        if (stream := self._streams.get(stream_id)) is not None and not stream.is_finished:
+        if (stream := self._streams.get_open(stream_id)) is not None:
             stream.finish()
-            self._schedule(stream)
+            self._outbox.schedule(stream)
 
     def reset(self, stream_id: int, code: ResetCode) -> list[SessionEvent]:
         """End both directions now; bytes not yet delivered are dropped, which may make room for other streams."""
         events: list[SessionEvent] = []
-        stream = self._streams.get(stream_id)
-        if stream is None or stream.reset_code is not None:
+        stream = self._streams.get_open(stream_id)
+        if stream is None:
             return events
         held = len(stream.buffer)
-        self._starved.pop(stream_id, None)
         stream.reset(code)
+        self._streams.stop_waiting(stream)
         if stream.open_told:
-            self._schedule(stream)
+            self._outbox.schedule(stream)
         else:
-            self._forget(stream)
-        self._freed(held, events)
+            self._streams.forget(stream)
+        self._streams.freed(held, events)
         return events
 
     def consume(self, stream_id: int, count: int) -> None:
         """`count` bytes of a stream's `StreamData` have gone on; the peer may send as many more."""
-        if (stream := self._streams.get(stream_id)) is not None and stream.reset_code is None:
+        if (stream := self._streams.get_open(stream_id)) is not None:
             stream.consume(count)
-            self._schedule(stream)
+            self._outbox.schedule(stream)
 
     def close(self, code: CloseCode, reason: str) -> None:
         """End the session; the peer is told by one last message."""
@@ -201,7 +176,6 @@ class Session:
         self._binding = binding
         self._carrier_usable = True
         self._resume_told = self._resumed = False
-        self._replies.clear()
         self.last_heard_at = None
         self._forget_under_way()
 
@@ -212,25 +186,24 @@ class Session:
 
     def ping(self) -> None:
         """Ask the peer for a sign of life with the next message."""
-        self._ping_wanted = self._resumed and self._ping_sent_at is None
+        if self._resumed:
+            self._outbox.ping()
 
     def awaiting_since(self) -> float | None:
         """Since when the oldest thing that was sent waits for an answer; `None` where nothing does."""
-        waits = [stream.awaiting_since for stream in self._streams.values() if stream.awaiting_since is not None]
-        if self._ping_sent_at is not None:
-            waits.append(self._ping_sent_at)
+        waits = [stream.awaiting_since for stream in self._streams if stream.awaiting_since is not None]
+        if self._outbox.ping_sent_at is not None:
+            waits.append(self._outbox.ping_sent_at)
         return min(waits, default=None)
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` is due: an acknowledgement has waited long enough."""
-        return self._ack_at
+        return self._outbox.ack_at
 
     def handle_timeout(self, now: float) -> None:
         """Let a due acknowledgement go out with the next message."""
-        if self._ack_at is not None and now >= self._ack_at:
-            self._control.update(self._acks)
-            self._acks.clear()
-            self._ack_at = None
+        if self._outbox.ack_at is not None and now >= self._outbox.ack_at:
+            self._outbox.release_acks()
 
     def next_message(self, now: float) -> bytes | None:
         """The next message for the current carrier, or `None` where nothing is due."""
@@ -238,18 +211,11 @@ class Session:
             return None
         if self._closed is not None:
             return self._last_message()
-        parts: list[bytes | memoryview] = []
-        room = MAX_MESSAGE_BYTES
+        parts: Parts = []
         if not self._resume_told and self._key is not None:
-            room -= self._add_handshake(parts, self._key)
+            self._add_handshake(parts, self._key)
         if self._resumed:
-            room -= self._add_control(parts, room, now)
-            if parts or self._sendable:
-                self._control.update(self._acks)
-                self._acks.clear()
-                self._ack_at = None
-                room -= self._add_control(parts, room, now)
-            self._add_data(parts, room, now)
+            self._outbox.fill(parts, MAX_MESSAGE_BYTES - sum(map(len, parts)), now)
         return b"".join(parts) if parts else None
 
     def receive(self, generation: int, message: bytes, now: float) -> list[SessionEvent]:
@@ -286,11 +252,9 @@ class Session:
                 if (stream := self._streams.get(stream_id)) is not None:
                     self._gone(stream, events)
             case Ping(token):
-                self._reply(Pong(token))
+                self._outbox.reply(Pong(token))
             case Pong(token):
-                if token == self._ping_token and self._ping_sent_at is not None:
-                    self.rtt = now - self._ping_sent_at
-                    self._ping_sent_at = None
+                self.rtt = self._outbox.take_pong(token, now) or self.rtt
             case _:
                 assert_never(frame)
 
@@ -335,38 +299,35 @@ class Session:
         events.append(SessionResumed(self._generation, resent_bytes))
 
     def _resume_streams(self, positions: dict[int, StreamPosition], events: list[SessionEvent], now: float) -> int:
-        self._control.clear()
-        self._acks.clear()
-        self._sendable.clear()
-        self._ack_at = None
+        self._outbox.clear_queues()
         resent_bytes = 0
-        for stream in sorted(self._streams.values(), key=lambda stream: stream.stream_id):
+        for stream in self._streams.in_order():
             position = positions.pop(stream.stream_id, None)
             if position is None and stream.open_acknowledged:
                 self._gone(stream, events)
             elif position is None and stream.reset_code is not None:
-                self._forget(stream)
+                self._streams.forget(stream)
             else:
                 held = len(stream.buffer)
                 again, accepted = stream.resume(position, now)
                 resent_bytes += again
                 if accepted:
                     events.append(StreamAccepted(stream.stream_id))
-                self._freed(held - len(stream.buffer), events)
-                self._schedule(stream)
+                self._streams.freed(held - len(stream.buffer), events)
+                self._outbox.schedule(stream)
                 self._forget_if_done(stream)
         for stream_id in positions:
-            if self._was_seen(stream_id):
-                self._reply(Gone(stream_id))
+            if self._streams.was_seen(stream_id):
+                self._outbox.reply(Gone(stream_id))
         return resent_bytes
 
     def _apply_to_stream(self, frame: Data | Fin | Ack | Window, events: list[SessionEvent], now: float) -> None:
         stream = self._streams.get(frame.stream_id)
         if stream is None:
-            if not self._was_seen(frame.stream_id):
+            if not self._streams.was_seen(frame.stream_id):
                 raise ProtocolError(f"{type(frame).__name__} for stream {frame.stream_id}, which was never opened")
             if isinstance(frame, Data | Fin):
-                self._reply(Gone(frame.stream_id))
+                self._outbox.reply(Gone(frame.stream_id))
             return
         if stream.reset_code is not None:
             return
@@ -383,30 +344,32 @@ class Session:
             case Ack(_, position):
                 held = len(stream.buffer)
                 stream.receive_ack(position, now)
-                self._freed(held - len(stream.buffer), events)
+                self._streams.freed(held - len(stream.buffer), events)
             case Window(_, limit):
                 if stream.receive_window(limit):
                     events.append(StreamAccepted(stream.stream_id))
             case _:
                 assert_never(frame)
-        if stream.has_ack and self._ack_at is None:
-            self._ack_at = now + ACK_DELAY
-        self._schedule(stream)
+        if stream.has_ack:
+            self._outbox.acknowledge_by(now)
+        self._outbox.schedule(stream)
         self._forget_if_done(stream)
 
     def _apply_open(self, frame: Open, events: list[SessionEvent], now: float) -> None:
-        if frame.stream_id % 2 == self._next_id % 2:
+        if self._streams.is_ours(frame.stream_id):
             raise ProtocolError(f"OPEN of stream {frame.stream_id}, which is ours to open")
-        if frame.stream_id in self._streams:
+        if self._streams.get(frame.stream_id) is not None:
             return
-        if self._was_seen(frame.stream_id):
-            self._reply(Gone(frame.stream_id))
+        if self._streams.was_seen(frame.stream_id):
+            self._outbox.reply(Gone(frame.stream_id))
             return
-        self._highest_peer_id = frame.stream_id
-        if len(self._streams) >= self._limits.max_streams:
-            self._reply(Reset(frame.stream_id, ResetCode.LIMIT))
+        self._streams.see(frame.stream_id)
+        if self._streams.is_full:
+            self._outbox.reply(Reset(frame.stream_id, ResetCode.LIMIT))
             return
-        self._add(Stream(frame.stream_id, frame.target, mine=False, window_bytes=self._window, send_limit=frame.window))
+        self._add(
+            Stream(frame.stream_id, frame.target, mine=False, window_bytes=self._window_bytes, send_limit=frame.window)
+        )
         events.append(StreamOpened(frame.stream_id, frame.target))
 
     def _apply_reset(self, frame: Reset, events: list[SessionEvent]) -> None:
@@ -414,89 +377,28 @@ class Session:
         if stream is not None:
             if stream.reset_code is None:
                 events.append(StreamReset(frame.stream_id, frame.code))
-                self._freed(len(stream.buffer), events)
-            self._forget(stream)
-        elif not self._was_seen(frame.stream_id):
+                self._streams.freed(len(stream.buffer), events)
+            self._streams.forget(stream)
+        elif not self._streams.was_seen(frame.stream_id):
             raise ProtocolError(f"RESET of stream {frame.stream_id}, which was never opened")
-        self._reply(Gone(frame.stream_id))
+        self._outbox.reply(Gone(frame.stream_id))
 
     def _gone(self, stream: Stream, events: list[SessionEvent]) -> None:
         """The peer has forgotten this stream: it ended there, or it never will be again."""
-        self._freed(len(stream.buffer), events)
-        self._forget(stream)
+        self._streams.freed(len(stream.buffer), events)
+        self._streams.forget(stream)
         if stream.reset_code is None and not stream.fin_received:
             events.append(StreamReset(stream.stream_id, ResetCode.SESSION_LOST))
 
-    def _was_seen(self, stream_id: int) -> bool:
-        if stream_id % 2 == self._next_id % 2:
-            return stream_id < self._next_id
-        return stream_id <= self._highest_peer_id
-
-    def _reply(self, frame: Frame) -> None:
-        if len(self._replies) >= MAX_REPLIES:
-            raise ProtocolError("more frames that ask for a reply than are read here")
-        self._replies.append(frame)
-
     # Sending.
 
-    def _add_handshake(self, parts: list[bytes | memoryview], key: bytes) -> int:
+    def _add_handshake(self, parts: Parts, key: bytes) -> None:
         self._resume_told = True
-        size = 0
         if self._initiator and not self._peer_knows_us:
             parts.append(encode_frame(Hello(PROTOCOL_VERSION, self.session_id, key)))
-            size += len(parts[-1])
         proof = ownership_proof(key, self.session_id, self._generation, self._binding, by_initiator=self._initiator)
-        positions = tuple(stream.take_position() for stream in self._streams.values() if stream.open_told)
+        positions = tuple(stream.take_position() for stream in self._streams if stream.open_told)
         parts.append(encode_frame(Resume(self.session_id, self._generation, proof, positions)))
-        return size + len(parts[-1])
-
-    def _add_control(self, parts: list[bytes | memoryview], room: int, now: float) -> int:
-        size = 0
-        if self._ping_wanted:
-            self._ping_wanted = False
-            self._ping_token += 1
-            self._ping_sent_at = now
-            self._replies.append(Ping(self._ping_token))
-        while self._replies and size + _CONTROL_ROOM < room:
-            parts.append(encode_frame(self._replies.popleft()))
-            size += len(parts[-1])
-        while self._control and size + _CONTROL_ROOM < room:
-            stream_id = next(iter(self._control))
-            del self._control[stream_id]
-            if (stream := self._streams.get(stream_id)) is None:
-                continue
-            for frame in stream.take_control(now):
-                parts.append(encode_frame(frame))
-                size += len(parts[-1])
-            self._forget_if_done(stream)
-        return size
-
-    def _add_data(self, parts: list[bytes | memoryview], room: int, now: float) -> None:
-        while self._sendable and room >= _LEAST_ROOM:
-            turn = list(self._sendable)
-            share = max(_SMALLEST_SHARE, room // len(turn))
-            for stream_id in turn:
-                if room < _LEAST_ROOM:
-                    return
-                del self._sendable[stream_id]
-                if (stream := self._streams.get(stream_id)) is not None:
-                    room -= self._add_stream_data(parts, stream, min(room, share), now)
-                    if stream.has_data:
-                        self._sendable[stream_id] = None
-
-    def _add_stream_data(self, parts: list[bytes | memoryview], stream: Stream, room: int, now: float) -> int:
-        size = 0
-        offset, payload = stream.take_data(room - MAX_DATA_OVERHEAD_BYTES, now)
-        if payload:
-            length = sum(map(len, payload))
-            parts.append(encode_data_header(stream.stream_id, offset, length))
-            size += len(parts[-1]) + length
-            parts.extend(payload)
-            self.sent_bytes += length
-        if room - size >= MAX_DATA_OVERHEAD_BYTES and (end := stream.take_fin(now)) is not None:
-            parts.append(encode_frame(Fin(stream.stream_id, end)))
-            size += len(parts[-1])
-        return size
 
     def _last_message(self) -> bytes | None:
         if self._close_told or self._closed is None:
@@ -506,56 +408,19 @@ class Session:
 
     # Bookkeeping.
 
-    @property
-    def _window(self) -> int:
-        return self._limits.stream_window_bytes
-
-    def _add(self, stream: Stream) -> None:
-        self._streams[stream.stream_id] = stream
-        self._schedule(stream)
-
-    def _schedule(self, stream: Stream) -> None:
-        """Put a stream into the queues that its state asks for. The one place that does."""
-        if stream.has_control or (stream.has_ack and stream.ack_is_urgent):
-            self._control[stream.stream_id] = None
-        elif stream.has_ack:
-            self._acks[stream.stream_id] = None
-        if stream.has_data:
-            self._sendable[stream.stream_id] = None
-
-    def _forget(self, stream: Stream) -> None:
-        self._streams.pop(stream.stream_id, None)
-        self._control.pop(stream.stream_id, None)
-        self._acks.pop(stream.stream_id, None)
-        self._starved.pop(stream.stream_id, None)
+    def _add_stream(self, stream_id: int, target: bytes, *, mine: bool, send_limit: int) -> None:
+        stream = Stream(stream_id, target, mine=mine, window_bytes=self._window_bytes, send_limit=send_limit)
+        self._streams.add(stream)
+        self._outbox.schedule(stream)
 
     def _forget_if_done(self, stream: Stream) -> None:
         if stream.is_done:
-            self._forget(stream)
+            self._streams.forget(stream)
 
     def _forget_under_way(self) -> None:
-        self._ping_wanted = False
-        self._ping_sent_at = None
-        for stream in self._streams.values():
+        self._outbox.forget_under_way()
+        for stream in self._streams:
             stream.carrier_lost()
-
-    def _has_room(self, stream: Stream) -> bool:
-        return (
-            len(stream.buffer) < self._limits.stream_buffer_bytes
-            and self._buffered_bytes < self._limits.session_buffer_bytes
-        )
-
-    def _freed(self, count: int, events: list[SessionEvent]) -> None:
-        """`count` buffered bytes are gone; tell the streams that waited for room, once half of it is free."""
-        if count == 0:
-            return
-        self._buffered_bytes -= count
-        if self._buffered_bytes > self._limits.session_buffer_bytes // 2:
-            return
-        for stream_id in list(self._starved):
-            if len(self._streams[stream_id].buffer) <= self._limits.stream_buffer_bytes // 2:
-                del self._starved[stream_id]
-                events.append(StreamWritable(stream_id))
 
     def _refuse(self, code: CloseCode, reason: str, events: list[SessionEvent]) -> None:
         self._close(Close(code, reason))
@@ -565,5 +430,3 @@ class Session:
         self._closed = close
         self._close_told = False
         self._streams.clear()
-        self._starved.clear()
-        self._buffered_bytes = 0

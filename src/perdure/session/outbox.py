@@ -1,0 +1,189 @@
+"""What a session owes its peer, and the order in which it goes out.
+
+Rules:
+1. Replies go first, then control, then acknowledgements, then data.
+2. A lone acknowledgement waits `ACK_DELAY` for company; OPEN, RESET, WINDOW and a long overdue one do not wait.
+3. Data goes round-robin, each ready stream an equal share of a message, so that a keystroke goes out with the next
+   message whatever else is being sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from perdure.errors import ProtocolError
+from perdure.wire import (
+    MAX_DATA_OVERHEAD_BYTES,
+    MAX_TARGET_BYTES,
+    Fin,
+    Frame,
+    Ping,
+    encode_data_header,
+    encode_frame,
+)
+
+if TYPE_CHECKING:
+    from perdure.session.stream import Stream
+    from perdure.session.stream_table import StreamTable
+
+ACK_DELAY = 0.02
+"""Seconds that an ACK waits for company: below RFC 9000's 25 ms, and far below any timeout that waits for it."""
+
+MAX_REPLIES = 1024
+"""GONE, PONG and refusals that wait to be sent; a peer that causes more breaks the protocol."""
+
+_CONTROL_ROOM = MAX_TARGET_BYTES + 64
+"""Room that the largest control frames of one stream may need at the end of a message."""
+
+_SMALLEST_SHARE = 4 * 1024
+"""Bytes below which a message is not divided further: the header's share of the carrier stays below 1 %."""
+
+_LEAST_ROOM = 256
+"""Room at the end of a message that is not worth another frame's header and parsing."""
+
+Parts = list[bytes | memoryview]
+
+
+class Outbox:
+    """The queues of one session. A stream is in those that its state asks for, once in each."""
+
+    __slots__ = (
+        "_acks",
+        "_control",
+        "_ping_token",
+        "_ping_wanted",
+        "_replies",
+        "_sendable",
+        "_streams",
+        "ack_at",
+        "ping_sent_at",
+        "sent_bytes",
+    )
+
+    def __init__(self, streams: StreamTable) -> None:
+        self.ack_at: float | None = None
+        """When the acknowledgements that wait have waited long enough."""
+        self.ping_sent_at: float | None = None
+        """When the PING was sent that has no answer yet."""
+        self.sent_bytes = 0
+        self._streams = streams
+        self._replies: deque[Frame] = deque()
+        self._control: dict[int, None] = {}
+        self._acks: dict[int, None] = {}
+        self._sendable: dict[int, None] = {}
+        self._ping_token = 0
+        self._ping_wanted = False
+
+    def schedule(self, stream: Stream) -> None:
+        """Put a stream into the queues that its state asks for. The one place that does."""
+        if stream.has_control or (stream.has_ack and stream.ack_is_urgent):
+            self._control[stream.stream_id] = None
+        elif stream.has_ack:
+            self._acks[stream.stream_id] = None
+        if stream.has_data:
+            self._sendable[stream.stream_id] = None
+
+    def acknowledge_by(self, now: float) -> None:
+        """An acknowledgement is owed since `now`."""
+        if self.ack_at is None:
+            self.ack_at = now + ACK_DELAY
+
+    def release_acks(self) -> None:
+        """The acknowledgements that wait go out with the next message."""
+        self._control.update(self._acks)
+        self._acks.clear()
+        self.ack_at = None
+
+    def reply(self, frame: Frame) -> None:
+        """Answer the peer. Raises `ProtocolError` where it causes more answers than go out."""
+        if len(self._replies) >= MAX_REPLIES:
+            raise ProtocolError("more frames that ask for a reply than are read here")
+        self._replies.append(frame)
+
+    def ping(self) -> None:
+        """Ask for a sign of life, unless one is asked for already."""
+        self._ping_wanted = self.ping_sent_at is None
+
+    def take_pong(self, token: int, now: float) -> float | None:
+        """The round trip in seconds, if this answers our PING."""
+        if token != self._ping_token or self.ping_sent_at is None:
+            return None
+        round_trip = now - self.ping_sent_at
+        self.ping_sent_at = None
+        return round_trip
+
+    def forget_under_way(self) -> None:
+        """The carrier is gone, and with it what was asked and answered on it."""
+        self._replies.clear()
+        self._ping_wanted = False
+        self.ping_sent_at = None
+
+    def clear_queues(self) -> None:
+        """Before every stream is scheduled anew."""
+        self._control.clear()
+        self._acks.clear()
+        self._sendable.clear()
+        self.ack_at = None
+
+    def fill(self, parts: Parts, room: int, now: float) -> None:
+        """Append what is due, at most `room` bytes."""
+        room -= self._add_control(parts, room, now)
+        if parts or self._sendable:
+            self.release_acks()
+            room -= self._add_control(parts, room, now)
+        self._add_data(parts, room, now)
+
+    def _add_control(self, parts: Parts, room: int, now: float) -> int:
+        size = 0
+        if self._ping_wanted:
+            self._ping_wanted = False
+            self._ping_token += 1
+            self.ping_sent_at = now
+            self._replies.append(Ping(self._ping_token))
+        while self._replies and size + _CONTROL_ROOM < room:
+            parts.append(encode_frame(self._replies.popleft()))
+            size += len(parts[-1])
+        while self._control and size + _CONTROL_ROOM < room:
+            stream = self._streams.get(_pop_first(self._control))
+            if stream is None:
+                continue
+            for frame in stream.take_control(now):
+                parts.append(encode_frame(frame))
+                size += len(parts[-1])
+            if stream.is_done:
+                self._streams.forget(stream)
+        return size
+
+    def _add_data(self, parts: Parts, room: int, now: float) -> None:
+        while self._sendable and room >= _LEAST_ROOM:
+            ready = len(self._sendable)
+            share = max(_SMALLEST_SHARE, room // ready)
+            for _ in range(ready):
+                if room < _LEAST_ROOM:
+                    return
+                stream_id = _pop_first(self._sendable)
+                if (stream := self._streams.get(stream_id)) is not None:
+                    room -= self._add_stream_data(parts, stream, min(room, share), now)
+                    if stream.has_data:
+                        self._sendable[stream_id] = None
+
+    def _add_stream_data(self, parts: Parts, stream: Stream, room: int, now: float) -> int:
+        size = 0
+        offset, payload = stream.take_data(room - MAX_DATA_OVERHEAD_BYTES, now)
+        if payload:
+            length = sum(map(len, payload))
+            parts.append(encode_data_header(stream.stream_id, offset, length))
+            size += len(parts[-1]) + length
+            parts.extend(payload)
+            self.sent_bytes += length
+        if room - size >= MAX_DATA_OVERHEAD_BYTES and (end := stream.take_fin(now)) is not None:
+            parts.append(encode_frame(Fin(stream.stream_id, end)))
+            size += len(parts[-1])
+        return size
+
+
+def _pop_first(queue: dict[int, None]) -> int:
+    first = next(iter(queue))
+    del queue[first]
+    return first
