@@ -115,9 +115,7 @@ class Session:
         if len(target) > MAX_TARGET_BYTES:
             raise ValueError(f"a target has at most {MAX_TARGET_BYTES} bytes, not {len(target)}")
         stream_id = self._streams.take_id()
-        self._add(
-            Stream(stream_id, target, mine=True, window_bytes=self._window_bytes, send_limit=INITIAL_CREDIT_BYTES)
-        )
+        self._add_stream(stream_id, target, mine=True, send_limit=INITIAL_CREDIT_BYTES)
         return stream_id
 
     def accept(self, stream_id: int) -> None:
@@ -367,9 +365,7 @@ class Session:
         if self._streams.is_full:
             self._outbox.reply(Reset(frame.stream_id, ResetCode.LIMIT))
             return
-        self._add(
-            Stream(frame.stream_id, frame.target, mine=False, window_bytes=self._window_bytes, send_limit=frame.window)
-        )
+        self._add_stream(frame.stream_id, frame.target, mine=False, send_limit=frame.window)
         events.append(StreamOpened(frame.stream_id, frame.target))
 
     def _apply_reset(self, frame: Reset, events: list[SessionEvent]) -> None:
