@@ -8,9 +8,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import (
     Action,
@@ -43,7 +41,6 @@ from perdure.core.events import (
 from perdure.core.events import SessionResumed as CoreSessionResumed
 from perdure.core.state import Reason, State
 from perdure.errors import CarrierError
-from perdure.eventlog import log_event
 from perdure.session import (
     CarrierUnusable,
     Session,
@@ -59,6 +56,8 @@ from perdure.session import (
 )
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
 from perdure.transport.base import IceState, LossReason
+from perdure.tube.clock import clock
+from perdure.tube.log import log_attempt_delayed, log_carrier_begun, log_ice_state, log_resumed, log_state_change
 from perdure.wire import CloseCode, ResetCode
 
 if TYPE_CHECKING:
@@ -67,8 +66,7 @@ if TYPE_CHECKING:
     from perdure.config import ResourceLimits, RestartPolicy
     from perdure.signaling.base import SignalingChannel
     from perdure.transport.base import Carrier, Transport
-
-log = logging.getLogger(__name__)
+    from perdure.tube.seams import StreamSink, TubeHandler
 
 FAREWELL_SECONDS = 0.25
 """How long a carrier stays open behind a last message: SCTP has no flush, and closing drops what is queued."""
@@ -80,46 +78,6 @@ _CLOSE_REASONS = {
     CloseCode.PROTOCOL: Reason.PROTOCOL,
     CloseCode.VERSION: Reason.PROTOCOL,
 }
-
-
-class StreamSink(Protocol):
-    """The user of one stream. Called on the event loop's thread."""
-
-    def stream_accepted(self) -> None:
-        """The peer accepted the stream."""
-
-    def stream_data(self, data: memoryview) -> None:
-        """The next bytes; `Tube.consume` once they have gone on."""
-
-    def stream_finished(self) -> None:
-        """The peer sends no more."""
-
-    def stream_reset(self, code: ResetCode) -> None:
-        """Both directions have ended; nothing more is called."""
-
-    def stream_writable(self) -> None:
-        """`Tube.write` has room again."""
-
-
-class TubeHandler(Protocol):
-    """The owner of a tube. Called on the event loop's thread."""
-
-    def tube_state_changed(self, tube: Tube, change: ChangeState) -> None:
-        """The tube changed its state."""
-
-    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> StreamSink | None:
-        """The peer opened a stream: its sink, which may hear bytes at once, or `None` to refuse it.
-
-        `Tube.accept` or `Tube.reset` follow when it is known whether the target can be reached.
-        """
-
-
-def clock() -> float:
-    """Seconds that never go back, and that run on during sleep where the system can tell."""
-    return time.clock_gettime(_CLOCK)
-
-
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Tube:
@@ -304,7 +262,7 @@ class Tube:
         self._pump()
 
     def carrier_ice_state(self, generation: int, state: IceState) -> None:
-        log_event(log, logging.DEBUG, "ice-state", tube=self.tube_id, generation=generation, state=state.value)
+        log_ice_state(self.tube_id, generation, state)
         if state is not IceState.CONNECTED:
             self._feed(PathDoubted(generation))
 
@@ -338,29 +296,13 @@ class Tube:
                     self._pump()
                 case ChangeState():
                     self._changed(action)
-                case AttemptDelayed(attempt, next_attempt_at, detail):
-                    delay = next_attempt_at - clock()
-                    log_event(
-                        log,
-                        logging.WARNING,
-                        "attempt-failed",
-                        tube=self.tube_id,
-                        attempt=attempt,
-                        retry_in=delay,
-                        why=detail,
-                    )
+                case AttemptDelayed():
+                    log_attempt_delayed(self.tube_id, action, action.next_attempt_at - clock())
                 case _:
                     assert_never(action)
 
     def _make_carrier(self, action: MakeOffer | MakeAnswer) -> None:
-        log_event(
-            log,
-            logging.DEBUG,
-            "carrier-begun",
-            tube=self.tube_id,
-            generation=action.generation,
-            by="us" if isinstance(action, MakeOffer) else "the peer",
-        )
+        log_carrier_begun(self.tube_id, action)
         try:
             match action:
                 case MakeOffer(generation):
@@ -373,24 +315,12 @@ class Tube:
             self._loop.call_soon(self._feed, CarrierLost(action.generation, str(error)))
 
     def _changed(self, change: ChangeState) -> None:
-        fields: dict[str, str | float] = {"reason": change.reason.value}
-        if change.detail:
-            fields["detail"] = change.detail
+        outage = None
         if change.after is State.RECONNECTING:
             self._lost_at = clock()
         elif change.before is State.RECONNECTING and change.after is State.CONNECTED:
-            fields["outage_ms"] = round((clock() - self._lost_at) * 1000, 1)
-        level = logging.WARNING if change.after in {State.RECONNECTING, State.FAILED} else logging.INFO
-        log_event(
-            log,
-            level,
-            "tube-state",
-            tube=self.tube_id,
-            before=change.before.value,
-            after=change.after.value,
-            generation=self._core.generation,
-            **fields,
-        )
+            outage = clock() - self._lost_at
+        log_state_change(self.tube_id, change, self._core.generation, outage)
         if change.after.is_final:
             self._final = change
             self._wind_up()
@@ -430,15 +360,8 @@ class Tube:
                         self.reset(stream_id, ResetCode.NOT_ALLOWED)
                     else:
                         self._sinks[stream_id] = opened
-                case SessionResumed(generation, resent_bytes):
-                    log_event(
-                        log,
-                        logging.DEBUG,
-                        "session-resumed",
-                        tube=self.tube_id,
-                        generation=generation,
-                        resent=resent_bytes,
-                    )
+                case SessionResumed(generation):
+                    log_resumed(self.tube_id, event)
                     self._watching = False
                     self._feed(CoreSessionResumed(generation))
                 case CarrierUnusable(generation, reason):
