@@ -27,6 +27,8 @@ def demo(seconds: Seconds = 30, json_file: JsonFile = None) -> None:
     from perdure.demo.display import Display, final_table
     from perdure.demo.run import Demo
 
+    if json_file is not None and not json_file.parent.is_dir():
+        raise typer.BadParameter(f"{json_file} cannot be written: there is no such folder", param_hint="--json")
     set_up_logging(LogLevel.WARNING, as_json=False)
     console = Console()
     reports: list[Report] = []
