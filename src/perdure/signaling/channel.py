@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from perdure.errors import ProtocolError
+from perdure.eventlog import log_event
 from perdure.signaling.conversation import HEAD_BYTES, Conversation
 from perdure.signaling.envelope import MAX_PLAINTEXT_BYTES, EnvelopeRefusal, EnvelopeRefusedError
 from perdure.signaling.messages import Message, decode_message, encode_message
@@ -135,7 +136,7 @@ class SealedChannel:
             encoded, asks_for_resync = self._conversation.handle_body(body)
             message = None if encoded is None else decode_message(encoded)
         except ProtocolError as error:
-            _logger.warning("event=unreadable-message error=%s", error)
+            log_event(_logger, logging.WARNING, "unreadable-message", why=str(error))
             raise EnvelopeRefusedError(EnvelopeRefusal.MALFORMED) from error
         if message is not None and self._listener is not None:
             self._listener.signaling_message(message)

@@ -16,6 +16,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from perdure.errors import ListenError, ProtocolError
+from perdure.eventlog import Field, log_event
 from perdure.signaling.frames import (
     PATH,
     Got,
@@ -120,7 +121,7 @@ class RendezvousServer:
             cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise ListenError(f"the rendezvous cannot listen on {address}: {cause}", address=address) from error
         self._sweeper = asyncio.create_task(self._sweep(), name="rendezvous sweeper")
-        _logger.info("event=listening host=%s port=%d", self._host, self.port)
+        log_event(_logger, logging.INFO, "listening", host=self._host, port=self.port)
 
     async def close(self) -> None:
         """Close every connection and stop listening. Twice is fine."""
@@ -133,7 +134,7 @@ class RendezvousServer:
         await server.wait_closed()
         with contextlib.suppress(asyncio.CancelledError):
             await sweeper
-        _logger.info("event=closed")
+        log_event(_logger, logging.INFO, "closed")
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -209,7 +210,7 @@ class RendezvousServer:
         finally:
             self._connections -= 1
             if member is not None and self._rooms.leave(member, asyncio.get_running_loop().time()):
-                _logger.info("event=left %s", _names(member.room.room_id, member.role, member.peer_id))
+                log_event(_logger, logging.INFO, "left", **_names(member.room.room_id, member.role, member.peer_id))
             writer.cancel()
             await asyncio.wait({writer})
 
@@ -223,7 +224,7 @@ class RendezvousServer:
         if not isinstance(frame, Join):
             raise RefusedError(RefusalCode.BAD_FRAME, "the first frame is a join")
         member = self._rooms.join(frame, outlet)
-        _logger.info("event=joined %s", _names(frame.room, frame.role, frame.peer_id))
+        log_event(_logger, logging.INFO, "joined", **_names(frame.room, frame.role, frame.peer_id))
         return member
 
     async def _relay(self, websocket: ServerConnection, member: Membership) -> None:
@@ -270,14 +271,14 @@ class _Connection:
         self._wake.set()
         limits = self._limits
         if len(self._queue) > limits.max_outgoing_frames or self._queued_bytes > limits.max_outgoing_bytes:
-            _logger.warning("event=slow-peer-closed queued_bytes=%d", self._queued_bytes)
+            log_event(_logger, logging.WARNING, "slow-peer-closed", queued_bytes=self._queued_bytes)
             self._closed_for["slow"] += 1
             self.supersede()
 
     def refuse(self, code: RefusalCode, reason: str) -> None:
         if self._is_closing:
             return
-        _logger.warning("event=refused code=%s", code.value)
+        log_event(_logger, logging.WARNING, "refused", code=code.value)
         self._closed_for[code.value] += 1
         self.push(Refused(code, reason))
         self._is_closing = True
@@ -309,5 +310,5 @@ def _text(message: str | bytes) -> str:
     return message
 
 
-def _names(room_id: str, role: Role, peer_id: str) -> str:
-    return f"room={room_id[:8]} role={role.value} peer={peer_id[:8]}"
+def _names(room_id: str, role: Role, peer_id: str) -> dict[str, Field]:
+    return {"room": room_id[:8], "role": role.value, "peer": peer_id[:8]}

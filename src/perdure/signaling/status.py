@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from perdure.eventlog import log_event
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -67,4 +69,5 @@ class RefusalLog:
         logged_at = self._logged_at.get(refusal)
         if logged_at is None or now - logged_at >= REFUSAL_LOG_INTERVAL:
             self._logged_at[refusal] = now
-            _logger.warning("event=envelope-refused reason=%s total=%d", refusal.value, self.counts[refusal])
+            total = self.counts[refusal]
+            log_event(_logger, logging.WARNING, "envelope-refused", reason=refusal.value, total=total)

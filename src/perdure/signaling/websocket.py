@@ -256,7 +256,7 @@ class RendezvousLink:
         except (OSError, EOFError, ValueError, WebSocketException, ProtocolError) as error:
             return describe_failure(error)
         except Exception as error:
-            _logger.exception("event=link-error")
+            _logger.exception("link-error")
             return describe_failure(error)
         finally:
             if websocket is not None:
@@ -353,4 +353,4 @@ class RendezvousLink:
         try:
             callback(*args)
         except Exception:  # An owner's mistake must not end the link of every tunnel behind it.
-            _logger.exception("event=listener-error")
+            _logger.exception("listener-error")
