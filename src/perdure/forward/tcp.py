@@ -36,20 +36,16 @@ class StreamPipe(asyncio.Protocol):
 
     Args:
         on_reset: told the code when the stream, not the TCP connection, was reset.
-        on_end: told once, when both are gone.
     """
 
-    def __init__(
-        self, tube: Tube, on_reset: Callable[[ResetCode], None] | None = None, on_end: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, tube: Tube, on_reset: Callable[[ResetCode], None] | None = None) -> None:
         self._tube = tube
         self._on_reset = on_reset
-        self._on_end = on_end
         self._stream_id = 0
         self._transport: asyncio.Transport | None = None
         self._early: list[memoryview] = []
         self._finished_early = False
-        self._reset = False
+        self._ended = False
         self._tcp_ended = False
         self._stream_ended = False
         self._writing_paused = False
@@ -59,17 +55,12 @@ class StreamPipe(asyncio.Protocol):
         """Name the stream; before the TCP connection is made."""
         self._stream_id = stream_id
 
-    def abort(self) -> None:
-        """Reset both sides."""
-        self._tube.reset(self._stream_id, ResetCode.ABORTED)
-        self.stream_reset(ResetCode.ABORTED)
-
     # TCP.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        if self._reset:
+        if self._ended:
             _reset_tcp(self._transport)
             return
         early, self._early = self._early, []
@@ -89,16 +80,13 @@ class StreamPipe(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not (self._tcp_ended and self._stream_ended) and not self._reset:
+        if not (self._tcp_ended and self._stream_ended) and not self._ended:
             self._tube.reset(self._stream_id, ResetCode.ABORTED)
         else:
             self._consumed()
             self._tube.detach_sink(self._stream_id)
         self._transport = None
-        self._reset = True
-        if self._on_end is not None:
-            on_end, self._on_end = self._on_end, None
-            on_end()
+        self._ended = True
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -129,9 +117,9 @@ class StreamPipe(asyncio.Protocol):
             self._write_eof()
 
     def stream_reset(self, code: ResetCode) -> None:
-        if self._reset:
+        if self._ended:
             return
-        self._reset = True
+        self._ended = True
         if self._on_reset is not None:
             self._on_reset(code)
         if self._transport is not None:
