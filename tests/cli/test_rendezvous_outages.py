@@ -58,12 +58,16 @@ async def test_with_exit_on_fail_a_rendezvous_that_is_down_ends_it_with_3(verb: 
     assert program.stderr.seen[-1] == expected
 
 
-async def test_with_exit_on_fail_an_absent_gateway_ends_the_client_with_4() -> None:
-    async with running_rendezvous() as (_, url):
-        program = await output_of("connect", Ticket(url, bytes(32)).encode(), "-L", "0:127.0.0.1:9", "--exit-on-fail")
-    assert program.process.returncode == 4
+async def test_a_ticket_with_another_secret_finds_no_gateway_and_with_exit_on_fail_the_client_ends_with_4() -> None:
+    """To the rendezvous it is another room: as where `perdure serve` does not run."""
+    async with running_rendezvous() as (_, url), running_gateway(url):
+        wrong = Ticket(url, bytes(32)).encode()
+        async with starting_client(wrong, "127.0.0.1:9", options=["--exit-on-fail"]) as client:
+            await client.program.logs("signaling", level="WARNING", status="waiting for the gateway")
+            assert await client.program.ended() == 4
+    assert "ready" not in client.program.stdout.seen
     expected = f"perdure: no gateway serves this ticket at {url}/v1 (waited 10 s; is `perdure serve` running?)"
-    assert program.stderr.seen[-1] == expected
+    assert client.program.stderr.seen[-1] == expected
 
 
 async def test_something_that_is_no_rendezvous_is_called_so() -> None:

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM end every command promptly, cleanly, and with exit code 0, whatever it is doing."""
+"""Ctrl-C and SIGTERM end every command promptly, cleanly, and with exit code 0, whatever it is doing.
+
+`support.processes` ends every process of every test by SIGTERM and insists on the same.
+"""
 
 from __future__ import annotations
 
@@ -87,8 +90,7 @@ async def test_a_client_stops_while_it_waits_for_its_ticket(number: signal.Signa
         assert client.stderr.text == ""
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-async def test_a_connected_client_stops_and_its_programs_see_it(number: signal.Signals) -> None:
+async def test_a_connected_client_stops_and_its_programs_see_it() -> None:
     async with (
         serving(echo) as target,
         running_tunnel(target) as tunnel,
@@ -97,14 +99,13 @@ async def test_a_connected_client_stops_and_its_programs_see_it(number: signal.S
         writer.write(b"hello")
         assert await reader.readexactly(5) == b"hello"
         since = tunnel.gateway.mark
-        assert await tunnel.client.program.stop(number) == 0
+        assert await tunnel.client.program.stop(signal.SIGINT) == 0
         with pytest.raises(ConnectionResetError):
             await reader.read()
         await tunnel.gateway.logs("tube-state", since=since, after="closed", reason="the other end closed the tube")
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-async def test_a_connected_gateway_stops_and_its_clients_are_told(number: signal.Signals) -> None:
+async def test_a_connected_gateway_stops_and_its_clients_are_told() -> None:
     async with (
         serving(echo) as target,
         running_tunnel(target) as tunnel,
@@ -112,7 +113,7 @@ async def test_a_connected_gateway_stops_and_its_clients_are_told(number: signal
     ):
         writer.write(b"hello")
         assert await reader.readexactly(5) == b"hello"
-        assert await tunnel.gateway.stop(number) == 0
+        assert await tunnel.gateway.stop(signal.SIGINT) == 0
         await tunnel.client.program.logs(
             "tube-state", after="closed", reason="the other end closed the tube", timeout=2
         )
@@ -120,15 +121,14 @@ async def test_a_connected_gateway_stops_and_its_clients_are_told(number: signal
             await reader.read()
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-async def test_both_ends_stop_in_the_middle_of_an_outage(number: signal.Signals) -> None:
+async def test_both_ends_stop_in_the_middle_of_an_outage() -> None:
     async with serving(echo) as target, running_tunnel(target) as tunnel:
         await tunnel.rendezvous.kill()
         await tunnel.client.program.warns("waiting for the rendezvous")
         await tunnel.client.program.inject("kill")
         await tunnel.client.program.logs("tube-state", after="reconnecting")
-        assert await tunnel.client.program.stop(number) == 0
-        assert await tunnel.gateway.stop(number) == 0
+        assert await tunnel.client.program.stop(signal.SIGINT) == 0
+        assert await tunnel.gateway.stop(signal.SIGINT) == 0
 
 
 async def test_a_rendezvous_with_peers_stops_and_they_go_on() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import time
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ from support.processes import (
     running_client,
     running_gateway,
     running_rendezvous,
-    starting_client,
 )
 from support.targets import connected, echo, serving
 
@@ -82,15 +80,6 @@ async def test_a_ticket_comes_from_a_file_or_from_standard_input(tmp_path: Path)
         async with connected(client.port()) as (reader, writer):
             writer.write(b"hello")
             assert await reader.readexactly(5) == b"hello"
-
-
-async def test_a_ticket_with_another_secret_finds_no_gateway_and_says_so() -> None:
-    async with running_rendezvous() as (_, url), running_gateway(url) as (_, ticket):
-        wrong = Ticket(url, secrets.token_bytes(32)).encode()
-        async with starting_client(wrong, "127.0.0.1:9") as client:
-            await client.program.warns("waiting for the gateway")
-            assert "ready" not in client.program.stdout.seen
-        assert wrong != ticket
 
 
 async def test_a_ticket_file_is_for_its_owner_alone_and_is_used_again(tmp_path: Path) -> None:

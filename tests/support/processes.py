@@ -194,8 +194,9 @@ async def running(*arguments: str) -> AsyncIterator[Program]:
     program = Program(arguments, process)
     try:
         yield program
-        code = await program.stop()
-        assert code >= 0 or code == -signal.SIGKILL, program.said
+        if program.is_running:
+            code = await program.stop()
+            assert code == 0, f"{program} ended with {code}\n{program.said}"
         program.check_for_bugs()
     finally:
         if program.is_running:
