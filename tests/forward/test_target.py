@@ -96,6 +96,18 @@ def test_a_forward_is_spelled_as_for_ssh(text: str, forward: Forward) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("8080:localhost:80", "127.0.0.1:8080 -> localhost:80"),
+        ("*:8080:localhost:80", "*:8080 -> localhost:80"),
+        ("[::1]:8080:[fe80::2]:80", "[::1]:8080 -> [fe80::2]:80"),
+    ],
+)
+def test_a_forward_is_shown_with_both_of_its_ends(text: str, shown: str) -> None:
+    assert str(parse_forward(text)) == shown
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
-from support.processes import running_client, running_gateway, running_rendezvous
+from support.processes import running, running_client, running_gateway, running_rendezvous
 from support.targets import CHUNK_BYTES, connected, echo, positions, random_bytes, reset, serving
 
 if TYPE_CHECKING:
@@ -245,3 +246,29 @@ async def test_several_clients_share_one_gateway(ticket: str) -> None:
         assert await first.program.stop() == 0
         writer2.write(b"still")
         assert await reader2.readexactly(5) == b"still"
+
+
+def has_ipv6_loopback() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+async def test_every_address_listens_on_the_one_port_that_is_printed(ticket: str) -> None:
+    async with (
+        asyncio.timeout(30),
+        serving(echo) as target,
+        running("connect", ticket, "-L", f"*:0:{target}", "--loopback", "--json-logs") as program,
+    ):
+        listening, _, _ = (await program.says("listening *:")).partition(" -> ")
+        await program.says("ready")
+        addresses = ["127.0.0.1"] + ["::1"] * has_ipv6_loopback()
+        for address in addresses:
+            reader, writer = await asyncio.open_connection(address, int(listening.rpartition(":")[2]))
+            writer.write(b"hello")
+            writer.write_eof()
+            assert await reader.read() == b"hello"
+            writer.close()
+            await writer.wait_closed()

@@ -34,7 +34,7 @@ class Forward:
     target: Target
 
     def __str__(self) -> str:
-        return f"{Target(self.bind, self.port)} -> {self.target}"
+        return f"{Target(self.bind or '*', self.port)} -> {self.target}"
 
 
 @dataclass(frozen=True, slots=True)

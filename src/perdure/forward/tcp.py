@@ -162,14 +162,20 @@ def _reset_tcp(transport: asyncio.Transport) -> None:
 
 
 async def listen(forward: Forward, accept: Callable[[], asyncio.Protocol]) -> asyncio.Server:
-    """Listen for `forward`; `accept` makes the protocol of each connection.
+    """Listen for `forward`; `accept` makes the protocol of each connection. One port, also on several addresses.
 
     Raises:
         ListenError: the address is in use, is not this machine's, or needs privileges.
     """
     loop = asyncio.get_running_loop()
     try:
-        return await loop.create_server(accept, forward.bind or None, forward.port, reuse_address=True)
+        server = await loop.create_server(accept, forward.bind or None, forward.port, reuse_address=True)
+        port: int = server.sockets[0].getsockname()[1]
+        if any(listening.getsockname()[1] != port for listening in server.sockets):
+            # Port 0 and two addresses (IPv4, IPv6): the system picked two ports.
+            server.close()
+            server = await loop.create_server(accept, forward.bind or None, port, reuse_address=True)
+        return server
     except OSError as error:
         address = f"{f'[{forward.bind}]' if ':' in forward.bind else forward.bind or '*'}:{forward.port}"
         if isinstance(error, socket.gaierror):
