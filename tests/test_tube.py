@@ -271,7 +271,8 @@ async def test_nonsense_through_signaling_never_ends_a_tube(streams: Streams, me
     assert await there.received(10) == b"still here"
 
 
-async def test_a_peer_that_cannot_be_reached_fails_the_tube_with_its_reason() -> None:
+async def test_a_peer_that_cannot_be_reached_fails_the_tube_and_is_told() -> None:
+    # Found by review: the gateway kept what nobody would come back for, for an hour.
     policy = RestartPolicy(max_restart_attempts=2, restart_backoff_base=0.05, attempt_timeout=0.2)
     pair = TubePair(policy)
     pair.client_signaling.other = None
@@ -280,4 +281,33 @@ async def test_a_peer_that_cannot_be_reached_fails_the_tube_with_its_reason() ->
         end = await pair.client.wait_ended()
     assert end.after is State.FAILED
     assert end.reason is Reason.ATTEMPTS_EXHAUSTED
+    assert isinstance(pair.client_signaling.sent[-1], Bye)
     await pair.close()
+
+
+async def test_an_offer_that_came_before_the_tube_was_started_is_answered(pair: TubePair) -> None:
+    pair.client.start()
+    async with asyncio.timeout(TIMEOUT):
+        await pair.client_signaling.said(Offer)
+        ready = asyncio.ensure_future(pair.gateway_handler.next(State.CONNECTED))
+        await asyncio.sleep(0)
+        pair.gateway.start()
+        await ready
+
+
+async def test_a_handler_may_end_the_tube_while_it_is_told_of_a_loss(streams: Streams) -> None:
+    # Found by review: the actions of the end ran inside those of the loss, and a carrier was built for nobody.
+    client = streams.pair.client
+    said = len(streams.pair.client_signaling.sent)
+    streams.pair.client_handler.on_loss = client.signaling_peer_restarted
+    client.kill_carrier()
+    assert client.state is State.FAILED
+    async with asyncio.timeout(TIMEOUT):
+        assert (await streams.pair.gateway.wait_ended()).reason is Reason.CLOSED_BY_PEER
+    assert not any(isinstance(message, Offer) for message in streams.pair.client_signaling.sent[said:])
+
+
+async def test_a_reason_of_any_length_and_language_is_carried(streams: Streams) -> None:
+    await streams.pair.client.close("ä€😀" * 100)
+    async with asyncio.timeout(TIMEOUT):
+        assert (await streams.pair.gateway.wait_ended()).detail.startswith("ä€😀")

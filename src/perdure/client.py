@@ -75,6 +75,7 @@ class TunnelClient:
         self._on_listening = on_listening
         self._on_ready = on_ready
         self._exit_on_fail = exit_on_fail
+        self._random = SystemRandom()
         self._tube: Tube | None = None
         self._signaling: ClientSignaling | None = None
         self._was_ready = False
@@ -122,7 +123,7 @@ class TunnelClient:
             if self._exit_on_fail:
                 raise PeerError(f"the tunnel ended: {_sentence(end)}", reason=end.reason.name)
             failures = 0 if self._session_worked else failures + 1
-            delay = renewal_delay(self._policy, end.reason, failures)
+            delay = renewal_delay(self._policy, end.reason, failures, self._random)
             log_event(log, logging.WARNING, "new-session", retry_in=delay, why=_sentence(end))
             await asyncio.sleep(delay)
 
@@ -139,7 +140,7 @@ class TunnelClient:
                 transport=self._transport,
                 signaling=signaling,
                 handler=self,
-                random=SystemRandom(),
+                random=self._random,
             )
             self._tube = tube
             tube.start()
@@ -172,17 +173,16 @@ class TunnelClient:
     def _signaling_changed(self, status: SignalingStatus) -> None:
         level = logging.INFO if status.state in {SignalingState.READY, SignalingState.KNOCKING} else logging.WARNING
         log_event(log, level, "signaling", status=str(status))
+        if self._gateway_timer is not None:
+            self._gateway_timer.cancel()
         match status.state:
             case SignalingState.UNREACHABLE if self._exit_on_fail and not self._was_ready and status.reason:
                 text = f"the rendezvous at {status.url} is unreachable: {status.reason}"
                 self._fail(RendezvousError(text, url=status.url))
-            case SignalingState.WAITING_FOR_GATEWAY if self._exit_on_fail and self._gateway_timer is None:
+            case SignalingState.WAITING_FOR_GATEWAY if self._exit_on_fail and not self._was_ready:
                 waited = f"waited {GATEWAY_TIMEOUT:.0f} s; is `perdure serve` running?"
                 error = PeerError(f"no gateway serves this ticket at {status.url} ({waited})", reason="absent")
                 self._gateway_timer = asyncio.get_running_loop().call_later(GATEWAY_TIMEOUT, self._fail, error)
-            case SignalingState.READY if self._gateway_timer is not None:
-                self._gateway_timer.cancel()
-                self._gateway_timer = None
             case SignalingState.FAILED:
                 signaling = self._signaling
                 error_now = signaling.error if signaling is not None else None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from perdure.wire import MAX_RESUME_POSITIONS
+from perdure.wire import MAX_STREAMS
 
 KIB = 1024
 MIB = 1024 * KIB
+
+SMALLEST_SHARE_BYTES = 64 * KIB
+"""What a stream may always hold, so that others which nobody reads cannot stop it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,15 @@ class ResourceLimits:
 
     max_streams: int = 1024
     stream_window_bytes: int = 2 * MIB
-    """Credit granted to the peer, each stream: what may be under way or unread here."""
+    """Credit granted to the peer, each stream: what may be under way or unread here. Many streams get less each."""
     stream_buffer_bytes: int = 2 * MIB
     """Unacknowledged and unsent bytes kept, each stream; a full buffer stops reading the TCP socket."""
     session_buffer_bytes: int = 64 * MIB
-    """The same over all streams of a session."""
+    """The same over all streams of a session; beyond it each stream still has `SMALLEST_SHARE_BYTES`. It also bounds
+    the credit that many streams are granted together."""
 
     def __post_init__(self) -> None:
-        _check("max_streams", self.max_streams, 1, MAX_RESUME_POSITIONS)
+        _check("max_streams", self.max_streams, 1, MAX_STREAMS)
         _check("stream_window_bytes", self.stream_window_bytes, 64 * KIB, 1024 * MIB, "bytes")
         _check("stream_buffer_bytes", self.stream_buffer_bytes, 64 * KIB, 1024 * MIB, "bytes")
         _check("session_buffer_bytes", self.session_buffer_bytes, self.stream_buffer_bytes, 2**40, "bytes")

@@ -53,6 +53,7 @@ class Gateway:
         self._transport = RtcTransport(transport)
         self._exit_on_fail = exit_on_fail
         self._tubes: dict[str, Tube] = {}
+        self._is_stopping = False
         self._dials: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._was_ready = False
@@ -73,6 +74,7 @@ class Gateway:
         try:
             await self._failed
         finally:
+            self._is_stopping = True
             tubes = list(self._tubes.values())
             await asyncio.gather(*(tube.close("the gateway was stopped") for tube in tubes))
             for task in self._dials:
@@ -93,7 +95,8 @@ class Gateway:
             why = "it is not in --allow"
             log_event(log, logging.WARNING, "stream-refused", tube=tube.tube_id, target=str(wanted), why=why)
             return None
-        pipe = StreamPipe(tube)
+        # A stream that ends while its target is being dialled must not leave the dialling behind.
+        pipe = StreamPipe(tube, on_reset=lambda code: _cancel(task))
         pipe.join(stream_id)
         task = asyncio.get_running_loop().create_task(self._dial(tube, stream_id, wanted, pipe))
         self._dials.add(task)
@@ -111,6 +114,9 @@ class Gateway:
             tube.reset(stream_id, code)
 
     def _begin_tube(self, session_id: bytes, channel: SignalingChannel) -> None:
+        if self._is_stopping:
+            channel.close()
+            return
         tube = Tube(
             session_id=session_id,
             key=None,
@@ -140,3 +146,7 @@ class Gateway:
     def _fail(self, error: PerdureError) -> None:
         if not self._failed.done():
             self._failed.set_exception(error)
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()

@@ -16,7 +16,7 @@ PREFIX = "perdure1-"
 """Names the format's version, and lets a secret scanner recognise a leaked ticket."""
 
 SECRET_BYTES = 32
-"""256 bits: the root of every signaling key (docs/wire.md)."""
+"""256 bits: the root of every signaling key (docs/signaling.md)."""
 
 _CHECK_BYTES = 4
 """A truncated or mistyped ticket passes with a chance of 2^-32; it is no protection against an attacker."""

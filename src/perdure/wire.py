@@ -34,7 +34,10 @@ MAX_DATA_OVERHEAD_BYTES = 1 + 8 + 8 + 4
 MAX_POSITION_BYTES = 3 * 8
 MAX_RESUME_OVERHEAD_BYTES = 1 + SESSION_ID_BYTES + 8 + PROOF_BYTES + 8
 MAX_RESUME_POSITIONS = (MAX_MESSAGE_BYTES - MAX_RESUME_OVERHEAD_BYTES) // MAX_POSITION_BYTES
-"""How many streams one RESUME can list; a session's limit on streams stays below it."""
+"""How many streams one RESUME can list."""
+
+MAX_STREAMS = 1024
+"""Streams of one session at a time; both ends' together stay below what a RESUME can list."""
 
 
 class FrameType(IntEnum):
@@ -77,10 +80,8 @@ class CloseCode(IntEnum):
     DONE = 0
     UNKNOWN_SESSION = 1
     """The receiver of a RESUME has no such session: it was restarted, or the session ended there."""
-    NOT_OWNER = 2
-    """The proof of ownership is wrong."""
-    PROTOCOL = 3
-    VERSION = 4
+    PROTOCOL = 2
+    VERSION = 3
     """The peer speaks another version of this protocol."""
 
 

@@ -184,7 +184,9 @@ def test_a_peer_that_never_comes_back_is_given_up() -> None:
     core.handle_event(SignalingChanged(False), 9.0)
     core.handle_event(CarrierLost(3, "gone"), 10.0)
     core.handle_timeout(10.0 + COURTESY_DELAY)
-    actions = core.handle_timeout(10.0 + POLICY.abandon_after)
+    deadline = core.next_deadline()
+    assert deadline == 10.0 + POLICY.abandon_after
+    actions = core.handle_timeout(deadline)
     assert [a.reason for a in actions if isinstance(a, ChangeState)] == [Reason.ABANDONED]
 
 
@@ -226,6 +228,45 @@ def test_a_sign_of_life_ends_the_suspicion() -> None:
     assert core.next_deadline() == 11.0 + POLICY.keepalive_interval
 
 
+def test_a_silent_path_is_held_while_no_better_one_can_be_had() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
+    core.handle_timeout(10.5)
+    assert core.handle_timeout(11.5) == [Probe()]
+    assert core.state is State.CONNECTED
+    core.handle_event(RebuildRequested(), 11.6)
+    assert core.state is State.CONNECTED
+    core.handle_event(SignalingChanged(True), 12.0)
+    assert states(core.handle_timeout(core.next_deadline() or 0.0)) == [State.RECONNECTING]
+
+
+def test_a_path_that_is_slow_and_not_dead_is_given_more_time_on_each_carrier() -> None:
+    # Found by review: a message that needs more than 1.5 s to cross was sent again and again, for ever.
+    core, now, waits = connected(), 10.0, []
+    for _ in range(6):
+        core.handle_event(PathEvidence(core.generation, now, now), now)
+        began_at = now
+        while core.state is State.CONNECTED:
+            now = core.next_deadline() or 0.0
+            core.handle_timeout(now)
+        waits.append(now - began_at)
+        core.handle_event(SessionResumed(core.generation), now)
+    assert waits == pytest.approx([1.5, 3.0, 6.0, 12.0, 24.0, 24.0])
+
+
+def test_an_answer_ends_the_patience_with_a_slow_path() -> None:
+    core = connected()
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
+    core.handle_timeout(10.5)
+    core.handle_timeout(11.5)
+    core.handle_event(SessionResumed(5), 12.0)
+    core.handle_event(PathEvidence(5, 12.0, 12.0), 12.0)
+    core.handle_event(PathEvidence(5, 13.0, 13.0), 13.0)
+    core.handle_timeout(13.5)
+    assert states(core.handle_timeout(14.5)) == [State.RECONNECTING]
+
+
 def test_an_idle_path_is_pinged_rarely() -> None:
     core = connected()
     assert core.next_deadline() == POLICY.keepalive_interval
@@ -239,6 +280,20 @@ def test_a_deadline_noticed_after_a_sleep_earns_a_probe_and_not_a_verdict() -> N
     assert core.state is State.CONNECTED
     actions = core.handle_timeout(3610.0 + POLICY.lost_after)
     assert states(actions) == [State.RECONNECTING]
+
+
+def test_a_peer_is_not_abandoned_because_this_machine_slept() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    core.handle_event(CarrierLost(3, "gone"), 10.0)
+    assert core.handle_timeout(8000.0) == []
+    assert core.handle_event(SignalingChanged(True), 8010.0) == [MakeOffer(5)]
+
+
+def test_an_attempt_that_was_slept_through_is_made_again_and_not_spent() -> None:
+    core = connected()
+    core.handle_event(CarrierLost(3, "gone"), 10.0)
+    assert core.handle_timeout(5000.0) == [CloseCarrier(), MakeOffer(7)]
 
 
 def test_a_peer_that_talks_but_never_acknowledges_is_not_believed_for_ever() -> None:

@@ -28,19 +28,32 @@ class DirectSignaling:
         self.available = True
         self.other: DirectSignaling | None = None
         self.sent: list[Message] = []
+        self._sent_more = asyncio.Event()
+        self._unheard: list[Message] = []
         self._listener: SignalingListener | None = None
         self._closed = False
 
     def attach(self, listener: SignalingListener) -> None:
         self._listener = listener
+        for message in self._unheard:
+            listener.signaling_message(message)
 
     def send(self, message: Message) -> None:
         self.sent.append(message)
+        self._sent_more.set()
         if self.other is not None and self.available:
             asyncio.get_running_loop().call_soon(self.other.deliver, message)
 
+    async def said(self, kind: type[Message]) -> None:
+        """Wait until a message of `kind` was sent."""
+        while not any(isinstance(message, kind) for message in self.sent):
+            self._sent_more.clear()
+            await self._sent_more.wait()
+
     def deliver(self, message: Message) -> None:
-        if self._listener is not None and not self._closed:
+        if self._listener is None:
+            self._unheard.append(message)
+        elif not self._closed:
             self._listener.signaling_message(message)
 
     def set_available(self, available: bool) -> None:
@@ -57,11 +70,14 @@ class Handler:
 
     def __init__(self) -> None:
         self.changes: list[ChangeState] = []
+        self.on_loss: Callable[[], None] = lambda: None
         self.on_stream: Callable[[Tube, int, bytes], StreamSink | None] = lambda tube, stream_id, target: None
         self._waiters: list[tuple[State, asyncio.Future[None]]] = []
 
     def tube_state_changed(self, tube: Tube, change: ChangeState) -> None:
         self.changes.append(change)
+        if change.after is State.RECONNECTING:
+            self.on_loss()
         for state, waiter in self._waiters:
             if state is change.after and not waiter.done():
                 waiter.set_result(None)

@@ -104,6 +104,7 @@ def _ticket(url: str, path: Path | None, hours: float | None, *, now: float) -> 
             with path.open("rb") as file:
                 found = parse_ticket(file.read(MAX_TICKET_FILE_BYTES).decode("utf-8", "replace"), now=now)
             if found.rendezvous_url == url:
+                path.chmod(0o600)
                 return found
         except TicketError as error:
             if not error.expired:

@@ -58,6 +58,13 @@ local rendezvous needs, and little beside an outage that only the polite end has
 FIRST_OFFER_TIMEOUT = 60.0
 """Seconds that the polite end waits for the first carrier: six attempts' worth."""
 
+LATE_SECONDS = 1.0
+"""A deadline noticed this much too late means that the process was stopped or the machine slept: what did not happen
+meanwhile says nothing about the peer, so it earns another try and not a verdict."""
+
+RETURN_TIMEOUT = 60.0
+"""Seconds that a peer has to come back after this machine slept through the end of its time."""
+
 
 class Connection:
     """Decides for one tube.
@@ -109,13 +116,16 @@ class Connection:
         for timer, due_at in self._timers.pop_due(now):
             if self.state.is_final:
                 break
+            if now - due_at > LATE_SECONDS:
+                self._excuse(timer)
+                continue
             match timer:
                 case Timer.ATTEMPT:
                     self._attempt_failed("it took too long")
                 case Timer.NEXT_ATTEMPT:
                     self._attempt()
                 case Timer.LIVENESS:
-                    self._judge(due_at)
+                    self._judge()
                 case Timer.ABANDON:
                     self._end(State.FAILED, Reason.ABANDONED)
                 case _:
@@ -152,7 +162,7 @@ class Connection:
                     self._liveness.evidence(last_heard_at, awaiting_since)
                     self._timers.set(Timer.LIVENESS, self._liveness.next_check())
             case RebuildRequested():
-                if self.state is State.CONNECTED:
+                if self.state is State.CONNECTED and self._signaling_available:
                     self._carrier_lost(Reason.REBUILD_REQUESTED, "")
             case PeerRestarted():
                 self._end(State.FAILED, Reason.PEER_RESTARTED)
@@ -160,8 +170,8 @@ class Connection:
                 self._end(State.CLOSED if reason is Reason.CLOSED_BY_PEER else State.FAILED, reason, detail)
             case PeerLeft(detail):
                 self._end(State.CLOSED, Reason.CLOSED_BY_PEER, detail)
-            case CloseRequested():
-                self._end(State.CLOSED, Reason.CLOSED_LOCALLY)
+            case CloseRequested(detail):
+                self._end(State.CLOSED, Reason.CLOSED_LOCALLY, detail)
             case _:
                 assert_never(event)
 
@@ -248,19 +258,37 @@ class Connection:
 
     # Judging the path.
 
-    def _judge(self, due_at: float) -> None:
-        match self._liveness.judge(self._now, due_at):
+    def _judge(self) -> None:
+        match self._liveness.judge(self._now):
             case Verdict.PROBE:
                 self._actions.append(Probe())
-            case Verdict.SILENT:
+            case Verdict.SILENT if self._signaling_available:
                 self._carrier_lost(Reason.PATH_SILENT, "")
                 return
+            case Verdict.SILENT:
+                # Without signaling there is no better carrier to be had, and a path can heal by itself: hold.
+                self._liveness.excuse(self._now)
+                self._actions.append(Probe())
             case Verdict.STALLED:
                 self._end(State.FAILED, Reason.PEER_STALLED)
                 return
             case Verdict.FINE:
                 pass
         self._timers.set(Timer.LIVENESS, self._liveness.next_check())
+
+    def _excuse(self, timer: Timer) -> None:
+        """A deadline noticed much too late, as after a sleep, begins over instead of being held against anybody."""
+        match timer:
+            case Timer.ATTEMPT | Timer.NEXT_ATTEMPT:
+                self._attempt()
+            case Timer.LIVENESS:
+                self._liveness.excuse(self._now)
+                self._actions.append(Probe())
+                self._timers.set(Timer.LIVENESS, self._liveness.next_check())
+            case Timer.ABANDON:
+                self._timers.set(Timer.ABANDON, self._now + RETURN_TIMEOUT)
+            case _:
+                assert_never(timer)
 
     # Bookkeeping.
 

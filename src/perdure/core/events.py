@@ -99,6 +99,8 @@ class RebuildRequested:
 class CloseRequested:
     """The user ends the tube."""
 
+    detail: str = ""
+
 
 Event = (
     Started

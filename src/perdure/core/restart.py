@@ -54,11 +54,16 @@ class RestartSchedule:
         return self._short_lives <= SHORT_LIVES_FORGIVEN
 
 
-def renewal_delay(policy: RestartPolicy, reason: Reason, failures: int) -> float:
-    """Seconds until a new session replaces one that ended for `reason`, after `failures` sessions that never worked.
+def renewal_delay(policy: RestartPolicy, reason: Reason, failures: int, random: Random) -> float:
+    """Seconds until a new session replaces one that ended for `reason`.
+
+    Args:
+        failures: sessions in a row that never worked, this one included; 0 where it did.
 
     A peer that answered "I do not know this session" is there, so the first new one begins at once.
     """
-    if failures == 0 and reason in {Reason.PEER_RESTARTED, Reason.UNKNOWN_SESSION, Reason.CLOSED_BY_PEER}:
+    is_there = reason in {Reason.PEER_RESTARTED, Reason.UNKNOWN_SESSION, Reason.CLOSED_BY_PEER}
+    if is_there and failures <= 1:
         return 0.0
-    return min(policy.restart_backoff_max, policy.restart_backoff_base * 2.0 ** min(failures, 16))
+    delay = policy.restart_backoff_base * 2.0 ** min(max(0, failures - 1), 16)
+    return min(policy.restart_backoff_max, delay * (1 + JITTER * random.random()))

@@ -75,6 +75,8 @@ class SessionClosed:
 
     code: CloseCode
     reason: str
+    by_peer: bool
+    """False: this end refused, and its last message still has to go out."""
 
 
 SessionEvent = (

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from perdure.errors import ProtocolError
 from perdure.wire import (
     MAX_DATA_OVERHEAD_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_STREAMS,
     MAX_TARGET_BYTES,
     Fin,
     Frame,
@@ -30,11 +32,19 @@ if TYPE_CHECKING:
 ACK_DELAY = 0.02
 """Seconds that an ACK waits for company: below RFC 9000's 25 ms, and far below any timeout that waits for it."""
 
-MAX_REPLIES = 1024
-"""GONE, PONG and refusals that wait to be sent; a peer that causes more breaks the protocol."""
+MAX_REPLIES = 2 * MAX_STREAMS
+"""GONE, PONG and refusals that wait to be sent: room for every stream's end at once; more breaks the protocol."""
 
 _CONTROL_ROOM = MAX_TARGET_BYTES + 64
 """Room that the largest control frames of one stream may need at the end of a message."""
+
+FIRST_MESSAGE_BYTES = 16 * 1024
+SMALLEST_MESSAGE_BYTES = 2 * 1024
+QUICK_ANSWER = 0.05
+SLOW_ANSWER = 0.2
+"""A message must cross before it is answered, and before anything behind it: on a slow path a long one looks like
+silence. So a message may be twice as long after an acknowledgement within 50 ms, and half as long after one that took
+200 ms: at 20 kB/s that settles at 4 KiB, on anything faster than 10 Mbit/s at the longest."""
 
 _SMALLEST_SHARE = 4 * 1024
 """Bytes below which a message is not divided further: the header's share of the carrier stays below 1 %."""
@@ -57,6 +67,7 @@ class Outbox:
         "_sendable",
         "_streams",
         "ack_at",
+        "message_bytes",
         "ping_sent_at",
         "sent_bytes",
     )
@@ -67,6 +78,8 @@ class Outbox:
         self.ping_sent_at: float | None = None
         """When the PING was sent that has no answer yet."""
         self.sent_bytes = 0
+        self.message_bytes = FIRST_MESSAGE_BYTES
+        """How long a message with data may be, as the path answers now."""
         self._streams = streams
         self._replies: deque[Frame] = deque()
         self._control: dict[int, None] = {}
@@ -113,6 +126,13 @@ class Outbox:
         self.ping_sent_at = None
         return round_trip
 
+    def learn(self, answer_delay: float) -> None:
+        """An acknowledgement came `answer_delay` seconds after it was due to come."""
+        if answer_delay < QUICK_ANSWER:
+            self.message_bytes = min(MAX_MESSAGE_BYTES, self.message_bytes * 2)
+        elif answer_delay > SLOW_ANSWER:
+            self.message_bytes = max(SMALLEST_MESSAGE_BYTES, self.message_bytes // 2)
+
     def forget_under_way(self) -> None:
         """The carrier is gone, and with it what was asked and answered on it."""
         self._replies.clear()
@@ -132,7 +152,7 @@ class Outbox:
         if parts or self._sendable:
             self.release_acks()
             room -= self._add_control(parts, room, now)
-        self._add_data(parts, room, now)
+        self._add_data(parts, room - (MAX_MESSAGE_BYTES - self.message_bytes), now)
 
     def _add_control(self, parts: Parts, room: int, now: float) -> int:
         size = 0
@@ -153,6 +173,8 @@ class Outbox:
                 size += len(parts[-1])
             if stream.is_done:
                 self._streams.forget(stream)
+            else:
+                self.schedule(stream)
         return size
 
     def _add_data(self, parts: Parts, room: int, now: float) -> None:

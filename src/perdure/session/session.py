@@ -54,6 +54,10 @@ if TYPE_CHECKING:
     from perdure.config import ResourceLimits
 
 
+_CLOSES_WITHOUT_PROOF = {CloseCode.UNKNOWN_SESSION, CloseCode.VERSION}
+"""How an acceptor may end a session of which it has no key, and so no proof."""
+
+
 class Session:
     """One end of a session.
 
@@ -74,7 +78,6 @@ class Session:
         self.received_bytes = 0
         self._initiator = initiator
         self._key = key
-        self._window_bytes = limits.stream_window_bytes
         self._streams = StreamTable(limits, initiator=initiator)
         self._outbox = Outbox(self._streams)
         self._closed: Close | None = None
@@ -90,6 +93,11 @@ class Session:
     def sent_bytes(self) -> int:
         """Streams' bytes framed for sending, those sent again included."""
         return self._outbox.sent_bytes
+
+    @property
+    def message_bytes(self) -> int:
+        """How long messages are, as the path answers now; a carrier should hold about two of them."""
+        return self._outbox.message_bytes
 
     # Streams.
 
@@ -121,7 +129,7 @@ class Session:
     def accept(self, stream_id: int) -> None:
         """Take the stream that the peer opened. A stream that is gone meanwhile: nothing."""
         if (stream := self._streams.get_open(stream_id)) is not None:
-            stream.accept()
+            stream.accept(self._streams.window_bytes)
             self._outbox.schedule(stream)
 
     def write(self, stream_id: int, data: bytes) -> bool:
@@ -158,7 +166,7 @@ class Session:
     def consume(self, stream_id: int, count: int) -> None:
         """`count` bytes of a stream's `StreamData` have gone on; the peer may send as many more."""
         if (stream := self._streams.get_open(stream_id)) is not None:
-            stream.consume(count)
+            stream.consume(count, self._streams.window_bytes)
             self._outbox.schedule(stream)
 
     def close(self, code: CloseCode, reason: str) -> None:
@@ -221,12 +229,12 @@ class Session:
         events: list[SessionEvent] = []
         if generation != self._generation or not self._carrier_usable or self._closed is not None:
             return events
-        self.last_heard_at = now
         try:
             for frame in decode_message(message):
                 self._apply(frame, events, now)
                 if self._closed is not None:
                     break
+            self.last_heard_at = now
         except ProtocolError as error:
             self.carrier_lost()
             events.append(CarrierUnusable(generation, str(error)))
@@ -261,18 +269,20 @@ class Session:
             case Hello(version, session_id, key):
                 if self._initiator or session_id != self.session_id:
                     raise ProtocolError("a HELLO for another session")
-                if version != PROTOCOL_VERSION:
+                if self._key is None and version != PROTOCOL_VERSION:
                     self._refuse(CloseCode.VERSION, f"one end speaks version {PROTOCOL_VERSION}, not {version}", events)
                 elif self._key is None:
                     self._key = key
                 elif not proofs_match(key, self._key):
-                    self._refuse(CloseCode.NOT_OWNER, "another key began this session", events)
+                    raise ProtocolError("a HELLO with another key than the one that began this session")
             case Resume():
                 self._apply_resume(frame, events, now)
             case Close(code, reason):
+                if not self._resumed and not (self._initiator and code in _CLOSES_WITHOUT_PROOF):
+                    raise ProtocolError("a CLOSE by an end that has not proved that it owns the session")
                 self._close(frame)
                 self._close_told = True
-                events.append(SessionClosed(code, reason))
+                events.append(SessionClosed(code, reason, by_peer=True))
             case _:
                 assert_never(frame)
 
@@ -335,13 +345,15 @@ class Session:
                 fresh = stream.receive_data(offset, payload)
                 if fresh is not None:
                     self.received_bytes += len(fresh)
-                    events.append(StreamData(stream.stream_id, fresh))
+                    events.append(StreamData(stream.stream_id, _unpinned(fresh)))
             case Fin(_, offset):
                 if stream.receive_fin(offset):
                     events.append(StreamFinished(stream.stream_id))
             case Ack(_, position):
-                held = len(stream.buffer)
+                held, due_since = len(stream.buffer), stream.awaiting_since
                 stream.receive_ack(position, now)
+                if len(stream.buffer) < held and due_since is not None:
+                    self._outbox.learn(now - due_since)
                 self._streams.freed(held - len(stream.buffer), events)
             case Window(_, limit):
                 if stream.receive_window(limit):
@@ -383,7 +395,7 @@ class Session:
         """The peer has forgotten this stream: it ended there, or it never will be again."""
         self._streams.freed(len(stream.buffer), events)
         self._streams.forget(stream)
-        if stream.reset_code is None and not stream.fin_received:
+        if stream.reset_code is None and not stream.has_ended_both_ways:
             events.append(StreamReset(stream.stream_id, ResetCode.SESSION_LOST))
 
     # Sending.
@@ -405,7 +417,7 @@ class Session:
     # Bookkeeping.
 
     def _add_stream(self, stream_id: int, target: bytes, *, mine: bool, send_limit: int) -> None:
-        stream = Stream(stream_id, target, mine=mine, window_bytes=self._window_bytes, send_limit=send_limit)
+        stream = Stream(stream_id, target, mine=mine, window_bytes=self._streams.window_bytes, send_limit=send_limit)
         self._streams.add(stream)
         self._outbox.schedule(stream)
 
@@ -420,9 +432,14 @@ class Session:
 
     def _refuse(self, code: CloseCode, reason: str, events: list[SessionEvent]) -> None:
         self._close(Close(code, reason))
-        events.append(SessionClosed(code, reason))
+        events.append(SessionClosed(code, reason, by_peer=False))
 
     def _close(self, close: Close) -> None:
         self._closed = close
         self._close_told = False
         self._streams.clear()
+
+
+def _unpinned(view: memoryview) -> memoryview:
+    """A small part of a message as a copy, so that a reader which keeps it does not keep the whole message."""
+    return view if 2 * len(view) >= memoryview(view.obj).nbytes else memoryview(bytes(view))

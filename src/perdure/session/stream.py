@@ -33,7 +33,6 @@ class Stream:
         "_limit_told",
         "_open_told",
         "_reset_told",
-        "_window_bytes",
         "accepted",
         "awaiting_since",
         "buffer",
@@ -48,6 +47,7 @@ class Stream:
     )
 
     def __init__(self, stream_id: int, target: bytes, *, mine: bool, window_bytes: int, send_limit: int) -> None:
+        """`window_bytes`: the credit that an opener grants at once; an acceptor grants it with `accept`."""
         self.stream_id = stream_id
         self.target = target
         self.mine = mine
@@ -61,7 +61,6 @@ class Stream:
         """Since when something sent here waits for its first, or its next, acknowledgement."""
         self.open_acknowledged = not mine
         self._open_told = not mine
-        self._window_bytes = window_bytes
         self._consumed = 0
         self._limit_granted = window_bytes if mine else INITIAL_CREDIT_BYTES
         self._limit_told = self._limit_granted
@@ -73,10 +72,10 @@ class Stream:
 
     # What the driver does.
 
-    def accept(self) -> None:
-        """Grant the full window; the peer learns that its stream was accepted."""
+    def accept(self, window_bytes: int) -> None:
+        """Grant a full window; the peer learns that its stream was accepted."""
         self.accepted = True
-        self._limit_granted = self._consumed + max(self._window_bytes, INITIAL_CREDIT_BYTES + 1)
+        self._limit_granted = self._consumed + max(window_bytes, INITIAL_CREDIT_BYTES + 1)
 
     def finish(self) -> None:
         """Send a FIN behind what was written."""
@@ -88,14 +87,14 @@ class Stream:
         self.buffer.clear()
         self._reset_told = False
 
-    def consume(self, count: int) -> None:
-        """`count` received bytes have gone on; the peer's credit grows by as much."""
+    def consume(self, count: int, window_bytes: int) -> None:
+        """`count` received bytes have gone on; the peer's credit grows up to a window of `window_bytes`."""
         self._consumed += count
         if self._consumed > self.received:
             raise ValueError(f"stream {self.stream_id}: {self._consumed} bytes consumed of {self.received} received")
         if self.accepted or self.mine:
-            limit = self._consumed + self._window_bytes
-            if limit - self._limit_granted >= self._window_bytes // 4:
+            limit = self._consumed + window_bytes
+            if limit - self._limit_granted >= window_bytes // 4:
                 self._limit_granted = limit
 
     # What is due to the peer.
@@ -113,7 +112,7 @@ class Stream:
     @property
     def has_data(self) -> bool:
         """Whether DATA or a FIN can be sent now."""
-        if self.reset_code is not None:
+        if self.reset_code is not None or not self._open_told:
             return False
         buffer = self.buffer
         if buffer.sent < buffer.end:
@@ -254,6 +253,11 @@ class Stream:
         self._fin_sent = self._fin_acked
         self._reset_told = False
         return under_way - self.buffer.sent, accepted
+
+    @property
+    def has_ended_both_ways(self) -> bool:
+        """Whether both ends have said their last word, acknowledged or not."""
+        return self._fin_sent and self.fin_received
 
     @property
     def is_done(self) -> bool:

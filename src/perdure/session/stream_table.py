@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure.config import SMALLEST_SHARE_BYTES
 from perdure.session.events import SessionEvent, StreamWritable
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ class StreamTable:
     def in_order(self) -> list[Stream]:
         """By id, which is the order in which a peer must hear of them."""
         return sorted(self._streams.values(), key=lambda stream: stream.stream_id)
+
+    @property
+    def window_bytes(self) -> int:
+        """The credit to grant a stream: all of its limit, or an equal share of the session's where there are many."""
+        share = self._limits.session_buffer_bytes // max(1, len(self._streams))
+        return min(self._limits.stream_window_bytes, max(SMALLEST_SHARE_BYTES, share))
 
     @property
     def is_full(self) -> bool:
@@ -84,10 +91,7 @@ class StreamTable:
     def grew(self, stream: Stream, count: int) -> bool:
         """`count` more bytes are held for `stream`: whether it may go on, or waits for `StreamWritable`."""
         self._buffered_bytes += count
-        if (
-            len(stream.buffer) < self._limits.stream_buffer_bytes
-            and self._buffered_bytes < self._limits.session_buffer_bytes
-        ):
+        if len(stream.buffer) < self._room():
             return True
         self._starved[stream.stream_id] = None
         return False
@@ -101,9 +105,14 @@ class StreamTable:
         if count == 0:
             return
         self._buffered_bytes -= count
-        if self._buffered_bytes > self._limits.session_buffer_bytes // 2:
-            return
+        room = self._room()
         for stream_id in list(self._starved):
-            if len(self._streams[stream_id].buffer) <= self._limits.stream_buffer_bytes // 2:
+            if len(self._streams[stream_id].buffer) <= room // 2:
                 del self._starved[stream_id]
                 events.append(StreamWritable(stream_id))
+
+    def _room(self) -> int:
+        """What each stream may hold now: all of its limit, or its smallest share where the session is full."""
+        if self._buffered_bytes < self._limits.session_buffer_bytes:
+            return self._limits.stream_buffer_bytes
+        return SMALLEST_SHARE_BYTES

@@ -45,6 +45,11 @@ class Bye(msgspec.Struct, frozen=True, tag="bye"):
     reason: str
 
 
+def short_reason(text: str) -> str:
+    """`text`, cut to what a `Bye` may carry."""
+    return text.encode()[:200].decode("utf-8", "ignore")
+
+
 Message = Offer | Answer | Candidate | Bye
 
 _encoder = msgspec.json.Encoder()

@@ -59,6 +59,9 @@ class Carrier(Protocol):
     def has_room(self) -> bool:
         """Whether another message may be sent without making later ones wait long."""
 
+    def limit_buffer(self, size: int) -> None:
+        """Let no more than about `size` bytes wait in the carrier; the engine's own limit still holds."""
+
     def apply_answer(self, sdp: str) -> None:
         """Take the peer's answer to our offer."""
 

@@ -101,7 +101,7 @@ class RtcCarrier:
         self._tasks: set[asyncio.Task[None]] = set()
         self._described = False
         self._candidates: list[tuple[str, str | None, int | None]] = []
-        channel.buffered_amount_low_threshold = BUFFERED_HIGH_BYTES // 2
+        self.limit_buffer(BUFFERED_HIGH_BYTES)
         me = weakref.ref(self)
         channel.on("open", _weakly(me, RtcCarrier._on_open))
         channel.on("message", _weakly(me, RtcCarrier._on_message))
@@ -117,7 +117,12 @@ class RtcCarrier:
 
     @property
     def has_room(self) -> bool:
-        return self._channel is not None and self._channel.buffered_amount < BUFFERED_HIGH_BYTES
+        return self._channel is not None and self._channel.buffered_amount < self._buffer_bytes
+
+    def limit_buffer(self, size: int) -> None:
+        self._buffer_bytes = min(size, BUFFERED_HIGH_BYTES)
+        if self._channel is not None:
+            self._channel.buffered_amount_low_threshold = self._buffer_bytes // 2
 
     def start_offer(self) -> None:
         self._spawn(self._offer)
@@ -159,13 +164,13 @@ class RtcCarrier:
     async def _offer(self) -> None:
         if (connection := self._connection) is not None:
             await connection.set_local_description(await connection.create_offer())
-            self._describe(connection)
+            asyncio.get_running_loop().call_soon(self._describe)
 
     async def _answer(self, sdp: str) -> None:
         if (connection := self._connection) is not None:
             await connection.set_remote_description(_description("offer", sdp))
             await connection.set_local_description(await connection.create_answer())
-            self._describe(connection)
+            asyncio.get_running_loop().call_soon(self._describe)
 
     async def _apply_answer(self, sdp: str) -> None:
         if (connection := self._connection) is not None:
@@ -181,8 +186,8 @@ class RtcCarrier:
         except (webrtc.PythonWebRTCExceptionBase, webrtc.RTCException, TypeError, ValueError):
             return
 
-    def _describe(self, connection: webrtc.RTCPeerConnection) -> None:
-        local = connection.local_description
+    def _describe(self) -> None:
+        local = self._connection.local_description if self._connection is not None else None
         if self._listener is None or local is None:
             return
         self._described = True
@@ -218,8 +223,12 @@ class RtcCarrier:
         if self._listener is None or self._connection is None:
             return
         local, remote = self._connection.local_description, self._connection.remote_description
-        if local is not None and remote is not None:
-            self._listener.carrier_opened(self._generation, channel_binding(local.sdp, remote.sdp))
+        try:
+            binding = channel_binding(local.sdp if local else "", remote.sdp if remote else "")
+        except ValueError as error:
+            self._lost(LossReason.REFUSED_DESCRIPTION, str(error))
+            return
+        self._listener.carrier_opened(self._generation, binding)
 
     def _on_message(self, event: webrtc.MessageEvent) -> None:
         if self._listener is not None and isinstance(event.data, bytes):
@@ -260,10 +269,10 @@ def channel_binding(local_sdp: str, remote_sdp: str) -> bytes:
     The same at both ends; different for any other pair of certificates (the engine makes new ones for each
     connection). Raises `ValueError` where a description has no fingerprint.
     """
-    fingerprints = sorted(match for sdp in (local_sdp, remote_sdp) for match in _FINGERPRINT.findall(sdp)[:1])
+    fingerprints = sorted(found.lower() for sdp in (local_sdp, remote_sdp) for found in _FINGERPRINT.findall(sdp)[:1])
     if len(fingerprints) != 2:
         raise ValueError("a session description without a certificate's fingerprint")
-    return hashlib.sha256("\n".join(fingerprints).lower().encode()).digest()
+    return hashlib.sha256("\n".join(fingerprints).encode()).digest()
 
 
 def _weakly(me: weakref.ref[RtcCarrier], handler: Callable[[RtcCarrier, EventT], None]) -> Callable[[EventT], None]:

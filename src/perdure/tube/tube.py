@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import (
@@ -54,7 +55,7 @@ from perdure.session import (
     StreamReset,
     StreamWritable,
 )
-from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
+from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, short_reason
 from perdure.transport.base import IceState, LossReason
 from perdure.tube.clock import clock
 from perdure.tube.log import log_attempt_delayed, log_carrier_begun, log_ice_state, log_resumed, log_state_change
@@ -74,7 +75,6 @@ FAREWELL_SECONDS = 0.25
 _CLOSE_REASONS = {
     CloseCode.DONE: Reason.CLOSED_BY_PEER,
     CloseCode.UNKNOWN_SESSION: Reason.UNKNOWN_SESSION,
-    CloseCode.NOT_OWNER: Reason.PROTOCOL,
     CloseCode.PROTOCOL: Reason.PROTOCOL,
     CloseCode.VERSION: Reason.PROTOCOL,
 }
@@ -110,6 +110,9 @@ class Tube:
         self._loop = asyncio.get_running_loop()
         self._carrier: Carrier | None = None
         self._sinks: dict[int, StreamSink] = {}
+        self._due_actions: deque[Action] = deque()
+        self._is_carrying_out = False
+        self._message_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._pump_scheduled = False
@@ -143,9 +146,9 @@ class Tube:
 
     def start(self) -> None:
         """Begin; state changes follow through the handler."""
+        self._feed(Started())
         self._signaling.attach(self)
         self._feed(SignalingChanged(self._signaling.available))
-        self._feed(Started())
 
     def rebuild(self) -> None:
         """Build a new carrier now, where one works. Streams go on."""
@@ -169,8 +172,7 @@ class Tube:
                 self._pump()
                 await asyncio.sleep(FAREWELL_SECONDS)
         finally:
-            self._signaling.send(Bye(reason[:200]))
-            self._feed(CloseRequested())
+            self._feed(CloseRequested(reason))
 
     async def wait_ended(self) -> ChangeState:
         """Wait until the tube has FAILED or is CLOSED."""
@@ -251,6 +253,7 @@ class Tube:
         self._signaling.send(Candidate(generation, candidate, sdp_mid, sdp_mline))
 
     def carrier_opened(self, generation: int, binding: bytes) -> None:
+        self._message_bytes = 0
         self._session.carrier_opened(generation, binding)
         self._pump()
 
@@ -276,30 +279,41 @@ class Tube:
         self._arm()
 
     def _carry_out(self, actions: list[Action]) -> None:
-        for action in actions:
-            match action:
-                case MakeOffer() | MakeAnswer():
-                    self._make_carrier(action)
-                case ApplyAnswer(_, sdp):
-                    if self._carrier is not None:
-                        self._carrier.apply_answer(sdp)
-                case ApplyCandidate(_, candidate, sdp_mid, sdp_mline):
-                    if self._carrier is not None:
-                        self._carrier.add_candidate(candidate, sdp_mid, sdp_mline)
-                case CloseCarrier():
-                    self._session.carrier_lost()
-                    carrier, self._carrier = self._carrier, None
-                    if carrier is not None:
-                        carrier.close()
-                case Probe():
-                    self._session.ping()
-                    self._pump()
-                case ChangeState():
-                    self._changed(action)
-                case AttemptDelayed():
-                    log_attempt_delayed(self.tube_id, action, action.next_attempt_at - clock())
-                case _:
-                    assert_never(action)
+        """In the order of the core's decisions, also where carrying one out leads to the next."""
+        self._due_actions.extend(actions)
+        if self._is_carrying_out:
+            return
+        self._is_carrying_out = True
+        try:
+            while self._due_actions:
+                self._carry_out_one(self._due_actions.popleft())
+        finally:
+            self._is_carrying_out = False
+
+    def _carry_out_one(self, action: Action) -> None:
+        match action:
+            case MakeOffer() | MakeAnswer():
+                self._make_carrier(action)
+            case ApplyAnswer(_, sdp):
+                if self._carrier is not None:
+                    self._carrier.apply_answer(sdp)
+            case ApplyCandidate(_, candidate, sdp_mid, sdp_mline):
+                if self._carrier is not None:
+                    self._carrier.add_candidate(candidate, sdp_mid, sdp_mline)
+            case CloseCarrier():
+                self._session.carrier_lost()
+                carrier, self._carrier = self._carrier, None
+                if carrier is not None:
+                    carrier.close()
+            case Probe():
+                self._session.ping()
+                self._pump()
+            case ChangeState():
+                self._changed(action)
+            case AttemptDelayed():
+                log_attempt_delayed(self.tube_id, action, action.next_attempt_at - clock())
+            case _:
+                assert_never(action)
 
     def _make_carrier(self, action: MakeOffer | MakeAnswer) -> None:
         log_carrier_begun(self.tube_id, action)
@@ -323,13 +337,15 @@ class Tube:
         log_state_change(self.tube_id, change, self._core.generation, outage)
         if change.after.is_final:
             self._final = change
-            self._wind_up()
+            self._wind_up(change)
         self._handler.tube_state_changed(self, change)
 
-    def _wind_up(self) -> None:
+    def _wind_up(self, change: ChangeState) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if change.reason is not Reason.CLOSED_BY_PEER:
+            self._signaling.send(Bye(short_reason(change.detail or change.reason.value)))
         self._signaling.close()
         sinks, self._sinks = self._sinks, {}
         for sink in sinks.values():
@@ -366,9 +382,10 @@ class Tube:
                     self._feed(CoreSessionResumed(generation))
                 case CarrierUnusable(generation, reason):
                     self._feed(CarrierLost(generation, f"protocol error: {reason}"))
-                case SessionClosed(code, reason):
+                case SessionClosed(code, reason, by_peer):
                     self._pump()
-                    self._loop.call_later(FAREWELL_SECONDS, self._feed, SessionEnded(_CLOSE_REASONS[code], reason))
+                    farewell = 0.0 if by_peer else FAREWELL_SECONDS
+                    self._loop.call_later(farewell, self._feed, SessionEnded(_CLOSE_REASONS[code], reason))
                 case _:
                     assert_never(event)
 
@@ -385,6 +402,9 @@ class Tube:
             return
         now = clock()
         sent = False
+        if session.message_bytes != self._message_bytes:
+            self._message_bytes = session.message_bytes
+            carrier.limit_buffer(2 * self._message_bytes)
         while carrier.has_room and (message := session.next_message(now)) is not None:
             carrier.send(message)
             sent = True
