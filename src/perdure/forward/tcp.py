@@ -27,6 +27,9 @@ DIAL_TIMEOUT = 10.0
 WRITE_HIGH_BYTES = 256 * 1024
 """Bytes that may wait for a slow TCP reader before the stream's credit stops growing."""
 
+_REST_BYTES = 256 * 1024
+"""Read at a time of what a broken connection still holds; in all no more than its kernel buffer."""
+
 _LINGER_RESET = struct.pack("ii", 1, 0)
 """SO_LINGER on, 0 s: closing sends RST instead of FIN."""
 
@@ -81,7 +84,10 @@ class StreamPipe(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not (self._tcp_ended and self._stream_ended) and not self._ended:
-            self._tube.reset(self._stream_id, ResetCode.ABORTED)
+            if exc is not None:
+                self._read_the_rest()
+            # Behind the tube's next turn to send: a reset overtakes whatever has not been sent by then.
+            asyncio.get_running_loop().call_soon(self._tube.reset, self._stream_id, ResetCode.ABORTED)
         else:
             self._consumed()
             self._tube.detach_sink(self._stream_id)
@@ -128,6 +134,19 @@ class StreamPipe(asyncio.Protocol):
     def stream_writable(self) -> None:
         if self._transport is not None:
             self._transport.resume_reading()
+
+    def _read_the_rest(self) -> None:
+        """Take what came before a reset that a write has met first: asyncio reads no more then.
+
+        So a server's last word arrives that refuses an upload and closes without reading it.
+        """
+        tcp = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if tcp is None or self._tcp_ended:
+            return
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(tcp.fileno())) as rest:
+            rest.setblocking(False)
+            while data := rest.recv(_REST_BYTES):
+                self._tube.write(self._stream_id, data)
 
     def _write_eof(self) -> None:
         if self._transport is not None:
