@@ -171,7 +171,9 @@ class TunnelClient:
             self._fail(NotAuthorisedError(f"{target}: {_REFUSALS[code]}", target=str(target)))
 
     def _signaling_changed(self, status: SignalingStatus) -> None:
-        level = logging.INFO if status.state in {SignalingState.READY, SignalingState.KNOCKING} else logging.WARNING
+        is_late = status.state is SignalingState.WAITING_FOR_GATEWAY and self._was_ready
+        is_bad = status.state in {SignalingState.UNREACHABLE, SignalingState.FAILED}
+        level = logging.WARNING if is_late or is_bad else logging.INFO
         log_event(log, level, "signaling", status=str(status))
         if self._gateway_timer is not None:
             self._gateway_timer.cancel()

@@ -63,7 +63,7 @@ async def test_a_ticket_with_another_secret_finds_no_gateway_and_with_exit_on_fa
     async with running_rendezvous() as (_, url), running_gateway(url):
         wrong = Ticket(url, bytes(32)).encode()
         async with starting_client(wrong, "127.0.0.1:9", options=["--exit-on-fail"]) as client:
-            await client.program.logs("signaling", level="WARNING", status="waiting for the gateway")
+            await client.program.logs("signaling", status="waiting for the gateway")
             assert await client.program.ended() == 4
     assert "ready" not in client.program.stdout.seen
     expected = f"perdure: no gateway serves this ticket at {url}/v1 (waited 10 s; is `perdure serve` running?)"

@@ -93,16 +93,32 @@ async def test_a_ticket_file_is_for_its_owner_alone_and_is_used_again(tmp_path: 
             assert again == ticket
 
 
-async def test_a_ticket_file_of_another_rendezvous_or_an_expired_one_is_replaced(tmp_path: Path) -> None:
+OTHER_RENDEZVOUS = Ticket("ws://127.0.0.1:2", bytes(range(32)))
+OLD = Ticket("ws://127.0.0.1:1", bytes(range(32)), 1_000_000_000)
+UNLIMITED = Ticket("ws://127.0.0.1:1", bytes(range(32)))
+
+
+@pytest.mark.parametrize(
+    ("held", "options", "why", "exit_code"),
+    [
+        (OTHER_RENDEZVOUS, (), "a ticket for ws://127.0.0.1:2, not for ws://127.0.0.1:1", 2),
+        (OLD, (), "an expired ticket", 5),
+        (UNLIMITED, ("--ticket-hours", "1"), "--ticket-hours is for a new ticket", 2),
+    ],
+    ids=["other-rendezvous", "expired", "other-lifetime"],
+)
+async def test_a_ticket_that_clients_hold_is_never_replaced(
+    tmp_path: Path, held: Ticket, options: tuple[str, ...], why: str, exit_code: int
+) -> None:
     path = tmp_path / "ticket"
-    async with running_rendezvous() as (_, url):
-        for old in (GOOD, Ticket(url, bytes(range(32)), 1_000_000_000).encode()):
-            path.write_text(old + "\n")
-            async with running_gateway(url, "--ticket-file", str(path)) as (_, ticket):
-                assert parse_ticket(ticket, now=time.time()).rendezvous_url == url
-                assert ticket != old
-                assert path.read_text() == ticket + "\n"
-                assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_text(held.encode() + "\n")
+    program = await output_of(
+        "serve", "--rendezvous", "ws://127.0.0.1:1", "--allow", "127.0.0.1:9", "--ticket-file", str(path), *options
+    )
+    assert program.process.returncode == exit_code
+    assert why in program.stderr.seen[-1]
+    assert "name another file, or remove it" in program.stderr.seen[-1]
+    assert path.read_text() == held.encode() + "\n"
 
 
 async def test_a_file_that_holds_something_else_is_not_overwritten(tmp_path: Path) -> None:

@@ -233,12 +233,28 @@ def test_a_silent_path_is_held_while_no_better_one_can_be_had() -> None:
     core.handle_event(SignalingChanged(False), 9.0)
     core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
     core.handle_timeout(10.5)
-    assert core.handle_timeout(11.5) == [Probe()]
+    actions = core.handle_timeout(11.5)
+    assert states(actions) == [State.RECONNECTING]
+    assert CloseCarrier() not in actions
+    assert core.handle_event(SignalingChanged(True), 12.0) == [CloseCarrier(), MakeOffer(5)]
+
+
+def test_a_held_path_that_carries_data_again_is_connected_again() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
+    core.handle_timeout(10.5)
+    core.handle_timeout(11.5)
+    assert states(core.handle_event(PathEvidence(3, 10.0, 11.5), 12.0)) == []
+    assert states(core.handle_event(PathEvidence(3, 13.0, None), 13.0)) == [State.CONNECTED]
+    assert core.handle_event(SignalingChanged(True), 14.0) == []
+
+
+def test_a_rebuild_is_not_begun_while_it_could_not_be_ended() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    assert core.handle_event(RebuildRequested(), 11.6) == []
     assert core.state is State.CONNECTED
-    core.handle_event(RebuildRequested(), 11.6)
-    assert core.state is State.CONNECTED
-    core.handle_event(SignalingChanged(True), 12.0)
-    assert states(core.handle_timeout(core.next_deadline() or 0.0)) == [State.RECONNECTING]
 
 
 def test_a_path_that_is_slow_and_not_dead_is_given_more_time_on_each_carrier() -> None:

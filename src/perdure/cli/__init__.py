@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from perdure import __version__
 from perdure.cli import connect, demo, rendezvous, serve
 from perdure.cli.exit_codes import ExitCode, exit_code_of
 from perdure.errors import PerdureError
@@ -19,6 +21,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"perdure {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _perdure(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
+
+
 app.command()(rendezvous.rendezvous)
 app.command()(serve.serve)
 app.command()(connect.connect)

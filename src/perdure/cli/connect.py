@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perdure.cli.options import (
+    DEFAULT_HOLD_MINUTES,
     ExitOnFail,
     Faults,
+    HoldMinutes,
     IceServers,
     JsonLogs,
     Level,
     Loopback,
     read_ticket_argument,
+    restart_policy,
     transport_config,
 )
-from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, set_up_logging
+from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +50,7 @@ def connect(
     local: Forwards,
     ice_server: IceServers = None,
     loopback: Loopback = False,
+    hold_minutes: HoldMinutes = DEFAULT_HOLD_MINUTES,
     exit_on_fail: ExitOnFail = False,
     log_level: Level = LogLevel.INFO,
     json_logs: JsonLogs = False,
@@ -67,17 +71,17 @@ def connect(
 
     async def run() -> None:
         from perdure.client import TunnelClient
-        from perdure.config import ResourceLimits, RestartPolicy
+        from perdure.config import ResourceLimits
         from perdure.faults import run_driven
 
         client = TunnelClient(
             parsed,
             forwards,
-            policy=RestartPolicy(),
+            policy=restart_policy(hold_minutes, exit_on_fail=exit_on_fail),
             limits=ResourceLimits(),
             transport=transport,
             on_listening=_show_listening,
-            on_ready=lambda: typer.echo("ready"),
+            on_ready=lambda: say("ready"),
             exit_on_fail=exit_on_fail,
         )
         if faults:
@@ -90,4 +94,4 @@ def connect(
 
 def _show_listening(forwards: Sequence[Forward]) -> None:
     for forward in forwards:
-        typer.echo(f"listening {forward}")
+        say(f"listening {forward}")

@@ -12,7 +12,7 @@ from perdure.cli.running import LogLevel
 from perdure.errors import TicketError
 
 if TYPE_CHECKING:
-    from perdure.config import TransportConfig
+    from perdure.config import RestartPolicy, TransportConfig
 
 Level = Annotated[LogLevel, typer.Option("--log-level", help="The least important lines to log on standard error.")]
 JsonLogs = Annotated[bool, typer.Option("--json-logs", help="Log JSON, one object a line.")]
@@ -28,9 +28,21 @@ IceServers = Annotated[
 ExitOnFail = Annotated[
     bool, typer.Option("--exit-on-fail", help="End with an exit code where it would wait and try again.")
 ]
+HoldMinutes = Annotated[
+    float,
+    typer.Option(
+        min=0.1, max=60 * 24 * 30, help="How long connections are kept open while the other end is out of reach."
+    ),
+]
 Faults = Annotated[bool, typer.Option("--faults", hidden=True)]
 
 MAX_TICKET_FILE_BYTES = 4096
+
+DEFAULT_HOLD_MINUTES = 60.0
+
+_PATIENT_ATTEMPTS = 1000
+"""At a terminal it is time that ends the patience (--hold-minutes), not a count: a network that blocks UDP for a few
+minutes must not cost anybody a connection. 1000 attempts last longer than 16 hours."""
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -50,6 +62,15 @@ def transport_config(ice_servers: list[str] | None, loopback: bool) -> Transport
         raise typer.BadParameter(str(error), param_hint="--ice-server") from error
 
 
+def restart_policy(hold_minutes: float, *, exit_on_fail: bool) -> RestartPolicy:
+    """The policy of a command: patient, unless the user wants to hear of a failure."""
+    from perdure.config import RestartPolicy
+
+    if exit_on_fail:
+        return RestartPolicy(abandon_after=hold_minutes * 60)
+    return RestartPolicy(abandon_after=hold_minutes * 60, max_restart_attempts=_PATIENT_ATTEMPTS)
+
+
 def read_ticket_argument(text: str) -> str:
     """The ticket of `TICKET`, `@FILE` or `-` (standard input).
 
@@ -59,8 +80,10 @@ def read_ticket_argument(text: str) -> str:
     if text == "-":
         return sys.stdin.readline()
     if not text.startswith("@"):
+        if len(text) < 256 and Path(text).is_file():
+            raise TicketError(f"{text} is a file and not a ticket: did you mean @{text}?")
         return text
-    path = Path(text[1:])
+    path = Path(text[1:]).expanduser()
     try:
         with path.open("rb") as file:
             return file.read(MAX_TICKET_FILE_BYTES).decode("utf-8", "replace")

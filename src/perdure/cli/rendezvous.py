@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from perdure.cli.options import Faults, JsonLogs, Level, parse_listen
-from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, set_up_logging
+from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
 
 Listen = Annotated[
     str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 picks a free one and prints it.")
@@ -38,7 +38,7 @@ def rendezvous(
 
         async with RendezvousServer(RendezvousLimits(), host=host, port=port) as server:
             shown = f"[{host}]" if ":" in host else host
-            typer.echo(f"ws://{shown}:{server.port}")
+            say(f"ws://{shown}:{server.port}")
             if faults:
                 await run_driven(asyncio.sleep(math.inf))
             else:

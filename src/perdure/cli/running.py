@@ -14,7 +14,9 @@ from enum import StrEnum
 
 from perdure.eventlog import JsonFormatter, KeyValueFormatter
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+_STOPS = [signal.SIGINT, signal.SIGTERM]
+if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup's wish is respected
+    _STOPS.append(signal.SIGHUP)
 
 
 class LogLevel(StrEnum):
@@ -32,8 +34,17 @@ def set_up_logging(level: LogLevel, *, as_json: bool) -> None:
     logging.getLogger("perdure").setLevel(level.value.upper())
 
 
+def say(text: str) -> None:
+    """A line on standard output; where nobody reads it any more, the work goes on."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for the rest of the process)
+
+
 def end_on_signals() -> None:
-    """From now until `run_until_stopped`, SIGINT and SIGTERM end the process at once, and that is a clean end too.
+    """From now until `run_until_stopped`, SIGINT, SIGTERM and SIGHUP end the process at once: a clean end too.
 
     Nothing is held yet that would need unwinding, and SystemExit in the middle of an import would show.
     """
@@ -42,7 +53,7 @@ def end_on_signals() -> None:
 
 
 def run_until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> bool:
-    """Run `start()` until it ends, or until SIGINT or SIGTERM cancels it, which is a clean end; whether one did.
+    """Run `start()` until it ends, or a signal (SIGINT, SIGTERM, SIGHUP) cancels it: a clean end; whether one did.
 
     A second signal does not wait for the farewell.
     """

@@ -11,16 +11,19 @@ from typing import Annotated
 import typer
 
 from perdure.cli.options import (
+    DEFAULT_HOLD_MINUTES,
     MAX_TICKET_FILE_BYTES,
     ExitOnFail,
     Faults,
+    HoldMinutes,
     IceServers,
     JsonLogs,
     Level,
     Loopback,
+    restart_policy,
     transport_config,
 )
-from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, set_up_logging
+from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
 from perdure.errors import TicketError
 from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, parse_ticket
 
@@ -36,7 +39,7 @@ TicketFile = Annotated[
     typer.Option(
         "--ticket-file",
         help="Write the ticket there, readable by you alone. A file that holds a ticket of this rendezvous is used "
-        "again, so that clients come back to a restarted gateway.",
+        "again, so that clients come back to a restarted gateway; what a file holds is never replaced.",
     ),
 ]
 TicketHours = Annotated[
@@ -54,6 +57,7 @@ def serve(
     ticket_hours: TicketHours = None,
     ice_server: IceServers = None,
     loopback: Loopback = False,
+    hold_minutes: HoldMinutes = DEFAULT_HOLD_MINUTES,
     exit_on_fail: ExitOnFail = False,
     log_level: Level = LogLevel.INFO,
     json_logs: JsonLogs = False,
@@ -74,17 +78,17 @@ def serve(
     transport = transport_config(ice_server, loopback)
     ticket = _ticket(rendezvous, ticket_file, ticket_hours, now=time.time())
     set_up_logging(log_level, as_json=json_logs)
-    typer.echo(ticket.encode())
+    say(ticket.encode())
 
     async def run() -> None:
-        from perdure.config import ResourceLimits, RestartPolicy
+        from perdure.config import ResourceLimits
         from perdure.faults import run_driven
         from perdure.gateway import Gateway
 
         gateway = Gateway(
             ticket,
             allowed,
-            policy=RestartPolicy(),
+            policy=restart_policy(hold_minutes, exit_on_fail=exit_on_fail),
             limits=ResourceLimits(),
             transport=transport,
             exit_on_fail=exit_on_fail,
@@ -98,23 +102,33 @@ def serve(
 
 
 def _ticket(url: str, path: Path | None, hours: float | None, *, now: float) -> Ticket:
-    """The ticket in `path` where it still serves, or a new one, written there."""
+    """The ticket in `path`, or a new one, written there. What a file holds is never replaced: clients hold it too."""
     if path is not None and path.exists():
-        try:
-            with path.open("rb") as file:
-                found = parse_ticket(file.read(MAX_TICKET_FILE_BYTES).decode("utf-8", "replace"), now=now)
-            if found.rendezvous_url == url:
-                path.chmod(0o600)
-                return found
-        except TicketError as error:
-            if not error.expired:
-                raise TicketError(f"{path} exists and holds no ticket; name another file, or remove it") from error
-        except OSError as error:
-            raise TicketError(f"the ticket file {path} cannot be read: {error.strerror}") from error
+        if hours is not None:
+            raise TicketError(f"{path} exists; --ticket-hours is for a new ticket: name another file, or remove it")
+        found = _read_ticket(path, now)
+        if found.rendezvous_url != url:
+            text = f"{path} holds a ticket for {found.rendezvous_url}, not for {url}; name another file, or remove it"
+            raise TicketError(text)
+        return found
     ticket = Ticket(url, secrets.token_bytes(SECRET_BYTES), 0 if hours is None else int(now + hours * 3600))
     if path is not None:
         _write_secret(path, ticket.encode() + "\n")
     return ticket
+
+
+def _read_ticket(path: Path, now: float) -> Ticket:
+    try:
+        with path.open("rb") as file:
+            ticket = parse_ticket(file.read(MAX_TICKET_FILE_BYTES).decode("utf-8", "replace"), now=now)
+        path.chmod(0o600)
+        return ticket
+    except OSError as error:
+        raise TicketError(f"the ticket file {path} cannot be read: {error.strerror}") from error
+    except TicketError as error:
+        what = "an expired ticket" if error.expired else "no ticket"
+        text = f"{path} exists and holds {what}; name another file, or remove it"
+        raise TicketError(text, expired=error.expired) from error
 
 
 def _write_secret(path: Path, text: str) -> None:

@@ -87,6 +87,7 @@ class Connection:
         self._signaling_available = False
         self._has_carrier = False
         self._attempt_waits = False
+        self._silent_since = now
         self._actions: list[Action] = []
 
     @property
@@ -121,7 +122,8 @@ class Connection:
                 continue
             match timer:
                 case Timer.ATTEMPT:
-                    self._attempt_failed("it took too long")
+                    found = f"no path to the other end was found in {self._policy.attempt_timeout:.0f} s"
+                    self._attempt_failed(f"{found}; is UDP allowed, and --ice-server (STUN, TURN) right at both ends?")
                 case Timer.NEXT_ATTEMPT:
                     self._attempt()
                 case Timer.LIVENESS:
@@ -158,9 +160,8 @@ class Connection:
                 if self._is_current(generation):
                     self._resumed()
             case PathEvidence(generation, last_heard_at, awaiting_since):
-                if self._is_current(generation) and self.state is State.CONNECTED:
-                    self._liveness.evidence(last_heard_at, awaiting_since)
-                    self._timers.set(Timer.LIVENESS, self._liveness.next_check())
+                if self._is_current(generation) and (self.state is State.CONNECTED or self._is_holding):
+                    self._learn(last_heard_at, awaiting_since)
             case RebuildRequested():
                 if self.state is State.CONNECTED and self._signaling_available:
                     self._carrier_lost(Reason.REBUILD_REQUESTED, "")
@@ -192,7 +193,7 @@ class Connection:
         if self._attempt_waits:
             return
         self._drop_carrier()
-        self._timers.cancel(Timer.NEXT_ATTEMPT)
+        self._timers.cancel(Timer.NEXT_ATTEMPT, Timer.LIVENESS)
         generation = self._negotiation.next_offer()
         self._has_carrier = True
         self._timers.set(Timer.ATTEMPT, self._now + self._policy.attempt_timeout)
@@ -206,7 +207,7 @@ class Connection:
             self._reconnect(Reason.PEER_REBUILDS)
         self._attempt_waits = False
         self._has_carrier = True
-        self._timers.cancel(Timer.NEXT_ATTEMPT)
+        self._timers.cancel(Timer.NEXT_ATTEMPT, Timer.LIVENESS)
         self._timers.set(Timer.ATTEMPT, self._now + self._policy.attempt_timeout)
         self._actions.append(MakeAnswer(generation, sdp))
 
@@ -240,7 +241,7 @@ class Connection:
 
     def _attempt_failed(self, detail: str) -> None:
         self._drop_carrier()
-        self._timers.cancel(Timer.ATTEMPT)
+        self._timers.cancel(Timer.ATTEMPT, Timer.LIVENESS)
         if self._signaling_available:
             self._delay(detail)
         else:
@@ -266,14 +267,34 @@ class Connection:
                 self._carrier_lost(Reason.PATH_SILENT, "")
                 return
             case Verdict.SILENT:
-                # Without signaling there is no better carrier to be had, and a path can heal by itself: hold.
-                self._liveness.excuse(self._now)
-                self._actions.append(Probe())
+                self._hold()
             case Verdict.STALLED:
                 self._end(State.FAILED, Reason.PEER_STALLED)
                 return
             case Verdict.FINE:
                 pass
+        self._timers.set(Timer.LIVENESS, self._liveness.next_check())
+
+    @property
+    def _is_holding(self) -> bool:
+        """Whether a silent carrier is kept because there is no way to a better one."""
+        return self.state is State.RECONNECTING and self._has_carrier and not self._timers.is_set(Timer.ATTEMPT)
+
+    def _hold(self) -> None:
+        """Keep a silent carrier while signaling is away, and probe it: a path can heal by itself."""
+        if self.state is State.CONNECTED:
+            self._silent_since = self._now
+            self._reconnect(Reason.PATH_SILENT, "held, as signaling is away")
+            self._attempt_waits = True
+        self._liveness.excuse(self._now)
+        self._actions.append(Probe())
+
+    def _learn(self, last_heard_at: float | None, awaiting_since: float | None) -> None:
+        self._liveness.evidence(last_heard_at, awaiting_since)
+        if self._is_holding and last_heard_at is not None and last_heard_at > self._silent_since:
+            self._attempt_waits = False
+            self._timers.cancel(Timer.ABANDON)
+            self._change(State.CONNECTED, Reason.PATH_HEALED)
         self._timers.set(Timer.LIVENESS, self._liveness.next_check())
 
     def _excuse(self, timer: Timer) -> None:

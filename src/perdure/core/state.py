@@ -26,6 +26,7 @@ class Reason(Enum):
     SESSION_RESUMED = "the session resumed on a new carrier"
     CARRIER_LOST = "the carrier was lost"
     PATH_SILENT = "the path is silent while an answer is due"
+    PATH_HEALED = "the path carries data again"
     PEER_REBUILDS = "the peer builds a new carrier"
     REBUILD_REQUESTED = "a rebuild was asked for"
     ATTEMPTS_EXHAUSTED = "every attempt to build a carrier failed"

@@ -99,7 +99,12 @@ def final_table(report: Report) -> RenderableType:
     median, worst = report.recovery_median, report.recovery_max
     table.add_row("recovery, median", "-" if median is None else f"{median * 1000:.0f} ms")
     table.add_row("recovery, maximum", "-" if worst is None else f"{worst * 1000:.0f} ms")
-    verdict = Text("nothing was lost", "bold green") if report.is_clean else Text("something was lost", "bold red")
+    if report.bytes_sent == 0:
+        verdict = Text("it ended before anything was sent", "bold yellow")
+    elif report.is_clean:
+        verdict = Text("nothing was lost", "bold green")
+    else:
+        verdict = Text("something was lost", "bold red")
     notes = [Text(f"left out: {skipped}", "yellow") for skipped in report.skipped]
     return Group(table, verdict, *notes)
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perdure.eventlog import log_event
+from perdure.signaling.envelope import EnvelopeRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from perdure.signaling.envelope import EnvelopeRefusal
 
 _logger = logging.getLogger("perdure.signaling")
 
@@ -63,11 +62,12 @@ class RefusalLog:
         self.counts: Counter[EnvelopeRefusal] = Counter()
 
     def record(self, refusal: EnvelopeRefusal) -> None:
-        """One more envelope was refused."""
+        """One more envelope was refused. The last words of a session that has ended are the common, harmless case."""
         self.counts[refusal] += 1
         now = self._now()
         logged_at = self._logged_at.get(refusal)
         if logged_at is None or now - logged_at >= REFUSAL_LOG_INTERVAL:
             self._logged_at[refusal] = now
             total = self.counts[refusal]
-            log_event(_logger, logging.WARNING, "envelope-refused", reason=refusal.value, total=total)
+            level = logging.DEBUG if refusal is EnvelopeRefusal.WRONG_SESSION else logging.WARNING
+            log_event(_logger, level, "envelope-refused", reason=refusal.value, total=total)

@@ -259,6 +259,8 @@ class Tube:
 
     def carrier_message(self, generation: int, message: bytes) -> None:
         self._handle_session(self._session.receive(generation, message, clock()))
+        if self.state is State.RECONNECTING:
+            self._show_evidence()
         self._schedule_pump()
 
     def carrier_writable(self, generation: int) -> None:
