@@ -18,6 +18,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 bug or (demo) something lost, 2 usage, 3 rendezvous unreachable, 4 peer unreachable, "
     "5 not authorised, 6 port in use.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # rich's help would double the time of `--help`, and breaks messages over lines
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -36,10 +37,10 @@ def _perdure(
     pass
 
 
-app.command()(rendezvous.rendezvous)
-app.command()(serve.serve)
-app.command()(connect.connect)
-app.command()(demo.demo)
+app.command(short_help="Introduce gateways and clients to each other.")(rendezvous.rendezvous)
+app.command(short_help="Let a ticket's holders reach what you allow.")(serve.serve)
+app.command(short_help="Forward local ports through a gateway.")(connect.connect)
+app.command(short_help="Watch connections live through every loss.")(demo.demo)
 
 
 def main() -> None:
