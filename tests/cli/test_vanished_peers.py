@@ -16,20 +16,30 @@ if TYPE_CHECKING:
 
 
 async def test_a_client_that_vanishes_does_not_disturb_the_others() -> None:
+    client_is_gone = asyncio.Event()
+
+    async def call_after(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Say something that nobody acknowledges any more."""
+        writer.write(b"hello")
+        await client_is_gone.wait()
+        writer.write(b"are you still there?")
+        await reader.read()
+
     async with (
         serving(echo) as target,
-        running_tunnel(target) as tunnel,
+        serving(call_after) as calling,
+        running_tunnel(calling, target) as tunnel,
         running_client(tunnel.ticket, target) as other,
         connected(other.port()) as (reader, writer),
     ):
-        async with connected(tunnel.port()) as (lost_reader, lost_writer), connected(tunnel.port()) as (_, flooding):
-            lost_writer.write(b"hello")
+        async with connected(tunnel.port(0)) as (lost_reader, _), connected(tunnel.port(1)) as (_, flooding):
             assert await lost_reader.readexactly(5) == b"hello"
             flooding.write(bytes(5_000_000))
             since = tunnel.gateway.mark
             await tunnel.client.program.kill()
             with contextlib.suppress(ConnectionResetError):
                 assert await lost_reader.read() == b""
+        client_is_gone.set()
         await tunnel.gateway.logs("tube-state", since=since, after="reconnecting")
         for number in range(20):
             writer.write(b"%3d" % number)

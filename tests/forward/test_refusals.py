@@ -32,11 +32,17 @@ def has_been_dialled(listener: socket.socket) -> bool:
     return True
 
 
-async def see_reset(port: int, *, within: float = 2.0) -> None:
-    async with asyncio.timeout(within), connected(port) as (reader, writer):
+async def ask(port: int) -> None:
+    async with connected(port) as (reader, writer):
         writer.write(b"is anybody there?")
+        await reader.read()
+
+
+async def see_reset(port: int, *, within: float = 2.0) -> None:
+    """Connect, and be reset: after a word, or so soon that connecting itself sees it."""
+    async with asyncio.timeout(within):
         with pytest.raises(ConnectionResetError):
-            await reader.read()
+            await ask(port)
 
 
 async def test_a_target_that_is_not_allowed_is_refused_by_name_and_not_dialled(
