@@ -97,3 +97,33 @@ async def test_half_closed_connections_live_through_a_path_that_swallows_everyth
         assert questions == [positions(1, 3_000_000)]
         for program, since in marks:
             await program.logs("tube-state", since=since, after="reconnecting")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux' kernel drops packets on request")
+async def test_a_path_that_dies_while_credit_holds_the_sender_back_is_noticed_when_the_reader_reads_on() -> None:
+    """Nothing is unacknowledged then: only the grant of new credit can find out, and nothing answers a grant."""
+    data = positions(3, 20_000_000)
+    is_held_back = asyncio.Event()
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for start in range(0, len(data), 100_000):
+            writer.write(data[start : start + 100_000])
+            draining = asyncio.ensure_future(writer.drain())
+            _, waiting = await asyncio.wait({draining}, timeout=1)
+            if waiting:
+                is_held_back.set()
+            await draining
+        writer.write_eof()
+        await reader.read()
+
+    async with (
+        serving(flood) as target,
+        running_tunnel(target) as tunnel,
+        connected(tunnel.port()) as (reader, _),
+    ):
+        first = await reader.readexactly(1000)
+        await is_held_back.wait()
+        ends = (tunnel.client.program, tunnel.gateway)
+        await asyncio.gather(*(program.inject("blackhole") for program in ends))
+        async with asyncio.timeout(5):
+            assert first + await reader.read() == data

@@ -27,7 +27,7 @@ HELD_BACK_BYTES = 20_000_000
 
 KILLS = 20
 
-SILENCE_TIMEOUT = 15.0
+SILENCE_TIMEOUT = 5.0
 """Seconds to notice that a path swallows everything, and to recover."""
 
 CARRIER_LIFE = 0.3

@@ -2,8 +2,9 @@
 
 Rules:
 1. Replies go first, then control, then acknowledgements, then data.
-2. A lone acknowledgement waits `ACK_DELAY` for company; OPEN, RESET, WINDOW and a long overdue one do not wait.
-3. Data goes round-robin, each ready stream an equal share of a message, so that a keystroke goes out with the next
+2. A WINDOW is followed by a PING, as nothing else would answer it on a path that has died.
+3. A lone acknowledgement waits `ACK_DELAY` for company; OPEN, RESET, WINDOW and a long overdue one do not wait.
+4. Data goes round-robin, each ready stream an equal share of a message, so that a keystroke goes out with the next
    message whatever else is being sent.
 """
 
@@ -21,6 +22,7 @@ from perdure.wire import (
     Fin,
     Frame,
     Ping,
+    Window,
     encode_data_header,
     encode_frame,
 )
@@ -61,6 +63,7 @@ class Outbox:
     __slots__ = (
         "_acks",
         "_control",
+        "_grant_unproved",
         "_ping_token",
         "_ping_wanted",
         "_replies",
@@ -87,6 +90,9 @@ class Outbox:
         self._sendable: dict[int, None] = {}
         self._ping_token = 0
         self._ping_wanted = False
+        self._grant_unproved = False
+        """A WINDOW was sent behind the last PING. Nothing answers it: where the peer waits for it and the path has
+        died, neither end would expect an answer, and neither would notice. So a PING follows it."""
 
     def schedule(self, stream: Stream) -> None:
         """Put a stream into the queues that its state asks for. The one place that does."""
@@ -124,6 +130,7 @@ class Outbox:
             return None
         round_trip = now - self.ping_sent_at
         self.ping_sent_at = None
+        self._ping_wanted = self._grant_unproved
         return round_trip
 
     def learn(self, answer_delay: float) -> None:
@@ -136,7 +143,7 @@ class Outbox:
     def forget_under_way(self) -> None:
         """The carrier is gone, and with it what was asked and answered on it."""
         self._replies.clear()
-        self._ping_wanted = False
+        self._ping_wanted = self._grant_unproved = False
         self.ping_sent_at = None
 
     def clear_queues(self) -> None:
@@ -157,7 +164,7 @@ class Outbox:
     def _add_control(self, parts: Parts, room: int, now: float) -> int:
         size = 0
         if self._ping_wanted:
-            self._ping_wanted = False
+            self._ping_wanted = self._grant_unproved = False
             self._ping_token += 1
             self.ping_sent_at = now
             self._replies.append(Ping(self._ping_token))
@@ -171,6 +178,9 @@ class Outbox:
             for frame in stream.take_control(now):
                 parts.append(encode_frame(frame))
                 size += len(parts[-1])
+                if isinstance(frame, Window):
+                    self._grant_unproved = True
+                    self.ping()
             if stream.is_done:
                 self._streams.forget(stream)
             else:
