@@ -35,6 +35,7 @@ from perdure.wire import (
     decode_varint,
     encode_frame,
     encode_varint,
+    printable,
 )
 
 NUMBERS = st.integers(0, MAX_VARINT)
@@ -56,7 +57,7 @@ FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Gone, NUMBERS),
     st.builds(Ping, NUMBERS),
     st.builds(Pong, NUMBERS),
-    st.builds(Close, st.sampled_from(CloseCode), st.text(max_size=MAX_REASON_BYTES // 4)),
+    st.builds(Close, st.sampled_from(CloseCode), st.text(max_size=MAX_REASON_BYTES // 4).map(printable)),
 )
 
 
@@ -118,6 +119,11 @@ def test_what_is_over_a_limit_is_refused_with_its_reason(message: bytes, why: st
 def test_codes_of_a_later_version_are_read_as_the_general_one() -> None:
     assert list(decode_message(b"\x08\x05\x3f")) == [Reset(5, ResetCode.ABORTED)]
     assert list(decode_message(b"\x0c\x3f\x00")) == [Close(CloseCode.PROTOCOL, "")]
+
+
+def test_a_peers_reason_cannot_steer_a_terminal() -> None:
+    (close,) = decode_message(encode_frame(Close(CloseCode.DONE, "\x1b[2Jbye\x9b\n")))
+    assert close == Close(CloseCode.DONE, "?[2Jbye??")
 
 
 def test_a_session_key_is_never_shown() -> None:

@@ -46,4 +46,6 @@ def _shown(value: Field) -> str:
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
     text = str(value)
-    return text if text and not set(text) & set(' "=\n\t') else json.dumps(text, ensure_ascii=False)
+    if not text.isprintable():
+        return json.dumps(text)  # what a peer says must not reach a terminal as control characters
+    return text if text and not set(text) & set(' "=') else json.dumps(text, ensure_ascii=False)

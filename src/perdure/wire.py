@@ -310,7 +310,7 @@ def _decode_rare(kind: int, message: bytes, view: memoryview, at: int) -> tuple[
                 raise ProtocolError(f"a CLOSE gives a reason of {length} bytes, over {MAX_REASON_BYTES}")
             reason, at = _take(view, at, length)
             known = _close_code(code)
-            return Close(known, bytes(reason).decode("utf-8", "replace")), at
+            return Close(known, printable(bytes(reason).decode("utf-8", "replace"))), at
         case _:
             raise ProtocolError(f"unknown frame type 0x{kind:02x}")
 
@@ -346,6 +346,11 @@ def _take(view: memoryview, at: int, length: int) -> tuple[memoryview, int]:
     if end > len(view):
         raise ProtocolError(f"a frame ends {end - len(view)} bytes too early")
     return view[at:end], end
+
+
+def printable(text: str) -> str:
+    """`text` of a peer, fit for a terminal: each control character is a question mark."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _reset_code(code: int) -> ResetCode:

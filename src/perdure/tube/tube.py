@@ -59,7 +59,7 @@ from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, s
 from perdure.transport.base import IceState, LossReason
 from perdure.tube.clock import clock
 from perdure.tube.log import log_attempt_delayed, log_carrier_begun, log_ice_state, log_resumed, log_state_change
-from perdure.wire import CloseCode, ResetCode
+from perdure.wire import CloseCode, ResetCode, printable
 
 if TYPE_CHECKING:
     from random import Random
@@ -234,7 +234,7 @@ class Tube:
             case Candidate(generation, candidate, sdp_mid, sdp_mline_index):
                 self._feed(CandidateReceived(generation, candidate, sdp_mid, sdp_mline_index))
             case Bye(reason):
-                self._feed(PeerLeft(reason))
+                self._feed(PeerLeft(printable(reason)))
             case _:
                 assert_never(message)
 
