@@ -39,8 +39,13 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Instruction)))
 
 
-async def run_driven(work: Coroutine[object, object, None], tubes: Callable[[], Iterable[Tube]] = tuple) -> None:
-    """Run `work` and obey standard input; the end of either ends both."""
+async def run_driven(
+    work: Coroutine[object, object, None], tubes: Callable[[], Iterable[Tube]] = tuple, *, driven: bool
+) -> None:
+    """Run `work`; where it is `driven`, obey standard input meanwhile, and the end of either ends both."""
+    if not driven:
+        await work
+        return
     working = asyncio.ensure_future(work)
     reading = asyncio.ensure_future(_read_faults(tubes))
     try:

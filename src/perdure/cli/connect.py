@@ -84,10 +84,7 @@ def connect(
             on_ready=lambda: say("ready"),
             exit_on_fail=exit_on_fail,
         )
-        if faults:
-            await run_driven(client.run(), lambda: [client.tube] if client.tube else [])
-        else:
-            await client.run()
+        await run_driven(client.run(), lambda: [client.tube] if client.tube else [], driven=faults)
 
     run_until_stopped(run)
 

@@ -39,9 +39,6 @@ def rendezvous(
         async with RendezvousServer(RendezvousLimits(), host=host, port=port) as server:
             shown = f"[{host}]" if ":" in host else host
             say(f"ws://{shown}:{server.port}")
-            if faults:
-                await run_driven(asyncio.sleep(math.inf))
-            else:
-                await asyncio.sleep(math.inf)
+            await run_driven(asyncio.sleep(math.inf), driven=faults)
 
     run_until_stopped(run)

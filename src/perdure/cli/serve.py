@@ -93,10 +93,7 @@ def serve(
             transport=transport,
             exit_on_fail=exit_on_fail,
         )
-        if faults:
-            await run_driven(gateway.run(), lambda: gateway.tubes)
-        else:
-            await gateway.run()
+        await run_driven(gateway.run(), lambda: gateway.tubes, driven=faults)
 
     run_until_stopped(run)
 

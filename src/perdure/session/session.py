@@ -110,10 +110,6 @@ class Session:
         """Whether streams flow on the current carrier."""
         return self._resumed
 
-    @property
-    def is_closed(self) -> bool:
-        return self._closed is not None
-
     def open_stream(self, target: bytes) -> int:
         """A new stream to `target`; its id. Raises `RuntimeError` at the limit of streams, or when closed."""
         if self._closed is not None:

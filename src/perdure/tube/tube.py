@@ -126,11 +126,6 @@ class Tube:
         return self._core.state
 
     @property
-    def final(self) -> ChangeState | None:
-        """How the tube ended, once it has."""
-        return self._final
-
-    @property
     def sent_bytes(self) -> int:
         """Streams' bytes framed for sending, those sent again after a loss included."""
         return self._session.sent_bytes
