@@ -1,0 +1,152 @@
+"""What an application is told of a tube: a closed union of typed events, each also a dict. Pure.
+
+The table of kinds, with their fields and units, is in `docs/signals.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+Value = str | int | float | bool | None | list[str]
+"""What a signal's data holds: nothing that JSON cannot say."""
+
+
+@dataclass(frozen=True, slots=True)
+class _AboutTube:
+    """What every signal says: of which tube, and of the caller's own conversation where there is one."""
+
+    kind: ClassVar[str]
+
+    tube_id: str
+    conversation_id: str | None
+
+    @property
+    def data(self) -> dict[str, Value]:
+        """The signal's own fields, JSON-able."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _ABOUT}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
+
+    def as_dict(self) -> dict[str, str | dict[str, Value] | None]:
+        """`{"tube_id": …, "kind": …, "data": {…}, "conversation_id": …}`."""
+        return {
+            "tube_id": self.tube_id,
+            "kind": self.kind,
+            "data": self.data,
+            "conversation_id": self.conversation_id,
+        }
+
+
+_ABOUT = {field.name for field in fields(_AboutTube)}
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive(_AboutTube):
+    """The tube is idle, and its peer is being asked whether it is there."""
+
+    kind: ClassVar[str] = "keepalive"
+
+    idle_seconds: float
+    rtt: float | None
+    """Seconds; the last one known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTimeoutWarning(_AboutTube):
+    """The tube will be closed if nobody uses it."""
+
+    kind: ClassVar[str] = "session_timeout_warning"
+
+    idle_seconds: float
+    remaining_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkChangeDetected(_AboutTube):
+    """Something happened to the network or the path, and this is what is done about it."""
+
+    kind: ClassVar[str] = "network_change_detected"
+
+    change: str
+    """What happened, such as "interface change"."""
+    rung: str
+    """"hold", "ICE restart", "rebuild", "wait" or "fail"."""
+    reason: str
+    """Why this rung."""
+    attempt: int
+    """Attempts that failed in a row before."""
+    next_attempt_in: float | None
+    """Seconds; `None` where none is planned."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class IceRestartOffer(_AboutTube):
+    """An offer that recovers the tube, to be sent to the peer by an application that does its own signaling."""
+
+    kind: ClassVar[str] = "ice_restart_offer"
+
+    sdp: str
+    generation: int
+    rung: str
+    """"ICE restart" or "rebuild"."""
+
+
+@dataclass(frozen=True, slots=True)
+class IceCandidate(_AboutTube):
+    """A candidate of this end, to be sent to the peer by an application that does its own signaling."""
+
+    kind: ClassVar[str] = "icecandidate"
+
+    candidate: str
+    sdp_mid: str | None
+    sdp_mline_index: int | None
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStateChanged(_AboutTube):
+    """The tube's state changed."""
+
+    kind: ClassVar[str] = "connection_state_changed"
+
+    before: str
+    after: str
+    reason: str
+    detail: str
+    outage_seconds: float | None
+    """From the loss, where this change ends one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelClosed(_AboutTube):
+    """The tube has ended; its last signal."""
+
+    kind: ClassVar[str] = "channel_closed"
+
+    reason: str
+    detail: str
+    state: str
+    """"closed" or "failed"."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCredentialsRefreshed(_AboutTube):
+    """New TURN credentials are in use from now on. The password is never part of a signal."""
+
+    kind: ClassVar[str] = "turn_credentials_refreshed"
+
+    urls: tuple[str, ...]
+    username: str | None
+
+
+Signal = (
+    Keepalive
+    | SessionTimeoutWarning
+    | NetworkChangeDetected
+    | IceRestartOffer
+    | IceCandidate
+    | ConnectionStateChanged
+    | ChannelClosed
+    | TurnCredentialsRefreshed
+)
