@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from perdure.core.restart import Decision, Trigger
 from perdure.core.state import Reason, State
 
 
@@ -12,11 +13,29 @@ class MakeOffer:
     """Build a carrier and send its offer."""
 
     generation: int
+    cause: Trigger | None
 
 
 @dataclass(frozen=True, slots=True)
 class MakeAnswer:
     """Build a carrier from the peer's offer and send the answer."""
+
+    generation: int
+    sdp: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartIce:
+    """Restart ICE on the current carrier and send the offer."""
+
+    generation: int
+    carrier: int
+    cause: Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRestart:
+    """Take the peer's restart of the current carrier and send the answer."""
 
     generation: int
     sdp: str
@@ -47,6 +66,34 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """Ask the peer of an idle tube whether it is there, and tell whoever listens."""
+
+    idle_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureHealth:
+    """Read the engine's statistics."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarnOfTimeout:
+    """The session times out in `remaining_seconds` unless it is used."""
+
+    idle_seconds: float
+    remaining_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SayGoodbye:
+    """Tell the peer that the session ends for `reason`; the carrier is closed a little later."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeState:
     """The state changed; tell whoever listens."""
 
@@ -56,13 +103,19 @@ class ChangeState:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptDelayed:
-    """An attempt failed; the next one is at `next_attempt_at`."""
-
-    attempt: int
-    next_attempt_at: float
-    detail: str
-
-
-Action = MakeOffer | MakeAnswer | ApplyAnswer | ApplyCandidate | CloseCarrier | Probe | ChangeState | AttemptDelayed
+Action = (
+    MakeOffer
+    | MakeAnswer
+    | RestartIce
+    | AnswerRestart
+    | ApplyAnswer
+    | ApplyCandidate
+    | CloseCarrier
+    | Probe
+    | KeepAlive
+    | MeasureHealth
+    | WarnOfTimeout
+    | SayGoodbye
+    | ChangeState
+    | Decision
+)

@@ -12,48 +12,44 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from perdure.core.actions import (
-    Action,
-    ApplyAnswer,
-    ApplyCandidate,
-    AttemptDelayed,
-    ChangeState,
-    CloseCarrier,
-    MakeAnswer,
-    MakeOffer,
-    Probe,
-)
+from perdure.core.actions import Action, ApplyCandidate, Probe, SayGoodbye, WarnOfTimeout
+from perdure.core.activity import Activity
+from perdure.core.context import Context
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
     CarrierLost,
     CloseRequested,
     Event,
+    Extended,
+    HealthMeasured,
+    NetworkChanged,
     OfferReceived,
     PathDoubted,
     PathEvidence,
     PeerLeft,
     PeerRestarted,
-    RebuildRequested,
+    RecoveryRequested,
+    RttMeasured,
     SessionEnded,
     SessionResumed,
     SignalingChanged,
     Started,
+    Used,
 )
-from perdure.core.keepalive import Liveness, Verdict
-from perdure.core.negotiation import Negotiation
-from perdure.core.restart import RestartSchedule
-from perdure.core.state import TRANSITIONS, Reason, State
-from perdure.core.timers import Timer, Timers
+from perdure.core.keepalive import Liveness
+from perdure.core.lifetime import Lifetime, Notice
+from perdure.core.recovery import Recovery
+from perdure.core.restart import LONG_SLEEP_SECONDS, Trigger
+from perdure.core.state import CLOSE_REASONS, Reason, State
+from perdure.core.timers import Timer
+from perdure.core.vigil import Vigil
 
 if TYPE_CHECKING:
     from random import Random
 
-    from perdure.config import RestartPolicy
-
-COURTESY_DELAY = 0.1
-"""Seconds that the polite end leaves the first word to the other one after a loss which both of them see: more than a
-local rendezvous needs, and little beside an outage that only the polite end has noticed."""
+    from perdure.config import RestartPolicy, SessionLimits
+    from perdure.core.restart import Decision
 
 FIRST_OFFER_TIMEOUT = 60.0
 """Seconds that the polite end waits for the first carrier: six attempts' worth."""
@@ -65,6 +61,9 @@ meanwhile says nothing about the peer, so it earns another try and not a verdict
 RETURN_TIMEOUT = 60.0
 """Seconds that a peer has to come back after this machine slept through the end of its time."""
 
+FAREWELL_SECONDS = 0.25
+"""How long a carrier stays open behind a last message: SCTP has no flush, and closing drops what is queued."""
+
 
 class Connection:
     """Decides for one tube.
@@ -75,270 +74,267 @@ class Connection:
         now: seconds on a clock that never goes back, and runs on while the machine sleeps.
     """
 
-    def __init__(self, policy: RestartPolicy, *, polite: bool, random: Random, now: float) -> None:
-        self.state = State.INITIALIZING
-        self._policy = policy
-        self._polite = polite
-        self._now = now
-        self._timers = Timers()
-        self._negotiation = Negotiation(polite=polite)
-        self._schedule = RestartSchedule(policy, random)
-        self._liveness = Liveness(policy)
-        self._signaling_available = False
-        self._has_carrier = False
-        self._attempt_waits = False
-        self._silent_since = now
-        self._actions: list[Action] = []
+    __slots__ = ("_closing", "_context", "_lifetime", "_recovery", "_vigil", "activity")
+
+    def __init__(
+        self, policy: RestartPolicy, limits: SessionLimits, *, polite: bool, random: Random, now: float
+    ) -> None:
+        liveness = Liveness(policy)
+        self.activity = Activity(now)
+        self._context = Context(now)
+        self._recovery = Recovery(self._context, policy, liveness, polite=polite, random=random)
+        self._vigil = Vigil(self._context, policy, liveness, self._recovery)
+        self._lifetime = Lifetime(limits, self.activity, now)
+        self._closing: CloseRequested | None = None
+        """Why the tube is being closed, while its last message leaves."""
+        self._arm_lifetime()
+
+    @property
+    def state(self) -> State:
+        return self._context.state
+
+    @property
+    def carrier(self) -> int:
+        """The generation that made the current carrier; 0 where there is none."""
+        return self._recovery.carrier
 
     @property
     def generation(self) -> int:
-        """The current carrier's generation; 0 before the first."""
-        return self._negotiation.current
+        """The negotiation that counts; 0 before the first."""
+        return self._recovery.generation
 
     @property
     def offered_here(self) -> bool:
-        """Whether the current carrier is one that this end offered."""
-        return self._negotiation.offered_here
+        """Whether this end made the offer of that negotiation."""
+        return self._recovery.offered_here
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The last decisions, the oldest first; at most `recovery.MAX_DECISIONS`."""
+        return self._recovery.decisions
+
+    @property
+    def quality(self) -> float:
+        """The path's score, 0 … 1."""
+        return self._vigil.quality.score
+
+    @property
+    def loss_rate(self) -> float:
+        """The share of ICE checks that were not answered lately, 0 … 1."""
+        return self._vigil.quality.loss_rate
+
+    @property
+    def rtt(self) -> float | None:
+        """Smoothed round-trip time in seconds, the peer's delay of acknowledgements included; `None` before one."""
+        return self._vigil.liveness.rtt.srtt
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` is due."""
-        return self._timers.next_deadline()
+        return self._context.timers.next_deadline()
 
     def handle_event(self, event: Event, now: float) -> list[Action]:
         """Take one event. Raises `ValueError` only where `now` goes back."""
-        self._advance(now)
-        if not self.state.is_final:
+        self._context.advance(now)
+        if self._closing is not None:
+            self._route_last(event)
+        elif not self.state.is_final:
             self._route(event)
-        return self._taken()
+            self._after()
+        return self._context.take_actions()
 
     def handle_timeout(self, now: float) -> list[Action]:
         """Act on the deadlines that have passed."""
-        self._advance(now)
-        for timer, due_at in self._timers.pop_due(now):
+        self._context.advance(now)
+        for timer, due_at in self._context.timers.pop_due(now):
             if self.state.is_final:
                 break
-            if now - due_at > LATE_SECONDS:
-                self._excuse(timer)
+            if now - due_at > LATE_SECONDS and self._excuse(timer, now - due_at):
                 continue
-            match timer:
-                case Timer.ATTEMPT:
-                    found = f"no path to the other end was found in {self._policy.attempt_timeout:.0f} s"
-                    self._attempt_failed(f"{found}; is UDP allowed, and --ice-server (STUN, TURN) right at both ends?")
-                case Timer.NEXT_ATTEMPT:
-                    self._attempt()
-                case Timer.LIVENESS:
-                    self._judge()
-                case Timer.ABANDON:
-                    self._end(State.FAILED, Reason.ABANDONED)
-                case _:
-                    assert_never(timer)
-        return self._taken()
+            self._due(timer)
+        self._after()
+        return self._context.take_actions()
+
+    # Events.
 
     def _route(self, event: Event) -> None:
+        recovery = self._recovery
         match event:
             case Started():
                 self._start()
             case SignalingChanged(available):
-                self._signaling_available = available
-                if available and self._attempt_waits:
-                    self._attempt()
-            case OfferReceived(generation, sdp):
-                self._offered(generation, sdp)
-            case AnswerReceived(generation, sdp):
-                if self._negotiation.takes_answer(generation) and self._has_carrier:
-                    self._actions.append(ApplyAnswer(generation, sdp))
-            case CandidateReceived(generation, candidate, sdp_mid, sdp_mline):
-                if self._is_current(generation):
-                    self._actions.append(ApplyCandidate(generation, candidate, sdp_mid, sdp_mline))
-            case CarrierLost(generation, detail):
-                if self._is_current(generation):
-                    self._carrier_lost(Reason.CARRIER_LOST, detail)
-            case PathDoubted(generation):
-                if self._is_current(generation) and self.state is State.CONNECTED:
-                    self._actions.append(Probe())
-            case SessionResumed(generation):
-                if self._is_current(generation):
-                    self._resumed()
-            case PathEvidence(generation, last_heard_at, awaiting_since):
-                if self._is_current(generation) and (self.state is State.CONNECTED or self._is_holding):
-                    self._learn(last_heard_at, awaiting_since)
-            case RebuildRequested():
-                if self.state is State.CONNECTED and self._signaling_available:
-                    self._carrier_lost(Reason.REBUILD_REQUESTED, "")
+                recovery.signaling_changed(available)
+            case OfferReceived() | AnswerReceived() | CandidateReceived():
+                self._negotiate(event)
+            case CarrierLost(carrier, detail):
+                if self._is_current(carrier):
+                    recovery.carrier_lost(detail)
+            case PathDoubted(carrier):
+                if self._is_current(carrier) and self.state.is_up:
+                    recovery.doubted(Trigger.ICE_FAILURE)
+            case SessionResumed(carrier):
+                if self._is_current(carrier) and recovery.resumed():
+                    self._vigil.start()
+            case PathEvidence():
+                self._learn(event)
+            case RttMeasured(carrier):
+                if self._is_current(carrier):
+                    recovery.proved()
+                    self._vigil.rtt_measured(event)
+            case HealthMeasured(carrier):
+                if self._is_current(carrier):
+                    self._vigil.health_measured(event)
+            case NetworkChanged():
+                recovery.network_changed(event)
+            case RecoveryRequested(rebuild):
+                if self.state is State.INITIALIZING:
+                    self._start()
+                else:
+                    recovery.requested(rebuild=rebuild)
+            case Used():
+                self.activity.used(self._context.now)
+            case Extended(seconds):
+                self._lifetime.extend(self._context.now + seconds)
+                self._arm_lifetime()
             case PeerRestarted():
                 self._end(State.FAILED, Reason.PEER_RESTARTED)
             case SessionEnded(reason, detail):
                 self._end(State.CLOSED if reason is Reason.CLOSED_BY_PEER else State.FAILED, reason, detail)
             case PeerLeft(detail):
                 self._end(State.CLOSED, Reason.CLOSED_BY_PEER, detail)
-            case CloseRequested(detail):
-                self._end(State.CLOSED, Reason.CLOSED_LOCALLY, detail)
+            case CloseRequested():
+                self._close(event)
             case _:
                 assert_never(event)
 
-    # Building carriers.
+    def _route_last(self, event: Event) -> None:
+        """While the last message leaves nothing is recovered any more."""
+        match event:
+            case CarrierLost() | SessionEnded() | PeerLeft() | PeerRestarted():
+                self._finish_closing()
+            case _:
+                pass
 
     def _start(self) -> None:
         if self.state is not State.INITIALIZING:
             return
-        self._change(State.CONNECTING, Reason.STARTED)
-        if self._polite:
-            self._timers.set(Timer.ABANDON, self._now + FIRST_OFFER_TIMEOUT)
-        else:
-            self._attempt()
+        self._context.change(State.CONNECTING, Reason.STARTED)
+        if self._recovery.begin():
+            self._context.timers.set(Timer.ABANDON, self._context.now + FIRST_OFFER_TIMEOUT)
 
-    def _attempt(self) -> None:
-        """Offer a new carrier, or wait for signaling: an attempt that cannot reach the peer is not spent."""
-        self._attempt_waits = not self._signaling_available
-        if self._attempt_waits:
+    def _negotiate(self, event: OfferReceived | AnswerReceived | CandidateReceived) -> None:
+        recovering = self.state is not State.CONNECTING
+        match event:
+            case OfferReceived():
+                self.activity.described(self._context.now, recovering=recovering)
+                self._recovery.offered(event)
+            case AnswerReceived():
+                self.activity.described(self._context.now, recovering=recovering)
+                self._recovery.answered(event)
+            case CandidateReceived(generation, candidate, sdp_mid, sdp_mline):
+                if self._recovery.carrier and generation == self._recovery.generation:
+                    self.activity.candidate(self._context.now, recovering=recovering)
+                    self._context.actions.append(ApplyCandidate(generation, candidate, sdp_mid, sdp_mline))
+            case _:
+                assert_never(event)
+
+    def _learn(self, evidence: PathEvidence) -> None:
+        if evidence.last_data_at is not None:
+            self.activity.used(min(evidence.last_data_at, self._context.now))
+        if not self._is_current(evidence.carrier):
             return
-        self._drop_carrier()
-        self._timers.cancel(Timer.NEXT_ATTEMPT, Timer.LIVENESS)
-        generation = self._negotiation.next_offer()
-        self._has_carrier = True
-        self._timers.set(Timer.ATTEMPT, self._now + self._policy.attempt_timeout)
-        self._actions.append(MakeOffer(generation))
+        if self.state.is_up or self._recovery.is_holding:
+            self._vigil.learn(evidence)
+        if self._recovery.heard(evidence.last_heard_at):
+            self._vigil.start()
+            self._vigil.learn(evidence)
 
-    def _offered(self, generation: int, sdp: str) -> None:
-        if self.state is State.INITIALIZING or not self._negotiation.take_offer(generation):
-            return
-        self._drop_carrier()
-        if self.state is State.CONNECTED:
-            self._reconnect(Reason.PEER_REBUILDS)
-        self._attempt_waits = False
-        self._has_carrier = True
-        self._timers.cancel(Timer.NEXT_ATTEMPT, Timer.LIVENESS)
-        self._timers.set(Timer.ATTEMPT, self._now + self._policy.attempt_timeout)
-        self._actions.append(MakeAnswer(generation, sdp))
+    # Deadlines.
 
-    def _reconnect(self, reason: Reason, detail: str = "") -> None:
-        self._timers.cancel(Timer.LIVENESS)
-        self._timers.set(Timer.ABANDON, self._now + self._policy.abandon_after)
-        self._change(State.RECONNECTING, reason, detail)
-
-    def _resumed(self) -> None:
-        if self.state not in {State.CONNECTING, State.RECONNECTING}:
-            return
-        began = self.state is State.CONNECTING
-        self._timers.clear()
-        self._schedule.succeeded(self._now)
-        self._liveness.start(self._now)
-        self._timers.set(Timer.LIVENESS, self._liveness.next_check())
-        self._change(State.CONNECTED, Reason.SESSION_BEGUN if began else Reason.SESSION_RESUMED)
-
-    def _carrier_lost(self, reason: Reason, detail: str) -> None:
-        if self.state is not State.CONNECTED:
-            self._attempt_failed(detail)
-            return
-        self._drop_carrier()
-        self._reconnect(reason, detail)
-        if not self._schedule.lost(self._now):
-            self._delay("carriers are lost again and again")
-        elif self._polite and reason is not Reason.REBUILD_REQUESTED:
-            self._timers.set(Timer.NEXT_ATTEMPT, self._now + COURTESY_DELAY)
-        else:
-            self._attempt()
-
-    def _attempt_failed(self, detail: str) -> None:
-        self._drop_carrier()
-        self._timers.cancel(Timer.ATTEMPT, Timer.LIVENESS)
-        if self._signaling_available:
-            self._delay(detail)
-        else:
-            self._attempt_waits = True
-
-    def _delay(self, detail: str) -> None:
-        delay = self._schedule.failed()
-        if delay is not None:
-            self._timers.set(Timer.NEXT_ATTEMPT, self._now + delay)
-            self._actions.append(AttemptDelayed(self._schedule.attempt, self._now + delay, detail))
-        elif not self._polite:
-            self._end(State.FAILED, Reason.ATTEMPTS_EXHAUSTED, detail)
-        # The polite end has no more to try, but the other one may come back from a new network: it waits for that
-        # offer until ABANDON.
-
-    # Judging the path.
-
-    def _judge(self) -> None:
-        match self._liveness.judge(self._now):
-            case Verdict.PROBE:
-                self._actions.append(Probe())
-            case Verdict.SILENT if self._signaling_available:
-                self._carrier_lost(Reason.PATH_SILENT, "")
-                return
-            case Verdict.SILENT:
-                self._hold()
-            case Verdict.STALLED:
-                self._end(State.FAILED, Reason.PEER_STALLED)
-                return
-            case Verdict.FINE:
-                pass
-        self._timers.set(Timer.LIVENESS, self._liveness.next_check())
-
-    @property
-    def _is_holding(self) -> bool:
-        """Whether a silent carrier is kept because there is no way to a better one."""
-        return self.state is State.RECONNECTING and self._has_carrier and not self._timers.is_set(Timer.ATTEMPT)
-
-    def _hold(self) -> None:
-        """Keep a silent carrier while signaling is away, and probe it: a path can heal by itself."""
-        if self.state is State.CONNECTED:
-            self._silent_since = self._now
-            self._reconnect(Reason.PATH_SILENT, "held, as signaling is away")
-            self._attempt_waits = True
-        self._liveness.excuse(self._now)
-        self._actions.append(Probe())
-
-    def _learn(self, last_heard_at: float | None, awaiting_since: float | None) -> None:
-        self._liveness.evidence(last_heard_at, awaiting_since)
-        if self._is_holding and last_heard_at is not None and last_heard_at > self._silent_since:
-            self._attempt_waits = False
-            self._timers.cancel(Timer.ABANDON)
-            self._change(State.CONNECTED, Reason.PATH_HEALED)
-        self._timers.set(Timer.LIVENESS, self._liveness.next_check())
-
-    def _excuse(self, timer: Timer) -> None:
-        """A deadline noticed much too late, as after a sleep, begins over instead of being held against anybody."""
+    def _due(self, timer: Timer) -> None:
         match timer:
-            case Timer.ATTEMPT | Timer.NEXT_ATTEMPT:
-                self._attempt()
+            case Timer.ATTEMPT:
+                self._recovery.attempt_timed_out()
+            case Timer.NEXT_ATTEMPT:
+                self._recovery.attempt_is_due()
+            case Timer.REJUDGE:
+                self._recovery.grace_is_over()
             case Timer.LIVENESS:
-                self._liveness.excuse(self._now)
-                self._actions.append(Probe())
-                self._timers.set(Timer.LIVENESS, self._liveness.next_check())
+                self._vigil.judge_liveness()
+            case Timer.HEALTH:
+                self._vigil.check_health()
             case Timer.ABANDON:
-                self._timers.set(Timer.ABANDON, self._now + RETURN_TIMEOUT)
+                self._end(State.FAILED, Reason.ABANDONED)
+            case Timer.LIFETIME:
+                self._check_lifetime()
+            case Timer.FAREWELL:
+                self._finish_closing()
             case _:
                 assert_never(timer)
 
-    # Bookkeeping.
+    def _excuse(self, timer: Timer, late_by: float) -> bool:
+        """A deadline noticed much too late, as after a sleep, begins over instead of being held against anybody."""
+        match timer:
+            case Timer.ATTEMPT | Timer.NEXT_ATTEMPT:
+                self._recovery.attempt_is_due()
+            case Timer.LIVENESS:
+                self._vigil.liveness.excuse(self._context.now)
+                if late_by >= LONG_SLEEP_SECONDS and self.state.is_up:
+                    self._recovery.network_changed(NetworkChanged(Trigger.WAKE_UP, slept_seconds=late_by))
+                else:
+                    self._context.actions.append(Probe())
+            case Timer.ABANDON:
+                self._context.timers.set(Timer.ABANDON, self._context.now + RETURN_TIMEOUT)
+            case Timer.REJUDGE | Timer.HEALTH | Timer.LIFETIME | Timer.FAREWELL:
+                return False
+            case _:
+                assert_never(timer)
+        return True
 
-    def _advance(self, now: float) -> None:
-        if now < self._now:
-            raise ValueError(f"time went back from {self._now} to {now}")
-        self._now = now
+    def _check_lifetime(self) -> None:
+        match self._lifetime.check(self._context.now):
+            case Notice(idle_seconds, remaining_seconds):
+                self._context.actions.append(WarnOfTimeout(idle_seconds, remaining_seconds))
+            case Reason() as reason:
+                self._close(CloseRequested(reason))
+                return
+            case None:
+                pass
+        self._arm_lifetime()
 
-    def _taken(self) -> list[Action]:
-        actions, self._actions = self._actions, []
-        return actions
+    # The end.
 
-    def _is_current(self, generation: int) -> bool:
-        return self._has_carrier and generation == self._negotiation.current
+    def _close(self, request: CloseRequested) -> None:
+        if request.reason not in CLOSE_REASONS:
+            raise ValueError(f"{request.reason} is not a reason to close a tube here")
+        self._closing = request
+        if not self.state.is_up:
+            self._finish_closing()
+            return
+        self._context.timers.clear()
+        self._context.timers.set(Timer.FAREWELL, self._context.now + FAREWELL_SECONDS)
+        self._context.actions.append(SayGoodbye(request.reason, request.detail))
 
-    def _drop_carrier(self) -> None:
-        if self._has_carrier:
-            self._has_carrier = False
-            self._actions.append(CloseCarrier())
+    def _finish_closing(self) -> None:
+        if self._closing is not None and not self.state.is_final:
+            self._end(State.CLOSED, self._closing.reason, self._closing.detail)
 
     def _end(self, state: State, reason: Reason, detail: str = "") -> None:
-        self._drop_carrier()
-        self._timers.clear()
-        self._change(state, reason, detail)
+        self._recovery.drop()
+        self._context.timers.clear()
+        self._context.change(state, reason, detail)
 
-    def _change(self, state: State, reason: Reason, detail: str = "") -> None:
-        """The one place where the state changes."""
-        before = self.state
-        if state not in TRANSITIONS[before]:
-            raise AssertionError(f"{before} to {state} is not in the table")
-        self.state = state
-        self._actions.append(ChangeState(before, state, reason, detail))
+    # Bookkeeping.
+
+    def _after(self) -> None:
+        if self._closing is None and not self.state.is_final:
+            self._vigil.rearm()
+
+    def _arm_lifetime(self) -> None:
+        at = self._lifetime.next_deadline()
+        if at is None:
+            self._context.timers.cancel(Timer.LIFETIME)
+        else:
+            self._context.timers.set(Timer.LIFETIME, at)
+
+    def _is_current(self, carrier: int) -> bool:
+        return self._recovery.carrier != 0 and carrier == self._recovery.carrier

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from perdure.core.restart import Trigger
 from perdure.core.state import Reason
 
 
@@ -23,6 +24,10 @@ class SignalingChanged:
 class OfferReceived:
     generation: int
     sdp: str
+    restarts: int = 0
+    """The carrier whose ICE the offer restarts; 0: it begins a new carrier."""
+    cause: str = ""
+    """The `Trigger` that the peer names, by its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class CandidateReceived:
 class CarrierLost:
     """The engine, or the session, gave the carrier up."""
 
-    generation: int
+    carrier: int
     detail: str
 
 
@@ -51,23 +56,80 @@ class CarrierLost:
 class PathDoubted:
     """The engine's ICE says that the path does not work: evidence, not a verdict."""
 
-    generation: int
+    carrier: int
 
 
 @dataclass(frozen=True, slots=True)
 class SessionResumed:
     """Streams flow on the carrier."""
 
-    generation: int
+    carrier: int
 
 
 @dataclass(frozen=True, slots=True)
 class PathEvidence:
-    """What the session knows of its path: when the peer was last heard, and since when an answer is due."""
+    """What the session knows of its path and of its use."""
 
-    generation: int
+    carrier: int
     last_heard_at: float | None
+    """When the peer last said something on this carrier."""
     awaiting_since: float | None
+    """Since when an answer is due."""
+    awaits_only_ping: bool = False
+    """Whether nothing but an idle path's ping waits for that answer."""
+    last_data_at: float | None = None
+    """When a stream's bytes last moved for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class RttMeasured:
+    """The peer answered after `seconds`."""
+
+    carrier: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HealthMeasured:
+    """The engine's counts of STUN checks on the path in use, since the carrier was made."""
+
+    carrier: int
+    rtt: float | None
+    checks_sent: int
+    checks_answered: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """The network under this end changed, or somebody says so."""
+
+    trigger: Trigger
+    has_address: bool | None = None
+    """Whether there is a usable local address now; `None`: as far as is known."""
+    is_new_address: bool = False
+    """Whether the engine cannot know that address yet."""
+    slept_seconds: float = 0.0
+    """How long the machine slept, for `Trigger.WAKE_UP`."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryRequested:
+    """The user asks for a new path now: an ICE restart where that is possible, or a new carrier."""
+
+    rebuild: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """The user says that the tube is in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """The user wants the tube to live at least `seconds` from now, used or not."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +153,10 @@ class PeerLeft:
 
 
 @dataclass(frozen=True, slots=True)
-class RebuildRequested:
-    """The user asks for a new carrier now."""
-
-
-@dataclass(frozen=True, slots=True)
 class CloseRequested:
-    """The user ends the tube."""
+    """The user ends the tube; `reason` is one of `CLOSE_REASONS`."""
 
+    reason: Reason = Reason.CLOSED_LOCALLY
     detail: str = ""
 
 
@@ -112,9 +170,14 @@ Event = (
     | PathDoubted
     | SessionResumed
     | PathEvidence
+    | RttMeasured
+    | HealthMeasured
+    | NetworkChanged
+    | RecoveryRequested
+    | Used
+    | Extended
     | PeerRestarted
     | SessionEnded
     | PeerLeft
-    | RebuildRequested
     | CloseRequested
 )

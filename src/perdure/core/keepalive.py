@@ -5,93 +5,159 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from perdure.core.rtt import RttEstimator
+
 if TYPE_CHECKING:
     from perdure.config import RestartPolicy
+    from perdure.core.events import PathEvidence
 
 
 class Verdict(Enum):
     FINE = auto()
+    KEEPALIVE = auto()
+    """Nothing was heard for the keepalive's interval, and nothing is due: ask."""
     PROBE = auto()
+    """An answer is overdue: the path is suspect."""
     SILENT = auto()
+    """It did not come."""
     STALLED = auto()
     """The peer talks, but has not acknowledged anything for `stall_timeout`."""
 
 
-MAX_PATIENCE = 16.0
-"""24 s with the default `lost_after`: a path slower than 64 KiB in that time is of no use to anybody."""
+LOST_AFTER = 3
+"""Timeouts without a word until a suspect path counts as lost. One is for the answer, one for the probe, one for
+the retransmission that a lost packet costs (SCTP's own timer begins at 0.4 s)."""
+
+
+MAX_PATIENCE = 1024.0
+"""Enough for any round trip to reach `timeout_threshold`."""
 
 
 class Liveness:
     """Judges one carrier's path at a time.
 
     A path that is slow and not dead would be judged silent on each carrier, for ever. So each carrier that is judged
-    silent without having had a single acknowledgement doubles the patience with the next one, up to `MAX_PATIENCE`.
+    silent without having had a single acknowledgement doubles the patience with the next one (RFC 6298 §5.5), up to
+    `timeout_threshold`.
     """
 
-    __slots__ = ("_awaited", "_awaiting_since", "_last_heard_at", "_patience", "_policy", "_probed_at", "_since")
+    __slots__ = (
+        "_awaited",
+        "_awaiting_since",
+        "_awaits_only_ping",
+        "_is_doubted",
+        "_last_heard_at",
+        "_patience",
+        "_policy",
+        "_probed_at",
+        "_since",
+        "rtt",
+    )
 
     def __init__(self, policy: RestartPolicy) -> None:
+        self.rtt = RttEstimator()
         self._policy = policy
         self._since = 0.0
         self._last_heard_at = 0.0
         self._awaiting_since: float | None = None
+        self._awaits_only_ping = False
         self._awaited: float | None = None
         """Since when the first answer of this carrier was due."""
         self._probed_at: float | None = None
+        self._is_doubted = False
         self._patience = 1.0
+
+    @property
+    def last_heard_at(self) -> float:
+        """When the peer was last heard; the carrier's begin before."""
+        return self._last_heard_at
+
+    @property
+    def awaiting_since(self) -> float | None:
+        return self._awaiting_since
+
+    def silent_for(self, now: float) -> float:
+        """Seconds of silence while an answer is due; 0 where none is."""
+        return 0.0 if self._awaiting_since is None else max(0.0, now - self._silent_since(self._awaiting_since))
 
     def start(self, now: float) -> None:
         """A new carrier works; its silence counts from now."""
         self._since = self._last_heard_at = now
         self._awaiting_since = self._probed_at = self._awaited = None
+        self._is_doubted = False
 
-    def evidence(self, last_heard_at: float | None, awaiting_since: float | None) -> None:
+    def evidence(self, evidence: PathEvidence) -> None:
         """What the session knows."""
-        if last_heard_at is not None:
-            self._last_heard_at = max(self._last_heard_at, last_heard_at)
-        self._awaiting_since = awaiting_since
+        if evidence.last_heard_at is not None and evidence.last_heard_at > self._last_heard_at:
+            self._last_heard_at = evidence.last_heard_at
+            self._is_doubted = False
+        self._awaiting_since = evidence.awaiting_since
+        self._awaits_only_ping = evidence.awaits_only_ping
         if self._awaited is None:
-            self._awaited = awaiting_since
-        elif awaiting_since != self._awaited:
+            self._awaited = evidence.awaiting_since
+        elif evidence.awaiting_since != self._awaited:
             self._patience = 1.0
+
+    def doubt(self, now: float) -> None:
+        """The path may be gone: a ping that asks counts like data that waits."""
+        self._is_doubted = True
+        self._probed_at = now
 
     def excuse(self, now: float) -> None:
         """This process was not there to hear anything: silence counts from now."""
         self._since = now
-        self._probe(now)
+        self._probed_at = now
 
     def judge(self, now: float) -> Verdict:
         """The verdict at a deadline."""
-        if self._awaiting_since is None:
-            return self._probe(now) if now >= self._last_heard_at + self._policy.keepalive_interval else Verdict.FINE
-        silent_since = max(self._last_heard_at, self._awaiting_since, self._since)
-        if now - silent_since >= self._lost_after:
+        awaiting_since = self._awaiting_since
+        if awaiting_since is None:
+            at = self._idle_check()
+            if at is None or now < at:
+                return Verdict.FINE
+            self._probed_at = now
+            return Verdict.KEEPALIVE
+        silence = now - self._silent_since(awaiting_since)
+        if silence >= self._lost_after:
             self._patience = min(MAX_PATIENCE, self._patience * 2)
             return Verdict.SILENT
-        if now - max(self._awaiting_since, self._since) >= self._policy.stall_timeout:
+        if now - max(awaiting_since, self._since) >= self._policy.stall_timeout:
             return Verdict.STALLED
-        if now - silent_since >= self._policy.probe_after and not self._has_probed(silent_since):
-            return self._probe(now)
+        if silence >= self._suspect_after and not self._has_probed(awaiting_since):
+            self._probed_at = now
+            return Verdict.PROBE
         return Verdict.FINE
 
-    def next_check(self) -> float:
+    def next_check(self) -> float | None:
         """When to judge again; later than the last judgement, unless evidence came since."""
-        if self._awaiting_since is None:
-            idle_at = self._last_heard_at + self._policy.keepalive_interval
-            return idle_at if self._probed_at is None else max(idle_at, self._probed_at + self._lost_after)
-        silent_since = max(self._last_heard_at, self._awaiting_since, self._since)
-        stalled_at = max(self._awaiting_since, self._since) + self._policy.stall_timeout
-        if self._has_probed(silent_since):
-            return min(silent_since + self._lost_after, stalled_at)
-        return min(silent_since + self._policy.probe_after, stalled_at)
+        awaiting_since = self._awaiting_since
+        if awaiting_since is None:
+            return self._idle_check()
+        silent_since = self._silent_since(awaiting_since)
+        wait = self._lost_after if self._has_probed(awaiting_since) else min(self._suspect_after, self._lost_after)
+        return min(silent_since + wait, max(awaiting_since, self._since) + self._policy.stall_timeout)
+
+    def _idle_check(self) -> float | None:
+        if not self._policy.ice_keepalive_enabled:
+            return None
+        interval = self._policy.ice_keepalive_interval
+        at = self._last_heard_at + interval
+        return (
+            at if self._probed_at is None else max(at, self._probed_at + min(interval, self._policy.timeout_threshold))
+        )
+
+    def _silent_since(self, awaiting_since: float) -> float:
+        return max(self._last_heard_at, awaiting_since, self._since)
+
+    @property
+    def _suspect_after(self) -> float:
+        return max(self._policy.silence_floor, self.rtt.timeout)
 
     @property
     def _lost_after(self) -> float:
-        return self._policy.lost_after * self._patience
+        if self._awaits_only_ping and not self._is_doubted:
+            return self._policy.timeout_threshold
+        return min(self._policy.timeout_threshold, LOST_AFTER * self._suspect_after * self._patience)
 
-    def _has_probed(self, silent_since: float) -> bool:
-        return self._probed_at is not None and self._probed_at >= silent_since
-
-    def _probe(self, now: float) -> Verdict:
-        self._probed_at = now
-        return Verdict.PROBE
+    def _has_probed(self, awaiting_since: float) -> bool:
+        return self._probed_at is not None and self._probed_at >= self._silent_since(awaiting_since)

@@ -1,7 +1,21 @@
-"""When the next attempt to build a carrier begins."""
+"""The ladder: which rung answers a trigger, and when the next attempt begins.
+
+Rules, in their order:
+1. A new network event starts the count of attempts over: the world is different now.
+2. Without a usable address or signaling nothing is attempted and nothing spent: wait.
+3. A network event acts at once, also where the path still looks good; but within the grace after a hand-over it waits
+   for that one's result, unless it brings an address that is new.
+4. No more than `storm_budget` restarts a minute, whatever the network does. What this process or the engine lost by
+   itself does not count: no network causes that.
+5. ICE restart where the engine knows the network and SCTP's timer has not backed off; otherwise rebuild.
+6. A restart that fails climbs to a rebuild; a rebuild that fails waits, longer each time, until the attempts are spent.
+7. Poor quality alone never restarts a path that carries data.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from perdure.core.state import Reason
@@ -15,43 +29,350 @@ JITTER = 0.1
 """The share by which a wait is lengthened at random, so that a gateway's many clients do not come back in step."""
 
 SHORT_LIFE_SECONDS = 0.25
-"""A carrier that lived less was no success: what lost it may lose the next one too."""
+"""A carrier that lived less, and on which nothing was acknowledged, was no success."""
 
 SHORT_LIVES_FORGIVEN = 5
 """Short lives in a row that are rebuilt at once; one more counts as a failed attempt, so nothing spins."""
 
+RESTART_USEFUL_SECONDS = 1.0
+"""Silence beyond which SCTP's retransmission timer has backed off (0.4, 0.8, 1.6 s …): an ICE restart would be
+followed by up to 2.8 s without data (measured), a rebuilt carrier has no such debt."""
 
-class RestartSchedule:
-    """Counts attempts that failed in a row, and says how long to wait before the next."""
+STORM_WINDOW = 60.0
+"""Seconds over which `storm_budget` counts."""
 
-    __slots__ = ("_policy", "_random", "_short_lives", "_succeeded_at", "attempt")
+LONG_SLEEP_SECONDS = 60.0
+"""A nap below leaves NAT mappings and SCTP's state alive (Tailscale: no rebind on a 55 s nap); a probe tells."""
+
+COURTESY_DELAY = 0.1
+"""Seconds that the polite end leaves the first word to the other one after a loss which both of them see: more than a
+local rendezvous needs, and little beside an outage that only the polite end has noticed."""
+
+
+class Trigger(Enum):
+    """Why recovery is considered; the value is what the log shows and the peer is told."""
+
+    INTERFACE_CHANGE = "interface change"
+    IP_ADDRESS_CHANGE = "address change"
+    CONNECTION_TIMEOUT = "connection timeout"
+    ICE_FAILURE = "ICE failure"
+    QUALITY_DEGRADATION = "quality degradation"
+    WAKE_UP = "wake-up"
+    REQUEST = "request"
+
+    @property
+    def is_network_event(self) -> bool:
+        return self in {Trigger.INTERFACE_CHANGE, Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP}
+
+
+class Rung(Enum):
+    HOLD = "hold"
+    ICE_RESTART = "ICE restart"
+    REBUILD = "rebuild"
+    WAIT = "wait"
+    FAIL = "fail"
+
+
+class Because(Enum):
+    """Why this rung."""
+
+    NOT_BEGUN = "there is nothing to recover yet"
+    CARRIES_DATA = "the path carries data"
+    DOUBTED = "somebody doubts the path; it is asked"
+    SHORT_SLEEP = "the sleep was short; the path is asked"
+    IN_GRACE = "a hand-over has just begun; its result is awaited"
+    UNDER_WAY = "a recovery is under way"
+    QUALITY_BACKOFF = "a restart for quality was tried not long ago"
+    NETWORK_MOVED = "the network moved, and the engine knows where to"
+    NEW_ADDRESS = "the engine does not know the new address yet"
+    LONG_SLEEP = "the machine slept long"
+    PATH_SILENT = "the path is silent while an answer is due"
+    CARRIER_LOST = "there is no carrier to restart"
+    NOT_OPEN = "no path was there yet to restart"
+    POOR_PATH = "the path is poor and carries nothing"
+    ASKED = "it was asked for"
+    PEER_CANNOT_RESTART = "the peer answered with its old ICE credentials"
+    RESTART_FAILED = "the ICE restart did not bring the path back"
+    RETRY = "the wait is over"
+    NO_SIGNALING = "the peer cannot be told while signaling is away"
+    NO_ADDRESS = "there is no usable address"
+    STORM_BUDGET = "there were as many restarts in the last minute as may be"
+    COURTESY = "the other end saw it too, and has the first word"
+    BACKOFF = "the attempt failed"
+    SHORT_LIVES = "carriers are lost again and again"
+    PEERS_TURN = "this end's attempts are spent; the other end may come back"
+    EXHAUSTED = "every attempt failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided, "nothing" included. Instants are seconds on the core's clock."""
+
+    trigger: Trigger | None
+    """`None`: the first set-up."""
+    rung: Rung
+    reason: Because
+    attempt: int
+    """Which attempt in a row this is, or was; 0 where none is counted."""
+    next_attempt_at: float | None
+    """When the next attempt begins by itself; `None` where none is planned."""
+    at: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the ladder has to know."""
+
+    now: float
+    has_begun: bool
+    """Whether the first set-up was begun."""
+    is_open: bool
+    """Whether there is a carrier whose ICE could be restarted."""
+    is_recovering: bool
+    """Whether an attempt is under way."""
+    silent_for: float
+    """Seconds of silence while an answer is due."""
+    signaling: bool
+    has_address: bool
+    is_polite: bool
+
+
+class Ladder:
+    """Decides for one tube. What it returns is carried out by `Recovery`."""
+
+    __slots__ = (
+        "_attempts_failed",
+        "_grace_until",
+        "_policy",
+        "_quality_tries",
+        "_quality_until",
+        "_random",
+        "_restarts",
+        "_short_lives",
+        "_succeeded_at",
+    )
 
     def __init__(self, policy: RestartPolicy, random: Random) -> None:
         self._policy = policy
         self._random = random
-        self.attempt = 0
-        """Attempts that failed in a row."""
+        self._attempts_failed = 0
+        self._grace_until = 0.0
+        self._restarts: tuple[float, ...] = ()
         self._short_lives = 0
         self._succeeded_at: float | None = None
+        self._quality_tries = 0
+        self._quality_until = 0.0
 
-    def failed(self) -> float | None:
-        """An attempt failed: seconds until the next, or `None` where that was the last."""
-        self.attempt += 1
-        if self.attempt >= self._policy.max_restart_attempts:
-            return None
-        delay = self._policy.restart_backoff_base * 2.0 ** (self.attempt - 1)
-        return min(self._policy.restart_backoff_max, delay * (1 + JITTER * self._random.random()))
+    # What happened.
+
+    def begun(self, trigger: Trigger | None, now: float) -> None:
+        """A rung that `decide`d, or a peer's for `trigger`, is being climbed."""
+        if trigger in {None, Trigger.ICE_FAILURE, Trigger.REQUEST}:
+            return
+        self._restarts = (*self._recent(now), now)[-self._policy.storm_budget :]
+        if trigger is not None and trigger.is_network_event:
+            self._grace_until = now + self._policy.handover_grace
 
     def succeeded(self, now: float) -> None:
-        """The session resumed."""
-        self.attempt = 0
+        """The path works again."""
+        self._attempts_failed = 0
         self._succeeded_at = now
 
-    def lost(self, now: float) -> bool:
-        """A working carrier was lost: whether to build the next one at once."""
-        short = self._succeeded_at is not None and now - self._succeeded_at < SHORT_LIFE_SECONDS
-        self._short_lives = self._short_lives + 1 if short else 0
-        return self._short_lives <= SHORT_LIVES_FORGIVEN
+    def proved(self) -> None:
+        """What was sent on the new carrier was acknowledged: it was a success, however short its life."""
+        self._short_lives = 0
+        self._succeeded_at = None
+
+    def quality_restored(self) -> None:
+        self._quality_tries = 0
+        self._quality_until = 0.0
+
+    # What to do.
+
+    def network_event(
+        self, trigger: Trigger, situation: Situation, *, is_new_address: bool, slept_seconds: float
+    ) -> Decision:
+        """An interface or an address changed, or the machine woke up."""
+        self._attempts_failed = 0
+        at_once = self._blocked(trigger, situation)
+        if at_once is not None:
+            return at_once
+        if trigger is Trigger.WAKE_UP and slept_seconds < LONG_SLEEP_SECONDS and situation.is_open:
+            return self._decision(trigger, Rung.HOLD, Because.SHORT_SLEEP, situation)
+        if situation.now < self._grace_until and not is_new_address:
+            return self._decision(trigger, Rung.HOLD, Because.IN_GRACE, situation, next_at=self._grace_until)
+        if self._storm_until(situation.now) is not None:
+            return self._storm(trigger, situation)
+        if trigger is Trigger.WAKE_UP and situation.is_open:
+            return self._decision(trigger, Rung.REBUILD, Because.LONG_SLEEP, situation)
+        if is_new_address:
+            return self._decision(trigger, Rung.REBUILD, Because.NEW_ADDRESS, situation)
+        return self._restart_or_rebuild(trigger, Because.NETWORK_MOVED, situation)
+
+    def path_silent(self, situation: Situation) -> Decision:
+        """No answer came although one was due."""
+        trigger = Trigger.CONNECTION_TIMEOUT
+        blocked = self._blocked(trigger, situation)
+        if blocked is not None:
+            return blocked
+        if self._storm_until(situation.now) is not None:
+            return self._storm(trigger, situation)
+        if situation.is_polite:
+            return self._decision(
+                trigger, Rung.WAIT, Because.COURTESY, situation, next_at=situation.now + COURTESY_DELAY
+            )
+        return self._decision(trigger, Rung.REBUILD, Because.PATH_SILENT, situation)
+
+    def carrier_lost(self, situation: Situation, detail: str) -> Decision:
+        """The engine gave a working carrier up."""
+        trigger = Trigger.ICE_FAILURE
+        life = None if self._succeeded_at is None else situation.now - self._succeeded_at
+        self._short_lives = self._short_lives + 1 if life is not None and life < SHORT_LIFE_SECONDS else 0
+        blocked = self._blocked(trigger, situation)
+        if blocked is not None:
+            return blocked
+        if self._short_lives > SHORT_LIVES_FORGIVEN:
+            return self._failed(trigger, situation, Because.SHORT_LIVES, detail)
+        if situation.is_polite:
+            next_at = situation.now + COURTESY_DELAY
+            return self._decision(trigger, Rung.WAIT, Because.COURTESY, situation, next_at=next_at, detail=detail)
+        return self._decision(trigger, Rung.REBUILD, Because.CARRIER_LOST, situation, detail=detail)
+
+    def quality_poor(self, situation: Situation, *, carries_data: bool) -> Decision:
+        """The path's quality is below the threshold."""
+        trigger = Trigger.QUALITY_DEGRADATION
+        if carries_data:
+            return self._decision(trigger, Rung.HOLD, Because.CARRIES_DATA, situation)
+        blocked = self._blocked(trigger, situation)
+        if blocked is not None:
+            return blocked
+        if situation.now < self._quality_until:
+            return self._decision(trigger, Rung.HOLD, Because.QUALITY_BACKOFF, situation)
+        if self._storm_until(situation.now) is not None:
+            return self._decision(trigger, Rung.HOLD, Because.STORM_BUDGET, situation)
+        self._quality_tries += 1
+        self._quality_until = situation.now + self._backoff(self._quality_tries)
+        return self._restart_or_rebuild(trigger, Because.POOR_PATH, situation)
+
+    def requested(self, situation: Situation, *, rebuild: bool) -> Decision:
+        """The user asks for a new path."""
+        trigger = Trigger.REQUEST
+        if situation.is_recovering:
+            return self._decision(trigger, Rung.HOLD, Because.UNDER_WAY, situation)
+        blocked = self._blocked(trigger, situation)
+        if blocked is not None:
+            return blocked
+        if rebuild:
+            return self._decision(trigger, Rung.REBUILD, Because.ASKED, situation)
+        return self._restart_or_rebuild(trigger, Because.ASKED, situation)
+
+    def doubted(self, trigger: Trigger, situation: Situation) -> Decision:
+        """Somebody else's opinion of the path: evidence, never the verdict."""
+        reason = Because.DOUBTED if situation.has_begun else Because.NOT_BEGUN
+        return self._decision(trigger, Rung.HOLD, reason, situation)
+
+    def grace_over(self, trigger: Trigger, situation: Situation, *, carries_data: bool) -> Decision:
+        """An event came within the grace; now the hand-over has had its time."""
+        if carries_data:
+            return self._decision(trigger, Rung.HOLD, Because.CARRIES_DATA, situation)
+        return self.network_event(trigger, situation, is_new_address=False, slept_seconds=LONG_SLEEP_SECONDS)
+
+    def retry(self, trigger: Trigger | None, situation: Situation) -> Decision:
+        """A wait is over, or what was waited for is there."""
+        blocked = self._blocked(trigger, situation)
+        if blocked is not None:
+            return blocked
+        if self._counts(trigger) and self._storm_until(situation.now) is not None:
+            return self._storm(trigger, situation)
+        return self._decision(trigger, Rung.REBUILD, Because.RETRY, situation)
+
+    def restart_failed(self, trigger: Trigger | None, situation: Situation, reason: Because) -> Decision:
+        """An ICE restart failed: climb."""
+        blocked = self._blocked(trigger, situation)
+        if blocked is not None:
+            return blocked
+        if self._counts(trigger) and self._storm_until(situation.now) is not None:
+            return self._storm(trigger, situation)
+        return self._decision(trigger, Rung.REBUILD, reason, situation)
+
+    def rebuild_failed(self, trigger: Trigger | None, situation: Situation, detail: str) -> Decision:
+        """A carrier could not be built."""
+        blocked = self._blocked(trigger, situation)
+        if blocked is not None:
+            return blocked
+        if situation.now < self._grace_until:
+            next_at = self._grace_until
+            return self._decision(trigger, Rung.WAIT, Because.IN_GRACE, situation, next_at=next_at, detail=detail)
+        return self._failed(trigger, situation, Because.BACKOFF, detail)
+
+    # How.
+
+    def _blocked(self, trigger: Trigger | None, situation: Situation) -> Decision | None:
+        """Nothing can be attempted now, and nothing is spent."""
+        if not situation.has_begun and trigger is not Trigger.REQUEST:
+            return self._decision(trigger, Rung.HOLD, Because.NOT_BEGUN, situation)
+        if not situation.has_address:
+            return self._decision(trigger, Rung.WAIT, Because.NO_ADDRESS, situation)
+        if not situation.signaling:
+            return self._decision(trigger, Rung.WAIT, Because.NO_SIGNALING, situation)
+        return None
+
+    def _restart_or_rebuild(self, trigger: Trigger, why: Because, situation: Situation) -> Decision:
+        if not situation.is_open:
+            return self._decision(trigger, Rung.REBUILD, Because.NOT_OPEN, situation)
+        if situation.silent_for >= RESTART_USEFUL_SECONDS:
+            return self._decision(trigger, Rung.REBUILD, Because.PATH_SILENT, situation)
+        return self._decision(trigger, Rung.ICE_RESTART, why, situation)
+
+    def _failed(self, trigger: Trigger | None, situation: Situation, reason: Because, detail: str) -> Decision:
+        self._attempts_failed += 1
+        attempt = self._attempts_failed
+        if attempt < self._policy.max_restart_attempts:
+            at = situation.now + self._backoff(attempt)
+            return Decision(trigger, Rung.WAIT, reason, attempt, at, situation.now, detail)
+        if situation.is_polite:
+            return Decision(trigger, Rung.WAIT, Because.PEERS_TURN, attempt, None, situation.now, detail)
+        return Decision(trigger, Rung.FAIL, Because.EXHAUSTED, attempt, None, situation.now, detail)
+
+    def _backoff(self, failures: int) -> float:
+        return backoff(self._policy, failures, self._random)
+
+    def _storm(self, trigger: Trigger | None, situation: Situation) -> Decision:
+        until = self._storm_until(situation.now)
+        rung = Rung.HOLD if situation.is_open and situation.silent_for == 0 else Rung.WAIT
+        return self._decision(trigger, rung, Because.STORM_BUDGET, situation, next_at=until)
+
+    def _counts(self, trigger: Trigger | None) -> bool:
+        return trigger not in {None, Trigger.ICE_FAILURE, Trigger.REQUEST}
+
+    def _storm_until(self, now: float) -> float | None:
+        """When the storm budget allows the next restart; `None`: now."""
+        recent = self._recent(now)
+        return None if len(recent) < self._policy.storm_budget else recent[0] + STORM_WINDOW
+
+    def _recent(self, now: float) -> tuple[float, ...]:
+        return tuple(at for at in self._restarts if now < at + STORM_WINDOW)
+
+    def _decision(
+        self,
+        trigger: Trigger | None,
+        rung: Rung,
+        reason: Because,
+        situation: Situation,
+        *,
+        next_at: float | None = None,
+        detail: str = "",
+    ) -> Decision:
+        climbs = rung in {Rung.ICE_RESTART, Rung.REBUILD}
+        attempt = self._attempts_failed + climbs
+        return Decision(trigger, rung, reason, attempt, next_at, situation.now, detail)
+
+
+def backoff(policy: RestartPolicy, failures: int, random: Random) -> float:
+    """Seconds to wait after so many failures in a row, from 1: base, twice the base, … the longest."""
+    delay = policy.restart_backoff_base * 2.0 ** min(max(0, failures - 1), 32)
+    return min(policy.restart_backoff_max, delay * (1 + JITTER * random.random()))
 
 
 def renewal_delay(policy: RestartPolicy, reason: Reason, failures: int, random: Random) -> float:
@@ -63,7 +384,4 @@ def renewal_delay(policy: RestartPolicy, reason: Reason, failures: int, random: 
     A peer that answered "I do not know this session" is there, so the first new one begins at once.
     """
     is_there = reason in {Reason.PEER_RESTARTED, Reason.UNKNOWN_SESSION, Reason.CLOSED_BY_PEER}
-    if is_there and failures <= 1:
-        return 0.0
-    delay = policy.restart_backoff_base * 2.0 ** min(max(0, failures - 1), 16)
-    return min(policy.restart_backoff_max, delay * (1 + JITTER * random.random()))
+    return 0.0 if is_there and failures <= 1 else backoff(policy, max(1, failures), random)

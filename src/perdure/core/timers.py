@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum
 
 
-class Timer(Enum):
-    ATTEMPT = auto()
-    """An offer is out; by then the session must have resumed."""
-    NEXT_ATTEMPT = auto()
+class Timer(IntEnum):
+    """In the order in which those of one instant are served."""
+
+    ATTEMPT = 0
+    """An offer is out; by then the path must work again."""
+    NEXT_ATTEMPT = 1
     """The next attempt begins."""
-    LIVENESS = auto()
+    REJUDGE = 2
+    """The grace after a hand-over is over."""
+    LIVENESS = 3
     """The path's silence is judged."""
-    ABANDON = auto()
+    HEALTH = 4
+    """The engine's statistics are read."""
+    ABANDON = 5
     """A peer that never came back is given up."""
+    LIFETIME = 6
+    """A session's warning or end is due."""
+    FAREWELL = 7
+    """The last message has had its time to leave."""
 
 
 class Timers:
@@ -22,7 +32,7 @@ class Timers:
     __slots__ = ("_deadlines",)
 
     def __init__(self) -> None:
-        self._deadlines: dict[Timer, float] = {}
+        self._deadlines: list[float | None] = [None] * len(Timer)
 
     def set(self, timer: Timer, at: float) -> None:
         """(Re)arm `timer`."""
@@ -30,22 +40,19 @@ class Timers:
 
     def cancel(self, *timers: Timer) -> None:
         for timer in timers:
-            self._deadlines.pop(timer, None)
+            self._deadlines[timer] = None
 
     def clear(self) -> None:
-        self._deadlines.clear()
+        self.cancel(*Timer)
 
-    def is_set(self, timer: Timer) -> bool:
-        return timer in self._deadlines
+    def deadline(self, timer: Timer) -> float | None:
+        return self._deadlines[timer]
 
     def next_deadline(self) -> float | None:
-        return min(self._deadlines.values(), default=None)
+        return min((at for at in self._deadlines if at is not None), default=None)
 
     def pop_due(self, now: float) -> list[tuple[Timer, float]]:
         """The timers that are due, earliest first, with their deadlines; they are no longer set."""
-        due = sorted(
-            ((timer, at) for timer, at in self._deadlines.items() if at <= now),
-            key=lambda pair: (pair[1], pair[0].value),
-        )
+        due = [(timer, at) for timer, at in zip(Timer, self._deadlines, strict=True) if at is not None and at <= now]
         self.cancel(*(timer for timer, _ in due))
-        return due
+        return sorted(due, key=lambda pair: (pair[1], pair[0]))

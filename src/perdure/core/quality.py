@@ -1,0 +1,106 @@
+"""How well the path works: a score in 0 … 1, and whether that is DEGRADED."""
+
+from __future__ import annotations
+
+from perdure.core.rtt import RttEstimator
+
+SMALLEST_BASELINE = 0.025
+"""Seconds: what a round trip may take on any path before it is compared with the path's own best. The event loop's
+stalls and the queues of a busy local path stay below."""
+
+RTT_ALLOWANCE = 4.0
+"""Times its baseline that a round trip may take without loss of quality: a busy path's queue."""
+
+BASELINE_SHARE = 1 / 600
+"""How much of the way to the present round trip the baseline rises with each judgement: a path that has become slower
+for good is the new normal after about ten minutes."""
+
+LOSS_WEIGHT = 4.0
+"""5 % of lost checks cost 0.2, which is the default threshold: what interactive use begins to feel."""
+
+QUEUE_ALLOWANCE = 0.25
+"""Seconds that sent bytes may wait for their answer beyond a round trip."""
+
+HYSTERESIS = 0.1
+"""A degraded path is good again this much above the threshold."""
+
+JUDGE_INTERVAL = 1.0
+"""Seconds between two judgements, both of which must agree before the state changes."""
+
+MIN_CHECKS = 4
+"""STUN checks without which a loss rate says nothing; the engine sends one about every 2.5 s."""
+
+
+class Quality:
+    """Judges one path at a time from samples; `restart` where the path is another."""
+
+    __slots__ = (
+        "_agreed",
+        "_answered",
+        "_baseline",
+        "_judged_at",
+        "_rtt",
+        "_sent",
+        "_threshold",
+        "is_degraded",
+        "loss_rate",
+        "score",
+    )
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self.restart()
+
+    def restart(self) -> None:
+        """Another path: what is normal for it is not known yet."""
+        self._rtt = RttEstimator()
+        self._baseline: float | None = None
+        self._sent = self._answered = 0
+        self._judged_at: float | None = None
+        self._agreed = False
+        self.loss_rate = 0.0
+        """The share of STUN checks that had no answer between the last two measurements."""
+        self.score = 1.0
+        self.is_degraded = False
+
+    def rtt_sample(self, seconds: float) -> None:
+        """Something was answered after `seconds`."""
+        self._rtt.sample(seconds)
+        self._baseline = seconds if self._baseline is None else min(self._baseline, seconds)
+
+    def checks(self, sent: int, answered: int) -> None:
+        """The engine's counts since the carrier was made."""
+        new = sent - self._sent
+        if new < MIN_CHECKS:
+            return
+        # The last check may still be under way.
+        self.loss_rate = min(1.0, max(0.0, 1 - (answered - self._answered + 1) / new))
+        self._sent, self._answered = sent, answered
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time for another judgement."""
+        return self._judged_at is None or now >= self._judged_at + JUDGE_INTERVAL
+
+    def judge(self, now: float, overdue: float) -> bool:
+        """Judge, `overdue` being the seconds for which sent bytes have been waiting beyond a timeout; whether
+        `is_degraded` changed."""
+        self._judged_at = now
+        self.score = self._rtt_factor() * max(0.0, 1 - LOSS_WEIGHT * self.loss_rate) * _queue_factor(overdue)
+        limit = min(1.0, self._threshold + HYSTERESIS) if self.is_degraded else self._threshold
+        wants_change = (self.score >= limit) if self.is_degraded else (self.score < limit)
+        changes = wants_change and self._agreed
+        self._agreed = wants_change and not changes
+        if changes:
+            self.is_degraded = not self.is_degraded
+        return changes
+
+    def _rtt_factor(self) -> float:
+        if self._rtt.srtt is None or self._baseline is None:
+            return 1.0
+        allowed = RTT_ALLOWANCE * max(SMALLEST_BASELINE, self._baseline)
+        self._baseline += max(0.0, self._rtt.srtt - self._baseline) * BASELINE_SHARE
+        return min(1.0, allowed / self._rtt.srtt) if self._rtt.srtt > 0 else 1.0
+
+
+def _queue_factor(overdue: float) -> float:
+    return min(1.0, QUEUE_ALLOWANCE / overdue) if overdue > 0 else 1.0

@@ -1,0 +1,126 @@
+"""Watches the path in use: its silence, its quality, and the idle peer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.core.actions import KeepAlive, MeasureHealth, Probe
+from perdure.core.keepalive import Liveness, Verdict
+from perdure.core.quality import Quality
+from perdure.core.state import Reason, State
+from perdure.core.timers import Timer
+
+if TYPE_CHECKING:
+    from perdure.config import RestartPolicy
+    from perdure.core.context import Context
+    from perdure.core.events import HealthMeasured, PathEvidence, RttMeasured
+    from perdure.core.recovery import Recovery
+
+HEALTH_SHARE_WHILE_DEGRADED = 8
+"""How many times as often the statistics are read while the path is DEGRADED: every 15 s by default."""
+
+CARRIES_DATA_SECONDS = 5.0
+"""A path on which the peer was heard within this time carries data; twice the engine's own 2.5 s between checks."""
+
+
+class Vigil:
+    """Feeds `Recovery` with what it sees; decides DEGRADED and back itself."""
+
+    __slots__ = ("_context", "_policy", "_recovery", "liveness", "quality")
+
+    def __init__(self, context: Context, policy: RestartPolicy, liveness: Liveness, recovery: Recovery) -> None:
+        self.liveness = liveness
+        self.quality = Quality(policy.quality_threshold)
+        self._context = context
+        self._policy = policy
+        self._recovery = recovery
+
+    def start(self) -> None:
+        """The path works, maybe another one than before."""
+        self.liveness.start(self._context.now)
+        self.quality.restart()
+        self._context.timers.set(Timer.HEALTH, self._context.now + self._policy.connection_health_check_interval)
+
+    def learn(self, evidence: PathEvidence) -> None:
+        self.liveness.evidence(evidence)
+
+    def rtt_measured(self, measured: RttMeasured) -> None:
+        self.liveness.rtt.sample(measured.seconds)
+        self.quality.rtt_sample(measured.seconds)
+        self._judge_quality()
+
+    def health_measured(self, measured: HealthMeasured) -> None:
+        if not self._context.state.is_up:
+            return
+        if measured.rtt is not None:
+            self.quality.rtt_sample(measured.rtt)
+        self.quality.checks(measured.checks_sent, measured.checks_answered)
+        self._judge_quality()
+
+    def judge_liveness(self) -> None:
+        """LIVENESS is due."""
+        context = self._context
+        match self.liveness.judge(context.now):
+            case Verdict.KEEPALIVE:
+                context.actions.append(KeepAlive(context.now - self.liveness.last_heard_at))
+            case Verdict.PROBE:
+                context.actions.append(Probe())
+                self._judge_quality()
+            case Verdict.SILENT if self._recovery.is_holding:
+                self.liveness.excuse(context.now)
+                context.actions.append(Probe())
+            case Verdict.SILENT:
+                self._recovery.path_silent()
+                self.liveness.excuse(context.now)
+            case Verdict.STALLED:
+                self._recovery.drop()
+                context.timers.clear()
+                context.change(State.FAILED, Reason.PEER_STALLED)
+            case Verdict.FINE:
+                pass
+
+    def check_health(self) -> None:
+        """HEALTH is due."""
+        context = self._context
+        if not context.state.is_up:
+            return
+        interval = self._policy.connection_health_check_interval
+        if context.state is State.DEGRADED:
+            interval /= HEALTH_SHARE_WHILE_DEGRADED
+            self._recovery.quality_poor(carries_data=self._carries_data)
+        context.timers.set(Timer.HEALTH, context.now + interval)
+        context.actions.append(MeasureHealth())
+
+    def rearm(self) -> None:
+        """LIVENESS, for what is known now."""
+        timers = self._context.timers
+        if self._context.state.is_up or self._recovery.is_holding:
+            at = self.liveness.next_check()
+            if at is not None:
+                timers.set(Timer.LIVENESS, at)
+                return
+        timers.cancel(Timer.LIVENESS)
+
+    @property
+    def _carries_data(self) -> bool:
+        now = self._context.now
+        return now - self.liveness.last_heard_at < CARRIES_DATA_SECONDS and self.liveness.silent_for(now) < (
+            self.liveness.rtt.timeout
+        )
+
+    def _judge_quality(self) -> None:
+        context, quality = self._context, self.quality
+        if not context.state.is_up or not quality.is_due(context.now):
+            return
+        overdue = self.liveness.silent_for(context.now) - self.liveness.rtt.timeout
+        if not quality.judge(context.now, max(0.0, overdue)):
+            return
+        score = f"score {quality.score:.2f}"
+        if quality.is_degraded:
+            context.change(State.DEGRADED, Reason.QUALITY_DEGRADED, score)
+            interval = self._policy.connection_health_check_interval / HEALTH_SHARE_WHILE_DEGRADED
+            context.timers.set(Timer.HEALTH, context.now + interval)
+            self._recovery.quality_poor(carries_data=self._carries_data)
+        else:
+            context.change(State.CONNECTED, Reason.QUALITY_RESTORED, score)
+            self._recovery.quality_restored()
