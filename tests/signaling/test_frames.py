@@ -117,13 +117,19 @@ _generations = st.integers(1, 2**31 - 1)
 
 
 @given(
-    st.builds(Offer, _generations, st.text(max_size=99))
+    st.builds(Offer, _generations, st.text(max_size=99), st.just(0) | _generations, st.text(max_size=50))
     | st.builds(Answer, _generations, st.text(max_size=99))
     | st.builds(Candidate, _generations, st.text(max_size=99), st.none() | st.just("0"), st.none() | st.integers(0, 9))
     | st.builds(Bye, st.text(max_size=50))
 )
 def test_a_message_survives_the_wire(message: Message) -> None:
     assert decode_message(encode_message(message)) == message
+
+
+def test_an_offer_of_a_new_carrier_says_nothing_of_restarts() -> None:
+    assert encode_message(Offer(3, "v=0")) == b'{"type":"offer","generation":3,"sdp":"v=0"}'
+    assert decode_message(b'{"type":"offer","generation":3,"sdp":"v=0"}') == Offer(3, "v=0", restarts=0, cause="")
+    assert decode_message(encode_message(Offer(4, "v=0", 3, "address change"))) == Offer(4, "v=0", 3, "address change")
 
 
 @pytest.mark.parametrize(
@@ -133,6 +139,9 @@ def test_a_message_survives_the_wire(message: Message) -> None:
         Offer(2**31, ""),
         Answer(1, "x" * 16385),
         Offer(1, "é" * 8193),
+        Offer(1, "", -1),
+        Offer(1, "", 2**31),
+        Offer(1, "", 0, "x" * 201),
         Candidate(0, "", None, None),
         Candidate(1, "x" * 1025, None, None),
         Candidate(1, "", "x" * 201, None),

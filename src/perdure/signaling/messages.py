@@ -13,14 +13,18 @@ MAX_CANDIDATE_BYTES = 1024
 """RFC 8839's longest sensible candidate line is below 300 bytes."""
 
 MAX_WORD_BYTES = 200
-"""A reason for the log, or an SDP media id (one character in practice)."""
+"""A reason or a cause for the log, or an SDP media id (one character in practice)."""
 
 
-class Offer(msgspec.Struct, frozen=True, tag="offer"):
-    """An SDP offer that begins the carrier of `generation`."""
+class Offer(msgspec.Struct, frozen=True, tag="offer", omit_defaults=True):
+    """An SDP offer, of the negotiation `generation`: it begins a carrier or restarts one's ICE."""
 
     generation: int
     sdp: str
+    restarts: int = 0
+    """The carrier's generation whose ICE this offer restarts; 0: it begins a new carrier."""
+    cause: str = ""
+    """Why: a word for the other end's log, at most `MAX_WORD_BYTES`."""
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
@@ -72,7 +76,12 @@ def decode_message(data: bytes) -> Message:
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ProtocolError(f"a signaling message cannot be read: {error}") from error
     match message:
-        case Offer(generation, sdp) | Answer(generation, sdp):
+        case Offer(generation, sdp, restarts, cause):
+            _check_length("session description", sdp, MAX_SDP_BYTES)
+            _check_range("generation", generation, 1)
+            _check_range("generation to restart", restarts, 0)
+            _check_length("cause", cause, MAX_WORD_BYTES)
+        case Answer(generation, sdp):
             _check_length("session description", sdp, MAX_SDP_BYTES)
             _check_range("generation", generation, 1)
         case Candidate(generation, candidate, sdp_mid, sdp_mline_index):
