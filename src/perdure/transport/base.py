@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perdure.config import IceServer
 
 
 class IceState(Enum):
@@ -23,11 +29,30 @@ class LossReason(Enum):
     KILLED = "killed on request"
 
 
+@dataclass(frozen=True, slots=True)
+class PathStatistics:
+    """What the engine counted on the path."""
+
+    rtt: float | None
+    """Seconds of the last STUN check's round trip on the selected candidate pair, to the millisecond."""
+    checks_sent: int
+    """STUN checks of the selected pair; a new pair, as an ICE restart brings one, starts at 0."""
+    checks_answered: int
+    """How many of them were answered."""
+    sent_bytes: int
+    """DTLS records since the carrier was made, whichever pair they took; without STUN checks and IP headers."""
+    received_bytes: int
+    """The same, received."""
+
+
 class CarrierListener(Protocol):
     """What a tube hears of its carriers. Called on the event loop's thread; nothing comes after `Carrier.close`."""
 
     def carrier_description(self, generation: int, sdp: str) -> None:
-        """The local offer or answer is ready to be sent; candidates follow."""
+        """The local offer or answer is ready to be sent; candidates follow.
+
+        `generation`: that of the negotiation, which an ICE restart gives anew; candidates carry it too.
+        """
 
     def carrier_candidate(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         """A local ICE candidate was gathered (trickle, RFC 8838); never before the description."""
@@ -43,6 +68,9 @@ class CarrierListener(Protocol):
 
     def carrier_ice_state(self, generation: int, state: IceState) -> None:
         """The engine's opinion of the path: evidence, not a verdict."""
+
+    def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
+        """What `Carrier.measure` asked for."""
 
     def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
         """The carrier will carry nothing more. At most once, and only where `close` was not called."""
@@ -64,6 +92,22 @@ class Carrier(Protocol):
 
     def apply_answer(self, sdp: str) -> None:
         """Take the peer's answer to our offer."""
+
+    def restart(self, generation: int) -> None:
+        """Restart ICE (RFC 8445 §9): the listener gets an offer with a new ufrag and password, and new candidates.
+
+        The path in use goes on until a new one works. While it works too, an end may stay on it until a message
+        reaches it on the new one (measured): let both send something once the negotiation has ended.
+
+        Raises:
+            RuntimeError: the listener has not heard `carrier_opened` yet.
+        """
+
+    def answer_restart(self, generation: int, sdp: str) -> None:
+        """Take the peer's restart offer, which displaces ours if one is under way; the listener gets the answer."""
+
+    def measure(self) -> None:
+        """Read the engine's statistics: `carrier_measured` follows, unless the carrier ends before."""
 
     def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         """Take a candidate of the peer; one that the engine cannot read is dropped."""
@@ -93,4 +137,11 @@ class Transport(Protocol):
 
         Raises:
             CarrierError: as `offer`. An offer that the engine cannot read is reported by `carrier_lost`.
+        """
+
+    def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
+        """Use `servers`, with their new credentials, for carriers and ICE restarts from now on.
+
+        Raises:
+            CarrierError: the engine refuses them for a carrier that there is; the ones in use stay.
         """

@@ -4,34 +4,47 @@ What the engine's behaviour asks for (measured, ../../../docs/design.md):
 1. The engine's factory, and with it its list of local networks, goes only with the last reference to any of its
    objects. So handlers hold the carrier weakly, tasks end at `close`, and `close` drops every engine object.
 2. The channel is negotiated in advance (id 0), which saves the round trip of RFC 8832's DATA_CHANNEL_OPEN.
+3. One negotiation ends before the next begins: two offers of the peer taken at once leave the engine an answer too
+   many. The peer's candidates wait their turn too, so that they never overtake the description they belong to.
+4. A candidate's ufrag names the local description it was gathered for: around a restart, candidates of two
+   descriptions may be on their way through the event loop.
+5. The pairs of earlier ICE restarts stay, and stay nominated, as long as they work: the transport's statistics say
+   which pair is used.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
 import weakref
+from collections import deque
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import webrtc
 
+from perdure.core.description import ice_ufrag
 from perdure.errors import CarrierError
-from perdure.transport.base import IceState, LossReason
+from perdure.transport.base import IceState, LossReason, PathStatistics
+from perdure.transport.description import certificates, channel_binding, without_candidates
 
 if TYPE_CHECKING:
-    from perdure.config import TransportConfig
+    from collections.abc import Sequence
+
+    from perdure.config import IceServer, TransportConfig
     from perdure.transport.base import CarrierListener
 
 BUFFERED_HIGH_BYTES = 128 * 1024
 """The most that waits in the channel: 2 ms at 64 MB/s. Shallow, so that a keystroke does not wait behind a bulk
 transfer; deep enough that the engine's thread never runs dry while Python frames the next messages."""
 
-EventT = TypeVar("EventT")
+MAX_UNTOLD_CANDIDATES = 128
+"""Local candidates that wait, at most some milliseconds, for the description they belong to; the oldest are dropped.
+A machine with 4 addresses has 8, and a few more for each STUN and TURN server."""
 
-_FINGERPRINT = re.compile(r"^a=fingerprint:(\S+ \S+)\s*$", re.MULTILINE)
+EventT = TypeVar("EventT")
+Operation = Callable[[], Coroutine[object, object, None]]
 
 _ICE_STATES = {
     "connected": IceState.CONNECTED,
@@ -58,12 +71,8 @@ class RtcTransport:
             except webrtc.InvalidStateError as error:
                 raise RuntimeError("loopback candidates must be asked for before the first connection") from error
             RtcTransport._loopback_allowed = True
-        self._configuration = webrtc.RTCConfiguration(
-            ice_servers=[
-                webrtc.RTCIceServer(urls=[server.url], username=server.username, credential=server.credential)
-                for server in config.ice_servers
-            ]
-        )
+        self._configuration = _configuration(config.ice_servers)
+        self._carriers: weakref.WeakSet[RtcCarrier] = weakref.WeakSet()
 
     def offer(self, generation: int, listener: CarrierListener) -> RtcCarrier:
         carrier = self._carrier(generation, listener)
@@ -75,13 +84,21 @@ class RtcTransport:
         carrier.start_answer(sdp)
         return carrier
 
+    def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
+        configuration = _configuration(servers)
+        for carrier in list(self._carriers):
+            carrier.configure(configuration)
+        self._configuration = configuration
+
     def _carrier(self, generation: int, listener: CarrierListener) -> RtcCarrier:
         try:
             connection = webrtc.RTCPeerConnection(self._configuration)
             channel = connection.create_data_channel("perdure", webrtc.RTCDataChannelInit(negotiated=True, id=0))
         except (webrtc.PythonWebRTCExceptionBase, webrtc.RTCException, ValueError, TypeError) as error:
             raise CarrierError(f"the WebRTC engine refuses a new connection: {error}", generation=generation) from error
-        return RtcCarrier(generation, listener, connection, channel)
+        carrier = RtcCarrier(generation, listener, connection, channel)
+        self._carriers.add(carrier)
+        return carrier
 
 
 class RtcCarrier:
@@ -99,8 +116,13 @@ class RtcCarrier:
         self._connection: webrtc.RTCPeerConnection | None = connection
         self._channel: webrtc.RTCDataChannel | None = channel
         self._tasks: set[asyncio.Task[None]] = set()
-        self._described = False
-        self._candidates: list[tuple[str, str | None, int | None]] = []
+        self._turn = asyncio.Lock()
+        self._opened = False
+        self._measuring = False
+        self._peer_certificates: list[str] = []
+        self._negotiation = generation
+        self._ufrag: str | None = None
+        self._untold: deque[_LocalCandidate] = deque(maxlen=MAX_UNTOLD_CANDIDATES)
         self.limit_buffer(BUFFERED_HIGH_BYTES)
         me = weakref.ref(self)
         channel.on("open", _weakly(me, RtcCarrier._on_open))
@@ -124,17 +146,47 @@ class RtcCarrier:
         if self._channel is not None:
             self._channel.buffered_amount_low_threshold = self._buffer_bytes // 2
 
+    def configure(self, configuration: webrtc.RTCConfiguration) -> None:
+        """Gather with `configuration` from the next ICE restart on.
+
+        Raises:
+            CarrierError: the engine refuses it; the carrier goes on as before.
+        """
+        if self._connection is None:
+            return
+        try:
+            self._connection.set_configuration(configuration)
+        except webrtc.InvalidStateError:
+            return
+        except (webrtc.PythonWebRTCExceptionBase, webrtc.RTCException, ValueError, TypeError) as error:
+            raise CarrierError(
+                f"the WebRTC engine refuses ICE servers: {error}", generation=self._generation
+            ) from error
+
     def start_offer(self) -> None:
-        self._spawn(self._offer)
+        self._negotiate(partial(self._offer, self._generation), LossReason.ENGINE_FAILED)
 
     def start_answer(self, sdp: str) -> None:
-        self._spawn(partial(self._answer, sdp))
+        self._negotiate(partial(self._answer, self._generation, sdp))
 
     def apply_answer(self, sdp: str) -> None:
-        self._spawn(partial(self._apply_answer, sdp))
+        self._negotiate(partial(self._apply_answer, sdp))
+
+    def restart(self, generation: int) -> None:
+        if self._connection is not None and not self._opened:
+            raise RuntimeError("ICE is restarted on a carrier that has not opened")
+        self._negotiate(partial(self._restart, generation), LossReason.ENGINE_FAILED)
+
+    def answer_restart(self, generation: int, sdp: str) -> None:
+        self._negotiate(partial(self._answer, generation, sdp))
+
+    def measure(self) -> None:
+        if not self._measuring:
+            self._measuring = True
+            self._spawn(self._measure, LossReason.ENGINE_FAILED)
 
     def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
-        self._spawn(partial(self._add_candidate, candidate, sdp_mid, sdp_mline))
+        self._negotiate(partial(self._add_candidate, candidate, sdp_mid, sdp_mline))
 
     def send(self, message: bytes) -> None:
         if self._channel is None:
@@ -161,20 +213,42 @@ class RtcCarrier:
             connection.off()
             connection.close()
 
-    async def _offer(self) -> None:
+    async def _offer(self, generation: int) -> None:
         if (connection := self._connection) is not None:
             await connection.set_local_description(await connection.create_offer())
-            asyncio.get_running_loop().call_soon(self._describe)
+            self._describe_soon(generation, connection)
 
-    async def _answer(self, sdp: str) -> None:
+    async def _restart(self, generation: int) -> None:
+        if self._connection is not None:
+            self._connection.restart_ice()
+            await self._offer(generation)
+
+    async def _answer(self, generation: int, sdp: str) -> None:
         if (connection := self._connection) is not None:
-            await connection.set_remote_description(_description("offer", sdp))
+            await self._apply(connection, "offer", sdp)
             await connection.set_local_description(await connection.create_answer())
-            asyncio.get_running_loop().call_soon(self._describe)
+            self._describe_soon(generation, connection)
 
     async def _apply_answer(self, sdp: str) -> None:
         if (connection := self._connection) is not None:
-            await connection.set_remote_description(_description("answer", sdp))
+            await self._apply(connection, "answer", sdp)
+
+    async def _apply(self, connection: webrtc.RTCPeerConnection, kind: str, sdp: str) -> None:
+        offered = certificates(sdp)
+        if self._peer_certificates and offered != self._peer_certificates:
+            # The engine would begin another DTLS connection, which the binding that was told does not name.
+            raise ValueError("an ICE restart with another certificate")
+        await connection.set_remote_description(webrtc.RTCSessionDescriptionInit(type=webrtc.RTCSdpType(kind), sdp=sdp))
+        self._peer_certificates = offered
+
+    async def _measure(self) -> None:
+        if (connection := self._connection) is None:
+            return
+        try:
+            report = await connection.get_stats()
+        finally:
+            self._measuring = False
+        asyncio.get_running_loop().call_soon(self._tell_statistics, path_statistics(report))
 
     async def _add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         if (connection := self._connection) is None:
@@ -186,26 +260,40 @@ class RtcCarrier:
         except (webrtc.PythonWebRTCExceptionBase, webrtc.RTCException, TypeError, ValueError):
             return
 
-    def _describe(self) -> None:
-        local = self._connection.local_description if self._connection is not None else None
-        if self._listener is None or local is None:
+    def _describe_soon(self, generation: int, connection: webrtc.RTCPeerConnection) -> None:
+        # Not at once: what the listener raises must not pass for the engine's refusal.
+        if (local := connection.local_description) is not None:
+            asyncio.get_running_loop().call_soon(self._describe, generation, local.sdp)
+
+    def _describe(self, generation: int, sdp: str) -> None:
+        if self._listener is None:
             return
-        self._described = True
-        self._listener.carrier_description(self._generation, _without_candidates(local.sdp))
-        waiting, self._candidates = self._candidates, []
-        for candidate in waiting:
-            self._tell_candidate(*candidate)
+        self._negotiation, self._ufrag = generation, ice_ufrag(sdp)
+        self._listener.carrier_description(generation, without_candidates(sdp))
+        untold = list(self._untold)
+        self._untold.clear()
+        for candidate in untold:
+            if candidate.ufrag == self._ufrag:
+                self._tell_candidate(candidate)
 
-    def _spawn(self, operation: Callable[[], Coroutine[object, object, None]]) -> None:
-        task = asyncio.get_running_loop().create_task(self._guarded(operation))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _negotiate(self, operation: Operation, failure: LossReason = LossReason.REFUSED_DESCRIPTION) -> None:
+        self._spawn(partial(self._in_turn, operation), failure)
 
-    async def _guarded(self, operation: Callable[[], Coroutine[object, object, None]]) -> None:
+    async def _in_turn(self, operation: Operation) -> None:
+        async with self._turn:
+            await operation()
+
+    def _spawn(self, operation: Operation, failure: LossReason) -> None:
+        if self._connection is not None:
+            task = asyncio.get_running_loop().create_task(self._guarded(operation, failure))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, operation: Operation, failure: LossReason) -> None:
         try:
             await operation()
         except (webrtc.PythonWebRTCExceptionBase, webrtc.RTCException, TypeError, ValueError) as error:
-            self._lost(LossReason.REFUSED_DESCRIPTION, str(error))
+            self._lost(failure, str(error))
 
     def _lost(self, reason: LossReason, detail: str) -> None:
         listener = self._listener
@@ -213,9 +301,13 @@ class RtcCarrier:
         if listener is not None:
             listener.carrier_lost(self._generation, reason, detail)
 
-    def _tell_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+    def _tell_candidate(self, found: _LocalCandidate) -> None:
         if self._listener is not None:
-            self._listener.carrier_candidate(self._generation, candidate, sdp_mid, sdp_mline)
+            self._listener.carrier_candidate(self._negotiation, found.candidate, found.sdp_mid, found.sdp_mline)
+
+    def _tell_statistics(self, statistics: PathStatistics) -> None:
+        if self._listener is not None:
+            self._listener.carrier_measured(self._generation, statistics)
 
     # Engine events.
 
@@ -228,6 +320,7 @@ class RtcCarrier:
         except ValueError as error:
             self._lost(LossReason.REFUSED_DESCRIPTION, str(error))
             return
+        self._opened = True
         self._listener.carrier_opened(self._generation, binding)
 
     def _on_message(self, event: webrtc.MessageEvent) -> None:
@@ -245,11 +338,11 @@ class RtcCarrier:
         found = event.candidate
         if found is None or not found.candidate:
             return
-        candidate = (found.candidate, found.sdp_mid, found.sdp_m_line_index)
-        if self._described:
-            self._tell_candidate(*candidate)
+        candidate = _LocalCandidate(found.username_fragment, found.candidate, found.sdp_mid, found.sdp_m_line_index)
+        if candidate.ufrag is not None and candidate.ufrag == self._ufrag:
+            self._tell_candidate(candidate)
         else:
-            self._candidates.append(candidate)
+            self._untold.append(candidate)
 
     def _on_ice_state(self, _event: object) -> None:
         if self._listener is None or self._connection is None:
@@ -263,16 +356,35 @@ class RtcCarrier:
             self._lost(LossReason.ENGINE_FAILED, "the connection closed")
 
 
-def channel_binding(local_sdp: str, remote_sdp: str) -> bytes:
-    """32 bytes that name the DTLS connection between two descriptions: a hash of both certificates' fingerprints.
+def path_statistics(report: webrtc.RTCStatsReport) -> PathStatistics:
+    """What `report` says of the selected candidate pair; no RTT and no checks where none is selected."""
+    transport = next((found for found in report.values() if isinstance(found, webrtc.RTCTransportStats)), None)
+    if transport is None:
+        return PathStatistics(None, 0, 0, 0, 0)
+    sent, received = transport.bytes_sent or 0, transport.bytes_received or 0
+    pair = report.get(transport.selected_candidate_pair_id or "")
+    if not isinstance(pair, webrtc.RTCIceCandidatePairStats):
+        return PathStatistics(None, 0, 0, sent, received)
+    return PathStatistics(
+        pair.current_round_trip_time, pair.requests_sent or 0, pair.responses_received or 0, sent, received
+    )
 
-    The same at both ends; different for any other pair of certificates (the engine makes new ones for each
-    connection). Raises `ValueError` where a description has no fingerprint.
-    """
-    fingerprints = sorted(found.lower() for sdp in (local_sdp, remote_sdp) for found in _FINGERPRINT.findall(sdp)[:1])
-    if len(fingerprints) != 2:
-        raise ValueError("a session description without a certificate's fingerprint")
-    return hashlib.sha256("\n".join(fingerprints).encode()).digest()
+
+@dataclass(frozen=True, slots=True)
+class _LocalCandidate:
+    ufrag: str | None
+    candidate: str
+    sdp_mid: str | None
+    sdp_mline: int | None
+
+
+def _configuration(servers: Sequence[IceServer]) -> webrtc.RTCConfiguration:
+    return webrtc.RTCConfiguration(
+        ice_servers=[
+            webrtc.RTCIceServer(urls=[server.url], username=server.username, credential=server.credential)
+            for server in servers
+        ]
+    )
 
 
 def _weakly(me: weakref.ref[RtcCarrier], handler: Callable[[RtcCarrier, EventT], None]) -> Callable[[EventT], None]:
@@ -283,14 +395,3 @@ def _weakly(me: weakref.ref[RtcCarrier], handler: Callable[[RtcCarrier, EventT],
             handler(carrier, event)
 
     return call
-
-
-def _description(kind: str, sdp: str) -> webrtc.RTCSessionDescriptionInit:
-    return webrtc.RTCSessionDescriptionInit(type=webrtc.RTCSdpType(kind), sdp=sdp)
-
-
-def _without_candidates(sdp: str) -> str:
-    """The description alone; its candidates are trickled, and would be sent twice."""
-    return "".join(
-        line for line in sdp.splitlines(keepends=True) if not line.startswith(("a=candidate:", "a=end-of-candidates"))
-    )
