@@ -2,38 +2,139 @@
 
 from __future__ import annotations
 
-import pytest
+import math
 
-from perdure.config import IceServer, ResourceLimits, RestartPolicy, parse_ice_server
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.config import (
+    IceServer,
+    ResourceLimits,
+    RestartPolicy,
+    SessionLimits,
+    defaults_of,
+    parse_ice_server,
+    settings_of,
+    show_number,
+)
+
+SECTIONS = [RestartPolicy, SessionLimits, ResourceLimits]
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("field", "value", "message"),
     [
-        ("max_restart_attempts", 0),
-        ("restart_backoff_base", 0.0),
-        ("restart_backoff_max", 1.0),
-        ("attempt_timeout", -1.0),
-        ("probe_after", 0.0),
-        ("lost_after", 0.1),
-        ("keepalive_interval", 0.0),
-        ("stall_timeout", 1.0),
-        ("abandon_after", float("inf")),
-        ("restart_backoff_base", float("nan")),
+        ("max_restart_attempts", 0, "max_restart_attempts is 0, outside 1 to 1000"),
+        ("max_restart_attempts", 2.0, "max_restart_attempts is 2.0, not a whole number from 1 to 1000"),
+        ("max_restart_attempts", True, "max_restart_attempts is True, not a whole number from 1 to 1000"),
+        pytest.param(
+            "max_restart_attempts",
+            10**5000,
+            "max_restart_attempts is beyond 1e308, outside 1 to 1000",
+            id="5001 digits",
+        ),
+        ("restart_backoff_base", 0.0, "restart_backoff_base is 0, outside 0.01 to 3600 s"),
+        ("restart_backoff_base", math.nan, "restart_backoff_base is nan, not a number from 0.01 to 3600 s"),
+        ("restart_backoff_base", False, "restart_backoff_base is False, not a number from 0.01 to 3600 s"),
+        ("restart_backoff_max", 1.0, "restart_backoff_max is 1, below restart_backoff_base (5 s)"),
+        ("attempt_timeout", -1.5, "attempt_timeout is -1.5, outside 0.1 to 600 s"),
+        ("abandon_after", math.inf, "abandon_after is inf, outside 1 to 2592000 s"),
+        ("abandon_after", -math.inf, "abandon_after is -inf, outside 1 to 2592000 s"),
+        ("abandon_after", 1e300, "abandon_after is 1e+300, outside 1 to 2592000 s"),
+        ("abandon_after", 2592000.5, "abandon_after is 2592000.5, outside 1 to 2592000 s"),
+        ("abandon_after", "3600", "abandon_after is '3600', not a number from 1 to 2592000 s"),
+        ("abandon_after", None, "abandon_after is None, not a number from 1 to 2592000 s"),
+        ("quality_threshold", 80, "quality_threshold is 80, outside 0 to 1"),
+        ("ice_keepalive_enabled", 1, "ice_keepalive_enabled is 1, not true or false"),
+        ("ice_keepalive_enabled", "no", "ice_keepalive_enabled is 'no', not true or false"),
     ],
 )
-def test_a_bad_policy_names_the_field_the_value_and_the_range(field: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"{field} is {value}, outside .* to .*"):
+def test_a_bad_policy_names_the_field_the_value_and_the_range(field: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
         RestartPolicy(**{field: value})  # type: ignore[arg-type]
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [("max_streams", 0), ("max_streams", 10**6), ("stream_window_bytes", 1), ("session_buffer_bytes", 1024)],
+    ("field", "value", "message"),
+    [
+        ("session_timeout", 0.5, "session_timeout is 0.5, outside 1 to 2592000 s, or 0 (never)"),
+        ("session_duration_limit", math.nan, "session_duration_limit is nan, not a number from 1 to 2592000 s, or 0"),
+        ("session_timeout_warning_stages", (60, -5), "session_timeout_warning_stages[1] is -5, outside 1 to 2592000 s"),
+        ("session_timeout_warning_stages", (True,), "session_timeout_warning_stages[0] is True, not a number from 1"),
+        (
+            "session_timeout_warning_stages",
+            [60],
+            "session_timeout_warning_stages is [60], not a tuple (in TOML: a list",
+        ),
+        ("session_timeout_warning_stages", 60, "session_timeout_warning_stages is 60, not a tuple (in TOML: a list)"),
+        ("session_timeout_warning_stages", (60,) * 33, "session_timeout_warning_stages has 33 values, more than 32"),
+    ],
 )
-def test_a_bad_limit_names_the_field_the_value_and_the_range(field: str, value: int) -> None:
-    with pytest.raises(ValueError, match=rf"{field} is {value}, outside"):
+def test_a_bad_session_limit_names_the_field_the_value_and_the_range(field: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
+        SessionLimits(**{field: value})  # type: ignore[arg-type]
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("max_streams", 0, "max_streams is 0, outside 1 to 1024"),
+        ("max_streams", 10**6, "max_streams is 1000000, outside 1 to 1024"),
+        ("stream_window_bytes", 1, "stream_window_bytes is 1, outside 64 KiB to 1 GiB"),
+        ("session_buffer_bytes", 2**18, "session_buffer_bytes is 262144, below stream_buffer_bytes (2097152)"),
+    ],
+)
+def test_a_bad_resource_limit_names_the_field_the_value_and_the_range(field: str, value: int, message: str) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
         ResourceLimits(**{field: value})
+    assert str(error.value) == message
+
+
+def test_a_session_that_never_times_out_is_allowed_beside_the_range() -> None:
+    assert SessionLimits(session_timeout=0).session_timeout == 0
+
+
+def test_what_is_no_number_is_shown_in_a_bounded_message() -> None:
+    with pytest.raises(ValueError, match=r"abandon_after is 'x+") as error:
+        RestartPolicy(abandon_after="x" * 10_000)  # type: ignore[arg-type]
+    assert len(str(error.value)) < 120
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_field_says_what_it_means_and_its_default_is_in_range(section: type) -> None:
+    assert list(settings_of(section)) == list(defaults_of(section))
+    for name, setting in settings_of(section).items():
+        assert setting.text.endswith("."), name
+        assert bool(setting.range) != isinstance(defaults_of(section)[name], bool), name
+
+
+def test_no_name_is_in_two_sections_so_that_a_bare_one_is_enough() -> None:
+    names = [name for section in SECTIONS for name in settings_of(section)]
+    assert len(names) == len(set(names))
+
+
+@given(st.integers() | st.floats(allow_nan=False))
+def test_a_number_is_written_so_that_it_reads_back_as_nearly_the_same(value: float) -> None:
+    assert float(show_number(value)) == pytest.approx(value, rel=1e-5)
+
+
+def refusal(section: type, name: str, value: object, *, otherwise: str) -> str:
+    """Why `section` refuses `value`."""
+    try:
+        section(**{name: value})
+    except ValueError as error:
+        return str(error)
+    return otherwise
+
+
+@given(st.integers() | st.floats() | st.booleans() | st.text() | st.none())
+def test_any_value_is_taken_or_refused_with_the_field_named(value: object) -> None:
+    for section in SECTIONS:
+        for name in settings_of(section):
+            assert name in refusal(section, name, value, otherwise=name)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,20 @@
-"""What a user may set, each value frozen and checked once. Pure."""
+"""What a user may set: each value frozen, checked once, and described where it stands. Pure.
+
+`docs/timers.md` and `perdure config show` are made from these descriptions.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+import reprlib
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, TypeAlias, cast, get_type_hints
 
 from perdure.wire import MAX_STREAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -12,61 +22,286 @@ MIB = 1024 * KIB
 SMALLEST_SHARE_BYTES = 64 * KIB
 """What a stream may always hold, so that others which nobody reads cannot stop it."""
 
+MAX_VALUES = 32
+"""In one field, such as the stages of a warning: more would be a mistake, and each is a timer."""
+
+_MONTH = 86400.0 * 30
+
+Value: TypeAlias = bool | int | float | tuple[float, ...]
+"""What a field holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a field means, and which numbers it takes; a bool has no range."""
+
+    text: str
+    unit: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    zero: str = ""
+    """What 0 means, where 0 is allowed beside the range."""
+
+    @property
+    def range(self) -> str:
+        """`0.01 to 3600 s`, `64 KiB to 1 GiB`, `1 to 60 s, or 0 (never)`; empty for a bool."""
+        if self.low == -math.inf:
+            return ""
+        low, high = (
+            (_binary(self.low), _binary(self.high))
+            if self.unit == "bytes"
+            else (show_number(self.low), f"{show_number(self.high)} {self.unit}".rstrip())
+        )
+        return f"{low} to {high}, or 0 ({self.zero})" if self.zero else f"{low} to {high}"
+
+    def allows(self, value: float) -> bool:
+        return self.low <= value <= self.high or (value == 0 and bool(self.zero))
+
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """When a lost carrier is built again."""
+    """When and how a path is recovered."""
 
-    max_restart_attempts: int = 3
-    """Attempts in a row that may fail before the tube does."""
-    restart_backoff_base: float = 5.0
-    """Seconds after the first failed attempt; doubled after each further one."""
-    restart_backoff_max: float = 60.0
-    """Seconds: the longest wait between two attempts."""
-    attempt_timeout: float = 10.0
-    """Seconds from an offer to a resumed session. ICE with a relay at 300 ms RTT needs about 3 s; 10 s leaves room."""
-    probe_after: float = 0.5
-    """Seconds of silence, while an answer is due, before the path is probed."""
-    lost_after: float = 1.5
-    """Seconds of silence, while an answer is due, before the carrier counts as lost."""
-    keepalive_interval: float = 300.0
-    """Seconds without a byte before an idle path is pinged."""
-    stall_timeout: float = 30.0
-    """Seconds that a peer which still talks may leave sent bytes unacknowledged, before the session is ended."""
-
-    abandon_after: float = 3600.0
-    """Seconds without a carrier after which the peer is given up; as long as a session may be idle."""
+    max_restart_attempts: Annotated[
+        int,
+        Setting("Attempts in a row that may fail before the tube does; a new network event starts over.", "", 1, 1000),
+    ] = 3
+    restart_backoff_base: Annotated[
+        float, Setting("The wait after the first failed attempt; doubled after each further one.", "s", 0.01, 3600)
+    ] = 5.0
+    restart_backoff_max: Annotated[float, Setting("The longest wait between two attempts.", "s", 0.01, 86400)] = 60.0
+    attempt_timeout: Annotated[
+        float,
+        Setting(
+            "From an offer to a resumed session. ICE with a relay at 300 ms RTT needs about 3 s; 10 s leaves room.",
+            "s",
+            0.1,
+            600,
+        ),
+    ] = 10.0
+    ice_restart_timeout: Annotated[
+        float,
+        Setting(
+            "From a restart's offer to data on the path; then the carrier is built anew. A restart takes two round "
+            "trips of signaling and the first checks: below 1 s even through a relay.",
+            "s",
+            0.1,
+            600,
+        ),
+    ] = 3.0
+    handover_grace: Annotated[
+        float,
+        Setting(
+            "After a recovery that a network event began, further events wait this long for its result: the first "
+            "checks on a new path may fail on stale mappings, and one change must not burn the backoff.",
+            "s",
+            0,
+            60,
+        ),
+    ] = 1.0
+    storm_budget: Annotated[
+        int, Setting("Restarts a minute, whatever the network does; further ones wait.", "", 1, 1000)
+    ] = 6
+    timeout_threshold: Annotated[
+        float,
+        Setting(
+            "Silence after which a path counts as lost in any case: that of an idle ping, and the most that is "
+            "granted to a slow path while data waits for an answer.",
+            "s",
+            1,
+            3600,
+        ),
+    ] = 30.0
+    silence_floor: Annotated[
+        float,
+        Setting(
+            "Silence, while data waits for an answer, below which no path is suspected; above it RFC 6298's "
+            "retransmission timeout decides. 300 ms leaves room for a stalled process.",
+            "s",
+            0.05,
+            60,
+        ),
+    ] = 0.3
+    stall_timeout: Annotated[
+        float,
+        Setting("A peer that talks, but acknowledges nothing for this long, ends the session.", "s", 1, 86400),
+    ] = 30.0
+    abandon_after: Annotated[
+        float, Setting("Without a carrier for this long, the peer is given up.", "s", 1, _MONTH)
+    ] = 3600.0
+    quality_threshold: Annotated[
+        float, Setting("The quality (0 to 1) below which CONNECTED becomes DEGRADED.", "", 0, 1)
+    ] = 0.8
+    connection_health_check_interval: Annotated[
+        float,
+        Setting("Between two looks at the engine's statistics; an eighth of it while DEGRADED.", "s", 1, 86400),
+    ] = 120.0
+    ice_keepalive_enabled: Annotated[bool, Setting("Whether an idle path is pinged.")] = True
+    ice_keepalive_interval: Annotated[
+        float, Setting("Without a byte for this long, the peer is asked whether it is there.", "s", 1, 86400)
+    ] = 300.0
 
     def __post_init__(self) -> None:
-        _check("abandon_after", self.abandon_after, 1, 86400 * 30, "s")
-        _check("max_restart_attempts", self.max_restart_attempts, 1, 1000)
-        _check("restart_backoff_base", self.restart_backoff_base, 0.01, 3600, "s")
-        _check("restart_backoff_max", self.restart_backoff_max, self.restart_backoff_base, 86400, "s")
-        _check("attempt_timeout", self.attempt_timeout, 0.1, 600, "s")
-        _check("probe_after", self.probe_after, 0.05, 600, "s")
-        _check("lost_after", self.lost_after, self.probe_after, 3600, "s")
-        _check("keepalive_interval", self.keepalive_interval, 1, 86400, "s")
-        _check("stall_timeout", self.stall_timeout, self.lost_after, 86400, "s")
+        check_settings(self)
+        if self.restart_backoff_max < self.restart_backoff_base:
+            base, most = show_number(self.restart_backoff_base), show_number(self.restart_backoff_max)
+            raise ValueError(f"restart_backoff_max is {most}, below restart_backoff_base ({base} s)")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How long a tube lives that nobody uses."""
+
+    session_timeout: Annotated[
+        float, Setting("Without the user's activity for this long, the tube is closed.", "s", 1, _MONTH, zero="never")
+    ] = 3600.0
+    session_timeout_warning: Annotated[
+        float, Setting("Without the user's activity for this long, the first warning is given.", "s", 1, _MONTH)
+    ] = 1140.0
+    session_timeout_warning_stages: Annotated[
+        tuple[float, ...],
+        Setting("When further warnings are given; those that lie behind the timeout are not.", "s", 1, _MONTH),
+    ] = (1800.0, 2700.0, 3300.0, 3540.0)
+    session_duration_limit: Annotated[
+        float, Setting("The tube is closed this long after it began, used or not.", "s", 1, _MONTH, zero="never")
+    ] = 0.0
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """What one session may hold in memory."""
+    """What tubes may hold."""
 
-    max_streams: int = 1024
-    stream_window_bytes: int = 2 * MIB
-    """Credit granted to the peer, each stream: what may be under way or unread here. Many streams get less each."""
-    stream_buffer_bytes: int = 2 * MIB
-    """Unacknowledged and unsent bytes kept, each stream; a full buffer stops reading the TCP socket."""
-    session_buffer_bytes: int = 64 * MIB
-    """The same over all streams of a session; beyond it each stream still has `SMALLEST_SHARE_BYTES`. It also bounds
-    the credit that many streams are granted together."""
+    max_tubes: Annotated[int, Setting("Tubes in one registry.", "", 1, 10**6)] = 1000
+    max_concurrent_creates: Annotated[
+        int, Setting("Tubes in one registry that are being set up at the same time.", "", 1, 10**6)
+    ] = 100
+    max_streams: Annotated[int, Setting("Streams in one tube.", "", 1, MAX_STREAMS)] = 1024
+    stream_window_bytes: Annotated[
+        int,
+        Setting(
+            "Credit granted to the peer, each stream: what may be under way or unread here. Many streams get less "
+            "each.",
+            "bytes",
+            64 * KIB,
+            1024 * MIB,
+        ),
+    ] = 2 * MIB
+    stream_buffer_bytes: Annotated[
+        int,
+        Setting(
+            "Unacknowledged and unsent bytes kept, each stream; a full buffer stops reading the TCP socket.",
+            "bytes",
+            64 * KIB,
+            1024 * MIB,
+        ),
+    ] = 2 * MIB
+    session_buffer_bytes: Annotated[
+        int,
+        Setting(
+            "The same over all streams of a tube; beyond it each stream still has 64 KiB. It also bounds the credit "
+            "that many streams are granted together.",
+            "bytes",
+            64 * KIB,
+            2**40,
+        ),
+    ] = 64 * MIB
+    total_buffer_bytes: Annotated[int, Setting("The same over all tubes of a registry.", "bytes", 64 * KIB, 2**40)] = (
+        1024 * MIB
+    )
+    stale_tube_timeout: Annotated[
+        float, Setting("A tube that was created and never began to connect is swept after this long.", "s", 1, _MONTH)
+    ] = 300.0
 
     def __post_init__(self) -> None:
-        _check("max_streams", self.max_streams, 1, MAX_STREAMS)
-        _check("stream_window_bytes", self.stream_window_bytes, 64 * KIB, 1024 * MIB, "bytes")
-        _check("stream_buffer_bytes", self.stream_buffer_bytes, 64 * KIB, 1024 * MIB, "bytes")
-        _check("session_buffer_bytes", self.session_buffer_bytes, self.stream_buffer_bytes, 2**40, "bytes")
+        check_settings(self)
+        if self.session_buffer_bytes < self.stream_buffer_bytes:
+            raise ValueError(
+                f"session_buffer_bytes is {self.session_buffer_bytes}, below stream_buffer_bytes "
+                f"({self.stream_buffer_bytes})"
+            )
+
+
+@cache
+def settings_of(kind: type) -> Mapping[str, Setting]:
+    """The described fields of a configuration class, in their order."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {
+        each.name: next(extra for extra in hints[each.name].__metadata__ if isinstance(extra, Setting))
+        for each in fields(kind)
+    }
+
+
+@cache
+def defaults_of(kind: type) -> Mapping[str, Value]:
+    """What its fields are when nobody sets them."""
+    return {each.name: cast("Value", each.default) for each in fields(kind)}
+
+
+def check_settings(config: object) -> None:
+    """Check each field of `config`. Raises `ValueError` that names the field, the value and the range."""
+    kind: type = type(config)
+    for name in settings_of(kind):
+        check_setting(kind, name, getattr(config, name))
+
+
+def check_setting(kind: type, name: str, value: object) -> None:
+    """Whether `value` may stand in the field `name` of `kind`.
+
+    Raises:
+        ValueError: it names the field, the value and the range.
+    """
+    setting = settings_of(kind)[name]
+    match defaults_of(kind)[name]:
+        case bool():
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} is {_show(value)}, not true or false")
+        case tuple():
+            if not isinstance(value, tuple):
+                raise ValueError(
+                    f"{name} is {_show(value)}, not a tuple (in TOML: a list) of numbers from {setting.range}"
+                )
+            if len(value) > MAX_VALUES:
+                raise ValueError(f"{name} has {len(value)} values, more than {MAX_VALUES}")
+            for index, each in enumerate(value):
+                _check_number(f"{name}[{index}]", each, setting, whole=False)
+        case default:
+            _check_number(name, value, setting, whole=isinstance(default, int))
+
+
+def _check_number(name: str, value: object, setting: Setting, *, whole: bool) -> None:
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or value != value:  # nan
+        what = "a whole number" if whole else "a number"
+        raise ValueError(f"{name} is {_show(value)}, not {what} from {setting.range}")
+    if not setting.allows(value):
+        raise ValueError(f"{name} is {show_number(value)}, outside {setting.range}")
+
+
+def show_number(value: float) -> str:
+    """As a person writes it: `2592000`, `0.05`."""
+    if abs(value) < 1e15:
+        return str(int(value)) if value == int(value) else repr(value)
+    try:
+        return f"{value:g}"
+    except OverflowError:  # an int that no float holds; its digits are no help to anybody
+        return "beyond 1e308" if value > 0 else "beyond -1e308"
+
+
+def _show(value: object) -> str:
+    """`value` as Python writes it, but of bounded length."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return show_number(value)  # which knows ints that Python refuses to write
+    return reprlib.repr(value)
+
+
+def _binary(size: float) -> str:
+    """`64 KiB`: the largest unit that leaves a whole number."""
+    for unit, name in ((1024**4, "TiB"), (1024**3, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size >= unit and size % unit == 0:
+            return f"{show_number(size / unit)} {name}"
+    return f"{show_number(size)} bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +347,3 @@ class TransportConfig:
     ice_servers: tuple[IceServer, ...] = ()
     loopback: bool = False
     """Also gather 127.0.0.1 and ::1 as candidates, for both ends on one machine."""
-
-
-def _check(name: str, value: float, low: float, high: float, unit: str = "") -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} is {value}, outside {low} to {high} {unit}".rstrip())
