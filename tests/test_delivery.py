@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import subprocess
@@ -475,6 +476,24 @@ async def test_a_delivery_that_is_cancelled_before_it_begins_drops_what_waits() 
     queue.abandon()
     assert await queue.drain(TIMEOUT)
     assert (recorder.numbers, queue.dropped) == ([], 1)
+
+
+async def test_an_abandoned_handler_that_ignores_its_cancellation_is_not_called_again() -> None:
+    begun, seen = asyncio.Event(), list[int]()
+
+    async def handler(given: Signal) -> None:
+        seen.append(number_of(given))
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    queue = SignalQueue(handler)
+    queue.emit(signal(1))
+    queue.emit(signal(2))
+    await within(begun.wait())
+    queue.abandon()
+    assert await queue.drain(TIMEOUT)
+    assert (seen, queue.dropped) == ([1], 1)
 
 
 async def test_an_abandoned_plain_handler_is_not_called_a_second_time(release: threading.Event) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import threading
+import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
@@ -14,8 +15,6 @@ from typing import TYPE_CHECKING, Generic, ParamSpec
 from perdure.eventlog import log_event
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from perdure.signals import Signal
 
 _logger = logging.getLogger("perdure.delivery")
@@ -120,12 +119,11 @@ class HandlerThreads:
             elif self._running < self._limit:
                 try:
                     threading.Thread(target=self._work, name="perdure-handler", daemon=True).start()
+                    self._running += 1
                 except RuntimeError:
                     if not self._running:
                         self._calls.pop()
                         raise
-                else:
-                    self._running += 1
 
     def _work(self) -> None:
         while (call := self._next_call()) is not None:
@@ -220,6 +218,7 @@ class SignalQueue:
     def abandon(self) -> None:
         """`close`, and drop what waits; an async handler at work is cancelled, a plain one let go of."""
         self._is_closed = True
+        self._drop_waiting()  # now: a handler may ignore that it is cancelled
         if self._task is not None:
             self._task.cancel()
 
@@ -268,12 +267,15 @@ class SignalQueue:
         self._task = None
         if task.cancelled():
             self._is_closed = True
-            while self._waiting:
-                self._drop(self._waiting.popleft())
+            self._drop_waiting()
         if self._waiting:
             self._begin()
         else:
             self._waiting = None
+
+    def _drop_waiting(self) -> None:
+        while self._waiting:
+            self._drop(self._waiting.popleft())
 
     def _drop(self, signal: Signal) -> None:
         self.dropped += 1
@@ -283,8 +285,7 @@ class SignalQueue:
 
     def _fail(self, signal: Signal, error: BaseException) -> None:
         self.failed += 1
-        if self._reported is None:
-            self._reported = set()
+        self._reported = self._reported or set()
         if type(error) not in self._reported and len(self._reported) < MAX_REPORTED_ERRORS:
             self._reported.add(type(error))
             about = {"tube": signal.tube_id, "signal": signal.kind}
@@ -396,12 +397,6 @@ def _shown(error: BaseException) -> dict[str, str]:
         text = str(error)[:MAX_ERROR_LENGTH]
     except Exception:
         text = ""
-    return {"error": type(error).__qualname__, "text": text, "at": _place(error.__traceback__)}
-
-
-def _place(traceback: TracebackType | None) -> str:
-    if traceback is None:
-        return ""
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    return f"{traceback.tb_frame.f_code.co_name}:{traceback.tb_lineno}"
+    frames = [*traceback.walk_tb(error.__traceback__)]
+    at = f"{frames[-1][0].f_code.co_name}:{frames[-1][1]}" if frames else ""
+    return {"error": type(error).__qualname__, "text": text, "at": at}

@@ -1,0 +1,255 @@
+"""Signaling that the application carries itself: a tube's channel, and the texts that pass from one end to the other.
+
+1. The peer's end must know to which session a description belongs, and to which carrier. Both travel inside the SDP, as
+   one session-level attribute that other readers ignore (RFC 8866 §5.13):
+   `a=x-perdure:1 <session id, 32 hex digits> <generation> <generation whose ICE it restarts, or 0> <cause or ->`.
+2. `describe` writes the line, `read_description` takes it out again: an engine sees only its own SDP.
+3. Nothing here is sealed. Who can alter what the application carries, can put its own DTLS fingerprint in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal, TypeVar, assert_never
+
+import msgspec
+
+from perdure.errors import ProtocolError
+from perdure.eventlog import log_event
+from perdure.signaling.messages import (
+    MAX_SDP_BYTES,
+    MAX_WORD_BYTES,
+    Answer,
+    Candidate,
+    Message,
+    Offer,
+    decode_message,
+    encode_message,
+)
+from perdure.wire import SESSION_ID_BYTES, printable
+
+if TYPE_CHECKING:
+    from perdure.signaling.base import SignalingListener
+
+_logger = logging.getLogger("perdure.signaling")
+
+MAX_WAITING_MESSAGES = 256
+"""Each way, the bound that `SignalingChannel.send` promises: the oldest goes first."""
+
+MAX_LINE_BYTES = 100 + MAX_WORD_BYTES
+"""What `describe` adds to an SDP at most: 13 for the name, 32 for the session, 10 for each number, and the cause."""
+
+_M = TypeVar("_M", Offer, Answer, Candidate)
+
+_LINE = re.compile(r"^a=x-perdure(?=[:\s]|\Z)([^\n]*)(?:\n|\Z)", re.MULTILINE)
+_VALUE = re.compile(r":1 ([0-9A-Fa-f]{32}) ([0-9]{1,10}) ([0-9]{1,10}) ([^\r\n]+)")
+_VERSION = re.compile(r":([0-9]+) ")
+_VERSION_LINE = re.compile(r"v=0\r?\n")
+_TIME_LINE = re.compile(r"^t=[^\n]*?(\r?\n)", re.MULTILINE)
+_MEDIA_LINE = re.compile(r"^m=", re.MULTILINE)
+
+
+class ApplicationSignaling:
+    """A `SignalingChannel` between a tube and its application. Everything on the loop's thread.
+
+    Args:
+        on_message: given what the tube sends, in order. What it raises is logged, and the message lost.
+    """
+
+    def __init__(self, on_message: Callable[[Message], None]) -> None:
+        self._on_message = on_message
+        self._listener: SignalingListener | None = None
+        self._outgoing: deque[Message] = deque(maxlen=MAX_WAITING_MESSAGES)
+        self._unheard: deque[Message] = deque(maxlen=MAX_WAITING_MESSAGES)
+        self._is_available = True
+        self._told_available = True
+        self._is_scheduled = False
+        self._is_closed = False
+
+    @property
+    def available(self) -> bool:
+        """Whether the application can reach the peer: so it is, until the application says otherwise."""
+        return self._is_available
+
+    def attach(self, listener: SignalingListener) -> None:
+        """Deliver to `listener` from now on; what came before is delivered first, in order, before this returns."""
+        if self._is_closed:
+            return
+        self._listener = listener
+        self._told_available = self._is_available
+        while self._unheard and not self._is_closed:
+            listener.signaling_message(self._unheard.popleft())
+
+    def send(self, message: Message) -> None:
+        """Hand `message` to the application: at once, or once it can reach the peer again; after `close`, not at all.
+
+        Bounded: when 256 messages wait, the oldest is dropped.
+        """
+        if not self._is_closed:
+            self._outgoing.append(message)
+            self._hand_over()
+
+    def close(self) -> None:
+        """Forget what waits, and deliver nothing more either way. Twice is fine."""
+        self._is_closed = True
+        self._is_available = False
+        self._listener = None
+        self._outgoing.clear()
+        self._unheard.clear()
+
+    # For the application.
+
+    def deliver(self, message: Message) -> None:
+        """The application received `message`, from `read_description` or `read_candidate`. The listener hears it soon.
+
+        Bounded: when 256 messages wait, as before there is a listener, the oldest is dropped.
+        """
+        if not self._is_closed:
+            self._unheard.append(message)
+            self._schedule()
+
+    def set_available(self, available: bool) -> None:
+        """Whether the application can reach the peer now; while it cannot, what the tube sends waits."""
+        if not self._is_closed:
+            self._is_available = available
+            self._schedule()
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        while self._is_available and self._outgoing:
+            message = self._outgoing.popleft()
+            try:
+                self._on_message(message)
+            except Exception as error:
+                kind = type(message).__name__
+                log_event(_logger, logging.WARNING, "message-not-taken", kind=kind, why=type(error).__qualname__)
+
+    def _schedule(self) -> None:
+        """Later, because a listener is never called from within `send`, as the application may be."""
+        is_due = self._unheard or self._told_available != self._is_available
+        if is_due and self._listener is not None and not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._tell_next)
+
+    def _tell_next(self) -> None:
+        """One thing at a time, and the next scheduled first: a listener that raises loses that one."""
+        self._is_scheduled = False
+        if self._listener is None:
+            return
+        if self._told_available != self._is_available:
+            self._told_available = self._is_available
+            self._schedule()
+            self._listener.signaling_available(self._told_available)
+        elif self._unheard:
+            message = self._unheard.popleft()
+            self._schedule()
+            self._listener.signaling_message(message)
+
+
+def describe(session_id: bytes, message: Offer | Answer) -> str:
+    """The SDP of `message`, with the line that says what it belongs to: what `read_description` reads.
+
+    The cause is cut to what can be printed in one line; "-" becomes empty.
+
+    Raises:
+        ValueError: the session's id has not 16 bytes, or the peer would not read the message.
+    """
+    if len(session_id) != SESSION_ID_BYTES:
+        raise ValueError(f"a session's id has {SESSION_ID_BYTES} bytes, not {len(session_id)}")
+    match message:
+        case Offer(generation, sdp, restarts, cause):
+            kind: Literal["offer", "answer"] = "offer"
+            value = f"{generation} {restarts} {printable(cause).strip() or '-'}"
+        case Answer(generation, sdp):
+            kind = "answer"
+            value = f"{generation} 0 -"
+        case _:
+            assert_never(message)
+    time_line = _TIME_LINE.search(sdp)
+    if time_line is None:
+        raise ValueError("a session description has a time line (t=)")
+    at = time_line.end()
+    text = f"{sdp[:at]}a=x-perdure:1 {session_id.hex()} {value}{time_line[1]}{sdp[at:]}"
+    try:
+        read_description(text, kind)
+    except ProtocolError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def read_description(sdp: str, kind: Literal["offer", "answer"]) -> tuple[bytes, Offer | Answer]:
+    """The session's id and the message of a text that `describe` made at the other end.
+
+    Raises:
+        ProtocolError: it is not such a text.
+    """
+    if kind not in {"offer", "answer"}:
+        raise ValueError(f"a description is an offer or an answer, not {kind!r}")
+    media = _check_is_sdp(sdp)
+    lines = list(_LINE.finditer(sdp))
+    if not lines:
+        raise ProtocolError(f"this {kind} has no x-perdure line: it was made by something else than perdure")
+    if len(lines) > 1:
+        raise ProtocolError(f"this {kind} has {len(lines)} x-perdure lines")
+    (line,) = lines
+    content = line[1].rstrip()
+    if (version := _VERSION.match(content)) is not None and version[1] != "1":
+        raise ProtocolError(f"the x-perdure line of this {kind} is of a version that this perdure does not know")
+    value = _VALUE.fullmatch(content)
+    if value is None or line.start() > media:
+        raise ProtocolError(f"the x-perdure line of this {kind} is malformed")
+    session_id, generation, restarts = bytes.fromhex(value[1]), int(value[2]), int(value[3])
+    cause = "" if value[4] == "-" else value[4]
+    rest = sdp[: line.start()] + sdp[line.end() :]
+    if kind == "offer":
+        return session_id, _checked(Offer(generation, rest, restarts, cause))
+    if restarts or cause:
+        raise ProtocolError("an answer cannot restart ICE, as the x-perdure line of this one says")
+    return session_id, _checked(Answer(generation, rest))
+
+
+def read_candidate(data: Mapping[str, object] | str) -> Candidate:
+    """The candidate in an `icecandidate` signal's data: `candidate`, `sdp_mid`, `sdp_mline_index`, `generation`.
+
+    Args:
+        data: the dict, or its JSON; other keys are ignored.
+
+    Raises:
+        ProtocolError: it is not such data, or a field is out of its bounds.
+    """
+    try:
+        fields = msgspec.json.decode(data) if isinstance(data, str) else data
+        if not isinstance(fields, Mapping):
+            raise ProtocolError(f"an ICE candidate comes as a dict, not as {type(fields).__name__}")
+        own = {name: fields[name] for name in Candidate.__struct_fields__ if name in fields}
+        candidate = msgspec.convert({"type": "candidate", **own}, Candidate)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ProtocolError(f"this is not an ICE candidate: {error}") from error
+    return _checked(candidate)
+
+
+def _check_is_sdp(sdp: object) -> int:
+    """Where its first media section begins; `ProtocolError` where it is no SDP, or too long a one."""
+    if not isinstance(sdp, str):
+        raise ProtocolError(f"a session description is text, not {type(sdp).__name__}")
+    if not sdp.strip():
+        raise ProtocolError("the session description is empty")
+    if len(sdp) > MAX_SDP_BYTES + MAX_LINE_BYTES:
+        raise ProtocolError(f"a session description of {len(sdp)} characters is over {MAX_SDP_BYTES} bytes")
+    media = _MEDIA_LINE.search(sdp)
+    if _VERSION_LINE.match(sdp) is None or media is None:
+        raise ProtocolError("this is not a session description: it has no v=0 line first, or no media line (m=)")
+    return media.start()
+
+
+def _checked(message: _M) -> _M:
+    """`message`, whose bounds are those of any other message of a peer."""
+    try:
+        decode_message(encode_message(message))
+    except ValueError as error:  # a lone surrogate, or a number of more digits than Python turns into text
+        raise ProtocolError(f"this cannot be sent: {error}") from error
+    return message

@@ -1,0 +1,441 @@
+"""An application that carries descriptions itself: its channel, and the texts it passes around."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.errors import ProtocolError
+from perdure.signaling.application import (
+    MAX_LINE_BYTES,
+    MAX_WAITING_MESSAGES,
+    ApplicationSignaling,
+    describe,
+    read_candidate,
+    read_description,
+)
+from perdure.signaling.messages import MAX_CANDIDATE_BYTES, MAX_SDP_BYTES, Answer, Bye, Candidate, Offer
+from perdure.signals import IceCandidate
+from support.signaling import Listener, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.signaling.base import SignalingChannel
+    from perdure.signaling.messages import Message
+
+Kind = Literal["offer", "answer"]
+
+SESSION_ID = bytes(range(16))
+
+SDP = (
+    "v=0\r\n"
+    "o=- 4611731400430051336 2 IN IP4 127.0.0.1\r\n"
+    "s=-\r\n"
+    "t=0 0\r\n"
+    "a=group:BUNDLE 0\r\n"
+    "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"
+    "c=IN IP4 0.0.0.0\r\n"
+    "a=ice-ufrag:abcd\r\n"
+    "a=mid:0\r\n"
+)
+
+LINE = f"a=x-perdure:1 {SESSION_ID.hex()} 7 3 interface change\r\n"
+
+
+def with_line(line: str) -> str:
+    return SDP.replace("t=0 0\r\n", "t=0 0\r\n" + line)
+
+
+def offer(number: int) -> Message:
+    return Offer(number, SDP)
+
+
+def numbers_of(messages: list[Message]) -> list[int]:
+    return [message.generation for message in messages if not isinstance(message, Bye)]
+
+
+# The channel.
+
+
+def test_it_is_a_signaling_channel_that_is_available_at_first() -> None:
+    channel: SignalingChannel = ApplicationSignaling(lambda message: None)
+    assert channel.available
+
+
+def test_what_the_tube_sends_reaches_the_application_at_once_and_in_order() -> None:
+    sent: list[Message] = []
+    channel = ApplicationSignaling(sent.append)
+    messages = [offer(1), Candidate(1, "candidate", "0", 0), Bye("done")]
+    for message in messages:
+        channel.send(message)
+    channel.close()
+    assert sent == messages
+
+
+def test_while_the_application_cannot_reach_the_peer_what_the_tube_sends_waits() -> None:
+    sent: list[Message] = []
+    channel = ApplicationSignaling(sent.append)
+    channel.set_available(False)
+    assert not channel.available
+    for number in range(1, MAX_WAITING_MESSAGES + 4):
+        channel.send(offer(number))
+    assert sent == []
+    channel.set_available(True)
+    assert numbers_of(sent) == list(range(4, MAX_WAITING_MESSAGES + 4))
+
+
+def test_an_application_that_raises_loses_that_message_only(caplog: pytest.LogCaptureFixture) -> None:
+    sent: list[Message] = []
+
+    def on_message(message: Message) -> None:
+        sent.append(message)
+        if len(sent) == 1:
+            raise ConnectionError
+
+    channel = ApplicationSignaling(on_message)
+    channel.send(offer(1))
+    channel.send(offer(2))
+    assert numbers_of(sent) == [1, 2]
+    assert [record.getMessage() for record in caplog.records] == ["message-not-taken"]
+
+
+async def test_what_the_application_received_reaches_the_listener_in_order() -> None:
+    channel, listener = ApplicationSignaling(lambda message: None), Listener()
+    channel.deliver(offer(1))
+    channel.deliver(offer(2))
+    channel.attach(listener)
+    assert numbers_of(listener.messages) == [1, 2]
+    for number in range(3, 10):
+        channel.deliver(offer(number))
+    await listener.until(lambda messages: len(messages) == 9)
+    assert numbers_of(listener.messages) == list(range(1, 10))
+
+
+def test_before_a_listener_is_attached_the_oldest_go() -> None:
+    channel, listener = ApplicationSignaling(lambda message: None), Listener()
+    for number in range(1, MAX_WAITING_MESSAGES + 4):
+        channel.deliver(offer(number))
+    channel.attach(listener)
+    assert numbers_of(listener.messages) == list(range(4, MAX_WAITING_MESSAGES + 4))
+
+
+async def test_a_listener_is_never_called_from_within_send() -> None:
+    """Two tubes in one process, whose applications hand over at once; the listener answers, and sees who called it."""
+    is_sending = False
+
+    class Answering(Listener):
+        def signaling_message(self, message: Message) -> None:
+            assert not is_sending
+            super().signaling_message(message)
+            if isinstance(message, Offer):
+                send(there, Answer(message.generation, SDP))
+
+        def signaling_available(self, available: bool) -> None:
+            assert not is_sending
+            super().signaling_available(available)
+
+    def send(channel: ApplicationSignaling, message: Message) -> None:
+        nonlocal is_sending
+        is_sending = True
+        channel.send(message)
+        is_sending = False
+
+    def carry_there(message: Message) -> None:
+        there.deliver(message)
+        here.set_available(False)
+
+    here, there = ApplicationSignaling(carry_there), ApplicationSignaling(lambda message: here.deliver(message))
+    at_here, at_there = Answering(), Answering()
+    here.attach(at_here)
+    there.attach(at_there)
+    send(here, offer(1))
+    assert (at_here.messages, at_there.messages, at_here.availability) == ([], [], [])
+    await at_here.until(lambda messages: messages == [Answer(1, SDP)])
+    assert at_here.availability == [False]
+
+
+async def test_the_listener_is_told_of_each_change_of_availability() -> None:
+    channel, listener = ApplicationSignaling(lambda message: None), Listener()
+    channel.attach(listener)
+    for available in (True, False, False, True):
+        channel.set_available(available)
+        await asyncio.sleep(0)
+    assert listener.availability == [False, True]
+
+
+async def test_a_listener_that_raises_loses_that_message_only() -> None:
+    class Raising(Listener):
+        def signaling_message(self, message: Message) -> None:
+            super().signaling_message(message)
+            if len(self.messages) == 1:
+                raise RuntimeError
+
+    raised: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context["exception"]))
+    channel, listener = ApplicationSignaling(lambda message: None), Raising()
+    channel.attach(listener)
+    for number in (1, 2, 3):
+        channel.deliver(offer(number))
+    await listener.until(lambda messages: numbers_of(messages) == [1, 2, 3])
+    assert len(raised) == 1
+
+
+async def test_after_close_nothing_passes_either_way() -> None:
+    sent: list[Message] = []
+    channel, listener = ApplicationSignaling(sent.append), Listener()
+    channel.attach(listener)
+    channel.deliver(offer(1))
+    channel.set_available(False)
+    channel.send(offer(2))
+    channel.close()
+    channel.close()
+    channel.deliver(offer(3))
+    channel.send(offer(4))
+    channel.set_available(True)
+    channel.attach(listener)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (sent, listener.messages, listener.availability, channel.available) == ([], [], [], False)
+
+
+async def test_a_listener_may_close_while_it_hears_what_waited() -> None:
+    class Closing(Listener):
+        def signaling_message(self, message: Message) -> None:
+            super().signaling_message(message)
+            channel.close()
+
+    channel, listener = ApplicationSignaling(lambda message: None), Closing()
+    channel.deliver(offer(1))
+    channel.deliver(offer(2))
+    channel.attach(listener)
+    await eventually(lambda: numbers_of(listener.messages) == [1])
+
+
+# Descriptions.
+
+
+def test_the_line_follows_the_session_levels_time_line() -> None:
+    assert describe(SESSION_ID, Offer(7, SDP, 3, "interface change")) == with_line(LINE)
+    first = f"a=x-perdure:1 {SESSION_ID.hex()} 1 0 -\r\n"
+    assert describe(SESSION_ID, Offer(1, SDP)) == with_line(first)
+    assert describe(SESSION_ID, Answer(1, SDP)) == with_line(first)
+
+
+@given(
+    session_id=st.binary(min_size=16, max_size=16),
+    generation=st.integers(1, 2**31 - 1),
+    restarts=st.integers(0, 2**31 - 1),
+    cause=st.sampled_from(["", "interface change", "was: 3 of 3 – 網路", "- -"]),
+    line_end=st.sampled_from(["\r\n", "\n"]),
+)
+def test_a_description_survives_the_way(
+    session_id: bytes, generation: int, restarts: int, cause: str, line_end: str
+) -> None:
+    sdp = SDP.replace("\r\n", line_end)
+    offer, answer = Offer(generation, sdp, restarts, cause), Answer(generation, sdp)
+    assert read_description(describe(session_id, offer), "offer") == (session_id, offer)
+    assert read_description(describe(session_id, answer), "answer") == (session_id, answer)
+
+
+@given(st.text(max_size=60))
+def test_whatever_the_cause_there_is_one_line_more(cause: str) -> None:
+    text = describe(SESSION_ID, Offer(7, SDP, 3, cause))
+    assert text.count("\n") == SDP.count("\n") + 1
+    _, message = read_description(text, "offer")
+    assert isinstance(message, Offer)
+    assert (message.generation, message.sdp, message.restarts) == (7, SDP, 3)
+    assert message.cause.isprintable()
+
+
+def test_a_description_of_the_greatest_length_survives_the_way() -> None:
+    sdp = SDP + "a=" + "x" * (MAX_SDP_BYTES - len(SDP) - 4) + "\r\n"
+    message = Offer(2**31 - 1, sdp, 2**31 - 1, "x" * 200)
+    text = describe(SESSION_ID, message)
+    assert len(text) - len(sdp) <= MAX_LINE_BYTES
+    assert read_description(text, "offer") == (SESSION_ID, message)
+
+
+def test_a_line_whose_ends_were_trimmed_or_changed_can_be_read() -> None:
+    for text in (with_line(LINE).replace("\r\n", "\n"), with_line(LINE.replace("\r\n", " \r\n")), with_line(LINE)[:-2]):
+        session_id, message = read_description(text, "offer")
+        assert session_id == SESSION_ID
+        assert isinstance(message, Offer)
+        assert (message.generation, message.restarts, message.cause) == (7, 3, "interface change")
+        assert "x-perdure" not in message.sdp
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "empty"),
+        (" \r\n", "empty"),
+        (None, "text, not NoneType"),
+        (SDP.encode(), "text, not bytes"),
+        ({"type": "offer", "sdp": SDP}, "text, not dict"),
+        ("hello", "not a session description"),
+        (SDP.removeprefix("v=0\r\n"), "no v=0"),
+        (with_line(LINE)[: SDP.index("m=") + len(LINE)], "no media line"),
+        (SDP, "made by something else than perdure"),
+        (SDP + "a=x-perdured:1\r\n", "made by something else than perdure"),
+        (with_line(LINE + LINE), "has 2 x-perdure lines"),
+        (with_line(LINE) + LINE, "has 2 x-perdure lines"),
+        (SDP + LINE, "malformed"),
+        (with_line("a=x-perdure\r\n"), "malformed"),
+        (with_line("a=x-perdure:\r\n"), "malformed"),
+        (with_line("a=x-perdure:1 \r\n"), "malformed"),
+        (with_line(LINE.replace(SESSION_ID.hex(), "00")), "malformed"),
+        (with_line(LINE.replace(" 7 ", " seven ")), "malformed"),
+        (with_line(LINE.replace(" 7 ", " -7 ")), "malformed"),
+        (with_line(LINE.replace(" 7 ", " ٧ ")), "malformed"),
+        (with_line(LINE.replace("interface change", "")), "malformed"),
+        (with_line(LINE.replace("interface", "inter\rface")), "malformed"),
+        (with_line(LINE.replace(":1 ", ":2 ")), "version"),
+        (with_line(LINE.replace(" 7 ", " 0 ")), "generation 0 is out of range"),
+        (with_line(LINE.replace(" 7 ", " 2147483648 ")), "generation 2147483648 is out of range"),
+        (with_line(LINE.replace(" 3 ", " 2147483648 ")), "out of range"),
+        (with_line(LINE.replace("change", "x" * 200)), "cause"),
+        (with_line(LINE) + "a=" + "x" * MAX_SDP_BYTES, "is over 16384"),
+        (with_line(LINE) + "a=" + "x" * (MAX_SDP_BYTES - len(SDP)), "is over 16384"),
+        (with_line(LINE) + "a=" + "網" * 6000, "is over 16384"),
+        (with_line(LINE) + "a=\ud800", "cannot be sent"),
+    ],
+)
+def test_what_is_no_description_of_perdure_is_refused_with_the_reason(text: str, why: str) -> None:
+    with pytest.raises(ProtocolError, match=why):
+        read_description(text, "offer")
+
+
+@pytest.mark.parametrize("line", [LINE, LINE.replace(" 3 ", " 0 "), LINE.replace("interface change", "-")])
+def test_an_answer_that_restarts_ice_is_refused(line: str) -> None:
+    with pytest.raises(ProtocolError, match="answer cannot restart ICE"):
+        read_description(with_line(line), "answer")
+
+
+@pytest.mark.parametrize(
+    ("session_id", "message"),
+    [
+        (b"short", Offer(1, SDP)),
+        (SESSION_ID, Offer(0, SDP)),
+        (SESSION_ID, Offer(1, "offer")),
+        (SESSION_ID, Offer(1, SDP.replace("t=0 0\r\n", "") + "t=0 0\r\n")),
+        (SESSION_ID, Offer(1, SDP + "x" * MAX_SDP_BYTES)),
+        (SESSION_ID, Offer(1, SDP, 0, "x" * 201)),
+        (SESSION_ID, Offer(1, with_line(LINE))),
+        (SESSION_ID, Answer(2**31, SDP)),
+    ],
+)
+def test_what_the_peer_would_not_read_cannot_be_described(session_id: bytes, message: Offer | Answer) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        describe(session_id, message)
+
+
+def test_a_description_is_an_offer_or_an_answer() -> None:
+    with pytest.raises(ValueError, match="pranswer"):
+        read_description(with_line(LINE), "pranswer")  # type: ignore[arg-type]
+
+
+PARTS = [
+    "v=0",
+    "\r\n",
+    "\n",
+    "\r",
+    "t=0 0",
+    "m=audio",
+    "a=x-perdure",
+    ":1 ",
+    ":2 ",
+    SESSION_ID.hex(),
+    " 1",
+    " 0",
+    " -",
+    LINE,
+]
+
+
+@given(st.one_of(st.text(), st.lists(st.sampled_from(PARTS)).map("".join)), st.sampled_from(["offer", "answer"]))
+def test_any_text_is_a_description_or_a_protocol_error(text: str, kind: Kind) -> None:
+    for given_text in (text, "v=0\r\n" + text, with_line(text), with_line("a=x-perdure:1 " + text)):
+        try:
+            session_id, message = read_description(given_text, kind)
+        except ProtocolError:
+            continue
+        assert len(session_id) == 16
+        assert isinstance(message, Offer if kind == "offer" else Answer)
+
+
+# Candidates.
+
+CANDIDATE = Candidate(3, "candidate:1 1 udp 2122260223 192.0.2.1 49152 typ host", "0", 0)
+
+
+@pytest.mark.parametrize("shape", [dict, json.dumps], ids=["dict", "JSON"])
+@pytest.mark.parametrize("mid", ["0", None])
+@pytest.mark.parametrize("index", [0, None])
+def test_a_candidate_is_read_from_its_signals_data(
+    shape: Callable[[object], dict[str, object] | str], mid: str | None, index: int | None
+) -> None:
+    signal = IceCandidate("tube", None, CANDIDATE.candidate, mid, index, CANDIDATE.generation)
+    assert read_candidate(shape(signal.data)) == Candidate(3, CANDIDATE.candidate, mid, index)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"candidate": None}, "candidate"),
+        ({"candidate": b"x"}, "candidate"),
+        ({"candidate": "x" * (MAX_CANDIDATE_BYTES + 1)}, "is over 1024"),
+        ({"candidate": "\ud800"}, "cannot be sent"),
+        ({"sdp_mid": 0}, "sdp_mid"),
+        ({"sdp_mid": "x" * 201}, "is over 200"),
+        ({"sdp_mline_index": "0"}, "sdp_mline_index"),
+        ({"sdp_mline_index": -1}, "out of range"),
+        ({"generation": 0}, "out of range"),
+        ({"generation": 2**31}, "out of range"),
+        ({"generation": 10**100}, "out of range"),
+        ({"generation": 10**5000}, "cannot be sent"),
+        ({"generation": True}, "generation"),
+        ({"generation": 1.5}, "generation"),
+    ],
+)
+def test_a_field_that_cannot_be_is_refused_by_its_name(change: dict[str, object], why: str) -> None:
+    data = IceCandidate("tube", None, CANDIDATE.candidate, "0", 0, 3).data | change
+    with pytest.raises(ProtocolError, match=why):
+        read_candidate(data)
+
+
+@pytest.mark.parametrize("missing", ["candidate", "sdp_mid", "sdp_mline_index", "generation"])
+def test_a_missing_field_is_refused_by_its_name(missing: str) -> None:
+    data = IceCandidate("tube", None, CANDIDATE.candidate, "0", 0, 3).data
+    del data[missing]
+    with pytest.raises(ProtocolError, match=missing):
+        read_candidate(data)
+
+
+@pytest.mark.parametrize("data", [None, [], 3, "", "[]", "candidate:1", b"{}", "[" * 100_000, "1" * 5000, "\ud800"])
+def test_what_is_no_dict_is_refused(data: str) -> None:
+    with pytest.raises(ProtocolError, match="ICE candidate"):
+        read_candidate(data)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.text()
+    | JSON.map(json.dumps)
+    | st.fixed_dictionaries({}, optional=dict.fromkeys(Candidate.__struct_fields__, JSON))
+)
+def test_any_data_is_a_candidate_or_a_protocol_error(data: dict[str, object] | str) -> None:
+    with contextlib.suppress(ProtocolError):
+        assert isinstance(read_candidate(data), Candidate)
