@@ -203,8 +203,7 @@ class SignalQueue:
         """Queue `signal`, after `close` nothing. On the loop's thread, from within anything: the handler runs later."""
         if self._is_closed:
             return
-        if self._waiting is None:
-            self._waiting = deque()
+        self._waiting = self._waiting or deque()
         self._waiting.append(signal)
         if len(self._waiting) > MAX_WAITING_SIGNALS:
             self._drop(self._waiting.popleft())
@@ -293,10 +292,9 @@ class SignalQueue:
         self._tell(Problem.FAILED)
 
     def _tell(self, problem: Problem) -> None:
-        if self._on_problem is None:
-            return
         try:
-            self._on_problem(problem)
+            if self._on_problem is not None:
+                self._on_problem(problem)
         except Exception as error:
             log_event(_logger, logging.WARNING, "callback-failed", **_shown(error))
 
@@ -397,6 +395,5 @@ def _shown(error: BaseException) -> dict[str, str]:
         text = str(error)[:MAX_ERROR_LENGTH]
     except Exception:
         text = ""
-    frames = [*traceback.walk_tb(error.__traceback__)]
-    at = f"{frames[-1][0].f_code.co_name}:{frames[-1][1]}" if frames else ""
-    return {"error": type(error).__qualname__, "text": text, "at": at}
+    places = [f"{frame.f_code.co_name}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)]
+    return {"error": type(error).__qualname__, "text": text, "at": "".join(places[-1:])}
