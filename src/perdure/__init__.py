@@ -1,7 +1,126 @@
-"""perdure: WebRTC tunnels that outlive the network."""
+"""perdure: WebRTC tunnels that outlive the network.
+
+What is named here is public, and is loaded when it is first used: the engine is heavy, and `perdure --help` is not.
+"""
+
+from __future__ import annotations
 
 import logging
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
+    from perdure.core.actions import ChangeState
+    from perdure.core.restart import Because, Decision, Rung
+    from perdure.core.restart import Trigger as NetworkChangeType
+    from perdure.core.state import CLOSE_REASONS, Reason, State
+    from perdure.errors import (
+        CarrierError,
+        ListenError,
+        NotAuthorisedError,
+        PeerError,
+        PerdureError,
+        ProtocolError,
+        RendezvousError,
+        TicketError,
+    )
+    from perdure.manager import ConnectionMetrics, Endpoint, TunnelConnectionManager
+    from perdure.registry import Capacity, TubeRegistry, get_connection_manager
+    from perdure.signals import (
+        ChannelClosed,
+        ConnectionStateChanged,
+        IceCandidate,
+        IceRestartOffer,
+        Keepalive,
+        NetworkChangeDetected,
+        SessionTimeoutWarning,
+        Signal,
+        TurnCredentialsRefreshed,
+    )
+    from perdure.tube import StreamSink
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "perdure.config": ("IceServer", "ResourceLimits", "RestartPolicy", "SessionLimits", "TransportConfig"),
+    "perdure.core.actions": ("ChangeState",),
+    "perdure.core.restart": ("Because", "Decision", "Rung"),
+    "perdure.core.state": ("CLOSE_REASONS", "Reason", "State"),
+    "perdure.errors": (
+        "CarrierError",
+        "ListenError",
+        "NotAuthorisedError",
+        "PeerError",
+        "PerdureError",
+        "ProtocolError",
+        "RendezvousError",
+        "TicketError",
+    ),
+    "perdure.manager": ("ConnectionMetrics", "Endpoint", "TunnelConnectionManager"),
+    "perdure.registry": ("Capacity", "TubeRegistry", "get_connection_manager"),
+    "perdure.signals": (
+        "ChannelClosed",
+        "ConnectionStateChanged",
+        "IceCandidate",
+        "IceRestartOffer",
+        "Keepalive",
+        "NetworkChangeDetected",
+        "SessionTimeoutWarning",
+        "Signal",
+        "TurnCredentialsRefreshed",
+    ),
+    "perdure.tube": ("StreamSink",),
+}
+_HOME = {name: (home, name) for home, names in _HOMES.items() for name in names}
+_HOME["NetworkChangeType"] = ("perdure.core.restart", "Trigger")
+
+__all__ = [
+    "CLOSE_REASONS",
+    "Because",
+    "Capacity",
+    "CarrierError",
+    "ChangeState",
+    "ChannelClosed",
+    "ConnectionMetrics",
+    "ConnectionStateChanged",
+    "Decision",
+    "Endpoint",
+    "IceCandidate",
+    "IceRestartOffer",
+    "IceServer",
+    "Keepalive",
+    "ListenError",
+    "NetworkChangeDetected",
+    "NetworkChangeType",
+    "NotAuthorisedError",
+    "PeerError",
+    "PerdureError",
+    "ProtocolError",
+    "Reason",
+    "RendezvousError",
+    "ResourceLimits",
+    "RestartPolicy",
+    "Rung",
+    "SessionLimits",
+    "SessionTimeoutWarning",
+    "Signal",
+    "State",
+    "StreamSink",
+    "TicketError",
+    "TransportConfig",
+    "TubeRegistry",
+    "TunnelConnectionManager",
+    "TurnCredentialsRefreshed",
+    "get_connection_manager",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home, there = _HOME[name]
+    return getattr(import_module(home), there)
+
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -12,25 +12,29 @@ from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from perdure.core.restart import renewal_delay
-from perdure.core.state import State
+from perdure.core.state import Reason, State
 from perdure.errors import NotAuthorisedError, PeerError, PerdureError, RendezvousError
 from perdure.eventlog import log_event
 from perdure.forward.target import Forward, Target
 from perdure.forward.tcp import RefusedConnection, StreamPipe, listen
+from perdure.manager import Endpoint
+from perdure.registry import TubeRegistry
 from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
-from perdure.transport.rtc import RtcTransport
-from perdure.tube import Tube
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES, ResetCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from perdure.config import ResourceLimits, RestartPolicy, TransportConfig
+    from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
     from perdure.core.actions import ChangeState
+    from perdure.manager import TunnelConnectionManager
     from perdure.ticket import Ticket
 
 log = logging.getLogger(__name__)
+
+TUBE_ID_LENGTH = 12
+"""Hexadecimal digits of the session's id: the same name as in the gateway's log."""
 
 GATEWAY_TIMEOUT = 10.0
 """Seconds that an absent gateway is waited for with `exit_on_fail`: a restarted one is back within three."""
@@ -61,6 +65,7 @@ class TunnelClient:
         forwards: Sequence[Forward],
         *,
         policy: RestartPolicy,
+        session_limits: SessionLimits,
         limits: ResourceLimits,
         transport: TransportConfig,
         on_listening: Callable[[Sequence[Forward]], None] = lambda forwards: None,
@@ -69,14 +74,12 @@ class TunnelClient:
     ) -> None:
         self._ticket = ticket
         self._forwards = forwards
-        self._policy = policy
-        self._limits = limits
-        self._transport = RtcTransport(transport)
+        self._random = SystemRandom()
+        self._registry = TubeRegistry(policy, session_limits, limits, transport=transport, random=self._random)
         self._on_listening = on_listening
         self._on_ready = on_ready
         self._exit_on_fail = exit_on_fail
-        self._random = SystemRandom()
-        self._tube: Tube | None = None
+        self._manager: TunnelConnectionManager | None = None
         self._signaling: ClientSignaling | None = None
         self._was_ready = False
         self._session_worked = False
@@ -84,9 +87,9 @@ class TunnelClient:
         self._gateway_timer: asyncio.TimerHandle | None = None
 
     @property
-    def tube(self) -> Tube | None:
-        """The tube of the current session."""
-        return self._tube
+    def tubes(self) -> TubeRegistry:
+        """The tube of the current session, and nothing else."""
+        return self._registry
 
     async def run(self) -> None:
         """Listen and forward. Cancelling it ends the tube, tells the gateway, and closes the ports.
@@ -123,7 +126,7 @@ class TunnelClient:
             if self._exit_on_fail:
                 raise PeerError(f"the tunnel ended: {_sentence(end)}", reason=end.reason.name)
             failures = 0 if self._session_worked else failures + 1
-            delay = renewal_delay(self._policy, end.reason, failures, self._random)
+            delay = renewal_delay(self._registry.policy, end.reason, failures, self._random)
             log_event(log, logging.WARNING, "new-session", retry_in=delay, why=_sentence(end))
             await asyncio.sleep(delay)
 
@@ -132,32 +135,25 @@ class TunnelClient:
         self._session_worked = False
         self._signaling = ClientSignaling(self._ticket, session_id, on_status=self._signaling_changed)
         async with self._signaling as signaling:
-            tube = Tube(
-                session_id=session_id,
-                key=os.urandom(SESSION_KEY_BYTES),
-                policy=self._policy,
-                limits=self._limits,
-                transport=self._transport,
-                signaling=signaling,
-                handler=self,
-                random=self._random,
-            )
-            self._tube = tube
-            tube.start()
+            endpoint = Endpoint(session_id, os.urandom(SESSION_KEY_BYTES), signaling)
+            manager = self._registry.create_tube(session_id.hex()[:TUBE_ID_LENGTH], endpoint=endpoint)
+            manager.add_state_change_callback(self._state_changed)
+            self._manager = manager
+            manager.start()
             try:
-                return await tube.wait_ended()
+                return await manager.wait_ended()
             finally:
-                await tube.close("the client was stopped")
+                await manager.shutdown(Reason.SHUT_DOWN, "the client was stopped")
 
     def _accept(self, target: Target) -> asyncio.Protocol:
         """The protocol of a new local connection."""
-        tube = self._tube
-        if tube is None or tube.state.is_final:
+        manager = self._manager
+        if manager is None or manager.state.is_final:
             log_event(log, logging.WARNING, "connection-refused", target=str(target), why="there is no session now")
             return RefusedConnection()
-        pipe = StreamPipe(tube, on_reset=lambda code: self._stream_reset(target, code))
+        pipe = StreamPipe(manager.streams, on_reset=lambda code: self._stream_reset(target, code))
         try:
-            pipe.join(tube.open_stream(target.encode(), pipe))
+            pipe.join(manager.streams.open_stream(target.encode(), pipe))
         except RuntimeError as error:
             log_event(log, logging.WARNING, "connection-refused", target=str(target), why=str(error))
             return RefusedConnection()
@@ -194,15 +190,12 @@ class TunnelClient:
         if not self._failed.done():
             self._failed.set_exception(error)
 
-    def tube_state_changed(self, tube: Tube, change: ChangeState) -> None:
+    def _state_changed(self, change: ChangeState) -> None:
         if change.after is State.CONNECTED:
             self._session_worked = True
             if not self._was_ready:
                 self._was_ready = True
                 self._on_ready()
-
-    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> None:
-        """A gateway has no business opening streams to a client: each is refused."""
 
 
 def _sentence(end: ChangeState) -> str:

@@ -2,8 +2,8 @@
 
 A process started with `--faults` reads one word a line from standard input: `kill` tears the peer connections down,
 `blackhole` lets the kernel drop every packet that reaches their sockets from now on (Linux), `rebuild` asks for new
-carriers. Each is answered by a log line `fault`. The end of standard input ends the process, so that it never outlives
-the program that drives it.
+carriers, `interface` says that the network's interface changed. Each is answered by a log line `fault`. The end of
+standard input ends the process, so that it never outlives the program that drives it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING
 
+from perdure.core.restart import Trigger
 from perdure.eventlog import log_event
 
 if TYPE_CHECKING:
-    from perdure.tube import Tube
+    from perdure.manager import TunnelConnectionManager
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,10 @@ class _Program(ctypes.Structure):
 
 
 async def run_driven(
-    work: Coroutine[object, object, None], tubes: Callable[[], Iterable[Tube]] = tuple, *, driven: bool
+    work: Coroutine[object, object, None],
+    tubes: Callable[[], Iterable[TunnelConnectionManager]] = tuple,
+    *,
+    driven: bool,
 ) -> None:
     """Run `work`; where it is `driven`, obey standard input meanwhile, and the end of either ends both."""
     if not driven:
@@ -58,7 +62,7 @@ async def run_driven(
         await asyncio.gather(working, reading, return_exceptions=True)
 
 
-async def _read_faults(tubes: Callable[[], Iterable[Tube]]) -> None:
+async def _read_faults(tubes: Callable[[], Iterable[TunnelConnectionManager]]) -> None:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -70,14 +74,17 @@ async def _read_faults(tubes: Callable[[], Iterable[Tube]]) -> None:
         pipe.close()
 
 
-def _inject(fault: str, tubes: Iterable[Tube]) -> int:
+def _inject(fault: str, tubes: Iterable[TunnelConnectionManager]) -> int:
     match fault:
         case "kill":
-            for tube in list(tubes):
-                tube.kill_carrier()
+            for manager in list(tubes):
+                manager.kill_carrier()
         case "rebuild":
-            for tube in list(tubes):
-                tube.rebuild()
+            for manager in list(tubes):
+                manager.rebuild()
+        case "interface":
+            for manager in list(tubes):
+                manager.report_network_change(Trigger.INTERFACE_CHANGE)
         case "blackhole":
             return _mute_udp_sockets()
     return 0

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from random import SystemRandom
 from typing import TYPE_CHECKING
 
+from perdure.core.state import Reason
 from perdure.errors import PerdureError, RendezvousError
 from perdure.eventlog import log_event
 from perdure.forward.target import parse_target
 from perdure.forward.tcp import StreamPipe, dial
+from perdure.manager import Endpoint
+from perdure.registry import TubeRegistry
 from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
-from perdure.transport.rtc import RtcTransport
-from perdure.tube import Tube
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from perdure.config import ResourceLimits, RestartPolicy, TransportConfig
-    from perdure.core.actions import ChangeState
+    from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
     from perdure.forward.target import AllowList, Target
+    from perdure.manager import TunnelConnectionManager
     from perdure.signaling.base import SignalingChannel
     from perdure.ticket import Ticket
     from perdure.tube import StreamSink
 
 log = logging.getLogger(__name__)
+
+TUBE_ID_LENGTH = 12
+"""Hexadecimal digits of a session's id: 48 bits tell a gateway's few hundred clients apart."""
 
 
 class Gateway:
@@ -42,27 +43,20 @@ class Gateway:
         allow: AllowList,
         *,
         policy: RestartPolicy,
+        session_limits: SessionLimits,
         limits: ResourceLimits,
         transport: TransportConfig,
         exit_on_fail: bool = False,
     ) -> None:
-        self._ticket = ticket
+        self.tubes = TubeRegistry(policy, session_limits, limits, transport=transport, on_stream=self._stream_opened)
+        """The tubes that are served now."""
         self._allow = allow
-        self._policy = policy
-        self._limits = limits
-        self._transport = RtcTransport(transport)
         self._exit_on_fail = exit_on_fail
-        self._tubes: dict[str, Tube] = {}
         self._is_stopping = False
         self._dials: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._was_ready = False
         self._signaling = GatewaySignaling(ticket, on_session=self._begin_tube, on_status=self._signaling_changed)
-
-    @property
-    def tubes(self) -> Collection[Tube]:
-        """The tubes that are served now."""
-        return self._tubes.values()
 
     async def run(self) -> None:
         """Serve. Cancelling it ends every tube, and tells the clients.
@@ -75,60 +69,51 @@ class Gateway:
             await self._failed
         finally:
             self._is_stopping = True
-            tubes = list(self._tubes.values())
-            await asyncio.gather(*(tube.close("the gateway was stopped") for tube in tubes))
+            await self.tubes.close_all(Reason.SHUT_DOWN, "the gateway was stopped")
             for task in self._dials:
                 task.cancel()
             await self._signaling.close()
 
-    def tube_state_changed(self, tube: Tube, change: ChangeState) -> None:
-        if change.after.is_final:
-            self._tubes.pop(tube.tube_id, None)
-
-    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> StreamSink | None:
+    def _stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
         try:
             wanted = parse_target(target.decode())
         except ValueError:
-            log_event(log, logging.WARNING, "stream-refused", tube=tube.tube_id, why="the target cannot be read")
+            log_event(log, logging.WARNING, "stream-refused", tube=manager.tube_id, why="the target cannot be read")
             return None
         if not self._allow.permits(wanted):
             why = "it is not in --allow"
-            log_event(log, logging.WARNING, "stream-refused", tube=tube.tube_id, target=str(wanted), why=why)
+            log_event(log, logging.WARNING, "stream-refused", tube=manager.tube_id, target=str(wanted), why=why)
             return None
         # A stream that ends while its target is being dialled must not leave the dialling behind.
-        pipe = StreamPipe(tube, on_reset=lambda code: _cancel(task))
+        pipe = StreamPipe(manager.streams, on_reset=lambda code: _cancel(task))
         pipe.join(stream_id)
-        task = asyncio.get_running_loop().create_task(self._dial(tube, stream_id, wanted, pipe))
+        task = asyncio.get_running_loop().create_task(self._dial(manager, stream_id, wanted, pipe))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
         return pipe
 
-    async def _dial(self, tube: Tube, stream_id: int, target: Target, pipe: StreamPipe) -> None:
+    async def _dial(self, manager: TunnelConnectionManager, stream_id: int, target: Target, pipe: StreamPipe) -> None:
         code = await dial(target, pipe)
         if code is None:
-            tube.accept(stream_id)
-            log_event(log, logging.DEBUG, "stream-opened", tube=tube.tube_id, stream=stream_id, target=str(target))
+            manager.streams.accept(stream_id)
+            log_event(log, logging.DEBUG, "stream-opened", tube=manager.tube_id, stream=stream_id, target=str(target))
         else:
             why = code.name.lower().replace("_", " ")
-            log_event(log, logging.WARNING, "target-failed", tube=tube.tube_id, target=str(target), why=why)
-            tube.reset(stream_id, code)
+            log_event(log, logging.WARNING, "target-failed", tube=manager.tube_id, target=str(target), why=why)
+            manager.streams.reset(stream_id, code)
 
     def _begin_tube(self, session_id: bytes, channel: SignalingChannel) -> None:
         if self._is_stopping:
             channel.close()
             return
-        tube = Tube(
-            session_id=session_id,
-            key=None,
-            policy=self._policy,
-            limits=self._limits,
-            transport=self._transport,
-            signaling=channel,
-            handler=self,
-            random=SystemRandom(),
-        )
-        self._tubes[tube.tube_id] = tube
-        tube.start()
+        tube_id = session_id.hex()[:TUBE_ID_LENGTH]
+        try:
+            manager = self.tubes.create_tube(tube_id, endpoint=Endpoint(session_id, None, channel))
+        except (RuntimeError, ValueError) as error:
+            log_event(log, logging.WARNING, "tube-refused", tube=tube_id, why=str(error))
+            channel.close()
+            return
+        manager.start()
 
     def _signaling_changed(self, status: SignalingStatus) -> None:
         level = logging.INFO if status.state is SignalingState.READY else logging.WARNING

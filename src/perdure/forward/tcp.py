@@ -19,7 +19,7 @@ from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
     from perdure.forward.target import Forward, Target
-    from perdure.tube import Tube
+    from perdure.tube import Link
 
 DIAL_TIMEOUT = 10.0
 """Seconds to reach a target: Linux's first four SYNs (at 0, 1, 3 and 7 s) fit in."""
@@ -41,8 +41,8 @@ class StreamPipe(asyncio.Protocol):
         on_reset: told the code when the stream, not the TCP connection, was reset.
     """
 
-    def __init__(self, tube: Tube, on_reset: Callable[[ResetCode], None] | None = None) -> None:
-        self._tube = tube
+    def __init__(self, streams: Link, on_reset: Callable[[ResetCode], None] | None = None) -> None:
+        self._streams = streams
         self._on_reset = on_reset
         self._stream_id = 0
         self._transport: asyncio.Transport | None = None
@@ -73,12 +73,12 @@ class StreamPipe(asyncio.Protocol):
             self._write_eof()
 
     def data_received(self, data: bytes) -> None:
-        if not self._tube.write(self._stream_id, data) and self._transport is not None:
+        if not self._streams.write(self._stream_id, data) and self._transport is not None:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         self._tcp_ended = True
-        self._tube.finish(self._stream_id)
+        self._streams.finish(self._stream_id)
         self._close_if_ended()
         return True
 
@@ -87,10 +87,10 @@ class StreamPipe(asyncio.Protocol):
             if exc is not None:
                 self._read_the_rest()
             # Behind the tube's next turn to send: a reset overtakes whatever has not been sent by then.
-            asyncio.get_running_loop().call_soon(self._tube.reset, self._stream_id, ResetCode.ABORTED)
+            asyncio.get_running_loop().call_soon(self._streams.reset, self._stream_id, ResetCode.ABORTED)
         else:
             self._consumed()
-            self._tube.detach_sink(self._stream_id)
+            self._streams.detach_sink(self._stream_id)
         self._transport = None
         self._ended = True
 
@@ -146,7 +146,7 @@ class StreamPipe(asyncio.Protocol):
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(tcp.fileno())) as rest:
             rest.setblocking(False)
             while data := rest.recv(_REST_BYTES):
-                self._tube.write(self._stream_id, data)
+                self._streams.write(self._stream_id, data)
 
     def _write_eof(self) -> None:
         if self._transport is not None:
@@ -161,7 +161,7 @@ class StreamPipe(asyncio.Protocol):
     def _consumed(self) -> None:
         if self._unconsumed:
             count, self._unconsumed = self._unconsumed, 0
-            self._tube.consume(self._stream_id, count)
+            self._streams.consume(self._stream_id, count)
 
 
 class RefusedConnection(asyncio.Protocol):

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections import deque
@@ -54,100 +53,64 @@ _MEDIA_LINE = re.compile(r"^m=", re.MULTILINE)
 
 
 class ApplicationSignaling:
-    """A `SignalingChannel` between a tube and its application. Everything on the loop's thread.
+    """A `SignalingChannel` whose other side is the application: what the tube sends is handed over, in order.
+
+    What the application receives goes to the tube's manager directly.
 
     Args:
-        on_message: given what the tube sends, in order. What it raises is logged, and the message lost.
+        on_message: given what the tube sends. What it raises is logged, and the message lost.
     """
 
+    __slots__ = ("_is_closed", "_listener", "_on_message", "_waiting", "available")
+
     def __init__(self, on_message: Callable[[Message], None]) -> None:
+        self.available = True
+        """Whether the application can reach the peer: so it is, until the application says otherwise."""
         self._on_message = on_message
         self._listener: SignalingListener | None = None
-        self._outgoing: deque[Message] = deque(maxlen=MAX_WAITING_MESSAGES)
-        self._unheard: deque[Message] = deque(maxlen=MAX_WAITING_MESSAGES)
-        self._is_available = True
-        self._told_available = True
-        self._is_scheduled = False
+        self._waiting: deque[Message] | None = None
         self._is_closed = False
 
-    @property
-    def available(self) -> bool:
-        """Whether the application can reach the peer: so it is, until the application says otherwise."""
-        return self._is_available
-
     def attach(self, listener: SignalingListener) -> None:
-        """Deliver to `listener` from now on; what came before is delivered first, in order, before this returns."""
-        if self._is_closed:
-            return
+        """`listener` is told when `available` changes."""
         self._listener = listener
-        self._told_available = self._is_available
-        while self._unheard and not self._is_closed:
-            listener.signaling_message(self._unheard.popleft())
 
     def send(self, message: Message) -> None:
         """Hand `message` to the application: at once, or once it can reach the peer again; after `close`, not at all.
 
         Bounded: when 256 messages wait, the oldest is dropped.
         """
-        if not self._is_closed:
-            self._outgoing.append(message)
-            self._hand_over()
-
-    def close(self) -> None:
-        """Forget what waits, and deliver nothing more either way. Twice is fine."""
-        self._is_closed = True
-        self._is_available = False
-        self._listener = None
-        self._outgoing.clear()
-        self._unheard.clear()
-
-    # For the application.
-
-    def deliver(self, message: Message) -> None:
-        """The application received `message`, from `read_description` or `read_candidate`. The listener hears it soon.
-
-        Bounded: when 256 messages wait, as before there is a listener, the oldest is dropped.
-        """
-        if not self._is_closed:
-            self._unheard.append(message)
-            self._schedule()
+        if self._is_closed:
+            return
+        if self.available:
+            self._hand_over(message)
+            return
+        if self._waiting is None:
+            self._waiting = deque(maxlen=MAX_WAITING_MESSAGES)
+        self._waiting.append(message)
 
     def set_available(self, available: bool) -> None:
         """Whether the application can reach the peer now; while it cannot, what the tube sends waits."""
-        if not self._is_closed:
-            self._is_available = available
-            self._schedule()
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        while self._is_available and self._outgoing:
-            message = self._outgoing.popleft()
-            try:
-                self._on_message(message)
-            except Exception as error:
-                kind = type(message).__name__
-                log_event(_logger, logging.WARNING, "message-not-taken", kind=kind, why=type(error).__qualname__)
-
-    def _schedule(self) -> None:
-        """Later, because a listener is never called from within `send`, as the application may be."""
-        is_due = self._unheard or self._told_available != self._is_available
-        if is_due and self._listener is not None and not self._is_scheduled:
-            self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._tell_next)
-
-    def _tell_next(self) -> None:
-        """One thing at a time, and the next scheduled first: a listener that raises loses that one."""
-        self._is_scheduled = False
-        if self._listener is None:
+        if self._is_closed or available == self.available:
             return
-        if self._told_available != self._is_available:
-            self._told_available = self._is_available
-            self._schedule()
-            self._listener.signaling_available(self._told_available)
-        elif self._unheard:
-            message = self._unheard.popleft()
-            self._schedule()
-            self._listener.signaling_message(message)
+        self.available = available
+        while self.available and self._waiting:
+            self._hand_over(self._waiting.popleft())
+        if self._listener is not None:
+            self._listener.signaling_available(available)
+
+    def close(self) -> None:
+        """Forget what waits, and deliver nothing more. Twice is fine."""
+        self._is_closed = True
+        self._listener = None
+        self._waiting = None
+
+    def _hand_over(self, message: Message) -> None:
+        try:
+            self._on_message(message)
+        except Exception as error:
+            kind = type(message).__name__
+            log_event(_logger, logging.WARNING, "message-not-taken", kind=kind, why=type(error).__qualname__)
 
 
 def describe(session_id: bytes, message: Offer | Answer) -> str:

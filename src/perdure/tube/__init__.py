@@ -1,7 +1,7 @@
-"""The asyncio side of one tube: the only code that knows core, session, transport and signaling together."""
+"""The asyncio parts of one tube, which `perdure.manager` drives."""
 
 from perdure.tube.clock import clock
-from perdure.tube.seams import StreamSink, TubeHandler
-from perdure.tube.tube import Tube
+from perdure.tube.link import Link
+from perdure.tube.seams import StreamSink
 
-__all__ = ["StreamSink", "Tube", "TubeHandler", "clock"]
+__all__ = ["Link", "StreamSink", "clock"]

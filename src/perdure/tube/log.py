@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from perdure.core.actions import AttemptDelayed, ChangeState, MakeAnswer, MakeOffer
+from perdure.core.restart import Because, Decision, Rung
 from perdure.core.state import State
 from perdure.eventlog import Field, log_event
 
 if TYPE_CHECKING:
+    from perdure.core.actions import ChangeState, WarnOfTimeout
     from perdure.session import SessionResumed
     from perdure.transport.base import IceState
 
@@ -23,19 +24,40 @@ def log_state_change(tube_id: str, change: ChangeState, generation: int, outage:
         fields["detail"] = change.detail
     if outage is not None:
         fields["outage_ms"] = round(outage * 1000, 1)
-    level = logging.WARNING if change.after in {State.RECONNECTING, State.FAILED} else logging.INFO
+    level = logging.WARNING if change.after in (State.RECONNECTING, State.FAILED, State.DEGRADED) else logging.INFO
     states = {"before": change.before.value, "after": change.after.value}
     log_event(log, level, "tube-state", tube=tube_id, **states, generation=generation, **fields)
 
 
-def log_attempt_delayed(tube_id: str, delayed: AttemptDelayed, delay: float) -> None:
-    fields: dict[str, Field] = {"attempt": delayed.attempt, "retry_in": round(delay, 1), "why": delayed.detail}
-    log_event(log, logging.WARNING, "attempt-failed", tube=tube_id, **fields)
+def log_decision(tube_id: str, decision: Decision) -> None:
+    """What the policy decided; what costs time is a warning, what costs nothing is for the curious."""
+    fields: dict[str, Field] = {
+        "trigger": decision.trigger.value if decision.trigger else "set-up",
+        "rung": decision.rung.value,
+        "why": decision.reason.value,
+        "attempt": decision.attempt,
+    }
+    if decision.next_attempt_at is not None:
+        fields["retry_in"] = round(decision.next_attempt_at - decision.at, 1)
+    if decision.detail:
+        fields["detail"] = decision.detail
+    is_wait = decision.rung in (Rung.WAIT, Rung.FAIL) and decision.reason is not Because.COURTESY
+    log_event(log, logging.WARNING if is_wait else logging.DEBUG, "decision", tube=tube_id, **fields)
 
 
-def log_carrier_begun(tube_id: str, action: MakeOffer | MakeAnswer) -> None:
-    by = "us" if isinstance(action, MakeOffer) else "the peer"
-    log_event(log, logging.DEBUG, "carrier-begun", tube=tube_id, generation=action.generation, by=by)
+def log_negotiation_begun(tube_id: str, generation: int, what: str, by: str) -> None:
+    log_event(log, logging.DEBUG, "negotiation-begun", tube=tube_id, generation=generation, what=what, by=by)
+
+
+def log_timeout_warning(tube_id: str, warning: WarnOfTimeout) -> None:
+    log_event(
+        log,
+        logging.WARNING,
+        "session-timeout-warning",
+        tube=tube_id,
+        idle=round(warning.idle_seconds),
+        remaining=round(warning.remaining_seconds),
+    )
 
 
 def log_resumed(tube_id: str, resumed: SessionResumed) -> None:

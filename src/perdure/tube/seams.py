@@ -1,12 +1,10 @@
-"""The seams between a tube and those who use it."""
+"""The seam between a stream and its user."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from perdure.core.actions import ChangeState
-    from perdure.tube.tube import Tube
     from perdure.wire import ResetCode
 
 
@@ -17,7 +15,7 @@ class StreamSink(Protocol):
         """The peer accepted the stream."""
 
     def stream_data(self, data: memoryview) -> None:
-        """The next bytes; `Tube.consume` once they have gone on."""
+        """The next bytes; `Link.consume` once they have gone on."""
 
     def stream_finished(self) -> None:
         """The peer sends no more."""
@@ -26,17 +24,4 @@ class StreamSink(Protocol):
         """Both directions have ended; nothing more is called."""
 
     def stream_writable(self) -> None:
-        """`Tube.write` has room again."""
-
-
-class TubeHandler(Protocol):
-    """The owner of a tube. Called on the event loop's thread."""
-
-    def tube_state_changed(self, tube: Tube, change: ChangeState) -> None:
-        """The tube changed its state."""
-
-    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> StreamSink | None:
-        """The peer opened a stream: its sink, which may hear bytes at once, or `None` to refuse it.
-
-        `Tube.accept` or `Tube.reset` follow when it is known whether the target can be reached.
-        """
+        """`Link.write` has room again."""

@@ -1,24 +1,23 @@
-"""Two tubes in one process on the real engine, their signaling joined directly."""
+"""Two managers in one process on the real engine, their signaling joined directly."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from random import Random
 from typing import TYPE_CHECKING
 
-from perdure.config import ResourceLimits, RestartPolicy, TransportConfig
+from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
 from perdure.core.state import State
-from perdure.transport.rtc import RtcTransport
-from perdure.tube import Tube
+from perdure.manager import Endpoint, TunnelConnectionManager
+from perdure.registry import TubeRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure.core.actions import ChangeState
+    from perdure.manager import OnStream
     from perdure.signaling.base import SignalingListener
     from perdure.signaling.messages import Message
-    from perdure.tube import StreamSink
 
 
 class DirectSignaling:
@@ -65,25 +64,30 @@ class DirectSignaling:
         self._closed = True
 
 
-class Handler:
-    """Records state changes; hands streams of the peer to `on_stream`."""
+class End:
+    """One manager and what it told."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry: TubeRegistry, signaling: DirectSignaling, *, session_id: bytes, key: bytes | None):
         self.changes: list[ChangeState] = []
         self.on_loss: Callable[[], None] = lambda: None
-        self.on_stream: Callable[[Tube, int, bytes], StreamSink | None] = lambda tube, stream_id, target: None
+        self.on_stream: OnStream = lambda manager, stream_id, target: None
+        self.signaling = signaling
+        self.registry = registry
         self._waiters: list[tuple[State, asyncio.Future[None]]] = []
+        self.manager = registry.create_tube(
+            "client" if key else "gateway",
+            endpoint=Endpoint(session_id, key, signaling),
+            on_stream=lambda manager, stream_id, target: self.on_stream(manager, stream_id, target),
+        )
+        self.manager.add_state_change_callback(self._changed)
 
-    def tube_state_changed(self, tube: Tube, change: ChangeState) -> None:
+    def _changed(self, change: ChangeState) -> None:
         self.changes.append(change)
         if change.after is State.RECONNECTING:
             self.on_loss()
         for state, waiter in self._waiters:
             if state is change.after and not waiter.done():
                 waiter.set_result(None)
-
-    def tube_stream_opened(self, tube: Tube, stream_id: int, target: bytes) -> StreamSink | None:
-        return self.on_stream(tube, stream_id, target)
 
     async def next(self, state: State, timeout: float = 10.0) -> None:
         """Wait for the next change to `state`."""
@@ -93,49 +97,53 @@ class Handler:
             await waiter
 
 
-class TubePair:
-    """`client` begins the session, `gateway` accepts it."""
+class ManagerPair:
+    """`client` begins the session, `gateway` accepts it; each in a registry of its own."""
 
-    def __init__(self, policy: RestartPolicy | None = None, limits: ResourceLimits | None = None) -> None:
-        self._policy, self._limits = policy or RestartPolicy(), limits or ResourceLimits()
-        self._transport = RtcTransport(TransportConfig(loopback=True))
+    def __init__(
+        self,
+        policy: RestartPolicy | None = None,
+        session_limits: SessionLimits | None = None,
+        limits: ResourceLimits | None = None,
+    ) -> None:
         self._session_id = os.urandom(16)
-        self.client_signaling, self.gateway_signaling = DirectSignaling(), DirectSignaling()
-        self.client_signaling.other, self.gateway_signaling.other = self.gateway_signaling, self.client_signaling
-        self.client_handler, self.gateway_handler = Handler(), Handler()
-        self.client = self._tube(os.urandom(32), self.client_signaling, self.client_handler)
-        self.gateway = self._tube(None, self.gateway_signaling, self.gateway_handler)
-        self._earlier: list[Tube] = []
+        self._make_registry: Callable[[], TubeRegistry] = lambda: TubeRegistry(
+            policy, session_limits, limits, transport=TransportConfig(loopback=True)
+        )
+        here, there = DirectSignaling(), DirectSignaling()
+        here.other, there.other = there, here
+        self.client_end = self._end(os.urandom(32), here)
+        self.gateway_end = self._end(None, there)
+        self._earlier: list[TunnelConnectionManager] = []
 
-    def restart_gateway(self) -> Tube:
+    @property
+    def client(self) -> TunnelConnectionManager:
+        return self.client_end.manager
+
+    @property
+    def gateway(self) -> TunnelConnectionManager:
+        return self.gateway_end.manager
+
+    def restart_gateway(self) -> TunnelConnectionManager:
         """A gateway that knows nothing of the session takes the place of the one before, which hears nothing more."""
         self._earlier.append(self.gateway)
-        self.gateway_signaling.close()
-        self.gateway_signaling = DirectSignaling()
-        self.client_signaling.other, self.gateway_signaling.other = self.gateway_signaling, self.client_signaling
-        self.gateway = self._tube(None, self.gateway_signaling, self.gateway_handler)
+        self.gateway_end.signaling.close()
+        there = DirectSignaling()
+        self.client_end.signaling.other, there.other = there, self.client_end.signaling
+        self.gateway_end = self._end(None, there)
         return self.gateway
 
-    def _tube(self, key: bytes | None, signaling: DirectSignaling, handler: Handler) -> Tube:
-        return Tube(
-            session_id=self._session_id,
-            key=key,
-            policy=self._policy,
-            limits=self._limits,
-            transport=self._transport,
-            signaling=signaling,
-            handler=handler,
-            random=Random(1),
-        )
+    def _end(self, key: bytes | None, signaling: DirectSignaling) -> End:
+        return End(self._make_registry(), signaling, session_id=self._session_id, key=key)
 
     async def connect(self) -> None:
-        waits = [self.client_handler.next(State.CONNECTED), self.gateway_handler.next(State.CONNECTED)]
+        waits = [self.client_end.next(State.CONNECTED), self.gateway_end.next(State.CONNECTED)]
         tasks = [asyncio.ensure_future(wait) for wait in waits]
         await asyncio.sleep(0)
-        self.gateway.start()
-        self.client.start()
+        await self.gateway.start_monitoring()
+        await self.client.start_monitoring()
         await asyncio.gather(*tasks)
 
     async def close(self) -> None:
-        for tube in (self.client, self.gateway, *self._earlier):
-            await tube.close()
+        for manager in (self.client, self.gateway, *self._earlier):
+            await manager.shutdown()

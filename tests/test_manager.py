@@ -1,4 +1,4 @@
-"""Two tubes on the real engine: what their users notice when carriers come and go."""
+"""Two managers on the real engine: what their users notice when carriers come and go."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from perdure.config import RestartPolicy
 from perdure.core.state import Reason, State
 from perdure.signaling.messages import Answer, Bye, Candidate, Offer
 from perdure.wire import ResetCode
+from support.manager_pair import ManagerPair
 from support.session_pair import position_coded
-from support.tube_pair import TubePair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from perdure.manager import TunnelConnectionManager
     from perdure.signaling.messages import Message
-    from perdure.tube import StreamSink, Tube
+    from perdure.tube import StreamSink
 
 TIMEOUT = 10.0
 
@@ -26,8 +27,8 @@ TIMEOUT = 10.0
 class Recorder:
     """A stream's user: keeps what it hears, and consumes it unless told not to."""
 
-    def __init__(self, tube: Tube) -> None:
-        self.tube = tube
+    def __init__(self, manager: TunnelConnectionManager) -> None:
+        self.manager = manager
         self.stream_id = 0
         self.data = bytearray()
         self.consumes = True
@@ -45,7 +46,7 @@ class Recorder:
         self.data += data
         self._grown.set()
         if self.consumes:
-            self.tube.consume(self.stream_id, len(data))
+            self.manager.streams.consume(self.stream_id, len(data))
 
     def stream_finished(self) -> None:
         self.finished.set()
@@ -67,23 +68,23 @@ class Recorder:
 class Streams:
     """A pair of tubes whose gateway accepts every stream."""
 
-    def __init__(self, pair: TubePair) -> None:
+    def __init__(self, pair: ManagerPair) -> None:
         self.pair = pair
         self.there: asyncio.Queue[Recorder] = asyncio.Queue()
-        pair.gateway_handler.on_stream = self._opened
+        pair.gateway_end.on_stream = self._opened
 
-    def _opened(self, tube: Tube, stream_id: int, target: bytes) -> StreamSink | None:
+    def _opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
         if target == b"refused":
             return None
-        recorder = Recorder(tube)
+        recorder = Recorder(manager)
         recorder.stream_id = stream_id
         self.there.put_nowait(recorder)
-        tube.accept(stream_id)
+        manager.streams.accept(stream_id)
         return recorder
 
     def open(self, target: bytes = b"target") -> Recorder:
         recorder = Recorder(self.pair.client)
-        recorder.stream_id = self.pair.client.open_stream(target, recorder)
+        recorder.stream_id = self.pair.client.streams.open_stream(target, recorder)
         return recorder
 
     async def both(self) -> tuple[Recorder, Recorder]:
@@ -93,29 +94,29 @@ class Streams:
 
 
 @pytest.fixture
-async def pair() -> AsyncIterator[TubePair]:
-    pair = TubePair()
+async def pair() -> AsyncIterator[ManagerPair]:
+    pair = ManagerPair()
     yield pair
     await pair.close()
 
 
 @pytest.fixture
-async def streams(pair: TubePair) -> Streams:
+async def streams(pair: ManagerPair) -> Streams:
     await pair.connect()
     return Streams(pair)
 
 
 async def test_bytes_that_come_with_the_open_reach_the_sink(streams: Streams) -> None:
     here = streams.open()
-    streams.pair.client.write(here.stream_id, b"first words")
+    streams.pair.client.streams.write(here.stream_id, b"first words")
     there = await streams.there.get()
     assert await there.received(11) == b"first words"
 
 
-async def test_a_stream_opened_before_there_is_a_carrier_waits_for_it(pair: TubePair) -> None:
+async def test_a_stream_opened_before_there_is_a_carrier_waits_for_it(pair: ManagerPair) -> None:
     streams = Streams(pair)
     here = streams.open()
-    pair.client.write(here.stream_id, b"early")
+    pair.client.streams.write(here.stream_id, b"early")
     await pair.connect()
     there = await streams.there.get()
     assert await there.received(5) == b"early"
@@ -128,10 +129,10 @@ async def test_a_killed_carrier_is_replaced_and_no_byte_is_lost_or_doubled(strea
     total, step = 3_000_000, 50_000
     kills = 0
     for start in range(0, total, step):
-        client.write(here.stream_id, position_coded(start, step))
-        gateway.write(there.stream_id, position_coded(start, step))
+        client.streams.write(here.stream_id, position_coded(start, step))
+        gateway.streams.write(there.stream_id, position_coded(start, step))
         if start % 600_000 == 0:
-            back = asyncio.ensure_future(streams.pair.client_handler.next(State.CONNECTED))
+            back = asyncio.ensure_future(streams.pair.client_end.next(State.CONNECTED))
             await asyncio.sleep(0)
             (client if side == "client" else gateway).kill_carrier()
             kills += 1
@@ -148,12 +149,12 @@ async def test_a_killed_carrier_is_replaced_and_no_byte_is_lost_or_doubled(strea
 async def test_each_new_carrier_has_a_generation_and_credentials_of_its_own(streams: Streams) -> None:
     pair = streams.pair
     for _ in range(2):
-        back = asyncio.ensure_future(pair.client_handler.next(State.CONNECTED))
+        back = asyncio.ensure_future(pair.client_end.next(State.CONNECTED))
         await asyncio.sleep(0)
         pair.client.rebuild()
         await back
-    offers = [message for message in pair.client_signaling.sent if isinstance(message, Offer)]
-    answers = [message for message in pair.gateway_signaling.sent if isinstance(message, Answer)]
+    offers = [message for message in pair.client_end.signaling.sent if isinstance(message, Offer)]
+    answers = [message for message in pair.gateway_end.signaling.sent if isinstance(message, Answer)]
     assert len({offer.generation for offer in offers}) == len(offers) == 3
     assert [answer.generation for answer in answers] == [offer.generation for offer in offers]
     ufrags = {line for offer in offers for line in offer.sdp.splitlines() if line.startswith("a=ice-ufrag")}
@@ -161,26 +162,26 @@ async def test_each_new_carrier_has_a_generation_and_credentials_of_its_own(stre
 
 
 async def test_streams_flow_on_while_signaling_is_away(streams: Streams) -> None:
-    for signaling in (streams.pair.client_signaling, streams.pair.gateway_signaling):
+    for signaling in (streams.pair.client_end.signaling, streams.pair.gateway_end.signaling):
         signaling.set_available(False)
     here, there = await streams.both()
-    streams.pair.client.write(here.stream_id, b"still here")
+    streams.pair.client.streams.write(here.stream_id, b"still here")
     assert await there.received(10) == b"still here"
 
 
 async def test_a_carrier_lost_while_signaling_is_away_is_replaced_when_it_is_back(streams: Streams) -> None:
     pair = streams.pair
     here, there = await streams.both()
-    for signaling in (pair.client_signaling, pair.gateway_signaling):
+    for signaling in (pair.client_end.signaling, pair.gateway_end.signaling):
         signaling.set_available(False)
-    lost = asyncio.ensure_future(pair.gateway_handler.next(State.RECONNECTING))
-    back = asyncio.ensure_future(pair.client_handler.next(State.CONNECTED))
+    lost = asyncio.ensure_future(pair.gateway_end.next(State.RECONNECTING))
+    back = asyncio.ensure_future(pair.client_end.next(State.CONNECTED))
     await asyncio.sleep(0)
     pair.client.kill_carrier()
     await lost
-    pair.client.write(here.stream_id, b"kept")
+    pair.client.streams.write(here.stream_id, b"kept")
     assert pair.client.state is State.RECONNECTING
-    for signaling in (pair.client_signaling, pair.gateway_signaling):
+    for signaling in (pair.client_end.signaling, pair.gateway_end.signaling):
         signaling.set_available(True)
     await back
     assert await there.received(4) == b"kept"
@@ -197,39 +198,39 @@ async def test_a_reader_that_stops_reading_stops_the_writer(streams: Streams) ->
     there.consumes = False
     written = 0
     async with asyncio.timeout(TIMEOUT):
-        while streams.pair.client.write(here.stream_id, bytes(65536)):
+        while streams.pair.client.streams.write(here.stream_id, bytes(65536)):
             written += 65536
             await asyncio.sleep(0)
     assert written < 8 * 1024 * 1024
     there.consumes = True
-    streams.pair.gateway.consume(there.stream_id, len(there.data))
+    streams.pair.gateway.streams.consume(there.stream_id, len(there.data))
     async with asyncio.timeout(TIMEOUT):
         await here.writable.wait()
 
 
 async def test_closing_tells_the_peer_and_ends_its_streams(streams: Streams) -> None:
     _, there = await streams.both()
-    await streams.pair.client.close("enough")
+    await streams.pair.client.shutdown(detail="enough")
     async with asyncio.timeout(TIMEOUT):
         end = await streams.pair.gateway.wait_ended()
         assert await there.reset is ResetCode.SESSION_LOST
     assert end.reason is Reason.CLOSED_BY_PEER
     assert end.detail == "enough"
-    assert any(isinstance(message, Bye) for message in streams.pair.client_signaling.sent)
+    assert any(isinstance(message, Bye) for message in streams.pair.client_end.signaling.sent)
 
 
 async def test_closing_twice_or_using_a_closed_tube_harms_nobody(streams: Streams) -> None:
     here, _ = await streams.both()
     client = streams.pair.client
-    await client.close()
-    await client.close()
-    assert client.write(here.stream_id, b"late")
-    client.finish(here.stream_id)
-    client.reset(here.stream_id, ResetCode.ABORTED)
+    await client.shutdown()
+    await client.shutdown()
+    assert client.streams.write(here.stream_id, b"late")
+    client.streams.finish(here.stream_id)
+    client.streams.reset(here.stream_id, ResetCode.ABORTED)
     client.rebuild()
     client.kill_carrier()
     with pytest.raises(RuntimeError, match="closed"):
-        client.open_stream(b"t", here)
+        client.streams.open_stream(b"t", here)
 
 
 async def test_a_restarted_gateway_is_recognised_by_its_answer(streams: Streams) -> None:
@@ -267,29 +268,29 @@ async def test_nonsense_through_signaling_never_ends_a_tube(streams: Streams, me
     here, there = await streams.both()
     streams.pair.client.signaling_message(message)
     streams.pair.gateway.signaling_message(message)
-    streams.pair.client.write(here.stream_id, b"still here")
+    streams.pair.client.streams.write(here.stream_id, b"still here")
     assert await there.received(10) == b"still here"
 
 
 async def test_a_peer_that_cannot_be_reached_fails_the_tube_and_is_told() -> None:
     # Found by review: the gateway kept what nobody would come back for, for an hour.
     policy = RestartPolicy(max_restart_attempts=2, restart_backoff_base=0.05, attempt_timeout=0.2)
-    pair = TubePair(policy)
-    pair.client_signaling.other = None
+    pair = ManagerPair(policy)
+    pair.client_end.signaling.other = None
     pair.client.start()
     async with asyncio.timeout(TIMEOUT):
         end = await pair.client.wait_ended()
     assert end.after is State.FAILED
     assert end.reason is Reason.ATTEMPTS_EXHAUSTED
-    assert isinstance(pair.client_signaling.sent[-1], Bye)
+    assert isinstance(pair.client_end.signaling.sent[-1], Bye)
     await pair.close()
 
 
-async def test_an_offer_that_came_before_the_tube_was_started_is_answered(pair: TubePair) -> None:
+async def test_an_offer_that_came_before_the_tube_was_started_is_answered(pair: ManagerPair) -> None:
     pair.client.start()
     async with asyncio.timeout(TIMEOUT):
-        await pair.client_signaling.said(Offer)
-        ready = asyncio.ensure_future(pair.gateway_handler.next(State.CONNECTED))
+        await pair.client_end.signaling.said(Offer)
+        ready = asyncio.ensure_future(pair.gateway_end.next(State.CONNECTED))
         await asyncio.sleep(0)
         pair.gateway.start()
         await ready
@@ -298,16 +299,16 @@ async def test_an_offer_that_came_before_the_tube_was_started_is_answered(pair: 
 async def test_a_handler_may_end_the_tube_while_it_is_told_of_a_loss(streams: Streams) -> None:
     # Found by review: the actions of the end ran inside those of the loss, and a carrier was built for nobody.
     client = streams.pair.client
-    said = len(streams.pair.client_signaling.sent)
-    streams.pair.client_handler.on_loss = client.signaling_peer_restarted
+    said = len(streams.pair.client_end.signaling.sent)
+    streams.pair.client_end.on_loss = client.signaling_peer_restarted
     client.kill_carrier()
     assert client.state is State.FAILED
     async with asyncio.timeout(TIMEOUT):
         assert (await streams.pair.gateway.wait_ended()).reason is Reason.CLOSED_BY_PEER
-    assert not any(isinstance(message, Offer) for message in streams.pair.client_signaling.sent[said:])
+    assert not any(isinstance(message, Offer) for message in streams.pair.client_end.signaling.sent[said:])
 
 
 async def test_a_reason_of_any_length_and_language_is_carried(streams: Streams) -> None:
-    await streams.pair.client.close("ä€😀" * 100)
+    await streams.pair.client.shutdown(detail="ä€😀" * 100)
     async with asyncio.timeout(TIMEOUT):
         assert (await streams.pair.gateway.wait_ended()).detail.startswith("ä€😀")

@@ -1,0 +1,342 @@
+"""A tube's link to its peer: the session over one carrier after another.
+
+1. Nothing is decided here: what happens is told to the owner, and what the core decides is done.
+2. Sending is pulled: a message is framed when the carrier has room for it, so that its buffer stays shallow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+from perdure.core.events import CarrierLost, Event, HealthMeasured, PathDoubted, PathEvidence, SessionEnded
+from perdure.core.events import RttMeasured as CoreRttMeasured
+from perdure.core.events import SessionResumed as CoreSessionResumed
+from perdure.core.state import Reason
+from perdure.errors import CarrierError
+from perdure.session import (
+    CarrierUnusable,
+    RttMeasured,
+    Session,
+    SessionClosed,
+    SessionEvent,
+    SessionResumed,
+    StreamAccepted,
+    StreamData,
+    StreamFinished,
+    StreamOpened,
+    StreamReset,
+    StreamWritable,
+)
+from perdure.transport.base import IceState
+from perdure.tube.clock import clock
+from perdure.tube.log import log_ice_state, log_resumed
+from perdure.wire import CloseCode, ResetCode
+
+if TYPE_CHECKING:
+    from perdure.config import ResourceLimits
+    from perdure.session import ByteBudget
+    from perdure.transport.base import Carrier, LossReason, PathStatistics, Transport
+    from perdure.tube.seams import StreamSink
+
+REFUSAL_SECONDS = 0.25
+"""How long a carrier stays open behind a refusal: SCTP has no flush, and closing drops what is queued."""
+
+_CLOSE_REASONS = {
+    CloseCode.DONE: Reason.CLOSED_BY_PEER,
+    CloseCode.TIMED_OUT: Reason.CLOSED_BY_PEER,
+    CloseCode.SHUT_DOWN: Reason.CLOSED_BY_PEER,
+    CloseCode.UNKNOWN_SESSION: Reason.UNKNOWN_SESSION,
+    CloseCode.PROTOCOL: Reason.PROTOCOL,
+    CloseCode.VERSION: Reason.PROTOCOL,
+}
+
+
+class LinkOwner(Protocol):
+    """Who drives the core beside the link."""
+
+    @property
+    def tube_id(self) -> str: ...
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether a sign of life would end a recovery."""
+
+    def feed(self, event: Event) -> None:
+        """Tell the core."""
+
+    def rearm(self) -> None:
+        """A deadline may have moved."""
+
+    def described(self, generation: int, sdp: str) -> None:
+        """The carrier's offer or answer is to be sent."""
+
+    def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        """A candidate is to be sent."""
+
+    def stream_opened(self, stream_id: int, target: bytes) -> StreamSink | None:
+        """The peer opened a stream: its sink, or `None` to refuse it."""
+
+
+class Link:
+    """One tube's session, its carrier while there is one, and its streams' users.
+
+    Args:
+        session_id: 16 random bytes, shared with the peer.
+        key: the session's key where this end begins the session; `None` at the end that accepts it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_carrier",
+        "_is_pump_scheduled",
+        "_is_watching",
+        "_loop",
+        "_message_bytes",
+        "_owner",
+        "_sinks",
+        "_transport",
+        "session",
+    )
+
+    def __init__(
+        self,
+        owner: LinkOwner,
+        transport: Transport,
+        *,
+        session_id: bytes,
+        key: bytes | None,
+        limits: ResourceLimits,
+        budget: ByteBudget,
+    ) -> None:
+        self.session = Session(session_id=session_id, initiator=key is not None, key=key, limits=limits, budget=budget)
+        self._owner = owner
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._carrier: Carrier | None = None
+        self._sinks: dict[int, StreamSink] | None = None
+        self._message_bytes = 0
+        self._is_pump_scheduled = False
+        self._is_watching = False
+
+    # What the core decides.
+
+    def offer(self, generation: int) -> None:
+        try:
+            self._carrier = self._transport.offer(generation, self)
+        except CarrierError as error:
+            self._loop.call_soon(self._owner.feed, CarrierLost(generation, str(error)))
+
+    def answer(self, generation: int, sdp: str) -> None:
+        try:
+            self._carrier = self._transport.answer(generation, sdp, self)
+        except CarrierError as error:
+            self._loop.call_soon(self._owner.feed, CarrierLost(generation, str(error)))
+
+    def restart(self, generation: int) -> None:
+        if self._carrier is not None:
+            self._carrier.restart(generation)
+
+    def answer_restart(self, generation: int, sdp: str) -> None:
+        if self._carrier is not None:
+            self._carrier.answer_restart(generation, sdp)
+
+    def apply_answer(self, sdp: str) -> None:
+        if self._carrier is not None:
+            self._carrier.apply_answer(sdp)
+
+    def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        if self._carrier is not None:
+            self._carrier.add_candidate(candidate, sdp_mid, sdp_mline)
+
+    def close_carrier(self) -> None:
+        self.session.carrier_lost()
+        carrier, self._carrier = self._carrier, None
+        if carrier is not None:
+            carrier.close()
+
+    def probe(self) -> None:
+        self.session.ping()
+        self._pump()
+
+    def measure(self) -> None:
+        if self._carrier is not None:
+            self._carrier.measure()
+
+    def say_goodbye(self, code: CloseCode, reason: str) -> None:
+        self.session.close(code, reason)
+        self._pump()
+
+    def wind_up(self) -> None:
+        """The tube has ended: every stream is reset, and what was held is given back."""
+        sinks, self._sinks = self._sinks, None
+        for sink in (sinks or {}).values():
+            sink.stream_reset(ResetCode.SESSION_LOST)
+        self.session.abandon()
+
+    def kill_carrier(self) -> None:
+        if self._carrier is not None:
+            self._carrier.kill()
+
+    # What the core asks.
+
+    def evidence(self, carrier: int) -> PathEvidence:
+        """What the session knows of its path, for the core."""
+        session = self.session
+        awaiting_since = session.awaiting_since()
+        self._is_watching = awaiting_since is not None
+        return PathEvidence(
+            carrier, session.last_heard_at, awaiting_since, session.awaits_only_ping, session.last_data_at
+        )
+
+    def next_deadline(self) -> float | None:
+        return self.session.next_deadline()
+
+    def handle_timeout(self, now: float) -> None:
+        self.session.handle_timeout(now)
+        self._pump()
+
+    # Streams.
+
+    def open_stream(self, target: bytes, sink: StreamSink) -> int:
+        stream_id = self.session.open_stream(target)
+        self._sink_table()[stream_id] = sink
+        self._schedule_pump()
+        return stream_id
+
+    def accept(self, stream_id: int) -> None:
+        self.session.accept(stream_id)
+        self._schedule_pump()
+
+    def write(self, stream_id: int, data: bytes) -> bool:
+        more = self.session.write(stream_id, data)
+        self._schedule_pump()
+        return more
+
+    def finish(self, stream_id: int) -> None:
+        self.session.finish(stream_id)
+        self._schedule_pump()
+
+    def reset(self, stream_id: int, code: ResetCode) -> None:
+        self.detach_sink(stream_id)
+        self._handle_session(self.session.reset(stream_id, code))
+        self._schedule_pump()
+
+    def consume(self, stream_id: int, count: int) -> None:
+        self.session.consume(stream_id, count)
+        self._schedule_pump()
+
+    def detach_sink(self, stream_id: int) -> None:
+        if self._sinks is not None:
+            self._sinks.pop(stream_id, None)
+
+    # The carrier.
+
+    def carrier_description(self, generation: int, sdp: str) -> None:
+        self._owner.described(generation, sdp)
+
+    def carrier_candidate(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        self._owner.candidate_found(generation, candidate, sdp_mid, sdp_mline)
+
+    def carrier_opened(self, generation: int, binding: bytes) -> None:
+        self._message_bytes = 0
+        self.session.carrier_opened(generation, binding)
+        self._pump()
+
+    def carrier_message(self, generation: int, message: bytes) -> None:
+        self._handle_session(self.session.receive(generation, message, clock()))
+        if self._owner.is_recovering:
+            self._owner.feed(self.evidence(generation))
+        self._schedule_pump()
+
+    def carrier_writable(self, generation: int) -> None:
+        self._pump()
+
+    def carrier_ice_state(self, generation: int, state: IceState) -> None:
+        log_ice_state(self._owner.tube_id, generation, state)
+        if state is not IceState.CONNECTED:
+            self._owner.feed(PathDoubted(generation))
+
+    def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
+        self._owner.feed(HealthMeasured(generation, statistics.rtt, statistics.checks_sent, statistics.checks_answered))
+
+    def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
+        self._owner.feed(CarrierLost(generation, f"{reason.value}: {detail}" if detail else reason.value))
+
+    # The session.
+
+    def _handle_session(self, events: list[SessionEvent]) -> None:
+        for event in events:
+            match event:
+                case StreamData(stream_id, data):
+                    if (sink := self._sink(stream_id)) is not None:
+                        sink.stream_data(data)
+                case StreamWritable(stream_id):
+                    if (sink := self._sink(stream_id)) is not None:
+                        sink.stream_writable()
+                case StreamAccepted(stream_id):
+                    if (sink := self._sink(stream_id)) is not None:
+                        sink.stream_accepted()
+                case StreamFinished(stream_id):
+                    if (sink := self._sink(stream_id)) is not None:
+                        sink.stream_finished()
+                case StreamReset(stream_id, code):
+                    if (sink := self._sink(stream_id)) is not None:
+                        self.detach_sink(stream_id)
+                        sink.stream_reset(code)
+                case StreamOpened(stream_id, target):
+                    opened = self._owner.stream_opened(stream_id, target)
+                    if opened is None:
+                        self.reset(stream_id, ResetCode.NOT_ALLOWED)
+                    else:
+                        self._sink_table()[stream_id] = opened
+                case RttMeasured(seconds):
+                    self._owner.feed(CoreRttMeasured(self._generation, seconds))
+                case SessionResumed(generation):
+                    log_resumed(self._owner.tube_id, event)
+                    self._is_watching = False
+                    self._owner.feed(CoreSessionResumed(generation))
+                case CarrierUnusable(generation, reason):
+                    self._owner.feed(CarrierLost(generation, f"protocol error: {reason}"))
+                case SessionClosed(code, reason, by_peer):
+                    self._pump()
+                    farewell = 0.0 if by_peer else REFUSAL_SECONDS
+                    self._loop.call_later(farewell, self._owner.feed, SessionEnded(_CLOSE_REASONS[code], reason))
+                case _:
+                    assert_never(event)
+
+    @property
+    def _generation(self) -> int:
+        return self._carrier.generation if self._carrier is not None else 0
+
+    def _sink(self, stream_id: int) -> StreamSink | None:
+        return None if self._sinks is None else self._sinks.get(stream_id)
+
+    def _sink_table(self) -> dict[int, StreamSink]:
+        if self._sinks is None:
+            self._sinks = {}
+        return self._sinks
+
+    def _schedule_pump(self) -> None:
+        """Pump once the loop's ready callbacks have run: their small writes share a message."""
+        if not self._is_pump_scheduled:
+            self._is_pump_scheduled = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._is_pump_scheduled = False
+        carrier, session = self._carrier, self.session
+        if carrier is None:
+            return
+        now = clock()
+        sent = False
+        if session.message_bytes != self._message_bytes:
+            self._message_bytes = session.message_bytes
+            carrier.limit_buffer(2 * self._message_bytes)
+        while carrier.has_room and (message := session.next_message(now)) is not None:
+            carrier.send(message)
+            sent = True
+        if sent and not self._is_watching:
+            self._owner.feed(self.evidence(carrier.generation))
+        else:
+            self._owner.rearm()
