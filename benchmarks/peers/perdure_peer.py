@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from benchmarks.peers import child
 
 from perdure.client import TunnelClient
-from perdure.config import ResourceLimits, RestartPolicy, TransportConfig
+from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
 from perdure.forward.target import AllowList, Forward, Target
 from perdure.gateway import Gateway
 from perdure.signaling.server import RendezvousServer
@@ -47,6 +47,7 @@ class PerdureEntry:
             self._ticket,
             [Forward("127.0.0.1", 0, self._target)],
             policy=RestartPolicy(),
+            session_limits=SessionLimits(),
             limits=ResourceLimits(),
             transport=TransportConfig(loopback=True),
             on_listening=lambda forwards: ports.append(forwards[0].port),
@@ -73,6 +74,7 @@ class PerdureExit:
             parse_ticket(offer, now=0),
             AllowList(frozenset({self._target})),
             policy=RestartPolicy(),
+            session_limits=SessionLimits(),
             limits=ResourceLimits(),
             transport=TransportConfig(loopback=True),
         )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perdure.cli.options import (
-    DEFAULT_HOLD_MINUTES,
+    Assignments,
+    ConfigFile,
     ExitOnFail,
     Faults,
     HoldMinutes,
@@ -16,8 +17,9 @@ from perdure.cli.options import (
     JsonLogs,
     Level,
     Loopback,
+    command_defaults,
+    read_configuration,
     read_ticket_argument,
-    restart_policy,
     transport_config,
 )
 from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
@@ -50,7 +52,9 @@ def connect(
     local: Forwards,
     ice_server: IceServers = None,
     loopback: Loopback = False,
-    hold_minutes: HoldMinutes = DEFAULT_HOLD_MINUTES,
+    hold_minutes: HoldMinutes = None,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
     exit_on_fail: ExitOnFail = False,
     log_level: Level = LogLevel.INFO,
     json_logs: JsonLogs = False,
@@ -66,25 +70,28 @@ def connect(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="-L") from error
     transport = transport_config(ice_server, loopback)
+    settings = read_configuration(
+        config, assignments, defaults=command_defaults(exit_on_fail=exit_on_fail), hold_minutes=hold_minutes
+    )
     parsed = parse_ticket(read_ticket_argument(ticket), now=time.time())
     set_up_logging(log_level, as_json=json_logs)
 
     async def run() -> None:
         from perdure.client import TunnelClient
-        from perdure.config import ResourceLimits
         from perdure.faults import run_driven
 
         client = TunnelClient(
             parsed,
             forwards,
-            policy=restart_policy(hold_minutes, exit_on_fail=exit_on_fail),
-            limits=ResourceLimits(),
+            policy=settings.restart,
+            session_limits=settings.session,
+            limits=settings.resources,
             transport=transport,
             on_listening=_show_listening,
             on_ready=lambda: say("ready"),
             exit_on_fail=exit_on_fail,
         )
-        await run_driven(client.run(), lambda: [client.tube] if client.tube else [], driven=faults)
+        await run_driven(client.run(), lambda: client.tubes, driven=faults)
 
     run_until_stopped(run)
 

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from perdure.cli.options import (
-    DEFAULT_HOLD_MINUTES,
     MAX_TICKET_FILE_BYTES,
+    Assignments,
+    ConfigFile,
     ExitOnFail,
     Faults,
     HoldMinutes,
@@ -20,7 +21,8 @@ from perdure.cli.options import (
     JsonLogs,
     Level,
     Loopback,
-    restart_policy,
+    command_defaults,
+    read_configuration,
     transport_config,
 )
 from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
@@ -57,7 +59,9 @@ def serve(
     ticket_hours: TicketHours = None,
     ice_server: IceServers = None,
     loopback: Loopback = False,
-    hold_minutes: HoldMinutes = DEFAULT_HOLD_MINUTES,
+    hold_minutes: HoldMinutes = None,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
     exit_on_fail: ExitOnFail = False,
     log_level: Level = LogLevel.INFO,
     json_logs: JsonLogs = False,
@@ -76,20 +80,23 @@ def serve(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--rendezvous") from error
     transport = transport_config(ice_server, loopback)
+    settings = read_configuration(
+        config, assignments, defaults=command_defaults(exit_on_fail=exit_on_fail), hold_minutes=hold_minutes
+    )
     ticket = _ticket(rendezvous, ticket_file, ticket_hours, now=time.time())
     set_up_logging(log_level, as_json=json_logs)
     say(ticket.encode())
 
     async def run() -> None:
-        from perdure.config import ResourceLimits
         from perdure.faults import run_driven
         from perdure.gateway import Gateway
 
         gateway = Gateway(
             ticket,
             allowed,
-            policy=restart_policy(hold_minutes, exit_on_fail=exit_on_fail),
-            limits=ResourceLimits(),
+            policy=settings.restart,
+            session_limits=settings.session,
+            limits=settings.resources,
             transport=transport,
             exit_on_fail=exit_on_fail,
         )
