@@ -33,7 +33,7 @@ Value: TypeAlias = bool | int | float | tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a field means, and which numbers it takes; a bool has no range."""
+    """What a field means, and which numbers it takes; one without bounds is a bool."""
 
     text: str
     unit: str = ""
@@ -43,16 +43,18 @@ class Setting:
     """What 0 means, where 0 is allowed beside the range."""
 
     @property
-    def range(self) -> str:
-        """`0.01 to 3600 s`, `64 KiB to 1 GiB`, `1 to 60 s, or 0 (never)`; empty for a bool."""
+    def bounds(self) -> str:
+        """`0.01 to 3600`, `64 KiB to 1 GiB`, `true or false`."""
         if self.low == -math.inf:
-            return ""
-        low, high = (
-            (_binary(self.low), _binary(self.high))
-            if self.unit == "bytes"
-            else (show_number(self.low), f"{show_number(self.high)} {self.unit}".rstrip())
-        )
-        return f"{low} to {high}, or 0 ({self.zero})" if self.zero else f"{low} to {high}"
+            return "true or false"
+        show = show_bytes if self.unit == "bytes" else show_number
+        return f"{show(self.low)} to {show(self.high)}"
+
+    @property
+    def range(self) -> str:
+        """The bounds with their unit and exception: `1 to 60 s, or 0 (never)`."""
+        bounds = f"{self.bounds} {self.unit}" if self.unit not in {"", "bytes"} else self.bounds
+        return f"{bounds}, or 0 ({self.zero})" if self.zero else bounds
 
     def allows(self, value: float) -> bool:
         return self.low <= value <= self.high or (value == 0 and bool(self.zero))
@@ -257,7 +259,7 @@ def check_setting(kind: type, name: str, value: object) -> None:
     match defaults_of(kind)[name]:
         case bool():
             if not isinstance(value, bool):
-                raise ValueError(f"{name} is {_show(value)}, not true or false")
+                raise ValueError(f"{name} is {_show(value)}, not {setting.range}")
         case tuple():
             if not isinstance(value, tuple):
                 raise ValueError(
@@ -296,8 +298,8 @@ def _show(value: object) -> str:
     return reprlib.repr(value)
 
 
-def _binary(size: float) -> str:
-    """`64 KiB`: the largest unit that leaves a whole number."""
+def show_bytes(size: float) -> str:
+    """`64 KiB`: in the largest unit that leaves a whole number, which may be bytes."""
     for unit, name in ((1024**4, "TiB"), (1024**3, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if size >= unit and size % unit == 0:
             return f"{show_number(size / unit)} {name}"

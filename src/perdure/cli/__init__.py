@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from perdure import __version__
-from perdure.cli import connect, demo, rendezvous, serve
+from perdure.cli import config, connect, demo, rendezvous, serve
 from perdure.cli.exit_codes import ExitCode, exit_code_of
 from perdure.errors import PerdureError
 
@@ -41,6 +41,7 @@ app.command(short_help="Introduce gateways and clients to each other.")(rendezvo
 app.command(short_help="Let a ticket's holders reach what you allow.")(serve.serve)
 app.command(short_help="Forward local ports through a gateway.")(connect.connect)
 app.command(short_help="Watch connections live through every loss.")(demo.demo)
+app.add_typer(config.app, name="config", short_help="Show what may be set, and what is.")
 
 
 def main() -> None:

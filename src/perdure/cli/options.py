@@ -13,6 +13,7 @@ from perdure.errors import TicketError
 
 if TYPE_CHECKING:
     from perdure.config import RestartPolicy, TransportConfig
+    from perdure.configfile import Configuration, Layer
 
 Level = Annotated[LogLevel, typer.Option("--log-level", help="The least important lines to log on standard error.")]
 JsonLogs = Annotated[bool, typer.Option("--json-logs", help="Log JSON, one object a line.")]
@@ -29,9 +30,25 @@ ExitOnFail = Annotated[
     bool, typer.Option("--exit-on-fail", help="End with an exit code where it would wait and try again.")
 ]
 HoldMinutes = Annotated[
-    float,
+    float | None,
     typer.Option(
-        min=0.1, max=60 * 24 * 30, help="How long connections are kept open while the other end is out of reach."
+        min=0.1,
+        max=60 * 24 * 30,
+        metavar="MINUTES",
+        help="How long connections are kept open while the other end is out of reach: restart.abandon_after, which "
+        "is 60 minutes unless the file says otherwise.",
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Read settings from a TOML file; see `perdure config show`."),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Set one value, such as restart.attempt_timeout=20; wins over the file; may be given again.",
     ),
 ]
 Faults = Annotated[bool, typer.Option("--faults", hidden=True)]
@@ -43,6 +60,9 @@ DEFAULT_HOLD_MINUTES = 60.0
 _PATIENT_ATTEMPTS = 1000
 """At a terminal it is time that ends the patience (--hold-minutes), not a count: a network that blocks UDP for a few
 minutes must not cost anybody a connection. 1000 attempts last longer than 16 hours."""
+
+_IDLE_FOR_EVER = 0.0
+"""A forwarded connection may be idle as long as plain TCP lets it: who forwards a port did not ask for a timeout."""
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -62,13 +82,46 @@ def transport_config(ice_servers: list[str] | None, loopback: bool) -> Transport
         raise typer.BadParameter(str(error), param_hint="--ice-server") from error
 
 
-def restart_policy(hold_minutes: float, *, exit_on_fail: bool) -> RestartPolicy:
-    """The policy of a command: patient, unless the user wants to hear of a failure."""
-    from perdure.config import RestartPolicy
+def command_defaults(*, exit_on_fail: bool) -> Layer:
+    """What `serve` and `connect` set under the file: patient, unless the user wants to hear of a failure."""
+    from perdure.configfile import Layer
 
-    if exit_on_fail:
-        return RestartPolicy(abandon_after=hold_minutes * 60)
-    return RestartPolicy(abandon_after=hold_minutes * 60, max_restart_attempts=_PATIENT_ATTEMPTS)
+    values = {"session.session_timeout": _IDLE_FOR_EVER}
+    if not exit_on_fail:
+        values["restart.max_restart_attempts"] = _PATIENT_ATTEMPTS
+    return Layer("the command's default", values)
+
+
+def read_configuration(
+    file: Path | None, assignments: list[str] | None, *, defaults: Layer | None, hold_minutes: float | None
+) -> Configuration:
+    """`defaults` (where there are any) under --config under --set and --hold-minutes, which must not both be given.
+
+    Raises:
+        typer.BadParameter: what is given is wrong; it names the source.
+    """
+    from perdure.configfile import Layer, layered, parse_assignments, read_file
+
+    try:
+        layers = [] if defaults is None else [defaults]
+        if file is not None:
+            layers.append(read_file(file))
+        assigned = parse_assignments(assignments or ())
+        if hold_minutes is not None:
+            held = Layer("--hold-minutes", {"restart.abandon_after": hold_minutes * 60})
+            twice = held.values.keys() & assigned.values.keys()
+            if twice:
+                raise ValueError(f"--hold-minutes and --set {twice.pop()} say the same; give one of them")
+            layers.append(held)
+        return layered(*layers, assigned)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def restart_policy(hold_minutes: float | None, *, exit_on_fail: bool) -> RestartPolicy:
+    """The policy of a command that reads no file."""
+    defaults = command_defaults(exit_on_fail=exit_on_fail)
+    return read_configuration(None, None, defaults=defaults, hold_minutes=hold_minutes).restart
 
 
 def read_ticket_argument(text: str) -> str:

@@ -1,0 +1,237 @@
+"""Each value comes from the uppermost layer that sets it, and a mistake is told with its source and the way out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, settings_of
+from perdure.configfile import MAX_FILE_BYTES, TABLES, Configuration, Layer, layered, parse_assignments, read_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVERYTHING = """\
+[restart]
+restart_backoff_base = 2      # an integer is good for seconds
+ice_keepalive_enabled = false
+
+[session]
+session_timeout_warning_stages = [60, 120.5]
+
+[resources]
+max_streams = 7
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "perdure.toml"
+
+
+def refusal_of(path: Path, content: str | bytes) -> str:
+    """What is said of a file with `content`, without the file's name that it begins with."""
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(ValueError, match=path.name) as error:
+        layered(read_file(path))
+    message = str(error.value)
+    assert message.startswith(str(path))
+    return message.removeprefix(str(path))
+
+
+def test_without_layers_everything_is_the_default() -> None:
+    assert layered() == Configuration()
+    assert layered().restart == RestartPolicy()
+    assert set(layered().sources.values()) == {"default"}
+
+
+def test_each_table_of_a_file_sets_its_class(path: Path) -> None:
+    path.write_text(EVERYTHING)
+    configuration = layered(read_file(path))
+    assert configuration.restart == RestartPolicy(restart_backoff_base=2.0, ice_keepalive_enabled=False)
+    assert configuration.session == SessionLimits(session_timeout_warning_stages=(60.0, 120.5))
+    assert configuration.resources == ResourceLimits(max_streams=7)
+
+
+def test_whole_numbers_become_seconds_where_seconds_are_meant(path: Path) -> None:
+    path.write_text(EVERYTHING)
+    configuration = layered(read_file(path))
+    assert repr(configuration.restart.restart_backoff_base) == "2.0"
+    assert repr(configuration.session.session_timeout_warning_stages) == "(60.0, 120.5)"
+    assert repr(configuration.resources.max_streams) == "7"
+
+
+def test_a_later_layer_hides_an_earlier_one_and_each_value_tells_its_source(path: Path) -> None:
+    path.write_text("[restart]\nattempt_timeout = 20\nabandon_after = 20")
+    command = Layer("the command's default", {"restart.attempt_timeout": 10, "session.session_timeout": 0})
+    configuration = layered(command, read_file(path), parse_assignments(["restart.abandon_after=30"]))
+    assert configuration.sources["session.session_timeout"] == "the command's default"
+    assert configuration.sources["restart.attempt_timeout"] == str(path)
+    assert configuration.sources["restart.abandon_after"] == "--set"
+    assert configuration.sources["resources.max_tubes"] == "default"
+    assert configuration.session.session_timeout == 0
+    assert (configuration.restart.attempt_timeout, configuration.restart.abandon_after) == (20, 30)
+
+
+def test_an_empty_file_and_one_that_begins_with_a_byte_order_mark_are_good(path: Path) -> None:
+    path.write_bytes(b"")
+    assert layered(read_file(path)) == Configuration()
+    path.write_bytes(b"\xef\xbb\xbf[resources]\r\nmax_tubes = 5\r\n")
+    assert layered(read_file(path)).resources.max_tubes == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[restart]\nabandon_after = -1", ": restart.abandon_after is -1, outside 1 to 2592000 s"),
+        ("[restart]\nabandon_after = inf", ": restart.abandon_after is inf, outside 1 to 2592000 s"),
+        ("[restart]\nabandon_after = nan", ": restart.abandon_after is nan, not a number from 1 to 2592000 s"),
+        ("[restart]\nabandon_after = '60'", ": restart.abandon_after is '60', not a number from 1 to 2592000 s"),
+        ("[restart]\nabandon_after = true", ": restart.abandon_after is True, not a number from 1 to 2592000 s"),
+        ("[restart]\nabandon_after = [60]", ": restart.abandon_after is [60], not a number from 1 to 2592000 s"),
+        ("[restart.abandon_after]\nx = 1", ": restart.abandon_after is {'x': 1}, not a number from 1 to 2592000 s"),
+        ("[resources]\nmax_tubes = 1.5", ": resources.max_tubes is 1.5, not a whole number from 1 to 1000000"),
+        ("[resources]\nmax_tubes = 1979-05-27", ": resources.max_tubes is datetime.date(1979, 5, 27), not a whole"),
+        ("[resources]\nmax_tubes = 0x" + "f" * 9999, ": resources.max_tubes is beyond 1e308, outside 1 to 1000000"),
+        (
+            "[session]\nsession_timeout_warning_stages = [60, 'x']",
+            ": session.session_timeout_warning_stages[1] is 'x', not a number from 1 to 2592000 s",
+        ),
+        (
+            "[restart]\nrestart_backoff_base = 90",
+            ": restart.restart_backoff_max is 60, below restart_backoff_base (90 s)",
+        ),
+    ],
+)
+def test_a_bad_value_names_file_table_key_value_and_range(path: Path, content: str, message: str) -> None:
+    assert refusal_of(path, content).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "[restart]\nmax_restart_atempts = 5",
+            ": there is no 'restart.max_restart_atempts'; did you mean restart.max_restart_attempts?",
+        ),
+        (
+            "[restart]\nMax-Restart-Attempts = 5",
+            ": there is no 'restart.Max-Restart-Attempts'; did you mean restart.max_restart_attempts?",
+        ),
+        (
+            "[session]\nabandon_after = 5",
+            ": there is no 'session.abandon_after'; did you mean restart.abandon_after?",
+        ),
+        ("[restart]\nq = 5", ": there is no 'restart.q'; `perdure config show` lists the names"),
+        ('[restart]\n"\\u001b[2J" = 5', ": there is no 'restart.\\x1b[2J'; `perdure config show` lists the names"),
+        ("[restrat]\n", ": there is no table 'restrat'; did you mean restart?"),
+        ("[q]\n", ": there is no table 'q'; there are restart, session, resources"),
+        ("abandon_after = 5", ": abandon_after stands in no table; it belongs under [restart]"),
+        ("abandon_aftre = 5", ": 'abandon_aftre' stands in no table; did you mean restart.abandon_after?"),
+        ("restart = 5", ": restart is 5, not a table; write [restart]"),
+        ("[[restart]]\nabandon_after = 5", ": restart is [{'abandon_after': 5}], not a table; write [restart]"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(path: Path, content: str, message: str) -> None:
+    assert refusal_of(path, content) == message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[restart]\nabandon_after = ", " is not TOML: Invalid value (at end of document)"),
+        ("[restart]\nabandon_after == 1\n", " is not TOML: Invalid value (at line 2, column 16)"),
+        ("[restart]\n[restart]\n", " is not TOML: Cannot declare ('restart',) twice (at line 2, column 9)"),
+        ("[restart]\nabandon_after = " + "9" * 9999, " is not TOML: Exceeds the limit"),
+        (b"[restart]\n# caf\xe9\n", " is not UTF-8 at line 2"),
+        (b"#" * (MAX_FILE_BYTES + 1), " has more than 64 KiB, too much for a configuration"),
+        ("x = " + "[" * 60_000, " is nested too deeply"),
+    ],
+    ids=["no value", "two signs", "twice", "digits", "latin 1", "huge", "deep"],
+)
+def test_what_is_not_toml_is_refused_with_its_place(path: Path, content: str | bytes, message: str) -> None:
+    assert refusal_of(path, content).startswith(message)
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"missing.toml cannot be read: No such file or directory"):
+        read_file(tmp_path / "missing.toml")
+    with pytest.raises(ValueError, match=r"cannot be read: Is a directory"):
+        read_file(tmp_path)
+
+
+def test_an_assignment_may_leave_the_table_out_and_the_last_one_counts() -> None:
+    layer = parse_assignments(["abandon_after=5", "restart.abandon_after = 6", "ice_keepalive_enabled=false"])
+    assert layer.values == {"restart.abandon_after": 6, "restart.ice_keepalive_enabled": False}
+
+
+def test_an_assignment_takes_a_list() -> None:
+    layer = parse_assignments(["session_timeout_warning_stages=[60, 120]"])
+    assert layered(layer).session.session_timeout_warning_stages == (60.0, 120.0)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("abandon_after", "--set: 'abandon_after' is not NAME=VALUE, such as restart.abandon_after=60"),
+        ("=5", "--set: '=5' is not NAME=VALUE, such as restart.abandon_after=60"),
+        ("abandon_after=0", "--set: restart.abandon_after is 0, outside 1 to 2592000 s"),
+        ("abandon_after='5'", "--set: restart.abandon_after is '5', not a number from 1 to 2592000 s"),
+        ("abandon_aftre=5", "--set: there is no 'abandon_aftre'; did you mean restart.abandon_after?"),
+        ("restrat.abandon_after=5", "--set: there is no 'restrat.abandon_after'; did you mean restart.abandon_after?"),
+        *(
+            (f"restart.abandon_after={text}", f"--set: {text!r} for 'restart.abandon_after' is no TOML value: a number")
+            for text in ("", "5s", "five", "True", "1e", "5\nother = 6", "5\n[other]")
+        ),
+        (
+            "abandon_after=" + "[" * 60_000,
+            f"--set: '{'[' * 79}…' for 'abandon_after' is no TOML value",
+        ),
+    ],
+)
+def test_a_bad_assignment_says_what_is_wrong(assignment: str, message: str) -> None:
+    with pytest.raises(ValueError, match=r"^--set: ") as error:
+        parse_assignments([assignment])
+    assert str(error.value).startswith(message)
+
+
+def test_values_that_do_not_go_together_name_the_sources_they_come_from(path: Path) -> None:
+    path.write_text("[restart]\nrestart_backoff_max = 20")
+    with pytest.raises(ValueError, match="below") as error:
+        layered(read_file(path), parse_assignments(["restart_backoff_base=30"]))
+    expected = f"--set and {path}: restart.restart_backoff_max is 20, below restart_backoff_base (30 s)"
+    assert str(error.value) == expected
+
+
+def test_a_layer_of_the_program_itself_is_checked_too() -> None:
+    with pytest.raises(ValueError, match=r"^--hold-minutes: restart.abandon_after is inf, outside"):
+        Layer("--hold-minutes", {"restart.abandon_after": math.inf})
+
+
+NAMES = [f"{table}.{name}" for table, kind in TABLES.items() for name in settings_of(kind)]
+SCALARS = st.integers() | st.floats() | st.booleans() | st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@given(st.sampled_from(NAMES), SCALARS)
+def test_a_value_from_a_layer_is_the_one_that_python_would_have_taken(name: str, value: object) -> None:
+    table, _, key = name.partition(".")
+    try:
+        from_python = TABLES[table](**{key: value})
+    except ValueError as error:
+        with pytest.raises(ValueError, match=r"^here: ") as refused:
+            layered(Layer("here", {name: value}))
+        assert str(refused.value) == f"here: {table}.{error}"  # noqa: PT017 (two errors are compared)
+    else:
+        assert getattr(layered(Layer("here", {name: value})), table) == from_python
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_any_assignment_is_taken_or_refused(text: str) -> None:
+    try:
+        layered(parse_assignments([text]))
+    except ValueError as error:
+        assert str(error).startswith("--set: ")  # noqa: PT017 (most are refused, not all)
