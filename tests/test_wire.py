@@ -121,6 +121,11 @@ def test_codes_of_a_later_version_are_read_as_the_general_one() -> None:
     assert list(decode_message(b"\x0c\x3f\x00")) == [Close(CloseCode.PROTOCOL, "")]
 
 
+def test_the_ends_that_are_nobodys_fault_have_codes_of_their_own() -> None:
+    assert list(decode_message(b"\x0c\x04\x00")) == [Close(CloseCode.TIMED_OUT, "")]
+    assert list(decode_message(b"\x0c\x05\x00")) == [Close(CloseCode.SHUT_DOWN, "")]
+
+
 def test_a_peers_reason_cannot_steer_a_terminal() -> None:
     (close,) = decode_message(encode_frame(Close(CloseCode.DONE, "\x1b[2Jbye\x9b\n")))
     assert close == Close(CloseCode.DONE, "?[2Jbye??")

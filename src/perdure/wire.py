@@ -83,6 +83,10 @@ class CloseCode(IntEnum):
     PROTOCOL = 2
     VERSION = 3
     """The peer speaks another version of this protocol."""
+    TIMED_OUT = 4
+    """The session's time is over: nobody used it for the session timeout, or its duration limit was reached."""
+    SHUT_DOWN = 5
+    """The application at that end is ending."""
 
 
 @dataclass(frozen=True, slots=True)
