@@ -5,7 +5,11 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perdure.config import ResourceLimits
+from perdure.session import ByteBudget
 from support.session_pair import End, Pair, position_coded
+
+ROOMY = ResourceLimits(stream_window_bytes=64 * 1024, stream_buffer_bytes=256 * 1024, session_buffer_bytes=512 * 1024)
 
 SIDES = st.sampled_from([0, 1])
 STREAMS = st.integers(0, 5)
@@ -31,49 +35,60 @@ def known_streams(end: End, opened_here: list[int]) -> list[int]:
     return opened_here + [stream_id for stream_id in end.opened if stream_id not in opened_here]
 
 
-def run(pair: Pair, steps: list[tuple[object, ...]]) -> list[list[int]]:
-    opened: list[list[int]] = [[], []]
+def connected(pair: Pair) -> Pair:
     pair.connect()
     pair.exchange(1)
+    return pair
+
+
+def run(pair: Pair, steps: list[tuple[object, ...]]) -> list[list[int]]:
+    connected(pair)
+    opened: list[list[int]] = [[], []]
     for step in steps:
-        match step:
-            case ("open", int(side)):
-                if len(opened[side]) < 6:
-                    opened[side].append(pair.ends[side].session.open_stream(b"target"))
-            case ("cut",):
-                pair.cut()
-            case ("connect",):
-                pair.connect()
-            case ("reconnect", int(rounds)):
-                pair.connect()
-                pair.exchange(rounds)
-            case ("exchange", int(rounds)):
-                pair.exchange(rounds)
-            case ("wait", float(seconds)):
-                pair.advance(seconds)
-            case ("send", int(side), int(most)):
-                pair.send(pair.ends[side], most)
-            case ("deliver", int(side), int(most)):
-                pair.deliver(pair.ends[side], most)
-            case (str(verb), int(side), int(index), *rest):
-                end = pair.ends[side]
-                streams = known_streams(end, opened[side])
-                if not streams:
-                    continue
-                stream_id = streams[index % len(streams)]
-                match verb, rest:
-                    case "write", [int(count)]:
-                        end.write(stream_id, count)
-                    case "write_and_send", [int(count)]:
-                        end.write(stream_id, count)
-                        pair.send(end, 2)
-                    case "finish", []:
-                        end.finish(stream_id)
-                    case "reset", []:
-                        end.reset_stream(stream_id)
-                    case "consume", []:
-                        end.consume(stream_id)
+        take(step, pair, opened)
     return opened
+
+
+def take(step: tuple[object, ...], pair: Pair, opened: list[list[int]]) -> None:
+    match step:
+        case ("open", int(side)):
+            if len(opened[side]) < 6:
+                opened[side].append(pair.ends[side].session.open_stream(b"target"))
+        case ("cut",):
+            pair.cut()
+        case ("connect",):
+            pair.connect()
+        case ("reconnect", int(rounds)):
+            pair.connect()
+            pair.exchange(rounds)
+        case ("exchange", int(rounds)):
+            pair.exchange(rounds)
+        case ("wait", float(seconds)):
+            pair.advance(seconds)
+        case ("send", int(side), int(most)):
+            pair.send(pair.ends[side], most)
+        case ("deliver", int(side), int(most)):
+            pair.deliver(pair.ends[side], most)
+        case (str(verb), int(side), int(index), *rest):
+            end = pair.ends[side]
+            streams = known_streams(end, opened[side])
+            if streams:
+                use_stream(verb, pair, end, streams[index % len(streams)], *rest)
+
+
+def use_stream(verb: str, pair: Pair, end: End, stream_id: int, *rest: object) -> None:
+    match verb, rest:
+        case "write", [int(count)]:
+            end.write(stream_id, count)
+        case "write_and_send", [int(count)]:
+            end.write(stream_id, count)
+            pair.send(end, 2)
+        case "finish", []:
+            end.finish(stream_id)
+        case "reset", []:
+            end.reset_stream(stream_id)
+        case "consume", []:
+            end.consume(stream_id)
 
 
 def check_direction(sender: End, receiver: End, stream_id: int) -> None:
@@ -120,6 +135,39 @@ def test_once_every_stream_has_ended_nothing_is_kept(steps: list[tuple[object, .
     assert [end.session.stream_count for end in pair.ends] == [0, 0]
     assert [end.session.awaiting_since() for end in pair.ends] == [None, None]
     assert [end.session.next_message(pair.now) for end in pair.ends] == [None, None]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), STEPS), max_size=60), st.sampled_from([1, 70_000, 200_000]))
+def test_sessions_that_share_a_budget_hold_what_it_says_and_none_waits_for_ever(
+    steps: list[tuple[int, tuple[object, ...]]], limit_bytes: int
+) -> None:
+    budget = ByteBudget(limit_bytes)
+    pairs = [connected(Pair(ROOMY, budget)) for _ in range(2)]
+    sessions = [pair.initiator.session for pair in pairs]
+    opened: list[list[list[int]]] = [[[], []], [[], []]]
+    for which, step in steps:
+        take(step, pairs[which], opened[which])
+        assert budget.held_bytes == sum(session.buffered_bytes for session in sessions)
+        for session, pair in zip(sessions, pairs, strict=True):
+            assert session.buffered_bytes <= sum(pair.initiator.written.values())
+            assert session.sent_bytes >= sum(map(len, pair.acceptor.read.values()))
+    for pair in pairs:
+        pair.connect()
+        pair.settle()
+        waiting = pair.initiator.blocked - pair.initiator.reset - pair.initiator.saw_reset.keys()
+        assert waiting == set(), "a stream that has nothing left to be acknowledged still waits"
+    assert budget.held_bytes == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(STEPS, max_size=40))
+def test_a_session_that_is_abandoned_anywhere_owes_its_budget_nothing(steps: list[tuple[object, ...]]) -> None:
+    budget = ByteBudget(100_000)
+    pair = Pair(budget=budget)
+    run(pair, steps)
+    pair.initiator.session.abandon()
+    assert budget.held_bytes == 0
 
 
 @settings(max_examples=200, deadline=None)

@@ -8,7 +8,9 @@ from typing import assert_never
 
 from perdure.config import ResourceLimits
 from perdure.session import (
+    ByteBudget,
     CarrierUnusable,
+    RttMeasured,
     Session,
     SessionClosed,
     SessionEvent,
@@ -53,6 +55,7 @@ class End:
     accepted: set[int] = field(default_factory=set)
     opened: dict[int, bytes] = field(default_factory=dict)
     resumed: list[SessionResumed] = field(default_factory=list)
+    round_trips: list[float] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
     closed: SessionClosed | None = None
     inbox: deque[bytes] = field(default_factory=deque)
@@ -81,6 +84,8 @@ class End:
                     self.blocked.discard(stream_id)
                 case SessionResumed():
                     self.resumed.append(event)
+                case RttMeasured(seconds):
+                    self.round_trips.append(seconds)
                 case CarrierUnusable(_, reason):
                     self.unusable.append(reason)
                 case SessionClosed():
@@ -115,11 +120,12 @@ class End:
 class Pair:
     """An initiator, an acceptor, and the carrier between them."""
 
-    def __init__(self, limits: ResourceLimits = SMALL_LIMITS) -> None:
+    def __init__(self, limits: ResourceLimits = SMALL_LIMITS, budget: ByteBudget | None = None) -> None:
+        """`budget`: of the initiator's process."""
         self.now = 0.0
         self.generation = 0
         self.connected = False
-        self.initiator = End(Session(session_id=SESSION_ID, initiator=True, key=KEY, limits=limits))
+        self.initiator = End(Session(session_id=SESSION_ID, initiator=True, key=KEY, limits=limits, budget=budget))
         self.acceptor = End(Session(session_id=SESSION_ID, initiator=False, key=None, limits=limits))
         self.ends = (self.initiator, self.acceptor)
 

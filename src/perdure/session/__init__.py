@@ -4,8 +4,10 @@ A driver owns a `Session` and a carrier. It feeds `receive` and pulls `next_mess
 shallow; pulling, not a returned list, is what lets the carrier's backpressure decide when a stream's bytes are framed.
 """
 
+from perdure.session.budget import ByteBudget
 from perdure.session.events import (
     CarrierUnusable,
+    RttMeasured,
     SessionClosed,
     SessionEvent,
     SessionResumed,
@@ -19,7 +21,9 @@ from perdure.session.events import (
 from perdure.session.session import Session
 
 __all__ = [
+    "ByteBudget",
     "CarrierUnusable",
+    "RttMeasured",
     "Session",
     "SessionClosed",
     "SessionEvent",

@@ -62,6 +62,13 @@ class SessionResumed:
 
 
 @dataclass(frozen=True, slots=True)
+class RttMeasured:
+    """The peer answered a PING, or acknowledged bytes that were sent once, after this long."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class CarrierUnusable:
     """The peer broke the protocol on this carrier; nothing more is read from it."""
 
@@ -87,6 +94,7 @@ SessionEvent = (
     | StreamReset
     | StreamWritable
     | SessionResumed
+    | RttMeasured
     | CarrierUnusable
     | SessionClosed
 )

@@ -1,11 +1,137 @@
-"""The proof that both ends of a new carrier own the session that they resume."""
+"""The handshake of each carrier: both ends prove that they own the session that they resume.
+
+CarrierState, by what has happened on the current carrier:
+
+    ABSENT ── carrier opened ──→ OPEN ── our RESUME is framed ──→ TOLD
+                                  │                                │ the peer's RESUME is proved
+              the peer's RESUME is proved                          ↓
+                                  ↓                              RESUMED
+                                HEARD ── our RESUME is framed ─────↑
+
+    any ── carrier lost, or the protocol broken on it ──→ ABSENT
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from enum import Enum, auto
+from typing import TYPE_CHECKING
 
-from perdure.wire import encode_varint
+from perdure.errors import ProtocolError
+from perdure.wire import PROTOCOL_VERSION, Close, CloseCode, Hello, Resume, encode_frame, encode_varint
+
+if TYPE_CHECKING:
+    from perdure.wire import StreamPosition
+
+_CLOSES_WITHOUT_PROOF = {CloseCode.UNKNOWN_SESSION, CloseCode.VERSION}
+"""How an acceptor may end a session of which it has no key, and so no proof."""
+
+
+class CarrierState(Enum):
+    ABSENT = auto()
+    """There is no carrier, or it cannot be used."""
+    OPEN = auto()
+    """Neither end has proved anything on it."""
+    TOLD = auto()
+    """Our RESUME is out."""
+    HEARD = auto()
+    """The peer has proved itself; our RESUME goes before anything else."""
+    RESUMED = auto()
+    """Streams flow both ways."""
+
+
+class Handshake:
+    """What was proved on the current carrier, and what is due."""
+
+    __slots__ = (
+        "_binding",
+        "_initiator",
+        "_key",
+        "_peer_knows_us",
+        "generation",
+        "is_resumed",
+        "session_id",
+        "state",
+    )
+
+    def __init__(self, *, session_id: bytes, initiator: bool, key: bytes | None) -> None:
+        self.session_id = session_id
+        self.generation = 0
+        self.state = CarrierState.ABSENT
+        self.is_resumed = False
+        """Whether the peer has proved itself on the current carrier. Asked for each frame, so not derived each time."""
+        self._initiator = initiator
+        self._key = key
+        self._binding = b""
+        self._peer_knows_us = False
+
+    def carrier_opened(self, generation: int, binding: bytes) -> None:
+        """A new carrier, named by its generation and its DTLS connection."""
+        self.generation = generation
+        self._binding = binding
+        self._enter(CarrierState.OPEN)
+
+    def carrier_lost(self) -> None:
+        """Nothing is proved any more."""
+        self._enter(CarrierState.ABSENT)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether our RESUME can go out now, and has not."""
+        return (self.state is CarrierState.OPEN or self.state is CarrierState.HEARD) and self._key is not None
+
+    def take(self, positions: tuple[StreamPosition, ...]) -> bytes:
+        """What this end says first on the current carrier. Only where `is_due`."""
+        if self._key is None:
+            raise RuntimeError("an end without the session's key has nothing to prove")
+        self._enter(CarrierState.RESUMED if self.is_resumed else CarrierState.TOLD)
+        proof = self._proof(self._key, by_initiator=self._initiator)
+        resume = encode_frame(Resume(self.session_id, self.generation, proof, positions))
+        if self._initiator and not self._peer_knows_us:
+            return encode_frame(Hello(PROTOCOL_VERSION, self.session_id, self._key)) + resume
+        return resume
+
+    def receive_hello(self, hello: Hello) -> Close | None:
+        """Learn the session's key from its first HELLO; how the session must end where that cannot be."""
+        if self._initiator or hello.session_id != self.session_id:
+            raise ProtocolError("a HELLO for another session")
+        if self._key is None and hello.version != PROTOCOL_VERSION:
+            reason = f"one end speaks version {PROTOCOL_VERSION}, not {hello.version}"
+            return Close(CloseCode.VERSION, reason)
+        if self._key is None:
+            self._key = hello.key
+        elif not hmac.compare_digest(hello.key, self._key):
+            raise ProtocolError("a HELLO with another key than the one that began this session")
+        return None
+
+    def receive_resume(self, resume: Resume) -> Close | None:
+        """Check the peer's proof; how the session must end where this end does not know it."""
+        if self.is_resumed:
+            raise ProtocolError("a second RESUME on one carrier")
+        if self._key is None:
+            return Close(CloseCode.UNKNOWN_SESSION, "the other end does not know the session; it was restarted")
+        if (
+            resume.session_id != self.session_id
+            or resume.generation != self.generation
+            or not hmac.compare_digest(resume.proof, self._proof(self._key, by_initiator=not self._initiator))
+        ):
+            raise ProtocolError("a RESUME that does not prove ownership of the session")
+        self._enter(CarrierState.RESUMED if self.state is CarrierState.TOLD else CarrierState.HEARD)
+        self._peer_knows_us = True
+        return None
+
+    def check_close(self, close: Close) -> None:
+        """Raises `ProtocolError` where the peer may not end the session, having proved nothing."""
+        if not self.is_resumed and not (self._initiator and close.code in _CLOSES_WITHOUT_PROOF):
+            raise ProtocolError("a CLOSE by an end that has not proved that it owns the session")
+
+    def _enter(self, state: CarrierState) -> None:
+        self.state = state
+        self.is_resumed = state in (CarrierState.HEARD, CarrierState.RESUMED)
+
+    def _proof(self, key: bytes, *, by_initiator: bool) -> bytes:
+        return ownership_proof(key, self.session_id, self.generation, self._binding, by_initiator=by_initiator)
 
 
 def ownership_proof(key: bytes, session_id: bytes, generation: int, binding: bytes, *, by_initiator: bool) -> bytes:
@@ -18,8 +144,3 @@ def ownership_proof(key: bytes, session_id: bytes, generation: int, binding: byt
     role = b"initiator" if by_initiator else b"acceptor"
     message = b"perdure resume 1 " + role + b"\0" + session_id + encode_varint(generation) + binding
     return hmac.new(key, message, hashlib.sha256).digest()
-
-
-def proofs_match(claimed: bytes, expected: bytes) -> bool:
-    """Compare in constant time."""
-    return hmac.compare_digest(claimed, expected)

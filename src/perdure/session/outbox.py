@@ -10,7 +10,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from perdure.errors import ProtocolError
@@ -21,6 +20,7 @@ from perdure.wire import (
     MAX_TARGET_BYTES,
     Fin,
     Frame,
+    Open,
     Ping,
     Window,
     encode_data_header,
@@ -30,6 +30,7 @@ from perdure.wire import (
 if TYPE_CHECKING:
     from perdure.session.stream import Stream
     from perdure.session.stream_table import StreamTable
+    from perdure.session.traffic import Traffic
 
 ACK_DELAY = 0.02
 """Seconds that an ACK waits for company: below RFC 9000's 25 ms, and far below any timeout that waits for it."""
@@ -64,27 +65,28 @@ class Outbox:
         "_acks",
         "_control",
         "_grant_unproved",
+        "_ping_proves_grant",
         "_ping_token",
         "_ping_wanted",
         "_replies",
         "_sendable",
         "_streams",
+        "_traffic",
         "ack_at",
         "message_bytes",
         "ping_sent_at",
-        "sent_bytes",
     )
 
-    def __init__(self, streams: StreamTable) -> None:
+    def __init__(self, streams: StreamTable, traffic: Traffic) -> None:
         self.ack_at: float | None = None
         """When the acknowledgements that wait have waited long enough."""
         self.ping_sent_at: float | None = None
         """When the PING was sent that has no answer yet."""
-        self.sent_bytes = 0
         self.message_bytes = FIRST_MESSAGE_BYTES
         """How long a message with data may be, as the path answers now."""
         self._streams = streams
-        self._replies: deque[Frame] = deque()
+        self._traffic = traffic
+        self._replies: list[Frame] = []
         self._control: dict[int, None] = {}
         self._acks: dict[int, None] = {}
         self._sendable: dict[int, None] = {}
@@ -93,6 +95,8 @@ class Outbox:
         self._grant_unproved = False
         """A WINDOW was sent behind the last PING. Nothing answers it: where the peer waits for it and the path has
         died, neither end would expect an answer, and neither would notice. So a PING follows it."""
+        self._ping_proves_grant = False
+        """The PING that has no answer yet is such a one."""
 
     def schedule(self, stream: Stream) -> None:
         """Put a stream into the queues that its state asks for. The one place that does."""
@@ -123,6 +127,11 @@ class Outbox:
     def ping(self) -> None:
         """Ask for a sign of life, unless one is asked for already."""
         self._ping_wanted = self.ping_sent_at is None
+
+    @property
+    def awaits_bare_ping(self) -> bool:
+        """Whether a PING waits for its answer, and no WINDOW with it."""
+        return self.ping_sent_at is not None and not self._ping_proves_grant and not self._grant_unproved
 
     def take_pong(self, token: int, now: float) -> float | None:
         """The round trip in seconds, if this answers our PING."""
@@ -164,13 +173,13 @@ class Outbox:
     def _add_control(self, parts: Parts, room: int, now: float) -> int:
         size = 0
         if self._ping_wanted:
+            self._ping_proves_grant = self._grant_unproved
             self._ping_wanted = self._grant_unproved = False
             self._ping_token += 1
             self.ping_sent_at = now
             self._replies.append(Ping(self._ping_token))
-        while self._replies and size + _CONTROL_ROOM < room:
-            parts.append(encode_frame(self._replies.popleft()))
-            size += len(parts[-1])
+        if self._replies:
+            size = self._add_replies(parts, room)
         while self._control and size + _CONTROL_ROOM < room:
             stream = self._streams.get(_pop_first(self._control))
             if stream is None:
@@ -181,10 +190,21 @@ class Outbox:
                 if isinstance(frame, Window):
                     self._grant_unproved = True
                     self.ping()
+                elif isinstance(frame, Open) and not stream.is_open_repeated:
+                    self._traffic.opened(now)
             if stream.is_done:
                 self._streams.forget(stream)
             else:
                 self.schedule(stream)
+        return size
+
+    def _add_replies(self, parts: Parts, room: int) -> int:
+        size = told = 0
+        while told < len(self._replies) and size + _CONTROL_ROOM < room:
+            parts.append(encode_frame(self._replies[told]))
+            size += len(parts[-1])
+            told += 1
+        del self._replies[:told]
         return size
 
     def _add_data(self, parts: Parts, room: int, now: float) -> None:
@@ -202,13 +222,15 @@ class Outbox:
 
     def _add_stream_data(self, parts: Parts, stream: Stream, room: int, now: float) -> int:
         size = 0
+        furthest = stream.buffer.furthest
         offset, payload = stream.take_data(room - MAX_DATA_OVERHEAD_BYTES, now)
         if payload:
             length = sum(map(len, payload))
+            fresh = stream.buffer.furthest - furthest
             parts.append(encode_data_header(stream.stream_id, offset, length))
             size += len(parts[-1]) + length
             parts.extend(payload)
-            self.sent_bytes += length
+            self._traffic.sent(stream.stream_id, offset + length, fresh=fresh, again=length - fresh, now=now)
         if room - size >= MAX_DATA_OVERHEAD_BYTES and (end := stream.take_fin(now)) is not None:
             parts.append(encode_frame(Fin(stream.stream_id, end)))
             size += len(parts[-1])
@@ -217,5 +239,8 @@ class Outbox:
 
 def _pop_first(queue: dict[int, None]) -> int:
     first = next(iter(queue))
-    del queue[first]
+    if len(queue) > 1:
+        del queue[first]
+    else:
+        queue.clear()  # An emptied dict keeps its table: 200 bytes, in each of many idle sessions.
     return first

@@ -9,13 +9,14 @@ _COALESCE_BYTES = 4 * 1024
 
 
 class SendBuffer:
-    """A queue of bytes with three offsets: `acknowledged` ≤ `sent` ≤ `end`."""
+    """A queue of bytes with three offsets: `acknowledged` ≤ `sent` ≤ `end`; `furthest` is where `sent` was at most."""
 
-    __slots__ = ("_chunks", "_first_at", "_next_chunk", "_next_chunk_at", "acknowledged", "end", "sent")
+    __slots__ = ("_chunks", "_first_at", "_next_chunk", "_next_chunk_at", "acknowledged", "end", "furthest", "sent")
 
     def __init__(self) -> None:
         self.acknowledged = 0
         self.sent = 0
+        self.furthest = 0
         self.end = 0
         self._chunks: deque[bytes] = deque()
         self._first_at = 0
@@ -49,6 +50,8 @@ class SendBuffer:
             self.sent += len(part)
             most_bytes -= len(part)
             self._step()
+        if self.sent > self.furthest:
+            self.furthest = self.sent
         return parts
 
     def acknowledge(self, offset: int) -> None:

@@ -1,4 +1,4 @@
-"""The resumable multiplexer of a tube: routes frames to streams, and resumes them on a new carrier.
+"""The resumable multiplexer of a tube: its driver's face. Streams over one carrier after another.
 
 Rules:
 1. On a new carrier nothing but HELLO and RESUME is sent until the peer's RESUME proved that it owns the session.
@@ -11,51 +11,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.errors import ProtocolError
-from perdure.session.events import (
-    CarrierUnusable,
-    SessionClosed,
-    SessionEvent,
-    SessionResumed,
-    StreamAccepted,
-    StreamData,
-    StreamFinished,
-    StreamOpened,
-    StreamReset,
-)
-from perdure.session.handshake import ownership_proof, proofs_match
+from perdure.session.events import CarrierUnusable, SessionClosed, SessionEvent, SessionResumed
+from perdure.session.handshake import CarrierState, Handshake
 from perdure.session.outbox import Outbox, Parts
-from perdure.session.stream import INITIAL_CREDIT_BYTES, Stream
+from perdure.session.receiver import Receiver
+from perdure.session.stream import INITIAL_CREDIT_BYTES
 from perdure.session.stream_table import StreamTable
+from perdure.session.traffic import Traffic
 from perdure.wire import (
     MAX_MESSAGE_BYTES,
     MAX_TARGET_BYTES,
-    PROTOCOL_VERSION,
-    Ack,
     Close,
     CloseCode,
-    Data,
-    Fin,
-    Frame,
-    Gone,
     Hello,
-    Open,
-    Ping,
-    Pong,
-    Reset,
     ResetCode,
     Resume,
-    StreamPosition,
-    Window,
     decode_message,
     encode_frame,
 )
 
 if TYPE_CHECKING:
     from perdure.config import ResourceLimits
-
-
-_CLOSES_WITHOUT_PROOF = {CloseCode.UNKNOWN_SESSION, CloseCode.VERSION}
-"""How an acceptor may end a session of which it has no key, and so no proof."""
+    from perdure.session.budget import ByteBudget
 
 
 class Session:
@@ -65,50 +42,97 @@ class Session:
         session_id: 16 random bytes, the same at both ends.
         initiator: whether this end began the session.
         key: 32 random bytes that prove ownership. The initiator makes them; the acceptor learns them from HELLO.
+        budget: what all sessions of the process may hold together. Who drops a session that was not closed calls
+            `abandon`, so that it gives its part back.
     """
 
-    def __init__(self, *, session_id: bytes, initiator: bool, key: bytes | None, limits: ResourceLimits) -> None:
+    __slots__ = (
+        "_close_told",
+        "_closed",
+        "_handshake",
+        "_outbox",
+        "_receiver",
+        "_streams",
+        "_traffic",
+        "last_heard_at",
+    )
+
+    def __init__(
+        self,
+        *,
+        session_id: bytes,
+        initiator: bool,
+        key: bytes | None,
+        limits: ResourceLimits,
+        budget: ByteBudget | None = None,
+    ) -> None:
         if initiator != (key is not None):
             raise ValueError("the initiator brings the session's key, the acceptor learns it")
-        self.session_id = session_id
-        self.rtt: float | None = None
-        """Seconds of the last PING's round trip."""
         self.last_heard_at: float | None = None
         """When the peer last said something valid on the current carrier."""
-        self.received_bytes = 0
-        self._initiator = initiator
-        self._key = key
-        self._streams = StreamTable(limits, initiator=initiator)
-        self._outbox = Outbox(self._streams)
+        self._handshake = Handshake(session_id=session_id, initiator=initiator, key=key)
+        self._streams = StreamTable(limits, budget, initiator=initiator)
+        self._traffic = Traffic(self._streams)
+        self._outbox = Outbox(self._streams, self._traffic)
+        self._receiver = Receiver(self._streams, self._outbox, self._traffic)
         self._closed: Close | None = None
         self._close_told = False
-        self._generation = 0
-        self._binding = b""
-        self._carrier_usable = False
-        self._resume_told = False
-        self._resumed = False
-        self._peer_knows_us = False
+
+    @property
+    def session_id(self) -> bytes:
+        return self._handshake.session_id
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether streams flow on the current carrier."""
+        return self._handshake.is_resumed
+
+    def set_limits(self, limits: ResourceLimits) -> None:
+        """New limits from here on. What is in use beyond them stays; nothing is added until it has become less."""
+        self._streams.limits = limits
+
+    # What was measured.
 
     @property
     def sent_bytes(self) -> int:
-        """Streams' bytes framed for sending, those sent again included."""
-        return self._outbox.sent_bytes
+        """Streams' bytes framed for sending, each once."""
+        return self._traffic.sent_bytes
+
+    @property
+    def resent_bytes(self) -> int:
+        """Streams' bytes framed again because a carrier was lost."""
+        return self._traffic.resent_bytes
+
+    @property
+    def received_bytes(self) -> int:
+        """Streams' bytes received, each once."""
+        return self._traffic.received_bytes
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Streams' bytes that are held now: unacknowledged and unsent."""
+        return self._streams.buffered_bytes
 
     @property
     def message_bytes(self) -> int:
         """How long messages are, as the path answers now; a carrier should hold about two of them."""
         return self._outbox.message_bytes
 
+    @property
+    def rtt(self) -> float | None:
+        """Seconds until the last thing that was timed had its answer; each sample is told by `RttMeasured`."""
+        return self._traffic.rtt
+
+    @property
+    def last_data_at(self) -> float | None:
+        """When a stream was opened or a byte of it moved, either way; what is said again after a loss is neither."""
+        return self._traffic.last_data_at
+
     # Streams.
 
     @property
     def stream_count(self) -> int:
         return len(self._streams)
-
-    @property
-    def is_resumed(self) -> bool:
-        """Whether streams flow on the current carrier."""
-        return self._resumed
 
     def open_stream(self, target: bytes) -> int:
         """A new stream to `target`; its id. Raises `RuntimeError` at the limit of streams, or when closed."""
@@ -119,7 +143,7 @@ class Session:
         if len(target) > MAX_TARGET_BYTES:
             raise ValueError(f"a target has at most {MAX_TARGET_BYTES} bytes, not {len(target)}")
         stream_id = self._streams.take_id()
-        self._add_stream(stream_id, target, mine=True, send_limit=INITIAL_CREDIT_BYTES)
+        self._outbox.schedule(self._streams.add(stream_id, target, mine=True, send_limit=INITIAL_CREDIT_BYTES))
         return stream_id
 
     def accept(self, stream_id: int) -> None:
@@ -152,11 +176,11 @@ class Session:
         held = len(stream.buffer)
         stream.reset(code)
         self._streams.stop_waiting(stream)
+        self._streams.freed(held, events)
         if stream.open_told:
             self._outbox.schedule(stream)
         else:
             self._streams.forget(stream)
-        self._streams.freed(held, events)
         return events
 
     def consume(self, stream_id: int, count: int) -> None:
@@ -165,30 +189,35 @@ class Session:
             stream.consume(count, self._streams.window_bytes)
             self._outbox.schedule(stream)
 
+    # The end.
+
     def close(self, code: CloseCode, reason: str) -> None:
         """End the session; the peer is told by one last message."""
         if self._closed is None:
-            self._close(Close(code, reason))
+            self._end(Close(code, reason), told=False)
+
+    def abandon(self) -> None:
+        """End the session without a word, and give back to the budget what it held. Twice is fine."""
+        self.carrier_lost()
+        if self._closed is None:
+            self._end(Close(CloseCode.DONE, "abandoned"), told=True)
 
     # Carriers.
 
     def carrier_opened(self, generation: int, binding: bytes) -> None:
         """A new carrier is there; frames of every other one are ignored from here on."""
-        self._generation = generation
-        self._binding = binding
-        self._carrier_usable = True
-        self._resume_told = self._resumed = False
+        self._handshake.carrier_opened(generation, binding)
         self.last_heard_at = None
         self._forget_under_way()
 
     def carrier_lost(self) -> None:
         """The current carrier is gone; everything waits for the next."""
-        self._carrier_usable = self._resumed = False
+        self._handshake.carrier_lost()
         self._forget_under_way()
 
     def ping(self) -> None:
         """Ask the peer for a sign of life with the next message."""
-        if self._resumed:
+        if self.is_resumed:
             self._outbox.ping()
 
     def awaiting_since(self) -> float | None:
@@ -197,6 +226,11 @@ class Session:
         if self._outbox.ping_sent_at is not None:
             waits.append(self._outbox.ping_sent_at)
         return min(waits, default=None)
+
+    @property
+    def awaits_only_ping(self) -> bool:
+        """Whether a PING waits for its answer, and nothing of any stream does."""
+        return self._outbox.awaits_bare_ping and all(stream.awaiting_since is None for stream in self._streams)
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` is due: an acknowledgement has waited long enough."""
@@ -209,233 +243,79 @@ class Session:
 
     def next_message(self, now: float) -> bytes | None:
         """The next message for the current carrier, or `None` where nothing is due."""
-        if not self._carrier_usable:
+        if self._handshake.state is CarrierState.ABSENT:
             return None
         if self._closed is not None:
-            return self._last_message()
+            return self._last_message(self._closed)
         parts: Parts = []
-        if not self._resume_told and self._key is not None:
-            self._add_handshake(parts, self._key)
-        if self._resumed:
-            self._outbox.fill(parts, MAX_MESSAGE_BYTES - sum(map(len, parts)), now)
+        room = MAX_MESSAGE_BYTES
+        if self._handshake.is_due:
+            positions = tuple(stream.take_position() for stream in self._streams if stream.open_told)
+            parts.append(self._handshake.take(positions))
+            room -= len(parts[0])
+        if self._handshake.is_resumed:
+            self._outbox.fill(parts, room, now)
         return b"".join(parts) if parts else None
 
     def receive(self, generation: int, message: bytes, now: float) -> list[SessionEvent]:
         """Apply one message of the carrier of `generation`."""
         events: list[SessionEvent] = []
-        if generation != self._generation or not self._carrier_usable or self._closed is not None:
+        handshake = self._handshake
+        if generation != handshake.generation or handshake.state is CarrierState.ABSENT or self._closed is not None:
             return events
         try:
             for frame in decode_message(message):
-                self._apply(frame, events, now)
-                if self._closed is not None:
-                    break
+                match frame:
+                    case Hello() | Resume() | Close():
+                        self._apply_handshake(frame, events, now)
+                        if self._closed is not None:
+                            break
+                    case _ if handshake.is_resumed:
+                        self._receiver.apply(frame, events, now)
+                    case _:
+                        raise ProtocolError(f"{type(frame).__name__} before RESUME")
             self.last_heard_at = now
         except ProtocolError as error:
             self.carrier_lost()
             events.append(CarrierUnusable(generation, str(error)))
         return events
 
-    # Receiving.
-
-    def _apply(self, frame: Frame, events: list[SessionEvent], now: float) -> None:
-        match frame:
-            case Hello() | Resume() | Close():
-                self._apply_handshake(frame, events, now)
-            case _ if not self._resumed:
-                raise ProtocolError(f"{type(frame).__name__} before RESUME")
-            case Data() | Fin() | Ack() | Window():
-                self._apply_to_stream(frame, events, now)
-            case Open():
-                self._apply_open(frame, events, now)
-            case Reset():
-                self._apply_reset(frame, events)
-            case Gone(stream_id):
-                if (stream := self._streams.get(stream_id)) is not None:
-                    self._gone(stream, events)
-            case Ping(token):
-                self._outbox.reply(Pong(token))
-            case Pong(token):
-                self.rtt = self._outbox.take_pong(token, now) or self.rtt
-            case _:
-                assert_never(frame)
-
     def _apply_handshake(self, frame: Hello | Resume | Close, events: list[SessionEvent], now: float) -> None:
         match frame:
-            case Hello(version, session_id, key):
-                if self._initiator or session_id != self.session_id:
-                    raise ProtocolError("a HELLO for another session")
-                if self._key is None and version != PROTOCOL_VERSION:
-                    self._refuse(CloseCode.VERSION, f"one end speaks version {PROTOCOL_VERSION}, not {version}", events)
-                elif self._key is None:
-                    self._key = key
-                elif not proofs_match(key, self._key):
-                    raise ProtocolError("a HELLO with another key than the one that began this session")
-            case Resume():
-                self._apply_resume(frame, events, now)
+            case Hello():
+                self._refuse(self._handshake.receive_hello(frame), events)
+            case Resume(_, generation, _, positions):
+                refusal = self._handshake.receive_resume(frame)
+                if refusal is None:
+                    resent_bytes = self._receiver.resume(positions, events, now)
+                    events.append(SessionResumed(generation, resent_bytes))
+                self._refuse(refusal, events)
             case Close(code, reason):
-                if not self._resumed and not (self._initiator and code in _CLOSES_WITHOUT_PROOF):
-                    raise ProtocolError("a CLOSE by an end that has not proved that it owns the session")
-                self._close(frame)
-                self._close_told = True
+                self._handshake.check_close(frame)
+                self._end(frame, told=True)
                 events.append(SessionClosed(code, reason, by_peer=True))
             case _:
                 assert_never(frame)
 
-    def _apply_resume(self, frame: Resume, events: list[SessionEvent], now: float) -> None:
-        if self._resumed:
-            raise ProtocolError("a second RESUME on one carrier")
-        if self._key is None:
-            self._refuse(CloseCode.UNKNOWN_SESSION, "the other end does not know the session; it was restarted", events)
-            return
-        expected = ownership_proof(
-            self._key, self.session_id, self._generation, self._binding, by_initiator=not self._initiator
-        )
-        if (
-            frame.session_id != self.session_id
-            or frame.generation != self._generation
-            or not proofs_match(frame.proof, expected)
-        ):
-            raise ProtocolError("a RESUME that does not prove ownership of the session")
-        self._resumed = self._peer_knows_us = True
-        positions = {position.stream_id: position for position in frame.positions}
-        resent_bytes = self._resume_streams(positions, events, now)
-        events.append(SessionResumed(self._generation, resent_bytes))
+    def _refuse(self, refusal: Close | None, events: list[SessionEvent]) -> None:
+        if refusal is not None:
+            self._end(refusal, told=False)
+            events.append(SessionClosed(refusal.code, refusal.reason, by_peer=False))
 
-    def _resume_streams(self, positions: dict[int, StreamPosition], events: list[SessionEvent], now: float) -> int:
-        self._outbox.clear_queues()
-        resent_bytes = 0
-        for stream in self._streams.in_order():
-            position = positions.pop(stream.stream_id, None)
-            if position is None and stream.open_acknowledged:
-                self._gone(stream, events)
-            elif position is None and stream.reset_code is not None:
-                self._streams.forget(stream)
-            else:
-                held = len(stream.buffer)
-                again, accepted = stream.resume(position, now)
-                resent_bytes += again
-                if accepted:
-                    events.append(StreamAccepted(stream.stream_id))
-                self._streams.freed(held - len(stream.buffer), events)
-                self._outbox.schedule(stream)
-                self._forget_if_done(stream)
-        for stream_id in positions:
-            if self._streams.was_seen(stream_id):
-                self._outbox.reply(Gone(stream_id))
-        return resent_bytes
-
-    def _apply_to_stream(self, frame: Data | Fin | Ack | Window, events: list[SessionEvent], now: float) -> None:
-        stream = self._streams.get(frame.stream_id)
-        if stream is None:
-            if not self._streams.was_seen(frame.stream_id):
-                raise ProtocolError(f"{type(frame).__name__} for stream {frame.stream_id}, which was never opened")
-            if isinstance(frame, Data | Fin):
-                self._outbox.reply(Gone(frame.stream_id))
-            return
-        if stream.reset_code is not None:
-            return
-        stream.acknowledge_open(now)
-        match frame:
-            case Data(_, offset, payload):
-                fresh = stream.receive_data(offset, payload)
-                if fresh is not None:
-                    self.received_bytes += len(fresh)
-                    events.append(StreamData(stream.stream_id, _unpinned(fresh)))
-            case Fin(_, offset):
-                if stream.receive_fin(offset):
-                    events.append(StreamFinished(stream.stream_id))
-            case Ack(_, position):
-                held, due_since = len(stream.buffer), stream.awaiting_since
-                stream.receive_ack(position, now)
-                if len(stream.buffer) < held and due_since is not None:
-                    self._outbox.learn(now - due_since)
-                self._streams.freed(held - len(stream.buffer), events)
-            case Window(_, limit):
-                if stream.receive_window(limit):
-                    events.append(StreamAccepted(stream.stream_id))
-            case _:
-                assert_never(frame)
-        if stream.has_ack:
-            self._outbox.acknowledge_by(now)
-        self._outbox.schedule(stream)
-        self._forget_if_done(stream)
-
-    def _apply_open(self, frame: Open, events: list[SessionEvent], now: float) -> None:
-        if self._streams.is_ours(frame.stream_id):
-            raise ProtocolError(f"OPEN of stream {frame.stream_id}, which is ours to open")
-        if self._streams.get(frame.stream_id) is not None:
-            return
-        if self._streams.was_seen(frame.stream_id):
-            self._outbox.reply(Gone(frame.stream_id))
-            return
-        self._streams.see(frame.stream_id)
-        if self._streams.is_full:
-            self._outbox.reply(Reset(frame.stream_id, ResetCode.LIMIT))
-            return
-        self._add_stream(frame.stream_id, frame.target, mine=False, send_limit=frame.window)
-        events.append(StreamOpened(frame.stream_id, frame.target))
-
-    def _apply_reset(self, frame: Reset, events: list[SessionEvent]) -> None:
-        stream = self._streams.get(frame.stream_id)
-        if stream is not None:
-            if stream.reset_code is None:
-                events.append(StreamReset(frame.stream_id, frame.code))
-                self._streams.freed(len(stream.buffer), events)
-            self._streams.forget(stream)
-        elif not self._streams.was_seen(frame.stream_id):
-            raise ProtocolError(f"RESET of stream {frame.stream_id}, which was never opened")
-        self._outbox.reply(Gone(frame.stream_id))
-
-    def _gone(self, stream: Stream, events: list[SessionEvent]) -> None:
-        """The peer has forgotten this stream: it ended there, or it never will be again."""
-        self._streams.freed(len(stream.buffer), events)
-        self._streams.forget(stream)
-        if stream.reset_code is None and not stream.has_ended_both_ways:
-            events.append(StreamReset(stream.stream_id, ResetCode.SESSION_LOST))
-
-    # Sending.
-
-    def _add_handshake(self, parts: Parts, key: bytes) -> None:
-        self._resume_told = True
-        if self._initiator and not self._peer_knows_us:
-            parts.append(encode_frame(Hello(PROTOCOL_VERSION, self.session_id, key)))
-        proof = ownership_proof(key, self.session_id, self._generation, self._binding, by_initiator=self._initiator)
-        positions = tuple(stream.take_position() for stream in self._streams if stream.open_told)
-        parts.append(encode_frame(Resume(self.session_id, self._generation, proof, positions)))
-
-    def _last_message(self) -> bytes | None:
-        if self._close_told or self._closed is None:
+    def _last_message(self, close: Close) -> bytes | None:
+        if self._close_told:
             return None
         self._close_told = True
-        return encode_frame(self._closed)
-
-    # Bookkeeping.
-
-    def _add_stream(self, stream_id: int, target: bytes, *, mine: bool, send_limit: int) -> None:
-        stream = Stream(stream_id, target, mine=mine, window_bytes=self._streams.window_bytes, send_limit=send_limit)
-        self._streams.add(stream)
-        self._outbox.schedule(stream)
-
-    def _forget_if_done(self, stream: Stream) -> None:
-        if stream.is_done:
-            self._streams.forget(stream)
+        return encode_frame(close)
 
     def _forget_under_way(self) -> None:
         self._outbox.forget_under_way()
+        self._traffic.forget_under_way()
         for stream in self._streams:
             stream.carrier_lost()
 
-    def _refuse(self, code: CloseCode, reason: str, events: list[SessionEvent]) -> None:
-        self._close(Close(code, reason))
-        events.append(SessionClosed(code, reason, by_peer=False))
-
-    def _close(self, close: Close) -> None:
+    def _end(self, close: Close, *, told: bool) -> None:
         self._closed = close
-        self._close_told = False
+        self._close_told = told
         self._streams.clear()
-
-
-def _unpinned(view: memoryview) -> memoryview:
-    """A small part of a message as a copy, so that a reader which keeps it does not keep the whole message."""
-    return view if 2 * len(view) >= memoryview(view.obj).nbytes else memoryview(bytes(view))
+        self._outbox.clear_queues()

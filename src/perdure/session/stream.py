@@ -37,6 +37,7 @@ class Stream:
         "awaiting_since",
         "buffer",
         "fin_received",
+        "is_open_repeated",
         "mine",
         "open_acknowledged",
         "received",
@@ -60,6 +61,8 @@ class Stream:
         self.awaiting_since: float | None = None
         """Since when something sent here waits for its first, or its next, acknowledgement."""
         self.open_acknowledged = not mine
+        self.is_open_repeated = False
+        """The OPEN was lost with a carrier, and is said again."""
         self._open_told = not mine
         self._consumed = 0
         self._limit_granted = window_bytes if mine else INITIAL_CREDIT_BYTES
@@ -75,7 +78,8 @@ class Stream:
     def accept(self, window_bytes: int) -> None:
         """Grant a full window; the peer learns that its stream was accepted."""
         self.accepted = True
-        self._limit_granted = self._consumed + max(window_bytes, INITIAL_CREDIT_BYTES + 1)
+        limit = self._consumed + max(window_bytes, INITIAL_CREDIT_BYTES + 1)
+        self._limit_granted = max(self._limit_granted, limit)
 
     def finish(self) -> None:
         """Send a FIN behind what was written."""
@@ -132,7 +136,7 @@ class Stream:
 
     @property
     def has_ack(self) -> bool:
-        return self.reset_code is None and self.received_position > self._ack_told
+        return self.received + self.fin_received > self._ack_told and self.reset_code is None
 
     @property
     def ack_is_urgent(self) -> bool:
@@ -243,6 +247,7 @@ class Stream:
         accepted = False
         under_way = self.buffer.sent
         if position is None:
+            self.is_open_repeated |= self._open_told
             self._open_told = False
         else:
             self.open_acknowledged = True

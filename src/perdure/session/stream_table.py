@@ -1,4 +1,12 @@
-"""The streams of a session: which there are, which there were, and how much they hold together."""
+"""The streams of a session: which there are, which there were, and how much they hold together.
+
+Rules of room:
+1. A stream that holds less than `SMALLEST_SHARE_BYTES` never waits, however full the session or the process is.
+2. A stream that waits is told once it holds no more than half of what it may hold now. That is at least half of the
+   smallest share, so the acknowledgements of its own bytes always suffice: nobody needs to be told that another
+   session, or new limits, made room.
+3. What is held beyond a limit is kept, and what was granted is not taken back.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +14,30 @@ from typing import TYPE_CHECKING
 
 from perdure.config import SMALLEST_SHARE_BYTES
 from perdure.session.events import SessionEvent, StreamWritable
+from perdure.session.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from perdure.config import ResourceLimits
-    from perdure.session.stream import Stream
+    from perdure.session.budget import ByteBudget
 
 
 class StreamTable:
     """Streams by id. The initiator's ids are odd, the acceptor's even, and both only rise."""
 
-    __slots__ = ("_buffered_bytes", "_highest_peer_id", "_limits", "_next_id", "_starved", "_streams")
+    __slots__ = ("_budget", "_highest_peer_id", "_next_id", "_streams", "_waiting", "buffered_bytes", "limits")
 
-    def __init__(self, limits: ResourceLimits, *, initiator: bool) -> None:
-        self._limits = limits
+    def __init__(self, limits: ResourceLimits, budget: ByteBudget | None, *, initiator: bool) -> None:
+        self.limits = limits
+        self.buffered_bytes = 0
+        """Unacknowledged and unsent bytes of every stream."""
+        self._budget = budget
         self._streams: dict[int, Stream] = {}
         self._next_id = 1 if initiator else 2
         self._highest_peer_id = 0
-        self._buffered_bytes = 0
-        self._starved: dict[int, None] = {}
+        self._waiting: dict[int, None] = {}
+        """The streams that wait for room."""
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -40,12 +52,12 @@ class StreamTable:
     @property
     def window_bytes(self) -> int:
         """The credit to grant a stream: all of its limit, or an equal share of the session's where there are many."""
-        share = self._limits.session_buffer_bytes // max(1, len(self._streams))
-        return min(self._limits.stream_window_bytes, max(SMALLEST_SHARE_BYTES, share))
+        share = self.limits.session_buffer_bytes // max(1, len(self._streams))
+        return min(self.limits.stream_window_bytes, max(SMALLEST_SHARE_BYTES, share))
 
     @property
     def is_full(self) -> bool:
-        return len(self._streams) >= self._limits.max_streams
+        return len(self._streams) >= self.limits.max_streams
 
     def get(self, stream_id: int) -> Stream | None:
         return self._streams.get(stream_id)
@@ -55,17 +67,24 @@ class StreamTable:
         stream = self._streams.get(stream_id)
         return stream if stream is not None and stream.reset_code is None else None
 
-    def add(self, stream: Stream) -> None:
-        self._streams[stream.stream_id] = stream
+    def add(self, stream_id: int, target: bytes, *, mine: bool, send_limit: int) -> Stream:
+        """A new stream."""
+        stream = Stream(stream_id, target, mine=mine, window_bytes=self.window_bytes, send_limit=send_limit)
+        self._streams[stream_id] = stream
+        return stream
 
     def forget(self, stream: Stream) -> None:
-        self._streams.pop(stream.stream_id, None)
-        self.stop_waiting(stream)
+        """The stream is gone, and so is what it held; `tell_writable` tells the others."""
+        if self._streams.pop(stream.stream_id, None) is not None:
+            self._hold(-len(stream.buffer))
+            self.stop_waiting(stream)
+        if not self._streams:
+            self._streams.clear()  # An emptied dict keeps its table: 200 bytes, in each of many idle sessions.
 
     def clear(self) -> None:
         self._streams.clear()
-        self._starved.clear()
-        self._buffered_bytes = 0
+        self._waiting.clear()
+        self._hold(-self.buffered_bytes)
 
     # Ids.
 
@@ -90,29 +109,42 @@ class StreamTable:
 
     def grew(self, stream: Stream, count: int) -> bool:
         """`count` more bytes are held for `stream`: whether it may go on, or waits for `StreamWritable`."""
-        self._buffered_bytes += count
+        self.buffered_bytes += count
+        if (budget := self._budget) is not None:
+            budget.held_bytes += count
         if len(stream.buffer) < self._room():
             return True
-        self._starved[stream.stream_id] = None
+        self._waiting[stream.stream_id] = None
         return False
+
+    def freed(self, count: int, events: list[SessionEvent]) -> None:
+        """`count` held bytes of a stream that stays are gone."""
+        if count:
+            self._hold(-count)
+            self.tell_writable(events)
+
+    def tell_writable(self, events: list[SessionEvent]) -> None:
+        """Tell the streams that wait and have room."""
+        if not self._waiting:
+            return
+        most = self._room() // 2
+        for stream_id in [each for each in self._waiting if len(self._streams[each].buffer) <= most]:
+            del self._waiting[stream_id]
+            events.append(StreamWritable(stream_id))
 
     def stop_waiting(self, stream: Stream) -> None:
         """`stream` writes no more."""
-        self._starved.pop(stream.stream_id, None)
+        self._waiting.pop(stream.stream_id, None)
 
-    def freed(self, count: int, events: list[SessionEvent]) -> None:
-        """`count` held bytes are gone; the streams that wait are told once half of their room is free."""
-        if count == 0:
-            return
-        self._buffered_bytes -= count
-        room = self._room()
-        for stream_id in list(self._starved):
-            if len(self._streams[stream_id].buffer) <= room // 2:
-                del self._starved[stream_id]
-                events.append(StreamWritable(stream_id))
+    def _hold(self, count: int) -> None:
+        self.buffered_bytes += count
+        if self._budget is not None:
+            self._budget.held_bytes += count
 
     def _room(self) -> int:
-        """What each stream may hold now: all of its limit, or its smallest share where the session is full."""
-        if self._buffered_bytes < self._limits.session_buffer_bytes:
-            return self._limits.stream_buffer_bytes
-        return SMALLEST_SHARE_BYTES
+        """What each stream may hold now: all of its limit, or its smallest share where session or process is full."""
+        if self.buffered_bytes >= self.limits.session_buffer_bytes:
+            return SMALLEST_SHARE_BYTES
+        if self._budget is not None and self._budget.is_full:
+            return SMALLEST_SHARE_BYTES
+        return self.limits.stream_buffer_bytes
