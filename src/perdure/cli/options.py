@@ -12,7 +12,7 @@ from perdure.cli.running import LogLevel
 from perdure.errors import TicketError
 
 if TYPE_CHECKING:
-    from perdure.config import RestartPolicy, TransportConfig
+    from perdure.config import TransportConfig
     from perdure.configfile import Configuration, Layer
 
 Level = Annotated[LogLevel, typer.Option("--log-level", help="The least important lines to log on standard error.")]
@@ -54,8 +54,6 @@ Assignments = Annotated[
 Faults = Annotated[bool, typer.Option("--faults", hidden=True)]
 
 MAX_TICKET_FILE_BYTES = 4096
-
-DEFAULT_HOLD_MINUTES = 60.0
 
 _PATIENT_ATTEMPTS = 1000
 """At a terminal it is time that ends the patience (--hold-minutes), not a count: a network that blocks UDP for a few
@@ -116,12 +114,6 @@ def read_configuration(
         return layered(*layers, assigned)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-
-
-def restart_policy(hold_minutes: float | None, *, exit_on_fail: bool) -> RestartPolicy:
-    """The policy of a command that reads no file."""
-    defaults = command_defaults(exit_on_fail=exit_on_fail)
-    return read_configuration(None, None, defaults=defaults, hold_minutes=hold_minutes).restart
 
 
 def read_ticket_argument(text: str) -> str:
