@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from perdure.core.actions import Action, ApplyCandidate, Probe, SayGoodbye, WarnOfTimeout
+from perdure.core.actions import Action, ApplyCandidate, SayGoodbye, WarnOfTimeout
 from perdure.core.activity import Activity
 from perdure.core.context import Context
 from perdure.core.events import (
@@ -41,7 +41,7 @@ from perdure.core.keepalive import Liveness
 from perdure.core.lifetime import Lifetime, Notice
 from perdure.core.recovery import Recovery
 from perdure.core.restart import LONG_SLEEP_SECONDS, Trigger
-from perdure.core.state import CLOSE_REASONS, Reason, State
+from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 from perdure.core.vigil import Vigil
 
@@ -50,9 +50,6 @@ if TYPE_CHECKING:
 
     from perdure.config import RestartPolicy, SessionLimits
     from perdure.core.restart import Decision
-
-FIRST_OFFER_TIMEOUT = 60.0
-"""Seconds that the polite end waits for the first carrier: six attempts' worth."""
 
 LATE_SECONDS = 1.0
 """A deadline noticed this much too late means that the process was stopped or the machine slept: what did not happen
@@ -134,25 +131,33 @@ class Connection:
 
     def handle_event(self, event: Event, now: float) -> list[Action]:
         """Take one event. Raises `ValueError` only where `now` goes back."""
-        self._context.advance(now)
+        context = self._context
+        context.advance(now)
         if self._closing is not None:
             self._route_last(event)
-        elif not self.state.is_final:
+        elif not context.state.is_final:
             self._route(event)
-            self._after()
-        return self._context.take_actions()
+            self._vigil.rearm()
+        return context.take_actions()
 
     def handle_timeout(self, now: float) -> list[Action]:
         """Act on the deadlines that have passed."""
-        self._context.advance(now)
-        for timer, due_at in self._context.timers.pop_due(now):
-            if self.state.is_final:
-                break
-            if now - due_at > LATE_SECONDS and self._excuse(timer, now - due_at):
-                continue
-            self._due(timer)
-        self._after()
-        return self._context.take_actions()
+        context = self._context
+        context.advance(now)
+        slept_seconds = 0.0
+        for timer, due_at in context.timers.due(now):
+            if context.timers.deadline(timer) != due_at:
+                continue  # what an earlier one led to has settled it
+            context.timers.cancel(timer)
+            is_late = now - due_at > LATE_SECONDS
+            slept_seconds = max(slept_seconds, now - due_at)
+            if not (is_late and self._excuse(timer)):
+                self._due(timer)
+        if self._closing is None and not context.state.is_final:
+            if slept_seconds >= LONG_SLEEP_SECONDS and context.state.is_up:
+                self._recovery.network_changed(NetworkChanged(Trigger.WAKE_UP, slept_seconds=slept_seconds))
+            self._vigil.rearm()
+        return context.take_actions()
 
     # Events.
 
@@ -173,7 +178,7 @@ class Connection:
                     recovery.doubted(Trigger.ICE_FAILURE)
             case SessionResumed(carrier):
                 if self._is_current(carrier) and recovery.resumed():
-                    self._vigil.start()
+                    self._vigil.start(is_new_carrier=True)
             case PathEvidence():
                 self._learn(event)
             case RttMeasured(carrier):
@@ -196,11 +201,11 @@ class Connection:
                 self._lifetime.extend(self._context.now + seconds)
                 self._arm_lifetime()
             case PeerRestarted():
-                self._end(State.FAILED, Reason.PEER_RESTARTED)
+                self._recovery.end(State.FAILED, Reason.PEER_RESTARTED)
             case SessionEnded(reason, detail):
-                self._end(State.CLOSED if reason is Reason.CLOSED_BY_PEER else State.FAILED, reason, detail)
+                self._recovery.end(State.CLOSED if reason is Reason.CLOSED_BY_PEER else State.FAILED, reason, detail)
             case PeerLeft(detail):
-                self._end(State.CLOSED, Reason.CLOSED_BY_PEER, detail)
+                self._recovery.end(State.CLOSED, Reason.CLOSED_BY_PEER, detail)
             case CloseRequested():
                 self._close(event)
             case _:
@@ -218,18 +223,17 @@ class Connection:
         if self.state is not State.INITIALIZING:
             return
         self._context.change(State.CONNECTING, Reason.STARTED)
-        if self._recovery.begin():
-            self._context.timers.set(Timer.ABANDON, self._context.now + FIRST_OFFER_TIMEOUT)
+        self._recovery.begin()
 
     def _negotiate(self, event: OfferReceived | AnswerReceived | CandidateReceived) -> None:
         recovering = self.state is not State.CONNECTING
         match event:
             case OfferReceived():
-                self.activity.described(self._context.now, recovering=recovering)
-                self._recovery.offered(event)
+                if self._recovery.offered(event):
+                    self.activity.described(self._context.now, recovering=recovering)
             case AnswerReceived():
-                self.activity.described(self._context.now, recovering=recovering)
-                self._recovery.answered(event)
+                if self._recovery.answered(event):
+                    self.activity.described(self._context.now, recovering=recovering)
             case CandidateReceived(generation, candidate, sdp_mid, sdp_mline):
                 if self._recovery.carrier and generation == self._recovery.generation:
                     self.activity.candidate(self._context.now, recovering=recovering)
@@ -242,10 +246,9 @@ class Connection:
             self.activity.used(min(evidence.last_data_at, self._context.now))
         if not self._is_current(evidence.carrier):
             return
-        if self.state.is_up or self._recovery.is_holding:
-            self._vigil.learn(evidence)
         if self._recovery.heard(evidence.last_heard_at):
-            self._vigil.start()
+            self._vigil.start(is_new_carrier=False)
+        if self._recovery.is_open:
             self._vigil.learn(evidence)
 
     # Deadlines.
@@ -257,13 +260,13 @@ class Connection:
             case Timer.NEXT_ATTEMPT:
                 self._recovery.attempt_is_due()
             case Timer.REJUDGE:
-                self._recovery.grace_is_over()
+                self._recovery.judge_pending()
             case Timer.LIVENESS:
                 self._vigil.judge_liveness()
             case Timer.HEALTH:
                 self._vigil.check_health()
             case Timer.ABANDON:
-                self._end(State.FAILED, Reason.ABANDONED)
+                self._recovery.end(State.FAILED, Reason.ABANDONED)
             case Timer.LIFETIME:
                 self._check_lifetime()
             case Timer.FAREWELL:
@@ -271,17 +274,13 @@ class Connection:
             case _:
                 assert_never(timer)
 
-    def _excuse(self, timer: Timer, late_by: float) -> bool:
+    def _excuse(self, timer: Timer) -> bool:
         """A deadline noticed much too late, as after a sleep, begins over instead of being held against anybody."""
         match timer:
             case Timer.ATTEMPT | Timer.NEXT_ATTEMPT:
                 self._recovery.attempt_is_due()
             case Timer.LIVENESS:
-                self._vigil.liveness.excuse(self._context.now)
-                if late_by >= LONG_SLEEP_SECONDS and self.state.is_up:
-                    self._recovery.network_changed(NetworkChanged(Trigger.WAKE_UP, slept_seconds=late_by))
-                else:
-                    self._context.actions.append(Probe())
+                self._vigil.excuse()
             case Timer.ABANDON:
                 self._context.timers.set(Timer.ABANDON, self._context.now + RETURN_TIMEOUT)
             case Timer.REJUDGE | Timer.HEALTH | Timer.LIFETIME | Timer.FAREWELL:
@@ -304,8 +303,6 @@ class Connection:
     # The end.
 
     def _close(self, request: CloseRequested) -> None:
-        if request.reason not in CLOSE_REASONS:
-            raise ValueError(f"{request.reason} is not a reason to close a tube here")
         self._closing = request
         if not self.state.is_up:
             self._finish_closing()
@@ -316,18 +313,9 @@ class Connection:
 
     def _finish_closing(self) -> None:
         if self._closing is not None and not self.state.is_final:
-            self._end(State.CLOSED, self._closing.reason, self._closing.detail)
-
-    def _end(self, state: State, reason: Reason, detail: str = "") -> None:
-        self._recovery.drop()
-        self._context.timers.clear()
-        self._context.change(state, reason, detail)
+            self._recovery.end(State.CLOSED, self._closing.reason, self._closing.detail)
 
     # Bookkeeping.
-
-    def _after(self) -> None:
-        if self._closing is None and not self.state.is_final:
-            self._vigil.rearm()
 
     def _arm_lifetime(self) -> None:
         at = self._lifetime.next_deadline()

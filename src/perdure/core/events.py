@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from perdure.core.restart import Trigger
-from perdure.core.state import Reason
+from perdure.core.state import CLOSE_REASONS, Reason
+
+LONGEST_EXTENSION = 86400.0 * 30
+"""Seconds: a month, the most that any of a tube's times may be set to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +130,13 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Extended:
-    """The user wants the tube to live at least `seconds` from now, used or not."""
+    """The user wants the tube to live at least `seconds` from now, used or not; at most a month."""
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seconds <= LONGEST_EXTENSION:
+            raise ValueError(f"a tube is extended by 0 to {LONGEST_EXTENSION:.0f} s, not by {self.seconds!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +165,10 @@ class CloseRequested:
 
     reason: Reason = Reason.CLOSED_LOCALLY
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        if self.reason not in CLOSE_REASONS:
+            raise ValueError(f"{self.reason} is not a reason to close a tube here")
 
 
 Event = (

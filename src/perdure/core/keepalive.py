@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -36,9 +37,8 @@ MAX_PATIENCE = 1024.0
 class Liveness:
     """Judges one carrier's path at a time.
 
-    A path that is slow and not dead would be judged silent on each carrier, for ever. So each carrier that is judged
-    silent without having had a single acknowledgement doubles the patience with the next one (RFC 6298 §5.5), up to
-    `timeout_threshold`.
+    A path that is slow and not dead would be judged silent on each carrier, for ever. So each such judgement doubles
+    the patience with the next carrier (RFC 6298 §5.5), up to `timeout_threshold`, until something is acknowledged.
     """
 
     __slots__ = (
@@ -72,10 +72,6 @@ class Liveness:
         """When the peer was last heard; the carrier's begin before."""
         return self._last_heard_at
 
-    @property
-    def awaiting_since(self) -> float | None:
-        return self._awaiting_since
-
     def silent_for(self, now: float) -> float:
         """Seconds of silence while an answer is due; 0 where none is."""
         return 0.0 if self._awaiting_since is None else max(0.0, now - self._silent_since(self._awaiting_since))
@@ -99,7 +95,9 @@ class Liveness:
             self._patience = 1.0
 
     def doubt(self, now: float) -> None:
-        """The path may be gone: a ping that asks counts like data that waits."""
+        """The path may be gone, and is asked now: that ping counts like data that waits."""
+        if self._awaits_only_ping and not self._is_doubted:
+            self._since = now
         self._is_doubted = True
         self._probed_at = now
 
@@ -117,13 +115,13 @@ class Liveness:
                 return Verdict.FINE
             self._probed_at = now
             return Verdict.KEEPALIVE
-        silence = now - self._silent_since(awaiting_since)
-        if silence >= self._lost_after:
+        silent_since = self._silent_since(awaiting_since)
+        if now >= silent_since + self._lost_after:
             self._patience = min(MAX_PATIENCE, self._patience * 2)
             return Verdict.SILENT
-        if now - max(awaiting_since, self._since) >= self._policy.stall_timeout:
+        if now >= self._stalled_at(awaiting_since):
             return Verdict.STALLED
-        if silence >= self._suspect_after and not self._has_probed(awaiting_since):
+        if now >= silent_since + self._suspect_after and not self._has_probed(silent_since):
             self._probed_at = now
             return Verdict.PROBE
         return Verdict.FINE
@@ -134,20 +132,27 @@ class Liveness:
         if awaiting_since is None:
             return self._idle_check()
         silent_since = self._silent_since(awaiting_since)
-        wait = self._lost_after if self._has_probed(awaiting_since) else min(self._suspect_after, self._lost_after)
-        return min(silent_since + wait, max(awaiting_since, self._since) + self._policy.stall_timeout)
+        wait = self._lost_after
+        if not self._has_probed(silent_since):
+            wait = min(wait, self._suspect_after)
+        return min(silent_since + wait, self._stalled_at(awaiting_since))
 
     def _idle_check(self) -> float | None:
         if not self._policy.ice_keepalive_enabled:
             return None
         interval = self._policy.ice_keepalive_interval
         at = self._last_heard_at + interval
-        return (
-            at if self._probed_at is None else max(at, self._probed_at + min(interval, self._policy.timeout_threshold))
-        )
+        if self._probed_at is None:
+            return at
+        return max(at, self._probed_at + min(interval, self._policy.timeout_threshold))
 
     def _silent_since(self, awaiting_since: float) -> float:
         return max(self._last_heard_at, awaiting_since, self._since)
+
+    def _stalled_at(self, awaiting_since: float) -> float:
+        """Only who talks can stall."""
+        since = max(awaiting_since, self._since)
+        return since + self._policy.stall_timeout if self._last_heard_at > since else math.inf
 
     @property
     def _suspect_after(self) -> float:
@@ -159,5 +164,5 @@ class Liveness:
             return self._policy.timeout_threshold
         return min(self._policy.timeout_threshold, LOST_AFTER * self._suspect_after * self._patience)
 
-    def _has_probed(self, awaiting_since: float) -> bool:
-        return self._probed_at is not None and self._probed_at >= self._silent_since(awaiting_since)
+    def _has_probed(self, silent_since: float) -> bool:
+        return self._probed_at is not None and self._probed_at >= silent_since

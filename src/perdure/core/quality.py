@@ -27,39 +27,41 @@ HYSTERESIS = 0.1
 JUDGE_INTERVAL = 1.0
 """Seconds between two judgements, both of which must agree before the state changes."""
 
-MIN_CHECKS = 4
-"""STUN checks without which a loss rate says nothing; the engine sends one about every 2.5 s."""
+LOSS_WINDOW = 24
+"""STUN checks over which losses are averaged: a minute of them, as the engine sends one about every 2.5 s. With fewer
+a single lost one would look like a bad path."""
 
 
 class Quality:
     """Judges one path at a time from samples; `restart` where the path is another."""
 
     __slots__ = (
-        "_agreed",
-        "_answered",
         "_baseline",
+        "_counted",
         "_judged_at",
         "_rtt",
-        "_sent",
         "_threshold",
         "is_degraded",
+        "is_in_doubt",
         "loss_rate",
         "score",
     )
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self.restart()
+        self.restart(is_new_carrier=True)
 
-    def restart(self) -> None:
-        """Another path: what is normal for it is not known yet."""
+    def restart(self, *, is_new_carrier: bool) -> None:
+        """Another path: what is normal for it is not known yet. A new carrier's checks are counted from 0."""
         self._rtt = RttEstimator()
         self._baseline: float | None = None
-        self._sent = self._answered = 0
+        self._counted: tuple[int, int] | None = (0, 0) if is_new_carrier else None
+        """Checks sent and lost up to the last measurement; `None`: they count from the next one."""
         self._judged_at: float | None = None
-        self._agreed = False
+        self.is_in_doubt = False
+        """Whether the last judgement was for a change, which the next one has to confirm."""
         self.loss_rate = 0.0
-        """The share of STUN checks that had no answer between the last two measurements."""
+        """The share of the last STUN checks that had no answer, 0 … 1."""
         self.score = 1.0
         self.is_degraded = False
 
@@ -69,13 +71,15 @@ class Quality:
         self._baseline = seconds if self._baseline is None else min(self._baseline, seconds)
 
     def checks(self, sent: int, answered: int) -> None:
-        """The engine's counts since the carrier was made."""
-        new = sent - self._sent
-        if new < MIN_CHECKS:
-            return
-        # The last check may still be under way.
-        self.loss_rate = min(1.0, max(0.0, 1 - (answered - self._answered + 1) / new))
-        self._sent, self._answered = sent, answered
+        """The engine's counts, which begin anew where it takes another pair of candidates."""
+        lost = max(0, sent - answered)
+        if self._counted is not None and sent > self._counted[0]:
+            new = sent - self._counted[0]
+            # One may be under way at either end, so the difference of two counts is right on average.
+            new_rate = (lost - self._counted[1]) / new
+            rate = self.loss_rate + (new_rate - self.loss_rate) * min(1.0, new / LOSS_WINDOW)
+            self.loss_rate = min(1.0, max(0.0, rate))
+        self._counted = (sent, lost)
 
     def is_due(self, now: float) -> bool:
         """Whether it is time for another judgement."""
@@ -88,8 +92,8 @@ class Quality:
         self.score = self._rtt_factor() * max(0.0, 1 - LOSS_WEIGHT * self.loss_rate) * _queue_factor(overdue)
         limit = min(1.0, self._threshold + HYSTERESIS) if self.is_degraded else self._threshold
         wants_change = (self.score >= limit) if self.is_degraded else (self.score < limit)
-        changes = wants_change and self._agreed
-        self._agreed = wants_change and not changes
+        changes = wants_change and self.is_in_doubt
+        self.is_in_doubt = wants_change and not changes
         if changes:
             self.is_degraded = not self.is_degraded
         return changes

@@ -5,8 +5,8 @@ Rules, in their order:
 2. Without a usable address or signaling nothing is attempted and nothing spent: wait.
 3. A network event acts at once, also where the path still looks good; but within the grace after a hand-over it waits
    for that one's result, unless it brings an address that is new.
-4. No more than `storm_budget` restarts a minute, whatever the network does. What this process or the engine lost by
-   itself does not count: no network causes that.
+4. No more than `storm_budget` restarts a minute, whatever the network does; the peer's count as well. What the engine
+   or the user ended does not: no network causes that.
 5. ICE restart where the engine knows the network and SCTP's timer has not backed off; otherwise rebuild.
 6. A restart that fails climbs to a rebuild; a rebuild that fails waits, longer each time, until the attempts are spent.
 7. Poor quality alone never restarts a path that carries data.
@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from perdure.core.state import Reason
+from perdure.core.storm import StormBudget
 
 if TYPE_CHECKING:
     from random import Random
@@ -37,9 +38,6 @@ SHORT_LIVES_FORGIVEN = 5
 RESTART_USEFUL_SECONDS = 1.0
 """Silence beyond which SCTP's retransmission timer has backed off (0.4, 0.8, 1.6 s …): an ICE restart would be
 followed by up to 2.8 s without data (measured), a rebuilt carrier has no such debt."""
-
-STORM_WINDOW = 60.0
-"""Seconds over which `storm_budget` counts."""
 
 LONG_SLEEP_SECONDS = 60.0
 """A nap below leaves NAT mappings and SCTP's state alive (Tailscale: no rebind on a 55 s nap); a probe tells."""
@@ -62,7 +60,16 @@ class Trigger(Enum):
 
     @property
     def is_network_event(self) -> bool:
-        return self in {Trigger.INTERFACE_CHANGE, Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP}
+        return self in _NETWORK_EVENTS
+
+
+_NETWORK_EVENTS = (Trigger.INTERFACE_CHANGE, Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP)
+
+_UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
+"""What the storm budget does not count."""
+
+_ASKED_AGAIN = (Trigger.REQUEST, Trigger.QUALITY_DEGRADATION)
+"""What does not wait while the path is up: the user knows the answer, and the next health check decides anew."""
 
 
 class Rung(Enum):
@@ -76,6 +83,7 @@ class Rung(Enum):
 class Because(Enum):
     """Why this rung."""
 
+    FIRST = "the first carrier"
     NOT_BEGUN = "there is nothing to recover yet"
     CARRIES_DATA = "the path carries data"
     DOUBTED = "somebody doubts the path; it is asked"
@@ -88,6 +96,7 @@ class Because(Enum):
     LONG_SLEEP = "the machine slept long"
     PATH_SILENT = "the path is silent while an answer is due"
     CARRIER_LOST = "there is no carrier to restart"
+    PEER_IS_BEHIND = "the peer restarts a carrier that is gone here"
     NOT_OPEN = "no path was there yet to restart"
     POOR_PATH = "the path is poor and carries nothing"
     ASKED = "it was asked for"
@@ -115,21 +124,21 @@ class Decision:
     attempt: int
     """Which attempt in a row this is, or was; 0 where none is counted."""
     next_attempt_at: float | None
-    """When the next attempt begins by itself; `None` where none is planned."""
+    """When the next attempt begins, or the event is judged again, by itself; `None` where neither is planned."""
     at: float
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):
     """What the ladder has to know."""
 
     now: float
     has_begun: bool
-    """Whether the first set-up was begun."""
+    """Whether there is something to recover: the polite end's first set-up begins with the peer's offer."""
+    is_up: bool
     is_open: bool
     """Whether there is a carrier whose ICE could be restarted."""
-    is_recovering: bool
+    is_attempting: bool
     """Whether an attempt is under way."""
     silent_for: float
     """Seconds of silence while an answer is due."""
@@ -139,7 +148,7 @@ class Situation:
 
 
 class Ladder:
-    """Decides for one tube. What it returns is carried out by `Recovery`."""
+    """Decides for one tube. What it returns is carried out by `Recovery`; a rung that it lets climb is counted."""
 
     __slots__ = (
         "_attempts_failed",
@@ -148,8 +157,8 @@ class Ladder:
         "_quality_tries",
         "_quality_until",
         "_random",
-        "_restarts",
         "_short_lives",
+        "_storm",
         "_succeeded_at",
     )
 
@@ -158,7 +167,7 @@ class Ladder:
         self._random = random
         self._attempts_failed = 0
         self._grace_until = 0.0
-        self._restarts: tuple[float, ...] = ()
+        self._storm = StormBudget(policy.storm_budget)
         self._short_lives = 0
         self._succeeded_at: float | None = None
         self._quality_tries = 0
@@ -166,11 +175,9 @@ class Ladder:
 
     # What happened.
 
-    def begun(self, trigger: Trigger | None, now: float) -> None:
-        """A rung that `decide`d, or a peer's for `trigger`, is being climbed."""
-        if trigger in {None, Trigger.ICE_FAILURE, Trigger.REQUEST}:
-            return
-        self._restarts = (*self._recent(now), now)[-self._policy.storm_budget :]
+    def peer_began(self, trigger: Trigger | None, now: float) -> None:
+        """The peer climbs a rung for `trigger`."""
+        self._count(trigger, now)
         if trigger is not None and trigger.is_network_event:
             self._grace_until = now + self._policy.handover_grace
 
@@ -190,67 +197,68 @@ class Ladder:
 
     # What to do.
 
+    def first(self, situation: Situation) -> Decision:
+        """This end makes the first offer."""
+        return self._obstacle(None, situation) or self._climb(None, Rung.REBUILD, Because.FIRST, situation)
+
     def network_event(
         self, trigger: Trigger, situation: Situation, *, is_new_address: bool, slept_seconds: float
     ) -> Decision:
         """An interface or an address changed, or the machine woke up."""
         self._attempts_failed = 0
-        at_once = self._blocked(trigger, situation)
-        if at_once is not None:
-            return at_once
-        if trigger is Trigger.WAKE_UP and slept_seconds < LONG_SLEEP_SECONDS and situation.is_open:
-            return self._decision(trigger, Rung.HOLD, Because.SHORT_SLEEP, situation)
+        if (obstacle := self._obstacle(trigger, situation)) is not None:
+            return obstacle
+        is_wake_up = trigger is Trigger.WAKE_UP
+        if is_wake_up and slept_seconds < LONG_SLEEP_SECONDS and situation.is_open:
+            return self._hold(trigger, Because.SHORT_SLEEP, situation)
         if situation.now < self._grace_until and not is_new_address:
-            return self._decision(trigger, Rung.HOLD, Because.IN_GRACE, situation, next_at=self._grace_until)
-        if self._storm_until(situation.now) is not None:
-            return self._storm(trigger, situation)
-        if trigger is Trigger.WAKE_UP and situation.is_open:
-            return self._decision(trigger, Rung.REBUILD, Because.LONG_SLEEP, situation)
+            return self._hold(trigger, Because.IN_GRACE, situation, self._grace_until)
+        if (storm := self._in_storm(trigger, situation)) is not None:
+            return storm
+        self._grace_until = situation.now + self._policy.handover_grace
+        if is_wake_up and situation.is_open:
+            return self._climb(trigger, Rung.REBUILD, Because.LONG_SLEEP, situation)
         if is_new_address:
-            return self._decision(trigger, Rung.REBUILD, Because.NEW_ADDRESS, situation)
+            return self._climb(trigger, Rung.REBUILD, Because.NEW_ADDRESS, situation)
         return self._restart_or_rebuild(trigger, Because.NETWORK_MOVED, situation)
+
+    def network_event_answered(self, trigger: Trigger, situation: Situation) -> Decision:
+        """An event that waited needs nothing more."""
+        reason = Because.UNDER_WAY if situation.is_attempting else Because.CARRIES_DATA
+        return self._hold(trigger, reason, situation)
 
     def path_silent(self, situation: Situation) -> Decision:
         """No answer came although one was due."""
         trigger = Trigger.CONNECTION_TIMEOUT
-        blocked = self._blocked(trigger, situation)
-        if blocked is not None:
-            return blocked
-        if self._storm_until(situation.now) is not None:
-            return self._storm(trigger, situation)
+        if (obstacle := self._obstacle(trigger, situation) or self._in_storm(trigger, situation)) is not None:
+            return obstacle
         if situation.is_polite:
-            return self._decision(
-                trigger, Rung.WAIT, Because.COURTESY, situation, next_at=situation.now + COURTESY_DELAY
-            )
-        return self._decision(trigger, Rung.REBUILD, Because.PATH_SILENT, situation)
+            return self._wait(trigger, Because.COURTESY, situation, situation.now + COURTESY_DELAY)
+        return self._climb(trigger, Rung.REBUILD, Because.PATH_SILENT, situation)
 
     def carrier_lost(self, situation: Situation, detail: str) -> Decision:
         """The engine gave a working carrier up."""
         trigger = Trigger.ICE_FAILURE
         life = None if self._succeeded_at is None else situation.now - self._succeeded_at
         self._short_lives = self._short_lives + 1 if life is not None and life < SHORT_LIFE_SECONDS else 0
-        blocked = self._blocked(trigger, situation)
-        if blocked is not None:
-            return blocked
+        if (obstacle := self._obstacle(trigger, situation, detail)) is not None:
+            return obstacle
         if self._short_lives > SHORT_LIVES_FORGIVEN:
+            self._attempts_failed = self._short_lives - SHORT_LIVES_FORGIVEN - 1
             return self._failed(trigger, situation, Because.SHORT_LIVES, detail)
         if situation.is_polite:
-            next_at = situation.now + COURTESY_DELAY
-            return self._decision(trigger, Rung.WAIT, Because.COURTESY, situation, next_at=next_at, detail=detail)
-        return self._decision(trigger, Rung.REBUILD, Because.CARRIER_LOST, situation, detail=detail)
+            return self._wait(trigger, Because.COURTESY, situation, situation.now + COURTESY_DELAY, detail)
+        return self._climb(trigger, Rung.REBUILD, Because.CARRIER_LOST, situation, detail)
 
     def quality_poor(self, situation: Situation, *, carries_data: bool) -> Decision:
         """The path's quality is below the threshold."""
         trigger = Trigger.QUALITY_DEGRADATION
         if carries_data:
-            return self._decision(trigger, Rung.HOLD, Because.CARRIES_DATA, situation)
-        blocked = self._blocked(trigger, situation)
-        if blocked is not None:
-            return blocked
+            return self._hold(trigger, Because.CARRIES_DATA, situation)
+        if (obstacle := self._obstacle(trigger, situation) or self._in_storm(trigger, situation)) is not None:
+            return obstacle
         if situation.now < self._quality_until:
-            return self._decision(trigger, Rung.HOLD, Because.QUALITY_BACKOFF, situation)
-        if self._storm_until(situation.now) is not None:
-            return self._decision(trigger, Rung.HOLD, Because.STORM_BUDGET, situation)
+            return self._hold(trigger, Because.QUALITY_BACKOFF, situation)
         self._quality_tries += 1
         self._quality_until = situation.now + self._backoff(self._quality_tries)
         return self._restart_or_rebuild(trigger, Because.POOR_PATH, situation)
@@ -258,115 +266,100 @@ class Ladder:
     def requested(self, situation: Situation, *, rebuild: bool) -> Decision:
         """The user asks for a new path."""
         trigger = Trigger.REQUEST
-        if situation.is_recovering:
-            return self._decision(trigger, Rung.HOLD, Because.UNDER_WAY, situation)
-        blocked = self._blocked(trigger, situation)
-        if blocked is not None:
-            return blocked
+        if situation.is_attempting:
+            return self._hold(trigger, Because.UNDER_WAY, situation)
+        if (obstacle := self._obstacle(trigger, situation)) is not None:
+            return obstacle
         if rebuild:
-            return self._decision(trigger, Rung.REBUILD, Because.ASKED, situation)
+            return self._climb(trigger, Rung.REBUILD, Because.ASKED, situation)
         return self._restart_or_rebuild(trigger, Because.ASKED, situation)
 
     def doubted(self, trigger: Trigger, situation: Situation) -> Decision:
         """Somebody else's opinion of the path: evidence, never the verdict."""
-        reason = Because.DOUBTED if situation.has_begun else Because.NOT_BEGUN
-        return self._decision(trigger, Rung.HOLD, reason, situation)
+        return self._hold(trigger, Because.DOUBTED if situation.has_begun else Because.NOT_BEGUN, situation)
 
-    def grace_over(self, trigger: Trigger, situation: Situation, *, carries_data: bool) -> Decision:
-        """An event came within the grace; now the hand-over has had its time."""
-        if carries_data:
-            return self._decision(trigger, Rung.HOLD, Because.CARRIES_DATA, situation)
-        return self.network_event(trigger, situation, is_new_address=False, slept_seconds=LONG_SLEEP_SECONDS)
+    # When an attempt, or a wait, is over.
 
-    def retry(self, trigger: Trigger | None, situation: Situation) -> Decision:
-        """A wait is over, or what was waited for is there."""
-        blocked = self._blocked(trigger, situation)
-        if blocked is not None:
-            return blocked
-        if self._counts(trigger) and self._storm_until(situation.now) is not None:
-            return self._storm(trigger, situation)
-        return self._decision(trigger, Rung.REBUILD, Because.RETRY, situation)
-
-    def restart_failed(self, trigger: Trigger | None, situation: Situation, reason: Because) -> Decision:
-        """An ICE restart failed: climb."""
-        blocked = self._blocked(trigger, situation)
-        if blocked is not None:
-            return blocked
-        if self._counts(trigger) and self._storm_until(situation.now) is not None:
-            return self._storm(trigger, situation)
-        return self._decision(trigger, Rung.REBUILD, reason, situation)
+    def retry(self, trigger: Trigger | None, situation: Situation, reason: Because = Because.RETRY) -> Decision:
+        """A wait is over, or what was waited for is there, or an ICE restart failed: only a new carrier helps."""
+        if (obstacle := self._obstacle(trigger, situation) or self._in_storm(trigger, situation)) is not None:
+            return obstacle
+        if self._attempts_failed >= self._policy.max_restart_attempts:
+            return self._wait(trigger, Because.PEERS_TURN, situation)
+        return self._climb(trigger, Rung.REBUILD, reason, situation)
 
     def rebuild_failed(self, trigger: Trigger | None, situation: Situation, detail: str) -> Decision:
         """A carrier could not be built."""
-        blocked = self._blocked(trigger, situation)
-        if blocked is not None:
-            return blocked
+        if (obstacle := self._obstacle(trigger, situation, detail)) is not None:
+            return obstacle
         if situation.now < self._grace_until:
-            next_at = self._grace_until
-            return self._decision(trigger, Rung.WAIT, Because.IN_GRACE, situation, next_at=next_at, detail=detail)
+            return self._wait(trigger, Because.IN_GRACE, situation, self._grace_until, detail)
         return self._failed(trigger, situation, Because.BACKOFF, detail)
 
     # How.
 
-    def _blocked(self, trigger: Trigger | None, situation: Situation) -> Decision | None:
+    def _obstacle(self, trigger: Trigger | None, situation: Situation, detail: str = "") -> Decision | None:
         """Nothing can be attempted now, and nothing is spent."""
         if not situation.has_begun and trigger is not Trigger.REQUEST:
-            return self._decision(trigger, Rung.HOLD, Because.NOT_BEGUN, situation)
+            return self._hold(trigger, Because.NOT_BEGUN, situation)
         if not situation.has_address:
-            return self._decision(trigger, Rung.WAIT, Because.NO_ADDRESS, situation)
+            return self._wait(trigger, Because.NO_ADDRESS, situation, detail=detail)
         if not situation.signaling:
-            return self._decision(trigger, Rung.WAIT, Because.NO_SIGNALING, situation)
+            return self._wait(trigger, Because.NO_SIGNALING, situation, detail=detail)
         return None
+
+    def _in_storm(self, trigger: Trigger | None, situation: Situation) -> Decision | None:
+        if trigger in _UNCOUNTED:
+            return None
+        until = self._storm.empty_until(situation.now)
+        return None if until is None else self._wait(trigger, Because.STORM_BUDGET, situation, until)
 
     def _restart_or_rebuild(self, trigger: Trigger, why: Because, situation: Situation) -> Decision:
         if not situation.is_open:
-            return self._decision(trigger, Rung.REBUILD, Because.NOT_OPEN, situation)
+            return self._climb(trigger, Rung.REBUILD, Because.NOT_OPEN, situation)
         if situation.silent_for >= RESTART_USEFUL_SECONDS:
-            return self._decision(trigger, Rung.REBUILD, Because.PATH_SILENT, situation)
-        return self._decision(trigger, Rung.ICE_RESTART, why, situation)
+            return self._climb(trigger, Rung.REBUILD, Because.PATH_SILENT, situation)
+        return self._climb(trigger, Rung.ICE_RESTART, why, situation)
 
     def _failed(self, trigger: Trigger | None, situation: Situation, reason: Because, detail: str) -> Decision:
         self._attempts_failed += 1
-        attempt = self._attempts_failed
-        if attempt < self._policy.max_restart_attempts:
-            at = situation.now + self._backoff(attempt)
-            return Decision(trigger, Rung.WAIT, reason, attempt, at, situation.now, detail)
+        if self._attempts_failed < self._policy.max_restart_attempts:
+            next_at = situation.now + self._backoff(self._attempts_failed)
+            return self._wait(trigger, reason, situation, next_at, detail)
         if situation.is_polite:
-            return Decision(trigger, Rung.WAIT, Because.PEERS_TURN, attempt, None, situation.now, detail)
-        return Decision(trigger, Rung.FAIL, Because.EXHAUSTED, attempt, None, situation.now, detail)
+            return self._wait(trigger, Because.PEERS_TURN, situation, detail=detail)
+        return Decision(trigger, Rung.FAIL, Because.EXHAUSTED, self._attempts_failed, None, situation.now, detail)
 
     def _backoff(self, failures: int) -> float:
         return backoff(self._policy, failures, self._random)
 
-    def _storm(self, trigger: Trigger | None, situation: Situation) -> Decision:
-        until = self._storm_until(situation.now)
-        rung = Rung.HOLD if situation.is_open and situation.silent_for == 0 else Rung.WAIT
-        return self._decision(trigger, rung, Because.STORM_BUDGET, situation, next_at=until)
+    def _count(self, trigger: Trigger | None, now: float) -> None:
+        if trigger not in _UNCOUNTED:
+            self._storm.spend(now)
 
-    def _counts(self, trigger: Trigger | None) -> bool:
-        return trigger not in {None, Trigger.ICE_FAILURE, Trigger.REQUEST}
+    def _hold(
+        self, trigger: Trigger | None, reason: Because, situation: Situation, next_at: float | None = None
+    ) -> Decision:
+        return Decision(trigger, Rung.HOLD, reason, self._attempts_failed, next_at, situation.now)
 
-    def _storm_until(self, now: float) -> float | None:
-        """When the storm budget allows the next restart; `None`: now."""
-        recent = self._recent(now)
-        return None if len(recent) < self._policy.storm_budget else recent[0] + STORM_WINDOW
-
-    def _recent(self, now: float) -> tuple[float, ...]:
-        return tuple(at for at in self._restarts if now < at + STORM_WINDOW)
-
-    def _decision(
+    def _wait(
         self,
         trigger: Trigger | None,
-        rung: Rung,
         reason: Because,
         situation: Situation,
-        *,
         next_at: float | None = None,
         detail: str = "",
     ) -> Decision:
-        climbs = rung in {Rung.ICE_RESTART, Rung.REBUILD}
-        attempt = self._attempts_failed + climbs
-        return Decision(trigger, rung, reason, attempt, next_at, situation.now, detail)
+        """Unless an attempt is under way, which may still work."""
+        if situation.is_attempting or (situation.is_up and trigger in _ASKED_AGAIN):
+            return self._hold(trigger, reason, situation)
+        return Decision(trigger, Rung.WAIT, reason, self._attempts_failed, next_at, situation.now, detail)
+
+    def _climb(
+        self, trigger: Trigger | None, rung: Rung, reason: Because, situation: Situation, detail: str = ""
+    ) -> Decision:
+        self._count(trigger, situation.now)
+        return Decision(trigger, rung, reason, self._attempts_failed + 1, None, situation.now, detail)
 
 
 def backoff(policy: RestartPolicy, failures: int, random: Random) -> float:

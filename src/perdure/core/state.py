@@ -16,12 +16,16 @@ class State(Enum):
 
     @property
     def is_final(self) -> bool:
-        return self in {State.FAILED, State.CLOSED}
+        return self in _FINAL
 
     @property
     def is_up(self) -> bool:
         """Whether streams flow, well or badly."""
-        return self in {State.CONNECTED, State.DEGRADED}
+        return self in _UP
+
+
+_FINAL = (State.FAILED, State.CLOSED)
+_UP = (State.CONNECTED, State.DEGRADED)
 
 
 class Reason(Enum):

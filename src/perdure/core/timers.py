@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 
@@ -13,7 +14,7 @@ class Timer(IntEnum):
     NEXT_ATTEMPT = 1
     """The next attempt begins."""
     REJUDGE = 2
-    """The grace after a hand-over is over."""
+    """A network event that had to wait is judged again."""
     LIVENESS = 3
     """The path's silence is judged."""
     HEALTH = 4
@@ -32,7 +33,7 @@ class Timers:
     __slots__ = ("_deadlines",)
 
     def __init__(self) -> None:
-        self._deadlines: list[float | None] = [None] * len(Timer)
+        self._deadlines = _NONE.copy()
 
     def set(self, timer: Timer, at: float) -> None:
         """(Re)arm `timer`."""
@@ -40,19 +41,23 @@ class Timers:
 
     def cancel(self, *timers: Timer) -> None:
         for timer in timers:
-            self._deadlines[timer] = None
+            self._deadlines[timer] = math.inf
 
     def clear(self) -> None:
-        self.cancel(*Timer)
+        self._deadlines = _NONE.copy()
 
-    def deadline(self, timer: Timer) -> float | None:
+    def deadline(self, timer: Timer) -> float:
+        """Infinity where `timer` is not set."""
         return self._deadlines[timer]
 
     def next_deadline(self) -> float | None:
-        return min((at for at in self._deadlines if at is not None), default=None)
+        at = min(self._deadlines)
+        return None if at == math.inf else at
 
-    def pop_due(self, now: float) -> list[tuple[Timer, float]]:
-        """The timers that are due, earliest first, with their deadlines; they are no longer set."""
-        due = [(timer, at) for timer, at in zip(Timer, self._deadlines, strict=True) if at is not None and at <= now]
-        self.cancel(*(timer for timer, _ in due))
-        return sorted(due, key=lambda pair: (pair[1], pair[0]))
+    def due(self, now: float) -> list[tuple[Timer, float]]:
+        """The timers that are due, earliest first, with their deadlines. They stay set."""
+        due = [(at, timer) for timer, at in enumerate(self._deadlines) if at <= now]
+        return [(Timer(timer), at) for at, timer in sorted(due)]
+
+
+_NONE = [math.inf] * len(Timer)

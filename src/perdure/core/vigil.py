@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from perdure.core.recovery import Recovery
 
 HEALTH_SHARE_WHILE_DEGRADED = 8
-"""How many times as often the statistics are read while the path is DEGRADED: every 15 s by default."""
+"""How many times as often the statistics are read while the path is DEGRADED, or may be: every 15 s by default."""
 
 CARRIES_DATA_SECONDS = 5.0
 """A path on which the peer was heard within this time carries data; twice the engine's own 2.5 s between checks."""
@@ -35,10 +35,10 @@ class Vigil:
         self._policy = policy
         self._recovery = recovery
 
-    def start(self) -> None:
+    def start(self, *, is_new_carrier: bool) -> None:
         """The path works, maybe another one than before."""
         self.liveness.start(self._context.now)
-        self.quality.restart()
+        self.quality.restart(is_new_carrier=is_new_carrier)
         self._context.timers.set(Timer.HEALTH, self._context.now + self._policy.connection_health_check_interval)
 
     def learn(self, evidence: PathEvidence) -> None:
@@ -67,17 +67,19 @@ class Vigil:
                 context.actions.append(Probe())
                 self._judge_quality()
             case Verdict.SILENT if self._recovery.is_holding:
-                self.liveness.excuse(context.now)
-                context.actions.append(Probe())
+                self.excuse()
             case Verdict.SILENT:
                 self._recovery.path_silent()
                 self.liveness.excuse(context.now)
             case Verdict.STALLED:
-                self._recovery.drop()
-                context.timers.clear()
-                context.change(State.FAILED, Reason.PEER_STALLED)
+                self._recovery.end(State.FAILED, Reason.PEER_STALLED)
             case Verdict.FINE:
                 pass
+
+    def excuse(self) -> None:
+        """Silence counts from now, and the path is asked."""
+        self.liveness.excuse(self._context.now)
+        self._context.actions.append(Probe())
 
     def check_health(self) -> None:
         """HEALTH is due."""
@@ -87,19 +89,20 @@ class Vigil:
         interval = self._policy.connection_health_check_interval
         if context.state is State.DEGRADED:
             interval /= HEALTH_SHARE_WHILE_DEGRADED
-            self._recovery.quality_poor(carries_data=self._carries_data)
+            if not self._carries_data:
+                self._recovery.quality_poor(carries_data=False)
         context.timers.set(Timer.HEALTH, context.now + interval)
         context.actions.append(MeasureHealth())
 
     def rearm(self) -> None:
         """LIVENESS, for what is known now."""
-        timers = self._context.timers
-        if self._context.state.is_up or self._recovery.is_holding:
-            at = self.liveness.next_check()
-            if at is not None:
-                timers.set(Timer.LIVENESS, at)
-                return
-        timers.cancel(Timer.LIVENESS)
+        context, timers = self._context, self._context.timers
+        at = self.liveness.next_check() if context.state.is_up or self._recovery.is_holding else None
+        if at is None:
+            timers.cancel(Timer.LIVENESS)
+        else:
+            # Late is only who was set before: what is told late is due at once, and no sign of a sleep.
+            timers.set(Timer.LIVENESS, max(at, min(context.now, timers.deadline(Timer.LIVENESS))))
 
     @property
     def _carries_data(self) -> bool:
@@ -113,14 +116,20 @@ class Vigil:
         if not context.state.is_up or not quality.is_due(context.now):
             return
         overdue = self.liveness.silent_for(context.now) - self.liveness.rtt.timeout
-        if not quality.judge(context.now, max(0.0, overdue)):
+        changed = quality.judge(context.now, max(0.0, overdue))
+        if changed or quality.is_in_doubt:
+            self._look_soon()
+        if not changed:
             return
         score = f"score {quality.score:.2f}"
         if quality.is_degraded:
             context.change(State.DEGRADED, Reason.QUALITY_DEGRADED, score)
-            interval = self._policy.connection_health_check_interval / HEALTH_SHARE_WHILE_DEGRADED
-            context.timers.set(Timer.HEALTH, context.now + interval)
             self._recovery.quality_poor(carries_data=self._carries_data)
         else:
             context.change(State.CONNECTED, Reason.QUALITY_RESTORED, score)
             self._recovery.quality_restored()
+
+    def _look_soon(self) -> None:
+        timers = self._context.timers
+        at = self._context.now + self._policy.connection_health_check_interval / HEALTH_SHARE_WHILE_DEGRADED
+        timers.set(Timer.HEALTH, min(at, timers.deadline(Timer.HEALTH)))

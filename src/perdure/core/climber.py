@@ -1,0 +1,219 @@
+"""Climbs one rung at a time: builds a carrier or restarts its ICE, and knows how far that is."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from perdure.core.actions import AnswerRestart, ApplyAnswer, CloseCarrier, MakeAnswer, MakeOffer, Probe, RestartIce
+from perdure.core.description import ice_ufrag
+from perdure.core.negotiation import Negotiation
+from perdure.core.restart import Trigger
+from perdure.core.state import Reason, State
+from perdure.core.timers import Timer
+
+if TYPE_CHECKING:
+    from perdure.config import RestartPolicy
+    from perdure.core.context import Context
+    from perdure.core.events import AnswerReceived, OfferReceived
+    from perdure.core.restart import Decision
+
+ANSWERER_PATIENCE = 1.0
+"""Seconds that the end which answers a restart waits longer than the one that offered it, and that climbs first."""
+
+_REASONS = {
+    Trigger.INTERFACE_CHANGE: Reason.NETWORK_CHANGED,
+    Trigger.IP_ADDRESS_CHANGE: Reason.NETWORK_CHANGED,
+    Trigger.CONNECTION_TIMEOUT: Reason.PATH_SILENT,
+    Trigger.ICE_FAILURE: Reason.CARRIER_LOST,
+    Trigger.QUALITY_DEGRADATION: Reason.QUALITY_POOR,
+    Trigger.WAKE_UP: Reason.WOKE_UP,
+    Trigger.REQUEST: Reason.RECOVERY_REQUESTED,
+}
+
+
+class Phase(Enum):
+    SETTLED = auto()
+    """Nothing is under way: the carrier works, or the tube has not begun."""
+    RESTARTING = auto()
+    """An ICE restart of the carrier."""
+    BUILDING = auto()
+    """A new carrier."""
+    DELAYED = auto()
+    """The next attempt has its time."""
+    WAITING = auto()
+    """The next attempt waits for signaling, an address, or the peer."""
+
+
+_ATTEMPTS = (Phase.RESTARTING, Phase.BUILDING)
+_PAUSES = (Phase.DELAYED, Phase.WAITING)
+
+
+class Climber:
+    """One tube's carrier, and the attempt under way. It decides nothing."""
+
+    __slots__ = (
+        "_context",
+        "_peer_ufrag",
+        "_policy",
+        "_settled_at",
+        "carrier",
+        "is_open",
+        "negotiation",
+        "phase",
+        "silent_since",
+        "trigger",
+    )
+
+    def __init__(self, context: Context, policy: RestartPolicy, *, polite: bool) -> None:
+        self.carrier = 0
+        """The generation that made the current carrier; 0 where there is none."""
+        self.is_open = False
+        """Whether the session has resumed on that carrier, however well it works now."""
+        self.phase = Phase.SETTLED
+        self.trigger: Trigger | None = None
+        """What the attempt, or the wait for one, answers; `None`: the first set-up."""
+        self.silent_since = 0.0
+        """When the tube was last left without a working path."""
+        self.negotiation = Negotiation(polite=polite)
+        self._context = context
+        self._policy = policy
+        self._settled_at: float | None = None
+        """When both ends knew the negotiation under way."""
+        self._peer_ufrag: str | None = None
+
+    @property
+    def is_attempting(self) -> bool:
+        return self.phase in _ATTEMPTS
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether a silent carrier is kept because there is no way to a better one now."""
+        return self.is_open and self.phase in _PAUSES
+
+    # The rungs.
+
+    def build(self, trigger: Trigger | None) -> None:
+        self.drop_carrier()
+        if trigger is not None:
+            self._leave_up(_REASONS[trigger])
+        self.carrier = self.negotiation.next_offer()
+        self._begin(trigger, Phase.BUILDING, self._policy.attempt_timeout)
+        self._context.actions.append(MakeOffer(self.carrier, trigger))
+
+    def restart(self, trigger: Trigger) -> None:
+        self._leave_up(_REASONS[trigger])
+        generation = self.negotiation.next_offer()
+        self._begin(trigger, Phase.RESTARTING, self._policy.ice_restart_timeout)
+        self._context.actions.append(RestartIce(generation, self.carrier, trigger))
+
+    def wait(self, decision: Decision) -> None:
+        """Until a time, or for signaling, an address, or the peer. A silent carrier is kept: a path can heal."""
+        next_at = decision.next_attempt_at
+        self.stop_attempt()
+        self._leave_up(_REASONS[decision.trigger or Trigger.REQUEST], decision.detail or decision.reason.value)
+        self.trigger = decision.trigger
+        self.phase = Phase.WAITING if next_at is None else Phase.DELAYED
+        if next_at is not None:
+            self._context.timers.set(Timer.NEXT_ATTEMPT, next_at)
+        if self.is_open:
+            self._context.actions.append(Probe())
+        else:
+            self.drop_carrier()
+
+    # What the peer says to it.
+
+    def follow(self, offer: OfferReceived, trigger: Trigger | None) -> None:
+        """Take the peer's offer, of a new carrier or of a restart of this one."""
+        policy, actions = self._policy, self._context.actions
+        word = "" if trigger is None else trigger.value
+        if offer.restarts:
+            self._leave_up(Reason.PEER_RESTARTS_ICE, word)
+            if self.is_open:
+                self._begin(trigger, Phase.RESTARTING, policy.ice_restart_timeout + ANSWERER_PATIENCE)
+            else:
+                self._begin(trigger, Phase.BUILDING, policy.attempt_timeout)
+            actions += (AnswerRestart(offer.generation, offer.sdp), Probe())
+        else:
+            self.drop_carrier()
+            self._leave_up(Reason.PEER_REBUILDS, word)
+            self.carrier = offer.generation
+            self._begin(trigger, Phase.BUILDING, policy.attempt_timeout)
+            actions.append(MakeAnswer(offer.generation, offer.sdp))
+        self._settle(ice_ufrag(offer.sdp))
+
+    def takes_answer(self, answer: AnswerReceived) -> bool:
+        """Whether it answers the offer that counts, for the first time."""
+        return bool(self.carrier) and self._settled_at is None and self.negotiation.takes_answer(answer.generation)
+
+    def is_refusal(self, answer: AnswerReceived) -> bool:
+        """Whether the peer was asked to restart ICE, and did not: it answers with its old credentials, or none."""
+        return answer.generation != self.carrier and ice_ufrag(answer.sdp) in (None, self._peer_ufrag)
+
+    def take_answer(self, answer: AnswerReceived) -> None:
+        self._settle(ice_ufrag(answer.sdp))
+        self._context.actions.append(ApplyAnswer(answer.generation, answer.sdp))
+        if answer.generation != self.carrier:
+            self._context.actions.append(Probe())
+
+    # Its end.
+
+    def resumed(self) -> bool:
+        """The session flows on the carrier; whether that is new."""
+        if self.is_open:
+            return False
+        self.is_open = True
+        began = self._context.state is State.CONNECTING
+        self._recovered(Reason.SESSION_BEGUN if began else Reason.SESSION_RESUMED)
+        return True
+
+    def heard(self, at: float, heard_before: float) -> bool:
+        """The peer was last heard at `at`, and before that at `heard_before`; whether that ended a recovery."""
+        if not self.is_open or self._context.state is not State.RECONNECTING:
+            return False
+        if self.phase is Phase.RESTARTING:
+            if self._settled_at is None or at <= self._settled_at:
+                return False
+            self._recovered(Reason.ICE_RESTARTED)
+        else:
+            if at <= heard_before:
+                return False
+            self._recovered(Reason.PATH_HEALED)
+        return True
+
+    def stop_attempt(self) -> None:
+        """Nothing is under way any more, and nothing has its time."""
+        self._context.timers.cancel(Timer.ATTEMPT, Timer.NEXT_ATTEMPT)
+        if self.is_attempting:
+            self.phase = Phase.WAITING
+
+    def drop_carrier(self) -> None:
+        if self.carrier:
+            self.carrier = 0
+            self.is_open = False
+            self._context.actions.append(CloseCarrier())
+
+    def _begin(self, trigger: Trigger | None, phase: Phase, timeout: float) -> None:
+        self.trigger = trigger
+        self.phase = phase
+        self._settled_at = None
+        self._context.timers.cancel(Timer.NEXT_ATTEMPT)
+        self._context.timers.set(Timer.ATTEMPT, self._context.now + timeout)
+
+    def _settle(self, peer_ufrag: str | None) -> None:
+        self._settled_at = self._context.now
+        self._peer_ufrag = peer_ufrag
+
+    def _leave_up(self, reason: Reason, detail: str = "") -> None:
+        """The path works no more, or is given up."""
+        context = self._context
+        if context.state.is_up:
+            self.silent_since = context.now
+            context.timers.set(Timer.ABANDON, context.now + self._policy.abandon_after)
+            context.change(State.RECONNECTING, reason, detail)
+
+    def _recovered(self, reason: Reason) -> None:
+        self.phase = Phase.SETTLED
+        self.trigger = None
+        self._context.timers.cancel(Timer.ATTEMPT, Timer.NEXT_ATTEMPT, Timer.ABANDON)
+        self._context.change(State.CONNECTED, reason)
