@@ -25,6 +25,9 @@ CALM_SECONDS = 1.5
 RECOVERY_TIMEOUT = 20.0
 """Seconds after which a fault counts as not recovered from."""
 
+STORM_BUDGET = 1000
+"""The demo breaks things more often than any network does; the default would make it wait after six faults a minute."""
+
 CLOSING_TIMEOUT = 20.0
 """Seconds for the last bytes and ends to arrive."""
 
@@ -132,13 +135,12 @@ class Demo:
         server = await asyncio.start_server(self._serve_target, "127.0.0.1", 0)
         stack.callback(server.close)
         target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        self._gateway = Child("serve", "--rendezvous", self._url, "--allow", target, "--loopback", "--faults")
+        driven = ("--loopback", "--faults", "--set", f"storm_budget={STORM_BUDGET}")
+        self._gateway = Child("serve", "--rendezvous", self._url, "--allow", target, *driven)
         stack.push_async_callback(self._gateway.stop)
         await self._gateway.start()
         ticket = await self._gateway.first_line("perdure1-")
-        self._client = Child(
-            "connect", ticket, "-L", f"0:{target}", "--loopback", "--faults", on_log=self._client_logged
-        )
+        self._client = Child("connect", ticket, "-L", f"0:{target}", *driven, on_log=self._client_logged)
         stack.push_async_callback(self._client.stop)
         await self._client.start()
         listening = await self._client.first_line("listening ")
@@ -179,6 +181,7 @@ class Demo:
         faults: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("the client's peer connection is killed", self._kill_client_carrier),
             ("the gateway's peer connection is killed", self._kill_gateway_carrier),
+            ("the client's network interface changes", self._change_interface),
             ("the rendezvous is killed and started again", self._restart_rendezvous),
             ("both peer connections are killed at once", self._kill_both_carriers),
         ]
@@ -227,6 +230,9 @@ class Demo:
     async def _kill_both_carriers(self) -> None:
         self._client.inject("kill")
         self._gateway.inject("kill")
+
+    async def _change_interface(self) -> None:
+        self._client.inject("interface")
 
     async def _black_hole(self) -> None:
         self._client.inject("blackhole")
