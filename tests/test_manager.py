@@ -12,6 +12,7 @@ from perdure.core.state import Reason, State
 from perdure.signaling.messages import Answer, Bye, Candidate, Offer
 from perdure.wire import ResetCode
 from support.manager_pair import ManagerPair
+from support.recorder import TIMEOUT, Recorder
 from support.session_pair import position_coded
 
 if TYPE_CHECKING:
@@ -20,49 +21,6 @@ if TYPE_CHECKING:
     from perdure.manager import TunnelConnectionManager
     from perdure.signaling.messages import Message
     from perdure.tube import StreamSink
-
-TIMEOUT = 10.0
-
-
-class Recorder:
-    """A stream's user: keeps what it hears, and consumes it unless told not to."""
-
-    def __init__(self, manager: TunnelConnectionManager) -> None:
-        self.manager = manager
-        self.stream_id = 0
-        self.data = bytearray()
-        self.consumes = True
-        self.finished = asyncio.Event()
-        self.accepted = asyncio.Event()
-        self.writable = asyncio.Event()
-        self.reset: asyncio.Future[ResetCode] = asyncio.get_running_loop().create_future()
-        self._grown = asyncio.Event()
-
-    def stream_accepted(self) -> None:
-        self.accepted.set()
-
-    def stream_data(self, data: memoryview) -> None:
-        assert not self.finished.is_set()
-        self.data += data
-        self._grown.set()
-        if self.consumes:
-            self.manager.streams.consume(self.stream_id, len(data))
-
-    def stream_finished(self) -> None:
-        self.finished.set()
-
-    def stream_reset(self, code: ResetCode) -> None:
-        self.reset.set_result(code)
-
-    def stream_writable(self) -> None:
-        self.writable.set()
-
-    async def received(self, count: int) -> bytes:
-        async with asyncio.timeout(TIMEOUT):
-            while len(self.data) < count:
-                self._grown.clear()
-                await self._grown.wait()
-        return bytes(self.data)
 
 
 class Streams:
@@ -76,16 +34,13 @@ class Streams:
     def _opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
         if target == b"refused":
             return None
-        recorder = Recorder(manager)
-        recorder.stream_id = stream_id
+        recorder = Recorder(manager, stream_id)
         self.there.put_nowait(recorder)
         manager.streams.accept(stream_id)
         return recorder
 
     def open(self, target: bytes = b"target") -> Recorder:
-        recorder = Recorder(self.pair.client)
-        recorder.stream_id = self.pair.client.streams.open_stream(target, recorder)
-        return recorder
+        return Recorder.open(self.pair.client, target)
 
     async def both(self) -> tuple[Recorder, Recorder]:
         here = self.open()
@@ -95,7 +50,7 @@ class Streams:
 
 @pytest.fixture
 async def pair() -> AsyncIterator[ManagerPair]:
-    pair = ManagerPair()
+    pair = ManagerPair(RestartPolicy(restart_backoff_base=0.05))
     yield pair
     await pair.close()
 

@@ -51,6 +51,7 @@ from perdure.core.state import CLOSE_REASONS, Reason, State
 from perdure.delivery import Callbacks, SignalHandler, SignalQueue
 from perdure.errors import PeerError, ProtocolError
 from perdure.signaling.application import ApplicationSignaling, describe, read_candidate, read_description
+from perdure.signaling.descriptions import Descriptions
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, short_reason
 from perdure.signals import (
     ChannelClosed,
@@ -77,8 +78,8 @@ if TYPE_CHECKING:
     from perdure.registry import TubeRegistry
     from perdure.signaling.base import SignalingChannel
 
-DESCRIPTION_TIMEOUT = 10.0
-"""Seconds for the engine to make a description. It takes milliseconds; a resolver that hangs may take seconds."""
+MAX_SLEPT_SECONDS = 10 * 365 * 86400.0
+"""No machine sleeps longer and is asked about its tunnels."""
 
 _CLOSE_CODES = {
     Reason.SESSION_TIMEOUT: CloseCode.TIMED_OUT,
@@ -159,8 +160,7 @@ class TunnelConnectionManager:
         "__weakref__",
         "_cause",
         "_core",
-        "_description",
-        "_description_waiters",
+        "_descriptions",
         "_due_actions",
         "_end",
         "_end_waiters",
@@ -208,7 +208,6 @@ class TunnelConnectionManager:
         else:
             session_id, key = self._application_session(offer)
             self._signaling = ApplicationSignaling(self._said_to_application)
-        tube_registry.adopt(self)
         now = clock()
         self._core = Connection(
             tube_registry.policy, tube_registry.session_limits, polite=key is None, random=tube_registry.random, now=now
@@ -228,8 +227,7 @@ class TunnelConnectionManager:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._is_monitoring = False
-        self._description: tuple[int, str] | None = None
-        self._description_waiters: list[asyncio.Future[str]] | None = None
+        self._descriptions = Descriptions()
         self._end: ChangeState | None = None
         self._end_waiters: list[asyncio.Future[ChangeState]] | None = None
         self._lost_at = now
@@ -239,6 +237,7 @@ class TunnelConnectionManager:
         self._reconnections = 0
         self._cause: Trigger | None = None
         """What the last offer of this end answers."""
+        tube_registry.adopt(self)
 
     def _application_session(self, offer: str | None) -> tuple[bytes, bytes | None]:
         if offer is None:
@@ -380,7 +379,10 @@ class TunnelConnectionManager:
             return self._end
         waiter: asyncio.Future[ChangeState] = asyncio.get_running_loop().create_future()
         self._end_waiters = [*(self._end_waiters or ()), waiter]
-        return await waiter
+        try:
+            return await waiter
+        finally:
+            self._end_waiters = [other for other in self._end_waiters or () if other is not waiter] or None
 
     def update_activity(self) -> None:
         """Say that the tube is in use: the session timeout counts from now."""
@@ -428,43 +430,62 @@ class TunnelConnectionManager:
         return await self._offer()
 
     async def create_answer(self) -> str:
-        """Take the offer that this tube was created with; the answer's SDP, for the peer."""
-        offer, self._first_offer = self._first_offer, None
-        if offer is None:
-            raise RuntimeError(f"tube {self.tube_id!r} was created without an offer, or has answered it")
+        """Take the offer that this tube was created with; the answer's SDP, for the peer. Cancelling loses nothing.
+
+        Raises:
+            RuntimeError: the tube has ended, was created without an offer, or is connected.
+            ProtocolError: the offer gave way to a later one.
+            PeerError: the engine made no answer in time.
+        """
         self._application_signaling()
+        if self._first_offer is None:
+            raise RuntimeError(f"tube {self.tube_id!r} was created without an offer, or is connected")
         await self.start_monitoring()
         self.feed(Started())
-        self.signaling_message(offer)
-        return await self._await_description()
+        return await self._answer(self._first_offer)
 
     async def set_remote_description(self, sdp: str, kind: Literal["offer", "answer"]) -> str | None:
         """Take what the peer described: `kind` "answer" returns nothing, "offer" the answer's SDP.
 
+        The same description twice is fine. Cancelling this loses nothing: the same offer gets the same answer.
+
         Raises:
             ProtocolError: not SDP, not of this tube, or of a negotiation that does not count any more.
+            PeerError: the engine made no answer in time, or the answer gave way to a newer negotiation.
             RuntimeError: the tube has ended.
         """
         self._application_signaling()
         session_id, message = read_description(sdp, kind)
-        core = self._core
         if session_id != self.streams.session.session_id:
             raise ProtocolError(f"the {kind} belongs to another tube")
-        if isinstance(message, Answer):
-            if message.generation != core.generation or not core.offered_here:
-                raise ProtocolError(
-                    f"an answer to offer {message.generation}; the one that counts is {core.generation}"
-                )
-            self.signaling_message(message)
-            return None
+        if isinstance(message, Offer):
+            return await self._answer(message)
+        core = self._core
+        if message.generation != core.generation or not core.offered_here:
+            raise ProtocolError(f"an answer to offer {message.generation}; the one that counts is {core.generation}")
+        if self._descriptions.taken != message.generation:
+            self._take_description(message)
+        return None
+
+    async def _answer(self, offer: Offer) -> str:
+        core, generation = self._core, offer.generation
+        if generation > core.generation:
+            self._take_description(offer)
+        if generation != core.generation or core.offered_here:
+            raise ProtocolError(f"offer {generation} gives way to {core.generation}")
+        if core.state.is_up and not self._descriptions.has(generation):
+            raise ProtocolError(f"offer {generation} was answered, and the path works")
+        return await self._descriptions.wait(generation, for_offer=False)
+
+    def _take_description(self, message: Offer | Answer) -> None:
         self.signaling_message(message)
-        if core.generation != message.generation or core.offered_here:
-            raise ProtocolError(f"offer {message.generation} gives way to {core.generation}")
-        return await self._await_description()
+        if message.generation == self._core.generation:
+            for candidate in self._descriptions.take(message.generation):
+                self.signaling_message(candidate)
 
     def add_ice_candidate(self, candidate: Mapping[str, object]) -> bool:
-        """Take a candidate of the peer, as its `icecandidate` signal's `data`; whether it is of a negotiation that
-        counts. One of a gone generation is no error: candidates come late.
+        """Take a candidate of the peer, as its `icecandidate` signal's `data`; whether it may be of use still. One of
+        a gone generation is no error: candidates come late. One that comes before its description waits for it.
 
         Raises:
             ProtocolError: it is not a candidate.
@@ -472,10 +493,13 @@ class TunnelConnectionManager:
         """
         self._application_signaling()
         message = read_candidate(candidate)
-        counts = message.generation == self._core.generation
-        if counts:
+        if message.generation < self._core.generation:
+            return False
+        if message.generation == self._descriptions.taken == self._core.generation:
             self.signaling_message(message)
-        return counts
+        else:
+            self._descriptions.keep(message)
+        return True
 
     def set_signaling_available(self, available: bool) -> None:
         """Say whether the peer can be told something now. While it cannot, no attempt is made, nor spent."""
@@ -491,12 +515,13 @@ class TunnelConnectionManager:
         match message:
             case Offer(generation, _, restarts):
                 sdp = describe(self.streams.session.session_id, message)
-                if self._established_at is not None or self._description_waiters is None:
+                if self._established_at is not None or not self._descriptions.offer_is_awaited:
                     rung = Rung.ICE_RESTART if restarts else Rung.REBUILD
                     self._emit(IceRestartOffer(self.tube_id, self.conversation_id, sdp, generation, rung.value))
-                self._keep_description(generation, sdp)
+                self._descriptions.made(generation, sdp, is_offer=True)
             case Answer(generation):
-                self._keep_description(generation, describe(self.streams.session.session_id, message))
+                sdp = describe(self.streams.session.session_id, message)
+                self._descriptions.made(generation, sdp, is_offer=False)
             case Candidate(generation, candidate, sdp_mid, sdp_mline):
                 self._emit(IceCandidate(self.tube_id, self.conversation_id, candidate, sdp_mid, sdp_mline, generation))
             case Bye():
@@ -542,7 +567,7 @@ class TunnelConnectionManager:
         restarts = core.carrier if core.carrier != generation else 0
         self._signaling.send(Offer(generation, sdp, restarts, self._cause.value if self._cause is not None else ""))
         if not isinstance(self._signaling, ApplicationSignaling):
-            self._keep_description(generation, sdp)
+            self._descriptions.made(generation, sdp, is_offer=True)
 
     def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         self._signaling.send(Candidate(generation, candidate, sdp_mid, sdp_mline))
@@ -641,7 +666,8 @@ class TunnelConnectionManager:
         if change.after is State.RECONNECTING:
             self._lost_at = clock()
         elif change.after is State.CONNECTED:
-            self._description = None
+            self._descriptions.forget()
+            self._first_offer = None
             if change.before is State.RECONNECTING:
                 outage = clock() - self._lost_at
             if self._established_at is None:
@@ -673,11 +699,8 @@ class TunnelConnectionManager:
         if change.reason is not Reason.CLOSED_BY_PEER:
             self._signaling.send(Bye(short_reason(change.detail or change.reason.value)))
         self._signaling.close()
-        self._description = None
-        waiters, self._description_waiters = self._description_waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_exception(PeerError(f"the tube ended: {change.reason.value}", reason=change.reason.name))
+        self._first_offer = None
+        self._descriptions.end(PeerError(f"the tube ended: {change.reason.value}", reason=change.reason.name))
         self.streams.wind_up()
 
     def _take_end_waiters(self) -> list[asyncio.Future[ChangeState]]:
@@ -688,35 +711,15 @@ class TunnelConnectionManager:
         if self._signals is not None:
             self._signals.emit(signal)
 
-    # Descriptions.
-
     async def _offer(self) -> str:
-        """The SDP of the offer that this end has just begun."""
+        """The SDP of the offer that this end has just begun, or had begun before."""
         core = self._core
-        if core.offered_here and core.carrier and not core.state.is_up:
-            if self._description is not None and self._description[0] == core.generation:
-                return self._description[1]
-            return await self._await_description()
-        why = core.decisions[-1].reason.value if core.decisions else "the other end makes the first offer"
+        decided = core.decisions[-1] if core.decisions else None
+        waits = decided is not None and decided.rung in {Rung.WAIT, Rung.FAIL}
+        if core.offered_here and core.carrier and not core.state.is_up and not waits:
+            return await self._descriptions.wait(core.generation, for_offer=True)
+        why = decided.reason.value if decided is not None else "the other end makes the first offer"
         raise PeerError(f"tube {self.tube_id!r} cannot make an offer now: {why}", reason=core.state.name)
-
-    async def _await_description(self) -> str:
-        waiter: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._description_waiters = [*(self._description_waiters or ()), waiter]
-        try:
-            async with asyncio.timeout(DESCRIPTION_TIMEOUT):
-                return await waiter
-        except TimeoutError:
-            text = f"the engine made no description for tube {self.tube_id!r} in {DESCRIPTION_TIMEOUT:.0f} s"
-            raise PeerError(text, reason="no description") from None
-
-    def _keep_description(self, generation: int, sdp: str) -> None:
-        if self._core.offered_here:
-            self._description = (generation, sdp)
-        waiters, self._description_waiters = self._description_waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(sdp)
 
     def _check_open(self) -> None:
         if self._end is not None:
@@ -751,13 +754,17 @@ class TunnelConnectionManager:
 def _network_changed(change: Trigger, data: Mapping[str, object]) -> NetworkChanged:
     if not isinstance(change, Trigger):
         raise ValueError(f"a network change is a NetworkChangeType, not {change!r}")
+    if not isinstance(data, Mapping):
+        raise ValueError(f"what is known of a network change comes as a dict, not as {type(data).__name__}")
     kinds = {"has_address": bool, "is_new_address": bool, "slept_seconds": (int, float), "detail": str}
     for name, value in data.items():
         kind = kinds.get(name)
         if kind is None:
             raise ValueError(f"{name!r} says nothing about a network change; known are {', '.join(kinds)}")
-        if not isinstance(value, kind):  # type: ignore[arg-type]
+        if not isinstance(value, kind) or (name == "slept_seconds" and isinstance(value, bool)):  # type: ignore[arg-type]
             raise ValueError(f"{name} is {value!r}, which is of another type")
+        if isinstance(value, float | int) and not 0 <= value <= MAX_SLEPT_SECONDS:
+            raise ValueError(f"{name} is {value}, outside 0 to {MAX_SLEPT_SECONDS:.0f} s")
     return NetworkChanged(change, **data)  # type: ignore[arg-type]
 
 

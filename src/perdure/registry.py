@@ -98,7 +98,8 @@ class TubeRegistry:
         self._signal_handler = signal_handler
         self._on_stream = on_stream
         self._tubes: dict[str, TunnelConnectionManager] = {}
-        self._ids_by_conversation: dict[str, str] = {}
+        self._ids_by_conversation: dict[str, list[str]] = {}
+        """The tubes of each conversation, the latest last."""
         self._setting_up: dict[str, float] = {}
         """The tubes that were never connected yet, and when each was created."""
         self._breakers: dict[str, CircuitBreaker] = {}
@@ -163,7 +164,8 @@ class TubeRegistry:
 
     def tube_id_by_conversation_id(self, conversation_id: str) -> str | None:
         """The tube of `conversation_id`, the latest where several have it; `None` where none has."""
-        return self._ids_by_conversation.get(conversation_id)
+        ids = self._ids_by_conversation.get(conversation_id)
+        return ids[-1] if ids else None
 
     def connection_state(self, tube_id: str) -> State:
         """The state of `tube_id`. Raises `ValueError` where there is no such tube."""
@@ -230,7 +232,8 @@ class TubeRegistry:
             if created_at <= stale_before and self._tubes[tube_id].state is State.INITIALIZING
         ]
         for tube_id in stale:
-            self._tubes[tube_id].end_now(Reason.STALE)
+            if tube_id in self._tubes:  # one's end may have led the application to end another
+                self._tubes[tube_id].end_now(Reason.STALE)
         return stale
 
     # Limits.
@@ -255,6 +258,9 @@ class TubeRegistry:
         self.budget.limit_bytes = self._limits.total_buffer_bytes
         for manager in self:
             manager.streams.session.set_limits(self._limits)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweep_later()
         return self._limits
 
     def check_capacity(self) -> Capacity:
@@ -285,7 +291,7 @@ class TubeRegistry:
             raise RuntimeError(f"{len(self._setting_up)} tubes are being set up; max_concurrent_creates is {most}")
         self._tubes[tube_id] = manager
         if manager.conversation_id is not None:
-            self._ids_by_conversation[manager.conversation_id] = tube_id
+            self._ids_by_conversation.setdefault(manager.conversation_id, []).append(tube_id)
         self._setting_up[tube_id] = clock()
         if self._sweeper is None:
             self._sweep_later()
@@ -300,8 +306,11 @@ class TubeRegistry:
         self._tubes.pop(tube_id, None)
         self._setting_up.pop(tube_id, None)
         self._breakers.pop(tube_id, None)
-        if manager.conversation_id is not None and self._ids_by_conversation.get(manager.conversation_id) == tube_id:
-            del self._ids_by_conversation[manager.conversation_id]
+        if manager.conversation_id is not None:
+            ids = self._ids_by_conversation[manager.conversation_id]
+            ids.remove(tube_id)
+            if not ids:
+                del self._ids_by_conversation[manager.conversation_id]
         self._ended[tube_id] = change.reason
         if len(self._ended) > MAX_REMEMBERED:
             del self._ended[next(iter(self._ended))]

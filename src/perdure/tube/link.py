@@ -1,13 +1,14 @@
 """A tube's link to its peer: the session over one carrier after another.
 
 1. Nothing is decided here: what happens is told to the owner, and what the core decides is done.
-2. Sending is pulled: a message is framed when the carrier has room for it, so that its buffer stays shallow.
+2. A stream's user that raises loses that stream, and harms no other.
+3. Sending is pulled: a message is framed when the carrier has room for it, so that its buffer stays shallow.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, ParamSpec, Protocol, assert_never
 
 from perdure.core.events import CarrierLost, Event, HealthMeasured, PathDoubted, PathEvidence, SessionEnded
 from perdure.core.events import RttMeasured as CoreRttMeasured
@@ -30,14 +31,18 @@ from perdure.session import (
 )
 from perdure.transport.base import IceState
 from perdure.tube.clock import clock
-from perdure.tube.log import log_ice_state, log_resumed
+from perdure.tube.log import log_ice_state, log_resumed, log_user_failed
 from perdure.wire import CloseCode, ResetCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from perdure.config import ResourceLimits
     from perdure.session import ByteBudget
     from perdure.transport.base import Carrier, LossReason, PathStatistics, Transport
     from perdure.tube.seams import StreamSink
+
+P = ParamSpec("P")
 
 REFUSAL_SECONDS = 0.25
 """How long a carrier stays open behind a refusal: SCTP has no flush, and closing drops what is queued."""
@@ -89,6 +94,7 @@ class Link:
     __slots__ = (
         "__weakref__",
         "_carrier",
+        "_has_ended",
         "_is_pump_scheduled",
         "_is_watching",
         "_loop",
@@ -118,6 +124,7 @@ class Link:
         self._message_bytes = 0
         self._is_pump_scheduled = False
         self._is_watching = False
+        self._has_ended = False
 
     # What the core decides.
 
@@ -169,9 +176,10 @@ class Link:
 
     def wind_up(self) -> None:
         """The tube has ended: every stream is reset, and what was held is given back."""
+        self._has_ended = True
         sinks, self._sinks = self._sinks, None
-        for sink in (sinks or {}).values():
-            sink.stream_reset(ResetCode.SESSION_LOST)
+        for stream_id, sink in (sinks or {}).items():
+            self._tell(stream_id, sink.stream_reset, ResetCode.SESSION_LOST)
         self.session.abandon()
 
     def kill_carrier(self) -> None:
@@ -270,26 +278,22 @@ class Link:
             match event:
                 case StreamData(stream_id, data):
                     if (sink := self._sink(stream_id)) is not None:
-                        sink.stream_data(data)
+                        self._tell(stream_id, sink.stream_data, data)
                 case StreamWritable(stream_id):
                     if (sink := self._sink(stream_id)) is not None:
-                        sink.stream_writable()
+                        self._tell(stream_id, sink.stream_writable)
                 case StreamAccepted(stream_id):
                     if (sink := self._sink(stream_id)) is not None:
-                        sink.stream_accepted()
+                        self._tell(stream_id, sink.stream_accepted)
                 case StreamFinished(stream_id):
                     if (sink := self._sink(stream_id)) is not None:
-                        sink.stream_finished()
+                        self._tell(stream_id, sink.stream_finished)
                 case StreamReset(stream_id, code):
                     if (sink := self._sink(stream_id)) is not None:
                         self.detach_sink(stream_id)
-                        sink.stream_reset(code)
+                        self._tell(stream_id, sink.stream_reset, code)
                 case StreamOpened(stream_id, target):
-                    opened = self._owner.stream_opened(stream_id, target)
-                    if opened is None:
-                        self.reset(stream_id, ResetCode.NOT_ALLOWED)
-                    else:
-                        self._sink_table()[stream_id] = opened
+                    self._open(stream_id, target)
                 case RttMeasured(seconds):
                     self._owner.feed(CoreRttMeasured(self._generation, seconds))
                 case SessionResumed(generation):
@@ -304,6 +308,27 @@ class Link:
                     self._loop.call_later(farewell, self._owner.feed, SessionEnded(_CLOSE_REASONS[code], reason))
                 case _:
                     assert_never(event)
+
+    def _open(self, stream_id: int, target: bytes) -> None:
+        sink = None
+        try:
+            sink = self._owner.stream_opened(stream_id, target)
+        except Exception as error:
+            log_user_failed(self._owner.tube_id, stream_id, error)
+        if sink is None:
+            self.reset(stream_id, ResetCode.NOT_ALLOWED)
+        elif not self._has_ended:
+            self._sink_table()[stream_id] = sink
+        else:
+            self._tell(stream_id, sink.stream_reset, ResetCode.SESSION_LOST)
+
+    def _tell(self, stream_id: int, told: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """A user that raises loses its own stream, and no other."""
+        try:
+            told(*args, **kwargs)
+        except Exception as error:
+            log_user_failed(self._owner.tube_id, stream_id, error)
+            self.reset(stream_id, ResetCode.ABORTED)
 
     @property
     def _generation(self) -> int:

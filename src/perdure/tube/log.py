@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("perdure.tube")
 
+MAX_ERROR_LENGTH = 200
+"""Characters of an exception's text in the log."""
+
 
 def log_state_change(tube_id: str, change: ChangeState, generation: int, outage: float | None) -> None:
     """`outage`: seconds from the loss, where the tube is back from one."""
@@ -67,3 +70,9 @@ def log_resumed(tube_id: str, resumed: SessionResumed) -> None:
 
 def log_ice_state(tube_id: str, generation: int, state: IceState) -> None:
     log_event(log, logging.DEBUG, "ice-state", tube=tube_id, generation=generation, state=state.value)
+
+
+def log_user_failed(tube_id: str, stream_id: int, error: Exception) -> None:
+    """What a stream's user raised, which is the application's mistake."""
+    fields = {"error": type(error).__qualname__, "text": str(error)[:MAX_ERROR_LENGTH]}
+    log_event(log, logging.WARNING, "stream-user-failed", tube=tube_id, stream=stream_id, **fields)
