@@ -6,7 +6,7 @@ import pytest
 
 from perdure.config import SMALLEST_SHARE_BYTES, ResourceLimits
 from perdure.session import ByteBudget, Session
-from perdure.wire import CloseCode, Data, Gone, ResetCode, decode_message, encode_frame
+from perdure.wire import CloseCode, Data, Gone, Reset, ResetCode, decode_message, encode_frame
 from support.session_pair import KEY, SESSION_ID, SMALL_LIMITS, Pair, position_coded
 
 KIB = 1024
@@ -72,17 +72,23 @@ def test_a_peer_that_never_acknowledges_costs_no_more_than_the_limits() -> None:
     assert pair.initiator.session.awaiting_since() == pair.now
 
 
-def test_room_that_a_reset_makes_reaches_the_streams_that_waited() -> None:
-    pair = Pair(ResourceLimits(stream_buffer_bytes=256 * 1024, session_buffer_bytes=512 * 1024))
+@pytest.mark.parametrize("end", [None, Reset, Gone])
+def test_room_that_a_streams_end_makes_reaches_the_streams_that_waited(end: type[Reset | Gone] | None) -> None:
+    pair = Pair(ResourceLimits(stream_buffer_bytes=256 * KIB, session_buffer_bytes=512 * KIB))
+    pair.connect()
+    pair.settle()
     streams = [pair.initiator.session.open_stream(b"t") for _ in range(8)]
     for stream_id in streams:
-        while stream_id not in pair.initiator.blocked:
-            pair.initiator.write(stream_id, 8192)
+        fill(pair, stream_id)
     hungry = pair.initiator.session.open_stream(b"t")
     pair.initiator.write(hungry, SMALLEST_SHARE_BYTES)
     assert hungry in pair.initiator.blocked
     for stream_id in streams:
-        pair.initiator.reset_stream(stream_id)
+        if end is None:
+            pair.initiator.reset_stream(stream_id)
+        else:
+            frame = Gone(stream_id) if end is Gone else Reset(stream_id, ResetCode.ABORTED)
+            pair.initiator.note(pair.initiator.session.receive(pair.generation, encode_frame(frame), pair.now))
     assert hungry not in pair.initiator.blocked
 
 
@@ -182,6 +188,10 @@ def test_a_session_that_the_peer_closes_gives_everything_back(budget: ByteBudget
 def test_a_session_that_is_abandoned_gives_everything_back_and_says_nothing(budget: ByteBudget) -> None:
     pair, stream_id = connected(SMALL_LIMITS, budget)
     session = pair.initiator.session
+    pair.acceptor.write(stream_id, SOME)
+    pair.send(pair.acceptor)
+    pair.deliver(pair.initiator)
+    assert session.next_deadline() is not None, "an acknowledgement is due"
     pair.initiator.write(stream_id, SOME)
     session.abandon()
     session.abandon()
@@ -195,6 +205,13 @@ def test_a_session_that_is_abandoned_gives_everything_back_and_says_nothing(budg
         session.open_stream(b"t")
     session.carrier_opened(pair.generation + 1, b"b" * 32)
     assert session.next_message(pair.now) is None
+
+
+def test_who_abandons_a_session_that_was_closed_takes_back_its_last_word() -> None:
+    pair, _ = connected(SMALL_LIMITS)
+    pair.initiator.session.close(CloseCode.DONE, "")
+    pair.initiator.session.abandon()
+    assert pair.initiator.session.next_message(pair.now) is None
 
 
 def test_where_the_budget_is_full_each_stream_has_its_smallest_share() -> None:
@@ -287,6 +304,9 @@ def test_credit_that_was_granted_is_not_taken_back() -> None:
     pair, stream_id = connected(ROOMY)
     granted = ROOMY.stream_window_bytes
     pair.acceptor.session.set_limits(SMALL_LIMITS)
+    pair.acceptor.session.accept(stream_id)
+    pair.connect()
+    pair.settle()
     pair.initiator.write(stream_id, granted)
     send_all(pair)
     assert len(pair.acceptor.read[stream_id]) == granted, "all of it was under the first grant"

@@ -134,17 +134,18 @@ def test_a_stream_that_goes_is_timed_no_longer(pair: Pair, stream_id: int, by_pe
 
 
 def test_each_byte_is_sent_once_and_every_further_time_it_is_resent(pair: Pair, stream_id: int) -> None:
-    write_and_send(pair, stream_id, 10_000)
+    pair.initiator.write(stream_id, 40_000)
+    pair.send(pair.initiator, 8)
     for _ in range(2):
         pair.connect()
         pair.exchange(1)
-        pair.send(pair.initiator, 4)
+        pair.send(pair.initiator, 8)
     pair.initiator.write(stream_id, 500)
     pair.connect()
     pair.settle()
     session = pair.initiator.session
-    assert (session.sent_bytes, session.resent_bytes) == (10_500, 30_000)
-    assert pair.acceptor.session.received_bytes == 10_500
+    assert (session.sent_bytes, session.resent_bytes) == (40_500, 120_000)
+    assert pair.acceptor.session.received_bytes == 40_500
 
 
 def test_what_is_held_is_what_nobody_acknowledged(pair: Pair, stream_id: int) -> None:
@@ -198,13 +199,15 @@ def test_bytes_are_activity_at_both_ends(pair: Pair, stream_id: int) -> None:
 
 def test_what_is_said_again_after_a_loss_is_no_activity(pair: Pair) -> None:
     stream_id = pair.initiator.session.open_stream(b"t")
-    write_and_send(pair, stream_id, 10_000)
+    pair.initiator.write(stream_id, 40_000)
+    pair.send(pair.initiator, 8)
     sent_at = pair.now
     for _ in range(3):
         pair.advance(100.0)
         pair.connect()
         pair.exchange(1)
-        pair.send(pair.initiator, 4)
+        pair.send(pair.initiator, 8)
+        pair.deliver(pair.acceptor, 2)
     assert pair.initiator.session.last_data_at == sent_at
     pair.settle()
     assert pair.acceptor.opened
@@ -284,3 +287,15 @@ def test_the_ping_behind_a_window_is_the_streams(pair: Pair, stream_id: int) -> 
     pair.settle()
     ping_on(pair.acceptor, pair)
     assert pair.acceptor.session.awaits_only_ping
+
+
+def test_a_window_that_follows_an_idle_ping_waits_with_it(pair: Pair, stream_id: int) -> None:
+    ping_on(pair.acceptor, pair)
+    for _ in range(8):
+        pair.initiator.write(stream_id, 8_000)
+        pair.send(pair.initiator, 4)
+        pair.deliver(pair.acceptor, 4)
+    pair.acceptor.consume(stream_id)
+    assert pair.acceptor.session.awaits_only_ping
+    pair.send(pair.acceptor, 4)
+    assert not pair.acceptor.session.awaits_only_ping
