@@ -202,7 +202,7 @@ async def test_a_restarted_gateway_is_recognised_by_its_answer(streams: Streams)
 
 async def test_a_peer_said_to_be_restarted_ends_the_tube_at_once(streams: Streams) -> None:
     here, _ = await streams.both()
-    streams.pair.client.signaling_peer_restarted()
+    streams.pair.client_end.signaling.tell_peer_restarted()
     async with asyncio.timeout(TIMEOUT):
         assert (await streams.pair.client.wait_ended()).reason is Reason.PEER_RESTARTED
         assert await here.reset is ResetCode.SESSION_LOST
@@ -221,8 +221,8 @@ async def test_a_peer_said_to_be_restarted_ends_the_tube_at_once(streams: Stream
 )
 async def test_nonsense_through_signaling_never_ends_a_tube(streams: Streams, message: Message) -> None:
     here, there = await streams.both()
-    streams.pair.client.signaling_message(message)
-    streams.pair.gateway.signaling_message(message)
+    streams.pair.client_end.signaling.deliver(message)
+    streams.pair.gateway_end.signaling.deliver(message)
     streams.pair.client.streams.write(here.stream_id, b"still here")
     assert await there.received(10) == b"still here"
 
@@ -255,7 +255,7 @@ async def test_a_handler_may_end_the_tube_while_it_is_told_of_a_loss(streams: St
     # Found by review: the actions of the end ran inside those of the loss, and a carrier was built for nobody.
     client = streams.pair.client
     said = len(streams.pair.client_end.signaling.sent)
-    streams.pair.client_end.on_loss = client.signaling_peer_restarted
+    streams.pair.client_end.on_loss = streams.pair.client_end.signaling.tell_peer_restarted
     client.kill_carrier()
     assert client.state is State.FAILED
     async with asyncio.timeout(TIMEOUT):

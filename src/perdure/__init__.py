@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         RendezvousError,
         TicketError,
     )
-    from perdure.manager import ConnectionMetrics, Endpoint, TunnelConnectionManager
+    from perdure.manager import Endpoint, TunnelConnectionManager
     from perdure.registry import Capacity, TubeRegistry, get_connection_manager
     from perdure.signals import (
         ChannelClosed,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         Signal,
         TurnCredentialsRefreshed,
     )
-    from perdure.tube import StreamSink
+    from perdure.tube import ConnectionMetrics, StreamSink
 
 __version__ = "0.1.0"
 
@@ -57,7 +57,7 @@ _HOMES = {
         "RendezvousError",
         "TicketError",
     ),
-    "perdure.manager": ("ConnectionMetrics", "Endpoint", "TunnelConnectionManager"),
+    "perdure.manager": ("Endpoint", "TunnelConnectionManager"),
     "perdure.registry": ("Capacity", "TubeRegistry", "get_connection_manager"),
     "perdure.signals": (
         "ChannelClosed",
@@ -70,7 +70,7 @@ _HOMES = {
         "Signal",
         "TurnCredentialsRefreshed",
     ),
-    "perdure.tube": ("StreamSink",),
+    "perdure.tube": ("ConnectionMetrics", "StreamSink"),
 }
 _HOME = {name: (home, name) for home, names in _HOMES.items() for name in names}
 _HOME["NetworkChangeType"] = ("perdure.core.restart", "Trigger")

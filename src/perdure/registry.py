@@ -25,9 +25,9 @@ from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimi
 from perdure.core.breaker import CircuitBreaker
 from perdure.core.state import Reason, State
 from perdure.errors import PeerError, PerdureError
-from perdure.manager import ConnectionMetrics, Endpoint, OnStream, TunnelConnectionManager
+from perdure.manager import Endpoint, OnStream, TunnelConnectionManager
 from perdure.session import ByteBudget
-from perdure.tube import clock
+from perdure.tube import ConnectionMetrics, clock
 
 if TYPE_CHECKING:
     from random import Random

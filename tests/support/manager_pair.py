@@ -60,6 +60,10 @@ class DirectSignaling:
         if self._listener is not None:
             self._listener.signaling_available(available)
 
+    def tell_peer_restarted(self) -> None:
+        if self._listener is not None:
+            self._listener.signaling_peer_restarted()
+
     def close(self) -> None:
         self._closed = True
 

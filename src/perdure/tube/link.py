@@ -1,6 +1,6 @@
 """A tube's link to its peer: the session over one carrier after another.
 
-1. Nothing is decided here: what happens is told to the owner, and what the core decides is done.
+1. Nothing is decided here: what happens is told to the driver, and what the core decides is done.
 2. A stream's user that raises loses that stream, and harms no other.
 3. Sending is pulled: a message is framed when the carrier has room for it, so that its buffer stays shallow.
 """
@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, ParamSpec, Protocol, assert_never
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, assert_never
 
-from perdure.core.events import CarrierLost, Event, HealthMeasured, PathDoubted, PathEvidence, SessionEnded
+from perdure.core.events import CarrierLost, HealthMeasured, PathDoubted, PathEvidence, SessionEnded
 from perdure.core.events import RttMeasured as CoreRttMeasured
 from perdure.core.events import SessionResumed as CoreSessionResumed
 from perdure.core.state import Reason
@@ -32,15 +33,14 @@ from perdure.session import (
 from perdure.transport.base import IceState
 from perdure.tube.clock import clock
 from perdure.tube.log import log_ice_state, log_resumed, log_user_failed
+from perdure.tube.seams import StreamSink
 from perdure.wire import CloseCode, ResetCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from perdure.config import ResourceLimits
     from perdure.session import ByteBudget
     from perdure.transport.base import Carrier, LossReason, PathStatistics, Transport
-    from perdure.tube.seams import StreamSink
+    from perdure.tube.driver import Driver
 
 P = ParamSpec("P")
 
@@ -56,31 +56,8 @@ _CLOSE_REASONS = {
     CloseCode.VERSION: Reason.PROTOCOL,
 }
 
-
-class LinkOwner(Protocol):
-    """Who drives the core beside the link."""
-
-    @property
-    def tube_id(self) -> str: ...
-
-    @property
-    def is_recovering(self) -> bool:
-        """Whether a sign of life would end a recovery."""
-
-    def feed(self, event: Event) -> None:
-        """Tell the core."""
-
-    def rearm(self) -> None:
-        """A deadline may have moved."""
-
-    def described(self, generation: int, sdp: str) -> None:
-        """The carrier's offer or answer is to be sent."""
-
-    def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
-        """A candidate is to be sent."""
-
-    def stream_opened(self, stream_id: int, target: bytes) -> StreamSink | None:
-        """The peer opened a stream: its sink, or `None` to refuse it."""
+OpenStream = Callable[[int, bytes], StreamSink | None]
+"""The peer opened a stream (its id, the target): its sink, which may hear bytes at once, or `None` to refuse it."""
 
 
 class Link:
@@ -94,12 +71,13 @@ class Link:
     __slots__ = (
         "__weakref__",
         "_carrier",
+        "_driver",
         "_has_ended",
         "_is_pump_scheduled",
         "_is_watching",
         "_loop",
         "_message_bytes",
-        "_owner",
+        "_on_stream",
         "_sinks",
         "_transport",
         "session",
@@ -107,8 +85,9 @@ class Link:
 
     def __init__(
         self,
-        owner: LinkOwner,
+        driver: Driver,
         transport: Transport,
+        on_stream: OpenStream,
         *,
         session_id: bytes,
         key: bytes | None,
@@ -116,7 +95,8 @@ class Link:
         budget: ByteBudget,
     ) -> None:
         self.session = Session(session_id=session_id, initiator=key is not None, key=key, limits=limits, budget=budget)
-        self._owner = owner
+        self._driver = driver
+        self._on_stream = on_stream
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._carrier: Carrier | None = None
@@ -132,13 +112,13 @@ class Link:
         try:
             self._carrier = self._transport.offer(generation, self)
         except CarrierError as error:
-            self._loop.call_soon(self._owner.feed, CarrierLost(generation, str(error)))
+            self._loop.call_soon(self._driver.feed, CarrierLost(generation, str(error)))
 
     def answer(self, generation: int, sdp: str) -> None:
         try:
             self._carrier = self._transport.answer(generation, sdp, self)
         except CarrierError as error:
-            self._loop.call_soon(self._owner.feed, CarrierLost(generation, str(error)))
+            self._loop.call_soon(self._driver.feed, CarrierLost(generation, str(error)))
 
     def restart(self, generation: int) -> None:
         if self._carrier is not None:
@@ -241,10 +221,10 @@ class Link:
     # The carrier.
 
     def carrier_description(self, generation: int, sdp: str) -> None:
-        self._owner.described(generation, sdp)
+        self._driver.described(generation, sdp)
 
     def carrier_candidate(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
-        self._owner.candidate_found(generation, candidate, sdp_mid, sdp_mline)
+        self._driver.candidate_found(generation, candidate, sdp_mid, sdp_mline)
 
     def carrier_opened(self, generation: int, binding: bytes) -> None:
         self._message_bytes = 0
@@ -253,23 +233,25 @@ class Link:
 
     def carrier_message(self, generation: int, message: bytes) -> None:
         self._handle_session(self.session.receive(generation, message, clock()))
-        if self._owner.is_recovering:
-            self._owner.feed(self.evidence(generation))
+        if self._driver.is_recovering:
+            self._driver.feed(self.evidence(generation))
         self._schedule_pump()
 
     def carrier_writable(self, generation: int) -> None:
         self._pump()
 
     def carrier_ice_state(self, generation: int, state: IceState) -> None:
-        log_ice_state(self._owner.tube_id, generation, state)
+        log_ice_state(self._driver.tube_id, generation, state)
         if state is not IceState.CONNECTED:
-            self._owner.feed(PathDoubted(generation))
+            self._driver.feed(PathDoubted(generation))
 
     def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
-        self._owner.feed(HealthMeasured(generation, statistics.rtt, statistics.checks_sent, statistics.checks_answered))
+        self._driver.feed(
+            HealthMeasured(generation, statistics.rtt, statistics.checks_sent, statistics.checks_answered)
+        )
 
     def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
-        self._owner.feed(CarrierLost(generation, f"{reason.value}: {detail}" if detail else reason.value))
+        self._driver.feed(CarrierLost(generation, f"{reason.value}: {detail}" if detail else reason.value))
 
     # The session.
 
@@ -295,26 +277,26 @@ class Link:
                 case StreamOpened(stream_id, target):
                     self._open(stream_id, target)
                 case RttMeasured(seconds):
-                    self._owner.feed(CoreRttMeasured(self._generation, seconds))
+                    self._driver.feed(CoreRttMeasured(self._generation, seconds))
                 case SessionResumed(generation):
-                    log_resumed(self._owner.tube_id, event)
+                    log_resumed(self._driver.tube_id, event)
                     self._is_watching = False
-                    self._owner.feed(CoreSessionResumed(generation))
+                    self._driver.feed(CoreSessionResumed(generation))
                 case CarrierUnusable(generation, reason):
-                    self._owner.feed(CarrierLost(generation, f"protocol error: {reason}"))
+                    self._driver.feed(CarrierLost(generation, f"protocol error: {reason}"))
                 case SessionClosed(code, reason, by_peer):
                     self._pump()
                     farewell = 0.0 if by_peer else REFUSAL_SECONDS
-                    self._loop.call_later(farewell, self._owner.feed, SessionEnded(_CLOSE_REASONS[code], reason))
+                    self._loop.call_later(farewell, self._driver.feed, SessionEnded(_CLOSE_REASONS[code], reason))
                 case _:
                     assert_never(event)
 
     def _open(self, stream_id: int, target: bytes) -> None:
         sink = None
         try:
-            sink = self._owner.stream_opened(stream_id, target)
+            sink = self._on_stream(stream_id, target)
         except Exception as error:
-            log_user_failed(self._owner.tube_id, stream_id, error)
+            log_user_failed(self._driver.tube_id, stream_id, error)
         if sink is None:
             self.reset(stream_id, ResetCode.NOT_ALLOWED)
         elif not self._has_ended:
@@ -327,7 +309,7 @@ class Link:
         try:
             told(*args, **kwargs)
         except Exception as error:
-            log_user_failed(self._owner.tube_id, stream_id, error)
+            log_user_failed(self._driver.tube_id, stream_id, error)
             self.reset(stream_id, ResetCode.ABORTED)
 
     @property
@@ -362,6 +344,6 @@ class Link:
             carrier.send(message)
             sent = True
         if sent and not self._is_watching:
-            self._owner.feed(self.evidence(carrier.generation))
+            self._driver.feed(self.evidence(carrier.generation))
         else:
-            self._owner.rearm()
+            self._driver.rearm()

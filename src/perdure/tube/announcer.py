@@ -1,0 +1,131 @@
+"""Tells whoever listens what happens to one tube: the log, the signal handler, the callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from perdure.core.state import State
+from perdure.delivery import Callbacks, SignalHandler, SignalQueue
+from perdure.signals import (
+    ChannelClosed,
+    ConnectionStateChanged,
+    IceCandidate,
+    IceRestartOffer,
+    Keepalive,
+    NetworkChangeDetected,
+    SessionTimeoutWarning,
+    Signal,
+    TurnCredentialsRefreshed,
+)
+from perdure.tube.clock import clock
+from perdure.tube.log import log_decision, log_state_change, log_timeout_warning
+
+if TYPE_CHECKING:
+    from perdure.config import IceServer
+    from perdure.core.actions import ChangeState, WarnOfTimeout
+    from perdure.core.restart import Decision, Rung
+    from perdure.signaling.messages import Candidate
+
+LAST_SIGNALS_TIMEOUT = 30.0
+"""Seconds after a tube's end in which a slow handler may still take its last signals."""
+
+
+class Announcer:
+    """One tube's signals and callbacks."""
+
+    __slots__ = ("_decision_callbacks", "_lost_at", "_signals", "_state_callbacks", "conversation_id", "tube_id")
+
+    def __init__(self, tube_id: str, conversation_id: str | None, handler: SignalHandler | None) -> None:
+        self.tube_id = tube_id
+        self.conversation_id = conversation_id
+        self._signals = SignalQueue(handler) if handler is not None else None
+        self._state_callbacks: Callbacks[ChangeState] | None = None
+        self._decision_callbacks: Callbacks[Decision] | None = None
+        self._lost_at = 0.0
+
+    @property
+    def dropped(self) -> int:
+        """Signals that the handler never got."""
+        return self._signals.dropped if self._signals is not None else 0
+
+    @property
+    def failed(self) -> int:
+        """Signals at which the handler raised."""
+        return self._signals.failed if self._signals is not None else 0
+
+    def add_state_callback(self, callback: Callable[[ChangeState], object]) -> Callable[[], None]:
+        if self._state_callbacks is None:
+            self._state_callbacks = Callbacks()
+        return self._state_callbacks.add(callback)
+
+    def add_decision_callback(self, callback: Callable[[Decision], object]) -> Callable[[], None]:
+        if self._decision_callbacks is None:
+            self._decision_callbacks = Callbacks()
+        return self._decision_callbacks.add(callback)
+
+    def state_changed(self, change: ChangeState, generation: int) -> None:
+        outage = None
+        if change.after is State.RECONNECTING:
+            self._lost_at = clock()
+        elif change.before is State.RECONNECTING and change.after is State.CONNECTED:
+            outage = clock() - self._lost_at
+        log_state_change(self.tube_id, change, generation, outage)
+        reason, after = change.reason.value, change.after.value
+        self._emit(ConnectionStateChanged(*self._about, change.before.value, after, reason, change.detail, outage))
+        if change.after.is_final:
+            self._emit(ChannelClosed(*self._about, reason, change.detail, after))
+        if self._state_callbacks is not None:
+            self._state_callbacks.call(change)
+
+    def decided(self, decision: Decision) -> None:
+        log_decision(self.tube_id, decision)
+        if decision.trigger is None:
+            return
+        self._emit(
+            NetworkChangeDetected(
+                *self._about,
+                decision.trigger.value,
+                decision.rung.value,
+                decision.reason.value,
+                decision.attempt,
+                None if decision.next_attempt_at is None else decision.next_attempt_at - decision.at,
+                decision.detail,
+            )
+        )
+        if self._decision_callbacks is not None:
+            self._decision_callbacks.call(decision)
+
+    def kept_alive(self, idle_seconds: float, rtt: float | None) -> None:
+        self._emit(Keepalive(*self._about, idle_seconds, rtt))
+
+    def warned(self, warning: WarnOfTimeout) -> None:
+        log_timeout_warning(self.tube_id, warning)
+        self._emit(SessionTimeoutWarning(*self._about, warning.idle_seconds, warning.remaining_seconds))
+
+    def offered(self, sdp: str, generation: int, rung: Rung) -> None:
+        self._emit(IceRestartOffer(*self._about, sdp, generation, rung.value))
+
+    def candidate_found(self, found: Candidate) -> None:
+        self._emit(IceCandidate(*self._about, found.candidate, found.sdp_mid, found.sdp_mline_index, found.generation))
+
+    def ice_servers_changed(self, servers: Sequence[IceServer]) -> None:
+        urls = tuple(server.url for server in servers)
+        username = next((server.username for server in servers if server.username), None)
+        self._emit(TurnCredentialsRefreshed(*self._about, urls, username))
+
+    def close(self) -> None:
+        """Take nothing more; what waits is still told, unless the handler is too slow."""
+        if self._signals is not None:
+            self._signals.close()
+            if not self._signals.is_idle:
+                asyncio.get_running_loop().call_later(LAST_SIGNALS_TIMEOUT, self._signals.abandon)
+
+    @property
+    def _about(self) -> tuple[str, str | None]:
+        return self.tube_id, self.conversation_id
+
+    def _emit(self, signal: Signal) -> None:
+        if self._signals is not None:
+            self._signals.emit(signal)

@@ -1,0 +1,295 @@
+"""Drives one tube's core: feeds it what happens, and carries out what it decides.
+
+1. One timer handle for the core and the session together.
+2. Evidence before deadlines: what the session knows is fed before a due timeout.
+3. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, assert_never
+
+from perdure.core.actions import (
+    Action,
+    AnswerRestart,
+    ApplyAnswer,
+    ApplyCandidate,
+    ChangeState,
+    CloseCarrier,
+    KeepAlive,
+    MakeAnswer,
+    MakeOffer,
+    MeasureHealth,
+    Probe,
+    RestartIce,
+    SayGoodbye,
+    WarnOfTimeout,
+)
+from perdure.core.connection import Connection
+from perdure.core.events import (
+    AnswerReceived,
+    CandidateReceived,
+    Event,
+    OfferReceived,
+    PeerLeft,
+    PeerRestarted,
+    SignalingChanged,
+    Started,
+)
+from perdure.core.restart import Decision, Trigger
+from perdure.core.state import Reason, State
+from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, short_reason
+from perdure.tube.clock import clock
+from perdure.tube.link import Link
+from perdure.tube.log import log_negotiation_begun
+from perdure.wire import CloseCode, printable
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
+    from perdure.session import ByteBudget
+    from perdure.signaling.base import SignalingChannel
+    from perdure.transport.base import Transport
+    from perdure.tube.link import OpenStream
+
+Told = ChangeState | Decision | KeepAlive | WarnOfTimeout
+"""What the core decides that the application hears of."""
+
+_CLOSE_CODES = {
+    Reason.SESSION_TIMEOUT: CloseCode.TIMED_OUT,
+    Reason.SESSION_LIMIT: CloseCode.TIMED_OUT,
+    Reason.SHUT_DOWN: CloseCode.SHUT_DOWN,
+}
+
+
+class Driver:
+    """One tube's core, its link, and its signaling.
+
+    Args:
+        session_id: 16 random bytes, shared with the peer.
+        key: the session's key where this end begins the session; `None` at the end that accepts it.
+        on_told: hears what the application is to hear of, in the order of the core's decisions.
+        on_described: hears each offer and answer of this end, after it was sent.
+        on_stream: the peer opened a stream.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cause",
+        "_due_actions",
+        "_is_running",
+        "_on_described",
+        "_on_told",
+        "_timer",
+        "_timer_at",
+        "channel",
+        "core",
+        "ice_restarts",
+        "link",
+        "rebuilds",
+        "restarted_at",
+        "tube_id",
+    )
+
+    def __init__(
+        self,
+        tube_id: str,
+        transport: Transport,
+        channel: SignalingChannel,
+        *,
+        session_id: bytes,
+        key: bytes | None,
+        policy: RestartPolicy,
+        session_limits: SessionLimits,
+        limits: ResourceLimits,
+        budget: ByteBudget,
+        random: Random,
+        on_told: Callable[[Told], None],
+        on_described: Callable[[Offer | Answer], None],
+        on_stream: OpenStream,
+    ) -> None:
+        self.tube_id = tube_id
+        self.channel = channel
+        self.core = Connection(policy, session_limits, polite=key is None, random=random, now=clock())
+        self.link = Link(self, transport, on_stream, session_id=session_id, key=key, limits=limits, budget=budget)
+        self.ice_restarts = 0
+        """ICE restarts that this end began."""
+        self.rebuilds = 0
+        """Carriers that this end began after a loss."""
+        self.restarted_at: float | None = None
+        """When the last of either began."""
+        self._on_told = on_told
+        self._on_described = on_described
+        self._cause: Trigger | None = None
+        """What the last offer of this end answers."""
+        self._due_actions: list[Action] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._is_running = False
+
+    @property
+    def is_running(self) -> bool:
+        return self._is_running
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether a sign of life would end a recovery."""
+        return self.core.state is State.RECONNECTING
+
+    def run(self, *, connect: bool) -> None:
+        """Let the timers run; with `connect`, also begin. Twice is fine."""
+        if self._is_running:
+            return
+        self._is_running = True
+        self.feed(SignalingChanged(self.channel.available))
+        if connect:
+            self.feed(Started())
+        self.channel.attach(self)
+
+    def feed(self, event: Event) -> None:
+        """Tell the core, and do what it decides."""
+        self._carry_out(self.core.handle_event(event, clock()))
+        self.rearm()
+
+    # Signaling.
+
+    def signaling_message(self, message: Message) -> None:
+        match message:
+            case Offer(generation, sdp, restarts, cause):
+                log_negotiation_begun(self.tube_id, generation, "restart" if restarts else "carrier", "the peer")
+                self.feed(OfferReceived(generation, sdp, restarts, printable(cause)))
+            case Answer(generation, sdp):
+                self.feed(AnswerReceived(generation, sdp))
+            case Candidate(generation, candidate, sdp_mid, sdp_mline_index):
+                self.feed(CandidateReceived(generation, candidate, sdp_mid, sdp_mline_index))
+            case Bye(reason):
+                self.feed(PeerLeft(printable(reason)))
+            case _:
+                assert_never(message)
+
+    def signaling_available(self, available: bool) -> None:
+        self.feed(SignalingChanged(available))
+
+    def signaling_peer_restarted(self) -> None:
+        self.feed(PeerRestarted())
+
+    # The link.
+
+    def described(self, generation: int, sdp: str) -> None:
+        """The carrier's offer or answer is to be sent."""
+        core = self.core
+        if generation != core.generation:
+            return
+        message: Offer | Answer
+        if core.offered_here:
+            restarts = core.carrier if core.carrier != generation else 0
+            message = Offer(generation, sdp, restarts, self._cause.value if self._cause is not None else "")
+        else:
+            message = Answer(generation, sdp)
+        self.channel.send(message)
+        self._on_described(message)
+
+    def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        """A candidate is to be sent."""
+        self.channel.send(Candidate(generation, candidate, sdp_mid, sdp_mline))
+
+    # Carrying out.
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        """In the order of the core's decisions, also where carrying one out leads to the next."""
+        if not actions:
+            return
+        if self._due_actions is not None:
+            self._due_actions.extend(actions)
+            return
+        self._due_actions = due = actions
+        try:
+            while due:
+                self._carry_out_one(due.pop(0))
+        finally:
+            self._due_actions = None
+
+    def _carry_out_one(self, action: Action) -> None:
+        link = self.link
+        match action:
+            case MakeOffer(generation, cause):
+                self._begin(generation, "carrier", cause)
+                self.rebuilds += cause is not None
+                link.offer(generation)
+            case RestartIce(generation, _, cause):
+                self._begin(generation, "restart", cause)
+                self.ice_restarts += 1
+                link.restart(generation)
+            case MakeAnswer(generation, sdp):
+                link.answer(generation, sdp)
+            case AnswerRestart(generation, sdp):
+                link.answer_restart(generation, sdp)
+            case ApplyAnswer(_, sdp):
+                link.apply_answer(sdp)
+            case ApplyCandidate(_, candidate, sdp_mid, sdp_mline):
+                link.add_candidate(candidate, sdp_mid, sdp_mline)
+            case CloseCarrier():
+                link.close_carrier()
+            case Probe():
+                link.probe()
+            case MeasureHealth():
+                link.measure()
+            case SayGoodbye(reason, detail):
+                link.say_goodbye(_CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))
+            case KeepAlive():
+                link.probe()
+                self._on_told(action)
+            case ChangeState():
+                if action.after.is_final:
+                    self._wind_up(action)
+                self._on_told(action)
+            case Decision() | WarnOfTimeout():
+                self._on_told(action)
+            case _:
+                assert_never(action)
+
+    def _begin(self, generation: int, what: str, cause: Trigger | None) -> None:
+        self._cause = cause
+        if cause is not None:
+            self.restarted_at = clock()
+        log_negotiation_begun(self.tube_id, generation, what, "us")
+
+    def _wind_up(self, change: ChangeState) -> None:
+        self._is_running = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if change.reason is not Reason.CLOSED_BY_PEER:
+            self.channel.send(Bye(short_reason(change.detail or change.reason.value)))
+        self.channel.close()
+        self.link.wind_up()
+
+    # The timer.
+
+    def rearm(self) -> None:
+        """For the earliest deadline; one that has moved away is noticed when it fires."""
+        if not self._is_running:
+            return
+        core_at, link_at = self.core.next_deadline(), self.link.next_deadline()
+        at = min((at for at in (core_at, link_at) if at is not None), default=None)
+        if at is None:
+            return
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - clock()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = clock()
+        core_at = self.core.next_deadline()
+        if core_at is not None and core_at <= now:
+            self._carry_out(self.core.handle_event(self.link.evidence(self.core.carrier), now))
+            self._carry_out(self.core.handle_timeout(max(now, clock())))
+        self.link.handle_timeout(now)
+        self.rearm()

@@ -1,0 +1,83 @@
+"""One tube's figures at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from perdure.tube.clock import clock
+
+if TYPE_CHECKING:
+    from perdure.core.activity import Activity
+    from perdure.tube.announcer import Announcer
+    from perdure.tube.driver import Driver
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionMetrics:
+    """Instants are aware datetimes (UTC), durations seconds, rates 0 … 1."""
+
+    last_activity: datetime
+    """When the user was last active; recovery's own traffic does not count."""
+    ice_restart_attempts: int
+    """ICE restarts that this end began."""
+    reconnection_attempts: int
+    """Carriers that this end began to build after a loss."""
+    last_restart_time: datetime | None
+    """When the last of either began."""
+    packet_loss_rate: float
+    """The share of ICE's checks that had no answer lately."""
+    rtt: float | None
+    """Smoothed round trip, the peer's delay of acknowledgements included; `None` before the first."""
+    quality: float
+    """The path's score."""
+    bytes_sent: int
+    """Streams' bytes, each once."""
+    bytes_received: int
+    bytes_buffered: int
+    """Unacknowledged and unsent bytes held now."""
+    streams: int
+    descriptions: int
+    """SDP offers and answers of the peer in the first set-up; `recovery_…`: after it."""
+    recovery_descriptions: int
+    candidates: int
+    """ICE candidates of the peer in the first set-up; `recovery_…`: after it."""
+    recovery_candidates: int
+    connection_established_time: datetime | None
+    """When the tube was first connected."""
+    signals_dropped: int
+    """Signals that the handler never got: it was too slow."""
+    signals_failed: int
+    """Signals at which it raised."""
+
+
+def metrics(driver: Driver, announcer: Announcer, established_at: float | None) -> ConnectionMetrics:
+    """`established_at`: on `clock`."""
+    core, session = driver.core, driver.link.session
+    activity: Activity = core.activity
+    return ConnectionMetrics(
+        last_activity=_datetime(max(activity.last_at, session.last_data_at or 0.0)),
+        ice_restart_attempts=driver.ice_restarts,
+        reconnection_attempts=driver.rebuilds,
+        last_restart_time=None if driver.restarted_at is None else _datetime(driver.restarted_at),
+        packet_loss_rate=core.loss_rate,
+        rtt=core.rtt,
+        quality=core.quality,
+        bytes_sent=session.sent_bytes,
+        bytes_received=session.received_bytes,
+        bytes_buffered=session.buffered_bytes,
+        streams=session.stream_count,
+        descriptions=activity.descriptions,
+        recovery_descriptions=activity.recovery_descriptions,
+        candidates=activity.candidates,
+        recovery_candidates=activity.recovery_candidates,
+        connection_established_time=None if established_at is None else _datetime(established_at),
+        signals_dropped=announcer.dropped,
+        signals_failed=announcer.failed,
+    )
+
+
+def _datetime(at: float) -> datetime:
+    """An instant of `clock` on the wall."""
+    return datetime.now(UTC) - timedelta(seconds=clock() - at)
