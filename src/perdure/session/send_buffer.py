@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 _COALESCE_BYTES = 4 * 1024
 """Writes below this are joined, so that a million keystrokes are not a million objects."""
 
@@ -18,7 +16,8 @@ class SendBuffer:
         self.sent = 0
         self.furthest = 0
         self.end = 0
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
+        """Not a deque: that has 600 bytes before it holds anything, and most streams of a gateway are idle."""
         self._first_at = 0
         self._next_chunk = 0
         self._next_chunk_at = 0
@@ -63,9 +62,12 @@ class SendBuffer:
         self.acknowledged = offset
         if offset > self.sent:
             self.sent = offset
-        while self._chunks and self._first_at + len(self._chunks[0]) <= offset:
-            self._first_at += len(self._chunks.popleft())
-            self._next_chunk -= 1
+        chunks, passed = self._chunks, 0
+        while passed < len(chunks) and self._first_at + len(chunks[passed]) <= offset:
+            self._first_at += len(chunks[passed])
+            passed += 1
+        del chunks[:passed]
+        self._next_chunk -= passed
         if self._next_chunk < 0:
             self._next_chunk = 0
             self._next_chunk_at = self._first_at
