@@ -137,7 +137,7 @@ class Connection:
             self._route_last(event)
         elif not context.state.is_final:
             self._route(event)
-            self._vigil.rearm()
+            self._after()
         return context.take_actions()
 
     def handle_timeout(self, now: float) -> list[Action]:
@@ -153,17 +153,24 @@ class Connection:
             slept_seconds = max(slept_seconds, now - due_at)
             if not (is_late and self._excuse(timer)):
                 self._due(timer)
-        if self._closing is None and not context.state.is_final:
-            if slept_seconds >= LONG_SLEEP_SECONDS and context.state.is_up:
-                self._recovery.network_changed(NetworkChanged(Trigger.WAKE_UP, slept_seconds=slept_seconds))
-            self._vigil.rearm()
+        if slept_seconds >= LONG_SLEEP_SECONDS and self._closing is None and context.state.is_up:
+            self._recovery.network_changed(NetworkChanged(Trigger.WAKE_UP, slept_seconds=slept_seconds))
+        self._after()
         return context.take_actions()
 
     # Events.
 
     def _route(self, event: Event) -> None:
         recovery = self._recovery
-        match event:
+        match event:  # the frequent ones first
+            case PathEvidence():
+                self._learn(event)
+            case RttMeasured(carrier):
+                if self._is_current(carrier):
+                    recovery.proved()
+                    self._vigil.rtt_measured(event)
+            case NetworkChanged():
+                recovery.network_changed(event)
             case Started():
                 self._start()
             case SignalingChanged(available):
@@ -179,17 +186,9 @@ class Connection:
             case SessionResumed(carrier):
                 if self._is_current(carrier) and recovery.resumed():
                     self._vigil.start(is_new_carrier=True)
-            case PathEvidence():
-                self._learn(event)
-            case RttMeasured(carrier):
-                if self._is_current(carrier):
-                    recovery.proved()
-                    self._vigil.rtt_measured(event)
             case HealthMeasured(carrier):
                 if self._is_current(carrier):
                     self._vigil.health_measured(event)
-            case NetworkChanged():
-                recovery.network_changed(event)
             case RecoveryRequested(rebuild):
                 if self.state is State.INITIALIZING:
                     self._start()
@@ -316,6 +315,10 @@ class Connection:
             self._recovery.end(State.CLOSED, self._closing.reason, self._closing.detail)
 
     # Bookkeeping.
+
+    def _after(self) -> None:
+        if self._closing is None and not self._context.state.is_final:
+            self._vigil.rearm()
 
     def _arm_lifetime(self) -> None:
         at = self._lifetime.next_deadline()

@@ -82,11 +82,16 @@ class Liveness:
         self._awaiting_since = self._probed_at = self._awaited = None
         self._is_doubted = False
 
+    def hear(self, at: float) -> None:
+        """The peer said something at `at`."""
+        if at > self._last_heard_at:
+            self._last_heard_at = at
+            self._is_doubted = False
+
     def evidence(self, evidence: PathEvidence) -> None:
         """What the session knows."""
-        if evidence.last_heard_at is not None and evidence.last_heard_at > self._last_heard_at:
-            self._last_heard_at = evidence.last_heard_at
-            self._is_doubted = False
+        if evidence.last_heard_at is not None:
+            self.hear(evidence.last_heard_at)
         self._awaiting_since = evidence.awaiting_since
         self._awaits_only_ping = evidence.awaits_only_ping
         if self._awaited is None:

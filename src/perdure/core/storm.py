@@ -14,15 +14,15 @@ class StormBudget:
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._restarts: tuple[float, ...] = ()
+        """The last ones, the oldest first."""
 
     def spend(self, now: float) -> None:
         """A restart begins; one more than the budget is counted like any other, as it may be the peer's."""
-        self._restarts = (*self._recent(now), now)[-self._budget :]
+        self._restarts = (*self._restarts, now)[-self._budget :]
 
     def empty_until(self, now: float) -> float | None:
         """When the next restart may begin; `None`: now."""
-        recent = self._recent(now)
-        return None if len(recent) < self._budget else recent[0] + STORM_WINDOW
-
-    def _recent(self, now: float) -> tuple[float, ...]:
-        return tuple([at for at in self._restarts if now < at + STORM_WINDOW])
+        if len(self._restarts) < self._budget:
+            return None
+        until = self._restarts[0] + STORM_WINDOW
+        return until if now < until else None

@@ -46,6 +46,8 @@ class Vigil:
 
     def rtt_measured(self, measured: RttMeasured) -> None:
         self.liveness.rtt.sample(measured.seconds)
+        if self._context.state.is_up:
+            self.liveness.hear(self._context.now)
         self.quality.rtt_sample(measured.seconds)
         self._judge_quality()
 
