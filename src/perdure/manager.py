@@ -227,16 +227,16 @@ class TunnelConnectionManager:
         Raises:
             ValueError: `reason` is none of `CLOSE_REASONS`.
         """
-        if reason not in CLOSE_REASONS:
-            raise ValueError(f"a tube is not closed for {reason.name}; choose one of CLOSE_REASONS")
-        if self._end is None:
-            self.end_now(reason, detail)
-            await self.wait_ended()
+        self.end_now(reason, detail)
+        await self.wait_ended()
 
     def end_now(self, reason: Reason, detail: str = "") -> None:
         """`shutdown`, without waiting for it."""
-        self._driver.run(connect=False)  # the farewell has a timer, also where nothing else was to be watched
-        self._driver.feed(CloseRequested(reason, detail))
+        if reason not in CLOSE_REASONS:
+            raise ValueError(f"a tube is not closed for {reason.name}; choose one of CLOSE_REASONS")
+        if not self.state.is_final:
+            self._driver.run(connect=False)  # the farewell has a timer, also where nothing else was to be watched
+            self._driver.feed(CloseRequested(reason, detail))
 
     def ice_servers_changed(self, servers: Sequence[IceServer]) -> None:
         """Other ICE servers, or other credentials, are in use from now on; called by the registry."""

@@ -214,11 +214,15 @@ class TubeRegistry:
         await self.manager(tube_id).shutdown(reason, detail)
 
     async def close_all(self, reason: Reason = Reason.CLOSED_LOCALLY, detail: str = "") -> None:
-        """Close every tube and wait until they are. One that cannot be closed does not hold up the others."""
-        results = await asyncio.gather(*(manager.shutdown(reason, detail) for manager in self), return_exceptions=True)
-        errors = [result for result in results if isinstance(result, Exception)]
-        if errors:
-            raise errors[0]
+        """Close every tube and wait until they are. Cancelling this leaves them ending by themselves.
+
+        Raises:
+            ValueError: `reason` is none of `CLOSE_REASONS`.
+        """
+        managers = list(self)
+        for manager in managers:
+            manager.end_now(reason, detail)
+        await asyncio.gather(*(manager.wait_ended() for manager in managers))
 
     def sweep(self) -> list[str]:
         """Close the tubes that were created more than `stale_tube_timeout` ago and never began to connect; their ids.

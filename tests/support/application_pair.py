@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from perdure import (
     ConnectionStateChanged,
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from perdure.transport.base import Transport
 
 
+SignalT = TypeVar("SignalT", bound="Signal")
+
+
 class ApplicationEnd:
     """One registry, one of its tubes, and what the tube said."""
 
@@ -37,6 +40,8 @@ class ApplicationEnd:
         self.other: ApplicationEnd | None = None
         self.signals: list[Signal] = []
         self.changes: list[ChangeState] = []
+        self.answers: list[str] = []
+        """What this end answered, in order."""
         self.refused: list[str] = []
         """Why descriptions were refused, such as that of an offer which gave way to the other end's."""
         self.on_signal: Callable[[Signal], None] = lambda signal: None
@@ -60,7 +65,7 @@ class ApplicationEnd:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def heard(self, kind: type[Signal], since: int = 0) -> Signal:
+    async def heard(self, kind: type[SignalT], since: int = 0) -> SignalT:
         """Wait for a signal of `kind` after the first `since` signals."""
         async with asyncio.timeout(TIMEOUT):
             while True:
@@ -92,6 +97,7 @@ class ApplicationEnd:
                 case IceRestartOffer(sdp=sdp):
                     answer = await other.manager.set_remote_description(sdp, "offer")
                     assert answer is not None
+                    other.answers.append(answer)
                     await self.manager.set_remote_description(answer, "answer")
                 case _:
                     pass
@@ -132,9 +138,8 @@ class ApplicationPair:
         here, there = here or self.here, there or self.there
         here.create()
         there.create(await here.registry.create_offer(here.tube_id))
-        await here.registry.set_remote_description(
-            here.tube_id, await there.registry.create_answer(there.tube_id), "answer"
-        )
+        there.answers.append(await there.registry.create_answer(there.tube_id))
+        await here.registry.set_remote_description(here.tube_id, there.answers[0], "answer")
         await asyncio.gather(*(end.reached(State.CONNECTED) for end in (here, there)))
 
     async def __aenter__(self) -> Self:

@@ -1,0 +1,636 @@
+"""What an application can do with its tubes, and what it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+
+from perdure import (
+    CLOSE_REASONS,
+    IceCandidate,
+    IceServer,
+    PeerError,
+    ProtocolError,
+    Reason,
+    ResourceLimits,
+    State,
+    TransportConfig,
+    TubeRegistry,
+    TunnelConnectionManager,
+    TurnCredentialsRefreshed,
+    get_connection_manager,
+)
+from perdure.core.breaker import FAILURES
+from perdure.registry import MAX_ID_LENGTH
+from support.application_pair import ApplicationPair
+from support.recorder import TIMEOUT, Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from typing import Any
+
+    from perdure import Signal
+
+SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"
+
+
+def make_registry(limits: ResourceLimits | None = None) -> TubeRegistry:
+    return TubeRegistry(limits=limits, transport=TransportConfig(loopback=True))
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[TubeRegistry]:
+    async with make_registry() as registry:
+        yield registry
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[ApplicationPair]:
+    async with ApplicationPair() as pair:
+        await pair.connect()
+        yield pair
+
+
+# Creating.
+
+
+async def test_a_tube_has_the_id_that_it_was_given_or_one_of_its_own(registry: TubeRegistry) -> None:
+    named, unnamed = registry.create_tube("named"), registry.create_tube()
+    assert named.tube_id == "named"
+    assert unnamed.tube_id
+    assert [manager.tube_id for manager in registry] == ["named", unnamed.tube_id]
+    assert len(registry) == 2
+    assert "named" in registry
+    assert registry.manager("named") is named
+    assert named.state is registry.connection_state("named") is State.INITIALIZING
+
+
+async def test_a_taken_id_is_refused_and_the_tube_that_has_it_lives_on(registry: TubeRegistry) -> None:
+    first = registry.create_tube("tube", "first")
+    with pytest.raises(ValueError, match="there is a tube 'tube' already"):
+        registry.create_tube("tube", "second")
+    assert registry.manager("tube") is first
+    assert first.state is State.INITIALIZING
+    assert registry.tube_id_by_conversation_id("second") is None
+
+
+async def test_an_id_is_free_again_once_its_tube_has_ended(registry: TubeRegistry) -> None:
+    first = registry.create_tube("tube")
+    await first.shutdown()
+    assert registry.create_tube("tube") is not first
+
+
+@pytest.mark.parametrize("tube_id", ["", "x" * (MAX_ID_LENGTH + 1)])
+async def test_an_id_that_is_empty_or_too_long_is_refused(registry: TubeRegistry, tube_id: str) -> None:
+    with pytest.raises(ValueError, match="1 to 256 characters"):
+        registry.create_tube(tube_id)
+    assert len(registry) == 0
+
+
+async def test_the_longest_id_and_any_language_will_do(registry: TubeRegistry) -> None:
+    for tube_id in ("ä" * MAX_ID_LENGTH, "😀", "\n"):
+        assert registry.create_tube(tube_id).tube_id == tube_id
+
+
+async def test_a_tube_beyond_max_tubes_is_refused_until_another_ends() -> None:
+    async with make_registry(ResourceLimits(max_tubes=2)) as registry:
+        first = registry.create_tube()
+        registry.create_tube()
+        assert not registry.check_capacity().has_room
+        with pytest.raises(RuntimeError, match="max_tubes is 2"):
+            registry.create_tube("third")
+        assert "third" not in registry
+        await first.shutdown()
+        registry.create_tube("third")
+
+
+async def test_tubes_that_are_being_set_up_are_limited_apart_from_those_that_work() -> None:
+    async with ApplicationPair(limits=ResourceLimits(max_concurrent_creates=1)) as pair:
+        await pair.connect()
+        registry = pair.here.registry
+        assert registry.check_capacity().setting_up == 0
+        registry.create_tube("another")
+        assert registry.check_capacity().setting_up == 1
+        with pytest.raises(RuntimeError, match="max_concurrent_creates is 1"):
+            registry.create_tube("one too many")
+        assert len(registry) == 2
+
+
+def test_a_manager_made_outside_an_event_loop_is_not_in_the_registry() -> None:
+    # Found by test: it stayed there, half made.
+    registry = make_registry()
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        registry.create_tube("tube")
+    assert len(registry) == 0
+
+
+async def test_a_tube_whose_offer_cannot_be_read_is_not_made(registry: TubeRegistry) -> None:
+    with pytest.raises(ProtocolError, match="not a session description"):
+        registry.create_tube("tube", offer="no SDP")
+    assert "tube" not in registry
+
+
+# Finding.
+
+
+async def test_tubes_are_found_by_a_part_of_their_id_or_of_their_conversations(registry: TubeRegistry) -> None:
+    for tube_id, conversation_id in [("alpha-1", None), ("beta-1", "talk of alpha"), ("gamma", "talk")]:
+        registry.create_tube(tube_id, conversation_id)
+    assert registry.find_tubes("alpha") == ["alpha-1", "beta-1"]
+    assert registry.find_tubes("talk") == ["beta-1", "gamma"]
+    assert registry.find_tubes("nowhere") == []
+    assert registry.find_tubes("") == ["alpha-1", "beta-1", "gamma"]
+
+
+async def test_a_conversation_leads_to_its_latest_tube_that_is_left(registry: TubeRegistry) -> None:
+    # Found by test: the end of the second made the conversation unknown, although the first was still there.
+    registry.create_tube("first", "talk")
+    registry.create_tube("second", "talk")
+    assert registry.tube_id_by_conversation_id("talk") == "second"
+    await registry.close_tube("second")
+    assert registry.tube_id_by_conversation_id("talk") == "first"
+    await registry.close_tube("first")
+    assert registry.tube_id_by_conversation_id("talk") is None
+
+
+async def test_every_method_says_of_an_unknown_tube_that_there_is_none(registry: TubeRegistry) -> None:
+    asynchronous = (
+        registry.create_offer("x"),
+        registry.create_answer("x"),
+        registry.set_remote_description("x", SDP, "offer"),
+        registry.restart_ice("x"),
+        registry.close_tube("x"),
+    )
+    for coroutine in asynchronous:
+        with pytest.raises(ValueError, match="no tube 'x': there never was one"):
+            await coroutine
+    synchronous: tuple[Callable[[], object], ...] = (
+        lambda: registry.manager("x"),
+        lambda: registry.connection_state("x"),
+        lambda: registry.statistics("x"),
+        lambda: registry.add_ice_candidate("x", {}),
+        lambda: get_connection_manager("x"),
+    )
+    for call in synchronous:
+        with pytest.raises(ValueError, match="x"):
+            call()
+
+
+async def test_of_a_tube_that_has_ended_it_is_said_why(registry: TubeRegistry) -> None:
+    registry.create_tube("tube")
+    await registry.close_tube("tube", Reason.SHUT_DOWN)
+    with pytest.raises(ValueError, match="it has ended: the application is ending"):
+        registry.connection_state("tube")
+
+
+async def test_two_registries_of_a_process_share_nothing_but_the_way_to_find_a_manager(pair: ApplicationPair) -> None:
+    here, there = pair.registries
+    here.create_tube("only here")
+    assert "only here" not in there
+    assert get_connection_manager("only here") is here.manager("only here")
+    assert here.manager("tube") is not there.manager("tube")
+    await here.close_all()
+    assert here.check_capacity().tubes == 0
+    async with asyncio.timeout(TIMEOUT):
+        assert (await pair.there.manager.wait_ended()).reason is Reason.CLOSED_BY_PEER
+
+
+async def test_a_registry_that_nobody_holds_goes_with_its_tubes() -> None:
+    registry = make_registry()
+    kept = registry.create_tube("forgotten").streams  # never started: no timer holds it
+    gone = weakref.ref(registry)
+    del registry, kept
+    gc.collect()
+    assert gone() is None
+    with pytest.raises(ValueError, match="no registry"):
+        get_connection_manager("forgotten")
+
+
+# What the peer's end sends.
+
+
+async def test_statistics_count_what_flowed(pair: ApplicationPair) -> None:
+    stream = Recorder.open(pair.here.manager)
+    stream.write(b"twelve bytes")
+    await stream.received(12)
+    statistics = pair.here.registry.statistics("tube")
+    assert (statistics.bytes_sent, statistics.bytes_received, statistics.streams) == (12, 12, 1)
+    assert statistics.connection_established_time is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "empty"),
+        ("nonsense", "not a session description"),
+        ("v=0\r\n", "not a session description"),
+        (SDP, "no x-perdure line"),
+        (SDP + "a=" + "x" * 100_000, "over"),
+        (SDP.replace("t=0 0", "t=0 0\r\na=x-perdure:1 00 3 0 -"), "malformed"),
+        (SDP.replace("t=0 0", f"t=0 0\r\na=x-perdure:2 {'0' * 32} 3 0 -"), "version"),
+        (SDP.replace("t=0 0", f"t=0 0\r\na=x-perdure:1 {'0' * 32} 3 0 -"), "another tube"),
+        (None, "text, not NoneType"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["offer", "answer"])
+async def test_what_is_no_description_of_this_tube_is_refused_and_changes_nothing(
+    pair: ApplicationPair, text: Any, why: str, kind: Any
+) -> None:
+    with pytest.raises(ProtocolError, match=why):
+        await pair.here.registry.set_remote_description("tube", text, kind)
+    stream = Recorder.open(pair.here.manager)
+    stream.write(b"still here")
+    assert await stream.received(10) == b"still here"
+    assert pair.here.states() == ["connecting", "connected"]
+
+
+async def test_a_description_is_an_offer_or_an_answer(pair: ApplicationPair) -> None:
+    wrong: Any = "pranswer"
+    with pytest.raises(ValueError, match="an offer or an answer, not 'pranswer'"):
+        await pair.here.registry.set_remote_description("tube", SDP, wrong)
+
+
+async def test_an_answer_given_as_an_offer_and_the_other_way_round_are_refused() -> None:
+    async with ApplicationPair() as pair:
+        pair.here.create()
+        offer = await pair.here.registry.create_offer("tube")
+        pair.there.create(offer)
+        answer = await pair.there.registry.create_answer("tube")
+        with pytest.raises(ProtocolError, match="gives way"):
+            await pair.here.registry.set_remote_description("tube", answer, "offer")
+        with pytest.raises(ProtocolError, match="the one that counts"):
+            await pair.there.registry.set_remote_description("tube", offer, "answer")
+        await pair.here.registry.set_remote_description("tube", answer, "answer")
+        await pair.here.reached(State.CONNECTED)
+
+
+async def test_descriptions_of_a_gone_negotiation_are_refused(pair: ApplicationPair) -> None:
+    here, there = pair.registries
+    stale_offer = await here.restart_ice("tube")
+    await pair.here.reached(State.CONNECTED, since=3)
+    pair.here.manager.rebuild()
+    await pair.here.reached(State.CONNECTED, since=5)
+    with pytest.raises(ProtocolError, match="gives way"):
+        await there.set_remote_description("tube", stale_offer, "offer")
+    for stale_answer in pair.there.answers[:2]:
+        with pytest.raises(ProtocolError, match="the one that counts"):
+            await here.set_remote_description("tube", stale_answer, "answer")
+    assert pair.here.manager.state is pair.there.manager.state is State.CONNECTED
+
+
+async def test_descriptions_that_come_twice_are_taken_once() -> None:
+    # Found by test: the second answer was more than the engine takes, and killed the carrier.
+    async with ApplicationPair() as pair:
+        here, there = pair.registries
+        pair.here.create()
+        offer = await here.create_offer("tube")
+        assert await here.create_offer("tube") == offer
+        pair.there.create(offer)
+        answer = await there.create_answer("tube")
+        assert await there.create_answer("tube") == answer
+        assert await there.set_remote_description("tube", offer, "offer") == answer
+        for _ in range(3):
+            await here.set_remote_description("tube", answer, "answer")
+        await asyncio.gather(pair.here.reached(State.CONNECTED), pair.there.reached(State.CONNECTED))
+        await here.set_remote_description("tube", answer, "answer")
+        with pytest.raises(ProtocolError, match="was answered, and the path works"):
+            await there.set_remote_description("tube", offer, "offer")
+        with pytest.raises(RuntimeError, match="is connected"):
+            await there.create_answer("tube")
+        stream = Recorder.open(pair.here.manager)
+        stream.write(b"still here")
+        assert await stream.received(10) == b"still here"
+        assert pair.here.states() == pair.there.states() == ["connecting", "connected"]
+
+
+async def test_a_cancelled_call_loses_no_description() -> None:
+    async with ApplicationPair() as pair:
+        here, there = pair.registries
+        pair.here.create()
+        cancelled = asyncio.ensure_future(here.create_offer("tube"))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        offer = await here.create_offer("tube")
+        pair.there.create(offer)
+        cancelled = asyncio.ensure_future(there.create_answer("tube"))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await here.set_remote_description("tube", await there.create_answer("tube"), "answer")
+        await pair.here.reached(State.CONNECTED)
+
+
+async def test_only_the_end_that_has_an_offer_answers_and_only_the_other_offers(registry: TubeRegistry) -> None:
+    registry.create_tube("offers")
+    with pytest.raises(RuntimeError, match="created without an offer"):
+        await registry.create_answer("offers")
+    registry.create_tube("answers", offer=await registry.create_offer("offers"))
+    with pytest.raises(PeerError, match="cannot make an offer now"):
+        await registry.create_offer("answers")
+    assert await registry.create_answer("answers")
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        {},
+        {"candidate": "candidate:1 1 udp 1 127.0.0.1 9 typ host"},
+        {"candidate": 7, "sdp_mid": "0", "sdp_mline_index": 0, "generation": 3},
+        {"candidate": "c", "sdp_mid": "0", "sdp_mline_index": 0, "generation": -1},
+        {"candidate": "c", "sdp_mid": "0", "sdp_mline_index": 0, "generation": "three"},
+        {"candidate": "c" * 100_000, "sdp_mid": "0", "sdp_mline_index": 0, "generation": 3},
+        {"candidate": "\ud800", "sdp_mid": "0", "sdp_mline_index": 0, "generation": 3},
+        [],
+        None,
+    ],
+)
+async def test_what_is_no_candidate_is_refused(pair: ApplicationPair, candidate: Any) -> None:
+    with pytest.raises(ProtocolError):
+        pair.here.registry.add_ice_candidate("tube", candidate)
+    assert pair.here.manager.state is State.CONNECTED
+
+
+async def test_candidates_of_a_gone_negotiation_are_of_no_use_and_no_error(pair: ApplicationPair) -> None:
+    data = {"candidate": "candidate:1 1 udp 1 127.0.0.1 9 typ host", "sdp_mid": "0", "sdp_mline_index": 0}
+    assert pair.here.registry.add_ice_candidate("tube", {**data, "generation": 2}) is False
+    assert pair.here.registry.add_ice_candidate("tube", {**data, "generation": 3}) is True
+    assert pair.here.registry.add_ice_candidate("tube", {**data, "candidate": "nonsense", "generation": 3}) is True
+    assert pair.here.manager.state is State.CONNECTED
+
+
+async def test_candidates_may_overtake_the_description_that_they_belong_to() -> None:
+    # Found by test: they were dropped, and without another way to learn them no path was found.
+    async with ApplicationPair() as pair:
+        here, there = pair.registries
+        pair.here.create()
+        offer = await here.create_offer("tube")
+        pair.there.create(offer)
+        first = await pair.here.heard(IceCandidate)
+        assert there.add_ice_candidate("tube", first.data) is True
+        answer = await there.create_answer("tube")
+        assert here.add_ice_candidate("tube", (await pair.there.heard(IceCandidate)).data) is True
+        await here.set_remote_description("tube", answer, "answer")
+        await pair.here.reached(State.CONNECTED)
+
+
+async def test_early_candidates_without_end_do_no_harm(pair: ApplicationPair) -> None:
+    for generation in range(5, 2000):
+        pair.there.registry.add_ice_candidate(
+            "tube", {"candidate": "x" * 1000, "sdp_mid": None, "sdp_mline_index": None, "generation": generation}
+        )
+    await pair.here.registry.restart_ice("tube")
+    await pair.there.reached(State.CONNECTED, since=3)
+
+
+# Failures are a tube's own.
+
+
+async def test_a_tube_that_fails_again_and_again_is_left_alone_for_a_while_and_the_others_are_not(
+    pair: ApplicationPair,
+) -> None:
+    here, there = pair.ends("other")
+    await pair.connect(here, there)
+    registry = pair.here.registry
+    for _ in range(FAILURES):
+        with pytest.raises(ProtocolError):
+            await registry.set_remote_description("tube", "nonsense", "answer")
+    with pytest.raises(PeerError, match="left alone for another 30 s") as caught:
+        await registry.restart_ice("tube")
+    assert caught.value.reason == "circuit open"
+    assert pair.here.manager.state is State.CONNECTED
+    await registry.restart_ice("other")
+    await here.reached(State.CONNECTED, since=3)
+    await registry.close_tube("tube")
+    registry.create_tube("tube")
+    await registry.create_offer("tube")
+
+
+async def test_a_success_starts_the_count_of_failures_over(pair: ApplicationPair) -> None:
+    registry = pair.here.registry
+    for _ in range(2):
+        for _ in range(FAILURES - 1):
+            with pytest.raises(ProtocolError):
+                await registry.set_remote_description("tube", "nonsense", "answer")
+        changes = len(pair.here.changes)
+        await registry.restart_ice("tube")
+        await pair.here.reached(State.CONNECTED, since=changes)
+
+
+async def test_a_mistake_of_the_caller_is_no_failure_of_the_tube(registry: TubeRegistry) -> None:
+    registry.create_tube("tube")
+    for _ in range(2 * FAILURES):
+        with pytest.raises(RuntimeError, match="without an offer"):
+            await registry.create_answer("tube")
+    assert await registry.create_offer("tube")
+
+
+# Limits.
+
+
+async def test_capacity_counts_tubes_and_bytes(pair: ApplicationPair) -> None:
+    registry = pair.here.registry
+    stream = Recorder.open(pair.here.manager)
+    stream.write(bytes(1000))
+    capacity = registry.check_capacity()
+    assert (capacity.tubes, capacity.max_tubes, capacity.setting_up) == (1, 1000, 0)
+    assert capacity.buffered_bytes == 1000
+    assert capacity.has_room
+    await registry.close_all()
+    assert registry.check_capacity().buffered_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"max_tube": 5}, "no limit 'max_tube'"),
+        ({"max_tubes": 0}, "max_tubes is 0"),
+        ({"max_tubes": -1}, "max_tubes is -1"),
+        ({"max_tubes": 1.5}, "max_tubes is 1.5"),
+        ({"max_tubes": "5"}, "max_tubes is '5'"),
+        ({"max_tubes": float("nan")}, "max_tubes is nan"),
+        ({"stale_tube_timeout": float("inf")}, "stale_tube_timeout is inf"),
+        ({"stale_tube_timeout": -5}, "stale_tube_timeout is -5"),
+        ({"session_buffer_bytes": 64 * 1024}, "below stream_buffer_bytes"),
+        ({"max_tubes": 5, "max_streams": 10**9}, "max_streams is 1000000000"),
+    ],
+)
+async def test_a_limit_that_is_none_changes_nothing(registry: TubeRegistry, changes: Any, why: str) -> None:
+    before = registry.limits
+    with pytest.raises(ValueError, match=why):
+        registry.configure_resource_limits(**changes)
+    assert registry.limits is before
+
+
+async def test_limits_below_what_is_in_use_drop_nothing_and_let_nothing_new_in(pair: ApplicationPair) -> None:
+    registry = pair.here.registry
+    first, second = Recorder.open(pair.here.manager), Recorder.open(pair.here.manager)
+    limits = registry.configure_resource_limits(max_tubes=1, max_streams=1, total_buffer_bytes=64 * 1024)
+    assert (limits.max_tubes, registry.limits.max_streams) == (1, 1)
+    with pytest.raises(RuntimeError, match="max_tubes is 1"):
+        registry.create_tube()
+    with pytest.raises(RuntimeError, match="its limit"):
+        Recorder.open(pair.here.manager)
+    for stream in (first, second):
+        await stream.send(bytes(200_000))
+        await stream.received(200_000)
+    registry.configure_resource_limits(max_streams=3)
+    Recorder.open(pair.here.manager)
+
+
+async def test_a_peer_that_opens_more_streams_than_may_be_is_refused_and_the_others_flow() -> None:
+    async with ApplicationPair() as pair:
+        await pair.connect()
+        pair.there.registry.configure_resource_limits(max_streams=2)
+        streams = [Recorder.open(pair.here.manager) for _ in range(3)]
+        async with asyncio.timeout(TIMEOUT):
+            code = await streams[2].reset
+        assert code.name == "LIMIT"
+        for stream in streams[:2]:
+            stream.write(b"x")
+            await stream.received(1)
+
+
+async def test_a_full_registry_slows_a_tube_down_and_drops_nothing() -> None:
+    limits = ResourceLimits(total_buffer_bytes=64 * 1024, session_buffer_bytes=64 * 1024, stream_buffer_bytes=64 * 1024)
+    async with ApplicationPair(limits=limits) as pair:
+        await pair.connect()
+        streams = [Recorder.open(pair.here.manager) for _ in range(4)]
+        async with asyncio.timeout(TIMEOUT):
+            await asyncio.gather(*(stream.send(bytes(300_000)) for stream in streams))
+            for stream in streams:
+                await stream.received(300_000)
+
+
+# Stale tubes.
+
+
+async def test_tubes_that_never_begin_are_swept_and_those_that_do_are_not() -> None:
+    """Waits a second, which is the shortest `stale_tube_timeout` there is."""
+    async with make_registry() as registry:
+        stale, begun = registry.create_tube("stale"), registry.create_tube("begun")
+        await registry.create_offer("begun")
+        assert registry.sweep() == []
+        registry.configure_resource_limits(stale_tube_timeout=1)
+        async with asyncio.timeout(TIMEOUT):
+            assert (await stale.wait_ended()).reason is Reason.STALE
+        assert begun.state is State.CONNECTING
+        assert registry.sweep() == []
+
+
+async def test_the_end_of_a_stale_tube_may_end_another_stale_one() -> None:
+    # Found by review: the sweep stumbled over the other one, and swept no more.
+    async with make_registry(ResourceLimits(stale_tube_timeout=1)) as registry:
+        first, second = registry.create_tube("first"), registry.create_tube("second")
+        first.add_state_change_callback(lambda change: second.end_now(Reason.CLOSED_LOCALLY))
+        async with asyncio.timeout(TIMEOUT):
+            assert (await first.wait_ended()).reason is Reason.STALE
+        assert second.state is State.CLOSED
+        assert len(registry) == 0
+
+
+# Closing.
+
+
+async def test_a_registry_closes_its_tubes_when_its_context_ends() -> None:
+    async with ApplicationPair() as pair:
+        async with pair.here.registry as registry:
+            await pair.connect()
+            idle = registry.create_tube("idle")
+        assert len(registry) == 0
+        assert idle.end is not None
+        assert idle.end.reason is Reason.SHUT_DOWN
+        async with asyncio.timeout(TIMEOUT):
+            end = await pair.there.manager.wait_ended()
+        assert end.reason is Reason.CLOSED_BY_PEER
+
+
+async def test_an_error_within_the_context_still_closes_its_tubes() -> None:
+    registry = make_registry()
+
+    async def fail() -> None:
+        async with registry:
+            registry.create_tube("tube")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await fail()
+    assert len(registry) == 0
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason in CLOSE_REASONS])
+async def test_a_tube_is_closed_for_the_reason_that_was_given(registry: TubeRegistry, reason: Reason) -> None:
+    manager = registry.create_tube("tube")
+    await registry.close_tube("tube", reason, "as asked")
+    assert manager.end is not None
+    assert (manager.end.after, manager.end.reason, manager.end.detail) == (State.CLOSED, reason, "as asked")
+
+
+@pytest.mark.parametrize("reason", [Reason.PEER_STALLED, Reason.ATTEMPTS_EXHAUSTED, Reason.STARTED])
+async def test_a_reason_that_is_none_for_closing_is_refused_and_closes_nothing(
+    registry: TubeRegistry, reason: Reason
+) -> None:
+    manager = registry.create_tube("tube")
+    with pytest.raises(ValueError, match=reason.name):
+        await registry.close_tube("tube", reason)
+    with pytest.raises(ValueError, match=reason.name):
+        await registry.close_all(reason)
+    assert manager.state is State.INITIALIZING
+
+
+async def test_closing_all_twice_at_once_or_with_nothing_there_is_fine(registry: TubeRegistry) -> None:
+    await registry.close_all()
+    managers = [registry.create_tube() for _ in range(3)]
+    await asyncio.gather(registry.close_all(), registry.close_all())
+    assert {manager.state for manager in managers} == {State.CLOSED}
+
+
+async def test_a_cancelled_close_all_leaves_the_tubes_ending(pair: ApplicationPair) -> None:
+    closing = asyncio.ensure_future(pair.here.registry.close_all())
+    await asyncio.sleep(0)
+    closing.cancel()
+    async with asyncio.timeout(TIMEOUT):
+        assert (await pair.here.manager.wait_ended()).reason is Reason.CLOSED_LOCALLY
+
+
+# Credentials.
+
+
+async def test_new_ice_servers_are_told_to_every_tube_without_the_password(pair: ApplicationPair) -> None:
+    servers = [IceServer("stun:127.0.0.1:3478"), IceServer("turn:127.0.0.1:3478", "somebody", "the password")]
+    pair.here.registry.set_ice_servers(servers)
+    signal = await pair.here.heard(TurnCredentialsRefreshed)
+    assert signal.as_dict() == {
+        "tube_id": "tube",
+        "kind": "turn_credentials_refreshed",
+        "data": {"urls": ["stun:127.0.0.1:3478", "turn:127.0.0.1:3478"], "username": "somebody"},
+        "conversation_id": "conversation of tube",
+    }
+    assert "the password" not in repr(signal)
+    pair.here.registry.set_ice_servers([])
+    assert pair.here.manager.state is State.CONNECTED
+
+
+async def test_a_registrys_handler_serves_the_tubes_that_have_none_of_their_own() -> None:
+    heard: list[str] = []
+    own: list[str] = []
+    done = asyncio.Event()
+
+    async def handler(signal: Signal) -> None:
+        heard.append(signal.tube_id)
+        done.set()
+
+    async def own_handler(signal: Signal) -> None:
+        own.append(signal.tube_id)
+
+    registry = TubeRegistry(transport=TransportConfig(loopback=True), signal_handler=handler)
+    async with registry, asyncio.timeout(TIMEOUT):
+        registry.create_tube("with its own", signal_handler=own_handler)
+        registry.create_tube("without")
+        TunnelConnectionManager("made by hand", None, registry)
+        await registry.close_all()
+        await done.wait()
+    assert set(heard) == {"without"}
+    assert set(own) <= {"with its own"}
