@@ -44,8 +44,10 @@ def log_decision(tube_id: str, decision: Decision) -> None:
         fields["retry_in"] = round(decision.next_attempt_at - decision.at, 1)
     if decision.detail:
         fields["detail"] = decision.detail
-    is_wait = decision.rung in (Rung.WAIT, Rung.FAIL) and decision.reason is not Because.COURTESY
-    log_event(log, logging.WARNING if is_wait else logging.DEBUG, "decision", tube=tube_id, **fields)
+    is_costly = decision.rung in (Rung.WAIT, Rung.FAIL) and decision.reason is not Because.COURTESY
+    is_only_early = decision.trigger is None and decision.reason is Because.NO_SIGNALING
+    level = logging.WARNING if is_costly and not is_only_early else logging.DEBUG
+    log_event(log, level, "decision", tube=tube_id, **fields)
 
 
 def log_negotiation_begun(tube_id: str, generation: int, what: str, by: str) -> None:
