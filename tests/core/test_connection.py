@@ -1,332 +1,805 @@
-"""What one tube's core decides."""
+"""What one tube's core decides, as its driver sees it."""
 
 from __future__ import annotations
 
-from random import Random
-
 import pytest
 
-from perdure.config import RestartPolicy
+from core.cores import (
+    NEW_ADDRESS,
+    OFFLINE,
+    ONLINE,
+    POLICY,
+    ROAM,
+    closes,
+    connected,
+    created,
+    deadline,
+    decisions,
+    lose,
+    reasons,
+    rest,
+    rest_of,
+    rungs,
+    sdp,
+    silent,
+    started,
+    states,
+)
+from perdure.config import RestartPolicy, SessionLimits
 from perdure.core.actions import (
-    Action,
+    AnswerRestart,
     ApplyAnswer,
     ApplyCandidate,
-    AttemptDelayed,
     ChangeState,
     CloseCarrier,
+    KeepAlive,
     MakeAnswer,
     MakeOffer,
     Probe,
+    RestartIce,
+    SayGoodbye,
+    WarnOfTimeout,
 )
-from perdure.core.connection import COURTESY_DELAY, FIRST_OFFER_TIMEOUT, Connection
+from perdure.core.connection import FAREWELL_SECONDS, RETURN_TIMEOUT, Connection
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
     CarrierLost,
     CloseRequested,
+    Event,
+    Extended,
+    NetworkChanged,
     OfferReceived,
     PathDoubted,
     PathEvidence,
     PeerLeft,
     PeerRestarted,
-    RebuildRequested,
+    RecoveryRequested,
+    RttMeasured,
     SessionEnded,
     SessionResumed,
     SignalingChanged,
     Started,
 )
+from perdure.core.recovery import FIRST_OFFER_TIMEOUT, MAX_DECISIONS
+from perdure.core.restart import COURTESY_DELAY, SHORT_LIVES_FORGIVEN, Trigger
 from perdure.core.state import Reason, State
 
-POLICY = RestartPolicy()
+UNLIMITED = SessionLimits(session_timeout=0.0)
+
+SILENT_AFTER = 0.9
+"""Three timeouts of the floor."""
 
 
-def started(*, polite: bool = False, signaling: bool = True, policy: RestartPolicy = POLICY) -> Connection:
-    core = Connection(policy, polite=polite, random=Random(1), now=0.0)
-    core.handle_event(SignalingChanged(signaling), 0.0)
-    core.handle_event(Started(), 0.0)
-    return core
-
-
-def connected(*, polite: bool = False) -> Connection:
-    core = started(polite=polite)
-    if polite:
-        core.handle_event(OfferReceived(3, "offer"), 0.0)
-    core.handle_event(SessionResumed(3), 0.0)
-    assert core.state is State.CONNECTED
-    return core
-
-
-def states(actions: list[Action]) -> list[State]:
-    return [action.after for action in actions if isinstance(action, ChangeState)]
+# The first set-up.
 
 
 def test_the_impolite_end_offers_at_once() -> None:
-    core = Connection(POLICY, polite=False, random=Random(1), now=0.0)
+    core = created()
     core.handle_event(SignalingChanged(True), 0.0)
-    assert core.handle_event(Started(), 0.0) == [
-        ChangeState(State.INITIALIZING, State.CONNECTING, Reason.STARTED, ""),
-        MakeOffer(3),
-    ]
+    actions = core.handle_event(Started(), 0.0)
+    assert states(actions) == [State.CONNECTING]
+    assert rungs(actions) == [("REBUILD", "FIRST")]
+    assert rest_of(actions) == [MakeOffer(3, None)]
 
 
 def test_the_polite_end_waits_for_the_first_offer_and_gives_up_at_last() -> None:
     core = started(polite=True)
     assert core.next_deadline() == FIRST_OFFER_TIMEOUT
-    assert states(core.handle_timeout(FIRST_OFFER_TIMEOUT)) == [State.FAILED]
+    actions = core.handle_timeout(FIRST_OFFER_TIMEOUT)
+    assert (states(actions), reasons(actions)) == ([State.FAILED], ["ABANDONED"])
 
 
-def test_an_attempt_waits_for_signaling_and_is_not_spent_meanwhile() -> None:
-    core = started(signaling=False)
-    assert core.next_deadline() is None
-    assert core.handle_event(SignalingChanged(True), 500.0) == [MakeOffer(3)]
+@pytest.mark.parametrize("event", [ROAM, NEW_ADDRESS, SignalingChanged(True)])
+def test_the_polite_end_leaves_the_first_offer_to_the_other_whatever_the_network_does(event: Event) -> None:
+    assert rest_of(started(polite=True).handle_event(event, 1.0)) == []
 
 
-def test_the_answer_to_the_current_offer_is_applied_and_a_stale_one_is_not() -> None:
+def test_an_attempt_waits_for_signaling_is_not_spent_meanwhile_and_is_abandoned_at_last() -> None:
+    core = started(signaling=False, limits=UNLIMITED)
+    assert rungs([*core.decisions]) == [("WAIT", "NO_SIGNALING")]
+    assert core.next_deadline() == POLICY.abandon_after
+    assert rest_of(core.handle_event(SignalingChanged(True), 500.0)) == [MakeOffer(3, None)]
+    assert reasons(rest(started(signaling=False, limits=UNLIMITED), 1e6)) == ["ABANDONED"]
+
+
+def test_the_answer_to_the_current_offer_is_applied_once_and_a_stale_one_is_not() -> None:
     core = started()
-    assert core.handle_event(AnswerReceived(1, "old"), 0.1) == []
-    assert core.handle_event(AnswerReceived(3, "sdp"), 0.1) == [ApplyAnswer(3, "sdp")]
+    assert core.handle_event(AnswerReceived(1, sdp("old")), 0.1) == []
+    assert core.handle_event(AnswerReceived(3, sdp("peer")), 0.1) == [ApplyAnswer(3, sdp("peer"))]
+    assert core.handle_event(AnswerReceived(3, sdp("peer")), 0.2) == []
 
 
-def test_candidates_reach_the_current_carrier_only() -> None:
+def test_candidates_reach_the_negotiation_that_counts_only() -> None:
     core = started()
     assert core.handle_event(CandidateReceived(3, "c", "0", 0), 0.1) == [ApplyCandidate(3, "c", "0", 0)]
     assert core.handle_event(CandidateReceived(2, "c", "0", 0), 0.1) == []
+    core.handle_event(CarrierLost(3, ""), 0.2)
+    assert core.handle_event(CandidateReceived(3, "c", "0", 0), 0.3) == []
+
+
+def test_an_offer_before_the_driver_is_ready_is_not_taken() -> None:
+    assert created(polite=True).handle_event(OfferReceived(3, sdp("peer")), 0.0) == []
+
+
+def test_the_first_set_up_fails_after_three_attempts() -> None:
+    core = started()
+    actions = rest(core, 1e6)
+    assert rungs(actions)[-1] == ("FAIL", "EXHAUSTED")
+    assert reasons(actions) == ["ATTEMPTS_EXHAUSTED"]
+    assert sum(isinstance(action, MakeOffer) for action in actions) == 2
+
+
+def test_a_session_that_resumes_on_another_carrier_is_not_believed() -> None:
+    core = started()
+    assert core.handle_event(SessionResumed(1), 0.1) == []
+    assert states(core.handle_event(SessionResumed(3), 0.1)) == [State.CONNECTED]
+    assert core.handle_event(SessionResumed(3), 0.2) == []
+
+
+# An ICE restart.
+
+
+def test_a_network_event_restarts_ice_at_once_and_the_old_carrier_stays() -> None:
+    core = connected()
+    actions = core.handle_event(ROAM, 10.0)
+    assert rungs(actions) == [("ICE_RESTART", "NETWORK_MOVED")]
+    assert reasons(actions) == ["NETWORK_CHANGED"]
+    assert rest_of(actions) == [RestartIce(5, 3, Trigger.INTERFACE_CHANGE)]
+    assert core.carrier == 3
+
+
+def test_a_restart_has_worked_once_the_peer_is_heard_after_its_answer() -> None:
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    assert core.handle_event(PathEvidence(3, 10.05, None), 10.05) == []
+    assert core.handle_event(AnswerReceived(5, sdp("new")), 10.1) == [ApplyAnswer(5, sdp("new")), Probe()]
+    assert core.handle_event(PathEvidence(3, 10.05, 10.1), 10.15) == []
+    actions = core.handle_event(PathEvidence(3, 10.2, None), 10.2)
+    assert (states(actions), reasons(actions)) == ([State.CONNECTED], ["ICE_RESTARTED"])
+    assert core.carrier == 3
+
+
+@pytest.mark.parametrize("answer", [sdp("peer"), "not SDP at all", ""])
+def test_a_peer_that_answers_with_its_old_credentials_or_with_none_gets_a_new_carrier(answer: str) -> None:
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    actions = core.handle_event(AnswerReceived(5, answer), 10.1)
+    assert rungs(actions) == [("REBUILD", "PEER_CANNOT_RESTART")]
+    assert rest_of(actions) == [CloseCarrier(), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
+
+
+def test_a_restart_that_is_not_answered_in_time_climbs_to_a_rebuild() -> None:
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    assert core.next_deadline() == 10.0 + POLICY.ice_restart_timeout
+    actions = core.handle_timeout(13.0)
+    assert rungs(actions) == [("REBUILD", "RESTART_FAILED")]
+    assert rest_of(actions) == [CloseCarrier(), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
+
+
+def test_a_restart_that_was_answered_and_brings_nothing_climbs_too() -> None:
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    core.handle_event(AnswerReceived(5, sdp("new")), 10.1)
+    assert rungs(core.handle_timeout(13.0)) == [("REBUILD", "RESTART_FAILED")]
+
+
+def test_a_carrier_that_is_lost_during_its_restart_is_built_anew_at_once() -> None:
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    assert rest_of(lose(core, 10.5)) == [CloseCarrier(), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
+
+
+def test_the_peers_restart_is_answered_and_has_worked_once_the_peer_is_heard_after_it() -> None:
+    core = connected(polite=True)
+    actions = core.handle_event(OfferReceived(5, sdp("new"), restarts=3, cause="interface change"), 10.0)
+    assert reasons(actions) == ["PEER_RESTARTS_ICE"]
+    assert rest_of(actions) == [AnswerRestart(5, sdp("new")), Probe()]
+    assert core.handle_event(PathEvidence(3, 9.9, None), 10.1) == []
+    assert reasons(core.handle_event(PathEvidence(3, 10.2, None), 10.2)) == ["ICE_RESTARTED"]
+
+
+def test_who_answers_a_restart_is_a_second_more_patient_than_who_offers_it() -> None:
+    core = connected(polite=True)
+    core.handle_event(OfferReceived(5, sdp("new"), restarts=3), 10.0)
+    assert core.next_deadline() == 10.0 + POLICY.ice_restart_timeout + 1.0
+    assert rungs(core.handle_timeout(14.0)) == [("REBUILD", "RESTART_FAILED")]
+
+
+@pytest.mark.parametrize("polite", [True, False])
+def test_a_peer_that_restarts_a_carrier_which_is_gone_here_gets_a_new_one(polite: bool) -> None:
+    core = connected(polite=polite)
+    lose(core, 10.0)
+    theirs = 5 if polite else 6
+    actions = core.handle_event(OfferReceived(theirs, sdp("new"), restarts=3), 10.05)
+    assert rungs(actions) == [("REBUILD", "PEER_IS_BEHIND")]
+    assert isinstance(actions[-1], MakeOffer)
+    assert core.generation == actions[-1].generation > theirs
+
+
+def test_a_restart_of_a_carrier_that_is_not_in_use_yet_here_still_waits_for_the_session() -> None:
+    core = started(polite=True)
+    core.handle_event(OfferReceived(3, sdp("peer")), 0.0)
+    core.handle_event(OfferReceived(5, sdp("new"), restarts=3), 0.1)
+    core.handle_event(PathEvidence(3, 0.2, None), 0.2)
+    assert core.state is State.CONNECTING
+    assert reasons(core.handle_event(SessionResumed(3), 0.3)) == ["SESSION_BEGUN"]
+
+
+# A rebuild.
 
 
 def test_a_lost_carrier_is_built_anew_at_once() -> None:
     core = connected()
-    actions = core.handle_event(CarrierLost(3, "gone"), 10.0)
-    assert actions == [
-        CloseCarrier(),
-        ChangeState(State.CONNECTED, State.RECONNECTING, Reason.CARRIER_LOST, "gone"),
-        MakeOffer(5),
-    ]
-    assert states(core.handle_event(SessionResumed(5), 10.1)) == [State.CONNECTED]
+    actions = lose(core, 10.0)
+    assert actions[0] == CloseCarrier()
+    assert rungs(actions) == [("REBUILD", "CARRIER_LOST")]
+    assert ChangeState(State.CONNECTED, State.RECONNECTING, Reason.CARRIER_LOST, "") in actions
+    assert actions[-1] == MakeOffer(5, Trigger.ICE_FAILURE)
+    assert reasons(core.handle_event(SessionResumed(5), 10.1)) == ["SESSION_RESUMED"]
 
 
 def test_the_polite_end_leaves_the_first_word_to_the_other_but_not_for_long() -> None:
     core = connected(polite=True)
-    assert MakeOffer(4) not in core.handle_event(CarrierLost(3, "gone"), 10.0)
-    assert core.handle_timeout(10.0 + COURTESY_DELAY) == [MakeOffer(4)]
+    assert rungs(lose(core, 10.0)) == [("WAIT", "COURTESY")]
+    assert rest_of(core.handle_timeout(10.0 + COURTESY_DELAY)) == [MakeOffer(4, Trigger.ICE_FAILURE)]
 
 
-def test_when_offers_cross_the_polite_end_gives_way_and_the_other_stands() -> None:
-    polite, impolite = connected(polite=True), connected()
-    for core in (polite, impolite):
-        core.handle_event(RebuildRequested(), 10.0)
-    assert polite.handle_event(OfferReceived(5, "theirs"), 10.1) == [CloseCarrier(), MakeAnswer(5, "theirs")]
-    assert impolite.handle_event(OfferReceived(4, "theirs"), 10.1) == []
-
-
-def test_a_late_offer_of_an_earlier_round_is_ignored() -> None:
-    core = connected(polite=True)
-    core.handle_event(OfferReceived(7, "new"), 1.0)
-    assert core.handle_event(OfferReceived(5, "late"), 1.1) == []
-
-
-def test_an_offer_with_our_own_parity_is_ignored() -> None:
-    assert connected().handle_event(OfferReceived(99, "ours?"), 1.0) == []
+def test_an_address_that_the_engine_does_not_know_is_answered_by_a_rebuild() -> None:
+    core = connected()
+    actions = core.handle_event(NEW_ADDRESS, 10.0)
+    assert rungs(actions) == [("REBUILD", "NEW_ADDRESS")]
+    assert rest_of(actions) == [CloseCarrier(), MakeOffer(5, Trigger.IP_ADDRESS_CHANGE)]
 
 
 def test_the_peers_offer_replaces_a_carrier_that_works_here() -> None:
     core = connected(polite=True)
-    assert core.handle_event(OfferReceived(5, "sdp"), 1.0) == [
-        CloseCarrier(),
-        ChangeState(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, ""),
-        MakeAnswer(5, "sdp"),
-    ]
+    actions = core.handle_event(OfferReceived(5, sdp("new"), cause="address change"), 1.0)
+    assert ChangeState(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "address change") in actions
+    assert rest_of(actions) == [CloseCarrier(), MakeAnswer(5, sdp("new"))]
 
 
-def test_failed_attempts_wait_five_then_ten_seconds_and_the_third_is_the_last() -> None:
+@pytest.mark.parametrize("cause", ["", "a word of a later version", "\x1b[31m"])
+def test_a_cause_that_this_version_does_not_know_harms_nothing(cause: str) -> None:
+    core = connected(polite=True)
+    actions = core.handle_event(OfferReceived(5, sdp("new"), cause=cause), 1.0)
+    assert ChangeState(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "ICE failure") in actions
+
+
+def test_a_late_offer_of_an_earlier_round_is_ignored() -> None:
+    core = connected(polite=True)
+    core.handle_event(OfferReceived(7, sdp("new")), 1.0)
+    assert core.handle_event(OfferReceived(5, sdp("late")), 1.1) == []
+
+
+@pytest.mark.parametrize("generation", [99, 0, -1, 2])
+def test_an_offer_that_cannot_be_the_peers_is_ignored(generation: int) -> None:
+    assert connected().handle_event(OfferReceived(generation, sdp("x")), 1.0) == []
+
+
+def test_three_attempts_fail_and_the_tube_with_them() -> None:
     core = connected()
-    core.handle_event(CarrierLost(3, "gone"), 100.0)
-    now, delays = 100.0, []
-    while core.state is State.RECONNECTING:
-        now = core.next_deadline() or 0.0
-        delays += [a.next_attempt_at - now for a in core.handle_timeout(now) if isinstance(a, AttemptDelayed)]
-    assert delays == [pytest.approx(delay, rel=0.11) for delay in (5.0, 10.0)]
-    assert core.state is State.FAILED
-
-
-def test_waits_never_exceed_the_longest() -> None:
-    core = started(policy=RestartPolicy(max_restart_attempts=9))
-    delays = []
-    while core.state is State.CONNECTING:
-        now = core.next_deadline() or 0.0
-        delays += [a.next_attempt_at - now for a in core.handle_timeout(now) if isinstance(a, AttemptDelayed)]
-    assert len(delays) == 8
-    assert delays[4:] == [pytest.approx(60.0)] * 4
-
-
-def test_a_success_starts_the_count_over() -> None:
-    core = connected()
-    core.handle_event(CarrierLost(3, "gone"), 10.0)
-    core.handle_event(CarrierLost(5, "failed"), 11.0)
-    core.handle_timeout(core.next_deadline() or 0.0)
-    core.handle_event(SessionResumed(7), 18.0)
-    core.handle_event(CarrierLost(7, "gone"), 30.0)
-    delayed = [a for a in core.handle_event(CarrierLost(9, "failed"), 31.0) if isinstance(a, AttemptDelayed)]
-    assert [action.attempt for action in delayed] == [1]
+    lose(core, 100.0)
+    actions = rest(core, 1e6)
+    waits = [each.next_attempt_at - each.at for each in decisions(actions) if each.next_attempt_at is not None]
+    assert waits == [pytest.approx(delay, rel=0.11) for delay in (5.0, 10.0)]
+    assert reasons(actions) == ["ATTEMPTS_EXHAUSTED"]
+    last = actions[-1]
+    assert isinstance(last, ChangeState)
+    assert "is UDP allowed" in last.detail
 
 
 def test_the_polite_end_waits_for_the_peer_when_its_own_attempts_are_spent() -> None:
     core = connected(polite=True)
-    core.handle_event(CarrierLost(3, "gone"), 10.0)
-    for _ in range(10):
-        if (deadline := core.next_deadline()) is not None and deadline < 1000:
-            core.handle_timeout(deadline)
+    lose(core, 10.0)
+    rest(core, 1000.0)
     assert core.state is State.RECONNECTING
-    assert MakeAnswer(4097, "back") in core.handle_event(OfferReceived(4097, "back"), 2000.0)
+    assert core.handle_event(SignalingChanged(False), 1000.0) == []
+    assert rest_of(core.handle_event(SignalingChanged(True), 1000.0)) == []
+    assert MakeAnswer(4097, sdp("back")) in core.handle_event(OfferReceived(4097, sdp("back")), 2000.0)
 
 
 def test_a_peer_that_never_comes_back_is_given_up() -> None:
-    core = connected(polite=True)
+    core = connected(polite=True, limits=UNLIMITED)
     core.handle_event(SignalingChanged(False), 9.0)
-    core.handle_event(CarrierLost(3, "gone"), 10.0)
-    core.handle_timeout(10.0 + COURTESY_DELAY)
-    deadline = core.next_deadline()
-    assert deadline == 10.0 + POLICY.abandon_after
-    actions = core.handle_timeout(deadline)
-    assert [a.reason for a in actions if isinstance(a, ChangeState)] == [Reason.ABANDONED]
-
-
-def test_an_attempt_that_fails_while_signaling_is_down_is_not_spent() -> None:
-    core = connected()
-    core.handle_event(CarrierLost(3, "gone"), 10.0)
-    core.handle_event(SignalingChanged(False), 11.0)
-    assert core.handle_timeout(10.0 + POLICY.attempt_timeout) == [CloseCarrier()]
-    assert core.handle_event(SignalingChanged(True), 500.0) == [MakeOffer(7)]
+    lose(core, 10.0)
+    assert core.next_deadline() == 10.0 + POLICY.abandon_after
+    assert reasons(core.handle_timeout(10.0 + POLICY.abandon_after)) == ["ABANDONED"]
 
 
 def test_carriers_that_die_young_again_and_again_are_not_rebuilt_in_a_spin() -> None:
-    core, now, offers = connected(), 0.0, 0
+    core, offers, now = connected(rtt=None), 0, 0.0
     for _ in range(50):
         now += 0.01
-        actions = core.handle_event(CarrierLost(core.generation, "gone"), now)
-        offers += sum(isinstance(action, MakeOffer) for action in actions)
-        core.handle_event(SessionResumed(core.generation), now)
-    assert offers == 5
+        offers += sum(isinstance(action, MakeOffer) for action in lose(core, now))
+        core.handle_event(SessionResumed(core.carrier), now)
+    assert offers == SHORT_LIVES_FORGIVEN
+    assert reasons(rest(core, now + 60.0)) == ["ATTEMPTS_EXHAUSTED"]
 
 
-def test_silence_while_an_answer_is_due_is_probed_and_then_ends_the_carrier() -> None:
+# A network event during a recovery.
+
+
+def test_one_change_that_yields_several_events_causes_one_recovery() -> None:
     core = connected()
-    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
-    assert core.next_deadline() == 10.0 + POLICY.probe_after
-    assert core.handle_timeout(10.0 + POLICY.probe_after) == [Probe()]
-    assert core.next_deadline() == 10.0 + POLICY.lost_after
-    actions = core.handle_timeout(10.0 + POLICY.lost_after)
-    assert [a.reason for a in actions if isinstance(a, ChangeState)] == [Reason.PATH_SILENT]
-    assert isinstance(actions[-1], MakeOffer)
+    actions = core.handle_event(ROAM, 10.0)
+    for tenth in (1, 3, 8):
+        actions += core.handle_event(NetworkChanged(Trigger.IP_ADDRESS_CHANGE), 10.0 + tenth / 10)
+    core.handle_event(AnswerReceived(5, sdp("new")), 10.85)
+    core.handle_event(PathEvidence(3, 10.9, None), 10.9)
+    actions += rest(core, 60.0)
+    assert rungs(actions) == [("ICE_RESTART", "NETWORK_MOVED"), *[("HOLD", "IN_GRACE")] * 3, ("HOLD", "CARRIES_DATA")]
 
 
-def test_a_sign_of_life_ends_the_suspicion() -> None:
+def test_an_event_within_the_grace_does_not_restart_a_restart_that_takes_longer() -> None:
+    # Found by review: at the grace's end the restart under way was begun anew.
     core = connected()
-    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
-    core.handle_timeout(10.5)
-    core.handle_event(PathEvidence(3, 11.0, None), 11.5)
-    assert core.handle_timeout(11.5) == []
-    assert core.next_deadline() == 11.0 + POLICY.keepalive_interval
+    core.handle_event(ROAM, 10.0)
+    core.handle_event(ROAM, 10.5)
+    actions = core.handle_timeout(11.0)
+    assert rungs(actions) == [("HOLD", "UNDER_WAY")]
+    assert core.next_deadline() == 13.0
 
 
-def test_a_silent_path_is_held_while_no_better_one_can_be_had() -> None:
+def test_an_event_within_the_grace_that_leaves_the_path_dead_is_answered_at_its_end() -> None:
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    core.handle_event(AnswerReceived(5, sdp("new")), 10.1)
+    core.handle_event(PathEvidence(3, 10.2, None), 10.2)
+    core.handle_event(ROAM, 10.5)
+    assert rungs(core.handle_timeout(11.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
+
+
+def test_a_new_address_acts_at_once_even_within_the_grace() -> None:
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    actions = core.handle_event(NEW_ADDRESS, 10.1)
+    assert rest_of(actions) == [CloseCarrier(), MakeOffer(7, Trigger.IP_ADDRESS_CHANGE)]
+
+
+def test_an_event_after_the_grace_begins_the_attempt_under_way_anew() -> None:
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    assert rest_of(core.handle_event(ROAM, 11.5)) == [RestartIce(7, 3, Trigger.INTERFACE_CHANGE)]
+    lose(core, 11.6)
+    assert rest_of(core.handle_event(ROAM, 13.0)) == [CloseCarrier(), MakeOffer(11, Trigger.INTERFACE_CHANGE)]
+
+
+def test_an_event_during_a_backoff_acts_at_once_and_starts_the_count_over() -> None:
+    core = connected()
+    lose(core, 10.0)
+    lose(core, 10.5)
+    core.handle_timeout(deadline(core))
+    assert rungs(lose(core, 20.0)) == [("WAIT", "BACKOFF")]
+    actions = core.handle_event(ROAM, 21.0)
+    assert rungs(actions) == [("REBUILD", "NOT_OPEN")]
+    assert decisions(actions)[0].attempt == 1
+
+
+def test_a_restart_after_a_second_of_silence_would_come_too_late_so_it_is_a_rebuild() -> None:
+    core = connected(rtt=0.4)
+    core.handle_event(PathEvidence(3, None, 10.0), 10.0)
+    core.handle_timeout(deadline(core))
+    assert core.state is State.CONNECTED
+    assert rungs(core.handle_event(ROAM, 11.1)) == [("REBUILD", "PATH_SILENT")]
+
+
+def test_silence_goes_on_counting_while_a_restart_is_under_way() -> None:
+    # Found by review: what the session told during a restart was dropped, so a second event restarted in vain.
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    core.handle_event(AnswerReceived(5, sdp("new")), 10.1)
+    core.handle_event(PathEvidence(3, None, 10.1), 10.1)
+    assert rungs(core.handle_event(ROAM, 12.0)) == [("REBUILD", "PATH_SILENT")]
+
+
+def test_a_storm_of_events_causes_six_restarts_a_minute() -> None:
+    core = connected()
+    restarts: list[float] = []
+    for second in range(120):
+        now = 10.0 + 1.5 * second
+        actions = rest(core, now) + core.handle_event(ROAM, now)
+        restarts += [now for action in actions if isinstance(action, RestartIce | MakeOffer)]
+        if core.state is State.RECONNECTING:
+            core.handle_event(AnswerReceived(core.generation, sdp(f"new{second}")), now + 0.1)
+            if core.carrier == core.generation:
+                core.handle_event(SessionResumed(core.carrier), now + 0.2)
+            core.handle_event(PathEvidence(core.carrier, now + 0.2, None), now + 0.2)
+    assert core.state is State.CONNECTED
+    for at in restarts:
+        assert sum(at <= other < at + 60.0 for other in restarts) <= POLICY.storm_budget
+    assert len(restarts) >= 15
+
+
+@pytest.mark.parametrize("restart_fails_by", ["silence", "refusal", "loss"])
+def test_a_restart_that_fails_when_the_storm_budget_is_spent_waits_and_goes_on(restart_fails_by: str) -> None:
+    # Found by review: it was left without a deadline.
+    core = connected(policy=RestartPolicy(storm_budget=1))
+    core.handle_event(ROAM, 10.0)
+    match restart_fails_by:
+        case "silence":
+            actions = core.handle_timeout(13.0)
+        case "refusal":
+            actions = core.handle_event(AnswerReceived(5, sdp("peer")), 10.1)
+        case _:
+            actions = lose(core, 10.1)
+    assert rungs(actions) == [("WAIT", "STORM_BUDGET")]
+    assert core.next_deadline() == 70.0
+    assert MakeOffer(7, Trigger.INTERFACE_CHANGE) in core.handle_timeout(70.0)
+
+
+# Without an address, or without signaling.
+
+
+@pytest.mark.parametrize("polite", [True, False])
+def test_without_an_address_a_silent_path_is_held_until_there_is_one(polite: bool) -> None:
+    core = connected(polite=polite)
+    actions = core.handle_event(OFFLINE, 10.0)
+    assert rungs(actions) == [("WAIT", "NO_ADDRESS")]
+    assert (core.state, rest_of(actions)) == (State.CONNECTED, [Probe()])
+    actions = silent(core, 10.0)
+    assert rungs(actions) == [("WAIT", "NO_ADDRESS")]
+    assert not closes(actions)
+    assert core.handle_event(SignalingChanged(False), 100.0) == []
+    assert not any(isinstance(each, MakeOffer) for each in core.handle_event(SignalingChanged(True), 200.0))
+    actions = core.handle_event(ONLINE, 300.0)
+    assert rungs(actions) == [("REBUILD", "PATH_SILENT")]
+    assert decisions(actions)[0].attempt == 1
+
+
+def test_a_silent_path_is_held_while_signaling_is_away() -> None:
     core = connected()
     core.handle_event(SignalingChanged(False), 9.0)
-    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
-    core.handle_timeout(10.5)
-    actions = core.handle_timeout(11.5)
+    actions = silent(core, 10.0)
     assert states(actions) == [State.RECONNECTING]
-    assert CloseCarrier() not in actions
-    assert core.handle_event(SignalingChanged(True), 12.0) == [CloseCarrier(), MakeOffer(5)]
+    assert not closes(actions)
+    assert rest_of(core.handle_event(SignalingChanged(True), 12.0)) == [
+        CloseCarrier(),
+        MakeOffer(5, Trigger.CONNECTION_TIMEOUT),
+    ]
 
 
 def test_a_held_path_that_carries_data_again_is_connected_again() -> None:
     core = connected()
     core.handle_event(SignalingChanged(False), 9.0)
-    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
-    core.handle_timeout(10.5)
-    core.handle_timeout(11.5)
-    assert states(core.handle_event(PathEvidence(3, 10.0, 11.5), 12.0)) == []
-    assert states(core.handle_event(PathEvidence(3, 13.0, None), 13.0)) == [State.CONNECTED]
+    silent(core, 10.0)
+    assert states(core.handle_event(PathEvidence(3, None, 11.5), 12.0)) == []
+    assert reasons(core.handle_event(PathEvidence(3, 13.0, None), 13.0)) == ["PATH_HEALED"]
     assert core.handle_event(SignalingChanged(True), 14.0) == []
+
+
+def test_a_held_path_does_not_heal_by_what_was_heard_before_it_was_held() -> None:
+    # Found by review: what the restart's old path said before it died made it count as healed.
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    core.handle_event(PathEvidence(3, 10.5, None), 10.5)
+    core.handle_event(SignalingChanged(False), 11.0)
+    core.handle_timeout(13.0)
+    core.handle_event(PathEvidence(3, 10.5, 13.0), 13.1)
+    assert core.state is State.RECONNECTING
+
+
+def test_a_held_path_is_asked_again_and_again() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    silent(core, 10.0)
+    probes = rest_of(rest(core, 100.0))
+    assert set(probes) == {Probe()}
+    assert 3 <= len(probes) <= 40
+
+
+def test_a_held_carrier_that_is_lost_changes_nothing_but_that() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    silent(core, 10.0)
+    assert lose(core, 20.0) == [CloseCarrier()]
+    assert rest_of(core.handle_event(SignalingChanged(True), 30.0)) == [MakeOffer(5, Trigger.CONNECTION_TIMEOUT)]
+
+
+@pytest.mark.parametrize("away", [SignalingChanged(False), OFFLINE])
+def test_an_attempt_that_fails_while_it_could_not_be_made_is_not_spent(away: Event) -> None:
+    # Found by review: after a network event this was left without a deadline.
+    core = connected()
+    core.handle_event(NEW_ADDRESS, 10.0)
+    core.handle_event(away, 12.0)
+    actions = core.handle_timeout(20.0)
+    assert [rung for rung, _ in rungs(actions)] == ["WAIT"]
+    core.handle_event(ONLINE, 500.0)
+    actions = core.handle_event(SignalingChanged(True), 500.0)
+    assert core.carrier == core.generation == 7
+    assert decisions([*core.decisions])[-1].attempt == 1
+
+
+def test_an_event_that_came_while_signaling_was_away_is_answered_when_it_returns() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.9)
+    actions = core.handle_event(ROAM, 10.0)
+    assert (rungs(actions), rest_of(actions)) == ([("WAIT", "NO_SIGNALING")], [Probe()])
+    assert rest_of(core.handle_event(SignalingChanged(True), 10.3)) == [RestartIce(5, 3, Trigger.INTERFACE_CHANGE)]
+
+
+def test_an_event_that_the_path_has_survived_meanwhile_is_not() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.9)
+    core.handle_event(ROAM, 10.0)
+    core.handle_event(PathEvidence(3, 10.1, None), 10.1)
+    assert rungs(core.handle_event(SignalingChanged(True), 10.3)) == [("HOLD", "CARRIES_DATA")]
+
+
+def test_an_event_that_waited_brings_back_no_old_news_of_addresses() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    core.handle_event(OFFLINE, 10.0)
+    core.handle_event(NetworkChanged(Trigger.WAKE_UP, has_address=True, slept_seconds=1.0), 10.1)
+    core.handle_event(SignalingChanged(True), 10.2)
+    assert rungs([*core.decisions])[-1][1] != "NO_ADDRESS"
+
+
+# Requests.
+
+
+def test_the_user_gets_a_restart_or_a_rebuild_at_once() -> None:
+    assert rest_of(connected().handle_event(RecoveryRequested(), 1.0)) == [RestartIce(5, 3, Trigger.REQUEST)]
+    actions = connected(polite=True).handle_event(RecoveryRequested(rebuild=True), 1.0)
+    assert rest_of(actions) == [CloseCarrier(), MakeOffer(4, Trigger.REQUEST)]
+
+
+def test_a_request_joins_the_recovery_that_is_under_way() -> None:
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    actions = core.handle_event(RecoveryRequested(), 10.5)
+    assert (rungs(actions), rest_of(actions)) == ([("HOLD", "UNDER_WAY")], [])
+
+
+def test_a_request_during_a_backoff_acts_at_once() -> None:
+    core = connected()
+    lose(core, 10.0)
+    lose(core, 11.0)
+    assert MakeOffer(7, Trigger.REQUEST) in core.handle_event(RecoveryRequested(), 12.0)
 
 
 def test_a_rebuild_is_not_begun_while_it_could_not_be_ended() -> None:
     core = connected()
     core.handle_event(SignalingChanged(False), 9.0)
-    assert core.handle_event(RebuildRequested(), 11.6) == []
+    actions = core.handle_event(RecoveryRequested(rebuild=True), 11.6)
+    assert (rungs(actions), rest_of(actions)) == ([("HOLD", "NO_SIGNALING")], [Probe()])
     assert core.state is State.CONNECTED
+
+
+def test_a_request_before_the_begin_begins() -> None:
+    core = created()
+    core.handle_event(SignalingChanged(True), 0.0)
+    assert rest_of(core.handle_event(RecoveryRequested(), 0.0)) == [MakeOffer(3, None)]
+
+
+# Silence.
+
+
+def test_silence_while_an_answer_is_due_is_probed_and_then_ends_the_carrier() -> None:
+    core = connected()
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
+    assert core.next_deadline() == 10.3
+    assert core.handle_timeout(10.3) == [Probe()]
+    assert core.next_deadline() == pytest.approx(10.0 + SILENT_AFTER)
+    actions = core.handle_timeout(deadline(core))
+    assert reasons(actions) == ["PATH_SILENT"]
+    assert rest_of(actions) == [CloseCarrier(), MakeOffer(5, Trigger.CONNECTION_TIMEOUT)]
+
+
+def test_the_polite_end_that_notices_silence_waits_a_moment_for_the_others_offer_and_keeps_the_path() -> None:
+    core = connected(polite=True)
+    actions = silent(core, 10.0)
+    assert rungs(actions) == [("WAIT", "COURTESY")]
+    assert not closes(actions)
+    assert closes(core.handle_timeout(deadline(core)))
+
+
+def test_a_sign_of_life_ends_the_suspicion() -> None:
+    core = connected()
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
+    core.handle_timeout(10.3)
+    core.handle_event(PathEvidence(3, 10.5, None), 10.6)
+    assert core.next_deadline() == POLICY.connection_health_check_interval
 
 
 def test_a_path_that_is_slow_and_not_dead_is_given_more_time_on_each_carrier() -> None:
-    # Found by review: a message that needs more than 1.5 s to cross was sent again and again, for ever.
-    core, now, waits = connected(), 10.0, []
-    for _ in range(6):
-        core.handle_event(PathEvidence(core.generation, now, now), now)
+    # Found by review: a message that needs more than the limit to cross was sent again and again, for ever.
+    core, now, waits = connected(policy=RestartPolicy(storm_budget=100)), 10.0, []
+    for _ in range(8):
+        core.handle_event(PathEvidence(core.carrier, now, now), now)
         began_at = now
         while core.state is State.CONNECTED:
-            now = core.next_deadline() or 0.0
+            now = deadline(core)
             core.handle_timeout(now)
         waits.append(now - began_at)
-        core.handle_event(SessionResumed(core.generation), now)
-    assert waits == pytest.approx([1.5, 3.0, 6.0, 12.0, 24.0, 24.0])
+        core.handle_event(SessionResumed(core.carrier), now)
+    assert waits == pytest.approx([0.9, 1.8, 3.6, 7.2, 14.4, 28.8, 30.0, 30.0])
 
 
-def test_an_answer_ends_the_patience_with_a_slow_path() -> None:
+def test_an_idle_path_is_asked_every_five_minutes_and_gone_thirty_seconds_after() -> None:
     core = connected()
-    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
-    core.handle_timeout(10.5)
-    core.handle_timeout(11.5)
-    core.handle_event(SessionResumed(5), 12.0)
-    core.handle_event(PathEvidence(5, 12.0, 12.0), 12.0)
-    core.handle_event(PathEvidence(5, 13.0, 13.0), 13.0)
-    core.handle_timeout(13.5)
-    assert states(core.handle_timeout(14.5)) == [State.RECONNECTING]
+    actions = rest(core, 300.0)
+    assert KeepAlive(300.0) in actions
+    core.handle_event(PathEvidence(3, 0.0, 300.0, awaits_only_ping=True), 300.0)
+    assert states(rest(core, 329.9)) == []
+    assert reasons(rest(core, 330.1)) == ["PATH_SILENT"]
 
 
-def test_an_idle_path_is_pinged_rarely() -> None:
-    core = connected()
-    assert core.next_deadline() == POLICY.keepalive_interval
-    assert core.handle_timeout(POLICY.keepalive_interval) == [Probe()]
+def test_a_doubted_path_is_judged_by_the_fast_limit() -> None:
+    for doubt in (PathDoubted(3), OFFLINE, NetworkChanged(Trigger.ICE_FAILURE)):
+        core = connected()
+        core.handle_event(doubt, 10.0)
+        assert core.state is State.CONNECTED
+        core.handle_event(PathEvidence(3, 0.0, 10.0, awaits_only_ping=True), 10.0)
+        actions = rest(core, 11.0)
+        assert reasons(actions) == ["PATH_SILENT"]
 
 
-def test_a_deadline_noticed_after_a_sleep_earns_a_probe_and_not_a_verdict() -> None:
-    core = connected()
-    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
-    assert core.handle_timeout(3610.0) == [Probe()]
-    assert core.state is State.CONNECTED
-    actions = core.handle_timeout(3610.0 + POLICY.lost_after)
-    assert states(actions) == [State.RECONNECTING]
-
-
-def test_a_peer_is_not_abandoned_because_this_machine_slept() -> None:
-    core = connected()
-    core.handle_event(SignalingChanged(False), 9.0)
-    core.handle_event(CarrierLost(3, "gone"), 10.0)
-    assert core.handle_timeout(8000.0) == []
-    assert core.handle_event(SignalingChanged(True), 8010.0) == [MakeOffer(5)]
-
-
-def test_an_attempt_that_was_slept_through_is_made_again_and_not_spent() -> None:
-    core = connected()
-    core.handle_event(CarrierLost(3, "gone"), 10.0)
-    assert core.handle_timeout(5000.0) == [CloseCarrier(), MakeOffer(7)]
+def test_without_keepalives_an_idle_path_is_left_alone() -> None:
+    core = connected(policy=RestartPolicy(ice_keepalive_enabled=False))
+    actions = rest(core, 3000.0)
+    assert not [action for action in actions if isinstance(action, KeepAlive | Probe)]
+    assert reasons(silent(core, 3000.0)) == ["PATH_SILENT"]
 
 
 def test_a_peer_that_talks_but_never_acknowledges_is_not_believed_for_ever() -> None:
-    core = connected()
-    now = 0.0
+    core, now = connected(), 0.0
     while core.state is State.CONNECTED and now < 100:
-        now += 0.4
-        core.handle_event(PathEvidence(3, now, 0.4), now)
-        core.handle_timeout(now)
-    assert core.state is State.FAILED
-    assert now == pytest.approx(POLICY.stall_timeout + 0.4, abs=1.0)
+        now += 0.25
+        core.handle_event(PathEvidence(3, now, 0.25), now)
+        actions = core.handle_timeout(now)
+    assert reasons(actions) == ["PEER_STALLED"]
+    assert closes(actions)
+    assert now == pytest.approx(POLICY.stall_timeout + 0.25, abs=0.5)
 
 
 def test_the_engines_doubt_is_probed_and_changes_nothing_else() -> None:
     core = connected()
-    assert core.handle_event(PathDoubted(3), 10.0) == [Probe()]
+    actions = core.handle_event(PathDoubted(3), 10.0)
+    assert rungs(actions) == [("HOLD", "DOUBTED")]
+    assert rest_of(actions) == [Probe()]
     assert core.state is State.CONNECTED
+    assert core.handle_event(PathDoubted(1), 10.0) == []
+
+
+def test_an_overdue_silence_and_the_end_of_a_grace_at_one_instant_are_one_recovery() -> None:
+    # Found by review: timers that an earlier one had settled were served all the same, and built twice.
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    core.handle_event(AnswerReceived(5, sdp("new")), 10.05)
+    core.handle_event(PathEvidence(3, 10.1, None), 10.1)
+    core.handle_event(PathEvidence(3, 10.1, 10.1), 10.1)
+    core.handle_event(ROAM, 10.11)
+    actions = core.handle_timeout(11.05)
+    assert len([action for action in actions if isinstance(action, RestartIce | MakeOffer)]) == 1
+
+
+# Sleep.
+
+
+def test_a_deadline_noticed_a_little_late_earns_a_probe_and_not_a_verdict() -> None:
+    core = connected()
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
+    assert core.handle_timeout(30.0) == [Probe()]
+    assert core.state is State.CONNECTED
+    assert reasons(core.handle_timeout(30.0 + SILENT_AFTER)) == ["PATH_SILENT"]
+
+
+def test_a_deadline_noticed_a_minute_late_is_a_wake_up() -> None:
+    core = connected()
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 110.0)
+    actions = core.handle_timeout(110.0)
+    assert rungs(actions) == [("REBUILD", "LONG_SLEEP")]
+    assert reasons(actions) == ["WOKE_UP"]
+
+
+def test_a_long_sleep_is_noticed_without_keepalives_too() -> None:
+    core = connected(policy=RestartPolicy(ice_keepalive_enabled=False))
+    assert rungs(core.handle_timeout(POLICY.connection_health_check_interval + 60.0)) == [("REBUILD", "LONG_SLEEP")]
+
+
+def test_a_wake_up_that_the_monitor_told_first_is_one_recovery() -> None:
+    core = connected()
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
+    actions = core.handle_event(NetworkChanged(Trigger.WAKE_UP, slept_seconds=1000.0), 1010.0)
+    actions += core.handle_timeout(1010.0)
+    assert rungs(actions) == [("REBUILD", "LONG_SLEEP")]
+
+
+def test_evidence_that_is_told_late_is_no_sleep() -> None:
+    core = connected()
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 100.0)
+    assert core.next_deadline() == 100.0
+    assert reasons(core.handle_timeout(100.0)) == ["PATH_SILENT"]
+
+
+def test_a_peer_is_not_abandoned_because_this_machine_slept() -> None:
+    core = connected(limits=UNLIMITED)
+    core.handle_event(SignalingChanged(False), 9.0)
+    lose(core, 10.0)
+    assert core.handle_timeout(3620.0) == []
+    assert core.next_deadline() == 3620.0 + RETURN_TIMEOUT
+    assert rest_of(core.handle_event(SignalingChanged(True), 3625.0)) == [MakeOffer(5, Trigger.ICE_FAILURE)]
+
+
+def test_an_attempt_that_was_slept_through_is_made_again_and_not_spent() -> None:
+    core = connected()
+    lose(core, 10.0)
+    actions = core.handle_timeout(1000.0)
+    assert rest_of(actions) == [CloseCarrier(), MakeOffer(7, Trigger.ICE_FAILURE)]
+    assert decisions(actions)[0].attempt == 1
+
+
+@pytest.mark.parametrize("away", [SignalingChanged(False), OFFLINE])
+def test_an_attempt_that_was_slept_through_waits_where_it_cannot_be_made_again(away: Event) -> None:
+    # Found by review: after a network event this was left without a deadline.
+    core = connected()
+    core.handle_event(NEW_ADDRESS, 10.0)
+    core.handle_event(away, 11.0)
+    actions = core.handle_timeout(1000.0)
+    assert [rung for rung, _ in rungs(actions)] == ["WAIT"]
+    core.handle_event(ONLINE, 1001.0)
+    core.handle_event(SignalingChanged(True), 1001.0)
+    assert core.carrier == core.generation
+
+
+def test_a_session_timeout_that_was_slept_through_ends_the_tube_without_a_useless_recovery() -> None:
+    core = connected()
+    actions = core.handle_timeout(10_000.0)
+    assert SayGoodbye(Reason.SESSION_TIMEOUT, "") in actions
+    assert not [action for action in actions if isinstance(action, RestartIce | MakeOffer)]
+
+
+# The session's lifetime.
+
+
+def test_a_session_that_nobody_uses_is_warned_of_and_closed_gracefully() -> None:
+    core = connected(policy=RestartPolicy(ice_keepalive_enabled=False))
+    actions = rest(core, 3600.0)
+    warnings = [action for action in actions if isinstance(action, WarnOfTimeout)]
+    assert [(each.idle_seconds, each.remaining_seconds) for each in warnings] == [
+        (1140.0, 2460.0),
+        (1800.0, 1800.0),
+        (2700.0, 900.0),
+        (3300.0, 300.0),
+        (3540.0, 60.0),
+    ]
+    assert actions[-1] == SayGoodbye(Reason.SESSION_TIMEOUT, "")
+    assert reasons(rest(core, 3601.0)) == ["SESSION_TIMEOUT"]
+
+
+def test_a_recovery_does_not_put_the_session_timeout_off() -> None:
+    core = connected(policy=RestartPolicy(ice_keepalive_enabled=False))
+    rest(core, 3500.0)
+    core.handle_event(ROAM, 3500.0)
+    core.handle_event(AnswerReceived(5, sdp("new")), 3500.1)
+    core.handle_event(CandidateReceived(5, "c", "0", 0), 3500.1)
+    core.handle_event(PathEvidence(3, 3500.2, None), 3500.2)
+    assert SayGoodbye(Reason.SESSION_TIMEOUT, "") in rest(core, 3600.0)
+
+
+def test_an_extension_puts_it_off() -> None:
+    core = connected(policy=RestartPolicy(ice_keepalive_enabled=False))
+    rest(core, 3599.0)
+    core.handle_event(Extended(3600.0), 3599.0)
+    assert states(rest(core, 7198.0)) == []
+    assert states(rest(core, 7200.0)) == [State.CLOSED]
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 1e9, float("inf"), float("nan")])
+def test_a_tube_is_extended_by_a_time_that_makes_sense(seconds: float) -> None:
+    with pytest.raises(ValueError, match="extended"):
+        Extended(seconds)
+
+
+def test_a_tube_that_never_began_times_out_as_well() -> None:
+    core = created(limits=SessionLimits(session_timeout=100.0))
+    assert reasons(rest(core, 1000.0)) == ["SESSION_TIMEOUT"]
+
+
+# The end.
 
 
 @pytest.mark.parametrize(
@@ -336,19 +809,79 @@ def test_the_engines_doubt_is_probed_and_changes_nothing_else() -> None:
         (PeerLeft("bye"), State.CLOSED, Reason.CLOSED_BY_PEER),
         (SessionEnded(Reason.UNKNOWN_SESSION, ""), State.FAILED, Reason.UNKNOWN_SESSION),
         (SessionEnded(Reason.CLOSED_BY_PEER, ""), State.CLOSED, Reason.CLOSED_BY_PEER),
-        (CloseRequested(), State.CLOSED, Reason.CLOSED_LOCALLY),
     ],
 )
 def test_an_end_has_its_reason_closes_the_carrier_and_is_the_last_word(
-    event: PeerRestarted | PeerLeft | SessionEnded | CloseRequested, state: State, reason: Reason
+    event: Event, state: State, reason: Reason
 ) -> None:
     core = connected()
     actions = core.handle_event(event, 5.0)
     assert actions[0] == CloseCarrier()
-    assert [(a.after, a.reason) for a in actions if isinstance(a, ChangeState)] == [(state, reason)]
+    assert [(each.after, each.reason) for each in actions if isinstance(each, ChangeState)] == [(state, reason)]
     assert core.next_deadline() is None
-    assert core.handle_event(OfferReceived(99, "late"), 6.0) == []
+    assert core.handle_event(OfferReceived(99, sdp("late")), 6.0) == []
     assert core.handle_event(CloseRequested(), 6.0) == []
+    assert core.handle_timeout(7.0) == []
+
+
+def test_a_close_says_goodbye_and_lets_it_leave() -> None:
+    core = connected()
+    assert core.handle_event(CloseRequested(Reason.SHUT_DOWN, "bye"), 5.0) == [SayGoodbye(Reason.SHUT_DOWN, "bye")]
+    assert core.next_deadline() == 5.0 + FAREWELL_SECONDS
+    actions = core.handle_timeout(5.0 + FAREWELL_SECONDS)
+    assert rest_of(actions) == [CloseCarrier()]
+    assert reasons(actions) == ["SHUT_DOWN"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [ROAM, PathEvidence(3, 5.0, 5.0), RttMeasured(3, 9.0), OfferReceived(6, sdp("x")), CloseRequested(), Started()],
+)
+def test_nothing_is_recovered_while_the_last_message_leaves(event: Event) -> None:
+    core = connected()
+    core.handle_event(CloseRequested(), 5.0)
+    assert core.handle_event(event, 5.1) == []
+    assert core.next_deadline() == 5.0 + FAREWELL_SECONDS
+    assert reasons(core.handle_timeout(100.0)) == ["CLOSED_LOCALLY"]
+
+
+@pytest.mark.parametrize(
+    "event", [CarrierLost(3, ""), PeerLeft(""), PeerRestarted(), SessionEnded(Reason.PROTOCOL, "")]
+)
+def test_a_close_that_nobody_can_hear_any_more_ends_at_once_with_its_own_reason(event: Event) -> None:
+    core = connected()
+    core.handle_event(CloseRequested(), 5.0)
+    assert reasons(core.handle_event(event, 5.1)) == ["CLOSED_LOCALLY"]
+
+
+@pytest.mark.parametrize("core", [created(), started(), started(polite=True)])
+def test_a_tube_without_a_path_is_closed_at_once(core: Connection) -> None:
+    assert reasons(core.handle_event(CloseRequested(Reason.STALE), 0.0)) == ["STALE"]
+
+
+def test_a_tube_is_not_closed_here_for_a_reason_of_the_peers() -> None:
+    with pytest.raises(ValueError, match="not a reason to close"):
+        CloseRequested(Reason.CLOSED_BY_PEER)
+
+
+# Bookkeeping.
+
+
+def test_the_last_decisions_are_kept_and_no_more() -> None:
+    core = connected()
+    for tick in range(1000):
+        core.handle_event(PathDoubted(3), 10.0 + tick / 100)
+    assert len(core.decisions) == MAX_DECISIONS
+    assert core.decisions[-1].at == pytest.approx(19.99)
+
+
+def test_what_the_driver_reads() -> None:
+    core = connected(rtt=0.05)
+    assert (core.carrier, core.generation, core.offered_here) == (3, 3, True)
+    assert core.rtt == pytest.approx(0.05)
+    assert (core.quality, core.loss_rate) == (1.0, 0.0)
+    assert connected(polite=True).offered_here is False
+    assert created().rtt is None
 
 
 def test_time_that_goes_back_is_the_callers_mistake() -> None:
@@ -356,3 +889,5 @@ def test_time_that_goes_back_is_the_callers_mistake() -> None:
     core.handle_event(PathDoubted(3), 5.0)
     with pytest.raises(ValueError, match="went back"):
         core.handle_timeout(4.0)
+    with pytest.raises(ValueError, match="went back"):
+        core.handle_event(Started(), 4.9)

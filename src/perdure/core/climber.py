@@ -197,7 +197,7 @@ class Climber:
         self.trigger = trigger
         self.phase = phase
         self._settled_at = None
-        self._context.timers.cancel(Timer.NEXT_ATTEMPT)
+        self._context.timers.cancel(Timer.NEXT_ATTEMPT, Timer.LIVENESS)
         self._context.timers.set(Timer.ATTEMPT, self._context.now + timeout)
 
     def _settle(self, peer_ufrag: str | None) -> None:
@@ -209,6 +209,7 @@ class Climber:
         context = self._context
         if context.state.is_up:
             self.silent_since = context.now
+            context.timers.cancel(Timer.HEALTH, Timer.LIVENESS)
             context.timers.set(Timer.ABANDON, context.now + self._policy.abandon_after)
             context.change(State.RECONNECTING, reason, detail)
 

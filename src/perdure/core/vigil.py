@@ -86,15 +86,12 @@ class Vigil:
     def check_health(self) -> None:
         """HEALTH is due."""
         context = self._context
-        if not context.state.is_up:
-            return
-        interval = self._policy.connection_health_check_interval
-        if context.state is State.DEGRADED:
-            interval /= HEALTH_SHARE_WHILE_DEGRADED
-            if not self._carries_data:
-                self._recovery.quality_poor(carries_data=False)
-        context.timers.set(Timer.HEALTH, context.now + interval)
+        is_degraded = context.state is State.DEGRADED
+        share = HEALTH_SHARE_WHILE_DEGRADED if is_degraded else 1
+        context.timers.set(Timer.HEALTH, context.now + self._policy.connection_health_check_interval / share)
         context.actions.append(MeasureHealth())
+        if is_degraded and not self._carries_data:
+            self._recovery.quality_poor(carries_data=False)
 
     def rearm(self) -> None:
         """LIVENESS, for what is known now."""

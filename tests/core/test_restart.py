@@ -1,0 +1,394 @@
+"""The ladder as a table: what happened, in which situation, and which rung answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from perdure.config import RestartPolicy
+from perdure.core.restart import (
+    COURTESY_DELAY,
+    JITTER,
+    SHORT_LIVES_FORGIVEN,
+    Because,
+    Decision,
+    Ladder,
+    Rung,
+    Situation,
+    Trigger,
+    backoff,
+    renewal_delay,
+)
+from perdure.core.state import Reason
+
+POLICY = RestartPolicy()
+
+WORKING = Situation(
+    now=100.0,
+    has_begun=True,
+    is_up=True,
+    is_open=True,
+    is_attempting=False,
+    silent_for=0.0,
+    signaling=True,
+    has_address=True,
+    is_polite=False,
+)
+POLITE = WORKING._replace(is_polite=True)
+SILENT = WORKING._replace(silent_for=1.0)
+NOT_BEGUN = WORKING._replace(has_begun=False, is_up=False, is_open=False)
+LOST = WORKING._replace(is_up=False, is_open=False)
+HELD = WORKING._replace(is_up=False, silent_for=20.0)
+RESTARTING = WORKING._replace(is_up=False, is_attempting=True)
+BUILDING = LOST._replace(is_attempting=True)
+NO_SIGNALING = WORKING._replace(signaling=False)
+NO_ADDRESS = WORKING._replace(has_address=False)
+
+Ask = Callable[[Ladder, Situation], Decision]
+
+
+def event(trigger: Trigger, *, is_new_address: bool = False, slept_seconds: float = 0.0) -> Ask:
+    return lambda ladder, situation: ladder.network_event(
+        trigger, situation, is_new_address=is_new_address, slept_seconds=slept_seconds
+    )
+
+
+ROAM = event(Trigger.INTERFACE_CHANGE)
+NEW_ADDRESS = event(Trigger.IP_ADDRESS_CHANGE, is_new_address=True)
+NAP = event(Trigger.WAKE_UP, slept_seconds=59.0)
+SLEEP = event(Trigger.WAKE_UP, slept_seconds=60.0)
+
+
+def silence(ladder: Ladder, situation: Situation) -> Decision:
+    return ladder.path_silent(situation)
+
+
+def loss(ladder: Ladder, situation: Situation) -> Decision:
+    return ladder.carrier_lost(situation, "")
+
+
+def poor_idle(ladder: Ladder, situation: Situation) -> Decision:
+    return ladder.quality_poor(situation, carries_data=False)
+
+
+def poor_busy(ladder: Ladder, situation: Situation) -> Decision:
+    return ladder.quality_poor(situation, carries_data=True)
+
+
+def doubt(ladder: Ladder, situation: Situation) -> Decision:
+    return ladder.doubted(Trigger.ICE_FAILURE, situation)
+
+
+def request(ladder: Ladder, situation: Situation) -> Decision:
+    return ladder.requested(situation, rebuild=False)
+
+
+def request_to_rebuild(ladder: Ladder, situation: Situation) -> Decision:
+    return ladder.requested(situation, rebuild=True)
+
+
+def wait_over(ladder: Ladder, situation: Situation) -> Decision:
+    return ladder.retry(Trigger.CONNECTION_TIMEOUT, situation)
+
+
+def first(ladder: Ladder, situation: Situation) -> Decision:
+    return ladder.first(situation)
+
+
+TABLE: list[tuple[Ask, Situation, Rung, Because]] = [
+    # Network events go first, also where the path still looks good.
+    (ROAM, WORKING, Rung.ICE_RESTART, Because.NETWORK_MOVED),
+    (ROAM, POLITE, Rung.ICE_RESTART, Because.NETWORK_MOVED),
+    (ROAM, SILENT, Rung.REBUILD, Because.PATH_SILENT),
+    (ROAM, LOST, Rung.REBUILD, Because.NOT_OPEN),
+    (ROAM, HELD, Rung.REBUILD, Because.PATH_SILENT),
+    (ROAM, RESTARTING, Rung.ICE_RESTART, Because.NETWORK_MOVED),
+    (ROAM, BUILDING, Rung.REBUILD, Because.NOT_OPEN),
+    (ROAM, NOT_BEGUN, Rung.HOLD, Because.NOT_BEGUN),
+    (ROAM, NO_SIGNALING, Rung.WAIT, Because.NO_SIGNALING),
+    (ROAM, NO_ADDRESS, Rung.WAIT, Because.NO_ADDRESS),
+    (ROAM, RESTARTING._replace(signaling=False), Rung.HOLD, Because.NO_SIGNALING),
+    (ROAM, BUILDING._replace(has_address=False), Rung.HOLD, Because.NO_ADDRESS),
+    (NEW_ADDRESS, WORKING, Rung.REBUILD, Because.NEW_ADDRESS),
+    (NEW_ADDRESS, BUILDING, Rung.REBUILD, Because.NEW_ADDRESS),
+    (NAP, WORKING, Rung.HOLD, Because.SHORT_SLEEP),
+    (NAP, LOST, Rung.REBUILD, Because.NOT_OPEN),
+    (SLEEP, WORKING, Rung.REBUILD, Because.LONG_SLEEP),
+    (SLEEP, LOST, Rung.REBUILD, Because.NOT_OPEN),
+    (SLEEP, NO_SIGNALING, Rung.WAIT, Because.NO_SIGNALING),
+    # Silence.
+    (silence, SILENT, Rung.REBUILD, Because.PATH_SILENT),
+    (silence, POLITE, Rung.WAIT, Because.COURTESY),
+    (silence, NO_SIGNALING, Rung.WAIT, Because.NO_SIGNALING),
+    (silence, NO_ADDRESS, Rung.WAIT, Because.NO_ADDRESS),
+    # A carrier that the engine gave up.
+    (loss, WORKING._replace(is_open=False), Rung.REBUILD, Because.CARRIER_LOST),
+    (loss, POLITE._replace(is_open=False), Rung.WAIT, Because.COURTESY),
+    (loss, NO_SIGNALING._replace(is_open=False), Rung.WAIT, Because.NO_SIGNALING),
+    (loss, NO_ADDRESS._replace(is_open=False), Rung.WAIT, Because.NO_ADDRESS),
+    # Quality.
+    (poor_busy, WORKING, Rung.HOLD, Because.CARRIES_DATA),
+    (poor_idle, WORKING, Rung.ICE_RESTART, Because.POOR_PATH),
+    (poor_idle, SILENT, Rung.REBUILD, Because.PATH_SILENT),
+    (poor_idle, NO_SIGNALING, Rung.HOLD, Because.NO_SIGNALING),
+    # Opinions.
+    (doubt, WORKING, Rung.HOLD, Because.DOUBTED),
+    (doubt, NOT_BEGUN, Rung.HOLD, Because.NOT_BEGUN),
+    # The user.
+    (request, WORKING, Rung.ICE_RESTART, Because.ASKED),
+    (request, SILENT, Rung.REBUILD, Because.PATH_SILENT),
+    (request, LOST, Rung.REBUILD, Because.NOT_OPEN),
+    (request, NOT_BEGUN, Rung.REBUILD, Because.NOT_OPEN),
+    (request, RESTARTING, Rung.HOLD, Because.UNDER_WAY),
+    (request, NO_SIGNALING, Rung.HOLD, Because.NO_SIGNALING),
+    (request, LOST._replace(signaling=False), Rung.WAIT, Because.NO_SIGNALING),
+    (request_to_rebuild, WORKING, Rung.REBUILD, Because.ASKED),
+    (request_to_rebuild, BUILDING, Rung.HOLD, Because.UNDER_WAY),
+    # What was waited for.
+    (wait_over, LOST, Rung.REBUILD, Because.RETRY),
+    (wait_over, HELD, Rung.REBUILD, Because.RETRY),
+    (wait_over, LOST._replace(signaling=False), Rung.WAIT, Because.NO_SIGNALING),
+    (wait_over, LOST._replace(has_address=False), Rung.WAIT, Because.NO_ADDRESS),
+    (first, LOST, Rung.REBUILD, Because.FIRST),
+    (first, LOST._replace(signaling=False), Rung.WAIT, Because.NO_SIGNALING),
+]
+
+
+def ladder(policy: RestartPolicy = POLICY) -> Ladder:
+    return Ladder(policy, Random(1))
+
+
+@pytest.mark.parametrize(("ask", "situation", "rung", "reason"), TABLE)
+def test_the_table(ask: Ask, situation: Situation, rung: Rung, reason: Because) -> None:
+    decision = ask(ladder(), situation)
+    assert (decision.rung, decision.reason) == (rung, reason)
+    assert decision.at == situation.now
+
+
+def stormy() -> Ladder:
+    """Its budget was spent by the peer, long enough ago to leave no grace."""
+    spent = ladder()
+    for second in range(POLICY.storm_budget):
+        spent.peer_began(Trigger.INTERFACE_CHANGE, 90.0 + second)
+    return spent
+
+
+STORM_TABLE: list[tuple[Ask, Situation, Rung]] = [
+    (ROAM, WORKING, Rung.WAIT),
+    (NEW_ADDRESS, WORKING, Rung.WAIT),
+    (SLEEP, WORKING, Rung.WAIT),
+    (silence, SILENT, Rung.WAIT),
+    (wait_over, LOST, Rung.WAIT),
+    (poor_idle, WORKING, Rung.HOLD),
+    (ROAM, BUILDING, Rung.HOLD),
+]
+
+
+@pytest.mark.parametrize(("ask", "situation", "rung"), STORM_TABLE)
+def test_a_spent_storm_budget_lets_nothing_climb(ask: Ask, situation: Situation, rung: Rung) -> None:
+    decision = ask(stormy(), situation)
+    assert (decision.rung, decision.reason) == (rung, Because.STORM_BUDGET)
+    assert decision.next_attempt_at == (150.0 if rung is Rung.WAIT else None)
+    assert ask(stormy(), situation._replace(now=150.0)).reason is not Because.STORM_BUDGET
+
+
+@pytest.mark.parametrize("ask", [loss, request, request_to_rebuild])
+def test_what_the_engine_lost_and_what_the_user_wants_is_no_storm(ask: Ask) -> None:
+    assert ask(stormy(), LOST).rung is Rung.REBUILD
+
+
+def test_the_users_requests_and_the_engines_losses_do_not_spend_the_budget() -> None:
+    calm = ladder()
+    for _ in range(50):
+        request_to_rebuild(calm, WORKING)
+        loss(calm, LOST)
+    assert ROAM(calm, WORKING).rung is Rung.ICE_RESTART
+
+
+def test_six_restarts_a_minute_and_no_more_whatever_their_trigger() -> None:
+    busy, climbed = ladder(), 0
+    for tick, ask in enumerate([ROAM, NEW_ADDRESS, SLEEP, silence, wait_over, poor_idle] * 100):
+        decision = ask(busy, WORKING._replace(now=100.0 + tick / 10))
+        climbed += decision.rung in (Rung.ICE_RESTART, Rung.REBUILD)
+    assert climbed == POLICY.storm_budget
+
+
+# The grace.
+
+
+def test_a_second_event_within_the_grace_waits_for_the_first_ones_result() -> None:
+    moved = ladder()
+    ROAM(moved, WORKING)
+    again = event(Trigger.IP_ADDRESS_CHANGE)(moved, RESTARTING._replace(now=100.5))
+    assert (again.rung, again.reason, again.next_attempt_at) == (Rung.HOLD, Because.IN_GRACE, 101.0)
+    assert ROAM(moved, WORKING._replace(now=101.0)).rung is Rung.ICE_RESTART
+
+
+def test_a_new_address_does_not_wait_for_the_grace() -> None:
+    moved = ladder()
+    ROAM(moved, WORKING)
+    assert NEW_ADDRESS(moved, RESTARTING._replace(now=100.5)).rung is Rung.REBUILD
+
+
+def test_the_peers_hand_over_has_a_grace_here_too() -> None:
+    moved = ladder()
+    moved.peer_began(Trigger.INTERFACE_CHANGE, 100.0)
+    assert ROAM(moved, WORKING._replace(now=100.5)).reason is Because.IN_GRACE
+
+
+@pytest.mark.parametrize("ask", [silence, loss, request, poor_idle])
+def test_what_no_network_event_began_has_no_grace(ask: Ask) -> None:
+    moved = ladder()
+    ask(moved, WORKING)
+    assert ROAM(moved, WORKING._replace(now=100.1)).reason is not Because.IN_GRACE
+
+
+def test_a_build_that_fails_within_the_grace_is_not_spent_but_only_once() -> None:
+    # Found by review: each retry began a grace of its own, so instant failures were never counted.
+    moved = ladder()
+    NEW_ADDRESS(moved, WORKING)
+    within = moved.rebuild_failed(Trigger.IP_ADDRESS_CHANGE, LOST._replace(now=100.2), "")
+    assert (within.rung, within.reason, within.attempt, within.next_attempt_at) == (
+        Rung.WAIT,
+        Because.IN_GRACE,
+        0,
+        101.0,
+    )
+    moved.retry(Trigger.IP_ADDRESS_CHANGE, LOST._replace(now=101.0))
+    after = moved.rebuild_failed(Trigger.IP_ADDRESS_CHANGE, LOST._replace(now=101.2), "")
+    assert (after.reason, after.attempt) == (Because.BACKOFF, 1)
+
+
+# Attempts.
+
+
+def fail(failing: Ladder, situation: Situation = LOST) -> Decision:
+    return failing.rebuild_failed(Trigger.ICE_FAILURE, situation, "why")
+
+
+def test_attempts_wait_five_and_ten_seconds_and_the_third_is_the_last() -> None:
+    failing = ladder()
+    waits = [fail(failing), fail(failing)]
+    assert [(wait.rung, wait.reason, wait.attempt) for wait in waits] == [
+        (Rung.WAIT, Because.BACKOFF, 1),
+        (Rung.WAIT, Because.BACKOFF, 2),
+    ]
+    for wait, base in zip(waits, (5.0, 10.0), strict=True):
+        assert wait.next_attempt_at is not None
+        assert base <= wait.next_attempt_at - 100.0 <= base * (1 + JITTER)
+    last = fail(failing)
+    assert (last.rung, last.reason, last.attempt, last.detail) == (Rung.FAIL, Because.EXHAUSTED, 3, "why")
+
+
+def test_the_polite_end_never_fails_by_itself() -> None:
+    failing = ladder()
+    polite = LOST._replace(is_polite=True)
+    last = [fail(failing, polite) for _ in range(3)][-1]
+    assert (last.rung, last.reason, last.next_attempt_at) == (Rung.WAIT, Because.PEERS_TURN, None)
+    assert failing.retry(Trigger.ICE_FAILURE, polite).reason is Because.PEERS_TURN
+
+
+@pytest.mark.parametrize("ask", [ROAM, NEW_ADDRESS, SLEEP])
+def test_a_network_event_starts_the_count_over(ask: Ask) -> None:
+    failing = ladder()
+    fail(failing)
+    fail(failing)
+    assert ask(failing, LOST._replace(now=110.0)).attempt == 1
+    assert fail(failing, LOST._replace(now=120.0)).attempt == 1
+
+
+def test_a_success_starts_the_count_over() -> None:
+    failing = ladder()
+    fail(failing)
+    fail(failing)
+    failing.succeeded(110.0)
+    assert fail(failing, LOST._replace(now=120.0)).attempt == 1
+
+
+@pytest.mark.parametrize("situation", [LOST._replace(signaling=False), LOST._replace(has_address=False)])
+def test_an_attempt_that_fails_while_nothing_can_be_attempted_is_not_spent(situation: Situation) -> None:
+    failing = ladder()
+    for _ in range(10):
+        assert fail(failing, situation).rung is Rung.WAIT
+    assert fail(failing).attempt == 1
+
+
+def test_waits_double_up_to_the_longest_with_at_most_a_tenth_of_jitter() -> None:
+    for seed in range(50):
+        waits = [backoff(POLICY, failures, Random(seed)) for failures in range(1, 12)]
+        for wait, base in zip(waits, (5, 10, 20, 40, *[60] * 7), strict=True):
+            assert base <= wait <= min(60.0, base * (1 + JITTER))
+        assert all(before <= after for before, after in pairwise(waits))
+
+
+def test_jitter_comes_from_the_generator_that_is_given() -> None:
+    assert backoff(POLICY, 1, Random(7)) == backoff(POLICY, 1, Random(7)) != backoff(POLICY, 1, Random(8))
+
+
+def test_no_number_of_failures_is_too_large() -> None:
+    assert backoff(POLICY, 10**9, Random(1)) == 60.0
+
+
+# Carriers that die young.
+
+
+def test_carriers_that_die_young_are_forgiven_five_times_then_wait_and_then_fail() -> None:
+    young, found = ladder(), list[tuple[Rung, Because, int]]()
+    for life in range(SHORT_LIVES_FORGIVEN + 3):
+        now = 100.0 + life
+        young.succeeded(now)
+        decision = young.carrier_lost(LOST._replace(now=now + 0.1), "")
+        found.append((decision.rung, decision.reason, decision.attempt))
+    assert found[:SHORT_LIVES_FORGIVEN] == [(Rung.REBUILD, Because.CARRIER_LOST, 1)] * SHORT_LIVES_FORGIVEN
+    assert found[SHORT_LIVES_FORGIVEN:] == [
+        (Rung.WAIT, Because.SHORT_LIVES, 1),
+        (Rung.WAIT, Because.SHORT_LIVES, 2),
+        (Rung.FAIL, Because.EXHAUSTED, 3),
+    ]
+
+
+@pytest.mark.parametrize("prove", [True, False])
+def test_a_life_that_was_long_or_proved_itself_is_not_young(prove: bool) -> None:
+    old = ladder()
+    for life in range(50):
+        now = 100.0 + life
+        old.succeeded(now)
+        if prove:
+            old.proved()
+        lost_at = now + (0.1 if prove else 0.3)
+        assert old.carrier_lost(LOST._replace(now=lost_at), "").rung is Rung.REBUILD
+
+
+# Quality.
+
+
+def test_restarts_for_quality_wait_longer_each_time_until_it_is_restored() -> None:
+    poor = ladder()
+    assert poor_idle(poor, WORKING).rung is Rung.ICE_RESTART
+    assert poor_idle(poor, WORKING._replace(now=104.0)).reason is Because.QUALITY_BACKOFF
+    assert poor_idle(poor, WORKING._replace(now=106.0)).rung is Rung.ICE_RESTART
+    assert poor_idle(poor, WORKING._replace(now=115.0)).reason is Because.QUALITY_BACKOFF
+    poor.quality_restored()
+    assert poor_idle(poor, WORKING._replace(now=115.0)).rung is Rung.ICE_RESTART
+
+
+# Words.
+
+
+def test_courtesy_is_short() -> None:
+    assert silence(ladder(), POLITE).next_attempt_at == 100.0 + COURTESY_DELAY
+
+
+def test_every_reason_rung_and_trigger_is_a_phrase_of_its_own() -> None:
+    for words in (Because, Rung, Trigger, Reason):
+        phrases = [word.value for word in words]
+        assert len(set(phrases)) == len(phrases) == len(words.__members__)
+
+
+def test_a_new_session_replaces_one_that_the_peer_forgot_at_once_and_then_backs_off() -> None:
+    assert renewal_delay(POLICY, Reason.PEER_RESTARTED, 1, Random(1)) == 0.0
+    assert 5.0 <= renewal_delay(POLICY, Reason.ABANDONED, 0, Random(1)) <= 5.5
+    assert 10.0 <= renewal_delay(POLICY, Reason.UNKNOWN_SESSION, 2, Random(1)) <= 11.0
