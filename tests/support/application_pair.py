@@ -17,12 +17,13 @@ from perdure import (
 from support.recorder import TIMEOUT, accept_echo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
     from typing import Self
 
     from perdure import ResourceLimits, RestartPolicy, SessionLimits, Signal, TunnelConnectionManager
     from perdure.core.actions import ChangeState
+    from perdure.delivery import SignalHandler
     from perdure.manager import OnStream
     from perdure.transport.base import Transport
 
@@ -44,14 +45,16 @@ class ApplicationEnd:
         """What this end answered, in order."""
         self.refused: list[str] = []
         """Why descriptions were refused, such as that of an offer which gave way to the other end's."""
-        self.on_signal: Callable[[Signal], None] = lambda signal: None
+        self.on_signal: Callable[[Signal], Awaitable[None] | None] = lambda signal: None
+        """Called after each signal was carried to the other end."""
         self.manager: TunnelConnectionManager
         self._heard = asyncio.Event()
         self._changed = asyncio.Event()
 
-    def create(self, offer: str | None = None) -> None:
+    def create(self, offer: str | None = None, handler: SignalHandler | None = None) -> None:
+        """Create the tube; with a `handler` of its own, nothing that it says is carried to the other end."""
         self.manager = self.registry.create_tube(
-            self.tube_id, self.conversation_id, offer=offer, signal_handler=self._hear
+            self.tube_id, self.conversation_id, offer=offer, signal_handler=handler or self._hear
         )
         self.manager.add_state_change_callback(self._note)
 
@@ -86,7 +89,11 @@ class ApplicationEnd:
     async def _hear(self, signal: Signal) -> None:
         self.signals.append(signal)
         self._heard.set()
-        self.on_signal(signal)
+        await self._carry(signal)
+        if (result := self.on_signal(signal)) is not None:
+            await result
+
+    async def _carry(self, signal: Signal) -> None:
         other = self.other
         if other is None or other.tube_id not in other.registry:
             return
@@ -133,10 +140,16 @@ class ApplicationPair:
         here.other, there.other = there, here
         return here, there
 
-    async def connect(self, here: ApplicationEnd | None = None, there: ApplicationEnd | None = None) -> None:
-        """As an application does it: offer, answer, and both ends are connected."""
+    async def connect(
+        self,
+        here: ApplicationEnd | None = None,
+        there: ApplicationEnd | None = None,
+        *,
+        handler: SignalHandler | None = None,
+    ) -> None:
+        """As an application does it: offer, answer, and both ends are connected. `handler`: instead of `here`'s."""
         here, there = here or self.here, there or self.there
-        here.create()
+        here.create(handler=handler)
         there.create(await here.registry.create_offer(here.tube_id))
         there.answers.append(await there.registry.create_answer(there.tube_id))
         await here.registry.set_remote_description(here.tube_id, there.answers[0], "answer")
