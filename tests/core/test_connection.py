@@ -480,6 +480,15 @@ def test_a_held_path_does_not_heal_by_what_was_heard_before_it_was_held() -> Non
     assert core.state is State.RECONNECTING
 
 
+def test_a_path_that_is_held_after_a_failed_restart_is_asked_anew() -> None:
+    # Found by Hypothesis: its silence was overdue already, and judged at the same instant for ever.
+    core = connected(policy=RestartPolicy(storm_budget=1))
+    core.handle_event(ROAM, 0.0)
+    core.handle_event(PathEvidence(3, None, 0.0), 0.0)
+    assert Probe() in core.handle_timeout(3.0)
+    assert deadline(core) > 3.0
+
+
 def test_a_held_path_is_asked_again_and_again() -> None:
     core = connected()
     core.handle_event(SignalingChanged(False), 9.0)

@@ -252,6 +252,7 @@ class Recovery:
                 self._ask()  # the path may still work: the liveness tells
             case Rung.WAIT:
                 self._climber.wait(decision)
+                self._liveness.excuse(self._context.now)  # a path that is kept is asked anew
             case Rung.FAIL:
                 self.end(State.FAILED, Reason.ATTEMPTS_EXHAUSTED, decision.detail)
             case _:

@@ -72,7 +72,6 @@ class Vigil:
                 self.excuse()
             case Verdict.SILENT:
                 self._recovery.path_silent()
-                self.liveness.excuse(context.now)
             case Verdict.STALLED:
                 self._recovery.end(State.FAILED, Reason.PEER_STALLED)
             case Verdict.FINE:

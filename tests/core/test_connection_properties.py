@@ -1,0 +1,339 @@
+"""The core's contracts, whatever happens in whatever order."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.cores import LIMITS, sdp
+from perdure.config import RestartPolicy, SessionLimits
+from perdure.core.actions import (
+    Action,
+    AnswerRestart,
+    ApplyAnswer,
+    ChangeState,
+    CloseCarrier,
+    KeepAlive,
+    MakeAnswer,
+    MakeOffer,
+    Probe,
+    RestartIce,
+)
+from perdure.core.connection import Connection
+from perdure.core.events import (
+    AnswerReceived,
+    CandidateReceived,
+    CarrierLost,
+    CloseRequested,
+    Event,
+    Extended,
+    HealthMeasured,
+    NetworkChanged,
+    OfferReceived,
+    PathDoubted,
+    PathEvidence,
+    PeerLeft,
+    PeerRestarted,
+    RecoveryRequested,
+    RttMeasured,
+    SessionEnded,
+    SessionResumed,
+    SignalingChanged,
+    Started,
+    Used,
+)
+from perdure.core.recovery import MAX_DECISIONS
+from perdure.core.restart import Decision, Rung, Trigger
+from perdure.core.state import CLOSE_REASONS, TRANSITIONS, Reason, State
+from perdure.core.storm import STORM_WINDOW
+
+POLICIES = st.sampled_from(
+    [
+        RestartPolicy(),
+        RestartPolicy(ice_keepalive_enabled=False),
+        RestartPolicy(storm_budget=1, handover_grace=0.0),
+        RestartPolicy(max_restart_attempts=1, abandon_after=30.0, stall_timeout=1.0),
+        RestartPolicy(timeout_threshold=120.0, stall_timeout=10.0, silence_floor=0.05, handover_grace=60.0),
+    ]
+)
+SESSIONS = st.sampled_from(
+    [LIMITS, SessionLimits(session_timeout=0.0), SessionLimits(session_timeout=100.0, session_duration_limit=1000.0)]
+)
+NETWORK_EVENTS = (Trigger.INTERFACE_CHANGE, Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP)
+UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
+
+NUMBERS = st.integers(0, 30)
+INSTANTS = st.none() | st.floats(0, 1e4)
+DESCRIPTIONS = st.sampled_from([sdp("a"), sdp("b"), "not SDP", "", "a=ice-ufrag:"])
+CAUSES = st.sampled_from([*(trigger.value for trigger in Trigger), "", "a later version's word"])
+
+
+class Last:
+    """An event of the carrier, or negotiation, that is current when it happens."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __repr__(self) -> str:
+        return f"Last({self.kind!r})"
+
+    def event(self, core: Connection, now: float) -> Event:
+        match self.kind:
+            case "lost":
+                return CarrierLost(core.carrier, "")
+            case "resumed":
+                return SessionResumed(core.carrier)
+            case "heard":
+                return PathEvidence(core.carrier, now, None)
+            case "awaiting":
+                return PathEvidence(core.carrier, None, now)
+            case "asked":
+                return PathEvidence(core.carrier, None, now, awaits_only_ping=True)
+            case "talks":
+                return PathEvidence(core.carrier, now, max(0.0, now - 5.0), last_data_at=now)
+            case "rtt":
+                return RttMeasured(core.carrier, 0.05)
+            case "slow":
+                return RttMeasured(core.carrier, 3.0)
+            case "lossy":
+                return HealthMeasured(core.carrier, 2.0, int(now * 10), int(now * 5))
+            case "answered":
+                return AnswerReceived(core.generation, sdp(f"u{now}"))
+            case "refused":
+                return AnswerReceived(core.generation, sdp("a"))
+            case "offer":
+                return OfferReceived(core.generation + 1, sdp("a"), 0, "interface change")
+            case "offer of the next round":
+                return OfferReceived(core.generation + 2, sdp("a"), 0, "")
+            case "restart":
+                return OfferReceived(core.generation + 1, sdp("b"), core.carrier, "address change")
+            case "restart of another":
+                return OfferReceived(core.generation + 2, sdp("b"), core.carrier + 1, "wake-up")
+            case _:
+                raise AssertionError(self.kind)
+
+
+LAST = st.sampled_from(
+    [
+        Last(kind)
+        for kind in (
+            "lost", "resumed", "resumed", "heard", "awaiting", "asked", "talks", "rtt", "slow", "lossy", "answered",
+            "refused", "offer", "offer of the next round", "restart", "restart of another",
+        )
+    ]
+)  # fmt: skip
+NETWORK: st.SearchStrategy[Event] = st.one_of(
+    st.builds(
+        NetworkChanged,
+        st.sampled_from(Trigger),
+        st.sampled_from([None, None, True, False]),
+        st.booleans(),
+        st.sampled_from([0.0, 30.0, 600.0]),
+    ),
+    st.builds(SignalingChanged, st.booleans()),
+)
+ANY: st.SearchStrategy[Event] = st.one_of(
+    st.just(Started()),
+    st.builds(OfferReceived, st.integers(-3, 40), DESCRIPTIONS, NUMBERS, CAUSES),
+    st.builds(AnswerReceived, NUMBERS, DESCRIPTIONS),
+    st.builds(CandidateReceived, NUMBERS, st.just("c"), st.none(), st.none()),
+    st.builds(CarrierLost, NUMBERS, st.just("")),
+    st.builds(PathDoubted, NUMBERS),
+    st.builds(SessionResumed, NUMBERS),
+    st.builds(PathEvidence, NUMBERS, INSTANTS, INSTANTS, st.booleans(), INSTANTS),
+    st.builds(RttMeasured, NUMBERS, st.floats(0, 100)),
+    st.builds(HealthMeasured, NUMBERS, st.none() | st.floats(0, 100), NUMBERS, NUMBERS),
+    st.builds(RecoveryRequested, st.booleans()),
+    st.just(Used()),
+    st.builds(Extended, st.floats(0, 1e5)),
+)
+ENDS: st.SearchStrategy[Event] = st.one_of(
+    st.just(PeerRestarted()),
+    st.just(PeerLeft("")),
+    st.builds(SessionEnded, st.sampled_from([Reason.UNKNOWN_SESSION, Reason.CLOSED_BY_PEER]), st.just("")),
+    st.builds(CloseRequested, st.sampled_from(sorted(CLOSE_REASONS, key=lambda reason: reason.name))),
+)
+PAUSES = st.sampled_from([0.0, 0.0, 0.01, 0.1, 0.3, 0.6, 1.0, 2.0, 5.0, 12.0, 70.0, 400.0, 4000.0])
+SERVED = st.sampled_from(["in time", "in time", "in time", "late", "never"])
+"""How the deadlines within a pause are served: each at its instant, all at the pause's end as after a sleep, or not
+before the next event."""
+
+Step = tuple[Event | Last, float, str]
+STEPS = st.lists(st.tuples(st.one_of(LAST, LAST, LAST, NETWORK, NETWORK, ANY), PAUSES, SERVED), max_size=60)
+SEEDS = st.integers(0, 3)
+
+
+class Watch:
+    """Drives a core, and holds each action against the contracts."""
+
+    def __init__(self, *, polite: bool, policy: RestartPolicy, limits: SessionLimits = LIMITS, seed: int = 0) -> None:
+        self.core = Connection(policy, limits, polite=polite, random=Random(seed), now=0.0)
+        self.now = 0.0
+        self.actions: list[Action] = []
+        self.climbs: list[tuple[float, Trigger | None]] = []
+        self._polite = polite
+        self._state = State.INITIALIZING
+        self._carriers = 0
+        self._generation = 0
+        self.feed(SignalingChanged(True))
+        self.feed(Started())
+
+    def run(self, steps: list[Step]) -> None:
+        for step, pause, served in steps:
+            self.feed(step.event(self.core, self.now) if isinstance(step, Last) else step)
+            until = self.now + pause
+            if served == "in time":
+                self.rest(until)
+            self.now = until
+            if served == "late":
+                self.serve()
+
+    def feed(self, event: Event) -> None:
+        was_final = self.core.state.is_final
+        self._check(self.core.handle_event(event, self.now), was_final=was_final)
+
+    def serve(self) -> None:
+        was_final = self.core.state.is_final
+        self._check(self.core.handle_timeout(self.now), was_final=was_final)
+        at = self.core.next_deadline()
+        assert at is None or at > self.now, "a deadline that has passed would spin"
+
+    def rest(self, until: float) -> None:
+        for _ in range(10_000):
+            at = self.core.next_deadline()
+            if at is None or at > until:
+                return
+            self.now = max(self.now, at)
+            self.serve()
+        raise AssertionError("the core spins")
+
+    def _check(self, actions: list[Action], *, was_final: bool) -> None:
+        assert not (was_final and actions), "something came after the end"
+        for action in actions:
+            self._check_action(action)
+        core = self.core
+        assert core.state is self._state, "a state changed without being told"
+        assert core.carrier == self._carriers
+        assert not (core.state.is_final and core.carrier), "a carrier outlived its tube"
+        assert not core.state.is_up or core.carrier, "streams flow on nothing"
+        if core.state in (State.CONNECTING, State.RECONNECTING):
+            assert core.next_deadline() is not None, "nothing leads out"
+        if core.state.is_final:
+            assert core.next_deadline() is None
+        assert len(core.decisions) <= MAX_DECISIONS
+        assert 0.0 <= core.quality <= 1.0
+        assert 0.0 <= core.loss_rate <= 1.0
+        self.actions += actions
+
+    def _check_action(self, action: Action) -> None:
+        match action:
+            case ChangeState(before, after):
+                assert before is self._state
+                assert after in TRANSITIONS[before]
+                self._state = after
+            case MakeOffer(generation) | MakeAnswer(generation):
+                assert not self._carriers, "a carrier was left behind"
+                self._carriers = generation
+                self._negotiated(generation, is_ours=isinstance(action, MakeOffer))
+            case RestartIce(generation, carrier):
+                assert carrier == self._carriers != 0, "a restart of nothing"
+                self._negotiated(generation, is_ours=True)
+            case AnswerRestart(generation):
+                assert self._carriers
+                self._negotiated(generation, is_ours=False)
+            case ApplyAnswer(generation):
+                assert self._carriers
+                assert generation == self._generation
+            case CloseCarrier():
+                assert self._carriers, "a carrier was closed twice"
+                self._carriers = 0
+            case Probe() | KeepAlive():
+                assert self._carriers, "nobody can be asked"
+            case Decision(trigger, rung, _, _, next_attempt_at, at):
+                assert at == self.now
+                assert next_attempt_at is None or next_attempt_at > at
+                if rung in (Rung.ICE_RESTART, Rung.REBUILD):
+                    self.climbs.append((at, trigger))
+            case _:
+                pass
+
+    def _negotiated(self, generation: int, *, is_ours: bool) -> None:
+        assert generation > self._generation, "a generation came back"
+        assert generation % 2 == (self._polite is not is_ours), "the other end's generation"
+        self._generation = generation
+
+
+@settings(max_examples=500, deadline=None)
+@given(STEPS, st.lists(st.tuples(ENDS, PAUSES, SERVED), max_size=2), st.booleans(), POLICIES, SESSIONS, SEEDS)
+def test_the_contracts_hold_for_any_order_of_events(
+    steps: list[Step], ends: list[Step], polite: bool, policy: RestartPolicy, limits: SessionLimits, seed: int
+) -> None:
+    watch = Watch(polite=polite, policy=policy, limits=limits, seed=seed)
+    watch.run([*steps, *ends])
+
+
+@settings(max_examples=500, deadline=None)
+@given(STEPS, st.booleans(), POLICIES)
+def test_no_history_leaves_an_attempt_without_an_end(steps: list[Step], polite: bool, policy: RestartPolicy) -> None:
+    watch = Watch(polite=polite, policy=policy, limits=SessionLimits(session_timeout=0.0))
+    watch.run([each for each in steps if not isinstance(each[0], Extended)])
+    watch.feed(SignalingChanged(True))
+    watch.feed(NetworkChanged(Trigger.INTERFACE_CHANGE, has_address=True))
+    # Restart, three attempts with their waits and a storm's minute, and a grace of up to a minute.
+    until = watch.now + 300.0 + policy.max_restart_attempts * 90.0
+    watch.rest(until)
+    watch.now = until
+    state = watch.core.state
+    if polite and state is State.RECONNECTING:
+        # Its own attempts are spent, and the peer may still come back.
+        assert len(watch.climbs) > 0
+        watch.rest(until + policy.abandon_after)
+        assert watch.core.state is State.FAILED
+    else:
+        assert state.is_up or state.is_final, f"{state} for ever"
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.tuples(st.one_of(LAST, NETWORK), PAUSES, SERVED), max_size=80),
+    st.booleans(),
+    st.sampled_from([1, 2, 6]),
+    st.sampled_from([0.0, 1.0]),
+)
+def test_no_network_causes_more_restarts_a_minute_than_the_budget_allows(
+    steps: list[Step], polite: bool, budget: int, grace: float
+) -> None:
+    watch = Watch(polite=polite, policy=RestartPolicy(storm_budget=budget, handover_grace=grace))
+    watch.feed(OfferReceived(3, sdp("a")) if polite else AnswerReceived(3, sdp("a")))
+    watch.feed(SessionResumed(3))
+    watch.run(steps)
+    instants = [at for at, trigger in watch.climbs if trigger not in UNCOUNTED]
+    for at in instants:
+        assert sum(at <= other < at + STORM_WINDOW for other in instants) <= budget
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.one_of(ANY, NETWORK, LAST), PAUSES), max_size=40), st.booleans())
+def test_what_is_fed_never_raises_unless_time_goes_back(steps: list[tuple[Event | Last, float]], polite: bool) -> None:
+    core, now = Connection(RestartPolicy(), LIMITS, polite=polite, random=Random(0), now=0.0), 0.0
+    for step, pause in steps:
+        core.handle_event(step.event(core, now) if isinstance(step, Last) else step, now)
+        now += pause
+        core.handle_timeout(now)
+    if now > 0.0:
+        with pytest.raises(ValueError, match="went back"):
+            core.handle_timeout(now - 0.005)
+
+
+@settings(max_examples=100, deadline=None)
+@given(STEPS, st.booleans(), SEEDS)
+def test_the_same_events_and_seed_give_the_same_actions(steps: list[Step], polite: bool, seed: int) -> None:
+    runs = []
+    for _ in range(2):
+        watch = Watch(polite=polite, policy=RestartPolicy(), seed=seed)
+        watch.run(steps)
+        runs.append(watch.actions)
+    assert runs[0] == runs[1]
