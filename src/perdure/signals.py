@@ -74,7 +74,7 @@ class NetworkChangeDetected(_AboutTube):
     reason: str
     """Why this rung."""
     attempt: int
-    """Attempts that failed in a row before."""
+    """Which attempt in a row this is, or was, from 1; 0 where none is counted."""
     next_attempt_in: float | None
     """Seconds; `None` where none is planned."""
     detail: str
