@@ -185,12 +185,12 @@ class TunnelConnectionManager:
         """Say that the network changed, or that somebody thinks so; what was decided, `None` where the tube has ended.
 
         Args:
-            data: what is known: `has_address` (bool: whether there is a usable local address now), `is_new_address`
-                (bool: it appeared within the last 2 s, so the engine cannot know it yet), `slept_seconds` (for
-                WAKE_UP), `detail` (a word for the log).
+            data: what is known: `has_address` (bool: whether there is a usable local address now; without it there
+                is one), `is_new_address` (bool: it appeared within the last 2 s, so the engine cannot know it yet),
+                `slept_seconds` (for WAKE_UP), `detail` (a word for the log).
 
         Raises:
-            ValueError: an unknown key or a value of another type.
+            ValueError: no change of a network, an unknown key, or a value of another type or out of its range.
         """
         before = self.decisions
         self._driver.feed(network_changed(change, data or {}))
