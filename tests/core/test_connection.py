@@ -227,6 +227,16 @@ def test_a_restart_of_a_carrier_that_is_not_in_use_yet_here_still_waits_for_the_
     assert reasons(core.handle_event(SessionResumed(3), 0.3)) == ["SESSION_BEGUN"]
 
 
+@pytest.mark.parametrize("away", [OFFLINE, SignalingChanged(False)])
+def test_a_carrier_that_the_peer_has_given_up_is_closed_where_no_other_can_be_offered(away: Event) -> None:
+    core = connected()
+    lose(core, 10.0)
+    core.handle_event(away, 10.1)
+    actions = core.handle_event(OfferReceived(6, sdp("new"), restarts=3), 10.2)
+    assert [rung for rung, _ in rungs(actions)] == ["WAIT"]
+    assert rest_of(actions) == [CloseCarrier()]
+
+
 # A rebuild.
 
 
@@ -265,6 +275,13 @@ def test_a_cause_that_this_version_does_not_know_harms_nothing(cause: str) -> No
     core = connected(polite=True)
     actions = core.handle_event(OfferReceived(5, sdp("new"), cause=cause), 1.0)
     assert ChangeState(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "ICE failure") in actions
+
+
+@pytest.mark.parametrize("answer", [sdp("peer"), "not SDP at all"])
+def test_what_answers_a_rebuild_is_for_the_engine_to_judge(answer: str) -> None:
+    core = connected()
+    lose(core, 10.0)
+    assert core.handle_event(AnswerReceived(5, answer), 10.1) == [ApplyAnswer(5, answer)]
 
 
 def test_a_late_offer_of_an_earlier_round_is_ignored() -> None:
@@ -351,6 +368,17 @@ def test_an_event_within_the_grace_that_leaves_the_path_dead_is_answered_at_its_
     assert rungs(core.handle_timeout(11.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
 
 
+def test_an_event_within_the_grace_is_answered_by_the_peers_offer() -> None:
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    core.handle_event(AnswerReceived(5, sdp("new")), 10.1)
+    core.handle_event(PathEvidence(3, 10.2, None), 10.2)
+    core.handle_event(ROAM, 10.5)
+    core.handle_event(OfferReceived(6, sdp("theirs")), 10.6)
+    core.handle_event(SessionResumed(6), 10.7)
+    assert rungs(rest(core, 100.0)) == []
+
+
 def test_a_new_address_acts_at_once_even_within_the_grace() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
@@ -410,6 +438,24 @@ def test_a_storm_of_events_causes_six_restarts_a_minute() -> None:
     for at in restarts:
         assert sum(at <= other < at + 60.0 for other in restarts) <= POLICY.storm_budget
     assert len(restarts) >= 15
+
+
+def test_the_peers_restarts_count_in_the_storm_budget() -> None:
+    core = connected()
+    for generation in range(4, 4 + 2 * POLICY.storm_budget, 2):
+        core.handle_event(OfferReceived(generation, sdp("theirs"), cause="interface change"), 10.0)
+    core.handle_event(SessionResumed(core.carrier), 10.1)
+    assert rungs(core.handle_event(ROAM, 12.0)) == [("WAIT", "STORM_BUDGET")]
+    assert rungs(core.handle_timeout(70.0))[0] == ("ICE_RESTART", "NETWORK_MOVED")
+
+
+def test_the_end_of_a_storms_wait_and_an_overdue_silence_are_one_recovery() -> None:
+    core = connected(policy=RestartPolicy(storm_budget=1, silence_floor=0.305))
+    core.handle_event(ROAM, 10.0)
+    core.handle_event(PathEvidence(3, None, 10.0), 10.0)
+    rest(core, 69.9)
+    actions = core.handle_timeout(70.7)
+    assert rungs(actions) == [("REBUILD", "RETRY")]
 
 
 @pytest.mark.parametrize("restart_fails_by", ["silence", "refusal", "loss"])
@@ -852,6 +898,14 @@ def test_nothing_is_recovered_while_the_last_message_leaves(event: Event) -> Non
     assert core.handle_event(event, 5.1) == []
     assert core.next_deadline() == 5.0 + FAREWELL_SECONDS
     assert reasons(core.handle_timeout(100.0)) == ["CLOSED_LOCALLY"]
+
+
+def test_no_silence_is_judged_while_the_last_message_leaves() -> None:
+    core = connected()
+    core.handle_event(PathEvidence(3, None, 4.9), 4.9)
+    core.handle_event(CloseRequested(), 5.0)
+    core.handle_event(PathDoubted(3), 5.1)
+    assert core.next_deadline() == 5.0 + FAREWELL_SECONDS
 
 
 @pytest.mark.parametrize(

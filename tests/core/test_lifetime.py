@@ -83,7 +83,10 @@ def test_an_extension_puts_the_end_and_its_warnings_off() -> None:
 def test_an_extension_never_shortens() -> None:
     idle = Idle()
     idle.lifetime.extend(10.0)
-    assert idle.live(until=1e6)[-1] == (3600.0, Reason.SESSION_TIMEOUT)
+    assert idle.live(until=3000.0)[-1][0] == 2700.0
+    idle.lifetime.extend(5000.0)
+    idle.lifetime.extend(4000.0)
+    assert idle.live(until=1e6)[-1] == (5000.0, Reason.SESSION_TIMEOUT)
 
 
 def test_the_absolute_limit_stands_against_use_and_extension() -> None:

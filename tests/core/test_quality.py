@@ -8,7 +8,7 @@ import pytest
 
 from core.cores import connected, decisions, rest, rest_of, rungs, sdp, states
 from perdure.config import RestartPolicy
-from perdure.core.actions import Action, MeasureHealth, RestartIce
+from perdure.core.actions import Action, MeasureHealth, Probe, RestartIce
 from perdure.core.connection import Connection
 from perdure.core.events import AnswerReceived, HealthMeasured, PathEvidence, RttMeasured
 from perdure.core.quality import Quality
@@ -155,8 +155,10 @@ def test_a_slow_lossy_path_is_degraded_within_seconds_and_good_again_and_never_r
     assert states(flow(core, 0.0, 30.0, rtt=0.02)) == []
     worse = flow(core, 30.0, 35.0, rtt=0.4, loss=0.1, checks=300)
     assert states(worse) == [State.DEGRADED]
+    worse += flow(core, 35.0, 95.0, rtt=0.4, loss=0.1, checks=350)
     assert rungs(worse) == [("HOLD", "CARRIES_DATA")]
-    better = flow(core, 35.0, 120.0, rtt=0.02, checks=1000)
+    assert Probe() not in worse
+    better = flow(core, 95.0, 180.0, rtt=0.02, checks=2000)
     assert states(better) == [State.CONNECTED]
     assert core.quality == pytest.approx(1.0, abs=0.05)
     assert not [action for action in worse + better if isinstance(action, RestartIce)]
@@ -178,6 +180,26 @@ def test_a_degraded_path_that_carries_nothing_is_restarted_at_longer_and_longer_
     assert len(waits) >= 5
     assert waits[0] < 30
     assert min(waits[3:]) >= 40
+
+
+def test_a_path_that_was_good_meanwhile_is_restarted_at_once_again() -> None:
+    core = connected(policy=RestartPolicy(restart_backoff_base=60.0))
+    found: list[tuple[str, str]] = []
+    lost = 0
+    for second in range(60):
+        now = float(second)
+        is_poor = second < 30 or second >= 45
+        lost += 10 * is_poor
+        actions = rest(core, now)
+        actions += core.handle_event(HealthMeasured(3, None, 30 * second, 30 * second - lost), now)
+        if core.state is State.RECONNECTING:
+            core.handle_event(AnswerReceived(core.generation, sdp(f"new{second}")), now)
+            core.handle_event(PathEvidence(3, now + 0.05, None), now + 0.05)
+        found += [rung for rung in rungs(actions) if rung != ("HOLD", "CARRIES_DATA")]
+    assert found == [
+        ("ICE_RESTART", "POOR_PATH"),
+        ("ICE_RESTART", "POOR_PATH"),
+    ]
 
 
 def test_statistics_are_read_every_two_minutes_and_eight_times_as_often_while_degraded() -> None:
