@@ -487,13 +487,28 @@ POOR_AND_SILENT = [
 """A path that is found poor while its first answer, which has a second, is overdue."""
 
 
+RESTARTED_OFTEN = [
+    ("0", "client connected"),
+    *[
+        (f"{second + part}", event)
+        for second in range(20, 200, 20)
+        for part, event in (
+            (0, "interface change"),
+            (0.1, "the peer answers the offer"),
+            (0.2, "the peer answers"),
+        )
+    ],
+]
+"""A carrier whose ICE is restarted until it is worn, which no random walk comes to."""
+
+
 @cache
 def met() -> dict[tuple[Trigger | None, Rung, Because], int]:
     """The decisions that occur, and how often each did."""
     found: list[Decision] = []
     for seed in range(300):
         found += wander(Random(seed), 150)
-    for script in (SHORT_LIVES, QUALITY_AGAIN, POOR_AND_SILENT):
+    for script in (SHORT_LIVES, QUALITY_AGAIN, POOR_AND_SILENT, RESTARTED_OFTEN):
         tube = Tube(script[0][1])
         for at, event in script[1:]:
             tube.wait(float(at))

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from core.cores import connected, decisions, rest, rest_of, rungs, sdp, states
+from core.cores import connected, deadline, decisions, rest, rest_of, rungs, sdp, states
 from perdure.config import RestartPolicy
 from perdure.core.actions import Action, MeasureHealth, Probe, RestartIce
 from perdure.core.connection import Connection
@@ -164,6 +164,18 @@ def test_a_slow_lossy_path_is_degraded_within_seconds_and_good_again_and_never_r
     assert not [action for action in worse + better if isinstance(action, RestartIce)]
 
 
+def test_an_answer_that_is_a_little_late_is_no_reason_to_restart() -> None:
+    # Found by review: at 50 ms a path was restarted whose answer was 110 ms late.
+    core = connected(rtt=0.05)
+    core.handle_event(HealthMeasured(3, 0.05, 24, 24), 1.0)
+    for now in (2.0, 3.5):
+        core.handle_event(HealthMeasured(3, 0.05, int(24 * now), int(12 * now)), now)
+    assert core.state is State.DEGRADED
+    health_at = deadline(core)
+    core.handle_event(PathEvidence(3, health_at - 0.12, health_at - 0.11), health_at - 0.11)
+    assert [rung for rung in rungs(core.handle_timeout(health_at)) if rung[0] != "HOLD"] == []
+
+
 def test_a_degraded_path_that_carries_nothing_is_restarted_at_longer_and_longer_intervals() -> None:
     core = connected(rtt=0.02)
     restarts: list[float] = []
@@ -176,6 +188,8 @@ def test_a_degraded_path_that_carries_nothing_is_restarted_at_longer_and_longer_
             core.handle_event(AnswerReceived(core.generation, sdp(f"new{second}")), now)
             core.handle_event(PathEvidence(3, now + 0.05, None), now + 0.05)
         restarts += [now for action in actions if isinstance(action, RestartIce)]
+        if len(restarts) == 8:
+            break  # the carrier is worn
     waits = [after - before for before, after in pairwise(restarts)]
     assert len(waits) >= 5
     assert waits[0] < 30

@@ -32,6 +32,7 @@ WORKING = Situation(
     is_up=True,
     is_open=True,
     is_attempting=False,
+    restarts=0,
     silent_for=0.0,
     signaling=True,
     has_address=True,
@@ -107,6 +108,8 @@ TABLE: list[tuple[Ask, Situation, Rung, Because]] = [
     (ROAM, HELD, Rung.REBUILD, Because.PATH_SILENT),
     (ROAM, RESTARTING, Rung.ICE_RESTART, Because.NETWORK_MOVED),
     (ROAM, BUILDING, Rung.REBUILD, Because.NOT_OPEN),
+    (ROAM, WORKING._replace(restarts=7), Rung.ICE_RESTART, Because.NETWORK_MOVED),
+    (ROAM, WORKING._replace(restarts=8), Rung.REBUILD, Because.WORN),
     (ROAM, NOT_BEGUN, Rung.HOLD, Because.NOT_BEGUN),
     (ROAM, NO_SIGNALING, Rung.WAIT, Because.NO_SIGNALING),
     (ROAM, NO_ADDRESS, Rung.WAIT, Because.NO_ADDRESS),
@@ -231,6 +234,14 @@ def test_a_new_address_does_not_wait_for_the_grace() -> None:
     moved = ladder()
     ROAM(moved, WORKING)
     assert NEW_ADDRESS(moved, RESTARTING._replace(now=100.5)).rung is Rung.REBUILD
+
+
+def test_several_events_of_one_new_address_cause_one_rebuild() -> None:
+    # Found by review: each event of a change to a new address aborted the rebuild of the one before.
+    moved = ladder()
+    assert NEW_ADDRESS(moved, WORKING).rung is Rung.REBUILD
+    assert NEW_ADDRESS(moved, BUILDING._replace(now=100.05)).reason is Because.IN_GRACE
+    assert NEW_ADDRESS(moved, BUILDING._replace(now=101.0)).rung is Rung.REBUILD
 
 
 def test_the_peers_hand_over_has_a_grace_here_too() -> None:

@@ -61,6 +61,7 @@ class Climber:
         "is_open",
         "negotiation",
         "phase",
+        "restarts",
         "silent_since",
         "trigger",
     )
@@ -70,6 +71,8 @@ class Climber:
         """The generation that made the current carrier; 0 where there is none."""
         self.is_open = False
         """Whether the session has resumed on that carrier, however well it works now."""
+        self.restarts = 0
+        """How often ICE was restarted on that carrier, by either end."""
         self.phase = Phase.SETTLED
         self.trigger: Trigger | None = None
         """What the attempt, or the wait for one, answers; `None`: the first set-up."""
@@ -105,6 +108,7 @@ class Climber:
         self._leave_up(_REASONS[trigger])
         generation = self.negotiation.next_offer()
         self._begin(trigger, Phase.RESTARTING, self._policy.ice_restart_timeout)
+        self.restarts += 1
         self._context.actions.append(RestartIce(generation, self.carrier, trigger))
 
     def wait(self, decision: Decision) -> None:
@@ -128,6 +132,7 @@ class Climber:
         policy, actions = self._policy, self._context.actions
         word = "" if trigger is None else trigger.value
         if offer.restarts:
+            self.restarts += 1
             self._leave_up(Reason.PEER_RESTARTS_ICE, word)
             if self.is_open:
                 self._begin(trigger, Phase.RESTARTING, policy.ice_restart_timeout + ANSWERER_PATIENCE)
@@ -189,7 +194,7 @@ class Climber:
 
     def drop_carrier(self) -> None:
         if self.carrier:
-            self.carrier = 0
+            self.carrier = self.restarts = 0
             self.is_open = False
             self._context.actions.append(CloseCarrier())
 

@@ -274,6 +274,7 @@ class Recovery:
             is_up=state.is_up,
             is_open=climber.is_open,
             is_attempting=climber.is_attempting,
+            restarts=climber.restarts,
             silent_for=now - climber.silent_since if climber.is_holding else self._liveness.silent_for(now),
             signaling=self._signaling,
             has_address=self._has_address,

@@ -4,10 +4,11 @@ Rules, in their order:
 1. A new network event starts the count of attempts over: the world is different now.
 2. Without a usable address or signaling nothing is attempted and nothing spent: wait.
 3. A network event acts at once, also where the path still looks good; but within the grace after a hand-over it waits
-   for that one's result, unless it brings an address that is new.
+   for that one's result, unless it brings an address that is new and that one did not.
 4. No more than `storm_budget` restarts a minute, whatever the network does; the peer's count as well. What the engine
    or the user ended does not: no network causes that.
-5. ICE restart where the engine knows the network and SCTP's timer has not backed off; otherwise rebuild.
+5. ICE restart where the engine knows the network, SCTP's timer has not backed off, and the carrier is not worn by many
+   restarts; otherwise rebuild.
 6. A restart that fails climbs to a rebuild; a rebuild that fails waits, longer each time, until the attempts are spent.
 7. Poor quality alone never restarts a path that carries data.
 """
@@ -38,6 +39,10 @@ SHORT_LIVES_FORGIVEN = 5
 RESTART_USEFUL_SECONDS = 1.0
 """Silence beyond which SCTP's retransmission timer has backed off (0.4, 0.8, 1.6 s …): an ICE restart would be
 followed by up to 2.8 s without data (measured), a rebuilt carrier has no such debt."""
+
+MAX_RESTARTS_OF_CARRIER = 8
+"""The engine keeps the sockets of each ICE generation as long as the carrier lives (measured: 4 descriptors a restart
+with 4 local addresses, and `get_stats` four times as dear after 7): after so many a new carrier is cheaper."""
 
 LONG_SLEEP_SECONDS = 60.0
 """A nap below leaves NAT mappings and SCTP's state alive (Tailscale: no rebind on a 55 s nap); a probe tells."""
@@ -98,6 +103,7 @@ class Because(Enum):
     CARRIER_LOST = "there is no carrier to restart"
     PEER_IS_BEHIND = "the peer restarts a carrier that is gone here"
     NOT_OPEN = "no path was there yet to restart"
+    WORN = "the carrier was restarted often, and each restart leaves sockets behind"
     POOR_PATH = "the path is poor and carries nothing"
     ASKED = "it was asked for"
     PEER_CANNOT_RESTART = "the peer answered with its old ICE credentials"
@@ -140,6 +146,8 @@ class Situation(NamedTuple):
     """Whether there is a carrier whose ICE could be restarted."""
     is_attempting: bool
     """Whether an attempt is under way."""
+    restarts: int
+    """How often ICE was restarted on the carrier."""
     silent_for: float
     """Seconds of silence while an answer is due."""
     signaling: bool
@@ -152,6 +160,7 @@ class Ladder:
 
     __slots__ = (
         "_attempts_failed",
+        "_grace_is_for_known",
         "_grace_until",
         "_policy",
         "_quality_tries",
@@ -167,6 +176,8 @@ class Ladder:
         self._random = random
         self._attempts_failed = 0
         self._grace_until = 0.0
+        self._grace_is_for_known = True
+        """Whether the hand-over of the grace was to a network that the engine knew: one to a new address breaks it."""
         self._storm = StormBudget(policy.storm_budget)
         self._short_lives = 0
         self._succeeded_at: float | None = None
@@ -180,6 +191,7 @@ class Ladder:
         self._count(trigger, now)
         if trigger is not None and trigger.is_network_event:
             self._grace_until = now + self._policy.handover_grace
+            self._grace_is_for_known = True
 
     def succeeded(self, now: float) -> None:
         """The path works again."""
@@ -211,11 +223,12 @@ class Ladder:
         is_wake_up = trigger is Trigger.WAKE_UP
         if is_wake_up and slept_seconds < LONG_SLEEP_SECONDS and situation.is_open:
             return self._hold(trigger, Because.SHORT_SLEEP, situation)
-        if situation.now < self._grace_until and not is_new_address:
+        if situation.now < self._grace_until and not (is_new_address and self._grace_is_for_known):
             return self._hold(trigger, Because.IN_GRACE, situation, self._grace_until)
         if (storm := self._in_storm(trigger, situation)) is not None:
             return storm
         self._grace_until = situation.now + self._policy.handover_grace
+        self._grace_is_for_known = not is_new_address
         if is_wake_up and situation.is_open:
             return self._climb(trigger, Rung.REBUILD, Because.LONG_SLEEP, situation)
         if is_new_address:
@@ -319,6 +332,8 @@ class Ladder:
             return self._climb(trigger, Rung.REBUILD, Because.NOT_OPEN, situation)
         if situation.silent_for >= RESTART_USEFUL_SECONDS:
             return self._climb(trigger, Rung.REBUILD, Because.PATH_SILENT, situation)
+        if situation.restarts >= MAX_RESTARTS_OF_CARRIER:
+            return self._climb(trigger, Rung.REBUILD, Because.WORN, situation)
         return self._climb(trigger, Rung.ICE_RESTART, why, situation)
 
     def _failed(self, trigger: Trigger | None, situation: Situation, reason: Because, detail: str) -> Decision:

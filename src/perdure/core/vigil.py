@@ -104,10 +104,9 @@ class Vigil:
 
     @property
     def _carries_data(self) -> bool:
+        """Whether the peer was heard lately, and no answer is overdue. A poor path that is idle can be tried anew."""
         now = self._context.now
-        return now - self.liveness.last_heard_at < CARRIES_DATA_SECONDS and self.liveness.silent_for(now) < (
-            self.liveness.rtt.timeout
-        )
+        return now - self.liveness.last_heard_at < CARRIES_DATA_SECONDS and not self.liveness.is_suspect(now)
 
     def _judge_quality(self) -> None:
         context, quality = self._context, self.quality
