@@ -42,10 +42,10 @@ class Recorder:
 
     async def send(self, data: bytes) -> None:
         """Write all of `data`, waiting where the stream has no room."""
-        async with asyncio.timeout(TIMEOUT):
-            for start in range(0, len(data), CHUNK_BYTES):
-                self.writable.clear()
-                if not self.write(data[start : start + CHUNK_BYTES]):
+        for start in range(0, len(data), CHUNK_BYTES):
+            self.writable.clear()
+            if not self.write(data[start : start + CHUNK_BYTES]):
+                async with asyncio.timeout(TIMEOUT):
                     await self.writable.wait()
 
     async def received(self, count: int) -> bytes:
