@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from perdure import Decision, Signal, StreamSink
     from perdure.core.actions import ChangeState
+    from perdure.wire import ResetCode
 
 
 @pytest.fixture
@@ -490,6 +491,71 @@ async def test_a_streams_user_that_raises_at_the_end_holds_up_no_shutdown() -> N
             await manager.shutdown()
             await pair.here.heard(ChannelClosed)
         assert other.reset.done()
+
+
+async def test_a_streams_user_may_end_the_tube_from_wherever_it_is_called() -> None:
+    class Ending(Recorder):
+        def stream_data(self, data: memoryview) -> None:
+            super().stream_data(data)
+            self.manager.end_now(Reason.SHUT_DOWN, "from stream_data")
+
+        def stream_reset(self, code: ResetCode) -> None:
+            super().stream_reset(code)
+            self.manager.end_now(Reason.STALE, "from stream_reset")
+            self.manager.streams.write(self.stream_id, b"late")
+            self.manager.streams.reset(self.stream_id, code)
+
+    async with ApplicationPair() as pair:
+        await pair.connect()
+        manager = pair.here.manager
+        sink = Ending(manager)
+        sink.stream_id = manager.streams.open_stream(b"target", sink)
+        sink.write(b"echo this")
+        async with asyncio.timeout(TIMEOUT):
+            end = await manager.wait_ended()
+            assert (await pair.there.manager.wait_ended()).detail == "from stream_data"
+        assert (end.reason, end.detail) == (Reason.SHUT_DOWN, "from stream_data")
+        assert sink.reset.done()
+
+
+@pytest.mark.parametrize("how", ["graceful", "at once"])
+async def test_a_stream_that_is_accepted_by_ending_the_tube_is_reset(how: str) -> None:
+    accepted: list[Recorder] = []
+
+    def accept(manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
+        accepted.append(Recorder(manager, stream_id))
+        if how == "graceful":
+            manager.end_now(Reason.SHUT_DOWN)
+        else:
+            manager.streams.kill_carrier()
+            manager.end_now(Reason.SHUT_DOWN)
+        return accepted[-1]
+
+    async with ApplicationPair(on_stream=accept) as pair:
+        await pair.connect()
+        Recorder.open(pair.here.manager).write(b"hello")
+        async with asyncio.timeout(TIMEOUT):
+            assert (await pair.there.manager.wait_ended()).reason is Reason.SHUT_DOWN
+            assert (await accepted[0].reset).name == "SESSION_LOST"
+
+
+async def test_a_state_callback_may_open_streams_and_change_limits_the_moment_a_tube_connects() -> None:
+    async with ApplicationPair() as pair:
+        streams: list[Recorder] = []
+
+        def on_change(change: ChangeState) -> None:
+            if change.after is State.CONNECTED:
+                pair.here.registry.configure_resource_limits(max_streams=1)
+                streams.append(Recorder.open(pair.here.manager))
+                streams[0].write(b"at once")
+
+        pair.here.create()
+        pair.here.manager.add_state_change_callback(on_change)
+        pair.there.create(await pair.here.registry.create_offer("tube"))
+        answer = await pair.there.registry.create_answer("tube")
+        await pair.here.registry.set_remote_description("tube", answer, "answer")
+        await pair.here.reached(State.CONNECTED)
+        assert await streams[0].received(7) == b"at once"
 
 
 # Signals.

@@ -12,11 +12,13 @@ import pytest
 from perdure import (
     CLOSE_REASONS,
     IceCandidate,
+    IceRestartOffer,
     IceServer,
     PeerError,
     ProtocolError,
     Reason,
     ResourceLimits,
+    RestartPolicy,
     State,
     TransportConfig,
     TubeRegistry,
@@ -331,6 +333,21 @@ async def test_only_the_end_that_has_an_offer_answers_and_only_the_other_offers(
     with pytest.raises(PeerError, match="cannot make an offer now"):
         await registry.create_offer("answers")
     assert await registry.create_answer("answers")
+
+
+async def test_an_offer_that_replaces_the_one_a_tube_was_created_with_is_answered_in_its_place() -> None:
+    # Found by review: it was refused, and the earlier one, which nobody waited for any more, was answered.
+    async with ApplicationPair(RestartPolicy(attempt_timeout=0.1, restart_backoff_base=0.01)) as pair:
+        pair.here.create()
+        pair.there.create(await pair.here.registry.create_offer("tube"))
+        pair.here.other = None
+        later = await pair.here.heard(IceRestartOffer)
+        pair.here.other = pair.there
+        answer = await pair.there.registry.set_remote_description("tube", later.sdp, "offer")
+        assert answer is not None
+        await pair.here.registry.set_remote_description("tube", answer, "answer")
+        await pair.here.reached(State.CONNECTED)
+        await pair.there.reached(State.CONNECTED)
 
 
 @pytest.mark.parametrize(

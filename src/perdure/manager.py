@@ -305,8 +305,6 @@ class TunnelConnectionManager:
         self._application_signaling()
         if self._first_offer is None:
             raise RuntimeError(f"tube {self.tube_id!r} was created without an offer, or is connected")
-        await self.start_monitoring()
-        self._driver.feed(Started())
         return await self._answer(self._first_offer)
 
     async def set_remote_description(self, sdp: str, kind: Literal["offer", "answer"]) -> str | None:
@@ -334,6 +332,8 @@ class TunnelConnectionManager:
 
     async def _answer(self, offer: Offer) -> str:
         core, generation = self._driver.core, offer.generation
+        self.start()
+        self._driver.feed(Started())
         if generation > core.generation:
             self._take_description(offer)
         if generation != core.generation or core.offered_here:
