@@ -412,6 +412,7 @@ async def test_a_state_callback_may_end_the_tube_at_once(pair: ApplicationPair) 
         await manager.restart_ice()
     async with asyncio.timeout(TIMEOUT):
         assert (await manager.wait_ended()).reason is Reason.SHUT_DOWN
+        assert (await pair.there.manager.wait_ended()).reason is Reason.CLOSED_BY_PEER
 
 
 async def test_an_async_state_callback_may_shut_the_tube_down_and_wait_for_it(pair: ApplicationPair) -> None:

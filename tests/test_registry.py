@@ -411,9 +411,11 @@ async def test_a_tube_that_fails_again_and_again_is_left_alone_for_a_while_and_t
     here, there = pair.ends("other")
     await pair.connect(here, there)
     registry = pair.here.registry
+    pair.here.manager.set_signaling_available(False)
     for _ in range(FAILURES):
-        with pytest.raises(ProtocolError):
-            await registry.set_remote_description("tube", "nonsense", "answer")
+        with pytest.raises(PeerError, match="cannot make an offer"):
+            await registry.restart_ice("tube")
+    pair.here.manager.set_signaling_available(True)
     with pytest.raises(PeerError, match="left alone for another 30 s") as caught:
         await registry.restart_ice("tube")
     assert caught.value.reason == "circuit open"
@@ -428,12 +430,29 @@ async def test_a_tube_that_fails_again_and_again_is_left_alone_for_a_while_and_t
 async def test_a_success_starts_the_count_of_failures_over(pair: ApplicationPair) -> None:
     registry = pair.here.registry
     for _ in range(2):
+        pair.here.manager.set_signaling_available(False)
         for _ in range(FAILURES - 1):
-            with pytest.raises(ProtocolError):
-                await registry.set_remote_description("tube", "nonsense", "answer")
+            with pytest.raises(PeerError, match="cannot make an offer"):
+                await registry.restart_ice("tube")
+        pair.here.manager.set_signaling_available(True)
         changes = len(pair.here.changes)
         await registry.restart_ice("tube")
         await pair.here.reached(State.CONNECTED, since=changes)
+
+
+async def test_what_a_peer_says_wrong_is_no_failure_of_the_tube(pair: ApplicationPair) -> None:
+    for _ in range(2 * FAILURES):
+        with pytest.raises(ProtocolError):
+            await pair.here.registry.set_remote_description("tube", "nonsense", "answer")
+    assert await pair.here.registry.restart_ice("tube")
+
+
+async def test_a_tube_in_two_registries_is_asked_for_in_the_one_that_is_meant() -> None:
+    async with make_registry() as here, make_registry() as there:
+        here.create_tube("twin")
+        there.create_tube("twin")
+        with pytest.raises(ValueError, match="2 registries"):
+            get_connection_manager("twin")
 
 
 async def test_a_mistake_of_the_caller_is_no_failure_of_the_tube(registry: TubeRegistry) -> None:

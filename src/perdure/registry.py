@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar
 from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
 from perdure.core.breaker import CircuitBreaker
 from perdure.core.state import Reason, State
-from perdure.errors import PeerError, PerdureError
+from perdure.errors import CarrierError, PeerError
 from perdure.manager import Endpoint, OnStream, TunnelConnectionManager
 from perdure.session import ByteBudget
 from perdure.tube import ConnectionMetrics, clock
@@ -322,7 +322,10 @@ class TubeRegistry:
     async def _guarded(
         self, tube_id: str, operation: Callable[[TunnelConnectionManager], Coroutine[None, None, T]]
     ) -> T:
-        """Run an operation of one tube, unless it has failed again and again: its failures are its own."""
+        """Run an operation of one tube, unless it has failed again and again: its failures are its own.
+
+        What a peer or the application said wrong (`ProtocolError`) is refused, and no failure of the tube.
+        """
         manager = self.manager(tube_id)
         breaker = self._breakers.get(tube_id)
         if breaker is not None and not breaker.allows(clock()):
@@ -331,7 +334,7 @@ class TubeRegistry:
             raise PeerError(text, reason="circuit open")
         try:
             result = await operation(manager)
-        except PerdureError:
+        except (PeerError, CarrierError):
             if tube_id in self._tubes:
                 self._breakers.setdefault(tube_id, CircuitBreaker()).failed(clock())
             raise
@@ -361,12 +364,14 @@ def get_connection_manager(tube_id: str) -> TunnelConnectionManager:
     """The manager of `tube_id` in whichever registry of this process holds it.
 
     Raises:
-        ValueError: no registry has such a tube.
+        ValueError: no registry has such a tube, or several have.
     """
-    for registry in _registries:
-        if tube_id in registry:
-            return registry.manager(tube_id)
-    raise ValueError(f"no registry of this process has a tube {tube_id!r}")
+    found = [registry for registry in list(_registries) if tube_id in registry]
+    if len(found) > 1:
+        raise ValueError(f"{len(found)} registries of this process have a tube {tube_id!r}; ask the one that is meant")
+    if not found:
+        raise ValueError(f"no registry of this process has a tube {tube_id!r}")
+    return found[0].manager(tube_id)
 
 
 def _transport(wanted: TransportConfig | Transport | None) -> Transport:

@@ -954,3 +954,18 @@ def test_time_that_goes_back_is_the_callers_mistake() -> None:
         core.handle_timeout(4.0)
     with pytest.raises(ValueError, match="went back"):
         core.handle_event(Started(), 4.9)
+
+
+def test_a_tube_that_is_closed_while_its_path_is_restarted_says_goodbye_on_the_old_one() -> None:
+    # Found by review: the peer was not told, and waited for an hour.
+    core = connected()
+    core.handle_event(ROAM, 10.0)
+    assert SayGoodbye(Reason.SHUT_DOWN, "") in core.handle_event(CloseRequested(Reason.SHUT_DOWN), 10.1)
+    assert states(core.handle_timeout(10.1 + FAREWELL_SECONDS)) == [State.CLOSED]
+
+
+def test_what_an_application_says_of_a_change_is_in_the_decision() -> None:
+    core = connected()
+    core.handle_event(NetworkChanged(Trigger.INTERFACE_CHANGE, detail="wlan0"), 10.0)
+    core.handle_event(NetworkChanged(Trigger.CONNECTION_TIMEOUT, detail="ping"), 10.1)
+    assert [decision.detail for decision in core.decisions[-2:]] == ["wlan0", "ping"]

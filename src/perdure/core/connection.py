@@ -303,7 +303,7 @@ class Connection:
 
     def _close(self, request: CloseRequested) -> None:
         self._closing = request
-        if not self.state.is_up:
+        if not self._recovery.is_open:
             self._finish_closing()
             return
         self._context.timers.clear()

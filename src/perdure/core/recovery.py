@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import Probe
@@ -106,7 +107,7 @@ class Recovery:
         if event.trigger.is_network_event:
             self._judge(event)
         else:
-            self.doubted(event.trigger)
+            self.doubted(event.trigger, event.detail)
 
     def judge_pending(self) -> None:
         """What a network event waited for is there, or over."""
@@ -124,9 +125,9 @@ class Recovery:
 
     # The path changed.
 
-    def doubted(self, trigger: Trigger) -> None:
+    def doubted(self, trigger: Trigger, detail: str = "") -> None:
         """Evidence against the path that decides nothing."""
-        self._execute(self._ladder.doubted(trigger, self._situation()))
+        self._execute(replace(self._ladder.doubted(trigger, self._situation()), detail=detail))
 
     def path_silent(self) -> None:
         """The liveness' verdict."""
@@ -227,6 +228,8 @@ class Recovery:
             is_new_address=event.is_new_address,
             slept_seconds=event.slept_seconds,
         )
+        if event.detail:
+            decision = replace(decision, detail=event.detail)
         self._execute(decision)
         is_in_grace = decision.reason is Because.IN_GRACE
         if is_in_grace or (decision.rung is Rung.WAIT and self._context.state.is_up):
