@@ -171,6 +171,9 @@ class Driver:
                 assert_never(message)
 
     def signaling_available(self, available: bool) -> None:
+        if available:
+            # Evidence first: a path that survived meanwhile needs no recovery.
+            self.feed(self.link.evidence(self.core.carrier))
         self.feed(SignalingChanged(available))
 
     def signaling_peer_restarted(self) -> None:
