@@ -23,11 +23,12 @@ from perdure.delivery import (
     Problem,
     SignalQueue,
 )
+from perdure.eventlog import LoggedEvent
 from perdure.signals import Keepalive
 from support.signaling import eventually, within
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from perdure.signals import Signal
 
@@ -43,9 +44,13 @@ def number_of(signal: Signal) -> int:
     return int(signal.idle_seconds)
 
 
-def fields_of(record: logging.LogRecord) -> dict[str, object]:
-    fields: dict[str, object] = getattr(record, "perdure_fields")  # noqa: B009 — not declared on the class.
-    return fields
+def event_of(record: logging.LogRecord) -> LoggedEvent:
+    assert isinstance(record.msg, LoggedEvent)
+    return record.msg
+
+
+def fields_of(record: logging.LogRecord) -> Mapping[str, object]:
+    return event_of(record).fields
 
 
 class Recorder:
@@ -263,7 +268,7 @@ async def test_errors_are_logged_once_for_each_type_with_their_place(caplog: pyt
         queue.emit(signal(number))
     assert await queue.drain(TIMEOUT)
     assert queue.failed == 6
-    assert [record.getMessage() for record in caplog.records] == ["signal-handler-failed"] * 2
+    assert [event_of(record).name for record in caplog.records] == ["signal-handler-failed"] * 2
     assert [fields_of(record)["error"] for record in caplog.records] == ["KeyError", "ValueError"]
     fields = fields_of(caplog.records[1])
     assert (fields["tube"], fields["signal"], fields["text"]) == ("tube", "keepalive", "what went wrong")
@@ -672,7 +677,7 @@ async def test_async_callbacks_that_never_end_are_bounded(caplog: pytest.LogCapt
     for number in range(MAX_RUNNING_CALLS + 5):
         callbacks.call(number)
     assert callbacks.dropped == 5
-    assert [record.getMessage() for record in caplog.records] == ["callback-dropped"]
+    assert [event_of(record).name for record in caplog.records] == ["callback-dropped"]
     released.set()
     await eventually(lambda: len(seen) == MAX_RUNNING_CALLS)
     callbacks.call(1000)

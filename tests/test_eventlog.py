@@ -58,3 +58,14 @@ def test_an_exception_is_part_of_the_object() -> None:
     except ValueError:
         logger.exception("failed")
     assert "ValueError: oh" in json.loads(lines.lines[0])["exception"]
+
+
+def test_an_applications_own_logging_shows_the_fields_too(caplog: pytest.LogCaptureFixture) -> None:
+    # Found by a newcomer: with `logging.basicConfig` a line was nothing but its name.
+    log_event(logging.getLogger("perdure.test"), logging.WARNING, "tube-state", tube="1f3a", reason="it was closed")
+    assert caplog.messages == ['tube-state tube=1f3a reason="it was closed"']
+
+
+def test_what_an_application_raised_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    log_event(logging.getLogger("perdure.test"), logging.WARNING, "callback-failed", ValueError("mine"))
+    assert "ValueError: mine" in caplog.text

@@ -288,7 +288,7 @@ class SignalQueue:
         if type(error) not in self._reported and len(self._reported) < MAX_REPORTED_ERRORS:
             self._reported.add(type(error))
             about = {"tube": signal.tube_id, "signal": signal.kind}
-            log_event(_logger, logging.WARNING, "signal-handler-failed", **about, **_shown(error))
+            log_event(_logger, logging.WARNING, "signal-handler-failed", error, **about, **_shown(error))
         self._tell(Problem.FAILED)
 
     def _tell(self, problem: Problem) -> None:
@@ -296,7 +296,7 @@ class SignalQueue:
             if self._on_problem is not None:
                 self._on_problem(problem)
         except Exception as error:
-            log_event(_logger, logging.WARNING, "callback-failed", **_shown(error))
+            log_event(_logger, logging.WARNING, "callback-failed", error, **_shown(error))
 
 
 class Callbacks(Generic[P]):
@@ -382,7 +382,8 @@ def _discard(result: object) -> None:
 
 
 def _log_callback_failed(callback: Callable[..., object], error: BaseException) -> None:
-    log_event(_logger, logging.WARNING, "callback-failed", callback=_name(callback), **_shown(error))
+    fields = {"callback": _name(callback), **_shown(error)}
+    log_event(_logger, logging.WARNING, "callback-failed", error, **fields)
 
 
 def _name(callback: Callable[..., object]) -> str:

@@ -1,17 +1,39 @@
-"""One line an event: a name and its fields, for people (key=value) and for machines (JSON)."""
+"""One line an event: a name and its fields, for people (key=value) and for machines (JSON).
+
+The message itself says all of it, so that an application's own logging shows it too.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 
 Field = str | int | float | bool | None
 
 
-def log_event(logger: logging.Logger, level: int, name: str, **fields: Field) -> None:
-    """Log `name` with `fields`. Secrets and tickets are never fields."""
+class LoggedEvent:
+    """A log record's `msg`: `tube-state tube=1f3a before=connected reason="the carrier was lost"`."""
+
+    __slots__ = ("fields", "name")
+
+    def __init__(self, name: str, fields: Mapping[str, Field]) -> None:
+        self.name = name
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return " ".join([self.name, *(f"{key}={_shown(value)}" for key, value in self.fields.items())])
+
+
+def log_event(
+    logger: logging.Logger, level: int, name: str, raised: BaseException | None = None, /, **fields: Field
+) -> None:
+    """Log `name` with `fields`, and the traceback of what an application's own code `raised`.
+
+    Secrets and tickets are never fields.
+    """
     if logger.isEnabledFor(level):
-        logger.log(level, "%s", name, extra={"perdure_fields": fields})
+        logger.log(level, LoggedEvent(name, fields), exc_info=raised)
 
 
 class KeyValueFormatter(logging.Formatter):
@@ -22,21 +44,18 @@ class KeyValueFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Field] = getattr(record, "perdure_fields", {})
-        return " ".join([super().formatMessage(record), *(f"{key}={_shown(value)}" for key, value in fields.items())])
-
 
 class JsonFormatter(logging.Formatter):
     """`{"time": 1763856000.25, "level": "INFO", "event": "tube-state", "tube": "1f3a", …}`; time in Unix seconds."""
 
     def format(self, record: logging.LogRecord) -> str:
+        event = record.msg if isinstance(record.msg, LoggedEvent) else LoggedEvent(record.getMessage(), {})
         line: dict[str, Field] = {
             "time": round(record.created, 4),
             "level": record.levelname,
-            "event": record.getMessage(),
+            "event": event.name,
+            **event.fields,
         }
-        line |= getattr(record, "perdure_fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)

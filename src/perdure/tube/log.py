@@ -77,4 +77,4 @@ def log_ice_state(tube_id: str, generation: int, state: IceState) -> None:
 def log_user_failed(tube_id: str, stream_id: int, error: Exception) -> None:
     """What a stream's user raised, which is the application's mistake."""
     fields = {"error": type(error).__qualname__, "text": str(error)[:MAX_ERROR_LENGTH]}
-    log_event(log, logging.WARNING, "stream-user-failed", tube=tube_id, stream=stream_id, **fields)
+    log_event(log, logging.WARNING, "stream-user-failed", error, tube=tube_id, stream=stream_id, **fields)
