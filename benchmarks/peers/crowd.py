@@ -1,0 +1,195 @@
+"""Many managers, each connected to a stand-in of the engine, whose peer answers the handshake and the pings.
+
+Everything but the engine is real: core, session, link, the application's signaling, signals, one timer a manager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
+from perdure.core.state import State
+from perdure.manager import TunnelConnectionManager
+from perdure.registry import TubeRegistry
+from perdure.session.handshake import ownership_proof
+from perdure.signaling.application import describe, read_description
+from perdure.signaling.messages import Answer
+from perdure.transport.base import PathStatistics
+from perdure.wire import FrameType, Hello, Resume, decode_message, encode_frame
+
+if TYPE_CHECKING:
+    from perdure.config import IceServer
+    from perdure.signals import Signal
+    from perdure.transport.base import CarrierListener
+
+BATCH = 100
+"""Managers that are connected at a time."""
+
+ROUND_TRIP = 0.012
+"""Seconds, as the stand-in's statistics say."""
+
+TURNS = 8
+"""Of the event loop, within which the stand-in has answered everything."""
+
+NOT_CONNECTED = "a tube of the crowd is not CONNECTED"
+
+SDP = (
+    "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"
+    "a=ice-ufrag:{}\r\na=ice-pwd:0123456789abcdefghijkl\r\n"
+)
+"""What is read of a description, for a user-name fragment."""
+
+ToldT = TypeVar("ToldT")
+
+
+class StandInCarrier:
+    """A carrier that opens at once, and the peer behind it. It knows nothing but its listener."""
+
+    __slots__ = ("_listener", "_transport", "generation")
+
+    def __init__(self, transport: StandInTransport) -> None:
+        self.generation = 0
+        self._listener: CarrierListener | None = None
+        self._transport = transport
+
+    def begin(self, generation: int, listener: CarrierListener) -> None:
+        self.generation, self._listener = generation, listener
+        self._later(listener.carrier_description, SDP.format(self._transport.fresh_ufrag()))
+
+    @property
+    def has_room(self) -> bool:
+        return True
+
+    def limit_buffer(self, size: int) -> None:
+        pass
+
+    def apply_answer(self, sdp: str) -> None:
+        if self._listener is not None:
+            self._later(self._listener.carrier_opened, self._transport.binding)
+
+    def restart(self, generation: int) -> None:
+        raise NotImplementedError
+
+    def answer_restart(self, generation: int, sdp: str) -> None:
+        raise NotImplementedError
+
+    def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        pass
+
+    def measure(self) -> None:
+        if self._listener is not None:
+            self._later(self._listener.carrier_measured, self._transport.statistics())
+
+    def send(self, message: bytes) -> None:
+        if self._listener is None:
+            return
+        if message[0] == FrameType.PING:
+            self._transport.pings += 1
+            self._later(self._listener.carrier_message, bytes([FrameType.PONG]) + message[1:])
+            return
+        match list(decode_message(message)):
+            case [Hello(_, session_id, key), Resume()]:
+                proof = ownership_proof(key, session_id, self.generation, self._transport.binding, by_initiator=False)
+                resume = Resume(session_id, self.generation, proof, ())
+                self._later(self._listener.carrier_message, encode_frame(resume))
+
+    def kill(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self._listener = None
+
+    def _later(self, call: Callable[[int, ToldT], None], what: ToldT) -> None:
+        asyncio.get_running_loop().call_soon(call, self.generation, what)
+
+
+class StandInTransport:
+    """Hands out carriers that were made beforehand, so that their memory is not counted as the managers'."""
+
+    def __init__(self, count: int) -> None:
+        self.binding = os.urandom(32)
+        self.pings = 0
+        self.measures = 0
+        self._ufrags = 0
+        self._began_at = time.monotonic()
+        self._carriers = iter([StandInCarrier(self) for _ in range(count)])
+
+    def offer(self, generation: int, listener: CarrierListener) -> StandInCarrier:
+        carrier = next(self._carriers)
+        carrier.begin(generation, listener)
+        return carrier
+
+    def answer(self, generation: int, sdp: str, listener: CarrierListener) -> StandInCarrier:
+        raise NotImplementedError
+
+    def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
+        raise NotImplementedError
+
+    def statistics(self) -> PathStatistics:
+        """A good path, a check each 2.5 s, as the engine makes them."""
+        self.measures += 1
+        checks = 1000 + int((time.monotonic() - self._began_at) / 2.5)
+        return PathStatistics(fresh_float(ROUND_TRIP), checks, checks - 1, 10_000, 10_000)
+
+    def fresh_ufrag(self) -> str:
+        self._ufrags += 1
+        return f"{self._ufrags:08x}"
+
+
+class Crowd:
+    """Connected managers, in one or several registries, with a signal handler that counts."""
+
+    def __init__(self, count: int, policy: RestartPolicy, limits: Sequence[SessionLimits], *, handler: bool) -> None:
+        self.transport = StandInTransport(count)
+        self.signals: Counter[str] = Counter()
+        room = ResourceLimits(max_tubes=count, max_concurrent_creates=count)
+        self._registries = [TubeRegistry(policy, each, room, transport=self.transport) for each in limits]
+        self._handler = self._heard if handler else None
+
+    async def _heard(self, signal: Signal) -> None:
+        self.signals[signal.kind] += 1
+
+    async def connect(self, numbers: Sequence[int], registry: int = 0) -> None:
+        """Connect the tubes of these numbers, as an application with its own signaling does."""
+        managers = [
+            TunnelConnectionManager(f"tube-{each}", f"conversation-{each}", self._registries[registry], self._handler)
+            for each in numbers
+        ]
+        offers = await asyncio.gather(*(each.create_offer() for each in managers))
+        for manager, sdp in zip(managers, offers, strict=True):
+            session_id, offer = read_description(sdp, "offer")
+            answer = Answer(offer.generation, SDP.format(self.transport.fresh_ufrag()))
+            await manager.set_remote_description(describe(session_id, answer), "answer")
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        if any(manager.state is not State.CONNECTED for manager in managers):
+            raise RuntimeError(NOT_CONNECTED)
+
+    async def age(self) -> None:
+        """Let each manager have made a health check and a keepalive: what they leave behind counts too."""
+        for registry in self._registries:
+            for number, manager in enumerate(registry):
+                manager.streams.measure()
+                manager.streams.probe()
+                if number % BATCH == 0:
+                    await asyncio.sleep(0)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        if any(manager.metrics.rtt is None for registry in self._registries for manager in registry):
+            raise RuntimeError("a keepalive had no answer")
+
+    def check(self) -> None:
+        """Raises `RuntimeError` unless every tube is CONNECTED."""
+        for registry in self._registries:
+            if any(manager.state is not State.CONNECTED for manager in registry):
+                raise RuntimeError(NOT_CONNECTED)
+
+
+def fresh_float(value: float) -> float:
+    """`value` in an object of its own, as measurements are."""
+    return value * (1 + 1e-9)
