@@ -24,47 +24,33 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from random import SystemRandom
 from typing import TYPE_CHECKING
 
-from benchmarks.peers.crowd import BATCH, ROUND_TRIP, SDP, Crowd, fresh_float
-from benchmarks.peers.wire_pair import SETTLE_SECONDS, WirePair
+from benchmarks.peers.crowd import BATCH, CoreMaker, Crowd, fill_log
+from benchmarks.peers.wire_pair import SETTLE_SECONDS, WirePair, sealed_bytes
 
 from perdure.config import RestartPolicy, SessionLimits
 from perdure.core.connection import Connection
 from perdure.core.events import (
-    AnswerReceived,
     CarrierLost,
     Event,
-    HealthMeasured,
     NetworkChanged,
     PathDoubted,
     PathEvidence,
     RttMeasured,
-    SessionResumed,
-    SignalingChanged,
-    Started,
 )
 from perdure.core.restart import Trigger
-from perdure.core.state import State
 from perdure.signaling.application import describe
-from perdure.signaling.conversation import Conversation
-from perdure.signaling.envelope import ID_BYTES, DataKeys, Side
-from perdure.signaling.messages import encode_message
-from perdure.ticket import SECRET_BYTES, Ticket
 from perdure.tube import clock
 from perdure.wire import SESSION_ID_BYTES, FrameType
 
 if TYPE_CHECKING:
-    from perdure.signaling.messages import Message
+    pass
 
 KIB = 1024
 
 ROUNDS = 5
 """Of the decisions; the figures are the middle round's, with the others' range."""
-
-KEPT_DECISIONS = 64
-"""`core.recovery.MAX_DECISIONS`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +98,7 @@ def _core_bytes(count: int) -> tuple[float, float]:
     with _Traced() as added:
         for core in few:
             assert core is not None
-            _fill_log(core)
+            fill_log(core)
     return traced.bytes / count, added.bytes / len(few)
 
 
@@ -279,7 +265,7 @@ def measure_decisions(count: int) -> list[Figure]:
 
     cases: list[tuple[str, Callable[[Connection], None], Callable[[Connection], object]]] = [
         ("the network moved: ICE restart", lambda core: None, told(lambda core: moved)),
-        ("the same, with 64 decisions in the log", _fill_log, told(lambda core: moved)),
+        ("the same, with 64 decisions in the log", fill_log, told(lambda core: moved)),
         ("ICE doubts the path: hold, ask", lambda core: None, told(lambda core: PathDoubted(core.carrier))),
         ("the carrier is lost: rebuild", lambda core: None, told(lambda core: CarrierLost(core.carrier, "gone"))),
         ("an answer is overdue: probe", silent, timeout),
@@ -321,35 +307,6 @@ def _timed(act: Callable[[Connection], object], cores: list[Connection]) -> Iter
         gc.enable()
 
 
-class CoreMaker:
-    """Cores by themselves, CONNECTED, with one round trip and one health check behind them."""
-
-    def __init__(self) -> None:
-        self._policy = RestartPolicy()
-        self._limits = SessionLimits()
-        self._random = SystemRandom()
-        self._made = 0
-
-    def connected(self) -> Connection:
-        self._made += 1
-        core = Connection(self._policy, self._limits, polite=False, random=self._random, now=clock())
-        core.handle_event(SignalingChanged(True), clock())
-        core.handle_event(Started(), clock())
-        core.handle_event(AnswerReceived(core.generation, SDP.format(f"{self._made:08x}")), clock())
-        core.handle_event(SessionResumed(core.carrier), clock())
-        core.handle_event(PathEvidence(core.carrier, clock(), None, False, None), clock())
-        core.handle_event(RttMeasured(core.carrier, fresh_float(ROUND_TRIP)), clock())
-        core.handle_event(HealthMeasured(core.carrier, fresh_float(ROUND_TRIP), 1000, 999), clock())
-        if core.state is not State.CONNECTED:
-            raise RuntimeError("a core did not connect")
-        return core
-
-
-def _fill_log(core: Connection) -> None:
-    for _ in range(KEPT_DECISIONS):
-        core.handle_event(PathDoubted(core.carrier), clock())
-
-
 # On the wire.
 
 KEEPALIVES = 15
@@ -375,7 +332,7 @@ async def _measure_wire(restarts: int) -> list[Figure]:
     sizes = [sum(len(each.sdp.encode()) for each in exchange.descriptions) for exchange in exchanges]
     worst = exchanges[sizes.index(max(sizes))]
     carried = [len(describe(bytes(SESSION_ID_BYTES), each).encode()) for each in worst.descriptions]
-    sealed = [_sealed_bytes(each) for each in worst.descriptions]
+    sealed = [sealed_bytes(each) for each in worst.descriptions]
     candidates = [len(each.candidate.encode()) for each in worst.candidates]
     addresses = len({each.candidate.split()[4] for each in worst.candidates})
     messages = sorted({len(each) for each in busy.messages})
@@ -393,15 +350,6 @@ async def _measure_wire(restarts: int) -> list[Figure]:
 
 def _listed(sizes: Sequence[int]) -> str:
     return " + ".join(map(str, sizes))
-
-
-def _sealed_bytes(message: Message) -> int:
-    """What the rendezvous carries of `message`, before base64."""
-    ticket = Ticket("ws://127.0.0.1", bytes(SECRET_BYTES))
-    keys = DataKeys(ticket, bytes(SESSION_ID_BYTES), bytes(ID_BYTES), bytes(ID_BYTES), side=Side.CLIENT)
-    conversation = Conversation()
-    conversation.add(encode_message(message))
-    return sum(len(keys.seal(body)) for body in conversation.bodies())
 
 
 # The program.

@@ -1,6 +1,6 @@
-"""Many managers, each connected to a stand-in of the engine, whose peer answers the handshake and the pings.
+"""Many managers, each connected to a stand-in of the engine, whose peer answers handshake and pings; and many cores.
 
-Everything but the engine is real: core, session, link, the application's signaling, signals, one timer a manager.
+Of a manager everything but the engine is real: core, session, link, the application's signaling, signals, one timer a manager.
 """
 
 from __future__ import annotations
@@ -10,9 +10,21 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from random import SystemRandom
 from typing import TYPE_CHECKING, TypeVar
 
 from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
+from perdure.core.connection import Connection
+from perdure.core.events import (
+    AnswerReceived,
+    HealthMeasured,
+    PathDoubted,
+    PathEvidence,
+    RttMeasured,
+    SessionResumed,
+    SignalingChanged,
+    Started,
+)
 from perdure.core.state import State
 from perdure.manager import TunnelConnectionManager
 from perdure.registry import TubeRegistry
@@ -20,6 +32,7 @@ from perdure.session.handshake import ownership_proof
 from perdure.signaling.application import describe, read_description
 from perdure.signaling.messages import Answer
 from perdure.transport.base import PathStatistics
+from perdure.tube import clock
 from perdure.wire import FrameType, Hello, Resume, decode_message, encode_frame
 
 if TYPE_CHECKING:
@@ -43,6 +56,9 @@ SDP = (
     "a=ice-ufrag:{}\r\na=ice-pwd:0123456789abcdefghijkl\r\n"
 )
 """What is read of a description, for a user-name fragment."""
+
+KEPT_DECISIONS = 64
+"""`core.recovery.MAX_DECISIONS`"""
 
 ToldT = TypeVar("ToldT")
 
@@ -188,6 +204,35 @@ class Crowd:
         for registry in self._registries:
             if any(manager.state is not State.CONNECTED for manager in registry):
                 raise RuntimeError(NOT_CONNECTED)
+
+
+class CoreMaker:
+    """Cores by themselves, CONNECTED, with one round trip and one health check behind them."""
+
+    def __init__(self) -> None:
+        self._policy = RestartPolicy()
+        self._limits = SessionLimits()
+        self._random = SystemRandom()
+        self._made = 0
+
+    def connected(self) -> Connection:
+        self._made += 1
+        core = Connection(self._policy, self._limits, polite=False, random=self._random, now=clock())
+        core.handle_event(SignalingChanged(True), clock())
+        core.handle_event(Started(), clock())
+        core.handle_event(AnswerReceived(core.generation, SDP.format(f"{self._made:08x}")), clock())
+        core.handle_event(SessionResumed(core.carrier), clock())
+        core.handle_event(PathEvidence(core.carrier, clock(), None, False, None), clock())
+        core.handle_event(RttMeasured(core.carrier, fresh_float(ROUND_TRIP)), clock())
+        core.handle_event(HealthMeasured(core.carrier, fresh_float(ROUND_TRIP), 1000, 999), clock())
+        if core.state is not State.CONNECTED:
+            raise RuntimeError("a core did not connect")
+        return core
+
+
+def fill_log(core: Connection) -> None:
+    for _ in range(KEPT_DECISIONS):
+        core.handle_event(PathDoubted(core.carrier), clock())
 
 
 def fresh_float(value: float) -> float:

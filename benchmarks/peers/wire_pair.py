@@ -15,7 +15,10 @@ from perdure.config import RestartPolicy, TransportConfig
 from perdure.core.state import State
 from perdure.manager import Endpoint, TunnelConnectionManager
 from perdure.registry import TubeRegistry
-from perdure.signaling.messages import Answer, Candidate, Offer
+from perdure.signaling.conversation import Conversation
+from perdure.signaling.envelope import ID_BYTES, DataKeys, Side
+from perdure.signaling.messages import Answer, Candidate, Offer, encode_message
+from perdure.ticket import SECRET_BYTES, Ticket
 from perdure.transport.rtc import RtcTransport
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES, FrameType
 
@@ -258,3 +261,12 @@ class WirePair:
             for queue in self._changes:
                 while (await queue.get()).after is not State.CONNECTED:
                     pass
+
+
+def sealed_bytes(message: Message) -> int:
+    """What the rendezvous carries of `message`, before base64."""
+    ticket = Ticket("ws://127.0.0.1", bytes(SECRET_BYTES))
+    keys = DataKeys(ticket, bytes(SESSION_ID_BYTES), bytes(ID_BYTES), bytes(ID_BYTES), side=Side.CLIENT)
+    conversation = Conversation()
+    conversation.add(encode_message(message))
+    return sum(len(keys.seal(body)) for body in conversation.bodies())
