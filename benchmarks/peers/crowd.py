@@ -1,6 +1,6 @@
 """Many managers, each connected to a stand-in of the engine, whose peer answers handshake and pings; and many cores.
 
-Of a manager everything but the engine is real: core, session, link, the application's signaling, signals, one timer a manager.
+Of a manager everything but the engine is real: core, session, link, the application's signaling, signals, one timer.
 """
 
 from __future__ import annotations
