@@ -58,10 +58,13 @@ from perdure.core.events import (
 from perdure.core.restart import Because, Decision, Rung, Trigger
 from perdure.core.state import CLOSE_REASONS, Reason, State
 from perdure.eventlog import KeyValueFormatter
+from perdure.tube import Link, StreamSink
 from perdure.tube.log import log_decision
+from perdure.wire import ResetCode
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "connection-management.md"
+STREAMS = ROOT / "docs" / "streams.md"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Tables.
@@ -659,3 +662,87 @@ def test_the_pages_programs_run_and_print_what_it_says() -> None:
     configured, program = blocks(PAGE, "python")
     assert output_of(configured) == ""
     assert [output_of(program)] == blocks(PAGE, "text")
+
+
+def test_the_streams_programs_forward_tcp_and_echo() -> None:
+    echo, forwarding = blocks(STREAMS, "python")
+    assert output_of(f"{forwarding}\n{FORWARDING_AT_WORK}").splitlines() == ["b'through the tube'", "b''"]
+    assert output_of(f"{echo}\n{ECHO_AT_WORK}").splitlines() == [
+        "write 1 b'a'",
+        "write 1 b'bc'",
+        "consume 1 3",
+        "finish 1",
+    ]
+
+
+ECHO_AT_WORK = """
+class Streams:
+    def write(self, stream_id, data):
+        print("write", stream_id, data)
+
+    def consume(self, stream_id, count):
+        print("consume", stream_id, count)
+
+    def finish(self, stream_id):
+        print("finish", stream_id)
+
+
+user = Echo(Streams(), 1)
+user.stream_data(memoryview(b"a"))
+user.stream_data(memoryview(b"bc"))
+user.stream_writable()
+user.stream_finished()
+"""
+
+FORWARDING_AT_WORK = """
+from perdure import TransportConfig, TubeRegistry
+
+
+async def echo(reader, writer):
+    writer.write(await reader.read())
+    writer.close()
+
+
+async def main():
+    transport = TransportConfig(loopback=True)
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    target = Target("127.0.0.1", server.sockets[0].getsockname()[1])
+    there = TubeRegistry(transport=transport, on_stream=Dialler(AllowList(frozenset({target}))))
+
+    async def to_there(signal):
+        if signal.kind == "icecandidate":
+            there.add_ice_candidate("there", signal.data)
+
+    async def to_here(signal):
+        if signal.kind == "icecandidate":
+            here.add_ice_candidate("here", signal.data)
+
+    async with TubeRegistry(transport=transport) as here, there, server:
+        manager = here.create_tube("here", signal_handler=to_there)
+        there.create_tube("there", offer=await here.create_offer("here"), signal_handler=to_here)
+        await here.set_remote_description("here", await there.create_answer("there"), "answer")
+        for wanted in target, Target("127.0.0.1", 1):
+            forwarded = await forward(manager, 0, wanted)
+            reader, writer = await asyncio.open_connection(*forwarded.sockets[0].getsockname())
+            try:
+                writer.write(b"through the tube")
+                writer.write_eof()
+                print(await reader.read())
+            except ConnectionError:
+                print(b"")
+            writer.close()
+            forwarded.close()
+
+
+asyncio.run(main())
+"""
+
+
+# What the page of streams names.
+
+
+def test_the_page_of_streams_names_each_method_and_each_reset_code() -> None:
+    listed = {rows[0][0]: [row[0].partition("(")[0] for row in rows[1:]] for _, _, rows in tables(STREAMS.read_text())}
+    assert set(listed["StreamSink"]) == {name for name in vars(StreamSink) if name.startswith("stream_")}
+    assert all(hasattr(Link, name) for name in listed["manager.streams."])
+    assert set(listed["code"]) == set(ResetCode.__members__)

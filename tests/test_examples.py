@@ -1,0 +1,22 @@
+"""The examples do what their pages say, run as a reader would run them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def test_two_processes_talk_through_an_ice_restart_and_part_with_a_reason() -> None:
+    program = [sys.executable, str(EXAMPLES / "two_processes.py")]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.splitlines()) == [
+        "answering: closed: the other end closed the tube (all is said)",
+        "offering: after: connected, 1 ICE restarts",
+        "offering: before: connected, 0 ICE restarts",
+        "offering: closed: closed here (all is said)",
+        "offering: during: connected, 1 ICE restarts",
+    ]
