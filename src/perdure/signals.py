@@ -47,6 +47,7 @@ class Keepalive(_AboutTube):
     kind: ClassVar[str] = "keepalive"
 
     idle_seconds: float
+    """Since the peer was last heard."""
     rtt: float | None
     """Seconds; the last one known."""
 
