@@ -154,7 +154,7 @@ async def talk(end: End) -> None:
         while len(answer) < len(words):  # a stream is bytes, not messages
             answer += await stream.read()
         await is_up.wait()
-        end.say(f"{answer.decode()}: {manager.state.value}, {manager.metrics.ice_restart_attempts} ICE restarts")
+        end.say(f"{answer.decode()} (ICE restarts: {manager.metrics.ice_restart_attempts})")
     stream.finish()
     await stream.read()
     await end.tubes.close_tube(TUBE, detail="all is said")

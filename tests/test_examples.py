@@ -15,8 +15,8 @@ def test_two_processes_talk_through_an_ice_restart_and_part_with_a_reason() -> N
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(done.stdout.splitlines()) == [
         "answering: closed: the other end closed the tube (all is said)",
-        "offering: after: connected, 1 ICE restarts",
-        "offering: before: connected, 0 ICE restarts",
+        "offering: after (ICE restarts: 1)",
+        "offering: before (ICE restarts: 0)",
         "offering: closed: closed here (all is said)",
-        "offering: during: connected, 1 ICE restarts",
+        "offering: during (ICE restarts: 1)",
     ]
