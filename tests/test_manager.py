@@ -179,7 +179,7 @@ async def test_closing_twice_or_using_a_closed_tube_harms_nobody(streams: Stream
     client = streams.pair.client
     await client.shutdown()
     await client.shutdown()
-    assert client.streams.write(here.stream_id, b"late")
+    assert not client.streams.write(here.stream_id, b"late")
     client.streams.finish(here.stream_id)
     client.streams.reset(here.stream_id, ResetCode.ABORTED)
     client.rebuild()

@@ -90,7 +90,6 @@ class StreamPipe(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._streams.reset, self._stream_id, ResetCode.ABORTED)
         else:
             self._consumed()
-            self._streams.detach_sink(self._stream_id)
         self._transport = None
         self._ended = True
 

@@ -134,6 +134,24 @@ class Session:
     def stream_count(self) -> int:
         return len(self._streams)
 
+    @property
+    def has_forgotten(self) -> bool:
+        """Whether `take_forgotten` has something to say."""
+        return self._streams.has_forgotten
+
+    def take_forgotten(self) -> list[int]:
+        """The streams that ended since this was asked last: behind the events so far, nothing is told of them."""
+        return self._streams.take_forgotten()
+
+    def is_writable(self, stream_id: int) -> bool:
+        """Whether there is such a stream, and it was neither finished nor reset here."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and not stream.is_finished
+
+    def was_seen(self, stream_id: int) -> bool:
+        """Whether there is, or once was, such a stream."""
+        return self._streams.was_seen(stream_id)
+
     def open_stream(self, target: bytes) -> int:
         """A new stream to `target`; its id. Raises `RuntimeError` at the limit of streams, or when closed."""
         if self._closed is not None:
@@ -188,6 +206,8 @@ class Session:
         if (stream := self._streams.get_open(stream_id)) is not None:
             stream.consume(count, self._streams.window_bytes)
             self._outbox.schedule(stream)
+            if stream.is_done:
+                self._streams.forget(stream)
 
     # The end.
 

@@ -93,9 +93,11 @@ class Stream:
 
     def consume(self, count: int, window_bytes: int) -> None:
         """`count` received bytes have gone on; the peer's credit grows up to a window of `window_bytes`."""
+        if not 0 <= count <= self.received - self._consumed:
+            raise ValueError(
+                f"stream {self.stream_id}: {count} bytes consumed, of {self.received - self._consumed} that came"
+            )
         self._consumed += count
-        if self._consumed > self.received:
-            raise ValueError(f"stream {self.stream_id}: {self._consumed} bytes consumed of {self.received} received")
         if self.accepted or self.mine:
             limit = self._consumed + window_bytes
             if limit - self._limit_granted >= window_bytes // 4:
@@ -265,9 +267,14 @@ class Stream:
         return self._fin_sent and self.fin_received
 
     @property
+    def has_ended(self) -> bool:
+        """Whether both ends have said their last word, and the peer has all of ours."""
+        return self._fin_acked and self.fin_received
+
+    @property
     def is_done(self) -> bool:
         """Whether both directions ended and the peer knows: the stream can be forgotten."""
-        return self._fin_acked and self.fin_received and self._consumed == self.received and not self.has_ack
+        return self.has_ended and self._consumed == self.received and not self.has_ack
 
     def acknowledge_open(self, now: float) -> None:
         """Any word of the peer about a stream opened here shows that it has the OPEN."""

@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 class StreamTable:
     """Streams by id. The initiator's ids are odd, the acceptor's even, and both only rise."""
 
-    __slots__ = ("_budget", "_highest_peer_id", "_next_id", "_streams", "_waiting", "buffered_bytes", "limits")
+    __slots__ = (
+        "_budget",
+        "_forgotten",
+        "_highest_peer_id",
+        "_next_id",
+        "_streams",
+        "_waiting",
+        "buffered_bytes",
+        "limits",
+    )
 
     def __init__(self, limits: ResourceLimits, budget: ByteBudget | None, *, initiator: bool) -> None:
         self.limits = limits
@@ -38,6 +47,7 @@ class StreamTable:
         self._highest_peer_id = 0
         self._waiting: dict[int, None] = {}
         """The streams that wait for room."""
+        self._forgotten: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -78,10 +88,24 @@ class StreamTable:
         if self._streams.pop(stream.stream_id, None) is not None:
             self._hold(-len(stream.buffer))
             self.stop_waiting(stream)
+            self._note_forgotten(stream)
         if not self._streams:
             self._streams.clear()  # An emptied dict keeps its table: 200 bytes, in each of many idle sessions.
 
+    @property
+    def has_forgotten(self) -> bool:
+        """Whether `take_forgotten` has something to say."""
+        return self._forgotten is not None
+
+    def take_forgotten(self) -> list[int]:
+        """The ids that were forgotten since this was asked last, and those that had ended when all were cleared."""
+        forgotten, self._forgotten = self._forgotten or [], None
+        return forgotten
+
     def clear(self) -> None:
+        for stream in self._streams.values():
+            if stream.has_ended:
+                self._note_forgotten(stream)
         self._streams.clear()
         self._waiting.clear()
         self._hold(-self.buffered_bytes)
@@ -99,6 +123,8 @@ class StreamTable:
 
     def was_seen(self, stream_id: int) -> bool:
         """Whether there is, or once was, such a stream."""
+        if stream_id <= 0:
+            return False
         return stream_id < self._next_id if self.is_ours(stream_id) else stream_id <= self._highest_peer_id
 
     def see(self, stream_id: int) -> None:
@@ -135,6 +161,11 @@ class StreamTable:
     def stop_waiting(self, stream: Stream) -> None:
         """`stream` writes no more."""
         self._waiting.pop(stream.stream_id, None)
+
+    def _note_forgotten(self, stream: Stream) -> None:
+        if self._forgotten is None:
+            self._forgotten = []
+        self._forgotten.append(stream.stream_id)
 
     def _hold(self, count: int) -> None:
         self.buffered_bytes += count

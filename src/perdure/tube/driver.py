@@ -3,12 +3,15 @@
 1. One timer handle for the core and the session together.
 2. Evidence before deadlines: what the session knows is fed before a due timeout.
 3. Nothing is decided here.
+4. What one action raises is logged, and the next is carried out: a tube always comes to its end.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import (
@@ -40,10 +43,11 @@ from perdure.core.events import (
 )
 from perdure.core.restart import Decision, Trigger
 from perdure.core.state import Reason, State
+from perdure.eventlog import log_event
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, short_reason
 from perdure.tube.clock import clock
 from perdure.tube.link import Link
-from perdure.tube.log import log_negotiation_begun
+from perdure.tube.log import log, log_negotiation_begun
 from perdure.wire import CloseCode, printable
 
 if TYPE_CHECKING:
@@ -80,6 +84,7 @@ class Driver:
         "__weakref__",
         "_cause",
         "_due_actions",
+        "_is_closing",
         "_is_running",
         "_on_described",
         "_on_told",
@@ -129,6 +134,12 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._is_running = False
+        self._is_closing = False
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the farewell is said, or was."""
+        return self._is_closing
 
     @property
     def is_running(self) -> bool:
@@ -211,7 +222,8 @@ class Driver:
         self._due_actions = due = actions
         try:
             while due:
-                self._carry_out_one(due.pop(0))
+                with self._survived(type(due[0]).__name__):
+                    self._carry_out_one(due.pop(0))
         finally:
             self._due_actions = None
 
@@ -241,12 +253,14 @@ class Driver:
             case MeasureHealth():
                 link.measure()
             case SayGoodbye(reason, detail):
+                self._is_closing = True
                 link.say_goodbye(_CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))
             case KeepAlive():
                 link.probe()
                 self._on_told(action)
             case ChangeState():
                 if action.after.is_final:
+                    self._is_closing = True
                     self._wind_up(action)
                 self._on_told(action)
             case Decision() | WarnOfTimeout():
@@ -266,9 +280,20 @@ class Driver:
             self._timer.cancel()
             self._timer = None
         if change.reason is not Reason.CLOSED_BY_PEER:
-            self.channel.send(Bye(short_reason(change.detail or change.reason.value)))
-        self.channel.close()
-        self.link.wind_up()
+            with self._survived("Bye"):
+                self.channel.send(Bye(short_reason(change.detail or change.reason.value)))
+        with self._survived("SignalingChannel.close"):
+            self.channel.close()
+        with self._survived("Link.wind_up"):
+            self.link.wind_up()
+
+    @contextlib.contextmanager
+    def _survived(self, what: str) -> Iterator[None]:
+        """What is done within may fail: that is logged, with its traceback."""
+        try:
+            yield
+        except Exception as error:
+            log_event(log, logging.ERROR, "action-failed", error, tube=self.tube_id, action=what)
 
     # The timer.
 

@@ -3,19 +3,23 @@
 1. Nothing is decided here: what happens is told to the driver, and what the core decides is done.
 2. A stream's user that raises loses that stream, and harms no other.
 3. Sending is pulled: a message is framed when the carrier has room for it, so that its buffer stays shallow.
+4. A stream that has ended both ways lets go of its user: it is told nothing more, also not of the tube's end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, assert_never
+from typing import TYPE_CHECKING, Literal, assert_never
 
 from perdure.core.events import CarrierLost, HealthMeasured, PathDoubted, PathEvidence, SessionEnded
 from perdure.core.events import RttMeasured as CoreRttMeasured
 from perdure.core.events import SessionResumed as CoreSessionResumed
 from perdure.core.state import Reason
 from perdure.errors import CarrierError
+from perdure.eventlog import log_event
 from perdure.session import (
     CarrierUnusable,
     RttMeasured,
@@ -31,8 +35,9 @@ from perdure.session import (
     StreamWritable,
 )
 from perdure.transport.base import IceState
+from perdure.tube.arguments import SINK_METHODS, check_methods, check_type
 from perdure.tube.clock import clock
-from perdure.tube.log import log_ice_state, log_resumed, log_user_failed
+from perdure.tube.log import log, log_ice_state, log_resumed, log_user_failed
 from perdure.tube.seams import StreamSink
 from perdure.wire import CloseCode, ResetCode
 
@@ -42,7 +47,7 @@ if TYPE_CHECKING:
     from perdure.transport.base import Carrier, LossReason, PathStatistics, Transport
     from perdure.tube.driver import Driver
 
-P = ParamSpec("P")
+SinkMethod = Literal["stream_accepted", "stream_data", "stream_finished", "stream_reset", "stream_writable"]
 
 REFUSAL_SECONDS = 0.25
 """How long a carrier stays open behind a refusal: SCTP has no flush, and closing drops what is queued."""
@@ -73,7 +78,7 @@ class Link:
         "_carrier",
         "_driver",
         "_has_ended",
-        "_is_pump_scheduled",
+        "_is_turn_scheduled",
         "_is_watching",
         "_loop",
         "_message_bytes",
@@ -102,7 +107,7 @@ class Link:
         self._carrier: Carrier | None = None
         self._sinks: dict[int, StreamSink] | None = None
         self._message_bytes = 0
-        self._is_pump_scheduled = False
+        self._is_turn_scheduled = False
         self._is_watching = False
         self._has_ended = False
 
@@ -113,12 +118,16 @@ class Link:
             self._carrier = self._transport.offer(generation, self)
         except CarrierError as error:
             self._loop.call_soon(self._driver.feed, CarrierLost(generation, str(error)))
+        except Exception as error:
+            self._carrier_failed(generation, error)
 
     def answer(self, generation: int, sdp: str) -> None:
         try:
             self._carrier = self._transport.answer(generation, sdp, self)
         except CarrierError as error:
             self._loop.call_soon(self._driver.feed, CarrierLost(generation, str(error)))
+        except Exception as error:
+            self._carrier_failed(generation, error)
 
     def restart(self, generation: int) -> None:
         if self._carrier is not None:
@@ -155,12 +164,16 @@ class Link:
         self._pump()
 
     def wind_up(self) -> None:
-        """The tube has ended: every stream is reset, and what was held is given back."""
+        """The tube has ended: every stream that had not is reset, and what was held is given back. Never raises."""
         self._has_ended = True
-        sinks, self._sinks = self._sinks, None
-        for stream_id, sink in (sinks or {}).items():
-            self._tell(stream_id, sink.stream_reset, ResetCode.SESSION_LOST)
         self.session.abandon()
+        sinks, self._sinks = self._sinks or {}, None
+        for stream_id in self.session.take_forgotten():
+            if (sink := sinks.pop(stream_id, None)) is not None:  # it may be about to hear its last words
+                self._sink_table()[stream_id] = sink
+        for stream_id, sink in sinks.items():
+            self._tell(stream_id, sink, "stream_reset", ResetCode.SESSION_LOST)
+        self._schedule_turn()
 
     def kill_carrier(self) -> None:
         if self._carrier is not None:
@@ -184,37 +197,95 @@ class Link:
         self.session.handle_timeout(now)
         self._pump()
 
-    # Streams.
+    # Streams. A call for one that has ended, or whose tube has, does nothing: it may have crossed the news of that.
+    # An id that never was one of this tube's streams is a `ValueError` in each.
 
     def open_stream(self, target: bytes, sink: StreamSink) -> int:
+        """A new stream to `target`, which the other end's `on_stream` gets; its id. It may be written to at once.
+
+        Args:
+            target: at most 512 bytes, whose meaning is the application's.
+            sink: hears what comes; the first time after this has returned.
+
+        Raises:
+            TypeError: `target` is not bytes, or `sink` lacks a method of `StreamSink`.
+            ValueError: `target` is too long.
+            RuntimeError: the tube has ended, or carries as many streams as it may.
+        """
+        check_type("target", target, bytes, "bytes")
+        check_methods("a StreamSink", sink, SINK_METHODS)
         stream_id = self.session.open_stream(target)
         self._sink_table()[stream_id] = sink
-        self._schedule_pump()
+        self._schedule_turn()
         return stream_id
 
     def accept(self, stream_id: int) -> None:
-        self.session.accept(stream_id)
-        self._schedule_pump()
+        """Take a stream that the peer opened: its sink there hears `stream_accepted`, and it may send a full window.
 
-    def write(self, stream_id: int, data: bytes) -> bool:
+        From within `on_stream` or later, as when a dialled target is ready. Until then up to 64 KiB may come, which a
+        sink keeps.
+        """
+        self._check_id(stream_id)
+        self.session.accept(stream_id)
+        self._schedule_turn()
+
+    def write(self, stream_id: int, data: bytes | bytearray | memoryview) -> bool:
+        """Send `data`, all of it, now or on a later carrier. True: more may be written at once.
+
+        False: taken, but there is no room for more; wait for `stream_writable`. False also where the stream or the
+        tube has ended, or `finish` was called: dropped, and nothing follows.
+
+        Raises:
+            TypeError: `data` is not bytes, nor anything else that can be seen as bytes.
+        """
+        if not self.session.is_writable(stream_id):
+            self._check_id(stream_id)
+            return False
+        if type(data) is not bytes:
+            check_type("data", data, (bytes, bytearray, memoryview), "bytes")
+            data = bytes(data)  # which nobody changes any more
         more = self.session.write(stream_id, data)
-        self._schedule_pump()
+        self._schedule_turn()
         return more
 
     def finish(self, stream_id: int) -> None:
+        """Write no more (half-close): the peer's sink hears `stream_finished` behind the last byte. Reading goes on."""
+        self._check_id(stream_id)
         self.session.finish(stream_id)
-        self._schedule_pump()
+        self._schedule_turn()
 
     def reset(self, stream_id: int, code: ResetCode) -> None:
-        self.detach_sink(stream_id)
+        """End both directions now, or refuse a stream; the peer's sink hears `stream_reset` with `code`.
+
+        Bytes that are under way, either way, are dropped. This end's sink hears nothing more.
+
+        Raises:
+            ValueError: `code` is no `ResetCode`.
+        """
+        code = ResetCode(code)
+        self._check_id(stream_id)
+        self._let_go(stream_id)
         self._handle_session(self.session.reset(stream_id, code))
-        self._schedule_pump()
+        self._schedule_turn()
 
     def consume(self, stream_id: int, count: int) -> None:
-        self.session.consume(stream_id, count)
-        self._schedule_pump()
+        """`count` bytes of `stream_data` have gone on: the peer may send as many more.
 
-    def detach_sink(self, stream_id: int) -> None:
+        Without it the peer stops once a window (2 MiB; with many streams less) has come, and the stream never ends.
+
+        Raises:
+            ValueError: more than has come and was not consumed.
+        """
+        check_type("count", count, int, "a number of bytes")
+        self._check_id(stream_id)
+        self.session.consume(stream_id, count)
+        self._schedule_turn()
+
+    def _check_id(self, stream_id: int) -> None:
+        if not isinstance(stream_id, int) or not self.session.was_seen(stream_id):
+            raise ValueError(f"tube {self._driver.tube_id!r} has, and had, no stream {stream_id!r}")
+
+    def _let_go(self, stream_id: int) -> None:
         if self._sinks is not None:
             self._sinks.pop(stream_id, None)
 
@@ -235,7 +306,7 @@ class Link:
         self._handle_session(self.session.receive(generation, message, clock()))
         if self._driver.is_recovering:
             self._driver.feed(self.evidence(generation))
-        self._schedule_pump()
+        self._schedule_turn()
 
     def carrier_writable(self, generation: int) -> None:
         self._pump()
@@ -253,6 +324,11 @@ class Link:
     def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
         self._driver.feed(CarrierLost(generation, f"{reason.value}: {detail}" if detail else reason.value))
 
+    def _carrier_failed(self, generation: int, error: Exception) -> None:
+        """A mistake of the transport's or of ours costs the carrier, and is not silent."""
+        log_event(log, logging.ERROR, "carrier-failed", error, tube=self._driver.tube_id, generation=generation)
+        self._loop.call_soon(self._driver.feed, CarrierLost(generation, f"an error here: {type(error).__qualname__}"))
+
     # The session.
 
     def _handle_session(self, events: list[SessionEvent]) -> None:
@@ -260,20 +336,20 @@ class Link:
             match event:
                 case StreamData(stream_id, data):
                     if (sink := self._sink(stream_id)) is not None:
-                        self._tell(stream_id, sink.stream_data, data)
+                        self._tell(stream_id, sink, "stream_data", data)
                 case StreamWritable(stream_id):
                     if (sink := self._sink(stream_id)) is not None:
-                        self._tell(stream_id, sink.stream_writable)
+                        self._tell(stream_id, sink, "stream_writable")
                 case StreamAccepted(stream_id):
                     if (sink := self._sink(stream_id)) is not None:
-                        self._tell(stream_id, sink.stream_accepted)
+                        self._tell(stream_id, sink, "stream_accepted")
                 case StreamFinished(stream_id):
                     if (sink := self._sink(stream_id)) is not None:
-                        self._tell(stream_id, sink.stream_finished)
+                        self._tell(stream_id, sink, "stream_finished")
                 case StreamReset(stream_id, code):
                     if (sink := self._sink(stream_id)) is not None:
-                        self.detach_sink(stream_id)
-                        self._tell(stream_id, sink.stream_reset, code)
+                        self._let_go(stream_id)
+                        self._tell(stream_id, sink, "stream_reset", code)
                 case StreamOpened(stream_id, target):
                     self._open(stream_id, target)
                 case RttMeasured(seconds):
@@ -294,23 +370,35 @@ class Link:
     def _open(self, stream_id: int, target: bytes) -> None:
         sink = None
         try:
-            sink = self._on_stream(stream_id, target)
-        except Exception as error:
-            log_user_failed(self._driver.tube_id, stream_id, error)
+            returned = self._on_stream(stream_id, target)
+            if inspect.iscoroutine(returned):
+                returned.close()  # nobody awaits it
+            if returned is not None:
+                check_methods("what on_stream returns, a StreamSink,", returned, SINK_METHODS)
+            sink = returned
+        except (Exception, asyncio.CancelledError) as error:
+            self._log_user_failed(stream_id, error)
         if sink is None:
             self.reset(stream_id, ResetCode.NOT_ALLOWED)
         elif not self._has_ended:
             self._sink_table()[stream_id] = sink
         else:
-            self._tell(stream_id, sink.stream_reset, ResetCode.SESSION_LOST)
+            self._tell(stream_id, sink, "stream_reset", ResetCode.SESSION_LOST)
 
-    def _tell(self, stream_id: int, told: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    def _tell(self, stream_id: int, sink: StreamSink, method: SinkMethod, *args: object) -> None:
         """A user that raises loses its own stream, and no other."""
         try:
-            told(*args, **kwargs)
-        except Exception as error:
-            log_user_failed(self._driver.tube_id, stream_id, error)
+            getattr(sink, method)(*args)
+        except (Exception, asyncio.CancelledError) as error:  # nothing is awaited here: it is the user's own
+            self._log_user_failed(stream_id, error)
             self.reset(stream_id, ResetCode.ABORTED)
+
+    def _log_user_failed(self, stream_id: int, error: Exception | asyncio.CancelledError) -> None:
+        try:
+            shown = error if isinstance(error, Exception) else RuntimeError(f"it raised {type(error).__qualname__}")
+            log_user_failed(self._driver.tube_id, stream_id, shown)
+        except Exception as unshowable:  # such as an exception without a text
+            log_user_failed(self._driver.tube_id, stream_id, RuntimeError(f"its {type(unshowable).__qualname__}"))
 
     @property
     def _generation(self) -> int:
@@ -324,25 +412,39 @@ class Link:
             self._sinks = {}
         return self._sinks
 
-    def _schedule_pump(self) -> None:
+    def _schedule_turn(self) -> None:
         """Pump once the loop's ready callbacks have run: their small writes share a message."""
-        if not self._is_pump_scheduled:
-            self._is_pump_scheduled = True
-            self._loop.call_soon(self._pump)
+        if not self._is_turn_scheduled:
+            self._is_turn_scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Never from within a call of a user: one that has ended may not have heard its last words yet."""
+        self._is_turn_scheduled = False
+        for stream_id in self.session.take_forgotten():
+            self._let_go(stream_id)
+        if self._has_ended or not self._sinks:
+            self._sinks = None
+        self._pump()
 
     def _pump(self) -> None:
-        self._is_pump_scheduled = False
         carrier, session = self._carrier, self.session
         if carrier is None:
             return
-        now = clock()
         sent = False
-        if session.message_bytes != self._message_bytes:
-            self._message_bytes = session.message_bytes
-            carrier.limit_buffer(2 * self._message_bytes)
-        while carrier.has_room and (message := session.next_message(now)) is not None:
-            carrier.send(message)
-            sent = True
+        try:
+            if session.message_bytes != self._message_bytes:
+                self._message_bytes = session.message_bytes
+                carrier.limit_buffer(2 * self._message_bytes)
+            now = clock()
+            while carrier.has_room and (message := session.next_message(now)) is not None:
+                carrier.send(message)
+                sent = True
+        except Exception as error:
+            self._carrier_failed(carrier.generation, error)
+            return
+        if session.has_forgotten:
+            self._schedule_turn()
         if sent and not self._is_watching:
             self._driver.feed(self.evidence(carrier.generation))
         else:

@@ -9,19 +9,27 @@ if TYPE_CHECKING:
 
 
 class StreamSink(Protocol):
-    """The user of one stream. Called on the event loop's thread."""
+    """The user of one stream: has these five plain methods, which are called on the event loop's thread.
+
+    A method that raises is logged and costs its stream, no other. Once both ends have finished, and everything was
+    consumed, nothing more is called, also not when the tube ends.
+    """
 
     def stream_accepted(self) -> None:
         """The peer accepted the stream."""
 
     def stream_data(self, data: memoryview) -> None:
-        """The next bytes; `Link.consume` once they have gone on."""
+        """The next bytes. They may come before a dialled target is ready.
+
+        Call `manager.streams.consume(stream_id, len(data))` once they have gone on, or the peer stops after a window
+        (2 MiB).
+        """
 
     def stream_finished(self) -> None:
-        """The peer sends no more."""
+        """The peer sends no more; it still reads until `manager.streams.finish(stream_id)`."""
 
     def stream_reset(self, code: ResetCode) -> None:
-        """Both directions have ended; nothing more is called."""
+        """Both directions ended before their time; nothing more is called. SESSION_LOST: the tube has ended."""
 
     def stream_writable(self) -> None:
-        """`Link.write` has room again."""
+        """`manager.streams.write` has room again, after it returned False."""

@@ -1,0 +1,55 @@
+"""What an application passes, checked at the call: a mistake is told there, and not where the value is used."""
+
+from __future__ import annotations
+
+import inspect
+
+from perdure.core.state import CLOSE_REASONS, Reason
+
+SINK_METHODS = ("stream_accepted", "stream_data", "stream_finished", "stream_reset", "stream_writable")
+"""Those of `StreamSink`."""
+
+
+def check_type(name: str, value: object, kind: type | tuple[type, ...], wanted: str) -> None:
+    """Raises `TypeError` where `value` is no `kind`; it does not show the value, which may be a secret."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {wanted}, not {type(value).__name__}")
+
+
+def check_callable(name: str, value: object) -> None:
+    """Raises `TypeError` where `value` cannot be called."""
+    if not callable(value):
+        raise TypeError(f"{name} is a function, or something else to call, not {type(value).__name__}")
+
+
+def check_methods(name: str, value: object, methods: tuple[str, ...]) -> None:
+    """Raises `TypeError` that names those of `methods` that `value` lacks."""
+    missing = [method for method in methods if not callable(getattr(value, method, None))]
+    if missing:
+        raise TypeError(
+            f"{name} has the methods {', '.join(methods)}; {type(value).__name__} has no {', '.join(missing)}"
+        )
+
+
+def check_on_stream(value: object) -> None:
+    """Raises `TypeError` where `value` cannot be called, or is async: the stream's first bytes are there already."""
+    check_callable("on_stream", value)
+    if inspect.iscoroutinefunction(value):
+        raise TypeError(
+            "on_stream is a plain function: it returns the stream's sink at once; begin a task for the rest"
+        )
+
+
+def check_close(reason: object, detail: object) -> None:
+    """Whether a tube may be closed so.
+
+    Raises:
+        TypeError: `reason` is no `Reason`, or `detail` no text.
+        ValueError: `reason` is none of `CLOSE_REASONS`.
+    """
+    names = ", ".join(each.name for each in Reason if each in CLOSE_REASONS)
+    check_type("reason", reason, Reason, f"one of CLOSE_REASONS ({names}; a text goes into detail=)")
+    if reason not in CLOSE_REASONS:
+        name = reason.name if isinstance(reason, Reason) else ""
+        raise ValueError(f"a tube is not closed for {name}; choose one of CLOSE_REASONS: {names}")
+    check_type("detail", detail, str, "a text")
