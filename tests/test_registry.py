@@ -11,6 +11,7 @@ import pytest
 
 from perdure import (
     CLOSE_REASONS,
+    Endpoint,
     IceCandidate,
     IceRestartOffer,
     IceServer,
@@ -19,6 +20,7 @@ from perdure import (
     Reason,
     ResourceLimits,
     RestartPolicy,
+    SessionLimits,
     State,
     TransportConfig,
     TubeRegistry,
@@ -670,3 +672,196 @@ async def test_a_registrys_handler_serves_the_tubes_that_have_none_of_their_own(
         await done.wait()
     assert set(heard) == {"without"}
     assert set(own) <= {"with its own"}
+
+
+# Mistakes, told at the call.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ({"policy": SessionLimits()}, "policy is of RestartPolicy, not SessionLimits"),
+        ({"limits": {}}, "limits is of ResourceLimits, not dict"),
+        ({"transport": {"loopback": True}}, "transport is a TransportConfig, or has the methods offer"),
+        ({"signal_handler": "x"}, "signal_handler is a function"),
+        ({"on_stream": "x"}, "on_stream is a function"),
+    ],
+)
+def test_a_registry_is_not_made_of_wrong_things(arguments: Any, wanted: str) -> None:
+    with pytest.raises(TypeError, match=wanted):
+        TubeRegistry(**arguments)
+
+
+@pytest.mark.parametrize("servers", ["stun:host:3478", ["stun:host:3478"], ({"urls": "stun:host"},), 5])
+async def test_ice_servers_are_ice_servers(registry: TubeRegistry, servers: Any) -> None:
+    with pytest.raises(TypeError, match="IceServer"):
+        TransportConfig(ice_servers=servers)
+    with pytest.raises(TypeError):
+        registry.set_ice_servers(servers)
+
+
+def test_a_list_of_ice_servers_will_do() -> None:
+    servers: Any = [IceServer("stun:host:3478")]
+    assert TransportConfig(ice_servers=servers).ice_servers == tuple(servers)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"tube_id": 5}, {"conversation_id": 5}, {"endpoint": "x"}, {"signal_handler": "x"}, {"on_stream": 7}],
+)
+async def test_a_tube_is_not_made_of_wrong_things(registry: TubeRegistry, arguments: Any) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(arguments))} is "):
+        registry.create_tube(**arguments)
+    assert len(registry) == 0
+
+
+@pytest.mark.parametrize("reason", ["bye", None, 3])
+async def test_a_tube_is_closed_for_a_reason_and_a_text_is_its_detail(registry: TubeRegistry, reason: Any) -> None:
+    manager = registry.create_tube("tube")
+    for closing in (registry.close_tube("tube", reason), registry.close_all(reason), manager.shutdown(reason)):
+        with pytest.raises(TypeError, match=r"one of CLOSE_REASONS \(CLOSED_LOCALLY, .*; a text goes into detail="):
+            await closing
+    assert manager.state is State.INITIALIZING
+
+
+@pytest.mark.parametrize("detail", [Exception("x"), 5, b"x", None])
+async def test_a_detail_that_is_no_text_is_refused_and_the_tube_can_still_be_closed(
+    pair: ApplicationPair, detail: Any
+) -> None:
+    # Found by a newcomer: the tube never ended, and who closed it waited for ever.
+    manager, registry = pair.here.manager, pair.here.registry
+    for closing in (manager.shutdown(detail=detail), registry.close_tube("tube", detail=detail)):
+        with pytest.raises(TypeError, match="detail is a text, not"):
+            await closing
+    assert manager.state is State.CONNECTED
+    async with asyncio.timeout(TIMEOUT):
+        await manager.shutdown(detail="a text")
+
+
+async def test_callbacks_and_extensions_of_a_wrong_type_are_refused(registry: TubeRegistry) -> None:
+    manager: Any = registry.create_tube("tube")
+    for add in (manager.add_state_change_callback, manager.add_network_change_callback):
+        with pytest.raises(TypeError, match="a callback is a function"):
+            add(None)
+    with pytest.raises(TypeError, match="seconds is a number, or None, not str"):
+        manager.extend("x")
+
+
+async def test_this_ends_own_offer_is_not_taken_for_the_answer_to_it() -> None:
+    # Found by a newcomer: it was taken, and the tube could not be set up any more.
+    async with ApplicationPair() as pair:
+        here, there = pair.registries
+        pair.here.create()
+        offer = await here.create_offer("tube")
+        for same in (offer, offer.replace("\r\n", "\n")):
+            with pytest.raises(ProtocolError, match="this is the offer of this end"):
+                await here.set_remote_description("tube", same, "answer")
+        pair.there.create(offer)
+        await here.set_remote_description("tube", await there.create_answer("tube"), "answer")
+        await pair.here.reached(State.CONNECTED)
+
+
+async def test_an_own_restart_offer_is_not_taken_for_its_answer_either(pair: ApplicationPair) -> None:
+    pair.here.other = None
+    offer = await pair.here.registry.restart_ice("tube")
+    with pytest.raises(ProtocolError, match="an answer cannot restart ICE"):
+        await pair.here.registry.set_remote_description("tube", offer, "answer")
+
+
+async def test_an_sdp_given_as_the_kind_is_not_shown(registry: TubeRegistry) -> None:
+    registry.create_tube("tube")
+    offer: Any = await registry.create_offer("tube")
+    with pytest.raises(ValueError, match="kind comes behind its SDP") as caught:
+        await registry.set_remote_description("tube", "answer", offer)
+    assert "ice-pwd" not in str(caught.value)
+
+
+async def test_a_connected_tube_says_how_its_path_is_recovered(pair: ApplicationPair) -> None:
+    with pytest.raises(RuntimeError, match=r"it is connected; restart_ice\(\) recovers its path"):
+        await pair.here.registry.create_offer("tube")
+    with pytest.raises(RuntimeError, match="is connected, or was"):
+        await pair.there.registry.create_answer("tube")
+    assert pair.here.states() == ["connecting", "connected"]
+
+
+async def test_a_tube_that_is_closing_begins_nothing(pair: ApplicationPair) -> None:
+    closing = asyncio.ensure_future(pair.here.manager.shutdown())
+    await asyncio.sleep(0)
+    for operation in (pair.here.manager.create_offer, pair.here.manager.restart_ice):
+        with pytest.raises(RuntimeError, match="is closing"):
+            await operation()
+    await closing
+
+
+@pytest.mark.parametrize("shape", ["as_dict", "browser"])
+async def test_a_candidate_in_another_shape_is_refused_with_what_is_wanted(pair: ApplicationPair, shape: str) -> None:
+    signal = await pair.here.heard(IceCandidate)
+    browser = {"candidate": signal.candidate, "sdpMid": "0", "sdpMLineIndex": 0}
+    with pytest.raises(ProtocolError, match="pass the icecandidate signal's data"):
+        pair.there.registry.add_ice_candidate("tube", signal.as_dict() if shape == "as_dict" else browser)
+
+
+async def test_a_registry_that_was_left_takes_no_tube() -> None:
+    async with make_registry() as registry:
+        pass
+    with pytest.raises(RuntimeError, match="was left"):
+        registry.create_tube()
+    async with registry:
+        assert registry.create_tube()
+
+
+async def test_a_tube_that_has_ended_may_be_closed_again_and_an_unknown_one_may_not(registry: TubeRegistry) -> None:
+    registry.create_tube("tube")
+    await registry.close_tube("tube")
+    await registry.close_tube("tube")
+    with pytest.raises(ValueError, match="no tube 'other'"):
+        await registry.close_tube("other")
+
+
+async def test_a_manager_and_a_registry_say_what_they_are(registry: TubeRegistry) -> None:
+    assert repr(registry.create_tube("tube")) == "<TunnelConnectionManager 'tube' initializing>"
+    assert repr(registry) == "<TubeRegistry of 1 tubes>"
+
+
+# What an application brings along may be broken; the tube ends all the same.
+
+
+async def test_a_transport_that_raises_anything_fails_the_tube_and_not_silently(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken:
+        def offer(self, *_: object) -> Any:
+            raise ZeroDivisionError
+
+        def answer(self, *_: object) -> Any:
+            raise ZeroDivisionError
+
+        def set_ice_servers(self, servers: object) -> None: ...
+
+    policy = RestartPolicy(max_restart_attempts=1, restart_backoff_base=0.01, attempt_timeout=0.1)
+    async with TubeRegistry(policy, transport=Broken()) as registry:
+        manager = registry.create_tube("tube")
+        async with asyncio.timeout(TIMEOUT):
+            with pytest.raises(PeerError):
+                await registry.create_offer("tube")
+            assert (await manager.wait_ended()).after is State.FAILED
+    assert "carrier-failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_signaling_that_raises_anything_does_not_hold_the_end_up(registry: TubeRegistry) -> None:
+    class Broken:
+        available = True
+
+        def attach(self, listener: object) -> None: ...
+
+        def send(self, message: object) -> None:
+            raise ZeroDivisionError
+
+        def close(self) -> None:
+            raise ZeroDivisionError
+
+    manager = registry.create_tube("tube", endpoint=Endpoint(bytes(16), bytes(32), Broken()))
+    async with asyncio.timeout(TIMEOUT):
+        await manager.shutdown()
+    assert manager.state is State.CLOSED

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from perdure.core.restart import Because, Decision, Rung
     from perdure.core.restart import Trigger as NetworkChangeType
     from perdure.core.state import CLOSE_REASONS, Reason, State
+    from perdure.delivery import SignalHandler
     from perdure.errors import (
         CarrierError,
         ListenError,
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
         RendezvousError,
         TicketError,
     )
-    from perdure.manager import Endpoint, TunnelConnectionManager
+    from perdure.manager import Endpoint, OnStream, TunnelConnectionManager
     from perdure.registry import Capacity, TubeRegistry, get_connection_manager
+    from perdure.signaling.base import SignalingChannel
     from perdure.signals import (
         ChannelClosed,
         ConnectionStateChanged,
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
         Signal,
         TurnCredentialsRefreshed,
     )
+    from perdure.transport.base import Transport
     from perdure.tube import ConnectionMetrics, StreamSink
+    from perdure.wire import ResetCode
 
 __version__ = "0.1.0"
 
@@ -57,8 +61,10 @@ _HOMES = {
         "RendezvousError",
         "TicketError",
     ),
-    "perdure.manager": ("Endpoint", "TunnelConnectionManager"),
+    "perdure.delivery": ("SignalHandler",),
+    "perdure.manager": ("Endpoint", "OnStream", "TunnelConnectionManager"),
     "perdure.registry": ("Capacity", "TubeRegistry", "get_connection_manager"),
+    "perdure.signaling.base": ("SignalingChannel",),
     "perdure.signals": (
         "ChannelClosed",
         "ConnectionStateChanged",
@@ -70,7 +76,9 @@ _HOMES = {
         "Signal",
         "TurnCredentialsRefreshed",
     ),
+    "perdure.transport.base": ("Transport",),
     "perdure.tube": ("ConnectionMetrics", "StreamSink"),
+    "perdure.wire": ("ResetCode",),
 }
 _HOME = {name: (home, name) for home, names in _HOMES.items() for name in names}
 _HOME["NetworkChangeType"] = ("perdure.core.restart", "Trigger")
@@ -94,20 +102,25 @@ __all__ = [
     "NetworkChangeDetected",
     "NetworkChangeType",
     "NotAuthorisedError",
+    "OnStream",
     "PeerError",
     "PerdureError",
     "ProtocolError",
     "Reason",
     "RendezvousError",
+    "ResetCode",
     "ResourceLimits",
     "RestartPolicy",
     "Rung",
     "SessionLimits",
     "SessionTimeoutWarning",
     "Signal",
+    "SignalHandler",
+    "SignalingChannel",
     "State",
     "StreamSink",
     "TicketError",
+    "Transport",
     "TransportConfig",
     "TubeRegistry",
     "TunnelConnectionManager",

@@ -349,3 +349,14 @@ class TransportConfig:
     ice_servers: tuple[IceServer, ...] = ()
     loopback: bool = False
     """Also gather 127.0.0.1 and ::1 as candidates, for both ends on one machine."""
+
+    def __post_init__(self) -> None:
+        """Raises `TypeError` where a field is of another type. It does not show it: a URL may hold a password."""
+        if not isinstance(self.ice_servers, tuple | list):
+            raise TypeError(f"ice_servers is a tuple of IceServer, not {type(self.ice_servers).__name__}")
+        for server in self.ice_servers:
+            if not isinstance(server, IceServer):
+                raise TypeError(f"an ICE server is an IceServer(url, …), not {type(server).__name__}")
+        object.__setattr__(self, "ice_servers", tuple(self.ice_servers))
+        if not isinstance(self.loopback, bool):
+            raise TypeError(f"loopback is true or false, not {type(self.loopback).__name__}")

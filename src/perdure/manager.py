@@ -6,17 +6,19 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from perdure.core.actions import ChangeState, KeepAlive, WarnOfTimeout
 from perdure.core.events import CloseRequested, Extended, RecoveryRequested, Started, Used
 from perdure.core.restart import Decision, Rung, Trigger
-from perdure.core.state import CLOSE_REASONS, Reason, State
+from perdure.core.state import Reason, State
 from perdure.errors import PeerError, ProtocolError
-from perdure.signaling.application import ApplicationSignaling, describe, read_candidate, read_description
+from perdure.signaling.application import ApplicationSignaling, describe, is_offer, read_candidate, read_description
 from perdure.signaling.descriptions import Descriptions
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
 from perdure.tube import Announcer, ConnectionMetrics, Driver, Link, StreamSink, clock
+from perdure.tube.arguments import check_callable, check_close, check_on_stream, check_type
 from perdure.tube.metrics import metrics
 from perdure.tube.reports import network_changed
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES
@@ -61,8 +63,9 @@ class TunnelConnectionManager:
         on_stream: called for each stream that the peer opens; without it they are refused.
 
     Raises:
+        TypeError: an argument is of another type; `on_stream` is async.
         ValueError: the id is taken, empty or too long.
-        RuntimeError: the registry carries, or sets up, as many tubes as it may.
+        RuntimeError: the registry carries, or sets up, as many tubes as it may, or was left.
         ProtocolError: the offer is not one of perdure.
     """
 
@@ -92,6 +95,13 @@ class TunnelConnectionManager:
     ) -> None:
         if tube_registry is None:
             raise ValueError("a manager needs the registry that its tube belongs to")
+        check_type("tube_id", tube_id, str, "a text")
+        check_type("conversation_id", conversation_id, (str, NoneType), "a text, or None")
+        check_type("endpoint", endpoint, (Endpoint, NoneType), "an Endpoint, or None")
+        if signal_handler is not None:
+            check_callable("signal_handler", signal_handler)
+        if on_stream is not None:
+            check_on_stream(on_stream)
         self._registry = tube_registry
         self._on_stream = on_stream
         self._announcer = Announcer(tube_id, conversation_id, signal_handler)
@@ -129,6 +139,9 @@ class TunnelConnectionManager:
         return Endpoint(session_id, None, channel)
 
     # What it is.
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.tube_id!r} {self.state.value}>"
 
     @property
     def tube_id(self) -> str:
@@ -224,7 +237,11 @@ class TunnelConnectionManager:
 
         Cancelling this leaves the tube ending by itself.
 
+        Args:
+            detail: a text for the peer and the log.
+
         Raises:
+            TypeError: `reason` is no `Reason`, or `detail` no text.
             ValueError: `reason` is none of `CLOSE_REASONS`.
         """
         self.end_now(reason, detail)
@@ -232,8 +249,7 @@ class TunnelConnectionManager:
 
     def end_now(self, reason: Reason, detail: str = "") -> None:
         """`shutdown`, without waiting for it."""
-        if reason not in CLOSE_REASONS:
-            raise ValueError(f"a tube is not closed for {reason.name}; choose one of CLOSE_REASONS")
+        check_close(reason, detail)
         if not self.state.is_final:
             self._driver.run(connect=False)  # the farewell has a timer, also where nothing else was to be watched
             self._driver.feed(CloseRequested(reason, detail))
@@ -261,8 +277,10 @@ class TunnelConnectionManager:
         """Let the tube live at least `seconds` from now, used or not; by default another `session_timeout`.
 
         Raises:
+            TypeError: `seconds` is no number.
             ValueError: `seconds` is not between 0 and 30 days.
         """
+        check_type("seconds", seconds, (int, float, NoneType), "a number, or None")
         wanted = self._registry.session_limits.session_timeout if seconds is None else seconds
         if not 0 <= wanted <= 30 * 86400:
             raise ValueError(f"a tube is extended by 0 to 2592000 s, not by {wanted} s")
@@ -270,10 +288,12 @@ class TunnelConnectionManager:
 
     def add_state_change_callback(self, callback: Callable[[ChangeState], object]) -> Callable[[], None]:
         """Call `callback`, plain or async, with each change of state; what is returned removes it."""
+        check_callable("a callback", callback)
         return self._announcer.add_state_callback(callback)
 
     def add_network_change_callback(self, callback: Callable[[Decision], object]) -> Callable[[], None]:
         """Call `callback`, plain or async, with each decision of the policy; what is returned removes it."""
+        check_callable("a callback", callback)
         return self._announcer.add_decision_callback(callback)
 
     def kill_carrier(self) -> None:
@@ -286,10 +306,14 @@ class TunnelConnectionManager:
         """Begin to connect; the first offer's SDP, for the peer.
 
         Raises:
-            RuntimeError: the tube has ended, or does not use the application's signaling.
+            RuntimeError: the tube is connected, is closing or has ended, or does not use the application's signaling.
             PeerError: the other end makes the offer, or the engine made none in time.
         """
         self._application_signaling()
+        if self.state.is_up:
+            raise RuntimeError(
+                f"tube {self.tube_id!r} needs no first offer: it is connected; restart_ice() recovers its path"
+            )
         await self.start_monitoring()
         self._driver.feed(Started())
         return await self._offer()
@@ -298,13 +322,15 @@ class TunnelConnectionManager:
         """Take the offer that this tube was created with; the answer's SDP, for the peer. Cancelling loses nothing.
 
         Raises:
-            RuntimeError: the tube has ended, was created without an offer, or is connected.
+            RuntimeError: the tube is closing or has ended, was created without an offer, or is connected.
             ProtocolError: the offer gave way to a later one.
             PeerError: the engine made no answer in time.
         """
         self._application_signaling()
         if self._first_offer is None:
-            raise RuntimeError(f"tube {self.tube_id!r} was created without an offer, or is connected")
+            if self._established_at is not None:
+                raise RuntimeError(f"tube {self.tube_id!r} is connected, or was: its first offer is answered")
+            raise RuntimeError(f"tube {self.tube_id!r} was created without an offer: there is nothing to answer")
         return await self._answer(self._first_offer)
 
     async def set_remote_description(self, sdp: str, kind: Literal["offer", "answer"]) -> str | None:
@@ -313,7 +339,9 @@ class TunnelConnectionManager:
         The same description twice is fine. Cancelling this loses nothing: the same offer gets the same answer.
 
         Raises:
-            ProtocolError: not SDP, not of this tube, or of a negotiation that does not count any more.
+            ValueError: `kind` is neither "offer" nor "answer".
+            ProtocolError: not SDP, not of this tube, of a negotiation that does not count any more, or an offer of this
+                end where the answer to it is wanted.
             PeerError: the engine made no answer in time, or the answer gave way to a newer negotiation.
             RuntimeError: the tube has ended.
         """
@@ -326,6 +354,8 @@ class TunnelConnectionManager:
         core = self._driver.core
         if message.generation != core.generation or not core.offered_here:
             raise ProtocolError(f"an answer to offer {message.generation}; the one that counts is {core.generation}")
+        if is_offer(message.sdp) or self._descriptions.is_own(sdp):
+            raise ProtocolError("this is the offer of this end; the answer is what the other end makes of it")
         if self._descriptions.taken != message.generation:
             self._take_description(message)
         return None
@@ -412,18 +442,21 @@ class TunnelConnectionManager:
             self._first_offer = None
             if self._established_at is None:
                 self._established_at = clock()
-        self._registry.changed(self, change)
         if change.after.is_final:
             self._end = change
             self._first_offer = None
-            self._descriptions.end(PeerError(f"the tube ended: {change.reason.value}", reason=change.reason.name))
-        self._announcer.state_changed(change, self._driver.core.generation)
-        if change.after.is_final:
-            self._announcer.close()
-            waiters, self._end_waiters = self._end_waiters, None
-            for waiter in waiters or ():
-                if not waiter.done():
-                    waiter.set_result(change)
+        try:
+            self._registry.changed(self, change)
+            if change.after.is_final:
+                self._descriptions.end(PeerError(f"the tube ended: {change.reason.value}", reason=change.reason.name))
+            self._announcer.state_changed(change, self._driver.core.generation)
+        finally:  # whatever an application's code did: who waits for the end is told
+            if change.after.is_final:
+                self._announcer.close()
+                waiters, self._end_waiters = self._end_waiters, None
+                for waiter in waiters or ():
+                    if not waiter.done():
+                        waiter.set_result(change)
 
     def _stream_opened(self, stream_id: int, target: bytes) -> StreamSink | None:
         return None if self._on_stream is None else self._on_stream(self, stream_id, target)
@@ -431,6 +464,8 @@ class TunnelConnectionManager:
     def _check_open(self) -> None:
         if self._end is not None:
             raise RuntimeError(f"tube {self.tube_id!r} has ended: {self._end.reason.value}")
+        if self._driver.is_closing:
+            raise RuntimeError(f"tube {self.tube_id!r} is closing")
 
     def _described(self, message: Offer | Answer) -> None:
         sdp = message.sdp

@@ -28,6 +28,7 @@ from perdure.errors import CarrierError, PeerError
 from perdure.manager import Endpoint, OnStream, TunnelConnectionManager
 from perdure.session import ByteBudget
 from perdure.tube import ConnectionMetrics, clock
+from perdure.tube.arguments import check_callable, check_close, check_methods, check_on_stream, check_type
 
 if TYPE_CHECKING:
     from random import Random
@@ -76,6 +77,9 @@ class TubeRegistry:
         transport: how carriers are built: ICE servers and the like, or a `Transport` of one's own.
         signal_handler, on_stream: for the tubes that are created without one of their own.
         random: for jitter.
+
+    Raises:
+        TypeError: an argument is of another type; `on_stream` is async.
     """
 
     def __init__(
@@ -89,6 +93,13 @@ class TubeRegistry:
         on_stream: OnStream | None = None,
         random: Random | None = None,
     ) -> None:
+        _check_config("policy", policy, RestartPolicy)
+        _check_config("session_limits", session_limits, SessionLimits)
+        _check_config("limits", limits, ResourceLimits)
+        if signal_handler is not None:
+            check_callable("signal_handler", signal_handler)
+        if on_stream is not None:
+            check_on_stream(on_stream)
         self.policy = policy or RestartPolicy()
         self.session_limits = session_limits or SessionLimits()
         self.random: Random = random or SystemRandom()
@@ -105,14 +116,20 @@ class TubeRegistry:
         self._breakers: dict[str, CircuitBreaker] = {}
         self._ended: dict[str, Reason] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+        self._was_left = False
         _registries.add(self)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self)} tubes>"
+
     async def __aenter__(self) -> Self:
+        self._was_left = False
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._was_left = True
         await self.close_all(Reason.SHUT_DOWN)
 
     def __len__(self) -> int:
@@ -175,34 +192,73 @@ class TubeRegistry:
         """The figures of `tube_id`. Raises `ValueError` where there is no such tube."""
         return self.manager(tube_id).metrics
 
-    # Connecting, with the application's own signaling. Errors: those of the manager's method of the same name,
-    # ValueError where there is no such tube, PeerError while its circuit breaker is open.
+    # Connecting, with the application's own signaling. Each raises what the manager's method of the same name does, and
+    # beyond it ValueError where there is no such tube, and PeerError while its circuit breaker is open.
 
     async def create_offer(self, tube_id: str) -> str:
-        """Begin to connect; the first offer's SDP, for the peer."""
+        """Begin to connect; the first offer's SDP, for the peer.
+
+        Raises:
+            ValueError: there is no such tube.
+            RuntimeError: it is connected, is closing, or does not use the application's signaling.
+            PeerError: the other end makes the offer, the engine made none in time, or the tube failed again and again
+                and is left alone for a while.
+        """
         return await self._guarded(tube_id, lambda manager: manager.create_offer())
 
     async def create_answer(self, tube_id: str) -> str:
-        """Take the offer that the tube was created with; the answer's SDP, for the peer."""
+        """Take the offer that the tube was created with; the answer's SDP, for the peer.
+
+        Raises:
+            ValueError: there is no such tube.
+            RuntimeError: it was created without an offer, is connected, or is closing.
+            ProtocolError: the offer gave way to a later one.
+            PeerError: the engine made no answer in time, or the tube is left alone for a while.
+        """
         return await self._guarded(tube_id, lambda manager: manager.create_answer())
 
     async def set_remote_description(self, tube_id: str, sdp: str, kind: Literal["offer", "answer"]) -> str | None:
-        """Take the peer's "offer" (returns the answer's SDP) or "answer" (returns `None`)."""
+        """Take the peer's "offer" (returns the answer's SDP) or "answer" (returns `None`).
+
+        Raises:
+            ValueError: there is no such tube, or `kind` is neither.
+            ProtocolError: not SDP, not of this tube, of a negotiation that does not count any more, or an offer of this
+                end where the answer to it is wanted.
+            PeerError: no answer in time, it gave way to a newer negotiation, or the tube is left alone for a while.
+            RuntimeError: the tube is closing.
+        """
         return await self._guarded(tube_id, lambda manager: manager.set_remote_description(sdp, kind))
 
     async def restart_ice(self, tube_id: str) -> str:
-        """Recover the path now; the offer's SDP."""
+        """Recover the path now; the offer's SDP.
+
+        Raises:
+            ValueError: there is no such tube.
+            RuntimeError: it is closing.
+            PeerError: nothing can be offered now (no signaling, no address, or the other end makes the offer), or the
+                tube is left alone for a while.
+        """
         return await self._guarded(tube_id, lambda manager: manager.restart_ice())
 
     def add_ice_candidate(self, tube_id: str, candidate: Mapping[str, object]) -> bool:
-        """Take a candidate of the peer, its `icecandidate` signal's data; whether it is of use still."""
+        """Take a candidate of the peer, its `icecandidate` signal's data; whether it is of use still.
+
+        Raises:
+            ValueError: there is no such tube.
+            ProtocolError: it is not a candidate.
+            RuntimeError: the tube is closing.
+        """
         return self.manager(tube_id).add_ice_candidate(candidate)
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
         """Use `servers`, with their new credentials, from now on: for carriers and for ICE restarts.
 
         Each tube signals `turn_credentials_refreshed`.
+
+        Raises:
+            TypeError: `servers` are not `IceServer`s.
         """
+        servers = TransportConfig(ice_servers=tuple(servers)).ice_servers
         self.transport.set_ice_servers(servers)
         for manager in self:
             manager.ice_servers_changed(servers)
@@ -210,15 +266,25 @@ class TubeRegistry:
     # Closing.
 
     async def close_tube(self, tube_id: str, reason: Reason = Reason.CLOSED_LOCALLY, detail: str = "") -> None:
-        """Close one tube and wait until it is; `reason` is one of `CLOSE_REASONS`."""
+        """Close one tube and wait until it is; `reason` is one of `CLOSE_REASONS`. One that has ended: nothing.
+
+        Raises:
+            TypeError: `reason` is no `Reason`, or `detail` no text.
+            ValueError: there never was such a tube, or `reason` is none of `CLOSE_REASONS`.
+        """
+        check_close(reason, detail)
+        if tube_id not in self._tubes and tube_id in self._ended:
+            return
         await self.manager(tube_id).shutdown(reason, detail)
 
     async def close_all(self, reason: Reason = Reason.CLOSED_LOCALLY, detail: str = "") -> None:
         """Close every tube and wait until they are. Cancelling this leaves them ending by themselves.
 
         Raises:
+            TypeError: `reason` is no `Reason`, or `detail` no text.
             ValueError: `reason` is none of `CLOSE_REASONS`.
         """
+        check_close(reason, detail)
         managers = list(self)
         for manager in managers:
             manager.end_now(reason, detail)
@@ -283,6 +349,8 @@ class TubeRegistry:
     def adopt(self, manager: TunnelConnectionManager) -> None:
         """Take a new tube in. Raises as `TunnelConnectionManager`."""
         tube_id = manager.tube_id
+        if self._was_left:
+            raise RuntimeError("the registry was left (its `async with` has ended): it takes no tube any more")
         if not tube_id or len(tube_id) > MAX_ID_LENGTH:
             raise ValueError(f"a tube's id has 1 to {MAX_ID_LENGTH} characters, not {len(tube_id)}")
         if tube_id in self._tubes:
@@ -374,8 +442,14 @@ def get_connection_manager(tube_id: str) -> TunnelConnectionManager:
     return found[0].manager(tube_id)
 
 
+def _check_config(name: str, value: object, kind: type) -> None:
+    if value is not None:
+        check_type(name, value, kind, f"of {kind.__name__}")
+
+
 def _transport(wanted: TransportConfig | Transport | None) -> Transport:
     if wanted is not None and not isinstance(wanted, TransportConfig):
+        check_methods("transport is a TransportConfig, or", wanted, ("offer", "answer", "set_ice_servers"))
         return wanted
     from perdure.transport.rtc import RtcTransport  # the engine is loaded where it is needed
 

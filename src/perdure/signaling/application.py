@@ -42,6 +42,9 @@ MAX_WAITING_MESSAGES = 256
 MAX_LINE_BYTES = 100 + MAX_WORD_BYTES
 """What `describe` adds to an SDP at most: 13 for the name, 32 for the session, 10 for each number, and the cause."""
 
+MAX_SHOWN = 20
+"""Characters of a wrong word that an error repeats."""
+
 _M = TypeVar("_M", Offer, Answer, Candidate)
 
 _LINE = re.compile(r"^a=x-perdure(?=[:\s]|\Z)([^\n]*)(?:\n|\Z)", re.MULTILINE)
@@ -49,6 +52,7 @@ _VALUE = re.compile(r":1 ([0-9A-Fa-f]{32}) ([0-9]{1,10}) ([0-9]{1,10}) ([^\r\n]+
 _VERSION = re.compile(r":([0-9]+) ")
 _VERSION_LINE = re.compile(r"v=0\r?\n")
 _TIME_LINE = re.compile(r"^t=[^\n]*?(\r?\n)", re.MULTILINE)
+_ACTPASS = re.compile(r"^a=setup:actpass\s*$", re.MULTILINE)
 _MEDIA_LINE = re.compile(r"^m=", re.MULTILINE)
 
 
@@ -148,10 +152,12 @@ def read_description(sdp: str, kind: Literal["offer", "answer"]) -> tuple[bytes,
     """The session's id and the message of a text that `describe` made at the other end.
 
     Raises:
+        ValueError: `kind` is neither; it is not shown where it may be an SDP, which has a password in it.
         ProtocolError: it is not such a text.
     """
-    if kind not in {"offer", "answer"}:
-        raise ValueError(f"a description is an offer or an answer, not {kind!r}")
+    if kind not in ("offer", "answer"):
+        shown = repr(kind) if isinstance(kind, str) and len(kind) <= MAX_SHOWN else type(kind).__name__
+        raise ValueError(f"a description's kind comes behind its SDP: an offer or an answer, not {shown}")
     media = _check_is_sdp(sdp)
     lines = list(_LINE.finditer(sdp))
     if not lines:
@@ -175,6 +181,11 @@ def read_description(sdp: str, kind: Literal["offer", "answer"]) -> tuple[bytes,
     return session_id, _checked(Answer(generation, rest))
 
 
+def is_offer(sdp: str) -> bool:
+    """Whether `sdp` leaves the DTLS role open, as offers do and answers must not (RFC 8842 §5.2, §5.3)."""
+    return _ACTPASS.search(sdp) is not None
+
+
 def read_candidate(data: Mapping[str, object] | str) -> Candidate:
     """The candidate in an `icecandidate` signal's data: `candidate`, `sdp_mid`, `sdp_mline_index`, `generation`.
 
@@ -191,7 +202,8 @@ def read_candidate(data: Mapping[str, object] | str) -> Candidate:
         own = {name: fields[name] for name in Candidate.__struct_fields__ if name in fields}
         candidate = msgspec.convert({"type": "candidate", **own}, Candidate)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ProtocolError(f"this is not an ICE candidate: {error}") from error
+        hint = "; pass the icecandidate signal's data" if isinstance(error, msgspec.ValidationError) else ""
+        raise ProtocolError(f"this is not an ICE candidate: {error}{hint}") from error
     return _checked(candidate)
 
 

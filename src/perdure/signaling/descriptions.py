@@ -57,6 +57,10 @@ class Descriptions:
         """Whether this end's description of `generation` is kept."""
         return self._made is not None and self._made[0] == generation
 
+    def is_own(self, sdp: str) -> bool:
+        """Whether this end made `sdp`, however its lines end by now."""
+        return self._made is not None and self._made[1].split() == sdp.split()
+
     def made(self, generation: int, sdp: str, *, is_offer: bool) -> None:
         """This end's description is there. Who waits for an offer gets a later one too: it displaced the one before."""
         self._made = (generation, sdp)

@@ -16,7 +16,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionMetrics:
-    """Instants are aware datetimes (UTC), durations seconds, rates 0 … 1."""
+    """One tube's figures. Instants are aware datetimes (UTC), durations seconds, rates 0 … 1.
+
+    Attributes:
+        last_activity: when the user was last active.
+        ice_restart_attempts, reconnection_attempts: ICE restarts, and carriers after a loss, that this end began.
+        last_restart_time: when the last of either began; `None` before the first.
+        packet_loss_rate: 0 … 1, the share of ICE's checks that had no answer lately.
+        rtt: seconds, smoothed; `None` before the first measurement.
+        quality: 0 … 1, the path's score.
+        bytes_sent, bytes_received: streams' bytes, each once.
+        bytes_buffered: bytes held now, unacknowledged and unsent.
+        streams: how many there are now.
+        descriptions, candidates: the peer's SDP descriptions and ICE candidates in the first set-up.
+        recovery_descriptions, recovery_candidates: the same, after it.
+        connection_established_time: when the tube was first connected; `None` before.
+        signals_dropped, signals_failed: signals that the handler never got, and those at which it raised.
+    """
 
     last_activity: datetime
     """When the user was last active; recovery's own traffic does not count."""
