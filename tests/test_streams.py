@@ -217,7 +217,8 @@ async def test_a_stream_that_has_ended_both_ways_lets_go_of_its_sink_and_hears_n
     await asyncio.sleep(0)
     gc.collect()
     assert kept() is None
-    assert not any(isinstance(each, Echo) for each in gc.get_objects())
+    there = pair.there.manager
+    assert not any(type(each) is Echo and each.manager is there for each in gc.get_objects())
     await pair.here.manager.shutdown()
     assert not reset.done()
 
