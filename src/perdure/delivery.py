@@ -249,7 +249,8 @@ class SignalQueue:
                 self._fail(signal, error)
             except Exception as error:
                 self._fail(signal, error)
-            await asyncio.sleep(0)  # a handler that never waits still lets the loop go round
+            if self._waiting:
+                await asyncio.sleep(0)  # a handler that never waits still lets the loop go round
 
     async def _call(self, signal: Signal) -> None:
         if self._is_async:

@@ -56,7 +56,12 @@ class Gateway:
         self._dials: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._was_ready = False
-        self._signaling = GatewaySignaling(ticket, on_session=self._begin_tube, on_status=self._signaling_changed)
+        self._signaling = GatewaySignaling(
+            ticket,
+            on_session=self._begin_tube,
+            on_status=self._signaling_changed,
+            has_room=lambda: self.tubes.check_capacity().has_room,
+        )
 
     async def run(self) -> None:
         """Serve. Cancelling it ends every tube, and tells the clients.
@@ -69,10 +74,12 @@ class Gateway:
             await self._failed
         finally:
             self._is_stopping = True
-            await self.tubes.close_all(Reason.SHUT_DOWN, "the gateway was stopped")
-            for task in self._dials:
-                task.cancel()
-            await self._signaling.close()
+            try:
+                await self.tubes.close_all(Reason.SHUT_DOWN, "the gateway was stopped")
+            finally:
+                for task in self._dials:
+                    task.cancel()
+                await self._signaling.close()
 
     def _stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
         try:

@@ -123,6 +123,7 @@ class TunnelConnectionManager:
             limits=tube_registry.limits,
             budget=tube_registry.budget,
             random=tube_registry.random,
+            wheel=tube_registry.wheel,
             on_told=self._told,
             on_described=self._described,
             on_stream=self._stream_opened,

@@ -29,6 +29,7 @@ from perdure.manager import Endpoint, OnStream, TunnelConnectionManager
 from perdure.session import ByteBudget
 from perdure.tube import ConnectionMetrics, clock
 from perdure.tube.arguments import check_callable, check_close, check_methods, check_on_stream, check_type
+from perdure.tube.wheel import Wheel
 
 if TYPE_CHECKING:
     from random import Random
@@ -106,6 +107,7 @@ class TubeRegistry:
         self.transport = _transport(transport)
         self._limits = limits or ResourceLimits()
         self.budget = ByteBudget(self._limits.total_buffer_bytes)
+        self.wheel = Wheel()
         self._signal_handler = signal_handler
         self._on_stream = on_stream
         self._tubes: dict[str, TunnelConnectionManager] = {}

@@ -40,6 +40,7 @@ from perdure.core.actions import (
     SayGoodbye,
     WarnOfTimeout,
 )
+from perdure.core.climber import MAX_CANDIDATES_OF_CARRIER
 from perdure.core.connection import FAREWELL_SECONDS, RETURN_TIMEOUT, Connection
 from perdure.core.events import (
     AnswerReceived,
@@ -969,3 +970,18 @@ def test_what_an_application_says_of_a_change_is_in_the_decision() -> None:
     core.handle_event(NetworkChanged(Trigger.INTERFACE_CHANGE, detail="wlan0"), 10.0)
     core.handle_event(NetworkChanged(Trigger.CONNECTION_TIMEOUT, detail="ping"), 10.1)
     assert [decision.detail for decision in core.decisions[-2:]] == ["wlan0", "ping"]
+
+
+def test_a_carrier_takes_so_many_candidates_of_its_peer_and_the_next_carrier_as_many_again() -> None:
+    # Found by review: a thousand candidates held the engine, and with it the process, up for seconds.
+    core = connected()
+
+    def taken(now: float) -> int:
+        found = [core.handle_event(CandidateReceived(core.generation, "c", "0", 0), now) for _ in range(1000)]
+        return sum(len(actions) for actions in found)
+
+    assert taken(1.0) == MAX_CANDIDATES_OF_CARRIER
+    core.handle_event(ROAM, 2.0)
+    assert taken(2.0) == 0
+    lose(core, 3.0)
+    assert taken(3.0) == MAX_CANDIDATES_OF_CARRIER

@@ -234,7 +234,7 @@ class Connection:
                 if self._recovery.answered(event):
                     self.activity.described(self._context.now, recovering=recovering)
             case CandidateReceived(generation, candidate, sdp_mid, sdp_mline):
-                if self._recovery.carrier and generation == self._recovery.generation:
+                if self._recovery.takes_candidate(generation):
                     self.activity.candidate(self._context.now, recovering=recovering)
                     self._context.actions.append(ApplyCandidate(generation, candidate, sdp_mid, sdp_mline))
             case _:

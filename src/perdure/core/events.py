@@ -90,6 +90,8 @@ class RttMeasured:
 
     carrier: int
     seconds: float
+    is_idle: bool = False
+    """Whether it was an idle path's ping, so that nothing is due any more."""
 
 
 @dataclass(frozen=True, slots=True)

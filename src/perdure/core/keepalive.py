@@ -92,6 +92,11 @@ class Liveness:
             self._last_heard_at = at
             self._is_doubted = False
 
+    def answered(self) -> None:
+        """Nothing is due any more."""
+        self._awaiting_since = None
+        self._awaits_only_ping = False
+
     def evidence(self, evidence: PathEvidence) -> None:
         """What the session knows."""
         if evidence.last_heard_at is not None:
@@ -105,7 +110,7 @@ class Liveness:
 
     def doubt(self, now: float) -> None:
         """The path may be gone, and is asked now: that ping counts like data that waits."""
-        if self._awaits_only_ping and not self._is_doubted:
+        if self._is_patient:
             self._since = now
         self._is_doubted = True
         self._probed_at = now
@@ -130,7 +135,7 @@ class Liveness:
             return Verdict.SILENT
         if now >= self._stalled_at(awaiting_since):
             return Verdict.STALLED
-        if now >= silent_since + self._suspect_after and not self._has_probed(silent_since):
+        if now >= silent_since + self._suspect_after and not self._is_patient and not self._has_probed(silent_since):
             self._probed_at = now
             return Verdict.PROBE
         return Verdict.FINE
@@ -142,7 +147,7 @@ class Liveness:
             return self._idle_check()
         silent_since = self._silent_since(awaiting_since)
         wait = self._lost_after
-        if not self._has_probed(silent_since):
+        if not self._is_patient and not self._has_probed(silent_since):
             wait = min(wait, self._suspect_after)
         return min(silent_since + wait, self._stalled_at(awaiting_since))
 
@@ -168,8 +173,13 @@ class Liveness:
         return max(self._policy.silence_floor, self.rtt.timeout)
 
     @property
+    def _is_patient(self) -> bool:
+        """Whether nothing but an idle path's ping waits, which is its own probe."""
+        return self._awaits_only_ping and not self._is_doubted
+
+    @property
     def _lost_after(self) -> float:
-        if self._awaits_only_ping and not self._is_doubted:
+        if self._is_patient:
             return self._policy.timeout_threshold
         return min(self._policy.timeout_threshold, LOST_AFTER * self._suspect_after * self._patience)
 

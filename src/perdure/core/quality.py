@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from perdure.core.rtt import RttEstimator
 
 SMALLEST_BASELINE = 0.025
@@ -24,6 +26,10 @@ QUEUE_ALLOWANCE = 0.25
 HYSTERESIS = 0.1
 """A degraded path is good again this much above the threshold."""
 
+FRESH_SECONDS = 10.0
+"""What an idle path answered longer ago says nothing of it now: one stall of a process must not degrade a path for the
+hours until enough better answers have come."""
+
 JUDGE_INTERVAL = 1.0
 """Seconds between two judgements, both of which must agree before the state changes."""
 
@@ -40,6 +46,7 @@ class Quality:
         "_counted",
         "_judged_at",
         "_rtt",
+        "_sampled_at",
         "_threshold",
         "is_degraded",
         "is_in_doubt",
@@ -54,6 +61,7 @@ class Quality:
     def restart(self, *, is_new_carrier: bool) -> None:
         """Another path: what is normal for it is not known yet. A new carrier's checks are counted from 0."""
         self._rtt = RttEstimator()
+        self._sampled_at = -math.inf
         self._baseline: float | None = None
         self._counted: tuple[int, int] | None = (0, 0) if is_new_carrier else None
         """Checks sent and lost up to the last measurement; `None`: they count from the next one."""
@@ -65,8 +73,11 @@ class Quality:
         self.score = 1.0
         self.is_degraded = False
 
-    def rtt_sample(self, seconds: float) -> None:
+    def rtt_sample(self, seconds: float, now: float) -> None:
         """Something was answered after `seconds`."""
+        if now > self._sampled_at + FRESH_SECONDS:
+            self._rtt = RttEstimator()
+        self._sampled_at = now
         self._rtt.sample(seconds)
         self._baseline = seconds if self._baseline is None else min(self._baseline, seconds)
 

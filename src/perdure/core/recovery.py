@@ -187,6 +187,10 @@ class Recovery:
         climber.follow(offer, trigger)
         return True
 
+    def takes_candidate(self, generation: int) -> bool:
+        """Whether a candidate of the peer is of use, and not one too many."""
+        return self._climber.takes_candidate(generation)
+
     def answered(self, answer: AnswerReceived) -> bool:
         """The peer's answer to an offer of ours; whether it counts."""
         climber = self._climber

@@ -389,7 +389,17 @@ def renewal_delay(policy: RestartPolicy, reason: Reason, failures: int, random: 
     Args:
         failures: sessions in a row that never worked, this one included; 0 where it did.
 
-    A peer that answered "I do not know this session" is there, so the first new one begins at once.
+    A peer that answered "I do not know this session" is there, and so it is where this end's session timed out: the
+    first new one begins at once.
     """
-    is_there = reason in {Reason.PEER_RESTARTED, Reason.UNKNOWN_SESSION, Reason.CLOSED_BY_PEER}
+    is_there = reason in _PEER_IS_THERE
     return 0.0 if is_there and failures <= 1 else backoff(policy, max(1, failures), random)
+
+
+_PEER_IS_THERE = (
+    Reason.PEER_RESTARTED,
+    Reason.UNKNOWN_SESSION,
+    Reason.CLOSED_BY_PEER,
+    Reason.SESSION_TIMEOUT,
+    Reason.SESSION_LIMIT,
+)

@@ -48,14 +48,16 @@ class Vigil:
         self.liveness.rtt.sample(measured.seconds)
         if self._context.state.is_up:
             self.liveness.hear(self._context.now)
-        self.quality.rtt_sample(measured.seconds)
+        if measured.is_idle:
+            self.liveness.answered()
+        self.quality.rtt_sample(measured.seconds, self._context.now)
         self._judge_quality()
 
     def health_measured(self, measured: HealthMeasured) -> None:
         if not self._context.state.is_up:
             return
         if measured.rtt is not None:
-            self.quality.rtt_sample(measured.rtt)
+            self.quality.rtt_sample(measured.rtt, self._context.now)
         self.quality.checks(measured.checks_sent, measured.checks_answered)
         self._judge_quality()
 

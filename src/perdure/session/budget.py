@@ -1,4 +1,4 @@
-"""How many bytes the sessions of a process may hold together."""
+"""How many bytes the sessions of one registry may hold together."""
 
 from __future__ import annotations
 

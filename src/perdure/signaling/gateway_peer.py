@@ -68,6 +68,7 @@ class GatewaySignaling:
         on_session: called with a new session's 16-byte id and its channel, once its client has proved itself. Attach
             a listener to the channel there or later; close the channel when the tube has ended, or it keeps its place.
         on_status: hears each change of the status. Both are called on the event loop's thread.
+        has_room: asked before a new session is let in; one that is not is told so, and knocks again.
         now: Unix seconds, for the ticket's expiry.
         token_bytes: the source of epochs and nonces; must be cryptographically random.
     """
@@ -78,6 +79,7 @@ class GatewaySignaling:
         *,
         on_session: Callable[[bytes, SignalingChannel], None],
         on_status: Callable[[SignalingStatus], None] | None = None,
+        has_room: Callable[[], bool] = lambda: True,
         max_sessions: int = MAX_SESSIONS,
         random: Random | None = None,
         now: Callable[[], float] = time.time,
@@ -87,6 +89,7 @@ class GatewaySignaling:
         self._ticket = ticket
         self._on_session = on_session
         self._on_status = on_status
+        self._owner_has_room = has_room
         self._max_sessions = max_sessions
         self._now = now
         self._token_bytes = token_bytes
@@ -228,6 +231,8 @@ class GatewaySignaling:
         self._link.send(sender, seal_welcome(self._ticket, session_id, knock.client_epoch, welcome, nonce=nonce))
 
     def _has_room(self) -> bool:
+        if not self._owner_has_room():
+            return False
         if len(self._sessions) < self._max_sessions:
             return True
         unclaimed = next((session for session in self._sessions.values() if session.channel is None), None)

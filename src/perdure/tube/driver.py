@@ -1,6 +1,6 @@
 """Drives one tube's core: feeds it what happens, and carries out what it decides.
 
-1. One timer handle for the core and the session together.
+1. One waking for the core and the session together: by a timer handle, or by the wheel where it is far away.
 2. Evidence before deadlines: what the session knows is fed before a due timeout.
 3. Nothing is decided here.
 4. What one action raises is logged, and the next is carried out: a tube always comes to its end.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, assert_never
 
@@ -48,6 +49,7 @@ from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, s
 from perdure.tube.clock import clock
 from perdure.tube.link import Link
 from perdure.tube.log import log, log_negotiation_begun
+from perdure.tube.wheel import FAR_SECONDS
 from perdure.wire import CloseCode, printable
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from perdure.signaling.base import SignalingChannel
     from perdure.transport.base import Transport
     from perdure.tube.link import OpenStream
+    from perdure.tube.wheel import Wheel
 
 Told = ChangeState | Decision | KeepAlive | WarnOfTimeout
 """What the core decides that the application hears of."""
@@ -89,13 +92,15 @@ class Driver:
         "_on_described",
         "_on_told",
         "_timer",
-        "_timer_at",
+        "_wakes_at",
+        "_wheel",
         "channel",
         "core",
         "ice_restarts",
         "link",
         "rebuilds",
         "restarted_at",
+        "tick",
         "tube_id",
     )
 
@@ -112,6 +117,7 @@ class Driver:
         limits: ResourceLimits,
         budget: ByteBudget,
         random: Random,
+        wheel: Wheel,
         on_told: Callable[[Told], None],
         on_described: Callable[[Offer | Answer], None],
         on_stream: OpenStream,
@@ -131,8 +137,12 @@ class Driver:
         self._cause: Trigger | None = None
         """What the last offer of this end answers."""
         self._due_actions: list[Action] | None = None
+        self.tick = 0
+        """The wheel's tick that wakes this tube; 0 where none does."""
+        self._wheel = wheel
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        """What wakes it sooner than the wheel could."""
+        self._wakes_at = math.inf
         self._is_running = False
         self._is_closing = False
 
@@ -222,14 +232,26 @@ class Driver:
         self._due_actions = due = actions
         try:
             while due:
-                with self._survived(type(due[0]).__name__):
-                    self._carry_out_one(due.pop(0))
+                action = due.pop(0)
+                try:
+                    self._carry_out_one(action)
+                except Exception as error:
+                    self._log_failed(type(action).__name__, error)
         finally:
             self._due_actions = None
 
     def _carry_out_one(self, action: Action) -> None:
         link = self.link
-        match action:
+        match action:  # the frequent ones first
+            case MeasureHealth():
+                link.measure()
+            case Probe():
+                link.probe()
+            case KeepAlive():
+                link.probe()
+                self._on_told(action)
+            case Decision() | WarnOfTimeout():
+                self._on_told(action)
             case MakeOffer(generation, cause):
                 self._begin(generation, "carrier", cause)
                 self.rebuilds += cause is not None
@@ -248,22 +270,13 @@ class Driver:
                 link.add_candidate(candidate, sdp_mid, sdp_mline)
             case CloseCarrier():
                 link.close_carrier()
-            case Probe():
-                link.probe()
-            case MeasureHealth():
-                link.measure()
             case SayGoodbye(reason, detail):
                 self._is_closing = True
                 link.say_goodbye(_CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))
-            case KeepAlive():
-                link.probe()
-                self._on_told(action)
             case ChangeState():
                 if action.after.is_final:
                     self._is_closing = True
                     self._wind_up(action)
-                self._on_told(action)
-            case Decision() | WarnOfTimeout():
                 self._on_told(action)
             case _:
                 assert_never(action)
@@ -276,9 +289,7 @@ class Driver:
 
     def _wind_up(self, change: ChangeState) -> None:
         self._is_running = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._disarm()
         if change.reason is not Reason.CLOSED_BY_PEER:
             with self._survived("Bye"):
                 self.channel.send(Bye(short_reason(change.detail or change.reason.value)))
@@ -293,31 +304,47 @@ class Driver:
         try:
             yield
         except Exception as error:
-            log_event(log, logging.ERROR, "action-failed", error, tube=self.tube_id, action=what)
+            self._log_failed(what, error)
 
-    # The timer.
+    def _log_failed(self, what: str, error: Exception) -> None:
+        log_event(log, logging.ERROR, "action-failed", error, tube=self.tube_id, action=what)
+
+    # Waking.
 
     def rearm(self) -> None:
-        """For the earliest deadline; one that has moved away is noticed when it fires."""
+        """For the earliest deadline; one that has moved away is noticed at the next waking."""
         if not self._is_running:
             return
-        core_at, link_at = self.core.next_deadline(), self.link.next_deadline()
-        at = min((at for at in (core_at, link_at) if at is not None), default=None)
-        if at is None:
+        at, link_at = self.core.next_deadline(), self.link.next_deadline()
+        if at is None or (link_at is not None and link_at < at):
+            at = link_at
+        if at is None or at >= self._wakes_at:
             return
-        if self._timer is not None:
-            if self._timer_at <= at:
-                return
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - clock()), self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
+        self._disarm()
+        self._wakes_at = at
         now = clock()
-        core_at = self.core.next_deadline()
+        if at - now > FAR_SECONDS:
+            self.tick = self._wheel.sleep(self, at)
+        else:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now), self.wake)
+
+    def wake(self) -> None:
+        """A deadline may have come. Evidence first: what the session knows and the core does not."""
+        self._timer, self.tick, self._wakes_at = None, 0, math.inf
+        core, link, now = self.core, self.link, clock()
+        core_at = core.next_deadline()
         if core_at is not None and core_at <= now:
-            self._carry_out(self.core.handle_event(self.link.evidence(self.core.carrier), now))
-            self._carry_out(self.core.handle_timeout(max(now, clock())))
-        self.link.handle_timeout(now)
+            if link.has_news:
+                self._carry_out(core.handle_event(link.evidence(core.carrier), now))
+            self._carry_out(core.handle_timeout(max(now, clock())))
+        link_at = link.next_deadline()
+        if link_at is not None and link_at <= now:
+            link.handle_timeout(now)
         self.rearm()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        elif self.tick:
+            self._wheel.forget(self, self.tick)
+        self._timer, self.tick, self._wakes_at = None, 0, math.inf

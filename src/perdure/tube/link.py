@@ -84,7 +84,9 @@ class Link:
         "_message_bytes",
         "_on_stream",
         "_sinks",
+        "_told",
         "_transport",
+        "_watches_only_ping",
         "session",
     )
 
@@ -109,6 +111,10 @@ class Link:
         self._message_bytes = 0
         self._is_turn_scheduled = False
         self._is_watching = False
+        self._watches_only_ping = False
+        """Whether the core believes that nothing waits but an idle path's ping."""
+        self._told: tuple[float | None, float | None] = (None, None)
+        """When the peer was last heard and data last moved, as far as the core knows."""
         self._has_ended = False
 
     # What the core decides.
@@ -160,6 +166,7 @@ class Link:
             self._carrier.measure()
 
     def say_goodbye(self, code: CloseCode, reason: str) -> None:
+        self._pump()  # what was written before goes before
         self.session.close(code, reason)
         self._pump()
 
@@ -186,9 +193,16 @@ class Link:
         session = self.session
         awaiting_since = session.awaiting_since()
         self._is_watching = awaiting_since is not None
+        self._watches_only_ping = session.awaits_only_ping
+        self._told = (session.last_heard_at, session.last_data_at)
         return PathEvidence(
-            carrier, session.last_heard_at, awaiting_since, session.awaits_only_ping, session.last_data_at
+            carrier, session.last_heard_at, awaiting_since, self._watches_only_ping, session.last_data_at
         )
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `evidence` would say anything that it has not said before."""
+        return self._is_watching or self._told != (self.session.last_heard_at, self.session.last_data_at)
 
     def next_deadline(self) -> float | None:
         return self.session.next_deadline()
@@ -353,7 +367,9 @@ class Link:
                 case StreamOpened(stream_id, target):
                     self._open(stream_id, target)
                 case RttMeasured(seconds):
-                    self._driver.feed(CoreRttMeasured(self._generation, seconds))
+                    is_idle = not self.session.stream_count
+                    self._is_watching = self._is_watching and not is_idle
+                    self._driver.feed(CoreRttMeasured(self._generation, seconds, is_idle))
                 case SessionResumed(generation):
                     log_resumed(self._driver.tube_id, event)
                     self._is_watching = False
@@ -445,7 +461,7 @@ class Link:
             return
         if session.has_forgotten:
             self._schedule_turn()
-        if sent and not self._is_watching:
+        if sent and (not self._is_watching or (self._watches_only_ping and not session.awaits_only_ping)):
             self._driver.feed(self.evidence(carrier.generation))
         else:
             self._driver.rearm()

@@ -1,0 +1,51 @@
+"""Wakes many tubes with few timers: far deadlines are rounded up to a tick, and those of one tick share a handle."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from perdure.tube.clock import clock
+
+if TYPE_CHECKING:
+    from perdure.tube.driver import Driver
+
+TICK_SECONDS = 0.05
+"""A far deadline (keepalive, health check, warning) is none the worse for being 50 ms late. 100,000 idle tubes act
+1,300 times a second: that is 20 wake-ups of the event loop instead of 500, and 65 acts of some 40 µs in each."""
+
+FAR_SECONDS = 1.0
+"""A deadline that is nearer, such as that of silence or of an acknowledgement, has a handle of its own."""
+
+
+class Wheel:
+    """For the tubes of one registry."""
+
+    __slots__ = ("_ticks",)
+
+    def __init__(self) -> None:
+        self._ticks: dict[int, dict[Driver, None]] = {}
+
+    def sleep(self, driver: Driver, until: float) -> int:
+        """Wake `driver` at `until` or at most a tick later; the tick, for `forget`."""
+        tick = math.ceil(until / TICK_SECONDS)
+        sleepers = self._ticks.get(tick)
+        if sleepers is None:
+            self._ticks[tick] = {driver: None}
+            asyncio.get_running_loop().call_later(max(0.0, tick * TICK_SECONDS - clock()), self._turn, tick)
+        else:
+            sleepers[driver] = None
+        return tick
+
+    def forget(self, driver: Driver, tick: int) -> None:
+        """Let `driver` sleep on."""
+        sleepers = self._ticks.get(tick)
+        if sleepers is not None:
+            sleepers.pop(driver, None)
+
+    def _turn(self, tick: int) -> None:
+        for driver in self._ticks.pop(tick):
+            # One that an earlier one's act has woken, ended or put to sleep anew is not waiting for this tick any more.
+            if driver.tick == tick:
+                driver.wake()
