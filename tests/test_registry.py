@@ -11,6 +11,7 @@ import pytest
 
 from perdure import (
     CLOSE_REASONS,
+    CarrierError,
     Endpoint,
     IceCandidate,
     IceRestartOffer,
@@ -30,6 +31,7 @@ from perdure import (
 )
 from perdure.core.breaker import FAILURES
 from perdure.registry import MAX_ID_LENGTH
+from perdure.transport.rtc import RtcCarrier, RtcTransport
 from support.application_pair import ApplicationPair
 from support.recorder import TIMEOUT, Recorder
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from perdure import Signal
+    from perdure.transport.base import CarrierListener
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"
 
@@ -407,39 +410,74 @@ async def test_early_candidates_without_end_do_no_harm(pair: ApplicationPair) ->
 # Failures are a tube's own.
 
 
-async def test_a_tube_that_fails_again_and_again_is_left_alone_for_a_while_and_the_others_are_not(
-    pair: ApplicationPair,
-) -> None:
-    here, there = pair.ends("other")
-    await pair.connect(here, there)
-    registry = pair.here.registry
-    pair.here.manager.set_signaling_available(False)
-    for _ in range(FAILURES):
-        with pytest.raises(PeerError, match="cannot make an offer"):
-            await registry.restart_ice("tube")
-    pair.here.manager.set_signaling_available(True)
-    with pytest.raises(PeerError, match="left alone for another 30 s") as caught:
-        await registry.restart_ice("tube")
-    assert caught.value.reason == "circuit open"
-    assert pair.here.manager.state is State.CONNECTED
-    await registry.restart_ice("other")
-    await here.reached(State.CONNECTED, since=3)
-    await registry.close_tube("tube")
-    registry.create_tube("tube")
-    await registry.create_offer("tube")
+class FailingTransport(RtcTransport):
+    """The engine, which refuses while it `is_broken`."""
+
+    is_broken = True
+
+    def offer(self, generation: int, listener: CarrierListener) -> RtcCarrier:
+        if self.is_broken:
+            raise CarrierError("no memory", generation=generation)
+        return super().offer(generation, listener)
 
 
-async def test_a_success_starts_the_count_of_failures_over(pair: ApplicationPair) -> None:
-    registry = pair.here.registry
-    for _ in range(2):
-        pair.here.manager.set_signaling_available(False)
-        for _ in range(FAILURES - 1):
-            with pytest.raises(PeerError, match="cannot make an offer"):
+async def test_a_tube_whose_engine_fails_again_and_again_is_left_alone_for_a_while_and_the_others_are_not() -> None:
+    transport = FailingTransport(TransportConfig(loopback=True))
+    async with TubeRegistry(transport=transport, policy=RestartPolicy(max_restart_attempts=100)) as registry:
+        for tube_id in ("tube", "other"):
+            registry.create_tube(tube_id)
+        for _ in range(FAILURES):
+            with pytest.raises(CarrierError, match="no memory"):
                 await registry.restart_ice("tube")
-        pair.here.manager.set_signaling_available(True)
-        changes = len(pair.here.changes)
-        await registry.restart_ice("tube")
-        await pair.here.reached(State.CONNECTED, since=changes)
+        transport.is_broken = False
+        with pytest.raises(PeerError, match="left alone for another 30 s") as caught:
+            await registry.restart_ice("tube")
+        assert caught.value.reason == "circuit open"
+        assert await registry.create_offer("other")
+        await registry.close_tube("tube")
+        registry.create_tube("tube")
+        assert await registry.create_offer("tube")
+
+
+async def test_a_success_starts_the_count_of_failures_over() -> None:
+    transport = FailingTransport(TransportConfig(loopback=True))
+    async with TubeRegistry(transport=transport, policy=RestartPolicy(max_restart_attempts=100)) as registry:
+        registry.create_tube("tube")
+        for _ in range(2):
+            transport.is_broken = True
+            for _ in range(FAILURES - 1):
+                with pytest.raises(CarrierError):
+                    await registry.restart_ice("tube")
+            transport.is_broken = False
+            assert await registry.restart_ice("tube")
+            registry.manager("tube").kill_carrier()
+
+
+async def test_an_outage_is_no_failure_of_the_tube(pair: ApplicationPair) -> None:
+    # Found by review: five requests while the network was away shut out the recovery when it was back.
+    pair.here.manager.set_signaling_available(False)
+    for _ in range(2 * FAILURES):
+        with pytest.raises(PeerError, match="cannot make an offer"):
+            await pair.here.registry.restart_ice("tube")
+    pair.here.manager.set_signaling_available(True)
+    assert await pair.here.registry.restart_ice("tube")
+
+
+async def test_an_ice_server_that_the_engine_refuses_is_named_at_once() -> None:
+    transport = TransportConfig(ice_servers=(IceServer("stun:host:99999"),), loopback=True)
+    async with asyncio.timeout(2), TubeRegistry(transport=transport) as registry:
+        registry.create_tube("tube")
+        with pytest.raises(CarrierError, match="99999"):
+            await registry.create_offer("tube")
+
+
+async def test_an_offer_that_the_engine_cannot_read_is_refused_at_once_with_its_reason() -> None:
+    async with asyncio.timeout(2), make_registry() as here, make_registry() as there:
+        here.create_tube("tube")
+        offer = (await here.create_offer("tube")).replace("m=application", "m=nonsense\r\nm=application")
+        there.create_tube("tube", offer=offer)
+        with pytest.raises(CarrierError, match="m=nonsense"):
+            await there.create_answer("tube")
 
 
 async def test_what_a_peer_says_wrong_is_no_failure_of_the_tube(pair: ApplicationPair) -> None:

@@ -13,7 +13,7 @@ from perdure.core.actions import ChangeState, KeepAlive, WarnOfTimeout
 from perdure.core.events import CloseRequested, Extended, RecoveryRequested, Started, Used
 from perdure.core.restart import Decision, Rung, Trigger
 from perdure.core.state import Reason, State
-from perdure.errors import PeerError, ProtocolError
+from perdure.errors import CarrierError, PeerError, ProtocolError
 from perdure.signaling.application import ApplicationSignaling, describe, is_offer, read_candidate, read_description
 from perdure.signaling.descriptions import Descriptions
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
@@ -126,6 +126,7 @@ class TunnelConnectionManager:
             wheel=tube_registry.wheel,
             on_told=self._told,
             on_described=self._described,
+            on_carrier_gone=self._carrier_gone,
             on_stream=self._stream_opened,
         )
         tube_registry.adopt(self)
@@ -220,6 +221,7 @@ class TunnelConnectionManager:
         Raises:
             RuntimeError: the tube has ended.
             PeerError: nothing can be offered now (no signaling, no address, or the other end makes the offer).
+            CarrierError: the engine made no offer.
         """
         self._check_open()
         await self.start_monitoring()
@@ -308,7 +310,8 @@ class TunnelConnectionManager:
 
         Raises:
             RuntimeError: the tube is connected, is closing or has ended, or does not use the application's signaling.
-            PeerError: the other end makes the offer, or the engine made none in time.
+            PeerError: the other end makes the offer.
+            CarrierError: the engine made none: an ICE server's URL is bad, …
         """
         self._application_signaling()
         if self.state.is_up:
@@ -325,7 +328,7 @@ class TunnelConnectionManager:
         Raises:
             RuntimeError: the tube is closing or has ended, was created without an offer, or is connected.
             ProtocolError: the offer gave way to a later one.
-            PeerError: the engine made no answer in time.
+            CarrierError: the engine made no answer: it cannot read the offer, …
         """
         self._application_signaling()
         if self._first_offer is None:
@@ -343,7 +346,8 @@ class TunnelConnectionManager:
             ValueError: `kind` is neither "offer" nor "answer".
             ProtocolError: not SDP, not of this tube, of a negotiation that does not count any more, or an offer of this
                 end where the answer to it is wanted.
-            PeerError: the engine made no answer in time, or the answer gave way to a newer negotiation.
+            PeerError: the answer gave way to a newer negotiation.
+            CarrierError: the engine made no answer: it cannot read the offer, …
             RuntimeError: the tube has ended.
         """
         self._application_signaling()
@@ -473,6 +477,10 @@ class TunnelConnectionManager:
         if isinstance(self._driver.channel, ApplicationSignaling):
             sdp = describe(self.streams.session.session_id, message)
         self._descriptions.made(message.generation, sdp, is_offer=isinstance(message, Offer))
+
+    def _carrier_gone(self, generation: int, why: str) -> None:
+        error = CarrierError(f"the engine gave the connection up: {why}", generation=generation)
+        self._descriptions.carrier_gone(error, is_replaced=self._driver.core.carrier != 0)
 
     async def _offer(self) -> str:
         """The SDP of the offer that this end has just begun, or had begun before."""

@@ -226,10 +226,11 @@ class TubeRegistry:
             ValueError: there is no such tube, or `kind` is neither.
             ProtocolError: not SDP, not of this tube, of a negotiation that does not count any more, or an offer of this
                 end where the answer to it is wanted.
-            PeerError: no answer in time, it gave way to a newer negotiation, or the tube is left alone for a while.
+            PeerError: the answer gave way to a newer negotiation.
+            CarrierError: the engine made no answer.
             RuntimeError: the tube is closing.
         """
-        return await self._guarded(tube_id, lambda manager: manager.set_remote_description(sdp, kind))
+        return await self.manager(tube_id).set_remote_description(sdp, kind)
 
     async def restart_ice(self, tube_id: str) -> str:
         """Recover the path now; the offer's SDP.
@@ -392,9 +393,9 @@ class TubeRegistry:
     async def _guarded(
         self, tube_id: str, operation: Callable[[TunnelConnectionManager], Coroutine[None, None, T]]
     ) -> T:
-        """Run an operation of one tube, unless it has failed again and again: its failures are its own.
+        """Run an operation of one tube, unless its engine has failed again and again: its failures are its own.
 
-        What a peer or the application said wrong (`ProtocolError`) is refused, and no failure of the tube.
+        Nothing else counts: not what a peer or the application said wrong, nor a network that is away.
         """
         manager = self.manager(tube_id)
         breaker = self._breakers.get(tube_id)
@@ -402,14 +403,17 @@ class TubeRegistry:
             left = (breaker.open_until or clock()) - clock()
             text = f"tube {tube_id!r} failed again and again; it is left alone for another {left:.0f} s"
             raise PeerError(text, reason="circuit open")
+        has_failed = False
         try:
-            result = await operation(manager)
-        except (PeerError, CarrierError):
-            if tube_id in self._tubes:
-                self._breakers.setdefault(tube_id, CircuitBreaker()).failed(clock())
+            return await operation(manager)
+        except CarrierError:
+            has_failed = True
             raise
-        self._breakers.pop(tube_id, None)
-        return result
+        finally:
+            if not has_failed:
+                self._breakers.pop(tube_id, None)
+            elif tube_id in self._tubes:
+                self._breakers.setdefault(tube_id, CircuitBreaker()).failed(clock())
 
     def _why_unknown(self, tube_id: str) -> str:
         ended = self._ended.get(tube_id)

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from perdure.errors import PeerError
+from perdure.errors import CarrierError, PeerError, PerdureError
 
 if TYPE_CHECKING:
     from perdure.signaling.messages import Candidate
@@ -29,9 +29,9 @@ and a few more for each STUN and TURN server."""
 class _Waiter:
     generation: int
     for_offer: bool
-    outcome: asyncio.Future[str | PeerError]
+    outcome: asyncio.Future[str | PerdureError]
 
-    def settle(self, outcome: str | PeerError) -> None:
+    def settle(self, outcome: str | PerdureError) -> None:
         if not self.outcome.done():
             self.outcome.set_result(outcome)
 
@@ -72,11 +72,17 @@ class Descriptions:
                 text = f"the {what} of negotiation {waiter.generation} gave way to negotiation {generation}"
                 waiter.settle(PeerError(text, reason="gave way"))
 
+    def carrier_gone(self, error: CarrierError, *, is_replaced: bool) -> None:
+        """The engine gave a carrier up. Who waits for an answer gets none; for an offer, that of the next carrier."""
+        for waiter in self._waiters:
+            if not (waiter.for_offer and is_replaced):
+                waiter.settle(error)
+
     def forget(self) -> None:
         """The path works: nobody needs its description any more."""
         self._made = None
 
-    def end(self, error: PeerError) -> None:
+    def end(self, error: PerdureError) -> None:
         """The tube has ended: who waits is told, and nothing is kept."""
         self._made = self._early = None
         for waiter in self._waiters:
@@ -86,7 +92,8 @@ class Descriptions:
         """This end's description of `generation`. Cancelling this loses nothing: it can be asked for again.
 
         Raises:
-            PeerError: it gave way to another negotiation, or did not come in time, or the tube ended.
+            PeerError: it gave way to another negotiation, or the tube ended.
+            CarrierError: the engine made none, or not in time.
         """
         if self._made is not None and self._made[0] == generation:
             return self._made[1]
@@ -96,10 +103,11 @@ class Descriptions:
             async with asyncio.timeout(DESCRIPTION_TIMEOUT):
                 outcome = await waiter.outcome
         except TimeoutError:
-            outcome = PeerError(f"the engine made no description in {DESCRIPTION_TIMEOUT:.0f} s", reason="too slow")
+            text = f"the engine made no description in {DESCRIPTION_TIMEOUT:.0f} s"
+            outcome = CarrierError(text, generation=generation)
         finally:
             self._waiters = tuple(other for other in self._waiters if other is not waiter)
-        if isinstance(outcome, PeerError):
+        if isinstance(outcome, PerdureError):
             raise outcome
         return outcome
 

@@ -35,6 +35,7 @@ from perdure.core.connection import Connection
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
+    CarrierLost,
     Event,
     OfferReceived,
     PeerLeft,
@@ -80,6 +81,7 @@ class Driver:
         key: the session's key where this end begins the session; `None` at the end that accepts it.
         on_told: hears what the application is to hear of, in the order of the core's decisions.
         on_described: hears each offer and answer of this end, after it was sent.
+        on_carrier_gone: hears why a carrier (its generation) was given up, after the core was told.
         on_stream: the peer opened a stream.
     """
 
@@ -89,6 +91,7 @@ class Driver:
         "_due_actions",
         "_is_closing",
         "_is_running",
+        "_on_carrier_gone",
         "_on_described",
         "_on_told",
         "_timer",
@@ -120,6 +123,7 @@ class Driver:
         wheel: Wheel,
         on_told: Callable[[Told], None],
         on_described: Callable[[Offer | Answer], None],
+        on_carrier_gone: Callable[[int, str], None],
         on_stream: OpenStream,
     ) -> None:
         self.tube_id = tube_id
@@ -134,6 +138,7 @@ class Driver:
         """When the last of either began."""
         self._on_told = on_told
         self._on_described = on_described
+        self._on_carrier_gone = on_carrier_gone
         self._cause: Trigger | None = None
         """What the last offer of this end answers."""
         self._due_actions: list[Action] | None = None
@@ -215,6 +220,11 @@ class Driver:
             message = Answer(generation, sdp)
         self.channel.send(message)
         self._on_described(message)
+
+    def carrier_gone(self, generation: int, why: str) -> None:
+        """The engine, or the session, gave a carrier up."""
+        self.feed(CarrierLost(generation, why))
+        self._on_carrier_gone(generation, why)
 
     def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         """A candidate is to be sent."""

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, assert_never
 
-from perdure.core.events import CarrierLost, HealthMeasured, PathDoubted, PathEvidence, SessionEnded
+from perdure.core.events import HealthMeasured, PathDoubted, PathEvidence, SessionEnded
 from perdure.core.events import RttMeasured as CoreRttMeasured
 from perdure.core.events import SessionResumed as CoreSessionResumed
 from perdure.core.state import Reason
@@ -123,7 +123,7 @@ class Link:
         try:
             self._carrier = self._transport.offer(generation, self)
         except CarrierError as error:
-            self._loop.call_soon(self._driver.feed, CarrierLost(generation, str(error)))
+            self._loop.call_soon(self._driver.carrier_gone, generation, str(error))
         except Exception as error:
             self._carrier_failed(generation, error)
 
@@ -131,7 +131,7 @@ class Link:
         try:
             self._carrier = self._transport.answer(generation, sdp, self)
         except CarrierError as error:
-            self._loop.call_soon(self._driver.feed, CarrierLost(generation, str(error)))
+            self._loop.call_soon(self._driver.carrier_gone, generation, str(error))
         except Exception as error:
             self._carrier_failed(generation, error)
 
@@ -336,12 +336,12 @@ class Link:
         )
 
     def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
-        self._driver.feed(CarrierLost(generation, f"{reason.value}: {detail}" if detail else reason.value))
+        self._driver.carrier_gone(generation, f"{reason.value}: {detail}" if detail else reason.value)
 
     def _carrier_failed(self, generation: int, error: Exception) -> None:
         """A mistake of the transport's or of ours costs the carrier, and is not silent."""
         log_event(log, logging.ERROR, "carrier-failed", error, tube=self._driver.tube_id, generation=generation)
-        self._loop.call_soon(self._driver.feed, CarrierLost(generation, f"an error here: {type(error).__qualname__}"))
+        self._loop.call_soon(self._driver.carrier_gone, generation, f"an error here: {type(error).__qualname__}")
 
     # The session.
 
@@ -375,7 +375,7 @@ class Link:
                     self._is_watching = False
                     self._driver.feed(CoreSessionResumed(generation))
                 case CarrierUnusable(generation, reason):
-                    self._driver.feed(CarrierLost(generation, f"protocol error: {reason}"))
+                    self._driver.carrier_gone(generation, f"protocol error: {reason}")
                 case SessionClosed(code, reason, by_peer):
                     self._pump()
                     farewell = 0.0 if by_peer else REFUSAL_SECONDS
