@@ -20,7 +20,6 @@ from perdure.delivery import (
     MAX_WAITING_SIGNALS,
     Callbacks,
     HandlerThreads,
-    Problem,
     SignalQueue,
 )
 from perdure.eventlog import LoggedEvent
@@ -185,7 +184,7 @@ async def test_a_handler_that_never_waits_and_emits_for_ever_lets_the_loop_go_ro
 
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_beyond_the_bound_the_oldest_is_dropped_and_counted(is_async: bool, release: threading.Event) -> None:
-    recorder, problems = Recorder(), list[Problem]()
+    recorder = Recorder()
     released = asyncio.Event()
 
     async def slow(given: Signal) -> None:
@@ -196,13 +195,12 @@ async def test_beyond_the_bound_the_oldest_is_dropped_and_counted(is_async: bool
         release.wait()
         recorder.plain(given)
 
-    queue = SignalQueue(slow if is_async else stuck, on_problem=problems.append)
+    queue = SignalQueue(slow if is_async else stuck)
     queue.emit(signal(-1))
     await asyncio.sleep(0)
     for number in range(MAX_WAITING_SIGNALS + 10):
         queue.emit(signal(number))
     assert (queue.dropped, queue.failed) == (10, 0)
-    assert problems == [Problem.DROPPED] * 10
     release.set()
     released.set()
     assert await queue.drain(TIMEOUT)
@@ -229,7 +227,7 @@ class UnspeakableError(Exception):
 async def test_a_handler_that_raises_loses_that_signal_only(
     error: BaseException, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recorder, problems = Recorder(), list[Problem]()
+    recorder = Recorder()
 
     def plain(given: Signal) -> None:
         recorder.plain(given)
@@ -239,13 +237,12 @@ async def test_a_handler_that_raises_loses_that_signal_only(
     async def asynchronous(given: Signal) -> None:
         plain(given)
 
-    queue = SignalQueue(asynchronous if is_async else plain, on_problem=problems.append)
+    queue = SignalQueue(asynchronous if is_async else plain)
     for number in range(6):
         queue.emit(signal(number))
     assert await queue.drain(TIMEOUT)
     assert recorder.numbers == list(range(6))
     assert (queue.failed, queue.dropped) == (3, 0)
-    assert problems == [Problem.FAILED] * 3
     assert len(caplog.records) == 1
     queue.emit(signal(6))
     assert await queue.drain(TIMEOUT)
@@ -273,23 +270,6 @@ async def test_errors_are_logged_once_for_each_type_with_their_place(caplog: pyt
     fields = fields_of(caplog.records[1])
     assert (fields["tube"], fields["signal"], fields["text"]) == ("tube", "keepalive", "what went wrong")
     assert str(fields["at"]).startswith("handler:")
-
-
-async def test_whoever_is_told_of_problems_may_raise_too() -> None:
-    recorder = Recorder()
-
-    def on_problem(problem: Problem) -> None:
-        raise RuntimeError(problem.value)
-
-    def handler(given: Signal) -> None:
-        recorder.plain(given)
-        raise ValueError
-
-    queue = SignalQueue(handler, on_problem=on_problem)
-    for number in range(MAX_WAITING_SIGNALS + 1):
-        queue.emit(signal(number))
-    assert await queue.drain(TIMEOUT)
-    assert (queue.dropped, queue.failed) == (1, MAX_WAITING_SIGNALS)
 
 
 async def test_plain_handlers_that_block_hold_up_neither_the_loop_nor_other_tubes(release: threading.Event) -> None:

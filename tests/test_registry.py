@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -903,3 +904,24 @@ async def test_signaling_that_raises_anything_does_not_hold_the_end_up(registry:
     async with asyncio.timeout(TIMEOUT):
         await manager.shutdown()
     assert manager.state is State.CLOSED
+
+
+async def test_who_leaves_a_registry_has_had_the_last_signals() -> None:
+    # Found by review: a plain handler, which is called in a thread, lost `channel_closed` at a program's end.
+    told: list[str] = []
+
+    def handler(signal: Signal) -> None:
+        time.sleep(0.05)
+        told.append(signal.kind)
+
+    async with make_registry() as registry:
+        registry.create_tube("tube", signal_handler=handler)
+    assert told == ["connection_state_changed", "channel_closed"]
+
+
+async def test_a_handler_that_hangs_holds_nobody_for_long_who_leaves_a_registry() -> None:
+    async def handler(_: Signal) -> None:
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(TIMEOUT), make_registry() as registry:
+        registry.create_tube("tube", signal_handler=handler)

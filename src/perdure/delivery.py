@@ -9,7 +9,6 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
-from enum import Enum
 from typing import TYPE_CHECKING, Generic, ParamSpec
 
 from perdure.eventlog import log_event
@@ -45,15 +44,6 @@ P = ParamSpec("P")
 
 _tasks: set[asyncio.Task[None]] = set()
 """Until they end: the loop itself refers to its tasks only weakly."""
-
-
-class Problem(Enum):
-    """Why a signal had no effect."""
-
-    DROPPED = "dropped"
-    """It never reached the handler."""
-    FAILED = "failed"
-    """The handler raised."""
 
 
 class HandlerThreads:
@@ -154,16 +144,12 @@ class SignalQueue:
     3. An exception loses that one signal. So does a CancelledError that is the handler's own affair.
     4. When the task itself is cancelled, as by `abandon` or at the loop's end, the cancellation goes on, what waits is
        dropped, and the queue is closed: its handler may still be at work in a thread, and is not called a second time.
-
-    Args:
-        on_problem: called on the loop's thread for each signal that had no effect.
     """
 
     __slots__ = (
         "_handler",
         "_is_async",
         "_is_closed",
-        "_on_problem",
         "_reported",
         "_task",
         "_threads",
@@ -176,14 +162,12 @@ class SignalQueue:
         self,
         handler: SignalHandler,
         *,
-        on_problem: Callable[[Problem], None] | None = None,
         threads: HandlerThreads = SHARED_THREADS,
     ) -> None:
         self._handler = handler
         self._is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
             getattr(handler, "__call__", None)  # noqa: B004 — not whether it can be called, but how.
         )
-        self._on_problem = on_problem
         self._threads = threads
         self._waiting: deque[Signal] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -281,7 +265,6 @@ class SignalQueue:
         self.dropped += 1
         if self.dropped == 1:
             log_event(_logger, logging.WARNING, "signal-dropped", tube=signal.tube_id, signal=signal.kind)
-        self._tell(Problem.DROPPED)
 
     def _fail(self, signal: Signal, error: BaseException) -> None:
         self.failed += 1
@@ -290,14 +273,6 @@ class SignalQueue:
             self._reported.add(type(error))
             about = {"tube": signal.tube_id, "signal": signal.kind}
             log_event(_logger, logging.WARNING, "signal-handler-failed", error, **about, **_shown(error))
-        self._tell(Problem.FAILED)
-
-    def _tell(self, problem: Problem) -> None:
-        try:
-            if self._on_problem is not None:
-                self._on_problem(problem)
-        except Exception as error:
-            log_event(_logger, logging.WARNING, "callback-failed", error, **_shown(error))
 
 
 class Callbacks(Generic[P]):

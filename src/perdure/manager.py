@@ -272,6 +272,10 @@ class TunnelConnectionManager:
         finally:
             self._end_waiters = [other for other in self._end_waiters or () if other is not waiter] or None
 
+    async def wait_told(self, timeout: float) -> None:
+        """Wait until the signal handler has had what waits for it, at most `timeout` seconds."""
+        await self._announcer.drain(timeout)
+
     def update_activity(self) -> None:
         """Say that the tube is in use: the session timeout counts from now."""
         self._driver.feed(Used())

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 MAX_ID_LENGTH = 256
 """Characters of a tube's id: it is in every log line."""
 
+LAST_WORD_SECONDS = 1.0
+"""How long a registry that is left waits for handlers to have had the last signals of its tubes."""
+
 MAX_REMEMBERED = 1024
 """Ids of tubes that have ended, kept to say so."""
 
@@ -132,7 +135,9 @@ class TubeRegistry:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._was_left = True
+        managers = list(self)
         await self.close_all(Reason.SHUT_DOWN)
+        await asyncio.gather(*(manager.wait_told(LAST_WORD_SECONDS) for manager in managers))
 
     def __len__(self) -> int:
         return len(self._tubes)

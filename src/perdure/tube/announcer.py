@@ -122,6 +122,11 @@ class Announcer:
             if not self._signals.is_idle:
                 asyncio.get_running_loop().call_later(LAST_SIGNALS_TIMEOUT, self._signals.abandon)
 
+    async def drain(self, timeout: float) -> None:
+        """Wait until the handler has had what waits, at most `timeout` seconds."""
+        if self._signals is not None:
+            await self._signals.drain(timeout)
+
     @property
     def _about(self) -> tuple[str, str | None]:
         return self.tube_id, self.conversation_id
