@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TUBE_ID_LENGTH = 12
-"""Hexadecimal digits of the session's id: the same name as in the gateway's log."""
-
 GATEWAY_TIMEOUT = 10.0
 """Seconds that an absent gateway is waited for with `exit_on_fail`: a restarted one is back within three."""
 
@@ -136,7 +133,7 @@ class TunnelClient:
         self._signaling = ClientSignaling(self._ticket, session_id, on_status=self._signaling_changed)
         async with self._signaling as signaling:
             endpoint = Endpoint(session_id, os.urandom(SESSION_KEY_BYTES), signaling)
-            manager = self._registry.create_tube(session_id.hex()[:TUBE_ID_LENGTH], endpoint=endpoint)
+            manager = self._registry.create_tube(endpoint.tube_id, endpoint=endpoint)
             manager.add_state_change_callback(self._state_changed)
             self._manager = manager
             manager.start()

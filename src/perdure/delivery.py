@@ -6,12 +6,11 @@ import asyncio
 import inspect
 import logging
 import threading
-import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Generic, ParamSpec
 
-from perdure.eventlog import log_event
+from perdure.eventlog import error_fields, log_event
 
 if TYPE_CHECKING:
     from perdure.signals import Signal
@@ -36,9 +35,6 @@ IDLE_THREAD_SECONDS = 5.0
 
 MAX_REPORTED_ERRORS = 16
 """Types of exceptions that are logged for one handler; a program that makes up new ones is not logged for ever."""
-
-MAX_ERROR_LENGTH = 200
-"""Characters of an exception's text in the log."""
 
 P = ParamSpec("P")
 
@@ -272,7 +268,7 @@ class SignalQueue:
         if type(error) not in self._reported and len(self._reported) < MAX_REPORTED_ERRORS:
             self._reported.add(type(error))
             about = {"tube": signal.tube_id, "signal": signal.kind}
-            log_event(_logger, logging.WARNING, "signal-handler-failed", error, **about, **_shown(error))
+            log_event(_logger, logging.WARNING, "signal-handler-failed", error, **about, **error_fields(error))
 
 
 class Callbacks(Generic[P]):
@@ -358,19 +354,9 @@ def _discard(result: object) -> None:
 
 
 def _log_callback_failed(callback: Callable[..., object], error: BaseException) -> None:
-    fields = {"callback": _name(callback), **_shown(error)}
+    fields = {"callback": _name(callback), **error_fields(error)}
     log_event(_logger, logging.WARNING, "callback-failed", error, **fields)
 
 
 def _name(callback: Callable[..., object]) -> str:
     return getattr(callback, "__qualname__", type(callback).__qualname__)
-
-
-def _shown(error: BaseException) -> dict[str, str]:
-    """An exception for the log: type, text, and the innermost place that raised."""
-    try:
-        text = str(error)[:MAX_ERROR_LENGTH]
-    except Exception:
-        text = ""
-    places = [f"{frame.f_code.co_name}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)]
-    return {"error": type(error).__qualname__, "text": text, "at": "".join(places[-1:])}

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from collections.abc import Mapping
 
 Field = str | int | float | bool | None
+
+MAX_ERROR_LENGTH = 200
+"""Characters of an exception's text in the log."""
 
 
 class LoggedEvent:
@@ -36,6 +40,16 @@ def log_event(
         # Not `logger.log`: it looks for the caller's line, which costs more than all the rest and tells nobody much.
         info = None if raised is None else (type(raised), raised, raised.__traceback__)
         logger.handle(logger.makeRecord(logger.name, level, "", 0, LoggedEvent(name, fields), (), info))
+
+
+def error_fields(error: BaseException) -> dict[str, str]:
+    """An exception as fields: type, text, and the innermost place that raised. One without a text harms nobody."""
+    try:
+        text = str(error)[:MAX_ERROR_LENGTH]
+    except Exception:
+        text = ""
+    places = [f"{frame.f_code.co_name}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)]
+    return {"error": type(error).__qualname__, "text": text, "at": "".join(places[-1:])}
 
 
 class KeyValueFormatter(logging.Formatter):

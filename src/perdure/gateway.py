@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TUBE_ID_LENGTH = 12
-"""Hexadecimal digits of a session's id: 48 bits tell a gateway's few hundred clients apart."""
-
 
 class Gateway:
     """Serves `ticket` until cancelled.
@@ -113,11 +110,11 @@ class Gateway:
         if self._is_stopping:
             channel.close()
             return
-        tube_id = session_id.hex()[:TUBE_ID_LENGTH]
+        endpoint = Endpoint(session_id, None, channel)
         try:
-            manager = self.tubes.create_tube(tube_id, endpoint=Endpoint(session_id, None, channel))
+            manager = self.tubes.create_tube(endpoint.tube_id, endpoint=endpoint)
         except (RuntimeError, ValueError) as error:
-            log_event(log, logging.WARNING, "tube-refused", tube=tube_id, why=str(error))
+            log_event(log, logging.WARNING, "tube-refused", tube=endpoint.tube_id, why=str(error))
             channel.close()
             return
         manager.start()

@@ -199,8 +199,7 @@ class TubeRegistry:
         """The figures of `tube_id`. Raises `ValueError` where there is no such tube."""
         return self.manager(tube_id).metrics
 
-    # Connecting, with the application's own signaling. Each raises what the manager's method of the same name does, and
-    # beyond it ValueError where there is no such tube, and PeerError while its circuit breaker is open.
+    # Connecting, with the application's own signaling.
 
     async def create_offer(self, tube_id: str) -> str:
         """Begin to connect; the first offer's SDP, for the peer.
@@ -208,8 +207,8 @@ class TubeRegistry:
         Raises:
             ValueError: there is no such tube.
             RuntimeError: it is connected, is closing, or does not use the application's signaling.
-            PeerError: the other end makes the offer, the engine made none in time, or the tube failed again and again
-                and is left alone for a while.
+            PeerError: the other end makes the offer, or the tube failed again and again and is left alone for a while.
+            CarrierError: the engine made none.
         """
         return await self._guarded(tube_id, lambda manager: manager.create_offer())
 
@@ -220,7 +219,8 @@ class TubeRegistry:
             ValueError: there is no such tube.
             RuntimeError: it was created without an offer, is connected, or is closing.
             ProtocolError: the offer gave way to a later one.
-            PeerError: the engine made no answer in time, or the tube is left alone for a while.
+            PeerError: the tube is left alone for a while.
+            CarrierError: the engine made no answer.
         """
         return await self._guarded(tube_id, lambda manager: manager.create_answer())
 
@@ -245,6 +245,7 @@ class TubeRegistry:
             RuntimeError: it is closing.
             PeerError: nothing can be offered now (no signaling, no address, or the other end makes the offer), or the
                 tube is left alone for a while.
+            CarrierError: the engine made no offer.
         """
         return await self._guarded(tube_id, lambda manager: manager.restart_ice())
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from perdure.errors import ProtocolError
 from perdure.signaling.application import (
     MAX_LINE_BYTES,
-    MAX_WAITING_MESSAGES,
     ApplicationSignaling,
     describe,
     read_candidate,
     read_description,
 )
+from perdure.signaling.base import MAX_WAITING_MESSAGES
 from perdure.signaling.messages import MAX_CANDIDATE_BYTES, MAX_SDP_BYTES, Answer, Bye, Candidate, Offer
 from perdure.signals import IceCandidate
 from support.signaling import Listener
@@ -26,8 +26,8 @@ from support.signaling import Listener
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure.signaling.base import SignalingChannel
-    from perdure.signaling.messages import Message
+    from perdure.signaling.base import MAX_WAITING_MESSAGES, SignalingChannel
+from perdure.signaling.messages import Message
 
 Kind = Literal["offer", "answer"]
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.errors import ProtocolError
-from perdure.signaling.conversation import MAX_WAITING_MESSAGES, Conversation
+from perdure.signaling.base import MAX_WAITING_MESSAGES
+from perdure.signaling.conversation import Conversation
 
 
 def _exchange(sender: Conversation, receiver: Conversation) -> list[bytes]:

@@ -138,7 +138,7 @@ class Extended:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seconds <= LONGEST_EXTENSION:
-            raise ValueError(f"a tube is extended by 0 to {LONGEST_EXTENSION:.0f} s, not by {self.seconds!r}")
+            raise ValueError(f"a tube is extended by 0 to {LONGEST_EXTENSION:.0f} s, not by {self.seconds} s")
 
 
 @dataclass(frozen=True, slots=True)

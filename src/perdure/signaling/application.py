@@ -19,6 +19,7 @@ import msgspec
 
 from perdure.errors import ProtocolError
 from perdure.eventlog import log_event
+from perdure.signaling.base import MAX_WAITING_MESSAGES
 from perdure.signaling.messages import (
     MAX_SDP_BYTES,
     MAX_WORD_BYTES,
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from perdure.signaling.base import SignalingListener
 
 _logger = logging.getLogger("perdure.signaling")
-
-MAX_WAITING_MESSAGES = 256
-"""Each way, the bound that `SignalingChannel.send` promises: the oldest goes first."""
 
 MAX_LINE_BYTES = 100 + MAX_WORD_BYTES
 """What `describe` adds to an SDP at most: 13 for the name, 32 for the session, 10 for each number, and the cause."""

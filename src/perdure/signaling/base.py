@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from perdure.signaling.messages import Message
 
 
+MAX_WAITING_MESSAGES = 256
+"""What `SignalingChannel.send` queues: the oldest goes first."""
+
+
 class SignalingListener(Protocol):
     """What a tube hears from its signaling. Called on the event loop's thread, never from within `send`."""
 

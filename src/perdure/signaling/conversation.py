@@ -14,9 +14,7 @@ import struct
 from collections import OrderedDict
 
 from perdure.errors import ProtocolError
-
-MAX_WAITING_MESSAGES = 256
-"""The bound that `SignalingChannel.send` promises: the oldest goes first."""
+from perdure.signaling.base import MAX_WAITING_MESSAGES
 
 _HEAD = struct.Struct(">QQQB")
 _ASKS_FOR_RESYNC = 1

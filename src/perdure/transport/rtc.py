@@ -46,6 +46,9 @@ A machine with 4 addresses has 8, and a few more for each STUN and TURN server."
 EventT = TypeVar("EventT")
 Operation = Callable[[], Coroutine[object, object, None]]
 
+_REFUSALS = (webrtc.PythonWebRTCExceptionBase, webrtc.RTCException, TypeError, ValueError)
+"""How the engine says no; the last two are its wrapper's."""
+
 _ICE_STATES = {
     "connected": IceState.CONNECTED,
     "completed": IceState.CONNECTED,
@@ -94,7 +97,7 @@ class RtcTransport:
         try:
             connection = webrtc.RTCPeerConnection(self._configuration)
             channel = connection.create_data_channel("perdure", webrtc.RTCDataChannelInit(negotiated=True, id=0))
-        except (webrtc.PythonWebRTCExceptionBase, webrtc.RTCException, ValueError, TypeError) as error:
+        except _REFUSALS as error:
             raise CarrierError(f"the WebRTC engine refuses a new connection: {error}", generation=generation) from error
         carrier = RtcCarrier(generation, listener, connection, channel)
         self._carriers.add(carrier)
@@ -158,7 +161,7 @@ class RtcCarrier:
             self._connection.set_configuration(configuration)
         except webrtc.InvalidStateError:
             return
-        except (webrtc.PythonWebRTCExceptionBase, webrtc.RTCException, ValueError, TypeError) as error:
+        except _REFUSALS as error:
             raise CarrierError(
                 f"the WebRTC engine refuses ICE servers: {error}", generation=self._generation
             ) from error
@@ -257,7 +260,7 @@ class RtcCarrier:
             await connection.add_ice_candidate(
                 webrtc.RTCIceCandidateInit(candidate=candidate, sdp_mid=sdp_mid, sdp_m_line_index=sdp_mline)
             )
-        except (webrtc.PythonWebRTCExceptionBase, webrtc.RTCException, TypeError, ValueError):
+        except _REFUSALS:
             return
 
     def _describe_soon(self, generation: int, connection: webrtc.RTCPeerConnection) -> None:
@@ -292,7 +295,7 @@ class RtcCarrier:
     async def _guarded(self, operation: Operation, failure: LossReason) -> None:
         try:
             await operation()
-        except (webrtc.PythonWebRTCExceptionBase, webrtc.RTCException, TypeError, ValueError) as error:
+        except _REFUSALS as error:
             self._lost(failure, str(error))
 
     def _lost(self, reason: LossReason, detail: str) -> None:

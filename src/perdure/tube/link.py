@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, assert_never
 
+from perdure.core.connection import FAREWELL_SECONDS
 from perdure.core.events import HealthMeasured, PathDoubted, PathEvidence, SessionEnded
 from perdure.core.events import RttMeasured as CoreRttMeasured
 from perdure.core.events import SessionResumed as CoreSessionResumed
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
     from perdure.tube.driver import Driver
 
 SinkMethod = Literal["stream_accepted", "stream_data", "stream_finished", "stream_reset", "stream_writable"]
-
-REFUSAL_SECONDS = 0.25
-"""How long a carrier stays open behind a refusal: SCTP has no flush, and closing drops what is queued."""
 
 _CLOSE_REASONS = {
     CloseCode.DONE: Reason.CLOSED_BY_PEER,
@@ -378,7 +376,7 @@ class Link:
                     self._driver.carrier_gone(generation, f"protocol error: {reason}")
                 case SessionClosed(code, reason, by_peer):
                     self._pump()
-                    farewell = 0.0 if by_peer else REFUSAL_SECONDS
+                    farewell = 0.0 if by_peer else FAREWELL_SECONDS
                     self._loop.call_later(farewell, self._driver.feed, SessionEnded(_CLOSE_REASONS[code], reason))
                 case _:
                     assert_never(event)
@@ -393,7 +391,7 @@ class Link:
                 check_methods("what on_stream returns, a StreamSink,", returned, SINK_METHODS)
             sink = returned
         except (Exception, asyncio.CancelledError) as error:
-            self._log_user_failed(stream_id, error)
+            log_user_failed(self._driver.tube_id, stream_id, error)
         if sink is None:
             self.reset(stream_id, ResetCode.NOT_ALLOWED)
         elif not self._has_ended:
@@ -406,15 +404,8 @@ class Link:
         try:
             getattr(sink, method)(*args)
         except (Exception, asyncio.CancelledError) as error:  # nothing is awaited here: it is the user's own
-            self._log_user_failed(stream_id, error)
+            log_user_failed(self._driver.tube_id, stream_id, error)
             self.reset(stream_id, ResetCode.ABORTED)
-
-    def _log_user_failed(self, stream_id: int, error: Exception | asyncio.CancelledError) -> None:
-        try:
-            shown = error if isinstance(error, Exception) else RuntimeError(f"it raised {type(error).__qualname__}")
-            log_user_failed(self._driver.tube_id, stream_id, shown)
-        except Exception as unshowable:  # such as an exception without a text
-            log_user_failed(self._driver.tube_id, stream_id, RuntimeError(f"its {type(unshowable).__qualname__}"))
 
     @property
     def _generation(self) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from perdure.core.restart import Because, Decision, Rung
 from perdure.core.state import State
-from perdure.eventlog import Field, log_event
+from perdure.eventlog import Field, error_fields, log_event
 
 if TYPE_CHECKING:
     from perdure.core.actions import ChangeState, WarnOfTimeout
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from perdure.transport.base import IceState
 
 log = logging.getLogger("perdure.tube")
-
-MAX_ERROR_LENGTH = 200
-"""Characters of an exception's text in the log."""
 
 
 def log_state_change(tube_id: str, change: ChangeState, generation: int, outage: float | None) -> None:
@@ -74,7 +71,7 @@ def log_ice_state(tube_id: str, generation: int, state: IceState) -> None:
     log_event(log, logging.DEBUG, "ice-state", tube=tube_id, generation=generation, state=state.value)
 
 
-def log_user_failed(tube_id: str, stream_id: int, error: Exception) -> None:
+def log_user_failed(tube_id: str, stream_id: int, error: BaseException) -> None:
     """What a stream's user raised, which is the application's mistake."""
-    fields = {"error": type(error).__qualname__, "text": str(error)[:MAX_ERROR_LENGTH]}
-    log_event(log, logging.WARNING, "stream-user-failed", error, tube=tube_id, stream=stream_id, **fields)
+    about: dict[str, Field] = {"tube": tube_id, "stream": stream_id}
+    log_event(log, logging.WARNING, "stream-user-failed", error, **about, **error_fields(error))
