@@ -1,0 +1,287 @@
+"""What a run of the lab saw: the facts that the report, the JSON file and the page are made from.
+
+Instants are seconds since the run's traffic began. "up" is client to gateway, "down" gateway to client.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from perdure.scenario.expectation import Expectation
+
+Direction = Literal["up", "down"]
+
+SILENCE_FLOOR = 0.05
+"""Seconds: shorter pauses are not kept. The sources write every 10 ms, and a busy machine is late by some more."""
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEvent:
+    """A step of the scenario, when it was applied."""
+
+    at: float
+    text: str
+    measured: bool
+    took: float = 0.0
+    """Seconds that the lab needed to apply it; `at` is its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpan:
+    """The client's tube is in `state` from `at` on."""
+
+    at: float
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class RungUsed:
+    """A decision of the policy."""
+
+    at: float
+    side: Literal["client", "gateway"]
+    trigger: str
+    rung: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """No byte of one connection was delivered in `direction`; of overlapping ones the longest."""
+
+    began_at: float
+    ended_at: float
+    direction: Direction
+    event: int | None = None
+    """Index in `RunResult.events` of the measured event that it belongs to: the one nearest to its beginning."""
+    ended: bool = True
+    """A byte ended it; otherwise the end of the run did."""
+
+    @property
+    def seconds(self) -> float:
+        return self.ended_at - self.began_at
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Bytes a second delivered, one value each `bin_seconds` from the beginning on."""
+
+    bin_seconds: float
+    up: tuple[float, ...]
+    down: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a measured event cost one direction."""
+
+    event: int
+    direction: Direction
+    silence: float
+    """Seconds without a byte, the longest that belongs to the event; 0 where none reached `SILENCE_FLOOR`."""
+    after: float
+    """Seconds from the event to the first byte after that silence; 0 without a silence."""
+    recovered: bool
+    """Bytes came again before the run ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    scenario: str
+    subject: str
+    """"perdure", or the peer's name."""
+    seed: int
+    seconds: float
+    impairment: str
+    """How delay and loss were made: "none", "netem" or "userspace"."""
+    events: tuple[NetworkEvent, ...]
+    states: tuple[StateSpan, ...]
+    rungs: tuple[RungUsed, ...]
+    silences: tuple[Silence, ...]
+    throughput: Throughput
+    connections: int
+    connections_kept: int
+    bytes_sent: int
+    bytes_lost: int
+    bytes_wrong: int
+    restarts: int
+    """ICE restarts that were begun, by either side."""
+    rebuilds: int
+    """Peer connections built anew, by either side; the first one does not count."""
+    problem: str | None = None
+    """Why the run could not be made, or not to its end."""
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Per measured event, and "up" before "down"."""
+        return tuple(
+            self._outcome(index, direction)
+            for index, event in enumerate(self.events)
+            if event.measured
+            for direction in _DIRECTIONS
+        )
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What must never happen and did, for a person; empty: nothing was lost."""
+        found = [self.problem] if self.problem else []
+        if self.connections_kept < self.connections:
+            found.append(f"{self.connections - self.connections_kept} of {self.connections} connections dropped")
+        if self.bytes_lost:
+            found.append(f"{self.bytes_lost:,} bytes lost")
+        if self.bytes_wrong:
+            found.append(f"{self.bytes_wrong:,} bytes wrong")
+        return tuple(found)
+
+    def _outcome(self, index: int, direction: Direction) -> Outcome:
+        own = [each for each in self.silences if each.event == index and each.direction == direction]
+        longest = max(own, key=lambda each: each.seconds, default=None)
+        if longest is None:
+            return Outcome(index, direction, 0.0, 0.0, recovered=True)
+        after = max(0.0, longest.ended_at - self.events[index].at)
+        return Outcome(index, direction, longest.seconds, after, longest.ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Of `count` samples, in seconds; nearest rank."""
+
+    count: int
+    p50: float
+    p95: float
+    worst: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioFacts:
+    name: str
+    title: str
+    text: str
+    seconds: float
+    expectation: Expectation
+    settings_reason: str = ""
+    """Why the scenario changes perdure's settings, such as what it accelerates; empty: it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioReport:
+    """Every run of one scenario with one subject."""
+
+    scenario: ScenarioFacts
+    runs: tuple[RunResult, ...]
+
+    def silence(self, direction: Direction | None = None) -> Quantiles | None:
+        """Over every measured event of every run; without a direction of the one that waited longer."""
+        return quantiles([max(each.silence for each in group) for group in self._samples(direction)])
+
+    def after(self, direction: Direction | None = None) -> Quantiles | None:
+        """As `silence`, counted from the measured event."""
+        return quantiles([max(each.after for each in group) for group in self._samples(direction)])
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What must never happen and did, with the run that it happened in."""
+        return tuple(f"run {index}: {loss}" for index, run in enumerate(self.runs, 1) for loss in run.losses)
+
+    @property
+    def misses(self) -> tuple[str, ...]:
+        """Expectations that were not met, for a person."""
+        expect = self.scenario.expectation
+        found = [
+            *_above("silence", self.silence(), expect.silence_p50, expect.silence_worst),
+            *_above("after the network is back", self.after(), expect.after_p50, expect.after_worst),
+        ]
+        for index, run in enumerate(self.runs, 1):
+            found.extend(f"run {index}: {miss}" for miss in _misses_of(run, expect))
+        return tuple(found)
+
+    @property
+    def verdict(self) -> Literal["passed", "missed", "failed"]:
+        """failed: something was lost, or there was no run. missed: nothing lost, an expectation not met."""
+        if self.losses or not self.runs:
+            return "failed"
+        return "missed" if self.misses else "passed"
+
+    def _samples(self, direction: Direction | None) -> Iterator[tuple[Outcome, ...]]:
+        for run in self.runs:
+            by_event: dict[int, tuple[Outcome, ...]] = {}
+            for each in run.outcomes:
+                if direction in (None, each.direction):
+                    by_event[each.event] = (*by_event.get(each.event, ()), each)
+            yield from by_event.values()
+
+
+def quantiles(samples: Sequence[float]) -> Quantiles | None:
+    """Of at least one sample; `None` without."""
+    if not samples:
+        return None
+    ordered = sorted(samples)
+
+    def rank(share: float) -> float:
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+    return Quantiles(len(ordered), rank(0.5), rank(0.95), ordered[-1])
+
+
+def attribute(silences: Sequence[Silence], events: Sequence[NetworkEvent]) -> tuple[Silence, ...]:
+    """The silences, each with the measured event that is nearest to its beginning, among those before its end."""
+    measured = [(index, event.at) for index, event in enumerate(events) if event.measured]
+
+    def nearest(silence: Silence) -> int | None:
+        before = [(abs(at - silence.began_at), index) for index, at in measured if at < silence.ended_at]
+        return min(before)[1] if before else None
+
+    return tuple(Silence(each.began_at, each.ended_at, each.direction, nearest(each), each.ended) for each in silences)
+
+
+def encode(reports: Sequence[ScenarioReport]) -> bytes:
+    """As JSON, which `decode` reads back."""
+    return msgspec.json.encode(_Document(FORMAT_VERSION, tuple(reports)))
+
+
+def decode(data: bytes) -> tuple[ScenarioReport, ...]:
+    """What `encode` made.
+
+    Raises:
+        ValueError: it is something else, or of another version.
+    """
+    document = msgspec.json.decode(data, type=_Document)
+    if document.version != FORMAT_VERSION:
+        raise ValueError(f"these results are of version {document.version}; this perdure reads {FORMAT_VERSION}")
+    return document.reports
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    version: int
+    reports: tuple[ScenarioReport, ...]
+
+
+_DIRECTIONS: tuple[Direction, ...] = ("up", "down")
+
+
+def _above(name: str, measured: Quantiles | None, median: float | None, worst: float | None) -> Iterator[str]:
+    if measured is None:
+        return
+    for which, value, allowed in (("median", measured.p50, median), ("worst", measured.worst, worst)):
+        if allowed is not None and value > allowed:
+            yield f"{name}, {which}: {value * 1000:,.0f} ms, expected at most {allowed * 1000:,.0f} ms"
+
+
+def _misses_of(run: RunResult, expect: Expectation) -> Iterator[str]:
+    recoveries = run.restarts + run.rebuilds
+    if expect.max_restarts is not None and recoveries > expect.max_restarts:
+        yield f"{recoveries} restarts and rebuilds, expected at most {expect.max_restarts}"
+    shown = {span.state for span in run.states}
+    for state in expect.states:
+        if state not in shown:
+            yield f"the state {state} was not shown"
+    if not all(each.recovered for each in run.outcomes):
+        yield "no byte came any more"
