@@ -1,0 +1,175 @@
+"""The lab's report for a terminal and for machines; `html` has it as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from perdure.lab import figures
+from perdure.lab.figures import Measure
+from perdure.lab.results import FORMAT_VERSION, Direction, ScenarioReport
+
+SHOWN_PROBLEMS = 12
+"""Lines of losses or misses that a terminal shows of one scenario; the JSON has all."""
+
+ROWS: tuple[tuple[str, Direction | None], ...] = (("both", None), ("up", "up"), ("down", "down"))
+"""Of a measure: the direction that waited longer, then each."""
+
+VERDICT_STYLES = {"passed": "bold green", "missed": "bold yellow", "failed": "bold red"}
+
+
+def terminal_table(reports: Sequence[ScenarioReport]) -> RenderableType:
+    """Every scenario with its figures, what was lost or missed, the peers as ratios, and the sum of it."""
+    groups = figures.by_scenario(reports)
+    parts: list[RenderableType] = [_figures_table(groups)]
+    for report in (report for group in groups for report in group):
+        parts.extend(_remarks(report))
+    if any(len(group) > 1 for group in groups):
+        parts.append(_peer_table(groups))
+    parts.append(_sum(reports))
+    return Group(*parts)
+
+
+def to_json(reports: Sequence[ScenarioReport]) -> bytes:
+    """One object a scenario and subject with its runs; `results.decode` reads it back. Seconds are floats.
+
+    `{"version": 1, "reports": [{"scenario", "subject", "verdict", "losses", "misses", "figures", "runs"}, …]}`, where
+    `scenario` and `runs` are `results.ScenarioFacts` and `results.RunResult`, and `figures` has `silence` and `after`,
+    each with `both`, `up` and `down` (null, or `count`, `p50`, `p95`, `worst` as `{"seconds", "at_least"}`), `rungs`
+    (`figures.Rungs`), `totals` (`figures.Totals`), and `ratio_to_perdure` (null, or `{"times", "at_least"}`).
+    """
+    own = {report.scenario.name: report for report in reports if figures.subject(report) == figures.OWN_SUBJECT}
+    described = [_described(report, own.get(report.scenario.name)) for report in reports]
+    return msgspec.json.encode({"version": FORMAT_VERSION, "reports": described})
+
+
+def measures_of(report: ScenarioReport) -> tuple[Measure, ...]:
+    """What a reader is shown: silence always, the time after an event where the scenario is about it."""
+    return ("silence",) if figures.main_measure(report) == "silence" else ("after", "silence")
+
+
+def summary(reports: Sequence[ScenarioReport]) -> str:
+    """`3 scenarios, 60 runs of perdure: 2 passed, 1 failed`; peers are measured, not judged."""
+    own = [report for report in reports if figures.subject(report) == figures.OWN_SUBJECT]
+    runs = sum(len(report.runs) for report in own)
+    verdicts = [report.verdict for report in own]
+    counts = ", ".join(f"{verdicts.count(name)} {name}" for name in ("passed", "missed", "failed") if name in verdicts)
+    scenarios = f"{len(own)} scenario{'' if len(own) == 1 else 's'}"
+    return f"{scenarios}, {runs} run{'' if runs == 1 else 's'} of perdure: {counts or 'nothing was run'}"
+
+
+def _figures_table(groups: Sequence[Sequence[ScenarioReport]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="perdure lab", title_justify="left")
+    table.add_column("scenario", overflow="fold")
+    table.add_column("runs", justify="right")
+    table.add_column("time", style="dim", no_wrap=True)
+    for name in ("p50", "p95", "worst"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("rungs", overflow="fold")
+    table.add_column("kept", justify="right")
+    table.add_column("lost", justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for group in groups:
+        for report in group:
+            sums = figures.totals(report)
+            title = Text(report.scenario.name)
+            if len(group) > 1:
+                title.append(f"\n  {figures.subject(report)}", "dim")
+            lost = sums.bytes_lost + sums.bytes_wrong
+            kept_all = sums.connections_kept == sums.connections
+            table.add_row(
+                title,
+                str(len(report.runs)),
+                *_spread_cells(report),
+                str(figures.rungs(report)),
+                Text(f"{sums.connections_kept}/{sums.connections}", "" if kept_all else "bold red"),
+                Text(f"{lost:,}", "bold red" if lost else ""),
+                Text(report.verdict, VERDICT_STYLES[report.verdict]),
+            )
+    return table
+
+
+def _spread_cells(report: ScenarioReport) -> list[str]:
+    """The label, p50, p95 and worst of each measure and direction, a line each."""
+    lines = []
+    for measure in measures_of(report):
+        for name, direction in ROWS:
+            found = figures.spread(report, measure, direction)
+            if found is not None:
+                label = measure if name == "both" else f"  {name}"
+                lines.append((label, str(found.p50), str(found.p95), str(found.worst)))
+    return ["\n".join(column) for column in zip(*lines, strict=True)] or ["", "-", "-", "-"]
+
+
+def _remarks(report: ScenarioReport) -> list[Text]:
+    name = report.scenario.name
+    if figures.subject(report) != figures.OWN_SUBJECT:
+        name += f" with {figures.subject(report)}"
+    found = [("lost", "bold red", loss) for loss in report.losses]
+    if not report.runs:
+        found.append(("failed", "bold red", "it was not run"))
+    found.extend(("missed", "yellow", miss) for miss in report.misses)
+    lines = [Text.assemble((f"{kind}: ", style), f"{name}: {text}") for kind, style, text in found[:SHOWN_PROBLEMS]]
+    if len(found) > SHOWN_PROBLEMS:
+        lines.append(Text(f"{name}: {len(found) - SHOWN_PROBLEMS} more of these", "dim"))
+    if report.scenario.settings_reason:
+        lines.append(Text(f"settings: {name}: {report.scenario.settings_reason}", "dim"))
+    return lines
+
+
+def _peer_table(groups: Sequence[Sequence[ScenarioReport]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="beside the peers, medians", title_justify="left")
+    table.add_column("scenario", overflow="fold")
+    table.add_column("subject")
+    table.add_column("time", style="dim")
+    table.add_column("p50", justify="right", no_wrap=True)
+    table.add_column("times perdure's", justify="right", no_wrap=True)
+    table.add_column("kept", justify="right")
+    for group in groups:
+        if len(group) == 1:
+            continue
+        own = group[0] if figures.subject(group[0]) == figures.OWN_SUBJECT else None
+        for index, report in enumerate(group):
+            measure = figures.main_measure(report)
+            found = figures.spread(report, measure)
+            times = None if own is None or report is own else figures.ratio(report, own)
+            sums = figures.totals(report)
+            table.add_row(
+                "" if index else Text(report.scenario.name),
+                Text(figures.subject(report)),
+                measure,
+                "-" if found is None else str(found.p50),
+                "" if report is own else "-" if times is None else str(times),
+                f"{sums.connections_kept}/{sums.connections}",
+            )
+    return table
+
+
+def _sum(reports: Sequence[ScenarioReport]) -> Text:
+    own = {report.verdict for report in reports if figures.subject(report) == figures.OWN_SUBJECT}
+    worst = next((verdict for verdict in ("failed", "missed", "passed") if verdict in own), "missed")
+    return Text(summary(reports), VERDICT_STYLES[worst])
+
+
+def _described(report: ScenarioReport, own: ScenarioReport | None) -> dict[str, Any]:
+    return {
+        "scenario": report.scenario,
+        "subject": figures.subject(report),
+        "verdict": report.verdict,
+        "losses": report.losses,
+        "misses": report.misses,
+        "figures": {
+            "silence": {name: figures.spread(report, "silence", direction) for name, direction in ROWS},
+            "after": {name: figures.spread(report, "after", direction) for name, direction in ROWS},
+            "rungs": figures.rungs(report),
+            "totals": figures.totals(report),
+            "ratio_to_perdure": None if own is None or own is report else figures.ratio(report, own),
+        },
+        "runs": report.runs,
+    }
