@@ -1,0 +1,54 @@
+"""Which local addresses the WebRTC engine can know. Pure.
+
+libwebrtc keeps one list of local networks for the process, reads it when its first peer connection is made, and again
+every 2 s while there is one. An ICE restart gathers only from that list (measured: up to 2.8 s of silence when the
+address is missing there), whereas an engine that starts afresh sees everything at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perdure.netmon.state import Place, Snapshot
+
+KNOWN_AFTER = 2.5
+"""Seconds until the engine has surely seen an address: libwebrtc's 2 s, and time for its threads to come to it."""
+
+_SINCE_BEFORE = float("-inf")
+
+
+class Knowledge:
+    """Since when each address has been there for the engine to see. Instants are seconds on a clock that stands still
+    while the machine sleeps, as the engine's timer does."""
+
+    __slots__ = ("_is_first", "_seen_at")
+
+    def __init__(self) -> None:
+        self._seen_at: dict[Place, float] = {}
+        self._is_first = True
+
+    def saw(self, snapshot: Snapshot, now: float) -> None:
+        """What is there now. What the first snapshot holds was there before; an address that comes back begins anew, as
+        the engine may have noticed that it was away."""
+        appeared_at = _SINCE_BEFORE if self._is_first else now
+        self._seen_at = {place: self._seen_at.get(place, appeared_at) for place in snapshot.bindable}
+        self._is_first = False
+
+    def engine_started(self, now: float) -> None:
+        """The engine's factory was made anew, and has read its list."""
+        self._seen_at = {place: min(at, now - KNOWN_AFTER) for place, at in self._seen_at.items()}
+
+    def stopped(self, seconds: float) -> None:
+        """The process was stopped for `seconds` while the clock ran, and the engine with it: they do not count."""
+        self._seen_at = {place: at + seconds for place, at in self._seen_at.items()}
+
+    def is_new(self, snapshot: Snapshot, now: float) -> bool:
+        """Whether the engine knows no address of the interfaces with the default routes (without one: of any)."""
+        in_use = frozenset(place for place in snapshot.bindable if place.interface in snapshot.default_interfaces)
+        places = in_use or snapshot.bindable
+        return bool(places) and not any(_is_known(self._seen_at.get(place, now), now) for place in places)
+
+
+def _is_known(seen_at: float, now: float) -> bool:
+    return now - seen_at >= KNOWN_AFTER

@@ -1,0 +1,302 @@
+"""Tells everyone in the process, within milliseconds, that the network under them moved, or that they slept.
+
+A source hints, the debounce says when to look, two snapshots say what changed. One monitor serves all tubes of a
+process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from perdure.core.restart import Trigger
+from perdure.eventlog import error_fields, log_event
+from perdure.netmon.debounce import Debounce
+from perdure.netmon.knowledge import Knowledge
+from perdure.netmon.state import Snapshot, diff
+from perdure.netmon.wakeup import SleepWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from perdure.netmon.source import Source
+    from perdure.netmon.state import Change
+    from perdure.netmon.wakeup import Sleep
+
+_logger = logging.getLogger("perdure.netmon")
+
+TICK_INTERVAL = 1.0
+"""Seconds between two looks at the clocks: a person who opens the lid waits longer than that for the screen. It costs
+0.01 % of a core."""
+
+MAX_REASONS = 8
+"""Told in one line; a machine with 200 interfaces has more."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkMoved:
+    """The network under this process moved, or the process slept."""
+
+    change: Change | None
+    """What changed; `None` for a wake-up."""
+    trigger: Trigger
+    """INTERFACE_CHANGE, IP_ADDRESS_CHANGE or WAKE_UP."""
+    has_address: bool
+    """Whether there is an address from which something could be reached."""
+    is_new_address: bool
+    """Whether the WebRTC engine, if it runs, cannot know the addresses yet that are used now."""
+    slept_seconds: float = 0.0
+    detail: str = ""
+    """The reasons, for the log."""
+
+
+def clocks() -> tuple[float, float]:
+    """Seconds on a clock that stands still during sleep, and on one that runs on where the system has it."""
+    return time.monotonic(), time.monotonic() if _ALWAYS is None else time.clock_gettime(_ALWAYS)
+
+
+_ALWAYS: int | None = (
+    # On macOS `time.monotonic` stands still during sleep, and CLOCK_MONOTONIC does not. Windows has one clock, which
+    # runs on: there the late tick tells.
+    getattr(time, "CLOCK_MONOTONIC", None) if sys.platform == "darwin" else getattr(time, "CLOCK_BOOTTIME", None)
+)
+
+
+class NetworkMonitor:
+    """Watches the network from `start` to `close`, or as an async context manager.
+
+    All of it is used, and listeners are called, on the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        source: Source | None = None,
+        *,
+        clocks: Callable[[], tuple[float, float]] = clocks,
+        tick_interval: float = TICK_INTERVAL,
+        sleep_watch: SleepWatch | None = None,
+    ) -> None:
+        self._source = source
+        self._clocks = clocks
+        self._tick_interval = tick_interval
+        self._sleep_watch = sleep_watch or SleepWatch(tick_interval)
+        self._listeners: dict[object, Callable[[NetworkMoved], None]] = {}
+        self._debounce = Debounce()
+        self._knowledge = Knowledge()
+        self._snapshot = Snapshot()
+        self._is_half = False
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._is_started = False
+        self._is_open = False
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The network as last judged; empty before `start`."""
+        return self._snapshot
+
+    @property
+    def is_new_address(self) -> bool:
+        """Whether the engine, if it runs, cannot know the addresses yet that are used now."""
+        return self._knowledge.is_new(self._snapshot, self._clocks()[0])
+
+    def subscribe(self, listener: Callable[[NetworkMoved], None]) -> Callable[[], None]:
+        """Call `listener` with each event from now on, until the returned function is called.
+
+        What it raises is logged, and harms nobody.
+        """
+        key = object()
+        self._listeners[key] = listener
+
+        def unsubscribe() -> None:
+            self._listeners.pop(key, None)
+
+        return unsubscribe
+
+    def engine_started(self) -> None:
+        """The WebRTC engine was started afresh, and has just read the list of networks."""
+        self._knowledge.engine_started(self._clocks()[0])
+
+    async def start(self) -> None:
+        """Look for the first time, and watch. If this is cancelled, `close` it.
+
+        Raises:
+            RuntimeError: it was started before.
+        """
+        if self._is_started:
+            raise RuntimeError("a network monitor is started once")
+        self._is_started = self._is_open = True
+        source = self._source or await _system_source()
+        if self._is_open:
+            self._begin(source)
+            self._tick()
+
+    def close(self) -> None:
+        """Stop watching; nobody is told anything any more. May be called again."""
+        self._is_open = False
+        for timer in (self._look_timer, self._tick_timer):
+            if timer is not None:
+                timer.cancel()
+        self._look_timer = self._tick_timer = None
+        if self._source is not None:
+            self._source.close()
+        self._listeners.clear()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self, source: Source) -> None:
+        self._source = source
+        try:
+            source.watch(self._hinted, self._fall_back)  # before the look, so that nothing is missed between them
+            self._snapshot = source.look()
+        except OSError as error:
+            self._fall_back(error)
+            return
+        self._knowledge.saw(self._snapshot, self._clocks()[0])
+        routes = ", ".join(f"{route.family.value} on {route.interface}" for route in self._snapshot.defaults)
+        log_event(
+            _logger,
+            logging.INFO,
+            "network-watched",
+            source=source.name,
+            addresses=len(self._snapshot.bindable),
+            default_routes=routes or "none",
+        )
+
+    def _fall_back(self, error: OSError) -> None:
+        """The source failed: go on by polling. What that shows is where it goes on from, as it shows less."""
+        assert self._source is not None
+        self._source.close()
+        is_last_resort = self._source.name == _POLLING
+        log_event(
+            _logger,
+            logging.WARNING,
+            "network-source-failed",
+            source=self._source.name,
+            instead="none" if is_last_resort else _POLLING,
+            **error_fields(error),
+        )
+        if not is_last_resort:
+            self._begin(_polling_source())
+
+    def _hinted(self) -> None:
+        self._debounce.hinted(asyncio.get_running_loop().time())
+        if self._look_timer is None:
+            self._look_when_due()
+
+    def _look_when_due(self) -> None:
+        """Hints put the time off, so it is asked for again when it has come."""
+        self._look_timer = None
+        loop = asyncio.get_running_loop()
+        due_at = self._debounce.due_at
+        if due_at is None:
+            return
+        if due_at <= loop.time():
+            self._look(self._read_clocks())
+        else:
+            self._look_timer = loop.call_at(due_at, self._look_when_due)
+
+    def _tick(self) -> None:
+        self._tick_timer = asyncio.get_running_loop().call_later(self._tick_interval, self._tick)
+        slept = self._read_clocks()
+        if slept.seconds:
+            self._look(slept)
+
+    def _read_clocks(self) -> Sleep:
+        slept = self._sleep_watch.read(*self._clocks())
+        self._knowledge.stopped(slept.stopped)
+        return slept
+
+    def _look(self, slept: Sleep) -> None:
+        """Look at the network, and tell of a sleep and of what is different."""
+        assert self._source is not None
+        try:
+            after = self._source.look()
+        except OSError as error:
+            self._fall_back(error)
+            after = self._snapshot
+        now = asyncio.get_running_loop().time()
+        change = diff(self._snapshot, after)
+        self._debounce.looked(now)
+        self._knowledge.saw(after, self._clocks()[0])
+
+        is_held = change.is_half and not self._is_half
+        self._is_half = change.is_half
+        if is_held:
+            self._hinted()  # look again soon: the rest of it is probably under way
+        else:
+            self._snapshot = after
+
+        if slept.seconds:
+            # First, so that a carrier which a long sleep has ended is not judged by the change alone.
+            self._tell(None, Trigger.WAKE_UP, after, slept.seconds, f"this process slept {slept.seconds:.1f} s")
+        if is_held or change.is_nothing:
+            return
+        reasons = change.reasons
+        more = f"; {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
+        detail = "; ".join(reasons[:MAX_REASONS]) + more
+        if change.trigger is None:
+            log_event(_logger, logging.DEBUG, "network-unimportant", detail=detail)
+        else:
+            self._tell(change, change.trigger, after, 0.0, detail)
+
+    def _tell(self, change: Change | None, trigger: Trigger, after: Snapshot, slept: float, detail: str) -> None:
+        is_new_address = self._knowledge.is_new(after, self._clocks()[0])
+        moved = NetworkMoved(change, trigger, after.has_address, is_new_address, slept, detail)
+        log_event(
+            _logger,
+            logging.INFO,
+            "network-moved",
+            trigger=trigger.value,
+            has_address=moved.has_address,
+            is_new_address=is_new_address,
+            detail=detail,
+        )
+        for listener in list(self._listeners.values()):
+            try:
+                listener(moved)
+            except Exception as error:
+                log_event(_logger, logging.ERROR, "network-listener-failed", error, **error_fields(error))
+
+
+_POLLING = "polling"
+
+
+async def _system_source() -> Source:
+    """What this system has to offer. Imported in a thread: it takes 0.1 s, in which the loop has other things to do."""
+    if sys.platform == "linux":
+        try:
+            return await asyncio.to_thread(_netlink_source)
+        except ImportError as error:
+            problem = error_fields(error)
+            log_event(_logger, logging.WARNING, "network-source-failed", source="netlink", instead=_POLLING, **problem)
+    return await asyncio.to_thread(_polling_source)
+
+
+def _netlink_source() -> Source:
+    from perdure.netmon.netlink import NetlinkSource
+
+    return NetlinkSource()
+
+
+def _polling_source() -> Source:
+    from perdure.netmon.polling import PollingSource
+
+    return PollingSource()
