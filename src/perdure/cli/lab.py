@@ -1,0 +1,227 @@
+"""`perdure lab`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perdure.cli.exit_codes import ExitCode
+from perdure.cli.running import LogLevel, run_until_stopped, say, set_up_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perdure.lab.course import Chosen, Course
+    from perdure.lab.results import ScenarioReport
+    from perdure.lab.subject import Subject
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+MAX_SCENARIO_BYTES = 64 * 1024
+
+KEPT_RUNS = 5
+"""Of each scenario the page keeps so many timelines, the median and the worst ones; the figures are of all runs."""
+
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME|all|FILE", help="Scenarios, or files that hold your own.")
+]
+Repeat = Annotated[int, typer.Option(min=1, max=1000, help="How often each is run.")]
+Short = Annotated[bool, typer.Option("--short", help="The short form, some minutes in all; all of it without NAME.")]
+Peer = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--peer",
+        metavar="NAME|FILE",
+        help="Also run this program, in the same way: one that the lab knows, or a file that names your own's command "
+        "lines; may be given again.",
+    ),
+]
+OnlyPeers = Annotated[bool, typer.Option("--only-peers", help="Leave perdure out.")]
+Jobs = Annotated[int, typer.Option(min=1, max=64, help="Runs at once; more than the machine has cores blur figures.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Of the first run's losses and jitter.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 also where an expected figure was missed.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every result there as JSON.")]
+HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a timeline per run.")]
+
+
+@app.callback()
+def lab() -> None:
+    """Real networks that change under real TCP connections, and how long they are silent."""
+
+
+@app.command("list", short_help="Show the scenarios.")
+def list_scenarios() -> None:
+    """The scenarios that come with perdure; those of the short form are marked."""
+    from perdure.scenario.library import load, names
+
+    width = max(len(name) for name in names())
+    for name in names():
+        scenario = load(name)
+        mark = "short" if scenario.short_seconds is not None else ""
+        say(f"{name:<{width}}  {scenario.seconds:3.0f} s  {mark:<5}  {scenario.title}")
+
+
+@app.command(short_help="Show a scenario's file.")
+def show(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """The file of a scenario, to copy and change for one of your own."""
+    from perdure.scenario.library import text_of
+
+    try:
+        say(text_of(name).rstrip())
+    except KeyError:
+        raise typer.BadParameter(_unknown(name)) from None
+
+
+@app.command(short_help="Run scenarios.")
+def run(
+    names: Names = None,
+    repeat: Repeat = 1,
+    short: Short = False,
+    peers: Peer = None,
+    only_peers: OnlyPeers = False,
+    jobs: Jobs = 1,
+    seed: Seed = 1,
+    strict: Strict = False,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+) -> None:
+    """Run scenarios in network namespaces that exist for the run alone; as root, or where user namespaces are allowed.
+
+    Exits with 1 if a byte or a connection was lost, and says which. Ctrl-C ends it early, with the table so far.
+    """
+    from rich.console import Console
+
+    from perdure.lab.course import Course
+    from perdure.lab.display import Display
+    from perdure.lab.report import terminal_table
+
+    for path, option in ((json_file, "--json"), (html_file, "--html")):
+        if path is not None and not path.parent.is_dir():
+            raise typer.BadParameter(f"{path} cannot be written: there is no such folder", param_hint=option)
+    chosen = _chosen(names or [], short=short)
+    subjects = _subjects(peers or [], only_peers=only_peers)
+    _check(chosen)
+    set_up_logging(LogLevel.WARNING, as_json=False)
+    console = Console()
+    courses: list[Course] = []
+
+    async def play() -> None:
+        with Display(console) as display:
+            course = Course(chosen, subjects, repeat=repeat, jobs=jobs, first_seed=seed, on_change=display.changed)
+            display.watch(course)
+            courses.append(course)
+            await course.run()
+
+    was_stopped = run_until_stopped(play)
+    reports = courses[0].reports if courses else []
+    if reports:
+        console.print(terminal_table(reports))
+        _write(reports, json_file, html_file)
+    if was_stopped:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    raise typer.Exit(_exit_code(reports, strict=strict))
+
+
+def _exit_code(reports: Sequence[ScenarioReport], *, strict: bool) -> ExitCode:
+    bad = ("failed", "missed") if strict else ("failed",)
+    return ExitCode.BUG if any(report.verdict in bad for report in reports) else ExitCode.DONE
+
+
+def _chosen(names: list[str], *, short: bool) -> list[Chosen]:
+    from perdure.lab.course import Chosen
+    from perdure.scenario import library
+    from perdure.scenario.parse import parse_scenario
+
+    if not names and not short:
+        raise typer.BadParameter(f"name a scenario, `all`, or a file; there is {', '.join(library.names())}")
+    found: dict[str, Chosen] = {}
+    for name in names or ["all"]:
+        path = Path(name)
+        if name == "all" or name in library.names():
+            for each in library.names() if name == "all" else [name]:
+                found[each] = Chosen(library.load(each), library.text_of(each))
+        elif path.suffix or path.parent != Path() or path.is_file():
+            text = _read(path)
+            try:
+                scenario = parse_scenario(text, source=name, name=path.stem)
+            except ValueError as error:
+                raise typer.BadParameter(str(error)) from error
+            found[scenario.name] = Chosen(scenario, text)
+        else:
+            raise typer.BadParameter(_unknown(name))
+    if not short:
+        return list(found.values())
+    shortened = [
+        Chosen(each.scenario.shortened(), each.text, short=True)
+        for each in found.values()
+        if each.scenario.short_seconds is not None
+    ]
+    if not shortened:
+        raise typer.BadParameter(f"{', '.join(names)}: no part of the short form", param_hint="--short")
+    return shortened
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_SCENARIO_BYTES + 1).decode("utf-8-sig")
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{path} is not UTF-8") from error
+
+
+def _unknown(name: str) -> str:
+    from perdure.scenario.library import names
+    from perdure.scenario.reading import nearest
+
+    return f"there is no scenario {name!r}; {nearest(name, names())}"
+
+
+def _subjects(peers: list[str], *, only_peers: bool) -> list[Subject]:
+    from perdure.lab.subject import PEERS, PERDURE, read_subject
+    from perdure.scenario.reading import nearest
+
+    subjects = [] if only_peers else [PERDURE]
+    for peer in peers:
+        if peer in PEERS:
+            subjects.append(PEERS[peer])
+        elif Path(peer).is_file():
+            try:
+                subjects.append(read_subject(Path(peer)))
+            except ValueError as error:
+                raise typer.BadParameter(str(error), param_hint="--peer") from error
+        else:
+            raise typer.BadParameter(f"there is no peer {peer!r}; {nearest(peer, PEERS)}", param_hint="--peer")
+    if not subjects:
+        raise typer.BadParameter(
+            "without perdure and without --peer there is nothing to run", param_hint="--only-peers"
+        )
+    return list({subject.name: subject for subject in subjects}.values())
+
+
+def _check(chosen: Sequence[Chosen]) -> None:
+    from perdure.lab.run import needs
+    from perdure.lab.tools import check
+
+    scenarios = [each.scenario for each in chosen]
+    check([need for scenario in scenarios for need in needs(scenario)], tun=any(each.is_impaired for each in scenarios))
+
+
+def _write(reports: list[ScenarioReport], json_file: Path | None, html_file: Path | None) -> None:
+    from perdure.lab.html import page
+    from perdure.lab.report import to_json
+
+    if json_file is not None:
+        _write_file(json_file, to_json(reports), "--json")
+    if html_file is not None:
+        _write_file(html_file, page(reports, kept_runs=KEPT_RUNS).encode(), "--html")
+
+
+def _write_file(path: Path, data: bytes, option: str) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint=option) from error

@@ -1,0 +1,184 @@
+"""Many runs: each in private namespaces of its own process, several at once where that is wanted, and their results.
+
+This process has no part in the runs' networks. Its end, however it comes, ends them: see `perdure.lab.inside`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from perdure.lab.inside import Job, Told
+from perdure.lab.results import RunResult, ScenarioFacts, ScenarioReport, Throughput
+from perdure.lab.run import Progress
+from perdure.lab.subject import Subject
+from perdure.lab.tools import isolated
+from perdure.scenario.model import Scenario
+
+OVERTIME = 180.0
+"""Seconds beyond the scenario's own after which a run is given up: setting up and closing have shorter limits."""
+
+_LONGEST_LINE = 64 * 1024 * 1024
+"""A result of an hour's run has some MB."""
+
+_KEPT_STDERR = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A scenario to run, and the text that it was parsed from."""
+
+    scenario: Scenario
+    text: str
+    short: bool = False
+
+
+@dataclass
+class Planned:
+    """One run, now or later."""
+
+    chosen: Chosen
+    subject: Subject
+    number: int
+    """From 1, of this scenario and subject."""
+    seed: int
+    progress: Progress = field(default_factory=lambda: Progress("waiting"))
+    result: RunResult | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.result is None and self.progress.phase != "waiting"
+
+
+class Course:
+    """Runs every scenario `repeat` times with every subject. `on_change` is told whenever a run went on.
+
+    Args:
+        jobs: how many runs at once. They share the machine: more than a core each blurs what is measured.
+        first_seed: of the first run of each scenario; the next ones count up.
+    """
+
+    def __init__(
+        self,
+        chosen: Sequence[Chosen],
+        subjects: Sequence[Subject],
+        *,
+        repeat: int = 1,
+        jobs: int = 1,
+        first_seed: int = 1,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.plan = [
+            Planned(each, subject, number, first_seed + number - 1)
+            for each in chosen
+            for number in range(1, repeat + 1)
+            for subject in subjects
+        ]
+        self._jobs = jobs
+        self._on_change = on_change
+
+    async def run(self) -> None:
+        """All of them, in their order."""
+        waiting = iter(self.plan)
+
+        async def work() -> None:
+            for planned in waiting:
+                planned.result = await self._run(planned)
+                self._on_change()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._jobs):
+                group.create_task(work())
+
+    @property
+    def reports(self) -> list[ScenarioReport]:
+        """Of the runs that have ended so far."""
+        groups: dict[tuple[str, str], list[Planned]] = {}
+        for planned in self.plan:
+            if planned.result is not None:
+                groups.setdefault((planned.chosen.scenario.name, planned.subject.name), []).append(planned)
+        return [
+            ScenarioReport(_facts(group[0].chosen), tuple(each.result for each in group if each.result is not None))
+            for group in groups.values()
+        ]
+
+    async def _run(self, planned: Planned) -> RunResult:
+        scenario = planned.chosen.scenario
+        process = await asyncio.create_subprocess_exec(
+            *isolated(sys.executable, "-m", "perdure.lab.inside"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=_LONGEST_LINE,
+            start_new_session=True,  # Ctrl-C is for this process, which then ends it
+        )
+        assert process.stdin is not None
+        assert process.stderr is not None
+        job = Job(planned.chosen.text, scenario.name, planned.chosen.short, planned.subject, planned.seed)
+        complaints = asyncio.ensure_future(process.stderr.read())
+        try:
+            process.stdin.write(msgspec.json.encode(job) + b"\n")
+            async with asyncio.timeout(scenario.seconds + OVERTIME):
+                told = await self._listen(process, planned)
+        except TimeoutError:
+            told = Told(problem=f"it did not end within {scenario.seconds + OVERTIME:.0f} s")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()  # and the kernel everything that runs in its namespaces
+            await process.wait()
+        if told is not None and told.result is not None:
+            return told.result
+        said = (await complaints).decode("utf-8", "replace").strip()[-_KEPT_STDERR:]
+        return _failed(planned, (told and told.problem) or f"the run's process ended: {said or 'it said nothing'}")
+
+    async def _listen(self, process: asyncio.subprocess.Process, planned: Planned) -> Told | None:
+        """The last word of the run, or `None` where there was none."""
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            told = msgspec.json.decode(line, type=Told)
+            if told.progress is None:
+                return told
+            planned.progress = told.progress
+            self._on_change()
+        return None
+
+
+def _facts(chosen: Chosen) -> ScenarioFacts:
+    scenario = chosen.scenario
+    return ScenarioFacts(
+        scenario.name,
+        scenario.title,
+        scenario.text,
+        scenario.seconds,
+        scenario.expectation,
+        scenario.settings_reason,
+    )
+
+
+def _failed(planned: Planned, problem: str) -> RunResult:
+    """A run that was not made, or not to its end."""
+    return RunResult(
+        scenario=planned.chosen.scenario.name,
+        subject=planned.subject.name,
+        seed=planned.seed,
+        seconds=planned.progress.elapsed,
+        impairment="none",
+        events=(),
+        states=(),
+        rungs=(),
+        silences=(),
+        throughput=Throughput(1.0, (), ()),
+        connections=planned.chosen.scenario.traffic.connections,
+        connections_kept=0,
+        bytes_sent=0,
+        bytes_lost=0,
+        bytes_wrong=0,
+        restarts=0,
+        rebuilds=0,
+        problem=problem,
+    )

@@ -1,0 +1,259 @@
+"""Position-coded TCP traffic through the tunnel, measured in one process: both ends of each connection are here.
+
+The sockets are made inside the sites' namespaces and stay there, so that one clock sees a byte sent and delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from perdure.lab.namespaces import entered
+from perdure.lab.position import TICK_SECONDS, WORD_BYTES, coded
+from perdure.lab.results import SILENCE_FLOOR, Direction, Silence, Throughput
+from perdure.lab.tools import LabError
+
+BIN_SECONDS = 0.1
+"""Of the record of throughput; longer where the run is so long that there would be more than `_MAX_BINS`."""
+
+_MAX_BINS = 1000
+
+CLOSING_TIMEOUT = 30.0
+"""Seconds for the last bytes and the ends to arrive: a recovery at the run's end may take its time."""
+
+FIRST_BYTE_TIMEOUT = 60.0
+"""Seconds from the subjects' start until the first byte has gone through them there and back."""
+
+_RETRY_INTERVAL = 0.1
+_GREETING_TIMEOUT = 10.0
+_READ_BYTES = 256 * 1024
+
+
+@dataclass
+class Flow:
+    """One direction of one connection."""
+
+    stream: int
+    direction: Direction
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    wrong_bytes: int = 0
+    ended: bool = False
+    """The end of the stream arrived as a proper end, not as a reset."""
+    last_at: float = 0.0
+    pauses: list[tuple[float, float]] = field(default_factory=list)
+    """Beginning and end of each time without a byte, from `SILENCE_FLOOR` on."""
+
+    def arrived(self, data: bytes, now: float) -> None:
+        if now - self.last_at >= SILENCE_FLOOR:
+            self.pauses.append((self.last_at, now))
+        self.last_at = now
+        expected = coded(self.stream, self.received_bytes, len(data))
+        if data != expected:
+            self.wrong_bytes += sum(map(int.__ne__, data, expected))
+        self.received_bytes += len(data)
+
+
+class Traffic:
+    """`connections` TCP connections from the client's namespace through the tunnel to a target beside the gateway."""
+
+    def __init__(self, connections: int, rate: float, seconds: float) -> None:
+        self.connections = connections
+        self.target_port = 0
+        self._rate = rate
+        self._flows = [
+            Flow(2 * number + way, direction)
+            for number in range(connections)
+            for way, direction in enumerate(_DIRECTIONS)
+        ]
+        self._bin_seconds = max(BIN_SECONDS, round(seconds / _MAX_BINS, 1))
+        self._bins: dict[Direction, list[int]] = {direction: [] for direction in _DIRECTIONS}
+        self._began_at = 0.0
+        self._ended_at = 0.0
+        self._stop = asyncio.Event()
+        self._ends: list[asyncio.Task[None]] = []
+        self._server: asyncio.Server | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the traffic began."""
+        return monotonic() - self._began_at if self._began_at else 0.0
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds that the longest waiting direction has waited by now."""
+        return max((monotonic() - flow.last_at for flow in self._flows if not flow.ended), default=0.0)
+
+    async def listen(self, namespace: str) -> None:
+        """Open the target inside the gateway's namespace."""
+        with entered(namespace):
+            listener = socket.create_server(("127.0.0.1", 0))
+        self.target_port = listener.getsockname()[1]
+        self._server = await asyncio.start_server(self._accepted, sock=listener)
+
+    async def begin(self, namespace: str, port: int) -> None:
+        """Connect through the tunnel's port in the client's namespace; traffic flows when all are there.
+
+        Raises:
+            LabError: nothing comes through.
+        """
+        deadline = monotonic() + FIRST_BYTE_TIMEOUT
+        opened = [await self._open(number, namespace, port, deadline) for number in range(self.connections)]
+        self._began_at = monotonic()
+        for flow in self._flows:
+            flow.last_at = self._began_at
+        for number, (reader, writer) in enumerate(opened):
+            writer.write(b"\0")
+            self._run_end(reader, writer, outgoing=2 * number, incoming=2 * number + 1)
+
+    def start_counting(self) -> None:
+        """The run begins now; what was before does not count, but that no byte of it is lost does."""
+        self._began_at = monotonic()
+        for flow in self._flows:
+            flow.pauses.clear()
+        for bins in self._bins.values():
+            bins.clear()
+
+    async def finish(self) -> None:
+        """Stop sending, and wait for the last bytes and the ends."""
+        self._ended_at = monotonic()
+        self._stop.set()
+        if self._ends:
+            await asyncio.wait(self._ends, timeout=CLOSING_TIMEOUT)
+        for end in self._ends:
+            end.cancel()
+        await asyncio.gather(*self._ends, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+
+    @property
+    def kept(self) -> int:
+        return sum(there.ended and back.ended for there, back in self._pairs())
+
+    @property
+    def sent_bytes(self) -> int:
+        return sum(flow.sent_bytes for flow in self._flows)
+
+    @property
+    def lost_bytes(self) -> int:
+        return sum(abs(flow.sent_bytes - flow.received_bytes) for flow in self._flows)
+
+    @property
+    def wrong_bytes(self) -> int:
+        return sum(flow.wrong_bytes for flow in self._flows)
+
+    @property
+    def throughput(self) -> Throughput:
+        length = int((self._ended_at - self._began_at) / self._bin_seconds)
+        up, down = (self._rates(self._bins[direction], length) for direction in _DIRECTIONS)
+        return Throughput(self._bin_seconds, up, down)
+
+    def silences(self) -> tuple[Silence, ...]:
+        """Of every direction; of those that overlap between connections the longest."""
+        found: list[Silence] = []
+        for direction in _DIRECTIONS:
+            pauses = [pause for flow in self._flows if flow.direction == direction for pause in self._pauses(flow)]
+            found += (
+                Silence(began - self._began_at, ended - self._began_at, direction, ended=came)
+                for began, ended, came in _longest_of_overlapping(pauses)
+            )
+        return tuple(sorted(found, key=lambda silence: silence.began_at))
+
+    def _rates(self, bins: list[int], length: int) -> tuple[float, ...]:
+        padded = [*bins, *[0] * length][:length]
+        return tuple(round(count / self._bin_seconds, 1) for count in padded)
+
+    def _pauses(self, flow: Flow) -> Iterator[tuple[float, float, bool]]:
+        """Those that began before the sources stopped, and the one that no byte has ended."""
+        for began, ended in flow.pauses:
+            if began < self._ended_at:
+                yield began, ended, True
+        if not flow.ended and self._ended_at - flow.last_at >= SILENCE_FLOOR:
+            yield flow.last_at, self._ended_at, False
+
+    def _pairs(self) -> Iterator[tuple[Flow, Flow]]:
+        return zip(self._flows[::2], self._flows[1::2], strict=True)
+
+    async def _open(
+        self, number: int, namespace: str, port: int, deadline: float
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection on which a byte went to the target and came back."""
+        while monotonic() < deadline:
+            with entered(namespace):
+                tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            tcp.setblocking(False)
+            try:
+                async with asyncio.timeout(_GREETING_TIMEOUT):
+                    await asyncio.get_running_loop().sock_connect(tcp, ("127.0.0.1", port))
+                    reader, writer = await asyncio.open_connection(sock=tcp)
+                    writer.write(bytes([number]))
+                    if await reader.readexactly(1) == bytes([number]):
+                        return reader, writer
+            except (OSError, TimeoutError, asyncio.IncompleteReadError):
+                tcp.close()
+                await asyncio.sleep(_RETRY_INTERVAL)
+        raise LabError(f"no byte came through the tunnel within {FIRST_BYTE_TIMEOUT:.0f} s")
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """The target: say the connection's number back; the client's next byte says that it counts."""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            number = (await reader.readexactly(1))[0]
+            writer.write(bytes([number]))
+            await reader.readexactly(1)
+            self._run_end(reader, writer, outgoing=2 * number + 1, incoming=2 * number)
+
+    def _run_end(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outgoing: int, incoming: int
+    ) -> None:
+        work = self._run(reader, writer, self._flows[outgoing], self._flows[incoming])
+        self._ends.append(asyncio.ensure_future(work))
+
+    async def _run(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, outgoing: Flow, incoming: Flow
+    ) -> None:
+        try:
+            await asyncio.gather(self._send(writer, outgoing), self._receive(reader, incoming))
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _send(self, writer: asyncio.StreamWriter, flow: Flow) -> None:
+        block = max(WORD_BYTES, int(self._rate * TICK_SECONDS))
+        while not self._stop.is_set():
+            writer.write(coded(flow.stream, flow.sent_bytes, block))
+            flow.sent_bytes += block
+            await writer.drain()
+            await asyncio.sleep(TICK_SECONDS)
+        writer.write_eof()
+
+    async def _receive(self, reader: asyncio.StreamReader, flow: Flow) -> None:
+        while data := await reader.read(_READ_BYTES):
+            now = monotonic()
+            flow.arrived(data, now)
+            self._count(flow.direction, now, len(data))
+        flow.ended = True
+
+    def _count(self, direction: Direction, now: float, size: int) -> None:
+        bins, number = self._bins[direction], int((now - self._began_at) / self._bin_seconds)
+        if self._stop.is_set():
+            return
+        bins.extend([0] * (number + 1 - len(bins)))
+        bins[number] += size
+
+
+_DIRECTIONS: tuple[Direction, ...] = ("up", "down")
+
+
+def _longest_of_overlapping(pauses: Sequence[tuple[float, float, bool]]) -> list[tuple[float, float, bool]]:
+    kept: list[tuple[float, float, bool]] = []
+    for pause in sorted(pauses):
+        if kept and pause[0] < kept[-1][1]:
+            kept[-1] = max(kept[-1], pause, key=lambda each: each[1] - each[0])
+        else:
+            kept.append(pause)
+    return kept

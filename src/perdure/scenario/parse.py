@@ -1,0 +1,239 @@
+"""A scenario out of its TOML text. `docs/lab.md` says what may stand in it; every mistake has its file and line."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping
+from ipaddress import ip_network
+from typing import Any
+
+from perdure.configfile import Layer
+from perdure.scenario.describe import can_interrupt, describe
+from perdure.scenario.expectation import Expectation
+from perdure.scenario.model import (
+    PROCESSES,
+    SITES,
+    Action,
+    ClockJump,
+    Cut,
+    Deed,
+    Link,
+    LinkChange,
+    LinkName,
+    MappingLost,
+    Nat,
+    ProcessDeed,
+    Scenario,
+    Step,
+    Traffic,
+)
+from perdure.scenario.reading import ScenarioError, Table, nearest, shown
+
+MAX_TEXT_BYTES = 64 * 1024
+MAX_SECONDS = 3600.0
+MAX_STEPS = 1000
+MAX_LINKS = 8
+"""Of a site; each has an interface and a router of its own."""
+
+STATES = ("connected", "degraded", "reconnecting")
+"""States that a scenario may ask for."""
+
+_SILENCES = ("silence_p50", "silence_worst", "after_p50", "after_worst")
+
+
+def parse_scenario(text: str, *, source: str, name: str) -> Scenario:
+    """The scenario `name` in `text`; `source` is what errors call the file.
+
+    Raises:
+        ScenarioError: with file, line and reason.
+    """
+    top = Table(source, text, (), _document(text, source))
+    top.knows(("title", "text", "seconds", "short_seconds", "relay", "settings", "traffic", *SITES, "step", "expect"))
+    links = _links(top)
+    seconds = top.seconds("seconds", None, 1, MAX_SECONDS)
+    steps = _steps(top, links, seconds)
+    settings, reason = _settings(top.table("settings"))
+    _check_networks(top, links, steps)
+    return Scenario(
+        name=name,
+        title=top.string("title"),
+        text=top.string("text"),
+        seconds=seconds,
+        links=links,
+        steps=steps,
+        short_seconds=top.seconds("short_seconds", None, 1, seconds) if "short_seconds" in top.values else None,
+        relay=top.boolean("relay", default=False),
+        settings=settings,
+        settings_reason=reason,
+        traffic=_traffic(top.table("traffic")),
+        expectation=_expectation(top.table("expect")),
+    )
+
+
+def _document(text: str, source: str) -> dict[str, Any]:
+    if len(text.encode()) > MAX_TEXT_BYTES:
+        raise ScenarioError(f"{source}:1: a scenario has at most {MAX_TEXT_BYTES // 1024} KiB")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        reason, _, place = str(error).rpartition(" (at ")
+        line = place.removeprefix("line ").partition(",")[0]
+        number = line if line.isdigit() else str(text.count("\n") + 1)
+        raise ScenarioError(f"{source}:{number}: {reason or error}") from error
+    except (RecursionError, ValueError) as error:
+        raise ScenarioError(f"{source}:1: it is nested too deeply, or a number has too many digits") from error
+
+
+def _links(top: Table) -> dict[LinkName, Link]:
+    links: dict[LinkName, Link] = {}
+    for number, site in enumerate(SITES):
+        table = top.table(site)
+        found = table.values or {"eth": {}}  # a site needs nothing but a network
+        if len(found) > MAX_LINKS:
+            raise table.fail(f"{site} has {len(found)} links; {MAX_LINKS} are the most")
+        for index, name in enumerate(found):
+            if not (name.isascii() and name.isalpha() and name.islower() and len(name) <= 8):
+                raise table.fail(f"a link is called with 1 to 8 small letters, not {shown(name)}", name)
+            values = _fields(
+                Table(top.source, top.text, (*table.path, name), {}) if not table.values else table.table(name),
+                _INITIAL,
+            )
+            default = Link(addresses=(f"192.168.{10 * (number + 1) + index}.10",), metric=100 * (index + 1))
+            links[LinkName(site, name)] = dataclasses.replace(default, **values)
+    return links
+
+
+def _steps(top: Table, links: Mapping[LinkName, Link], seconds: float) -> tuple[Step, ...]:
+    drafts: list[tuple[float, int, Table, tuple[Action, ...]]] = []
+    for order, table in enumerate(top.tables("step")):
+        table.knows(("at", "every", "times", "text", "measure", "process", "clock", *SITES))
+        actions = _actions(table, links)
+        at = table.seconds("at", None, 0, seconds)
+        times = table.whole("times", 1, 1, MAX_STEPS)
+        every = table.seconds("every", 0.0 if times == 1 else None, 0, seconds)
+        if at + every * (times - 1) > seconds:
+            raise table.fail(f"it happens at {at + every * (times - 1):g} s, after the end at {seconds:g} s", "at")
+        drafts.extend((at + every * index, order, table, actions) for index in range(times))
+        if len(drafts) > MAX_STEPS:
+            raise table.fail(f"a scenario has at most {MAX_STEPS} steps, repetitions counted")
+    drafts.sort(key=lambda draft: draft[:2])
+    state, steps = dict(links), []
+    for at, _, table, actions in drafts:
+        text = table.string("text", describe(actions, state))
+        steps.append(Step(at, actions, text, table.boolean("measure", can_interrupt(actions))))
+        for action in actions:
+            if isinstance(action, LinkChange):
+                state[action.link] = action.applied(state[action.link])
+    return tuple(steps)
+
+
+def _actions(table: Table, links: Mapping[LinkName, Link]) -> tuple[Action, ...]:
+    actions: list[Action] = []
+    for site in SITES:
+        place = table.table(site)
+        for key in place.values:
+            name, known = LinkName(site, key), [link.name for link in links if link.site == site]
+            if name not in links:
+                raise place.fail(f"{site} has no link {shown(key)}; {nearest(key, known)}", key)
+            actions += _link_actions(name, place.table(key), links[name])
+    processes = table.table("process")
+    processes.knows(PROCESSES)
+    for process in processes.values:
+        actions.append(ProcessDeed(process, Deed(processes.choice(process, None, list(Deed)))))
+    clocks = table.table("clock")
+    clocks.knows(SITES)
+    actions += [ClockJump(process, clocks.seconds(process, None, 0.001, 86400)) for process in clocks.values]
+    if not actions:
+        raise table.fail("this step changes nothing; write such as client.eth.up = false")
+    return tuple(actions)
+
+
+def _link_actions(name: LinkName, table: Table, link: Link) -> list[Action]:
+    actions: list[Action] = []
+    if "mapping" in table.values:
+        table.choice("mapping", None, ("lost",))
+        if link.nat is Nat.NONE:
+            raise table.fail(
+                f"{name} has no NAT whose mappings could be lost; give it one: nat = 'symmetric'", "mapping"
+            )
+        actions.append(MappingLost(name))
+    values = _fields(table, (*_CHANGEABLE, "mapping"))
+    if values:
+        actions.insert(0, LinkChange(name, values))
+    return actions
+
+
+def _fields(table: Table, known: tuple[str, ...]) -> dict[str, Any]:
+    table.knows(known)
+    return {key: _READERS[key](table, key) for key in table.values if key in _READERS}
+
+
+_READERS: Mapping[str, Callable[[Table, str], Any]] = {
+    "addresses": Table.addresses,
+    "up": lambda table, key: table.boolean(key, default=True),
+    "plugged": lambda table, key: table.boolean(key, default=True),
+    "metric": lambda table, key: table.whole(key, None, 0, 1_000_000),
+    "delay": lambda table, key: table.seconds(key, None, 0, 10),
+    "jitter": lambda table, key: table.seconds(key, None, 0, 10),
+    "loss": lambda table, key: table.number(key, None, 0, 1),
+    "rate": lambda table, key: table.number(key, None, 0, 1e9) or None,
+    "cut": lambda table, key: Cut(table.choice(key, None, list(Cut))),
+    "nat": lambda table, key: Nat(table.choice(key, None, list(Nat))),
+}
+
+_CHANGEABLE = ("up", "plugged", "addresses", "metric", "delay", "jitter", "loss", "rate", "cut")
+_INITIAL = (*_CHANGEABLE, "nat")
+
+
+def _settings(table: Table) -> tuple[dict[str, object], str]:
+    if not table.values:
+        return {}, ""
+    reason = table.string("reason", None)
+    settings: dict[str, object] = {}
+    for key in table.values:
+        if key == "reason":
+            continue
+        inner = table.table(key)
+        for name, value in inner.values.items():
+            given = {f"{key}.{name}": tuple(value) if isinstance(value, list) else value}
+            try:
+                settings |= Layer("perdure", given).values
+            except ValueError as error:
+                raise inner.fail(str(error), name) from error
+    return settings, reason
+
+
+def _traffic(table: Table) -> Traffic:
+    table.knows(("connections", "rate"))
+    default = Traffic()
+    return Traffic(
+        table.whole("connections", default.connections, 1, 64), table.number("rate", default.rate, 1000, 100e6)
+    )
+
+
+def _expectation(table: Table) -> Expectation:
+    table.knows((*_SILENCES, "max_restarts", "states"))
+    silences = {key: table.seconds(key, None, 0, MAX_SECONDS) for key in _SILENCES if key in table.values}
+    most = table.whole("max_restarts", None, 0, 1000) if "max_restarts" in table.values else None
+    states = table.values.get("states", [])
+    if not isinstance(states, list) or any(state not in STATES for state in states):
+        raise table.fail(f"states is {shown(states)}, not a list of {', '.join(STATES)}", "states")
+    return Expectation(max_restarts=most, states=tuple(states), **silences)
+
+
+def _check_networks(top: Table, links: Mapping[LinkName, Link], steps: tuple[Step, ...]) -> None:
+    """No network belongs to two links: the internet would not know where to send."""
+    owners: dict[str, LinkName] = {}
+    changed = [action for step in steps for action in step.actions if isinstance(action, LinkChange)]
+    for name, link in [*links.items(), *((change.link, change.applied(Link())) for change in changed)]:
+        for address in link.addresses:
+            network = str(network_of(address))
+            if owners.setdefault(network, name) != name:
+                reason = f"{address} of {name} is in {network}, which is {owners[network]}'s; each link has its own"
+                raise top.fail(reason, name.site, name.name)
+
+
+def network_of(address: str) -> str:
+    """The network of an address: /24 or /64."""
+    return str(ip_network(f"{address}/{64 if ':' in address else 24}", strict=False))
