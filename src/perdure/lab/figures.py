@@ -131,20 +131,13 @@ def main_measure(report: ScenarioReport) -> Measure:
 
 
 def best_to_worst(report: ScenarioReport) -> list[int]:
-    """Indices of the runs; a run that lost something is worse than every silence."""
-    measure = main_measure(report)
-
-    def badness(index: int) -> tuple[bool, float, float]:
-        run = report.runs[index]
-        figures = [_figure(outcome, measure) for outcome in run.outcomes] or [Figure(0.0)]
-        worst = max(figures, key=_length)
-        return (bool(run.losses), _length(worst), worst.seconds)
-
-    return sorted(range(len(report.runs)), key=badness)
+    """Indices of the runs; one that lost something is worse than every silence."""
+    return sorted(range(len(report.runs)), key=lambda index: (bool(report.runs[index].losses), _worst(report, index)))
 
 
-def median_of(ranked: Sequence[int]) -> int:
-    """Nearest rank, of at least one."""
+def median_run(report: ScenarioReport) -> int:
+    """Index of the run whose worst silence is the median of the runs', nearest rank; of at least one run."""
+    ranked = sorted(range(len(report.runs)), key=lambda index: _worst(report, index))
     return ranked[math.ceil(len(ranked) / 2) - 1]
 
 
@@ -183,6 +176,13 @@ def _by_event(run: RunResult, direction: Direction | None) -> Iterator[list[Outc
     chosen = [outcome for outcome in run.outcomes if direction in (None, outcome.direction)]
     for _, group in groupby(chosen, key=lambda outcome: outcome.event):
         yield list(group)
+
+
+def _worst(report: ScenarioReport, index: int) -> tuple[float, float]:
+    """Of a run, to sort by: endless ones last, among them the longest."""
+    measure = main_measure(report)
+    found = [_figure(outcome, measure) for outcome in report.runs[index].outcomes]
+    return max(((_length(each), each.seconds) for each in found), default=(0.0, 0.0))
 
 
 def _figure(outcome: Outcome, measure: Measure) -> Figure:

@@ -8,7 +8,7 @@ from html import escape
 from importlib.resources import files
 
 from perdure.lab import figures
-from perdure.lab.report import ROWS, measures_of, summary
+from perdure.lab.report import ROWS, losses, measures_of, misses, summary
 from perdure.lab.results import RunResult, ScenarioReport
 from perdure.lab.timeline import HIGHEST_RATE, happenings, timeline
 
@@ -104,35 +104,36 @@ def _asset(name: str) -> str:
 
 def _summary_table(groups: Sequence[Sequence[ScenarioReport]]) -> str:
     rows = []
+    has_peers = any(len(group) > 1 for group in groups)
     for index, group in enumerate(groups, 1):
         for report in group:
             sums = figures.totals(report)
             found = figures.spread(report, figures.main_measure(report))
             after = ' <span class="faint">after it was back</span>' if figures.main_measure(report) == "after" else ""
             peer = "" if len(group) == 1 else f' <span class="faint">{escape(figures.subject(report))}</span>'
+            rungs = escape(str(figures.rungs(report))).replace(" × ", "&nbsp;×&nbsp;")
             spread = ("–", "–", "–") if found is None else (str(found.p50), str(found.p95), str(found.worst))
             rows.append(
                 f'<tr><th scope="row"><a href="#scenario-{index}">{escape(report.scenario.title)}</a>{peer}{after}</th>'
+                f"<td>{_verdict(report)}</td>"
                 + _numbers(str(len(report.runs)), *spread)
-                + f"<td>{escape(str(figures.rungs(report)))}</td>"
+                + f"<td>{rungs}</td>"
                 + _numbers(
                     f"{sums.connections_kept} of {sums.connections}",
                     f"{sums.bytes_lost + sums.bytes_wrong:,}",
-                    _ratio_text(report, group),
+                    *([_ratio_text(report, group)] if has_peers else []),
                 )
-                + f"<td>{_verdict(report)}</td></tr>"
+                + "</tr>"
             )
-    has_peers = any(len(group) > 1 for group in groups)
     heads = (
-        *("scenario", "runs", "silence p50", "p95", "worst", "recovered by", "connections kept", "bytes lost"),
+        *("scenario", "verdict", "runs", "silence p50", "p95", "worst", "recovered by", "connections kept"),
+        "bytes lost",
         *(["times perdure’s"] if has_peers else []),
-        "verdict",
     )
-    if not has_peers:
-        rows = [row.replace('<td class="n"></td>', "") for row in rows]
     return (
-        '<div class="scroll"><table class="summary"><caption>Of each measured event the direction that waited longer. '
-        "p50 and p95: half of the events, and 19 of 20, took at most so long.</caption><thead><tr>"
+        '<p class="faint">Of each measured event the direction that waited longer. '
+        "p50 and p95: half of the events, and 19 of 20, took at most so long.</p>"
+        '<div class="scroll"><table class="summary"><thead><tr>'
         + "".join(f'<th scope="col">{head}</th>' for head in heads)
         + f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
@@ -198,6 +199,7 @@ def _figures_table(report: ScenarioReport) -> str:
         "silence": {"both": "silence", "up": "client → gateway", "down": "gateway → client"},
         "after": {"both": "silence after the network was back", "up": "client → gateway", "down": "gateway → client"},
     }
+    is_own = figures.subject(report) == figures.OWN_SUBJECT
     rows = []
     for measure in measures_of(report):
         for name, direction in ROWS:
@@ -209,12 +211,12 @@ def _figures_table(report: ScenarioReport) -> str:
             rows.append(
                 f'<tr><th scope="row">{label}</th>'
                 + _numbers(str(found.count), str(found.p50), str(found.p95), str(found.worst))
-                + _numbers(*("" if each is None else f"≤ {figures.duration(each)}" for each in (median, worst)))
+                + (_numbers(_allowed(median), _allowed(worst)) if is_own else "")
                 + "</tr>"
             )
     if not rows:
         return ""
-    heads = ("", "events measured", "p50", "p95", "worst", "expected p50", "expected worst")
+    heads = ("", "events measured", "p50", "p95", "worst", *(["expected p50", "expected worst"] if is_own else []))
     return (
         '<div class="scroll"><table><thead><tr>'
         + "".join(f'<th scope="col">{head}</th>' for head in heads)
@@ -222,9 +224,13 @@ def _figures_table(report: ScenarioReport) -> str:
     )
 
 
+def _allowed(seconds: float | None) -> str:
+    return "" if seconds is None else f"≤ {figures.duration(seconds)}"
+
+
 def _problems(report: ScenarioReport) -> str:
     parts = []
-    for title, lines in (("What was lost", report.losses), ("Expected, and not met", report.misses)):
+    for title, lines in (("Failed", losses(report)), ("Expected, and not met", misses(report))):
         if lines:
             items = "".join(f"<li>{escape(line)}</li>" for line in lines[:SHOWN_PROBLEMS])
             more = f"<li>and {len(lines) - SHOWN_PROBLEMS} more</li>" if len(lines) > SHOWN_PROBLEMS else ""
@@ -237,10 +243,11 @@ def _runs(report: ScenarioReport, kept_runs: int | None, runs: _RunNumbers) -> s
     ranked = figures.best_to_worst(report)
     if not ranked:
         return "<p>It was not run.</p>"
-    median, worst = figures.median_of(ranked), ranked[-1]
-    named = {worst: "the worst run"} | {median: "the median run"} if median != worst else {worst: "the only run"}
-    order = sorted(named, key=lambda index: index == worst)
-    order += [index for index in reversed(ranked) if index not in named]
+    median, worst = figures.median_run(report), ranked[-1]
+    named = {median: "the median run", worst: "the worst run"}
+    if median == worst:
+        named = {worst: "the only run" if len(ranked) == 1 else "the median run, and the worst"}
+    order = [*named, *(index for index in reversed(ranked) if index not in named)]
     kept = order if kept_runs is None else order[: max(0, kept_runs)]
     drawn = {index: _run(index, report.runs[index], named.get(index, ""), runs) for index in kept}
     opened = "".join(text for index, text in drawn.items() if index in named)
@@ -282,9 +289,10 @@ def _happened(run: RunResult) -> Iterator[str]:
     lines = happenings(run)
     yield '<div class="scroll"><table class="happened"><tbody>'
     for line in lines[:SHOWN_HAPPENINGS]:
+        important = ' class="network"' if line.kind == "network" else ""
         badge = "" if line.event is None else f'<span class="badge">{line.event}</span> '
         yield (
-            f'<tr class="{line.kind}"><td class="n">{line.at:.3f} s</td><td>{line.kind}</td>'
+            f'<tr{important}><td class="n">{line.at:.3f} s</td><td>{line.kind}</td>'
             f"<td>{badge}{escape(line.text)}</td></tr>"
         )
     yield "</tbody></table></div>"

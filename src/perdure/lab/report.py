@@ -54,6 +54,16 @@ def measures_of(report: ScenarioReport) -> tuple[Measure, ...]:
     return ("silence",) if figures.main_measure(report) == "silence" else ("after", "silence")
 
 
+def losses(report: ScenarioReport) -> list[str]:
+    """Why the report failed, a line a reason; the same of several runs is one line."""
+    return _together(report.losses) if report.runs else ["it was not run"]
+
+
+def misses(report: ScenarioReport) -> list[str]:
+    """As `losses`, what was expected and not met. A peer has none: what is asked of perdure was never asked of it."""
+    return _together(report.misses) if figures.subject(report) == figures.OWN_SUBJECT else []
+
+
 def summary(reports: Sequence[ScenarioReport]) -> str:
     """`3 scenarios, 60 runs of perdure: 2 passed, 1 failed`; peers are measured, not judged."""
     own = [report for report in reports if figures.subject(report) == figures.OWN_SUBJECT]
@@ -65,32 +75,32 @@ def summary(reports: Sequence[ScenarioReport]) -> str:
 
 
 def _figures_table(groups: Sequence[Sequence[ScenarioReport]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="perdure lab", title_justify="left")
-    table.add_column("scenario", overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, title="perdure lab", title_justify="left")
+    table.add_column("scenario", overflow="fold", min_width=15)
     table.add_column("runs", justify="right")
     table.add_column("time", style="dim", no_wrap=True)
     for name in ("p50", "p95", "worst"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("rungs", overflow="fold")
-    table.add_column("kept", justify="right")
-    table.add_column("lost", justify="right")
+    table.add_column("kept", justify="right", no_wrap=True)
+    table.add_column("lost", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for group in groups:
         for report in group:
             sums = figures.totals(report)
+            is_own = figures.subject(report) == figures.OWN_SUBJECT
             title = Text(report.scenario.name)
             if len(group) > 1:
-                title.append(f"\n  {figures.subject(report)}", "dim")
+                title.append(f"\n  {figures.subject(report)}")
+            title.append(f"\n  {figures.rungs(report)}", "dim")
             lost = sums.bytes_lost + sums.bytes_wrong
             kept_all = sums.connections_kept == sums.connections
             table.add_row(
                 title,
                 str(len(report.runs)),
                 *_spread_cells(report),
-                str(figures.rungs(report)),
                 Text(f"{sums.connections_kept}/{sums.connections}", "" if kept_all else "bold red"),
                 Text(f"{lost:,}", "bold red" if lost else ""),
-                Text(report.verdict, VERDICT_STYLES[report.verdict]),
+                Text(report.verdict, VERDICT_STYLES[report.verdict]) if is_own else Text("measured", "dim"),
             )
     return table
 
@@ -111,16 +121,27 @@ def _remarks(report: ScenarioReport) -> list[Text]:
     name = report.scenario.name
     if figures.subject(report) != figures.OWN_SUBJECT:
         name += f" with {figures.subject(report)}"
-    found = [("lost", "bold red", loss) for loss in report.losses]
-    if not report.runs:
-        found.append(("failed", "bold red", "it was not run"))
-    found.extend(("missed", "yellow", miss) for miss in report.misses)
+    found = [("failed", "bold red", loss) for loss in losses(report)]
+    found.extend(("missed", "yellow", miss) for miss in misses(report))
     lines = [Text.assemble((f"{kind}: ", style), f"{name}: {text}") for kind, style, text in found[:SHOWN_PROBLEMS]]
     if len(found) > SHOWN_PROBLEMS:
         lines.append(Text(f"{name}: {len(found) - SHOWN_PROBLEMS} more of these", "dim"))
     if report.scenario.settings_reason:
         lines.append(Text(f"settings: {name}: {report.scenario.settings_reason}", "dim"))
     return lines
+
+
+def _together(lines: Sequence[str]) -> list[str]:
+    """`run 3: x` and `run 5: x` as `runs 3, 5: x`."""
+    runs_of: dict[str, list[str]] = {}
+    for line in lines:
+        head, _, rest = line.partition(": ")
+        is_of_a_run = head.startswith("run ") and bool(rest)
+        runs_of.setdefault(rest if is_of_a_run else line, []).extend([head.removeprefix("run ")] if is_of_a_run else [])
+    return [
+        f"run{'s' if len(runs) > 1 else ''} {', '.join(runs)}: {text}" if runs else text
+        for text, runs in runs_of.items()
+    ]
 
 
 def _peer_table(groups: Sequence[Sequence[ScenarioReport]]) -> Table:

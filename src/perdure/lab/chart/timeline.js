@@ -6,7 +6,9 @@
   const PLOT_HEIGHT = 250;
   const ROOM_FOR_EVENTS_AND_STATES = 50;
   const SMALLEST_MARK = 3; // pixels: what is shorter than a pixel's time is still to be seen
-  const LABEL_WIDTH = 62;
+  const SILENCE_LABEL = 62; // pixels that a silence's length takes
+  const STATE_LABEL = 40; // pixels below which a state has no room for its name
+  const EVENT_LABEL = 90; // pixels below which an event shows only its number
   const drawn = [];
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -43,9 +45,10 @@
     const events = run.events.map(([at, text], index) => {
       const mark = element("div", "over event", "");
       const label = element("span", "", "");
-      label.append(element("b", "badge", String(index + 1)), ` ${text}`);
+      const words = element("i", "", ` ${text}`);
+      label.append(element("b", "badge", String(index + 1)), words);
       mark.append(label);
-      return { mark, label, from: at, to: at };
+      return { mark, label, words, from: at, to: at };
     });
     over.append(...[...states, ...silences, ...events].map(({ mark }) => mark));
 
@@ -60,25 +63,30 @@
         if (smallest) item.mark.style.width = `${Math.max(smallest, right - left)}px`;
         return { left, right, shown };
       };
-      states.forEach((state) => place(state, SMALLEST_MARK));
+      states.forEach((state) => {
+        const { left, right } = place(state, SMALLEST_MARK);
+        state.mark.classList.toggle("narrow", right - left < STATE_LABEL);
+      });
       const taken = { up: [], down: [] };
       silences.forEach((silence) => {
         const { left, right, shown } = place(silence, SMALLEST_MARK);
-        const leftwards = right + LABEL_WIDTH > width;
-        const begin = leftwards ? left - LABEL_WIDTH : right;
-        const free = taken[silence.direction].every(([from, to]) => begin + LABEL_WIDTH < from || begin > to);
+        const leftwards = right + SILENCE_LABEL > width;
+        const begin = leftwards ? left - SILENCE_LABEL : right;
+        const free = taken[silence.direction].every(([from, to]) => begin + SILENCE_LABEL < from || begin > to);
         silence.mark.classList.toggle("leftwards", leftwards);
         silence.label.style.display = shown && free ? "" : "none";
-        if (shown && free) taken[silence.direction].push([begin, begin + LABEL_WIDTH]);
+        if (shown && free) taken[silence.direction].push([begin, begin + SILENCE_LABEL]);
       });
       // From the right: each label may reach up to the next event's.
       let border = width;
       for (const event of [...events].reverse()) {
         const { left, shown } = place(event, 0);
         if (!shown) continue;
-        event.label.style.maxWidth = `${Math.max(0, border - left - 2)}px`;
-        event.label.style.display = border - left < 20 ? "none" : "";
-        if (border - left >= 20) border = left;
+        const room = border - left;
+        event.label.style.display = room < 20 ? "none" : "";
+        event.label.style.maxWidth = `${Math.max(0, room - 2)}px`;
+        event.words.style.display = room < EVENT_LABEL ? "none" : "";
+        if (room >= 20) border = left;
       }
     };
   }
@@ -133,11 +141,28 @@
     arrange = overlay(run, chart.over);
     arrange(chart);
     drawn.push(chart);
+    if (run.silences.length) place.append(closer(run, chart, times[times.length - 1]));
     new ResizeObserver(() => {
       if (place.clientWidth && place.clientWidth !== chart.width) {
         chart.setSize({ width: place.clientWidth, height: PLOT_HEIGHT });
       }
     }).observe(place);
+  }
+
+  // What a finger cannot do by dragging.
+  function closer(run, chart, end) {
+    const row = element("div", "closer faint", "Show ");
+    const button = (text, from, to) => {
+      const made = element("button", "", text);
+      made.type = "button";
+      made.addEventListener("click", () => chart.setScale("x", { min: from, max: to }));
+      row.append(made);
+    };
+    const [from, to] = run.silences.reduce((one, other) => (other[1] - other[0] > one[1] - one[0] ? other : one));
+    const margin = Math.max(2 * (to - from), 0.5);
+    button("the longest silence", Math.max(0, from - margin), Math.min(end, to + margin));
+    button("the whole run", 0, end);
+    return row;
   }
 
   const drawWithin = (root) => root.querySelectorAll(".timeline").forEach(draw);
