@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from perdure.lab import figures
 from perdure.lab.report import ROWS, losses, measures_of, misses, summary
-from perdure.lab.results import RunResult, ScenarioReport
+from perdure.lab.results import SILENCE_FLOOR, RunResult, ScenarioReport
 from perdure.lab.timeline import HIGHEST_RATE, happenings, timeline
 
 SHOWN_HAPPENINGS = 60
@@ -27,15 +27,16 @@ _INTRODUCTION = """
 perdure forwards TCP connections through a WebRTC tunnel that must outlive the network under it. This lab builds a small
 internet from Linux network namespaces, with real links, routers and NATs; runs both ends of the tunnel in it as
 processes of their own; sends numbered bytes through several TCP connections in both directions all the time; and then
-does to the network what the scenario says. It measures the <em>silence</em>: how long no byte was delivered. A run in
-which a connection drops, or one byte is lost or wrong, has failed, however short the silence was.
+does to the network what the scenario says. It measures the <em>silence</em>: how long a connection waited for its next
+byte. A run in which a connection drops, or one byte is lost or wrong, has failed, however short the silence was.
 """
 
 _HOW_TO_READ = f"""
 Above the middle line is what arrived at the gateway from the client each moment, below it what arrived at the client.
 The band over the plot is the client's own view of its tunnel; dashed lines are what happened to the network. Drag
 over a plot to look closer, double-click to see all of it again. Bursts above {HIGHEST_RATE:.0f} times the steady rate
-are cut off at the edge.
+are cut off at the edge. A silence is marked from {SILENCE_FLOOR * 1000:.0f} ms on; it is one connection's, so the others
+may still carry bytes in it.
 """
 
 
@@ -180,6 +181,11 @@ def _facts(report: ScenarioReport, group: Sequence[ScenarioReport]) -> str:
         f"{sums.connections_kept} of {sums.connections} connections kept",
         f"{sums.bytes_lost:,} of {sums.bytes_sent:,} bytes lost, {sums.bytes_wrong:,} wrong",
     ]
+    expect = report.scenario.expectation
+    if expect.max_restarts is not None:
+        sentences.append(f"expected of a run: at most {expect.max_restarts} restarts and rebuilds")
+    if expect.states:
+        sentences.append(f"expected to show: {', '.join(state.upper() for state in expect.states)}")
     times = _ratio_text(report, group)
     if times:
         sentences.append(f"{times} perdure’s median")

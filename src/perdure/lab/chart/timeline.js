@@ -7,6 +7,7 @@
   const ROOM_FOR_EVENTS_AND_STATES = 50;
   const SMALLEST_MARK = 3; // pixels: what is shorter than a pixel's time is still to be seen
   const SILENCE_LABEL = 62; // pixels that a silence's length takes
+  const MOST_SILENCE_LABELS = 12; // of a direction: a lossy path pauses all the time
   const STATE_LABEL = 40; // pixels below which a state has no room for its name
   const EVENT_LABEL = 90; // pixels below which an event shows only its number
   const drawn = [];
@@ -74,8 +75,9 @@
         const begin = leftwards ? left - SILENCE_LABEL : right;
         const free = taken[silence.direction].every(([from, to]) => begin + SILENCE_LABEL < from || begin > to);
         silence.mark.classList.toggle("leftwards", leftwards);
-        silence.label.style.display = shown && free ? "" : "none";
-        if (shown && free) taken[silence.direction].push([begin, begin + SILENCE_LABEL]);
+        const labelled = shown && free && taken[silence.direction].length < MOST_SILENCE_LABELS;
+        silence.mark.classList.toggle("labelled", labelled);
+        if (labelled) taken[silence.direction].push([begin, begin + SILENCE_LABEL]);
       });
       // From the right: each label may reach up to the next event's.
       let border = width;
