@@ -94,7 +94,7 @@ class NetworkMonitor:
         self._look_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
         self._is_started = False
-        self._is_open = False
+        self._is_closed = False
 
     @property
     def snapshot(self) -> Snapshot:
@@ -127,19 +127,19 @@ class NetworkMonitor:
         """Look for the first time, and watch. If this is cancelled, `close` it.
 
         Raises:
-            RuntimeError: it was started before.
+            RuntimeError: it was started or closed before.
         """
-        if self._is_started:
-            raise RuntimeError("a network monitor is started once")
-        self._is_started = self._is_open = True
+        if self._is_started or self._is_closed:
+            raise RuntimeError("a network monitor is started once, and not after it was closed")
+        self._is_started = True
         source = self._source or await _system_source()
-        if self._is_open:
+        if not self._is_closed:
             self._begin(source)
             self._tick()
 
     def close(self) -> None:
         """Stop watching; nobody is told anything any more. May be called again."""
-        self._is_open = False
+        self._is_closed = True
         for timer in (self._look_timer, self._tick_timer):
             if timer is not None:
                 timer.cancel()
@@ -197,6 +197,8 @@ class NetworkMonitor:
             self._begin(_polling_source())
 
     def _hinted(self) -> None:
+        if self._is_closed:
+            return
         self._debounce.hinted(asyncio.get_running_loop().time())
         if self._look_timer is None:
             self._look_when_due()

@@ -263,8 +263,8 @@ class _RouteChange(NamedTuple):
                 return f"{what} lost from {interface}"
             case DefaultRoute(interface=old), DefaultRoute(interface=new) if old != new:
                 return f"{what} moved {old} -> {new}"
-            case DefaultRoute(gateway=old), DefaultRoute(gateway=new) if self.has_other_gateway:
-                return f"{self.family.value} gateway changed {old} -> {new}"
+            case DefaultRoute(gateway=old), DefaultRoute(gateway=new, interface=interface) if self.has_other_gateway:
+                return f"{self.family.value} gateway on {interface} changed {old} -> {new}"
         return ""
 
 
