@@ -35,8 +35,8 @@ _HOW_TO_READ = f"""
 Above the middle line is what arrived at the gateway from the client each moment, below it what arrived at the client.
 The band over the plot is the client's own view of its tunnel; dashed lines are what happened to the network. Drag
 over a plot to look closer, double-click to see all of it again. Bursts above {HIGHEST_RATE:.0f} times the steady rate
-are cut off at the edge. A silence is marked from {SILENCE_FLOOR * 1000:.0f} ms on; it is one connection's, so the others
-may still carry bytes in it.
+are cut off at the edge. A silence is marked from {SILENCE_FLOOR * 1000:.0f} ms on; it is one connection's, so the
+others may still carry bytes in it.
 """
 
 
