@@ -19,8 +19,8 @@ MAX_HOLD = 0.5
 """Seconds that a hint waits for others to end, however many follow: a change has its effect within this time."""
 
 LOOKS_AT_ONCE = 8
-"""A change of Wi-Fi takes about 6, over two seconds: the old link's end, the new one's begin, an address with its route,
-and IPv6's, which come one after another."""
+"""A change of Wi-Fi takes about 6, over two seconds: the old link's end, the new one's begin, an address and its
+route, and IPv6's, which come one after another."""
 
 LOOK_INTERVAL = 0.4
 """Seconds. A look costs 2 ms; at 2.5 a second that is 0.5 % of a core while the network does not come to rest."""
