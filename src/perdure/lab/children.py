@@ -96,39 +96,62 @@ class Child:
 
 
 class Helper:
-    """A program of the lab's own that takes lines and answers each with one.
+    """A program of the lab's own that takes lines on standard input and answers with one.
 
-    Raises (on every call):
-        LabError: it ended, or does not answer in time.
+    Every call raises `LabError` where it ended, or does not answer in time.
     """
 
-    def __init__(self, name: str, namespace: str, command: Sequence[str]) -> None:
+    def __init__(self, name: str, command: Sequence[str]) -> None:
         self._name = name
-        self._command = command_in(namespace, *command)
+        self._command = command
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
-        await self._answer()
 
-    async def tell(self, line: bytes) -> None:
+    async def tell(self, *lines: str) -> None:
+        """Tell it, and wait for the answer."""
         if self._process is None or self._process.stdin is None:
             raise RuntimeError("it was not started")
-        self._process.stdin.write(line + b"\n")
-        await self._answer()
+        self._process.stdin.write("".join(f"{line}\n" for line in lines).encode())
+        await self.answer()
 
-    async def _answer(self) -> None:
-        if self._process is None or self._process.stdout is None:
+    async def answer(self) -> None:
+        process = self._process
+        if process is None or process.stdout is None or process.stderr is None:
             raise RuntimeError("it was not started")
         try:
             async with asyncio.timeout(_HELPER_TIMEOUT):
-                if await self._process.stdout.readline():
+                if await process.stdout.readline():
                     return
+                said = " ".join((await process.stderr.read()).decode("utf-8", "replace").split())
         except TimeoutError:
             raise LabError(f"the lab's {self._name} does not answer") from None
-        raise LabError(f"the lab's {self._name} ended with code {await self._process.wait()}")
+        raise LabError(f"the lab's {self._name} ended: {said or 'it said nothing'}")
+
+
+class IpShell:
+    """`ip` that waits in a namespace for its next commands: they happen within a millisecond of each other."""
+
+    def __init__(self, namespace: str) -> None:
+        self._helper = Helper(f"`ip` in {namespace}", ["ip", "-n", namespace, "-o", "-batch", "-"])
+
+    async def start(self) -> None:
+        await self._helper.start()
+        await self.do([])
+
+    async def do(self, lines: Sequence[str]) -> None:
+        """All of them.
+
+        Raises:
+            LabError: one was refused.
+        """
+        await self._helper.tell(*lines, "link show dev lo")  # which answers with a line, when the others are done
 
 
 _HELPER_TIMEOUT = 20.0

@@ -20,7 +20,7 @@ from perdure.lab.subject import Subject
 from perdure.lab.tools import isolated
 from perdure.scenario.model import Scenario
 
-OVERTIME = 180.0
+OVERTIME = 500.0
 """Seconds beyond the scenario's own after which a run is given up: setting up and closing have shorter limits."""
 
 _LONGEST_LINE = 64 * 1024 * 1024
@@ -130,10 +130,10 @@ class Course:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()  # and the kernel everything that runs in its namespaces
+            said = (await complaints).decode("utf-8", "replace").strip()[-_KEPT_STDERR:]
             await process.wait()
         if told is not None and told.result is not None:
             return told.result
-        said = (await complaints).decode("utf-8", "replace").strip()[-_KEPT_STDERR:]
         return _failed(planned, (told and told.problem) or f"the run's process ended: {said or 'it said nothing'}")
 
     async def _listen(self, process: asyncio.subprocess.Process, planned: Planned) -> Told | None:

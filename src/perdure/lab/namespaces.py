@@ -11,6 +11,7 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from perdure.lab.tools import LabError
@@ -80,13 +81,10 @@ def configure(name: str, lines: Sequence[str]) -> None:
     Raises:
         LabError: one was refused.
     """
-    if lines:
-        _run(["ip", "-n", name, "-batch", "-"], "".join(f"{line}\n" for line in lines))
-
-
-async def configured(name: str, lines: Sequence[str]) -> None:
-    """`configure`, while the traffic goes on."""
-    await asyncio.to_thread(configure, name, lines)
+    for is_v6, group in groupby(lines, key=lambda line: line.startswith("-6 ")):
+        family = ["-6"] if is_v6 else []
+        given = "".join(f"{line.removeprefix('-6 ')}\n" for line in group)
+        _run(["ip", *family, "-n", name, "-batch", "-"], given)
 
 
 async def filtered(name: str, ruleset: str) -> None:

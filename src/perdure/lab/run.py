@@ -19,7 +19,7 @@ from typing import assert_never
 import msgspec
 
 from perdure.lab import namespaces
-from perdure.lab.children import Child, Helper, LogLine
+from perdure.lab.children import Child, Helper, IpShell, LogLine
 from perdure.lab.forwarder import Links, LinkState
 from perdure.lab.logbook import Logbook, Side
 from perdure.lab.relay import relay
@@ -84,6 +84,7 @@ class Run:
         self._traffic = Traffic(scenario.traffic.connections, scenario.traffic.rate, scenario.seconds)
         self._logbook = Logbook()
         self._children: dict[str, Child] = {}
+        self._shells: dict[str, IpShell] = {}
         self._forwarder: Helper | None = None
         self._events: list[NetworkEvent] = []
         self._problems: list[str] = []
@@ -115,7 +116,10 @@ class Run:
         for name in self._topology.routers:
             namespaces.let_forward(name)
         for namespace, lines in self._topology.construction(self._links):
-            await namespaces.configured(namespace, lines)
+            namespaces.configure(namespace, lines)
+        for name in self._topology.changing:
+            self._shells[name] = IpShell(name)
+            await self._shells[name].start()
         for link in self._links:
             await self._filter(link)
         if self._scenario.is_impaired:
@@ -123,20 +127,21 @@ class Run:
 
     async def _start_forwarder(self) -> None:
         command = [sys.executable, "-m", "perdure.lab.forwarder", str(self._seed)]
-        self._forwarder = Helper("forwarder", INTERNET, command)
+        self._forwarder = Helper("forwarder", namespaces.command_in(INTERNET, *command))
         await self._forwarder.start()
+        await self._forwarder.answer()
         await self._forwarder.tell(self._impairment())
         for namespace, lines in forwarder_routes(self._topology):
-            await namespaces.configured(namespace, lines)
+            namespaces.configure(namespace, lines)
 
-    def _impairment(self) -> bytes:
+    def _impairment(self) -> str:
         states = (
             LinkState(
                 tuple(self._topology.places[name].addresses_in_internet), link.delay, link.jitter, link.loss, link.rate
             )
             for name, link in self._links.items()
         )
-        return msgspec.json.encode(Links(tuple(states)))
+        return msgspec.json.encode(Links(tuple(states))).decode()
 
     async def _filter(self, name: LinkName) -> None:
         place = self._topology.places[name]
@@ -262,7 +267,7 @@ class Run:
         before = self._links[name]
         after = self._links[name] = change.applied(before)
         for namespace, lines in self._topology.change(name, before, after):
-            await namespaces.configured(namespace, lines)
+            await self._shells[namespace].do(lines)
         if before.cut != after.cut:
             await self._filter(name)
         if self._forwarder is not None:

@@ -33,10 +33,11 @@ _FIRST_TABLE = 1001
 _RULE_PREFERENCE = 1000
 
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
-"""`default` of each family: a batch of `ip` takes no -6."""
+"""`default` of each family."""
 
 Batches = list[tuple[str, list[str]]]
-"""`ip` commands with the namespace that they belong into, in their order."""
+"""`ip` commands with the namespace that they belong into, in their order. Those that begin with -6 are for IPv6; most
+say so by their addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,13 @@ class Topology:
 
     @property
     def namespaces(self) -> list[str]:
+        return [INTERNET, SERVICES, *self.changing]
+
+    @property
+    def changing(self) -> list[str]:
+        """Namespaces whose interfaces change during a run."""
         sites = dict.fromkeys(name.site for name in self.places)
-        return [INTERNET, SERVICES, *sites, *(place.router for place in self.places.values())]
+        return [*sites, *(place.router for place in self.places.values())]
 
     @property
     def routers(self) -> list[str]:
@@ -127,9 +133,9 @@ def forwarder_routes(topology: Topology) -> Batches:
     incoming = ["srv", *(place.uplink for place in topology.places.values())]
     lines = ["link set tun0 up", *(f"route add {every} dev tun0 table {FORWARDER_TABLE}" for every in _EVERYWHERE)]
     lines += [
-        f"rule add from {every} iif {name} lookup {FORWARDER_TABLE} pref {_RULE_PREFERENCE}"
+        f"{family}rule add iif {name} lookup {FORWARDER_TABLE} pref {_RULE_PREFERENCE}"
         for name in incoming
-        for every in _EVERYWHERE
+        for family in ("", "-6 ")
     ]
     return [(INTERNET, lines)]
 
@@ -204,7 +210,8 @@ def _attachment(place: Place, *, behind_nat: bool) -> Batches:
             internet.append(f"route add {network} via {place.public_v6}")
     site = [f"link add {place.interface} type veth peer name lan netns {place.router}"]
     for network, table in place.networks.items():
-        site.append(f"rule add from {network} lookup {table} pref {_RULE_PREFERENCE}")
+        family = "-6 " if ":" in network else ""
+        site.append(f"{family}rule add from {network} lookup {table} pref {_RULE_PREFERENCE}")
     router = [
         f"addr add {place.public_v4}/30 dev wan",
         f"addr add {place.public_v6}/64 dev wan nodad",

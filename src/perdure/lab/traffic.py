@@ -22,8 +22,12 @@ BIN_SECONDS = 0.1
 
 _MAX_BINS = 1000
 
-CLOSING_TIMEOUT = 30.0
-"""Seconds for the last bytes and the ends to arrive: a recovery at the run's end may take its time."""
+CLOSING_SILENCE = 30.0
+"""Seconds without a byte after which the last bytes and the ends are no longer waited for: a recovery at the run's end
+may take its time."""
+
+CLOSING_TIMEOUT = 300.0
+"""Seconds that they are waited for at most, even if bytes keep coming: a backlog on a slow path is late, not lost."""
 
 FIRST_BYTE_TIMEOUT = 60.0
 """Seconds from the subjects' start until the first byte has gone through them there and back."""
@@ -122,8 +126,9 @@ class Traffic:
         """Stop sending, and wait for the last bytes and the ends."""
         self._ended_at = monotonic()
         self._stop.set()
-        if self._ends:
-            await asyncio.wait(self._ends, timeout=CLOSING_TIMEOUT)
+        closing = {each for each in self._ends if not each.done()}
+        while closing and self._closes_on():
+            _, closing = await asyncio.wait(closing, timeout=1.0)
         for end in self._ends:
             end.cancel()
         await asyncio.gather(*self._ends, return_exceptions=True)
@@ -162,6 +167,10 @@ class Traffic:
                 for began, ended, came in _longest_of_overlapping(pauses)
             )
         return tuple(sorted(found, key=lambda silence: silence.began_at))
+
+    def _closes_on(self) -> bool:
+        now, last_at = monotonic(), max(self._ended_at, *(flow.last_at for flow in self._flows))
+        return now - last_at < CLOSING_SILENCE and now - self._ended_at < CLOSING_TIMEOUT
 
     def _rates(self, bins: list[int], length: int) -> tuple[float, ...]:
         padded = [*bins, *[0] * length][:length]
