@@ -9,10 +9,10 @@ from perdure.core.timers import Timer, Timers
 
 def test_the_next_deadline_is_the_earliest_and_none_where_nothing_is_set() -> None:
     timers = Timers()
-    assert timers.next_deadline() is None
+    assert timers.earliest == math.inf
     timers.set(Timer.HEALTH, 5.0)
     timers.set(Timer.ATTEMPT, 7.0)
-    assert timers.next_deadline() == 5.0
+    assert timers.earliest == 5.0
 
 
 def test_due_timers_come_in_the_order_of_their_deadlines_and_then_of_the_table() -> None:
@@ -29,4 +29,4 @@ def test_a_cancelled_timer_has_no_deadline() -> None:
     timers.cancel(Timer.HEALTH)
     assert timers.deadline(Timer.HEALTH) == math.inf
     timers.clear()
-    assert timers.next_deadline() is None
+    assert timers.earliest == math.inf

@@ -10,6 +10,7 @@ Contracts, held by property tests:
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import Action, ApplyCandidate, SayGoodbye, WarnOfTimeout
@@ -127,7 +128,8 @@ class Connection:
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` is due."""
-        return self._context.timers.next_deadline()
+        at = self._context.timers.earliest
+        return None if at == math.inf else at
 
     def handle_event(self, event: Event, now: float) -> list[Action]:
         """Take one event. Raises `ValueError` only where `now` goes back."""
@@ -137,7 +139,8 @@ class Connection:
             self._route_last(event)
         elif not context.state.is_final:
             self._route(event)
-            self._after()
+            if context.actions or type(event) is not HealthMeasured:  # which alone moves no deadline of silence
+                self._after()
         return context.take_actions()
 
     def handle_timeout(self, now: float) -> list[Action]:
@@ -169,6 +172,9 @@ class Connection:
                 if self._is_current(carrier):
                     recovery.proved()
                     self._vigil.rtt_measured(event)
+            case HealthMeasured(carrier):
+                if self._is_current(carrier):
+                    self._vigil.health_measured(event)
             case NetworkChanged():
                 recovery.network_changed(event)
             case Started():
@@ -186,9 +192,6 @@ class Connection:
             case SessionResumed(carrier):
                 if self._is_current(carrier) and recovery.resumed():
                     self._vigil.start(is_new_carrier=True)
-            case HealthMeasured(carrier):
-                if self._is_current(carrier):
-                    self._vigil.health_measured(event)
             case RecoveryRequested(rebuild):
                 if self.state is State.INITIALIZING:
                     self._start()

@@ -30,34 +30,42 @@ class Timer(IntEnum):
 class Timers:
     """Deadlines by name."""
 
-    __slots__ = ("_deadlines",)
+    __slots__ = ("_deadlines", "earliest")
 
     def __init__(self) -> None:
         self._deadlines = _NONE.copy()
+        self.earliest = math.inf
+        """The next deadline; infinite where nothing is set."""
 
     def set(self, timer: Timer, at: float) -> None:
         """(Re)arm `timer`."""
-        self._deadlines[timer] = at
+        before, self._deadlines[timer] = self._deadlines[timer], at
+        if at <= self.earliest:
+            self.earliest = at
+        elif before == self.earliest:
+            self.earliest = min(self._deadlines)
 
     def cancel(self, *timers: Timer) -> None:
         for timer in timers:
-            self._deadlines[timer] = math.inf
+            if self._deadlines[timer] != math.inf:
+                self.set(timer, math.inf)
 
     def clear(self) -> None:
         self._deadlines = _NONE.copy()
+        self.earliest = math.inf
 
     def deadline(self, timer: Timer) -> float:
         """Infinity where `timer` is not set."""
         return self._deadlines[timer]
 
-    def next_deadline(self) -> float | None:
-        at = min(self._deadlines)
-        return None if at == math.inf else at
-
     def due(self, now: float) -> list[tuple[Timer, float]]:
         """The timers that are due, earliest first, with their deadlines. They stay set."""
-        due = [(at, timer) for timer, at in enumerate(self._deadlines) if at <= now]
-        return [(Timer(timer), at) for at, timer in sorted(due)]
+        if self.earliest > now:
+            return []
+        due = [(at, timer) for timer, at in zip(_TIMERS, self._deadlines, strict=True) if at <= now]
+        due.sort()
+        return [(timer, at) for at, timer in due]
 
 
+_TIMERS = tuple(Timer)
 _NONE = [math.inf] * len(Timer)

@@ -102,7 +102,9 @@ class Vigil:
             timers.cancel(Timer.LIVENESS)
         else:
             # Late is only who was set before: what is told late is due at once, and no sign of a sleep.
-            timers.set(Timer.LIVENESS, max(at, min(context.now, timers.deadline(Timer.LIVENESS))))
+            before = timers.deadline(Timer.LIVENESS)
+            if at != before:
+                timers.set(Timer.LIVENESS, max(at, min(context.now, before)))
 
     @property
     def _carries_data(self) -> bool:

@@ -129,6 +129,11 @@ class Outbox:
         self._ping_wanted = self.ping_sent_at is None
 
     @property
+    def has_replies(self) -> bool:
+        """Whether answers, or a PING, wait for the next message."""
+        return bool(self._replies) or self._ping_wanted
+
+    @property
     def awaits_bare_ping(self) -> bool:
         """Whether a PING waits for its answer, and no WINDOW with it."""
         return self.ping_sent_at is not None and not self._ping_proves_grant and not self._grant_unproved

@@ -252,6 +252,11 @@ class Session:
         """Whether a PING waits for its answer, and nothing of any stream does."""
         return self._outbox.awaits_bare_ping and all(stream.awaiting_since is None for stream in self._streams)
 
+    @property
+    def has_replies(self) -> bool:
+        """Whether the peer asked for something that is not answered yet."""
+        return self._outbox.has_replies
+
     def next_deadline(self) -> float | None:
         """When `handle_timeout` is due: an acknowledgement has waited long enough."""
         return self._outbox.ack_at

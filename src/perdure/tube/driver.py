@@ -322,13 +322,14 @@ class Driver:
     # Waking.
 
     def rearm(self) -> None:
-        """For the earliest deadline; one that has moved away is noticed at the next waking."""
+        """For the earliest deadline. One that has moved away is noticed at the next waking, unless that is the wheel's:
+        leaving it costs less than being woken for nothing."""
         if not self._is_running:
             return
         at, link_at = self.core.next_deadline(), self.link.next_deadline()
         if at is None or (link_at is not None and link_at < at):
             at = link_at
-        if at is None or at >= self._wakes_at:
+        if at is None or (at >= self._wakes_at and (not self.tick or at < self._wakes_at + FAR_SECONDS)):
             return
         self._disarm()
         self._wakes_at = at

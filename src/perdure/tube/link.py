@@ -73,16 +73,17 @@ class Link:
 
     __slots__ = (
         "__weakref__",
+        "_ack_at",
         "_carrier",
         "_driver",
         "_has_ended",
+        "_has_news",
         "_is_turn_scheduled",
         "_is_watching",
         "_loop",
         "_message_bytes",
         "_on_stream",
         "_sinks",
-        "_told",
         "_transport",
         "_watches_only_ping",
         "session",
@@ -111,8 +112,10 @@ class Link:
         self._is_watching = False
         self._watches_only_ping = False
         """Whether the core believes that nothing waits but an idle path's ping."""
-        self._told: tuple[float | None, float | None] = (None, None)
-        """When the peer was last heard and data last moved, as far as the core knows."""
+        self._ack_at: float | None = None
+        """When the session wants to be woken, so that an idle tube's waking does not ask the session."""
+        self._has_news = False
+        """Whether anything came or went since the core was told."""
         self._has_ended = False
 
     # What the core decides.
@@ -192,7 +195,7 @@ class Link:
         awaiting_since = session.awaiting_since()
         self._is_watching = awaiting_since is not None
         self._watches_only_ping = session.awaits_only_ping
-        self._told = (session.last_heard_at, session.last_data_at)
+        self._has_news = False
         return PathEvidence(
             carrier, session.last_heard_at, awaiting_since, self._watches_only_ping, session.last_data_at
         )
@@ -200,13 +203,14 @@ class Link:
     @property
     def has_news(self) -> bool:
         """Whether `evidence` would say anything that it has not said before."""
-        return self._is_watching or self._told != (self.session.last_heard_at, self.session.last_data_at)
+        return self._is_watching or self._has_news
 
     def next_deadline(self) -> float | None:
-        return self.session.next_deadline()
+        return self._ack_at
 
     def handle_timeout(self, now: float) -> None:
         self.session.handle_timeout(now)
+        self._ack_at = self.session.next_deadline()
         self._pump()
 
     # Streams. A call for one that has ended, or whose tube has, does nothing: it may have crossed the news of that.
@@ -315,10 +319,16 @@ class Link:
         self._pump()
 
     def carrier_message(self, generation: int, message: bytes) -> None:
-        self._handle_session(self.session.receive(generation, message, clock()))
+        session = self.session
+        events = session.receive(generation, message, clock())
+        self._ack_at = session.next_deadline()
+        is_idle_answer = len(events) == 1 and isinstance(events[0], RttMeasured) and not session.stream_count
+        self._has_news = self._has_news or not is_idle_answer
+        self._handle_session(events)
         if self._driver.is_recovering:
             self._driver.feed(self.evidence(generation))
-        self._schedule_turn()
+        if not is_idle_answer or session.has_replies:
+            self._schedule_turn()
 
     def carrier_writable(self, generation: int) -> None:
         self._pump()
@@ -446,10 +456,11 @@ class Link:
             now = clock()
             while carrier.has_room and (message := session.next_message(now)) is not None:
                 carrier.send(message)
-                sent = True
+                sent = self._has_news = True
         except Exception as error:
             self._carrier_failed(carrier.generation, error)
             return
+        self._ack_at = session.next_deadline()
         if session.has_forgotten:
             self._schedule_turn()
         if sent and (not self._is_watching or (self._watches_only_ping and not session.awaits_only_ping)):

@@ -54,7 +54,7 @@ def log_negotiation_begun(tube_id: str, generation: int, what: str, by: str) -> 
 def log_timeout_warning(tube_id: str, warning: WarnOfTimeout) -> None:
     log_event(
         log,
-        logging.WARNING,
+        logging.INFO,  # the application hears of it by a signal
         "session-timeout-warning",
         tube=tube_id,
         idle=round(warning.idle_seconds),
