@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.demo.run import Fault, Report
-from perdure.demo.traffic import Direction, coded, run_side
+from perdure.demo.traffic import Direction, run_side
+from perdure.lab.position import coded
 
 
 @given(st.integers(0, 7), st.integers(0, 10_000), st.lists(st.integers(1, 200), max_size=20))

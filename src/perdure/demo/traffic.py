@@ -1,34 +1,13 @@
-"""Position-coded traffic over TCP: each eight bytes say which connection, direction and position they belong to.
-
-A byte lost, doubled, swapped or taken from another connection shows at once.
-"""
+"""The demo's traffic: position-coded bytes over TCP, there and back."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
-from array import array
 from dataclasses import dataclass, field
 from time import monotonic
 
-WORD_BYTES = 8
-TICK_SECONDS = 0.01
-"""How often a source writes; silence shorter than this cannot be told from a pause between two writes."""
-
-_STREAM_SHIFT = 40
-"""A word is the stream's number above 40 bits of position: 8 TiB before a stream repeats itself."""
-
-
-def coded(stream: int, offset: int, count: int) -> bytes:
-    """The bytes of `stream` from `offset` on."""
-    first = offset // WORD_BYTES
-    words = (offset % WORD_BYTES + count + WORD_BYTES - 1) // WORD_BYTES
-    base = (stream << _STREAM_SHIFT) + first
-    block = array("Q", range(base, base + words))
-    if sys.byteorder == "little":
-        block.byteswap()
-    return block.tobytes()[offset % WORD_BYTES :][:count]
+from perdure.lab.position import TICK_SECONDS, WORD_BYTES, coded
 
 
 @dataclass

@@ -118,6 +118,7 @@ class Course:
             start_new_session=True,  # Ctrl-C is for this process, which then ends it
         )
         assert process.stdin is not None
+        assert process.stdout is not None
         assert process.stderr is not None
         job = Job(planned.chosen.text, scenario.name, planned.chosen.short, planned.subject, planned.seed)
         complaints = asyncio.ensure_future(process.stderr.read())
@@ -130,6 +131,8 @@ class Course:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()  # and the kernel everything that runs in its namespaces
+            process.stdin.close()
+            await process.stdout.read()  # to its end: so nothing of the run is alive any more
             said = (await complaints).decode("utf-8", "replace").strip()[-_KEPT_STDERR:]
             await process.wait()
         if told is not None and told.result is not None:

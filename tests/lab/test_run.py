@@ -1,0 +1,261 @@
+"""`perdure lab run` in real namespaces: what it measures, what it refuses, and that nothing of it stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from perdure.lab.tools import LabError, check
+
+HEAD = 'title = "Short"\ntext = "A change."\nseconds = 3\n'
+
+UNPLUGGED = (
+    "[client.eth]\n[client.wlan]\n[[step]]\nat = 1\nclient.eth.cut = 'all'\n[[step]]\nat = 2\nclient.eth.cut = 'none'\n"
+)
+
+RUN_TIMEOUT = 90.0
+"""Seconds: a run of 3 s takes about 6, and recoveries and a loaded machine some more."""
+
+
+def reason_against(*, tun: bool = False) -> str:
+    try:
+        check(tun=tun)
+    except LabError as error:
+        return str(error)
+    return ""
+
+
+needs_namespaces = pytest.mark.skipif(bool(reason_against()), reason=reason_against() or "it runs here")
+needs_tun = pytest.mark.skipif(bool(reason_against(tun=True)), reason=reason_against(tun=True) or "it runs here")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that every user may read and write."""
+    path = Path("/var/tmp", f"perdure-lab-test-{os.getpid()}")
+    path.mkdir(mode=0o777)
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
+
+
+async def start(*arguments: str, prefix: tuple[str, ...] = ()) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *prefix,
+        sys.executable,
+        "-m",
+        "perdure",
+        "lab",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+    )
+
+
+async def run(*arguments: str, prefix: tuple[str, ...] = ()) -> tuple[int | None, str]:
+    """Exit code and everything that was said."""
+    process = await start("run", *arguments, prefix=prefix)
+    async with asyncio.timeout(RUN_TIMEOUT):
+        out, err = await process.communicate()
+    assert "Traceback" not in err.decode()
+    return process.returncode, out.decode() + err.decode()
+
+
+def write(folder: Path, body: str) -> str:
+    path = folder / "own.toml"
+    path.write_text(HEAD + body)
+    return str(path)
+
+
+@needs_namespaces
+async def test_a_run_measures_the_silence_of_each_direction_and_loses_nothing(folder: Path) -> None:
+    result, page = folder / "result.json", folder / "page.html"
+    code, said = await run(write(folder, UNPLUGGED), "--json", str(result), "--html", str(page))
+    assert code == 0, said
+    (report,) = json.loads(result.read_bytes())["reports"]
+    (measured,) = report["runs"]
+    assert measured["connections_kept"] == measured["connections"] == 2
+    assert measured["bytes_lost"] == measured["bytes_wrong"] == 0
+    assert measured["bytes_sent"] > 1_000_000
+    cut, _ = measured["events"]
+    assert cut["measured"]
+    assert 1.0 <= cut["at"] < 1.5
+    for direction in ("up", "down"):
+        longest = max(
+            silence["ended_at"] - silence["began_at"]
+            for silence in measured["silences"]
+            if silence["direction"] == direction
+        )
+        assert longest > 0.9, "nothing can come through a path that is cut for a second"
+    assert measured["states"][0] == {"at": 0.0, "state": "connected"}
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+@needs_tun
+async def test_a_round_trip_that_was_asked_for_is_there(folder: Path) -> None:
+    body = '[client.eth]\ndelay = "100ms"\n[[step]]\nat = 1\nclient.eth.delay = "1s"\nmeasure = true\n'
+    result = folder / "result.json"
+    code, said = await run(write(folder, body), "--json", str(result))
+    assert code == 0, said
+    (measured,) = json.loads(result.read_bytes())["reports"][0]["runs"]
+    assert measured["impairment"] == "userspace"
+    longest = max(
+        silence["ended_at"] - silence["began_at"]
+        for silence in measured["silences"]
+        if silence["direction"] == "up" and 0.8 < silence["began_at"] < 1.2
+    )
+    assert longest > 0.8, "the path became 900 ms longer"
+
+
+@needs_namespaces
+async def test_a_dropped_connection_fails_the_run_and_says_which(folder: Path) -> None:
+    code, said = await run(write(folder, '[[step]]\nat = 1\nprocess.client = "kill"\n'))
+    assert code == 1
+    assert "own: run 1: 2 of 2 connections dropped" in said
+
+
+@needs_namespaces
+@needs_root
+async def test_somebody_who_is_not_root_runs_it_where_user_namespaces_are_allowed(folder: Path) -> None:
+    nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    if not works(*nobody, "unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", "import perdure"):
+        pytest.skip("another user may not make user namespaces, or cannot run this Python")
+    code, said = await run(write(folder, UNPLUGGED), prefix=nobody)
+    assert code == 0, said
+
+
+@needs_namespaces
+@needs_root
+async def test_a_namespace_of_the_machine_with_the_same_name_is_not_touched(folder: Path) -> None:
+    with namespace_of_the_machine("client") as state:
+        before = state()
+        code, said = await run(write(folder, UNPLUGGED))
+        assert code == 0, said
+        assert state() == before
+
+
+@needs_namespaces
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+async def test_however_it_ends_no_process_and_no_mount_stays_behind(number: signal.Signals) -> None:
+    before = mounts_and_namespaces()
+    async with started("run", "minute-without-network") as lab:
+        family = await asyncio.wait_for(full_family(lab.pid), RUN_TIMEOUT)
+        lab.send_signal(number)
+        async with asyncio.timeout(10):
+            _, err = await lab.communicate()
+        for pid in family:
+            await gone(pid)
+    assert err == b""
+    assert lab.returncode == (-9 if number == signal.SIGKILL else 130)
+    assert mounts_and_namespaces() == before
+
+
+async def test_a_scenario_with_a_mistake_is_refused_with_file_line_and_reason(folder: Path) -> None:
+    path = write(folder, "[[step]]\nat = 1\nclient.eth.upp = false\n")
+    code, said = await run(path)
+    assert code == 2
+    assert f"{path}:6: there is no 'upp' here; did you mean up?" in said
+
+
+async def test_an_unknown_scenario_has_a_nearest_name() -> None:
+    code, said = await run("ethernet-to-wify")
+    assert code == 2
+    assert "did you mean ethernet-to-wifi?" in said
+
+
+async def test_the_list_names_every_scenario_and_marks_the_short_form() -> None:
+    process = await start("list")
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert "minute-without-network" in out.decode()
+    assert out.decode().count(" short ") == 6
+
+
+def test_a_missing_program_is_named_with_its_package() -> None:
+    with pytest.raises(LabError, match=r"the lab needs no-such-program; .* apt install no-such-program"):
+        check(["no-such-program"])
+
+
+@contextlib.asynccontextmanager
+async def started(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await start(*arguments)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def full_family(pid: int) -> list[int]:
+    """Every descendant, as soon as the tunnel's client is among them and runs."""
+    while True:
+        family = list(descendants(pid))
+        if any("connect" in command_of(each) for each in family):
+            return family
+        await asyncio.sleep(0.05)
+
+
+def descendants(pid: int) -> Iterator[int]:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield int(child)
+                yield from descendants(int(child))
+
+
+def command_of(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def gone(pid: int) -> None:
+    for _ in range(200):
+        if not is_alive(pid):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"process {pid} is still there")
+
+
+def works(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def mounts_and_namespaces() -> tuple[str, list[str]]:
+    """The machine's own."""
+    named = Path("/run/netns")
+    return Path("/proc/self/mounts").read_text(), sorted(os.listdir(named)) if named.is_dir() else []
+
+
+@contextlib.contextmanager
+def namespace_of_the_machine(name: str) -> Iterator[Callable[[], object]]:
+    """Make one for the test; gives a function that tells its state."""
+    path = Path("/run/netns", name)
+    if path.exists():
+        pytest.skip(f"the machine has a namespace called {name}")
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        yield lambda: (path.stat().st_ino, subprocess.check_output(["ip", "-n", name, "address"]))
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)

@@ -1,0 +1,49 @@
+"""A user's own program in the lab: the file that names its command lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perdure.lab.subject import PERDURE, filled, read_subject
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "own.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_names_two_command_lines(tmp_path: Path) -> None:
+    path = write(tmp_path, "gateway = \"server --to '{target}'\"\nclient = 'client --listen {port}'\n")
+    subject = read_subject(path)
+    assert subject.name == "own"
+    assert filled(subject.gateway, directory="/d", target_port=9) == ["server", "--to", "127.0.0.1:9"]
+    assert filled(subject.client, directory="/d", target_port=9) == ["client", "--listen", "7000"]
+
+
+def test_what_perdure_needs_can_be_filled_in() -> None:
+    for words in (PERDURE.gateway, PERDURE.client, PERDURE.rendezvous, PERDURE.relay_options):
+        assert "{" not in "".join(filled(words, directory="/d", target_port=9))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gateway = 'x'\n", "own.toml: Object missing required field `client`"),
+        ("gateway = 'x'\nclient = 'y'\nclinet = 'z'\n", "unknown field `clinet`"),
+        ("gateway = 'x {tarket}'\nclient = 'y'\n", "there is no {tarket} to fill in; there are python"),
+        ("gateway = 'x \"'\nclient = 'y'\n", "own.toml: No closing quotation"),
+        ("gateway = \n", "own.toml: Invalid value"),
+    ],
+)
+def test_a_mistake_in_it_is_told(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=r"own\.toml") as caught:
+        read_subject(write(tmp_path, text))
+    assert expected in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be read: No such file"):
+        read_subject(tmp_path / "none.toml")

@@ -1,0 +1,86 @@
+"""What a scenario becomes: namespaces, addresses, `ip` commands, and the routers' rules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from perdure.lab.router import ruleset
+from perdure.lab.topology import Batches, Topology
+from perdure.scenario.model import Cut, Link, LinkName, Nat, Scenario
+from perdure.scenario.parse import parse_scenario
+
+ETH, WLAN = LinkName("client", "eth"), LinkName("client", "wlan")
+
+SCENARIO = parse_scenario(
+    'title = "t"\ntext = "x."\nseconds = 9\n[client.eth]\n[client.wlan]\nup = false\n'
+    '[[step]]\nat = 3\nclient.eth.addresses = ["10.7.7.7", "2001:db8:7::7"]\n',
+    source="own.toml",
+    name="own",
+)
+
+
+def change(before: Link, after: Link, scenario: Scenario = SCENARIO) -> Batches:
+    return Topology(scenario).change(ETH, before, after)
+
+
+def test_each_site_and_each_links_router_has_a_namespace() -> None:
+    assert Topology(SCENARIO).namespaces == [
+        *("internet", "services", "client", "gateway", "client-eth", "client-wlan", "gateway-eth"),
+    ]
+
+
+def test_interfaces_are_called_as_real_ones_are() -> None:
+    assert [place.interface for place in Topology(SCENARIO).places.values()] == ["eth0", "wlan0", "eth0"]
+
+
+def test_a_link_knows_every_network_that_it_will_ever_have() -> None:
+    assert list(Topology(SCENARIO).places[ETH].networks) == ["192.168.10.0/24", "10.7.7.0/24", "2001:db8:7::/64"]
+
+
+def test_switching_off_is_left_to_the_kernel() -> None:
+    link = SCENARIO.links[ETH]
+    assert change(link, replace(link, up=False)) == [("client", ["link set eth0 down"])]
+
+
+def test_who_is_unplugged_loses_the_carrier_and_then_the_addresses() -> None:
+    link = SCENARIO.links[ETH]
+    (router, carrier), (site, lines) = change(link, replace(link, plugged=False))
+    assert (router, carrier) == ("client-eth", ["link set lan down"])
+    assert (site, lines[-1]) == ("client", "addr flush dev eth0 scope global")
+
+
+def test_an_address_is_replaced_and_the_default_route_with_it() -> None:
+    link = SCENARIO.links[ETH]
+    ((site, lines),) = change(link, replace(link, addresses=("10.7.7.7", "2001:db8:7::7")))
+    assert site == "client"
+    assert lines[2:] == [
+        "addr del 192.168.10.10/24 dev eth0",
+        "addr replace 10.7.7.7/24 dev eth0",
+        "addr replace 2001:db8:7::7/64 dev eth0 nodad",
+        "route replace default via 10.7.7.1 dev eth0 proto static metric 100",
+        "route replace default via 10.7.7.1 dev eth0 proto static table 1002",
+        "route replace default via 2001:db8:7::1 dev eth0 proto static metric 100",
+        "route replace default via 2001:db8:7::1 dev eth0 proto static table 1003",
+    ]
+
+
+def test_what_only_a_router_swallows_changes_nothing_on_the_machine() -> None:
+    link = SCENARIO.links[ETH]
+    assert change(link, replace(link, cut=Cut.ALL, delay=0.1)) == []
+
+
+def test_a_router_swallows_what_it_is_told_to_and_never_says_so() -> None:
+    place = Topology(SCENARIO).places[WLAN]
+    whole, cut = ruleset(place, Link(), 0), ruleset(place, Link(cut=Cut.PEERS_UDP), 0)
+    assert "icmp type destination-unreachable drop" in whole
+    assert "203.0.113.10" not in whole
+    assert "ip saddr != 203.0.113.10 ip daddr != 203.0.113.10 meta l4proto udp drop" in cut
+    assert "snat" not in whole
+
+
+def test_a_nat_that_lost_its_mappings_gives_other_ports() -> None:
+    place = Topology(SCENARIO).places[ETH]
+    first, second = (ruleset(place, Link(nat=Nat.SYMMETRIC), losses) for losses in (0, 1))
+    assert "snat ip to 100.64.0.2:1024-9999 fully-random" in first
+    assert "snat ip to 100.64.0.2:10000-19999 fully-random" in second
+    assert "fully-random" not in ruleset(place, Link(nat=Nat.ENDPOINT_INDEPENDENT), 0)
