@@ -282,6 +282,7 @@ async def test_descriptions_of_a_gone_negotiation_are_refused(pair: ApplicationP
     await pair.here.reached(State.CONNECTED, since=3)
     pair.here.manager.rebuild()
     await pair.here.reached(State.CONNECTED, since=5)
+    await pair.there.reached(State.CONNECTED, since=5)
     with pytest.raises(ProtocolError, match="gives way"):
         await there.set_remote_description("tube", stale_offer, "offer")
     for stale_answer in pair.there.answers[:2]:
@@ -876,6 +877,8 @@ async def test_a_transport_that_raises_anything_fails_the_tube_and_not_silently(
             raise ZeroDivisionError
 
         def set_ice_servers(self, servers: object) -> None: ...
+
+        def renew(self) -> None: ...
 
     policy = RestartPolicy(max_restart_attempts=1, restart_backoff_base=0.01, attempt_timeout=0.1)
     async with TubeRegistry(policy, transport=Broken()) as registry:

@@ -82,6 +82,10 @@ class StandInCarrier:
     def has_room(self) -> bool:
         return True
 
+    @property
+    def local_address(self) -> str | None:
+        return None
+
     def limit_buffer(self, size: int) -> None:
         pass
 
@@ -146,6 +150,9 @@ class StandInTransport:
         raise NotImplementedError
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
+        raise NotImplementedError
+
+    def renew(self) -> None:
         raise NotImplementedError
 
     def statistics(self) -> PathStatistics:

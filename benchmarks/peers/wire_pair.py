@@ -85,6 +85,10 @@ class TappedCarrier:
     def has_room(self) -> bool:
         return self._carrier.has_room
 
+    @property
+    def local_address(self) -> str | None:
+        return self._carrier.local_address
+
     def send(self, message: bytes) -> None:
         self._sent.put_nowait(message)
         self._carrier.send(message)
@@ -153,6 +157,9 @@ class TappedTransport:
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
         self._transport.set_ice_servers(servers)
+
+    def renew(self) -> None:
+        self._transport.renew()
 
     async def sent_bytes(self) -> int:
         assert self._carrier is not None

@@ -3,139 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import ANY, Mock, call
 
 import pytest
-import webrtc
-import wrtc
 
 from perdure.config import IceServer, TransportConfig
 from perdure.errors import CarrierError
-from perdure.transport.base import Carrier, IceState, LossReason, PathStatistics
-from perdure.transport.rtc import BUFFERED_HIGH_BYTES, RtcCarrier, RtcTransport, path_statistics
+from perdure.transport.base import LossReason
+from perdure.transport.rtc import BUFFERED_HIGH_BYTES, RtcCarrier, RtcTransport
+from transport.peers import OFFER, TIMEOUT, Peer, Peers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-TIMEOUT = 10.0
-
-OFFER = "a=setup:actpass"
-"""What only an offer says (RFC 8842 §5.2)."""
-
-
-class Peer:
-    """A listener that signals to the other one directly and records what it hears.
-
-    As in a tube, an impolite peer holds to its own restart and does not hear the other's.
-    """
-
-    def __init__(self, transport: RtcTransport, *, polite: bool = False) -> None:
-        self.transport = transport
-        self.polite = polite
-        self.other: Peer | None = None
-        self.carrier: Carrier | None = None
-        self.restarting = 0
-        self.ignored = 0
-        self.binding: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.lost: asyncio.Future[LossReason] = asyncio.get_running_loop().create_future()
-        self.messages: asyncio.Queue[bytes] = asyncio.Queue()
-        self.measured: asyncio.Queue[PathStatistics] = asyncio.Queue()
-        self.negotiated = asyncio.Event()
-        self.candidate = asyncio.Event()
-        self.writable = asyncio.Event()
-        self.descriptions: list[tuple[int, str]] = []
-        self.candidates: list[tuple[int, str]] = []
-
-    def offer(self, generation: int) -> None:
-        self.carrier = self.transport.offer(generation, self)
-
-    def restart(self, generation: int) -> None:
-        assert self.carrier is not None
-        self.restarting = generation
-        self.carrier.restart(generation)
-
-    def hear(self, generation: int, sdp: str) -> None:
-        if OFFER not in sdp:
-            assert self.carrier is not None
-            if generation >= self.restarting:
-                self.restarting = 0
-                self.carrier.apply_answer(sdp)
-                self.negotiated.set()
-        elif self.carrier is None:
-            self.carrier = self.transport.answer(generation, sdp, self)
-        elif self.restarting and not self.polite:
-            self.ignored = generation
-        else:
-            self.restarting = 0
-            self.carrier.answer_restart(generation, sdp)
-
-    async def gathered(self, generation: int) -> None:
-        """Wait for a candidate of `generation`."""
-        while generation not in [told for told, _ in self.candidates]:
-            self.candidate.clear()
-            await self.candidate.wait()
-
-    def carrier_description(self, generation: int, sdp: str) -> None:
-        assert generation not in [told for told, _ in self.candidates], "candidates come after the description"
-        self.descriptions.append((generation, sdp))
-        assert self.other is not None
-        self.other.hear(generation, sdp)
-        if OFFER not in sdp:
-            self.negotiated.set()
-
-    def carrier_candidate(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
-        self.candidates.append((generation, candidate))
-        self.candidate.set()
-        if self.other is not None and self.other.carrier is not None and self.other.ignored != generation:
-            self.other.carrier.add_candidate(candidate, sdp_mid, sdp_mline)
-
-    def carrier_opened(self, generation: int, binding: bytes) -> None:
-        self.binding.set_result(binding)
-        self.negotiated.clear()
-
-    def carrier_message(self, generation: int, message: bytes) -> None:
-        assert generation == 3
-        self.messages.put_nowait(message)
-
-    def carrier_writable(self, generation: int) -> None:
-        self.writable.set()
-
-    def carrier_ice_state(self, generation: int, state: IceState) -> None:
-        pass
-
-    def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
-        assert generation == 3
-        self.measured.put_nowait(statistics)
-
-    def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
-        assert generation == 3
-        self.lost.set_result(reason)
-
-
-class Peers:
-    def __init__(self) -> None:
-        transport = RtcTransport(TransportConfig(loopback=True))
-        self.transport = transport
-        self.offerer, self.answerer = Peer(transport), Peer(transport, polite=True)
-        self.offerer.other, self.answerer.other = self.answerer, self.offerer
-
-    async def open(self) -> tuple[Carrier, Carrier]:
-        self.offerer.offer(3)
-        async with asyncio.timeout(TIMEOUT):
-            bindings = await asyncio.gather(self.offerer.binding, self.answerer.binding)
-        assert bindings[0] == bindings[1]
-        assert self.offerer.carrier is not None
-        assert self.answerer.carrier is not None
-        return self.offerer.carrier, self.answerer.carrier
-
-    def close(self) -> None:
-        for peer in (self.offerer, self.answerer):
-            if peer.carrier is not None:
-                peer.carrier.close()
 
 
 def credentials(sdp: str) -> tuple[str, str]:
@@ -299,7 +181,8 @@ class HastyEngine:
 async def test_a_candidate_waits_for_its_description_and_is_never_told_under_anothers() -> None:
     engine: Any = HastyEngine()
     listener = Mock()
-    carrier = RtcCarrier(3, listener, engine, engine)
+    carrier = RtcCarrier(3, listener)
+    carrier.connect(engine, engine)
     carrier.start_offer()
     await asyncio.sleep(0.01)
     engine.handlers["open"](None)
@@ -491,69 +374,3 @@ async def test_ice_servers_of_the_configuration_reach_the_engine() -> None:
     peer.offer(3)
     assert peer.carrier is not None
     peer.carrier.close()
-
-
-async def test_the_engines_factory_goes_with_the_last_carrier() -> None:
-    # With it goes the engine's list of local networks, so the next carrier sees the networks of that moment.
-    for _ in range(3):
-        peers = Peers()
-        await peers.open()
-        assert wrtc._alive_factories() == 1
-        peers.close()
-        del peers
-        async with asyncio.timeout(2):
-            while wrtc._alive_factories():
-                gc.collect()
-                await asyncio.sleep(0.005)
-
-
-async def test_the_factory_goes_although_a_restart_and_a_measurement_are_under_way() -> None:
-    for yields in range(0, 12, 3):
-        peers = Peers()
-        here, there = await peers.open()
-        here.restart(4)
-        there.restart(5)
-        here.measure()
-        for _ in range(yields):
-            await asyncio.sleep(0)
-        peers.close()
-        del peers, here, there
-        async with asyncio.timeout(2):
-            while wrtc._alive_factories():
-                gc.collect()
-                await asyncio.sleep(0.005)
-
-
-def test_of_several_nominated_pairs_the_selected_one_is_read() -> None:
-    def pair(name: str, checks: int) -> webrtc.RTCIceCandidatePairStats:
-        return webrtc.RTCIceCandidatePairStats(
-            id=name,
-            timestamp=0.0,
-            type=webrtc.RTCStatsType.candidate_pair,
-            transport_id="T",
-            local_candidate_id="L",
-            remote_candidate_id="R",
-            state=webrtc.RTCStatsIceCandidatePairState.succeeded,
-            nominated=True,
-            requests_sent=checks,
-            responses_received=checks - 1,
-            current_round_trip_time=0.02,
-        )
-
-    def transport(selected: str | None) -> webrtc.RTCTransportStats:
-        return webrtc.RTCTransportStats(
-            id="T",
-            timestamp=0.0,
-            type=webrtc.RTCStatsType.transport,
-            dtls_state=webrtc.RTCDtlsTransportState.connected,
-            selected_candidate_pair_id=selected,
-            bytes_sent=7,
-            bytes_received=8,
-        )
-
-    def report(selected: str | None) -> webrtc.RTCStatsReport:
-        return webrtc.RTCStatsReport({"old": pair("old", 9), "new": pair("new", 3), "T": transport(selected)})
-
-    assert path_statistics(report("new")) == PathStatistics(0.02, 3, 2, 7, 8)
-    assert path_statistics(report(None)) == PathStatistics(None, 0, 0, 7, 8)
-    assert path_statistics(webrtc.RTCStatsReport({})) == PathStatistics(None, 0, 0, 0, 0)

@@ -87,6 +87,14 @@ class Carrier(Protocol):
     def has_room(self) -> bool:
         """Whether another message may be sent without making later ones wait long."""
 
+    @property
+    def local_address(self) -> str | None:
+        """The machine's own address that it sends from, also behind a NAT or a TURN relay.
+
+        `None`: no path was found yet, or the engine does not tell (a relay-only policy). It is the engine's choice,
+        and stays for seconds after the address is gone. A look costs 0.1 ms.
+        """
+
     def limit_buffer(self, size: int) -> None:
         """Let no more than about `size` bytes wait in the carrier; the engine's own limit still holds."""
 
@@ -144,4 +152,14 @@ class Transport(Protocol):
 
         Raises:
             CarrierError: the engine refuses them for a carrier that there is; the ones in use stay.
+        """
+
+    def renew(self) -> None:
+        """The machine's networks have just changed: carriers begun from now on see them as they are.
+
+        The engine lists the networks once for all carriers of a process, and forgets the list with the last of them.
+        So close those that the change has hit within this turn of the event loop or the next few, and begin others
+        at once: they wait until every earlier one is closed, which takes milliseconds. Where some stay open, nobody
+        waits longer than 50 ms; a new carrier then begins with the networks that the engine knows, and adds what is
+        new when the engine looks again, within 2 s, without another offer.
         """

@@ -1,15 +1,14 @@
-"""The transport on libwebrtc, through PyPI `wrtc`. The only file that imports the engine.
+"""The transport on libwebrtc, through PyPI `wrtc`. Only this file, `engine` and `statistics` import the engine.
 
 What the engine's behaviour asks for (measured, ../../../docs/design.md):
 1. The engine's factory, and with it its list of local networks, goes only with the last reference to any of its
    objects. So handlers hold the carrier weakly, tasks end at `close`, and `close` drops every engine object.
+   A carrier begun after the networks changed gets its connection once the factory is gone, or will not go.
 2. The channel is negotiated in advance (id 0), which saves the round trip of RFC 8832's DATA_CHANNEL_OPEN.
 3. One negotiation ends before the next begins: two offers of the peer taken at once leave the engine an answer too
    many. The peer's candidates wait their turn too, so that they never overtake the description they belong to.
 4. A candidate's ufrag names the local description it was gathered for: around a restart, candidates of two
    descriptions may be on their way through the event loop.
-5. The pairs of earlier ICE restarts stay, and stay nominated, as long as they work: the transport's statistics say
-   which pair is used.
 """
 
 from __future__ import annotations
@@ -26,8 +25,11 @@ import webrtc
 
 from perdure.core.description import ice_ufrag
 from perdure.errors import CarrierError
+from perdure.transport import engine
 from perdure.transport.base import IceState, LossReason, PathStatistics
+from perdure.transport.candidate import base_address
 from perdure.transport.description import certificates, channel_binding, without_candidates
+from perdure.transport.statistics import path_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,17 +67,11 @@ class RtcTransport:
             engine decides that once, for the process.
     """
 
-    _loopback_allowed = False
-
     def __init__(self, config: TransportConfig) -> None:
-        if config.loopback and not RtcTransport._loopback_allowed:
-            try:
-                webrtc.allow_loopback()
-            except webrtc.InvalidStateError as error:
-                raise RuntimeError("loopback candidates must be asked for before the first connection") from error
-            RtcTransport._loopback_allowed = True
-        self._configuration = _configuration(config.ice_servers)
+        engine.prepare(loopback=config.loopback)
+        self._configuration = engine.configuration(config.ice_servers)
         self._carriers: weakref.WeakSet[RtcCarrier] = weakref.WeakSet()
+        self._renewal = engine.Renewal()
 
     def offer(self, generation: int, listener: CarrierListener) -> RtcCarrier:
         carrier = self._carrier(generation, listener)
@@ -88,36 +84,38 @@ class RtcTransport:
         return carrier
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
-        configuration = _configuration(servers)
+        configuration = engine.configuration(servers)
         for carrier in list(self._carriers):
             carrier.configure(configuration)
         self._configuration = configuration
 
+    def renew(self) -> None:
+        self._renewal.begin()
+
     def _carrier(self, generation: int, listener: CarrierListener) -> RtcCarrier:
-        try:
-            connection = webrtc.RTCPeerConnection(self._configuration)
-            channel = connection.create_data_channel("perdure", webrtc.RTCDataChannelInit(negotiated=True, id=0))
-        except _REFUSALS as error:
-            raise CarrierError(f"the WebRTC engine refuses a new connection: {error}", generation=generation) from error
-        carrier = RtcCarrier(generation, listener, connection, channel)
+        carrier = RtcCarrier(generation, listener)
+        if self._renewal.is_under_way:
+            carrier.connect_after(self._renewal, lambda: self._configuration)
+        else:
+            try:
+                carrier.connect(*engine.connect(carrier, self._configuration))
+            except _REFUSALS as error:
+                raise CarrierError(
+                    f"the WebRTC engine refuses a new connection: {error}", generation=generation
+                ) from error
         self._carriers.add(carrier)
         return carrier
 
 
 class RtcCarrier:
-    """One peer connection and its channel; see `transport.base.Carrier`."""
+    """One peer connection and its channel; see `transport.base.Carrier`. It begins with `connect`."""
 
-    def __init__(
-        self,
-        generation: int,
-        listener: CarrierListener,
-        connection: webrtc.RTCPeerConnection,
-        channel: webrtc.RTCDataChannel,
-    ) -> None:
+    def __init__(self, generation: int, listener: CarrierListener) -> None:
         self._generation = generation
         self._listener: CarrierListener | None = listener
-        self._connection: webrtc.RTCPeerConnection | None = connection
-        self._channel: webrtc.RTCDataChannel | None = channel
+        self._connection: webrtc.RTCPeerConnection | None = None
+        self._channel: webrtc.RTCDataChannel | None = None
+        self._buffer_bytes = BUFFERED_HIGH_BYTES
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
         self._opened = False
@@ -126,7 +124,11 @@ class RtcCarrier:
         self._negotiation = generation
         self._ufrag: str | None = None
         self._untold: deque[_LocalCandidate] = deque(maxlen=MAX_UNTOLD_CANDIDATES)
-        self.limit_buffer(BUFFERED_HIGH_BYTES)
+
+    def connect(self, connection: webrtc.RTCPeerConnection, channel: webrtc.RTCDataChannel) -> None:
+        """Use them, and close them in the end."""
+        self._connection, self._channel = connection, channel
+        self.limit_buffer(self._buffer_bytes)
         me = weakref.ref(self)
         channel.on("open", _weakly(me, RtcCarrier._on_open))
         channel.on("message", _weakly(me, RtcCarrier._on_message))
@@ -136,6 +138,10 @@ class RtcCarrier:
         connection.on("iceconnectionstatechange", _weakly(me, RtcCarrier._on_ice_state))
         connection.on("connectionstatechange", _weakly(me, RtcCarrier._on_connection_state))
 
+    def connect_after(self, renewal: engine.Renewal, configuration: Callable[[], webrtc.RTCConfiguration]) -> None:
+        """Begin when `renewal` is over; what is asked for until then waits its turn."""
+        self._negotiate(partial(self._connect_after, renewal, configuration), LossReason.ENGINE_FAILED)
+
     @property
     def generation(self) -> int:
         return self._generation
@@ -143,6 +149,15 @@ class RtcCarrier:
     @property
     def has_room(self) -> bool:
         return self._channel is not None and self._channel.buffered_amount < self._buffer_bytes
+
+    @property
+    def local_address(self) -> str | None:
+        if self._connection is None or (sctp := self._connection.sctp) is None:
+            return None
+        ice = sctp.transport.ice_transport
+        if (pair := ice.get_selected_candidate_pair()) is None:
+            return None
+        return base_address(pair.local.candidate, (found.candidate for found in ice.get_local_candidates()))
 
     def limit_buffer(self, size: int) -> None:
         self._buffer_bytes = min(size, BUFFERED_HIGH_BYTES)
@@ -176,7 +191,7 @@ class RtcCarrier:
         self._negotiate(partial(self._apply_answer, sdp))
 
     def restart(self, generation: int) -> None:
-        if self._connection is not None and not self._opened:
+        if self._listener is not None and not self._opened:
             raise RuntimeError("ICE is restarted on a carrier that has not opened")
         self._negotiate(partial(self._restart, generation), LossReason.ENGINE_FAILED)
 
@@ -210,11 +225,14 @@ class RtcCarrier:
         connection, self._connection = self._connection, None
         for task in self._tasks:
             task.cancel()
-        if channel is not None:
-            channel.off()
-        if connection is not None:
-            connection.off()
-            connection.close()
+        if connection is not None and channel is not None:
+            engine.let_go(self, connection, channel)
+
+    async def _connect_after(
+        self, renewal: engine.Renewal, configuration: Callable[[], webrtc.RTCConfiguration]
+    ) -> None:
+        await renewal.wait()
+        self.connect(*engine.connect(self, configuration()))
 
     async def _offer(self, generation: int) -> None:
         if (connection := self._connection) is not None:
@@ -287,7 +305,7 @@ class RtcCarrier:
             await operation()
 
     def _spawn(self, operation: Operation, failure: LossReason) -> None:
-        if self._connection is not None:
+        if self._listener is not None:
             task = asyncio.get_running_loop().create_task(self._guarded(operation, failure))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -359,35 +377,12 @@ class RtcCarrier:
             self._lost(LossReason.ENGINE_FAILED, "the connection closed")
 
 
-def path_statistics(report: webrtc.RTCStatsReport) -> PathStatistics:
-    """What `report` says of the selected candidate pair; no RTT and no checks where none is selected."""
-    transport = next((found for found in report.values() if isinstance(found, webrtc.RTCTransportStats)), None)
-    if transport is None:
-        return PathStatistics(None, 0, 0, 0, 0)
-    sent, received = transport.bytes_sent or 0, transport.bytes_received or 0
-    pair = report.get(transport.selected_candidate_pair_id or "")
-    if not isinstance(pair, webrtc.RTCIceCandidatePairStats):
-        return PathStatistics(None, 0, 0, sent, received)
-    return PathStatistics(
-        pair.current_round_trip_time, pair.requests_sent or 0, pair.responses_received or 0, sent, received
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _LocalCandidate:
     ufrag: str | None
     candidate: str
     sdp_mid: str | None
     sdp_mline: int | None
-
-
-def _configuration(servers: Sequence[IceServer]) -> webrtc.RTCConfiguration:
-    return webrtc.RTCConfiguration(
-        ice_servers=[
-            webrtc.RTCIceServer(urls=[server.url], username=server.username, credential=server.credential)
-            for server in servers
-        ]
-    )
 
 
 def _weakly(me: weakref.ref[RtcCarrier], handler: Callable[[RtcCarrier, EventT], None]) -> Callable[[EventT], None]:

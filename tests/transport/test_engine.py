@@ -1,0 +1,251 @@
+"""What the engine has once for a process: its list of local networks above all."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import wrtc
+
+from perdure.transport.base import LossReason
+from transport.peers import TIMEOUT, Peer, Peers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from perdure.transport.base import Carrier
+
+NEWCOMER = Path(__file__).with_name("newcomer.py")
+
+REREAD_INTERVAL = 2.0
+"""How often the engine reads the networks by itself."""
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def gone() -> None:
+    """Wait until the engine has let its factory, and the list of networks, go."""
+    async with asyncio.timeout(2):
+        while wrtc._alive_factories():  # noqa: ASYNC110  the engine does not tell
+            await asyncio.sleep(0.001)
+
+
+async def sends_from(carrier: Carrier) -> str:
+    async with asyncio.timeout(2):
+        while (address := carrier.local_address) is None:  # noqa: ASYNC110  nor that it has found a path
+            await asyncio.sleep(0.001)
+    return address
+
+
+async def opened(peer: Peer) -> None:
+    async with asyncio.timeout(TIMEOUT):
+        await peer.binding
+
+
+async def test_the_engine_lets_its_networks_go_with_the_last_carrier_and_no_garbage_collection() -> None:
+    with without_garbage_collection():
+        for _ in range(3):
+            peers = Peers()
+            await peers.open()
+            assert wrtc._alive_factories() == 1
+            peers.close()
+            del peers
+            await gone()
+
+
+async def test_the_engine_lets_them_go_although_a_restart_and_a_measurement_are_under_way() -> None:
+    with without_garbage_collection():
+        for yields in range(0, 12, 3):
+            peers = Peers()
+            here, there = await peers.open()
+            await sends_from(here)
+            here.restart(4)
+            there.restart(5)
+            here.measure()
+            for _ in range(yields):
+                await asyncio.sleep(0)
+            peers.close()
+            del peers, here, there
+            await gone()
+
+
+async def test_a_carrier_begun_after_a_change_opens_once_those_of_before_are_closed() -> None:
+    before, after = Peers(), Peers()
+    try:
+        await before.open()
+        after.transport.renew()
+        after.offerer.offer(3)
+        assert after.offerer.carrier is not None
+        assert after.offerer.carrier.local_address is None
+        before.close()
+        await opened(after.offerer)
+        await opened(after.answerer)
+        after.offerer.carrier.send(b"by the new one")
+        async with asyncio.timeout(TIMEOUT):
+            assert await after.answerer.messages.get() == b"by the new one"
+    finally:
+        before.close()
+        after.close()
+
+
+async def test_a_carrier_that_lives_on_holds_up_those_begun_after_a_change_for_a_moment_only() -> None:
+    before, after = Peers(), Peers()
+    try:
+        here, _ = await before.open()
+        after.transport.renew()
+        async with asyncio.timeout(1):
+            await after.open()
+        here.send(b"still here")
+        async with asyncio.timeout(TIMEOUT):
+            assert await before.answerer.messages.get() == b"still here"
+    finally:
+        before.close()
+        after.close()
+
+
+async def test_changes_in_quick_succession_hold_a_new_carrier_up_no_longer() -> None:
+    before, after = Peers(), Peers()
+    try:
+        await before.open()
+        after.offerer.transport.renew()
+        after.offerer.offer(3)
+        async with asyncio.timeout(1):
+            while not after.offerer.binding.done():
+                after.transport.renew()
+                await asyncio.sleep(0.01)
+    finally:
+        before.close()
+        after.close()
+
+
+async def test_a_carrier_closed_while_it_waits_is_never_heard_of() -> None:
+    before, after = Peers(), Peers()
+    try:
+        await before.open()
+        after.transport.renew()
+        after.offerer.offer(3)
+        assert after.offerer.carrier is not None
+        with pytest.raises(RuntimeError, match="not opened"):
+            after.offerer.carrier.restart(4)
+        after.offerer.carrier.close()
+        before.close()
+        await gone()
+        await asyncio.sleep(0)
+        assert not after.offerer.descriptions
+        assert not after.offerer.lost.done()
+    finally:
+        before.close()
+
+
+async def test_an_answer_that_waits_takes_the_peers_candidates_after_its_offer() -> None:
+    before, after = Peers(), Peers()
+    try:
+        await before.open()
+        after.offerer.offer(3)
+        async with asyncio.timeout(TIMEOUT):
+            while after.answerer.carrier is None:
+                after.answerer.transport.renew()
+                await asyncio.sleep(0)
+        await opened(after.offerer)
+        await opened(after.answerer)
+    finally:
+        before.close()
+        after.close()
+
+
+async def test_an_offer_that_cannot_be_read_loses_the_carrier_that_waited_too() -> None:
+    before = Peers()
+    try:
+        await before.open()
+        before.transport.renew()
+        peer = Peer(before.transport)
+        peer.carrier = peer.transport.answer(3, "v=0\r\nthis is no description\r\n", peer)
+        async with asyncio.timeout(TIMEOUT):
+            assert await peer.lost is LossReason.REFUSED_DESCRIPTION
+    finally:
+        before.close()
+
+
+async def test_a_carrier_tells_the_address_it_sends_from_while_it_has_a_path() -> None:
+    peers = Peers()
+    try:
+        here, there = await peers.open()
+        address = await sends_from(here)
+        assert any(f" {address} " in candidate for _, candidate in peers.offerer.candidates)
+        assert await sends_from(there) == address
+        here.close()
+        assert here.local_address is None
+    finally:
+        peers.close()
+
+
+def test_field_trials_are_set_before_the_first_connection_and_done_without_after() -> None:
+    program = (
+        "import asyncio, webrtc\n"
+        "from perdure.config import TransportConfig\n"
+        "from perdure.transport.rtc import RtcTransport\n"
+        "async def main():\n"
+        "    {first}\n"
+        "    RtcTransport(TransportConfig())\n"
+        "    print(sorted(webrtc.field_trials))\n"
+        "asyncio.run(main())\n"
+    )
+    for first, expected in (
+        ("pass", ["WebRTC-IceHandshakeDtls", "WebRTC-Sctp-Snap"]),
+        ("webrtc.RTCPeerConnection()", []),
+    ):
+        told = subprocess.run(
+            [sys.executable, "-c", program.format(first=first)], capture_output=True, text=True, check=True, timeout=30
+        )
+        assert json.loads(told.stdout.replace("'", '"')) == expected
+
+
+def network_namespace() -> list[str] | None:
+    """How to begin a program with a network of its own; `None` where this user may not."""
+    for command in (["unshare", "--net"], ["unshare", "--user", "--map-root-user", "--net"]):
+        try:
+            tried = subprocess.run(
+                [*command, "ip", "link", "add", "eth0", "type", "veth"], capture_output=True, check=False, timeout=10
+            )
+        except OSError:
+            return None
+        if tried.returncode == 0:
+            return command
+    return None
+
+
+def seconds_until_a_new_address_is_gathered(*, others_stay: bool) -> float:
+    if (command := network_namespace()) is None:
+        pytest.skip("no network namespace: it takes Linux, unshare, ip, and root or user namespaces")
+    told = subprocess.run(
+        [*command, sys.executable, str(NEWCOMER), "others" if others_stay else "alone"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert told.returncode == 0, told.stderr
+    return float(told.stdout)
+
+
+def test_a_carrier_begun_after_a_new_address_appeared_gathers_it_at_once() -> None:
+    assert seconds_until_a_new_address_is_gathered(others_stay=False) < REREAD_INTERVAL / 4
+
+
+def test_where_other_carriers_stay_open_it_is_added_without_another_offer() -> None:
+    assert seconds_until_a_new_address_is_gathered(others_stay=True) < REREAD_INTERVAL + 1.5
