@@ -37,6 +37,7 @@ class FakeSource:
         self.is_refused = False
         self.error: OSError | None = None
         self.looks = 0
+        self.looked = asyncio.Event()
         self.closes = 0
         self.hint: Callable[[], None] = lambda: None
         self.fail: Callable[[OSError], None] = lambda _: None
@@ -48,6 +49,7 @@ class FakeSource:
 
     def look(self) -> Snapshot:
         self.looks += 1
+        self.looked.set()
         if self.error is not None:
             raise self.error
         return self.snapshot
@@ -276,16 +278,21 @@ async def test_a_source_that_is_not_permitted_is_replaced_by_polling(caplog: pyt
     assert source.closes
 
 
-async def test_a_source_that_fails_later_is_replaced_without_a_false_alarm(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_look_that_fails_is_said_once_and_repeated(caplog: pytest.LogCaptureFixture) -> None:
     source = FakeSource()
-    async with NetworkMonitor(source) as monitor:
+    async with NetworkMonitor(source, tick_interval=0.01) as monitor:
         heard = Heard(monitor)
-        source.error = OSError("the kernel does not answer")
-        source.hint()
-        assert monitor.snapshot != ETH
-        await asyncio.sleep(0)
-        assert heard.events.empty()
-    assert len([it for it in caplog.records if it.levelno == logging.WARNING]) == 1
+        source.error = OSError("too many open files")
+        source.move(WLAN)
+        async with asyncio.timeout(TIMEOUT):
+            for _ in range(3):
+                source.looked.clear()
+                await source.looked.wait()
+        assert monitor.snapshot == ETH
+        source.error = None
+        assert (await heard.next()).trigger is Trigger.INTERFACE_CHANGE
+    [record] = [it for it in caplog.records if it.levelno == logging.WARNING]
+    assert record.getMessage().startswith('network-look-failed error=OSError text="too many open files"')
 
 
 async def test_a_watch_that_ends_is_replaced(caplog: pytest.LogCaptureFixture) -> None:

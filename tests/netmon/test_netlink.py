@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from perdure.netmon.debounce import LOOK_INTERVAL, LOOKS_AT_ONCE
+from perdure.netmon.monitor import NetworkMonitor
+from perdure.netmon.polling import PollingSource
 from support.processes import Lines
+
+if not sys.platform.startswith("linux"):
+    pytest.skip("netlink is Linux'", allow_module_level=True)
+
+from perdure.netmon.netlink import NetlinkSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -132,6 +139,24 @@ async def watching(namespace: Namespace, *options: str) -> AsyncIterator[Watch]:
                 process.kill()
             await process.wait()
         await watch._reading
+
+
+def test_this_machine_can_be_looked_at_without_privileges() -> None:
+    source = NetlinkSource()
+    snapshot = source.look()
+    assert [it.name for it in snapshot.interfaces if it.is_loopback] == ["lo"]
+    assert {it.name for it in snapshot.interfaces} == {it.name for it in PollingSource().look().interfaces}
+    assert source.look() == snapshot
+
+
+async def test_a_monitor_gives_its_descriptors_back() -> None:
+    async with NetworkMonitor():  # what is imported for it, and the loop, keep theirs
+        pass
+    before = os.listdir("/proc/self/fd")
+    for _ in range(20):
+        async with NetworkMonitor():
+            assert len(os.listdir("/proc/self/fd")) <= len(before) + 1
+    assert os.listdir("/proc/self/fd") == before
 
 
 RENEWED = ("addr add 10.0.0.9/24 dev eth0", "route add default via 10.0.0.1")

@@ -7,6 +7,7 @@ process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import time
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from perdure.eventlog import Field
     from perdure.netmon.source import Source
     from perdure.netmon.state import Change
     from perdure.netmon.wakeup import Sleep
@@ -33,10 +35,14 @@ _logger = logging.getLogger("perdure.netmon")
 
 TICK_INTERVAL = 1.0
 """Seconds between two looks at the clocks: a person who opens the lid waits longer than that for the screen. It costs
-0.01 % of a core."""
+0.03 % of a core."""
 
 MAX_REASONS = 8
 """Told in one line; a machine with 200 interfaces has more."""
+
+
+LONGEST_FORGIVEN_SLEEP = 10.0
+"""Seconds after which a server may have given up a silent link: perdure's rendezvous pings each 5 s and waits 5 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,16 @@ class NetworkMoved:
     slept_seconds: float = 0.0
     detail: str = ""
     """The reasons, for the log."""
+
+    def strands(self, address: str | None) -> bool | None:
+        """Whether a connection from this local address cannot be trusted any more; `None` where that is not known."""
+        return None if address is None or self.change is None else self.change.strands(address)
+
+    def unsettles(self, address: str | None) -> bool:
+        """Whether a link to a server, from this local address (`None`: it is down), should be connected anew."""
+        if self.change is None:
+            return address is None or self.slept_seconds >= LONGEST_FORGIVEN_SLEEP
+        return address is None or self.change.strands(address)
 
 
 def clocks() -> tuple[float, float]:
@@ -91,6 +107,7 @@ class NetworkMonitor:
         self._knowledge = Knowledge()
         self._snapshot = Snapshot()
         self._is_half = False
+        self._is_blind = False
         self._look_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
         self._is_started = False
@@ -167,34 +184,29 @@ class NetworkMonitor:
             source.watch(self._hinted, self._fall_back)  # before the look, so that nothing is missed between them
             self._snapshot = source.look()
         except OSError as error:
-            self._fall_back(error)
+            if source.name == _POLLING:
+                self._could_not_look(error)
+            else:
+                self._fall_back(error)
             return
         self._knowledge.saw(self._snapshot, self._clocks()[0])
         routes = ", ".join(f"{route.family.value} on {route.interface}" for route in self._snapshot.defaults)
-        log_event(
-            _logger,
-            logging.INFO,
-            "network-watched",
-            source=source.name,
-            addresses=len(self._snapshot.bindable),
-            default_routes=routes or "none",
-        )
+        addresses = len(self._snapshot.bindable)
+        about: dict[str, Field] = {"source": source.name, "addresses": addresses, "default_routes": routes or "none"}
+        log_event(_logger, logging.INFO, "network-watched", **about)
 
     def _fall_back(self, error: OSError) -> None:
-        """The source failed: go on by polling. What that shows is where it goes on from, as it shows less."""
+        """The source cannot watch: go on by polling. What that shows is the new beginning, as it shows less."""
         assert self._source is not None
         self._source.close()
-        is_last_resort = self._source.name == _POLLING
-        log_event(
-            _logger,
-            logging.WARNING,
-            "network-source-failed",
-            source=self._source.name,
-            instead="none" if is_last_resort else _POLLING,
-            **error_fields(error),
-        )
-        if not is_last_resort:
-            self._begin(_polling_source())
+        _log_no_source(self._source.name, error)
+        self._begin(_polling_source())
+
+    def _could_not_look(self, error: OSError) -> None:
+        """No descriptor was left, for example: said once, and tried again with the next tick."""
+        if not self._is_blind:
+            log_event(_logger, logging.WARNING, "network-look-failed", **error_fields(error))
+        self._is_blind = True
 
     def _hinted(self) -> None:
         if self._is_closed:
@@ -218,7 +230,7 @@ class NetworkMonitor:
     def _tick(self) -> None:
         self._tick_timer = asyncio.get_running_loop().call_later(self._tick_interval, self._tick)
         slept = self._read_clocks()
-        if slept.seconds:
+        if slept.seconds or self._is_blind:
             self._look(slept)
 
     def _read_clocks(self) -> Sleep:
@@ -232,8 +244,10 @@ class NetworkMonitor:
         try:
             after = self._source.look()
         except OSError as error:
-            self._fall_back(error)
+            self._could_not_look(error)
             after = self._snapshot
+        else:
+            self._is_blind = False
         now = asyncio.get_running_loop().time()
         change = diff(self._snapshot, after)
         self._debounce.looked(now)
@@ -287,15 +301,21 @@ async def _system_source() -> Source:
         try:
             return await asyncio.to_thread(_netlink_source)
         except ImportError as error:
-            problem = error_fields(error)
-            log_event(_logger, logging.WARNING, "network-source-failed", source="netlink", instead=_POLLING, **problem)
+            _log_no_source("netlink", error)
     return await asyncio.to_thread(_polling_source)
+
+
+def _log_no_source(name: str, error: Exception) -> None:
+    log_event(_logger, logging.WARNING, "network-source-failed", source=name, instead=_POLLING, **error_fields(error))
 
 
 def _netlink_source() -> Source:
     from perdure.netmon.netlink import NetlinkSource
 
-    return NetlinkSource()
+    source = NetlinkSource()
+    with contextlib.suppress(OSError):  # it will be said when it is watched
+        source.look()  # the first look has everything to decode, 80 ms where there are 200 interfaces
+    return source
 
 
 def _polling_source() -> Source:

@@ -106,7 +106,7 @@ class NetlinkSource:
 
     def __init__(self, *, receive_buffer_bytes: int | None = None) -> None:
         self._receive_buffer_bytes = receive_buffer_bytes
-        self._socket: socket.socket | None = None
+        self._watched: tuple[asyncio.AbstractEventLoop, socket.socket] | None = None
         self._links = _Decoder(_link)
         self._addresses = _Decoder(_address)
 
@@ -116,8 +116,9 @@ class NetlinkSource:
         if self._receive_buffer_bytes is not None:
             watched.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
         watched.setblocking(False)
-        self._socket = watched
-        asyncio.get_running_loop().add_reader(watched, self._readable, watched, hint, failed)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(watched, self._readable, watched, hint, failed)
+        self._watched = loop, watched
 
     def look(self) -> Snapshot:
         """See `source.Source.look`."""
@@ -134,10 +135,11 @@ class NetlinkSource:
 
     def close(self) -> None:
         """See `source.Source.close`."""
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
-            self._socket.close()
-            self._socket = None
+        if self._watched is not None:
+            loop, watched = self._watched
+            loop.remove_reader(watched)
+            watched.close()
+            self._watched = None
 
     def _readable(self, watched: socket.socket, hint: Callable[[], None], failed: Callable[[OSError], None]) -> None:
         try:
