@@ -68,6 +68,12 @@ def test_an_event_costs_its_longest_silence_and_counts_from_itself() -> None:
     assert (second_up.silence, second_up.after, second_up.recovered) == (0.0, 0.0, True)
 
 
+def test_an_event_in_the_middle_of_a_silence_does_not_count_as_free_of_charge() -> None:
+    run = silent(Silence(3.0, 8.5, "up"))
+    assert [each.silence for each in run.outcomes if each.direction == "up"] == [5.5, 5.5]
+    assert [each.after for each in run.outcomes if each.direction == "up"] == [5.5, 0.5]
+
+
 def test_figures_are_over_every_event_of_every_run_and_the_direction_that_waited_longer() -> None:
     runs = [silent(Silence(3.0, 3.0 + 0.1 * n, "up"), Silence(3.0, 3.2, "down")) for n in range(1, 6)]
     silence, up = report(*runs).silence(), report(*runs).silence("up")

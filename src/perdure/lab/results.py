@@ -85,7 +85,8 @@ class Outcome:
     event: int
     direction: Direction
     silence: float
-    """Seconds without a byte, the longest that belongs to the event; 0 where none reached `SILENCE_FLOOR`."""
+    """Seconds without a byte, the longest that belongs to the event, or that it happened in; 0 where none reached
+    `SILENCE_FLOOR`."""
     after: float
     """Seconds from the event to the first byte after that silence; 0 without a silence."""
     recovered: bool
@@ -100,7 +101,7 @@ class RunResult:
     seed: int
     seconds: float
     impairment: str
-    """How delay and loss were made: "none", "netem" or "userspace"."""
+    """How delay and loss were made: "none", or "userspace": by `perdure.lab.forwarder`."""
     events: tuple[NetworkEvent, ...]
     states: tuple[StateSpan, ...]
     rungs: tuple[RungUsed, ...]
@@ -141,11 +142,16 @@ class RunResult:
         return tuple(found)
 
     def _outcome(self, index: int, direction: Direction) -> Outcome:
-        own = [each for each in self.silences if each.event == index and each.direction == direction]
+        at = self.events[index].at
+        own = [
+            each
+            for each in self.silences
+            if each.direction == direction and (each.event == index or each.began_at <= at < each.ended_at)
+        ]
         longest = max(own, key=lambda each: each.seconds, default=None)
         if longest is None:
             return Outcome(index, direction, 0.0, 0.0, recovered=True)
-        after = max(0.0, longest.ended_at - self.events[index].at)
+        after = max(0.0, longest.ended_at - at)
         return Outcome(index, direction, longest.seconds, after, longest.ended)
 
 

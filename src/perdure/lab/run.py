@@ -274,7 +274,9 @@ class Run:
             await self._forwarder.tell(self._impairment())
 
     async def _do(self, process: str, deed: Deed) -> None:
-        child = self._children[process]
+        child = self._children.get(process)
+        if child is None:  # not every subject has a rendezvous
+            return
         match deed:
             case Deed.STOP:
                 child.send(signal.SIGSTOP)
