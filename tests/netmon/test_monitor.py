@@ -245,6 +245,18 @@ async def test_who_has_unsubscribed_hears_nothing_also_from_within_an_event() ->
         heard.unsubscribe()
 
 
+async def test_a_listener_may_close_the_monitor() -> None:
+    clocks = Clocks()
+    source = FakeSource()
+    monitor = NetworkMonitor(source, clocks=clocks)
+    await monitor.start()
+    monitor.subscribe(lambda _: monitor.close())
+    heard = Heard(monitor)
+    clocks.always += 3600.0
+    source.move(WLAN)
+    assert heard.events.empty()
+
+
 async def test_each_event_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "perdure.netmon")
     source = FakeSource()

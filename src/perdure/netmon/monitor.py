@@ -285,7 +285,9 @@ class NetworkMonitor:
             is_new_address=is_new_address,
             detail=detail,
         )
-        for listener in list(self._listeners.values()):
+        for key, listener in list(self._listeners.items()):
+            if key not in self._listeners:
+                continue  # another listener has unsubscribed it, or closed the monitor
             try:
                 listener(moved)
             except Exception as error:
