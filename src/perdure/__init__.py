@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TicketError,
     )
     from perdure.manager import Endpoint, OnStream, TunnelConnectionManager
+    from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
     from perdure.registry import Capacity, TubeRegistry, get_connection_manager
     from perdure.signaling.base import SignalingChannel
     from perdure.signals import (
@@ -63,6 +64,7 @@ _HOMES = {
     ),
     "perdure.delivery": ("SignalHandler",),
     "perdure.manager": ("Endpoint", "OnStream", "TunnelConnectionManager"),
+    "perdure.netmon.monitor": ("NetworkMonitor", "NetworkMoved"),
     "perdure.registry": ("Capacity", "TubeRegistry", "get_connection_manager"),
     "perdure.signaling.base": ("SignalingChannel",),
     "perdure.signals": (
@@ -101,6 +103,8 @@ __all__ = [
     "ListenError",
     "NetworkChangeDetected",
     "NetworkChangeType",
+    "NetworkMonitor",
+    "NetworkMoved",
     "NotAuthorisedError",
     "OnStream",
     "PeerError",

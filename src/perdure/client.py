@@ -18,6 +18,7 @@ from perdure.eventlog import log_event
 from perdure.forward.target import Forward, Target
 from perdure.forward.tcp import RefusedConnection, StreamPipe, listen
 from perdure.manager import Endpoint
+from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import TubeRegistry
 from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
     from perdure.core.actions import ChangeState
     from perdure.manager import TunnelConnectionManager
+    from perdure.netmon.monitor import NetworkMoved
     from perdure.ticket import Ticket
 
 log = logging.getLogger(__name__)
@@ -103,13 +105,15 @@ class TunnelClient:
                 servers.append(await listen(forward, lambda forward=forward: self._accept(forward.target)))  # type: ignore[misc]
                 bound.append(Forward(forward.bind, servers[-1].sockets[0].getsockname()[1], forward.target))
             self._on_listening(bound)
-            sessions = asyncio.ensure_future(self._run_sessions())
-            try:
-                await asyncio.wait({sessions, self._failed}, return_when=asyncio.FIRST_COMPLETED)
-                (self._failed if self._failed.done() else sessions).result()
-            finally:
-                sessions.cancel()
-                await asyncio.gather(sessions, return_exceptions=True)
+            async with NetworkMonitor() as network:
+                network.subscribe(self._network_moved)
+                sessions = asyncio.ensure_future(self._run_sessions())
+                try:
+                    await asyncio.wait({sessions, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+                    (self._failed if self._failed.done() else sessions).result()
+                finally:
+                    sessions.cancel()
+                    await asyncio.gather(sessions, return_exceptions=True)
         finally:
             for server in servers:
                 server.close()
@@ -141,6 +145,12 @@ class TunnelClient:
                 return await manager.wait_ended()
             finally:
                 await manager.shutdown(Reason.SHUT_DOWN, "the client was stopped")
+
+    def _network_moved(self, moved: NetworkMoved) -> None:
+        # The tube first: its offer is gathered while the link to the rendezvous comes back.
+        self._registry.network_moved(moved)
+        if self._signaling is not None and moved.unsettles(self._signaling.local_address):
+            self._signaling.reconnect_now()
 
     def _accept(self, target: Target) -> asyncio.Protocol:
         """The protocol of a new local connection."""

@@ -12,6 +12,7 @@ from perdure.eventlog import log_event
 from perdure.forward.target import parse_target
 from perdure.forward.tcp import StreamPipe, dial
 from perdure.manager import Endpoint
+from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import TubeRegistry
 from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
     from perdure.forward.target import AllowList, Target
     from perdure.manager import TunnelConnectionManager
+    from perdure.netmon.monitor import NetworkMoved
     from perdure.signaling.base import SignalingChannel
     from perdure.ticket import Ticket
     from perdure.tube import StreamSink
@@ -66,17 +68,25 @@ class Gateway:
         Raises:
             RendezvousError: the rendezvous refuses us for good, or, with `exit_on_fail`, cannot be reached.
         """
-        self._signaling.start()
-        try:
-            await self._failed
-        finally:
-            self._is_stopping = True
+        async with NetworkMonitor() as network:
+            network.subscribe(self._network_moved)
+            self._signaling.start()
             try:
-                await self.tubes.close_all(Reason.SHUT_DOWN, "the gateway was stopped")
+                await self._failed
             finally:
-                for task in self._dials:
-                    task.cancel()
-                await self._signaling.close()
+                self._is_stopping = True
+                try:
+                    await self.tubes.close_all(Reason.SHUT_DOWN, "the gateway was stopped")
+                finally:
+                    for task in self._dials:
+                        task.cancel()
+                    await self._signaling.close()
+
+    def _network_moved(self, moved: NetworkMoved) -> None:
+        # The tubes first: their offers are gathered while the link to the rendezvous comes back.
+        self.tubes.network_moved(moved)
+        if moved.unsettles(self._signaling.local_address):
+            self._signaling.reconnect_now()
 
     def _stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
         try:

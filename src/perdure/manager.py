@@ -10,7 +10,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from perdure.core.actions import ChangeState, KeepAlive, WarnOfTimeout
-from perdure.core.events import CloseRequested, Extended, RecoveryRequested, Started, Used
+from perdure.core.events import CloseRequested, Extended, NetworkChanged, RecoveryRequested, Started, Used
 from perdure.core.restart import Decision, Rung, Trigger
 from perdure.core.state import Reason, State
 from perdure.errors import CarrierError, PeerError, ProtocolError
@@ -26,6 +26,7 @@ from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES
 if TYPE_CHECKING:
     from perdure.config import IceServer
     from perdure.delivery import SignalHandler
+    from perdure.netmon.monitor import NetworkMoved
     from perdure.registry import TubeRegistry
     from perdure.signaling.base import SignalingChannel
     from perdure.tube.driver import Told
@@ -216,6 +217,19 @@ class TunnelConnectionManager:
         self._driver.feed(network_changed(change, data or {}))
         after = self.decisions
         return after[-1] if after and after is not before else None
+
+    def network_moved(self, moved: NetworkMoved) -> None:
+        """What a `NetworkMonitor` told; called by the registry."""
+        self._driver.feed(
+            NetworkChanged(
+                moved.trigger,
+                moved.has_address,
+                moved.is_new_address,
+                moved.strands(self.streams.local_address),
+                moved.slept_seconds,
+                moved.detail,
+            )
+        )
 
     async def restart_ice(self) -> str:
         """Recover the path now, or join the recovery that is under way; the offer's SDP.

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from perdure.core.actions import ChangeState
     from perdure.delivery import SignalHandler
+    from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
     from perdure.transport.base import Transport
 
 MAX_ID_LENGTH = 256
@@ -81,6 +82,8 @@ class TubeRegistry:
         transport: how carriers are built: ICE servers and the like, or a `Transport` of one's own.
         signal_handler, on_stream: for the tubes that are created without one of their own.
         random: for jitter.
+        network: tells of changes of the machine's network; the application starts and closes it. Without one the
+            application reports them itself (`TunnelConnectionManager.handle_network_change`).
 
     Raises:
         TypeError: an argument is of another type; `on_stream` is async.
@@ -96,6 +99,7 @@ class TubeRegistry:
         signal_handler: SignalHandler | None = None,
         on_stream: OnStream | None = None,
         random: Random | None = None,
+        network: NetworkMonitor | None = None,
     ) -> None:
         _check_config("policy", policy, RestartPolicy)
         _check_config("session_limits", session_limits, SessionLimits)
@@ -122,6 +126,8 @@ class TubeRegistry:
         self._ended: dict[str, Reason] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._was_left = False
+        if network is not None:
+            network.subscribe(self.network_moved)
         _registries.add(self)
 
     def __repr__(self) -> str:
@@ -271,6 +277,13 @@ class TubeRegistry:
         self.transport.set_ice_servers(servers)
         for manager in self:
             manager.ice_servers_changed(servers)
+
+    def network_moved(self, moved: NetworkMoved) -> None:
+        """Tell every tube that the network moved, as a `NetworkMonitor` says; each decides for itself."""
+        if moved.is_new_address:
+            self.transport.renew()
+        for manager in self:
+            manager.network_moved(moved)
 
     # Closing.
 

@@ -51,13 +51,21 @@ NO_ADDRESS = WORKING._replace(has_address=False)
 Ask = Callable[[Ladder, Situation], Decision]
 
 
-def event(trigger: Trigger, *, is_new_address: bool = False, slept_seconds: float = 0.0) -> Ask:
+def event(
+    trigger: Trigger, *, is_new_address: bool = False, is_stranded: bool | None = None, slept_seconds: float = 0.0
+) -> Ask:
     return lambda ladder, situation: ladder.network_event(
-        trigger, situation, is_new_address=is_new_address, slept_seconds=slept_seconds
+        trigger,
+        situation,
+        is_new_address=is_new_address,
+        is_stranded=is_stranded,
+        slept_seconds=slept_seconds,
     )
 
 
 ROAM = event(Trigger.INTERFACE_CHANGE)
+UNTOUCHED = event(Trigger.INTERFACE_CHANGE, is_new_address=True, is_stranded=False)
+STRANDED = event(Trigger.INTERFACE_CHANGE, is_stranded=True)
 NEW_ADDRESS = event(Trigger.IP_ADDRESS_CHANGE, is_new_address=True)
 NAP = event(Trigger.WAKE_UP, slept_seconds=59.0)
 SLEEP = event(Trigger.WAKE_UP, slept_seconds=60.0)
@@ -117,6 +125,11 @@ TABLE: list[tuple[Ask, Situation, Rung, Because]] = [
     (ROAM, BUILDING._replace(has_address=False), Rung.HOLD, Because.NO_ADDRESS),
     (NEW_ADDRESS, WORKING, Rung.REBUILD, Because.NEW_ADDRESS),
     (NEW_ADDRESS, BUILDING, Rung.REBUILD, Because.NEW_ADDRESS),
+    (STRANDED, WORKING, Rung.ICE_RESTART, Because.NETWORK_MOVED),
+    (UNTOUCHED, WORKING, Rung.HOLD, Because.UNTOUCHED),
+    (UNTOUCHED, SILENT, Rung.HOLD, Because.UNTOUCHED),
+    (UNTOUCHED, HELD, Rung.REBUILD, Because.NEW_ADDRESS),
+    (UNTOUCHED, LOST, Rung.REBUILD, Because.NEW_ADDRESS),
     (NAP, WORKING, Rung.HOLD, Because.SHORT_SLEEP),
     (NAP, LOST, Rung.REBUILD, Because.NOT_OPEN),
     (SLEEP, WORKING, Rung.REBUILD, Because.LONG_SLEEP),

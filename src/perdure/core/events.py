@@ -113,6 +113,9 @@ class NetworkChanged:
     """Whether there is a usable local address now; `None`: as far as is known."""
     is_new_address: bool = False
     """Whether the engine cannot know that address yet."""
+    is_stranded: bool | None = None
+    """Whether the path in use cannot be trusted any more: its local address is gone, or leads elsewhere now. `None`:
+    that is not known, so it may be."""
     slept_seconds: float = 0.0
     """How long the machine slept, for `Trigger.WAKE_UP`."""
     detail: str = ""

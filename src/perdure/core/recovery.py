@@ -230,6 +230,8 @@ class Recovery:
             event.trigger,
             self._situation(),
             is_new_address=event.is_new_address,
+            # An earlier event that still waits may have stranded it.
+            is_stranded=event.is_stranded if self._pending is None else None,
             slept_seconds=event.slept_seconds,
         )
         if event.detail:

@@ -3,8 +3,9 @@
 Rules, in their order:
 1. A new network event starts the count of attempts over: the world is different now.
 2. Without a usable address or signaling nothing is attempted and nothing spent: wait.
-3. A network event acts at once, also where the path still looks good; but within the grace after a hand-over it waits
-   for that one's result, unless it brings an address that is new and that one did not.
+3. A network event acts at once, also where the path still looks good, unless it leaves the path's own address as it
+   was: then the path is only asked. Within the grace after a hand-over an event waits for that one's result, unless it
+   brings an address that is new and that one did not.
 4. No more than `storm_budget` restarts a minute, whatever the network does; the peer's count as well. What the engine
    or the user ended does not: no network causes that.
 5. ICE restart where the engine knows the network, SCTP's timer has not backed off, and the carrier is not worn by many
@@ -92,6 +93,7 @@ class Because(Enum):
     NOT_BEGUN = "there is nothing to recover yet"
     CARRIES_DATA = "the path carries data"
     DOUBTED = "somebody doubts the path; it is asked"
+    UNTOUCHED = "the path's own address is as it was; the path is asked"
     SHORT_SLEEP = "the sleep was short; the path is asked"
     IN_GRACE = "a hand-over has just begun; its result is awaited"
     UNDER_WAY = "a recovery is under way"
@@ -214,15 +216,23 @@ class Ladder:
         return self._obstacle(None, situation) or self._climb(None, Rung.REBUILD, Because.FIRST, situation)
 
     def network_event(
-        self, trigger: Trigger, situation: Situation, *, is_new_address: bool, slept_seconds: float
+        self,
+        trigger: Trigger,
+        situation: Situation,
+        *,
+        is_new_address: bool,
+        is_stranded: bool | None,
+        slept_seconds: float,
     ) -> Decision:
-        """An interface or an address changed, or the machine woke up."""
+        """An interface or an address changed, or the machine woke up. `is_stranded` is `None` where it is not known."""
         self._attempts_failed = 0
         if (obstacle := self._obstacle(trigger, situation)) is not None:
             return obstacle
         is_wake_up = trigger is Trigger.WAKE_UP
         if is_wake_up and slept_seconds < LONG_SLEEP_SECONDS and situation.is_open:
             return self._hold(trigger, Because.SHORT_SLEEP, situation)
+        if is_stranded is False and situation.is_up and not is_wake_up:
+            return self._hold(trigger, Because.UNTOUCHED, situation)
         if situation.now < self._grace_until and not (is_new_address and self._grace_is_for_known):
             return self._hold(trigger, Because.IN_GRACE, situation, self._grace_until)
         if (storm := self._in_storm(trigger, situation)) is not None:

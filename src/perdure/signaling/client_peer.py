@@ -151,6 +151,11 @@ class ClientSignaling:
         """See `SignalingChannel.send`."""
         self._channel.send(message)
 
+    @property
+    def local_address(self) -> str | None:
+        """This machine's address on the connection to the rendezvous; `None` while there is none."""
+        return self._link.local_address
+
     def reconnect_now(self) -> None:
         """The network has changed: connect to the rendezvous anew, at once."""
         self._link.reconnect_now()

@@ -117,6 +117,7 @@ class RendezvousLink:
         self._random = random
         self._ssl_context = ssl_context
         self._is_up = False
+        self._local_address: str | None = None
         self._joined_at: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
@@ -139,6 +140,11 @@ class RendezvousLink:
     def is_up(self) -> bool:
         """Whether it has joined its room."""
         return self._is_up
+
+    @property
+    def local_address(self) -> str | None:
+        """This machine's address on the connection; `None` while there is none."""
+        return self._local_address
 
     def start(self) -> None:
         """Connect, and stay connected. Needs a running event loop.
@@ -242,6 +248,7 @@ class RendezvousLink:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 websocket = await self._open()
+                self._local_address = websocket.local_address[0]
                 await websocket.send(encode_frame(self._join))
                 match decode_server_frame(await websocket.recv()):
                     case Joined():
@@ -259,6 +266,7 @@ class RendezvousLink:
             _logger.exception("link-error")
             return describe_failure(error)
         finally:
+            self._local_address = None
             if websocket is not None:
                 # No close handshake: on a dead path it would wait, and the rendezvous sees the end either way.
                 websocket.transport.abort()

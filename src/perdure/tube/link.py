@@ -205,6 +205,11 @@ class Link:
         """Whether `evidence` would say anything that it has not said before."""
         return self._is_watching or self._has_news
 
+    @property
+    def local_address(self) -> str | None:
+        """This machine's address on the path in use; see `Carrier.local_address`."""
+        return None if self._carrier is None else self._carrier.local_address
+
     def next_deadline(self) -> float | None:
         return self._ack_at
 
