@@ -251,6 +251,8 @@ EVENTS: dict[str, Callable[..., None]] = {
     r"the peer answers the offer( with its old ICE credentials)?": Tube.peer_answers_offer,
     "the new carrier works": Tube.carrier_works,
     "interface change": network_event(Trigger.INTERFACE_CHANGE),
+    "interface change, elsewhere": network_event(Trigger.INTERFACE_CHANGE, is_stranded=False),
+    "address change, elsewhere": network_event(Trigger.IP_ADDRESS_CHANGE, is_stranded=False),
     "interface change, to a new address": network_event(Trigger.INTERFACE_CHANGE, is_new_address=True),
     "address change": network_event(Trigger.IP_ADDRESS_CHANGE),
     "address change, to a new address": network_event(Trigger.IP_ADDRESS_CHANGE, is_new_address=True, has_address=True),
@@ -422,6 +424,7 @@ WANDERED = (
     + ["the new carrier works", "the engine gives the carrier up", "address change, to a new address"] * 2
     + ["the peer answers after 0.4 s", "the peer answers after 2 s", "30 ICE checks were sent, 20 answered"]
     + ["the peer answers the offer with its old ICE credentials", "the new carrier works", "signaling is back"]
+    + ["interface change, elsewhere", "address change, elsewhere"]
     + ["interface change", "interface change, to a new address", "address change", "address change: none is left"]
     + ["wake-up after 20 s", "wake-up after 300 s", "wake-up, to a new address", "sleeps", "signaling is away"]
     + ["ICE says disconnected", *(f"{trigger.name} is reported" for trigger in Trigger), "signaling is back"]
