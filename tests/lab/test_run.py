@@ -126,6 +126,47 @@ async def test_a_dropped_connection_fails_the_run_and_says_which(folder: Path) -
     assert "own: run 1: 2 of 2 connections dropped" in said
 
 
+PROXY = """
+import asyncio, sys
+
+async def pump(reader, writer):
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.write_eof()
+
+async def accepted(reader, writer):
+    further = await asyncio.open_connection(*sys.argv[3:5])
+    await asyncio.gather(pump(reader, further[1]), pump(further[0], writer))
+
+async def main():
+    server = await asyncio.start_server(accepted, *sys.argv[1:3])
+    open(sys.argv[5], "w").close()
+    await server.serve_forever()
+
+asyncio.run(main())
+"""
+
+
+@needs_namespaces
+async def test_ones_own_program_runs_in_it_beside_perdure(folder: Path) -> None:
+    (folder / "proxy.py").write_text(PROXY)
+    (folder / "plain.toml").write_text(
+        f'gateway = "{{python}} {folder}/proxy.py 0.0.0.0 9000 127.0.0.1 {{target_port}} {{directory}}/ready"\n'
+        f'client = "{{python}} {folder}/proxy.py 127.0.0.1 {{port}} 192.168.20.10 9000 {{directory}}/client"\n'
+        'ready_file = "{directory}/ready"\n'
+    )
+    result = folder / "result.json"
+    code, said = await run(write(folder, UNPLUGGED), "--peer", str(folder / "plain.toml"), "--json", str(result))
+    assert code == 0, said
+    reports = json.loads(result.read_bytes())["reports"]
+    assert [report["runs"][0]["subject"] for report in reports] == ["perdure", "plain"]
+    plain = reports[1]["runs"][0]
+    assert plain["connections_kept"] == 2
+    assert plain["states"] == []
+    assert max(silence["ended_at"] - silence["began_at"] for silence in plain["silences"]) > 0.9
+
+
 @needs_namespaces
 @needs_root
 async def test_somebody_who_is_not_root_runs_it_where_user_namespaces_are_allowed(folder: Path) -> None:
