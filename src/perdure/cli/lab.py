@@ -91,6 +91,10 @@ def run(
 
     Exits with 1 if a byte or a connection was lost, and says which. Ctrl-C ends it early, with the table so far.
     """
+    from perdure.lab.tools import check_platform
+
+    check_platform()
+
     from rich.console import Console
 
     from perdure.lab.course import Course
@@ -114,14 +118,14 @@ def run(
             courses.append(course)
             await course.run()
 
-    was_stopped = run_until_stopped(play)
-    reports = courses[0].reports if courses else []
+    try:
+        was_stopped = run_until_stopped(play)
+    finally:  # what hours have measured is kept, whatever happened then
+        reports = courses[0].reports if courses else []
+        _write(reports, json_file, html_file)
     if reports:
         console.print(terminal_table(reports))
-        _write(reports, json_file, html_file)
-    if was_stopped:
-        raise typer.Exit(ExitCode.INTERRUPTED)
-    raise typer.Exit(_exit_code(reports, strict=strict))
+    raise typer.Exit(ExitCode.INTERRUPTED if was_stopped else _exit_code(reports, strict=strict))
 
 
 def _exit_code(reports: Sequence[ScenarioReport], *, strict: bool) -> ExitCode:
@@ -214,10 +218,25 @@ def _write(reports: list[ScenarioReport], json_file: Path | None, html_file: Pat
     from perdure.lab.html import page
     from perdure.lab.report import to_json
 
-    if json_file is not None:
+    if reports and json_file is not None:
         _write_file(json_file, to_json(reports), "--json")
-    if html_file is not None:
-        _write_file(html_file, page(reports, kept_runs=KEPT_RUNS).encode(), "--html")
+    if reports and html_file is not None:
+        _write_file(html_file, page(reports, kept_runs=KEPT_RUNS, about=_about()).encode(), "--html")
+
+
+def _about() -> dict[str, str]:
+    """Where it was measured."""
+    import os
+    import platform
+
+    from perdure import __version__
+
+    return {
+        "perdure": __version__,
+        "Python": platform.python_version(),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "cores": str(os.cpu_count()),
+    }
 
 
 def _write_file(path: Path, data: bytes, option: str) -> None:

@@ -47,6 +47,16 @@ def isolated(*command: str) -> list[str]:
     return [_found("unshare"), *user, *private, "--", *command]
 
 
+def check_platform() -> None:
+    """Whether this is Linux; before anything is imported that is not there elsewhere.
+
+    Raises:
+        LabError: it is not.
+    """
+    if sys.platform != "linux":
+        raise LabError("the lab is made of Linux' network namespaces; it does not run on this system")
+
+
 def check(needs: Iterable[str] = (), *, tun: bool = False) -> None:
     """Whether the lab can run here.
 
@@ -57,8 +67,6 @@ def check(needs: Iterable[str] = (), *, tun: bool = False) -> None:
     Raises:
         LabError: something is missing.
     """
-    if sys.platform != "linux":
-        raise LabError("the lab is made of Linux' network namespaces; it does not run on this system")
     missing = [name for name in dict.fromkeys((*_ALWAYS, *needs)) if shutil.which(name, path=search_path()) is None]
     if missing:
         packages = " ".join(dict.fromkeys(_PACKAGES.get(name, name) for name in missing))

@@ -79,7 +79,8 @@ class Traffic:
         self._began_at = 0.0
         self._ended_at = 0.0
         self._stop = asyncio.Event()
-        self._ends: list[asyncio.Task[None]] = []
+        self._ends: list[list[asyncio.Task[None]]] = [[] for _ in range(connections)]
+        """Of each connection the client's and the target's, as far as they are there."""
         self._server: asyncio.Server | None = None
 
     @property
@@ -126,12 +127,12 @@ class Traffic:
         """Stop sending, and wait for the last bytes and the ends."""
         self._ended_at = monotonic()
         self._stop.set()
-        closing = {each for each in self._ends if not each.done()}
-        while closing and self._closes_on():
-            _, closing = await asyncio.wait(closing, timeout=1.0)
-        for end in self._ends:
+        while (closing := self._closing()) and self._closes_on():
+            await asyncio.wait(closing, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+        ends = [end for pair in self._ends for end in pair]
+        for end in ends:
             end.cancel()
-        await asyncio.gather(*self._ends, return_exceptions=True)
+        await asyncio.gather(*ends, return_exceptions=True)
         if self._server is not None:
             self._server.close()
 
@@ -167,6 +168,16 @@ class Traffic:
                 for began, ended, came in _longest_of_overlapping(pauses)
             )
         return tuple(sorted(found, key=lambda silence: silence.began_at))
+
+    def _closing(self) -> list[asyncio.Task[None]]:
+        """Ends that are worth waiting for: not those whose other end was dropped."""
+        return [
+            end
+            for pair in self._ends
+            if not any(each.done() and each.exception() is not None for each in pair)
+            for end in pair
+            if not end.done()
+        ]
 
     def _closes_on(self) -> bool:
         now, last_at = monotonic(), max(self._ended_at, *(flow.last_at for flow in self._flows))
@@ -219,7 +230,7 @@ class Traffic:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outgoing: int, incoming: int
     ) -> None:
         work = self._run(reader, writer, self._flows[outgoing], self._flows[incoming])
-        self._ends.append(asyncio.ensure_future(work))
+        self._ends[outgoing // 2].append(asyncio.ensure_future(work))
 
     async def _run(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, outgoing: Flow, incoming: Flow
