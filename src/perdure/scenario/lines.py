@@ -17,7 +17,7 @@ def line_of(text: str, path: Path) -> int:
     best, best_length = 1, 0
     for number, found in _keys(text):
         shared = _shared(found, path)
-        if shared > best_length or (shared == len(found) == best_length == 0):
+        if shared > best_length:
             best, best_length = number, shared
     return best
 
@@ -44,7 +44,7 @@ def _split(dotted: str) -> Path:
 
 
 def _shared(found: Path, path: Path) -> int:
-    """How many keys of `path` the line at `found` is about; 0 where it is about something else."""
+    """How many keys both begin with."""
     common = 0
     for one, other in zip(found, path, strict=False):
         if one != other:
