@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +46,11 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 also where a
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every result there as JSON.")]
 HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a timeline per run.")]
 
+Logs = Annotated[
+    Path | None,
+    typer.Option("--logs", metavar="FOLDER", help="Keep there what every program logs, a file each; runs add to it."),
+]
+
 
 @app.callback()
 def lab() -> None:
@@ -86,6 +92,7 @@ def run(
     strict: Strict = False,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
+    logs: Logs = None,
 ) -> None:
     """Run scenarios in network namespaces that exist for the run alone; as root, or where user namespaces are allowed.
 
@@ -104,6 +111,8 @@ def run(
     for path, option in ((json_file, "--json"), (html_file, "--html")):
         if path is not None and not path.parent.is_dir():
             raise typer.BadParameter(f"{path} cannot be written: there is no such folder", param_hint=option)
+    if logs is not None and not (logs.is_dir() and os.access(logs, os.W_OK)):
+        raise typer.BadParameter(f"{logs} is not a folder that may be written to", param_hint="--logs")
     chosen = _chosen(names or [], short=short)
     subjects = _subjects(peers or [], only_peers=only_peers)
     _check(chosen)
@@ -113,7 +122,15 @@ def run(
 
     async def play() -> None:
         with Display(console) as display:
-            course = Course(chosen, subjects, repeat=repeat, jobs=jobs, first_seed=seed, on_change=display.changed)
+            course = Course(
+                chosen,
+                subjects,
+                repeat=repeat,
+                jobs=jobs,
+                first_seed=seed,
+                logs=logs,
+                on_change=display.changed,
+            )
             display.watch(course)
             courses.append(course)
             await course.run()
@@ -226,7 +243,6 @@ def _write(reports: list[ScenarioReport], json_file: Path | None, html_file: Pat
 
 def _about() -> dict[str, str]:
     """Where it was measured."""
-    import os
     import platform
 
     from perdure import __version__

@@ -8,6 +8,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -24,6 +25,7 @@ class Child:
     """One program in a namespace.
 
     Args:
+        log_file: gets its standard error, as it is.
         on_log: hears each line of standard error that is a JSON object.
         on_end: is told once when the program ended without being asked to.
     """
@@ -35,12 +37,14 @@ class Child:
         command: Sequence[str],
         *,
         environment: Mapping[str, str] | None = None,
+        log_file: Path | None = None,
         on_log: Callable[[LogLine], None] = lambda line: None,
         on_end: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.name = name
         self._command = command_in(namespace, *command)
         self._environment = {**os.environ, **(environment or {})}
+        self._log_file = log_file
         self._on_log = on_log
         self._on_end = on_end
         self._process: asyncio.subprocess.Process | None = None
@@ -82,17 +86,22 @@ class Child:
         return " | ".join(self._said) or "it said nothing"
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        if process.stderr is None:
-            return
-        while line := await process.stderr.readline():
-            try:
-                self._on_log(msgspec.json.decode(line, type=LogLine))
-            except msgspec.MsgspecError:
-                if text := line.decode("utf-8", "replace").strip():
-                    self._said.append(text)
+        assert process.stderr is not None
+        with contextlib.nullcontext() if self._log_file is None else self._log_file.open("ab", buffering=0) as file:
+            while line := await process.stderr.readline():
+                if file is not None:
+                    file.write(line)
+                self._heard(line)
         code = await process.wait()
         if process is self._process:
             self._on_end(f"the {self.name} ended with code {code}: {self.last_words}")
+
+    def _heard(self, line: bytes) -> None:
+        try:
+            self._on_log(msgspec.json.decode(line, type=LogLine))
+        except msgspec.MsgspecError:
+            if text := line.decode("utf-8", "replace").strip():
+                self._said.append(text)
 
 
 class Helper:

@@ -10,6 +10,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
@@ -61,6 +62,7 @@ class Course:
     Args:
         jobs: how many runs at once. They share the machine: more than a core each blurs what is measured.
         first_seed: of the first run of each scenario; the next ones count up.
+        logs: a folder where what the subjects' programs log is kept.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Course:
         repeat: int = 1,
         jobs: int = 1,
         first_seed: int = 1,
+        logs: Path | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.plan = [
@@ -80,6 +83,7 @@ class Course:
             for subject in subjects
         ]
         self._jobs = jobs
+        self._logs = None if logs is None else str(logs.absolute())
         self._on_change = on_change
 
     async def run(self) -> None:
@@ -120,7 +124,7 @@ class Course:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        job = Job(planned.chosen.text, scenario.name, planned.chosen.short, planned.subject, planned.seed)
+        job = Job(planned.chosen.text, scenario.name, planned.chosen.short, planned.subject, planned.seed, self._logs)
         complaints = asyncio.ensure_future(process.stderr.read())
         try:
             process.stdin.write(msgspec.json.encode(job) + b"\n")

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -30,6 +31,8 @@ class Job:
     short: bool
     subject: Subject
     seed: int
+    logs: str | None = None
+    """A folder for what the subject's programs log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,13 @@ def main() -> None:
     scenario = parse_scenario(job.text, source=job.name, name=job.name)
     if job.short:
         scenario = scenario.shortened()
-    run = Run(scenario, job.subject, job.seed, lambda progress: _tell(Told(progress=progress)))
+    run = Run(
+        scenario,
+        job.subject,
+        job.seed,
+        lambda progress: _tell(Told(progress=progress)),
+        logs=Path(job.logs) if job.logs is not None else None,
+    )
     try:
         _tell(Told(result=asyncio.run(run.run())))
     except LabError as error:

@@ -69,15 +69,27 @@ class Progress:
 
 
 class Run:
-    """One scenario with one subject, once. `on_progress` hears of it a few times a second."""
+    """One scenario with one subject, once.
+
+    Args:
+        on_progress: hears of it a few times a second.
+        logs: a folder where what the subject's programs log is kept.
+    """
 
     def __init__(
-        self, scenario: Scenario, subject: Subject, seed: int, on_progress: Callable[[Progress], None]
+        self,
+        scenario: Scenario,
+        subject: Subject,
+        seed: int,
+        on_progress: Callable[[Progress], None],
+        *,
+        logs: Path | None = None,
     ) -> None:
         self._scenario = scenario
         self._subject = subject
         self._seed = seed
         self._on_progress = on_progress
+        self._logs = logs
         self._topology = Topology(scenario)
         self._links = dict(scenario.links)
         self._mappings_lost = dict.fromkeys(scenario.links, 0)
@@ -178,6 +190,7 @@ class Run:
                 namespace,
                 self._fill(words),
                 environment=self._environment(name),
+                log_file=self._log_file(name),
                 on_log=heard,
                 on_end=self._problems.append,
             )
@@ -200,6 +213,11 @@ class Run:
             return {}
         path = os.pathsep.join(filter(None, (str(_CLOCK_FOLDER), os.environ.get("PYTHONPATH"))))
         return {"PYTHONPATH": path, "PERDURE_LAB_CLOCK": str(self._clock_file(name))}
+
+    def _log_file(self, name: str) -> Path | None:
+        if self._logs is None:
+            return None
+        return self._logs / f"{self._scenario.name}-{self._subject.name}-{self._seed}-{name}.log"
 
     def _clock_file(self, name: str) -> Path:
         return Path(self._directory, f"{name}.clock")
