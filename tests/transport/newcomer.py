@@ -1,6 +1,7 @@
-"""In a network namespace of its own: seconds from a new address to its candidate, with one offer.
+"""In a network namespace of its own: seconds from an offer, made after a new address appeared, to its candidate.
 
-`python newcomer.py alone|others`: whether the carrier of before is closed or stays open.
+`python newcomer.py SECONDS alone|others`: how long after it the offer is made, and whether the carrier of before is
+closed then or stays open.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def ip(command: str) -> None:
     subprocess.run(["ip", *command.split()], check=True)
 
 
-async def main(*, others_stay: bool) -> float:
+async def main(after_seconds: float, *, others_stay: bool) -> float:
     ip("link add eth0 type veth peer name eth0-peer")
     ip("link set eth0-peer up")
     ip("link set eth0 up")
@@ -65,14 +66,15 @@ async def main(*, others_stay: bool) -> float:
     old = transport.offer(3, before)
     await before.gathered("10.1.0.2")
     ip(f"address add {NEW}/24 dev eth0")
-    appeared_at = time.monotonic()
     transport.renew()
+    await asyncio.sleep(after_seconds)
+    offered_at = time.monotonic()
     if not others_stay:
         old.close()
     new = transport.offer(5, after)
     async with asyncio.timeout(10):
         await after.gathered(NEW)
-    seconds = time.monotonic() - appeared_at
+    seconds = time.monotonic() - offered_at
     assert after.offers == 1
     new.close()
     old.close()
@@ -80,4 +82,4 @@ async def main(*, others_stay: bool) -> float:
 
 
 if __name__ == "__main__":
-    print(asyncio.run(main(others_stay=sys.argv[1] == "others")))  # noqa: T201
+    print(asyncio.run(main(float(sys.argv[1]), others_stay=sys.argv[2] == "others")))  # noqa: T201

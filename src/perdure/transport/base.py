@@ -157,9 +157,9 @@ class Transport(Protocol):
     def renew(self) -> None:
         """The machine's networks have just changed: carriers begun from now on see them as they are.
 
-        The engine lists the networks once for all carriers of a process, and forgets the list with the last of them.
-        So close those that the change has hit within this turn of the event loop or the next few, and begin others
-        at once: they wait until every earlier one is closed, which takes milliseconds. Where some stay open, nobody
-        waits longer than 50 ms; a new carrier then begins with the networks that the engine knows, and adds what is
-        new when the engine looks again, within 2 s, without another offer.
+        The engine lists the networks once for all carriers of a process, looks again every 2 s, and forgets the list
+        with the last of them. So close those that the change has hit, at the latest when the first of them is replaced:
+        in the 2 s after a change a new carrier waits until every earlier one is closed, which takes milliseconds. Where
+        some stay open it waits 50 ms; it then begins with the networks that the engine knows, and adds what is new when
+        the engine looks again, without another offer.
         """

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,12 @@ FIELD_TRIALS = {
 a channel opened 129 ms after the offer instead of 275; at 5 % loss after 245 ms at worst instead of 1.5 s (measured).
 An end that has them agrees with one that has not on the long way (60 runs of 60, whichever it was)."""
 
-PATIENCE = 0.05
-"""Seconds without any progress after which `Renewal` is over: many turns of the event loop, in which the tubes that
-the change has hit close their carriers, and ten times what the factory takes to go."""
+REREAD_INTERVAL = 2.0
+"""Seconds after which the engine has read its list anew by itself: then nothing needs to wait any more."""
 
-LONGEST_RENEWAL = 2.0
-"""Seconds after which it is over in any case: by then the engine has read its list anew anyway."""
+PATIENCE = 0.05
+"""Seconds without any progress after which new carriers go on with the engine's old list: many turns of the event
+loop, in which the tubes that the change has hit close theirs, and ten times what the factory takes to go."""
 
 COLLECT_AFTER = 0.01
 """Seconds after which garbage is collected, once: something else must hold an engine object in a cycle."""
@@ -102,38 +103,39 @@ def let_go(owner: object, connection: webrtc.RTCPeerConnection, channel: webrtc.
 
 
 class Renewal:
-    """Waits for the list of networks of before a change to go. Needs a running event loop."""
+    """Has new carriers wait for the list of networks of before a change to go."""
 
     def __init__(self) -> None:
+        self._outdated_until = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @property
     def is_under_way(self) -> bool:
-        return self._task is not None and not self._task.done()
+        """Whether the engine may still have the list of before."""
+        return time.monotonic() < self._outdated_until and wrtc._alive_factories() > 0
 
     def begin(self) -> None:
         """The networks have changed just now."""
         _outdated.update(_open)
-        if not self.is_under_way:
-            self._task = asyncio.get_running_loop().create_task(_wait_until_gone())
+        self._outdated_until = time.monotonic() + REREAD_INTERVAL
 
     async def wait(self) -> None:
-        """Until it is over. Cancelling it disturbs nobody else's waiting."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        """Until the list is gone, or will not go. Cancelling it disturbs nobody else's waiting."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._wait_until_gone())
+        await asyncio.wait([self._task])
 
-
-async def _wait_until_gone() -> None:
-    now = asyncio.get_running_loop().time
-    began_at = progress_at = now()
-    left: int | None = None
-    has_collected = False
-    while wrtc._alive_factories():
-        if len(_outdated) != left:
-            left, progress_at = len(_outdated), now()
-        if now() - progress_at >= PATIENCE or now() - began_at >= LONGEST_RENEWAL:
-            return
-        if not left and not has_collected and now() - progress_at >= COLLECT_AFTER:
-            has_collected = True
-            gc.collect()
-        await asyncio.sleep(_LOOK_INTERVAL)
+    async def _wait_until_gone(self) -> None:
+        progress_at, left, has_collected = time.monotonic(), len(_outdated), False
+        while self.is_under_way:
+            if len(_outdated) < left:
+                progress_at = time.monotonic()
+            left = len(_outdated)
+            idle_seconds = time.monotonic() - progress_at
+            if idle_seconds >= PATIENCE:
+                return
+            if not left and not has_collected and idle_seconds >= COLLECT_AFTER:
+                has_collected = True
+                gc.collect()
+            await asyncio.sleep(_LOOK_INTERVAL)
+        self._outdated_until = 0.0
