@@ -100,6 +100,8 @@ async def mappings_forgotten(name: str) -> None:
 _SYSCTLS = {
     "ipv4/conf/all/rp_filter": "0",  # paths may be asymmetric
     "ipv4/conf/default/rp_filter": "0",
+    "ipv6/conf/all/disable_ipv6": "0",  # where it is off in a container, it need not be in the lab
+    "ipv6/conf/default/disable_ipv6": "0",
     "ipv6/conf/all/accept_dad": "0",  # an address is usable at once
     "ipv6/conf/default/accept_dad": "0",
     "ipv6/conf/default/accept_ra": "0",
