@@ -130,6 +130,10 @@ TABLE: list[tuple[Ask, Situation, Rung, Because]] = [
     (UNTOUCHED, SILENT, Rung.HOLD, Because.UNTOUCHED),
     (UNTOUCHED, HELD, Rung.REBUILD, Because.NEW_ADDRESS),
     (UNTOUCHED, LOST, Rung.REBUILD, Because.NEW_ADDRESS),
+    # A path that is lost with its address is replaced also while signaling is away.
+    (STRANDED, NO_SIGNALING, Rung.ICE_RESTART, Because.NETWORK_MOVED),
+    (NEW_ADDRESS, NO_SIGNALING, Rung.REBUILD, Because.NEW_ADDRESS),
+    (UNTOUCHED, NO_SIGNALING, Rung.WAIT, Because.NO_SIGNALING),
     (NAP, WORKING, Rung.HOLD, Because.SHORT_SLEEP),
     (NAP, LOST, Rung.REBUILD, Because.NOT_OPEN),
     (SLEEP, WORKING, Rung.REBUILD, Because.LONG_SLEEP),

@@ -135,11 +135,11 @@ def test_a_stream_that_goes_is_timed_no_longer(pair: Pair, stream_id: int, by_pe
 
 def test_each_byte_is_sent_once_and_every_further_time_it_is_resent(pair: Pair, stream_id: int) -> None:
     pair.initiator.write(stream_id, 40_000)
-    pair.send(pair.initiator, 8)
+    pair.send(pair.initiator, 16)
     for _ in range(2):
         pair.connect()
         pair.exchange(1)
-        pair.send(pair.initiator, 8)
+        pair.send(pair.initiator, 16)
     pair.initiator.write(stream_id, 500)
     pair.connect()
     pair.settle()
@@ -200,13 +200,13 @@ def test_bytes_are_activity_at_both_ends(pair: Pair, stream_id: int) -> None:
 def test_what_is_said_again_after_a_loss_is_no_activity(pair: Pair) -> None:
     stream_id = pair.initiator.session.open_stream(b"t")
     pair.initiator.write(stream_id, 40_000)
-    pair.send(pair.initiator, 8)
+    pair.send(pair.initiator, 16)
     sent_at = pair.now
     for _ in range(3):
         pair.advance(100.0)
         pair.connect()
         pair.exchange(1)
-        pair.send(pair.initiator, 8)
+        pair.send(pair.initiator, 16)
         pair.deliver(pair.acceptor, 2)
     assert pair.initiator.session.last_data_at == sent_at
     pair.settle()

@@ -105,7 +105,8 @@ class Recovery:
         if event.has_address is not None:
             self._has_address = event.has_address
         if event.trigger.is_network_event:
-            self._judge(event)
+            # What this event leaves untouched, an earlier one that still waits may have stranded.
+            self._judge(event if self._pending is None else replace(event, is_stranded=None))
         else:
             self.doubted(event.trigger, event.detail)
 
@@ -230,8 +231,7 @@ class Recovery:
             event.trigger,
             self._situation(),
             is_new_address=event.is_new_address,
-            # An earlier event that still waits may have stranded it.
-            is_stranded=event.is_stranded if self._pending is None else None,
+            is_stranded=event.is_stranded,
             slept_seconds=event.slept_seconds,
         )
         if event.detail:

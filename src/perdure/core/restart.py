@@ -2,7 +2,8 @@
 
 Rules, in their order:
 1. A new network event starts the count of attempts over: the world is different now.
-2. Without a usable address or signaling nothing is attempted and nothing spent: wait.
+2. Without a usable address or signaling nothing is attempted and nothing spent: wait. But a path that is lost with its
+   address is replaced also while signaling is away: signaling comes back meanwhile, and then has the offer to send.
 3. A network event acts at once, also where the path still looks good, unless it leaves the path's own address as it
    was: then the path is only asked. Within the grace after a hand-over an event waits for that one's result, unless it
    brings an address that is new and that one did not.
@@ -226,7 +227,9 @@ class Ladder:
     ) -> Decision:
         """An interface or an address changed, or the machine woke up. `is_stranded` is `None` where it is not known."""
         self._attempts_failed = 0
-        if (obstacle := self._obstacle(trigger, situation)) is not None:
+        is_lost = is_stranded or (is_stranded is None and is_new_address)
+        ready = situation._replace(signaling=True) if is_lost else situation
+        if (obstacle := self._obstacle(trigger, ready)) is not None:
             return obstacle
         is_wake_up = trigger is Trigger.WAKE_UP
         if is_wake_up and slept_seconds < LONG_SLEEP_SECONDS and situation.is_open:

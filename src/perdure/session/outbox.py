@@ -41,16 +41,19 @@ MAX_REPLIES = 2 * MAX_STREAMS
 _CONTROL_ROOM = MAX_TARGET_BYTES + 64
 """Room that the largest control frames of one stream may need at the end of a message."""
 
-FIRST_MESSAGE_BYTES = 16 * 1024
+FIRST_MESSAGE_BYTES = 4 * 1024
+USUAL_MESSAGE_BYTES = 16 * 1024
 SMALLEST_MESSAGE_BYTES = 2 * 1024
 QUICK_ANSWER = 0.05
 SLOW_ANSWER = 0.2
 """A message must cross before it is answered, and before anything behind it: on a slow path a long one looks like
 silence. So a message may be twice as long after an acknowledgement within 50 ms, and half as long after one that took
-200 ms: at 20 kB/s that settles at 4 KiB, on anything faster than 10 Mbit/s at the longest."""
+200 ms: at 20 kB/s that settles at 4 KiB, on anything faster than 10 Mbit/s at the longest. Between the two, as with a
+round trip of 100 ms, 16 KiB is usual. A new carrier begins with 4 KiB, which fits into SCTP's first flight (12 KB in
+libwebrtc): behind an outage a long message would come some round trips later."""
 
-_SMALLEST_SHARE = 4 * 1024
-"""Bytes below which a message is not divided further: the header's share of the carrier stays below 1 %."""
+_SMALLEST_SHARE = 1024
+"""Bytes below which a message is not divided further: the header's share of the carrier stays near 1 %."""
 
 _LEAST_ROOM = 256
 """Room at the end of a message that is not worth another frame's header and parsing."""
@@ -153,12 +156,15 @@ class Outbox:
             self.message_bytes = min(MAX_MESSAGE_BYTES, self.message_bytes * 2)
         elif answer_delay > SLOW_ANSWER:
             self.message_bytes = max(SMALLEST_MESSAGE_BYTES, self.message_bytes // 2)
+        elif self.message_bytes < USUAL_MESSAGE_BYTES:
+            self.message_bytes *= 2
 
     def forget_under_way(self) -> None:
         """The carrier is gone, and with it what was asked and answered on it."""
         self._replies.clear()
         self._ping_wanted = self._grant_unproved = False
         self.ping_sent_at = None
+        self.message_bytes = min(self.message_bytes, FIRST_MESSAGE_BYTES)
 
     def clear_queues(self) -> None:
         """Before every stream is scheduled anew."""
