@@ -20,6 +20,6 @@ def relay() -> Child:
             *("--listening-port", str(RELAY_PORT), "--min-port", "50000", "--max-port", "50999"),
             *("--lt-cred-mech", "--user", f"{RELAY_USER}:{RELAY_PASSWORD}", "--realm", "lab"),
             *("--no-cli", "--no-tls", "--no-dtls", "--no-stdout-log", "--log-file", "/dev/null"),
-            *("--pidfile", "/run/turnserver.pid", "--userdb", "/run/turnserver.db", "--allow-loopback-peers"),
+            *("--pidfile", "/run/turnserver.pid", "--userdb", "/run/turnserver.db"),
         ],
     )
