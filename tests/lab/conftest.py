@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import sys
 
-collect_ignore = [] if sys.platform == "linux" else ["test_forwarder.py", "test_run.py"]
+collect_ignore = [] if sys.platform == "linux" else ["test_forwarder.py", "test_network.py", "test_run.py"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,31 +17,20 @@ from typing import assert_never
 
 import msgspec
 
-from perdure.lab import namespaces
-from perdure.lab.children import Child, Helper, IpShell, LogLine
-from perdure.lab.forwarder import Links, LinkState
+from perdure.lab.children import Child, LogLine
 from perdure.lab.logbook import Logbook, Side
+from perdure.lab.network import Network
 from perdure.lab.relay import relay
 from perdure.lab.results import NetworkEvent, RunResult, attribute
-from perdure.lab.router import ruleset
 from perdure.lab.subject import CLIENT_PORT, Subject, filled
 from perdure.lab.tools import LabError
-from perdure.lab.topology import (
-    INTERNET,
-    SERVICES,
-    SERVICES_NAME,
-    SERVICES_V4,
-    SERVICES_V6,
-    Topology,
-    forwarder_routes,
-)
+from perdure.lab.topology import SERVICES
 from perdure.lab.traffic import Traffic
 from perdure.scenario.model import (
     Action,
     ClockJump,
     Deed,
     LinkChange,
-    LinkName,
     MappingLost,
     ProcessDeed,
     Scenario,
@@ -90,14 +78,10 @@ class Run:
         self._seed = seed
         self._on_progress = on_progress
         self._logs = logs
-        self._topology = Topology(scenario)
-        self._links = dict(scenario.links)
-        self._mappings_lost = dict.fromkeys(scenario.links, 0)
+        self._network = Network(scenario, seed)
         self._traffic = Traffic(scenario.traffic.connections, scenario.traffic.rate, scenario.seconds)
         self._logbook = Logbook()
         self._children: dict[str, Child] = {}
-        self._shells: dict[str, IpShell] = {}
-        self._forwarder: Helper | None = None
         self._events: list[NetworkEvent] = []
         self._problems: list[str] = []
         self._directory = ""
@@ -109,7 +93,7 @@ class Run:
             LabError: the network or the subject could not be set up.
         """
         self._say("building the network")
-        await self._build()
+        await self._network.build()
         self._directory = tempfile.mkdtemp(prefix="perdure-lab-", dir="/run")
         self._say("starting the programs")
         await self._start_programs()
@@ -121,43 +105,6 @@ class Run:
         elapsed = self._traffic.elapsed
         await self._traffic.finish()
         return self._result(elapsed)
-
-    async def _build(self) -> None:
-        namespaces.make_private_world({SERVICES_NAME: (SERVICES_V4, SERVICES_V6)})
-        namespaces.add_namespaces(self._topology.namespaces)
-        for name in self._topology.routers:
-            namespaces.let_forward(name)
-        for namespace, lines in self._topology.construction(self._links):
-            namespaces.configure(namespace, lines)
-        for name in self._topology.changing:
-            self._shells[name] = IpShell(name)
-            await self._shells[name].start()
-        for link in self._links:
-            await self._filter(link)
-        if self._scenario.is_impaired:
-            await self._start_forwarder()
-
-    async def _start_forwarder(self) -> None:
-        command = [sys.executable, "-m", "perdure.lab.forwarder", str(self._seed)]
-        self._forwarder = Helper("forwarder", namespaces.command_in(INTERNET, *command))
-        await self._forwarder.start()
-        await self._forwarder.answer()
-        await self._forwarder.tell(self._impairment())
-        for namespace, lines in forwarder_routes(self._topology):
-            namespaces.configure(namespace, lines)
-
-    def _impairment(self) -> str:
-        states = (
-            LinkState(
-                tuple(self._topology.places[name].addresses_in_internet), link.delay, link.jitter, link.loss, link.rate
-            )
-            for name, link in self._links.items()
-        )
-        return msgspec.json.encode(Links(tuple(states))).decode()
-
-    async def _filter(self, name: LinkName) -> None:
-        place = self._topology.places[name]
-        await namespaces.filtered(place.router, ruleset(place, self._links[name], self._mappings_lost[name]))
 
     async def _start_programs(self) -> None:
         subject = self._subject
@@ -267,12 +214,10 @@ class Run:
 
     async def _act(self, action: Action) -> None:
         match action:
-            case LinkChange(name):
-                await self._change(name, action)
+            case LinkChange():
+                await self._network.change(action)
             case MappingLost(name):
-                self._mappings_lost[name] += 1
-                await self._filter(name)
-                await namespaces.mappings_forgotten(self._topology.places[name].router)
+                await self._network.forget_mappings(name)
             case ProcessDeed(process, deed):
                 await self._do(process, deed)
             case ClockJump(process, seconds):
@@ -280,16 +225,6 @@ class Run:
                 self._children[process].send(signal.SIGUSR1)
             case _:
                 assert_never(action)
-
-    async def _change(self, name: LinkName, change: LinkChange) -> None:
-        before = self._links[name]
-        after = self._links[name] = change.applied(before)
-        for namespace, lines in self._topology.change(name, before, after):
-            await self._shells[namespace].do(lines)
-        if before.cut != after.cut:
-            await self._filter(name)
-        if self._forwarder is not None:
-            await self._forwarder.tell(self._impairment())
 
     async def _do(self, process: str, deed: Deed) -> None:
         child = self._children.get(process)
@@ -318,7 +253,7 @@ class Run:
             subject=self._subject.name,
             seed=self._seed,
             seconds=elapsed,
-            impairment="none" if self._forwarder is None else "userspace",
+            impairment=self._network.impairment,
             events=events,
             states=logbook.states,
             rungs=logbook.rungs,
