@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 import wrtc
 
+from perdure.config import IceServer, TransportConfig
 from perdure.transport.base import LossReason
 from perdure.transport.engine import REREAD_INTERVAL
+from perdure.transport.rtc import RtcTransport
 from transport.peers import TIMEOUT, Peer, Peers
 
 if TYPE_CHECKING:
@@ -175,6 +177,20 @@ async def test_an_offer_that_cannot_be_read_loses_the_carrier_that_waited_too() 
         peer.carrier = peer.transport.answer(3, "v=0\r\nthis is no description\r\n", peer)
         async with asyncio.timeout(TIMEOUT):
             assert await peer.lost is LossReason.REFUSED_DESCRIPTION
+    finally:
+        before.close()
+
+
+async def test_a_carrier_that_waited_and_is_refused_by_the_engine_is_lost() -> None:
+    before = Peers()
+    try:
+        await before.open()
+        transport = RtcTransport(TransportConfig((IceServer("turn:[:9", "user", "secret"),), loopback=True))
+        transport.renew()
+        peer = Peer(transport)
+        peer.offer(3)
+        async with asyncio.timeout(TIMEOUT):
+            assert await peer.lost is LossReason.ENGINE_FAILED
     finally:
         before.close()
 

@@ -137,7 +137,8 @@ class Transport(Protocol):
         """Begin a carrier: `listener.carrier_description` gets the offer.
 
         Raises:
-            CarrierError: the engine refuses (a bad ICE server URL, no memory, …).
+            CarrierError: the engine refuses (a bad ICE server URL, no memory, …). Where the carrier has to wait after
+                `renew`, `carrier_lost` tells it.
         """
 
     def answer(self, generation: int, sdp: str, listener: CarrierListener) -> Carrier:
