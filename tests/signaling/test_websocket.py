@@ -50,6 +50,9 @@ class Owner:
         self.received: list[bytes] = []
         self.presence: list[tuple[str, bool]] = []
 
+    def link_opening(self) -> None:
+        pass
+
     def link_up(self) -> None:
         self.ups += 1
 

@@ -1,6 +1,8 @@
 """The client's signaling: knocks at the gateway of a ticket and keeps the agreed keys fresh.
 
-1. It knocks when it has joined and the gateway is there, and again whenever either has come back.
+1. It knocks when it has joined and the gateway is there, and again whenever either has come back, unless both are who
+   they were and have spoken under the keys: then these go on, and what waits is sent behind the join itself, two round
+   trips earlier. If the gateway does not answer soon, it knocks after all.
 2. Only the answer to the latest knock counts, and only the first.
 3. Until the gateway has spoken under the new keys, a timer knocks again: an answer can be lost.
 4. Another gateway process, or one that has lost the session, means that the peer restarted: the queue is for nobody.
@@ -48,6 +50,10 @@ if TYPE_CHECKING:
 
 KNOCK_INTERVAL = 10.0
 """Seconds without an answer after which it knocks again; ten times the slowest sensible round trip."""
+
+RESUMPTION_TIMEOUT = 1.0
+"""Seconds that the gateway has to say something under keys that go on after a lost connection. It may have forgotten
+them; a round trip and an answer take less, and a knock too many costs two messages."""
 
 RESYNC_INTERVAL = 1.0
 """Seconds between knocks that a gap asks for: a rendezvous that drops messages must not make it spin."""
@@ -100,6 +106,10 @@ class ClientSignaling:
         self._client_epoch = b""
         self._awaits_welcome = False
         self._gateway_instance: bytes | None = None
+        self._gateway_peer = ""
+        """The peer id of the gateway that welcomed us last."""
+        self._keys: DataKeys | None = None
+        """Agreed with it; in use once it has spoken under them."""
         self._is_confirmed = False
         self._knocked_at = 0.0
         self._knock_timer: asyncio.TimerHandle | None = None
@@ -181,6 +191,18 @@ class ClientSignaling:
 
     # What the link says.
 
+    def link_opening(self) -> None:
+        if self._ending is None and self._keys is not None and self._is_confirmed:
+            self._channel.open_way(self._keys)
+            self._cancel_knock()
+            self._knock_timer = asyncio.get_running_loop().call_later(RESUMPTION_TIMEOUT, self._resumption_failed)
+
+    def _resumption_failed(self) -> None:
+        if self._status.state is SignalingState.READY:
+            self._knock()
+        else:
+            self._lose_way()
+
     def link_up(self) -> None:
         self._set_status(SignalingState.WAITING_FOR_GATEWAY)
 
@@ -194,7 +216,9 @@ class ClientSignaling:
     def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
         if role is not Role.GATEWAY or self._ending is not None:
             return
-        if present:
+        if present and self._channel.available and peer_id == self._gateway_peer:
+            self._set_status(SignalingState.READY)
+        elif present:
             self._knock()
         else:
             self._lose_way()
@@ -206,7 +230,7 @@ class ClientSignaling:
         try:
             match read_header(body).type:
                 case EnvelopeType.WELCOME:
-                    self._handle_welcome(body)
+                    self._handle_welcome(sender, body)
                 case EnvelopeType.DATA:
                     self._handle_data(body)
                 case EnvelopeType.KNOCK:
@@ -216,6 +240,7 @@ class ClientSignaling:
 
     def _knock(self) -> None:
         self._channel.close_way()
+        self._keys = None
         self._link.forget(GATEWAY)  # Sealed under keys that end now; what is not acknowledged is sealed again.
         self._client_epoch = self._token_bytes(ID_BYTES)
         self._knock_number += 1
@@ -236,7 +261,7 @@ class ClientSignaling:
             self._knock_timer.cancel()
             self._knock_timer = None
 
-    def _handle_welcome(self, envelope: bytes) -> None:
+    def _handle_welcome(self, sender: str, envelope: bytes) -> None:
         welcome = open_welcome(self._ticket, self._session_id, self._client_epoch, envelope)
         if not self._awaits_welcome:
             raise EnvelopeRefusedError(EnvelopeRefusal.REPLAYED)
@@ -248,6 +273,7 @@ class ClientSignaling:
             case WelcomeStatus.FULL:
                 self._set_status(SignalingState.KNOCKING, "it has no room for another session; trying again")
             case WelcomeStatus.OK:
+                self._gateway_peer = sender
                 self._adopt(welcome)
 
     def _adopt(self, welcome: Welcome) -> None:
@@ -258,6 +284,7 @@ class ClientSignaling:
         if is_other_process or has_lost_session:
             self._is_confirmed = False
             self._channel.restart()
+        self._keys = keys
         self._channel.open_way(keys)
         self._set_status(SignalingState.READY)
 

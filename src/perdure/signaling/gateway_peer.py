@@ -176,6 +176,9 @@ class GatewaySignaling:
 
     # What the link says.
 
+    def link_opening(self) -> None:
+        pass  # a client's way opens when the rendezvous says that it is there
+
     def link_up(self) -> None:
         self._set_status(SignalingState.READY)
 

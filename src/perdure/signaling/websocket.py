@@ -2,7 +2,8 @@
 
 1. A lost connection is tried again at once, then after a random part of 0.2 s, 0.4 s … 5 s ("full jitter", so that
    the peers of a restarted rendezvous do not return together). The row starts over when a connection has lasted 5 s.
-2. What was sent is kept until `Acked`, and sent again, in order, on each new connection.
+2. What was sent is kept until `Acked`, and sent again, in order, on each new connection: at once behind the join, not
+   a round trip later when that is answered.
 3. A sender's message is delivered once: its number must be above the highest seen of that sender.
 4. A final refusal ends the link; everything else is a reason to wait and try again.
 """
@@ -80,8 +81,12 @@ LASTING_TIME = 5.0
 class LinkListener(Protocol):
     """What the owner of a link hears, on the event loop's thread, never from within one of the link's methods."""
 
+    def link_opening(self) -> None:
+        """Connected, and about to join. Called before what is unacknowledged is sent again; what is sent from here on
+        is lost with the connection if the join is refused."""
+
     def link_up(self) -> None:
-        """Joined. Called before what is unacknowledged is sent again."""
+        """Joined."""
 
     def link_down(self, reason: str) -> None:
         """Not connected, because of `reason` (a few words for a person). Called again for each failed attempt."""
@@ -116,6 +121,7 @@ class RendezvousLink:
         self._listener = listener
         self._random = random
         self._ssl_context = ssl_context
+        self._is_open = False
         self._is_up = False
         self._local_address: str | None = None
         self._joined_at: float | None = None
@@ -171,7 +177,7 @@ class RendezvousLink:
         while len(self._unacked) > MAX_UNACKED_MESSAGES or self._unacked_bytes > MAX_UNACKED_BYTES:
             self._forget(next(iter(self._unacked)))
             self.dropped += 1
-        if self._is_up:
+        if self._is_open:
             self._write(seq)
 
     def forget(self, to: str) -> None:
@@ -238,18 +244,20 @@ class RendezvousLink:
             await asyncio.wait({connection, asked}, return_when=asyncio.FIRST_COMPLETED)
             return connection.result() if connection.done() else None
         finally:
-            self._is_up = False
+            self._is_open = self._is_up = False
             connection.cancel()
             asked.cancel()
             await asyncio.gather(connection, asked, return_exceptions=True)
 
     async def _connection(self) -> str:
         websocket: ClientConnection | None = None
+        writer: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 websocket = await self._open()
                 self._local_address = websocket.local_address[0]
                 await websocket.send(encode_frame(self._join))
+                writer = self._begin_writing(websocket)
                 match decode_server_frame(await websocket.recv()):
                     case Joined():
                         pass
@@ -267,6 +275,9 @@ class RendezvousLink:
             return describe_failure(error)
         finally:
             self._local_address = None
+            if writer is not None:
+                writer.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
             if websocket is not None:
                 # No close handshake: on a dead path it would wait, and the rendezvous sees the end either way.
                 websocket.transport.abort()
@@ -286,31 +297,31 @@ class RendezvousLink:
             **options,
         )
 
+    def _begin_writing(self, websocket: ClientConnection) -> asyncio.Task[None]:
+        self._call(self._listener.link_opening)
+        self._unwritten = deque(self._unacked)  # With what `link_opening` itself sent or forgot.
+        self._writable.set()
+        self._is_open = True
+        return asyncio.create_task(self._write_all(websocket), name="rendezvous link writer")
+
     async def _exchange(self, websocket: ClientConnection) -> str:
         self._is_up = True
         self._joined_at = asyncio.get_running_loop().time()
         self._call(self._listener.link_up)
-        self._unwritten = deque(self._unacked)  # With what `link_up` itself sent or forgot.
-        self._writable.set()
-        writer = asyncio.create_task(self._write_all(websocket), name="rendezvous link writer")
-        try:
-            while True:
-                match decode_server_frame(await websocket.recv()):
-                    case Deliver() as deliver:
-                        self._take(deliver)
-                    case Acked(receiver, seq):
-                        send = self._unacked.get(seq)
-                        if send is not None and send.to in {receiver, GATEWAY}:
-                            self._forget(seq)
-                    case Presence(peer_id, role, present):
-                        self._call(self._listener.link_presence, peer_id, role, present)
-                    case Refused() as refused:
-                        return self._heed(refused)
-                    case Joined():
-                        raise ProtocolError("a second joined")
-        finally:
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+        while True:
+            match decode_server_frame(await websocket.recv()):
+                case Deliver() as deliver:
+                    self._take(deliver)
+                case Acked(receiver, seq):
+                    send = self._unacked.get(seq)
+                    if send is not None and send.to in {receiver, GATEWAY}:
+                        self._forget(seq)
+                case Presence(peer_id, role, present):
+                    self._call(self._listener.link_presence, peer_id, role, present)
+                case Refused() as refused:
+                    return self._heed(refused)
+                case Joined():
+                    raise ProtocolError("a second joined")
 
     def _take(self, deliver: Deliver) -> None:
         sender, seq = deliver.sender, deliver.seq
