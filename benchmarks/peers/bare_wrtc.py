@@ -19,13 +19,10 @@ from dataclasses import dataclass
 import webrtc
 from benchmarks.peers import child
 
+from perdure.lab.peers.copying import HIGH_WATER_BYTES, LABEL, LOW_WATER_BYTES, MESSAGE_BYTES, Copy, Dialer
+
 MODULE = "benchmarks.peers.bare_wrtc"
 OPEN_TIMEOUT = 20.0
-HIGH_WATER_BYTES = (
-    1 << 17
-)  # stop at this much unsent. Both ends in one process: 50 to 75 MB/s up to here, 45 from 256 KiB on
-LOW_WATER_BYTES = 1 << 16  # go on at this much: a message is still there while the event loop wakes up
-MESSAGE_BYTES = 65536  # the largest that every peer takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,70 +157,6 @@ class PushExit(ExitConnection):
         channel.on("message", on_message)
 
 
-class Copy(asyncio.Protocol):
-    """One TCP connection and one channel, copied both ways. The end of a direction is an empty text message."""
-
-    def __init__(self, channel: webrtc.RTCDataChannel) -> None:
-        self._channel = channel
-        self._transport: asyncio.Transport | None = None
-        self._early: list[bytes | str] = []  # came before the TCP connection
-        self._open_directions = 2
-        channel.buffered_amount_low_threshold = LOW_WATER_BYTES
-        channel.on("open", lambda _: self._resume_reading())
-        channel.on("bufferedamountlow", lambda _: self._resume_reading())
-        channel.on("message", self._on_message)
-        channel.on("close", self._on_close)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        if self._channel.ready_state != "open":
-            transport.pause_reading()
-        for data in self._early:
-            self._write(data)
-
-    def data_received(self, data: bytes) -> None:
-        assert self._transport is not None
-        for start in range(0, len(data), MESSAGE_BYTES):
-            self._channel.send(data[start : start + MESSAGE_BYTES])
-        if self._channel.buffered_amount >= HIGH_WATER_BYTES:
-            self._transport.pause_reading()
-
-    def eof_received(self) -> bool:
-        self._channel.send("")
-        self._end_direction()
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._channel.close()
-
-    def _on_message(self, event: webrtc.MessageEvent) -> None:
-        assert isinstance(event.data, bytes | str)
-        self._write(event.data)
-
-    def _on_close(self, _: webrtc.Event) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def _write(self, data: bytes | str) -> None:
-        if self._transport is None:
-            self._early.append(data)
-        elif isinstance(data, bytes):
-            self._transport.write(data)
-        else:
-            self._transport.write_eof()
-            self._end_direction()
-
-    def _end_direction(self) -> None:
-        self._open_directions -= 1
-        if self._open_directions == 0 and self._transport is not None:
-            self._transport.close()
-
-    def _resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
-
 class CopyEntry:
     """Listens; a channel for each connection."""
 
@@ -237,7 +170,7 @@ class CopyEntry:
     async def accept(self, answer: str) -> child.Line:
         await self._peer.open(answer)
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Copy(self._peer.connection.create_data_channel("tcp")), "127.0.0.1", 0
+            lambda: Copy(self._peer.connection.create_data_channel(LABEL)), "127.0.0.1", 0
         )
         host, port = self._server.sockets[0].getsockname()
         return {"host": host, "port": port}
@@ -252,17 +185,7 @@ class CopyExit(ExitConnection):
     """Dials the target for each channel."""
 
     def __init__(self, target: child.Address) -> None:
-        super().__init__(self._dial)
-        self._target = target
-        self._dials: set[asyncio.Task[object]] = set()
-
-    def _dial(self, channel: webrtc.RTCDataChannel) -> None:
-        if channel.label != "tcp":
-            return
-        copy = Copy(channel)  # now, not after the dial: the first message may come with the channel
-        dial = asyncio.create_task(asyncio.get_running_loop().create_connection(lambda: copy, *self._target))
-        self._dials.add(dial)
-        dial.add_done_callback(self._dials.discard)
+        super().__init__(Dialer(*target).channel)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from perdure.lab.peers.exchange import SOCKET as READY_FILE
 from perdure.lab.topology import SERVICES_NAME
 
 RENDEZVOUS_PORT = 8765
@@ -70,8 +71,38 @@ PERDURE = Subject(
     logs_events=True,
 )
 
-PEERS: Mapping[str, Subject] = {PERDURE.name: PERDURE}
-"""What `--peer` knows by name."""
+_RELAY_WORDS = (
+    "--stun",
+    "{stun}",
+    "--turn",
+    "{turn}",
+    "--turn-user",
+    "{turn_user}",
+    "--turn-password",
+    "{turn_password}",
+)
+
+
+def _peer(name: str, module: str) -> Subject:
+    """Of `perdure.lab.peers`, whose programs all have the same words."""
+    program = ("{python}", "-m", f"perdure.lab.peers.{module}")
+    return Subject(
+        name=name,
+        gateway=(*program, "gateway", "{directory}", "{target}"),
+        client=(*program, "client", "{directory}", "{port}"),
+        ready_file=f"{{directory}}/{READY_FILE}",
+        relay_options=_RELAY_WORDS,
+    )
+
+
+PEERS: Mapping[str, Subject] = {
+    subject.name: subject
+    for subject in (
+        PERDURE,
+        _peer("wrtc", "bare_wrtc"),
+    )
+}
+"""What `--peer` knows by name. What was done for each is told in benchmarks/README.md."""
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):

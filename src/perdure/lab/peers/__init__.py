@@ -1,0 +1,1 @@
+"""Programs that perdure is measured against in the lab, each a gateway and a client: `lab.subject.PEERS`."""

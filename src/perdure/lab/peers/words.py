@@ -1,0 +1,50 @@
+"""The command line that every peer's program has: `gateway FOLDER HOST:PORT` or `client FOLDER PORT`, and a relay."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A gateway's `host` and `port` are the target; a client listens on them."""
+
+    is_gateway: bool
+    folder: Path
+    host: str
+    port: int
+    stun: str
+    turn: str
+    turn_user: str
+    turn_password: str
+
+
+def parsed(description: str | None) -> Words:
+    """Of this process."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("side", choices=("gateway", "client"))
+    parser.add_argument("folder", type=Path, help="which both sides see")
+    parser.add_argument("address", help="HOST:PORT to dial, or PORT of 127.0.0.1 to listen on")
+    for name in ("--stun", "--turn", "--turn-user", "--turn-password"):
+        parser.add_argument(name, default="")
+    options = parser.parse_args()
+    host, _, port = options.address.rpartition(":")
+    return Words(
+        is_gateway=options.side == "gateway",
+        folder=options.folder,
+        host=host or "127.0.0.1",
+        port=int(port),
+        stun=options.stun,
+        turn=options.turn,
+        turn_user=options.turn_user,
+        turn_password=options.turn_password,
+    )
+
+
+def refuse(reason: str) -> NoReturn:
+    """End with the reason as the last words, which the lab shows."""
+    sys.exit(reason)
