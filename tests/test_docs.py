@@ -251,6 +251,8 @@ EVENTS: dict[str, Callable[..., None]] = {
     r"the peer answers the offer( with its old ICE credentials)?": Tube.peer_answers_offer,
     "the new carrier works": Tube.carrier_works,
     "interface change": network_event(Trigger.INTERFACE_CHANGE),
+    "interface change, here": network_event(Trigger.INTERFACE_CHANGE, is_stranded=True),
+    "address change, here": network_event(Trigger.IP_ADDRESS_CHANGE, is_stranded=True),
     "interface change, elsewhere": network_event(Trigger.INTERFACE_CHANGE, is_stranded=False),
     "address change, elsewhere": network_event(Trigger.IP_ADDRESS_CHANGE, is_stranded=False),
     "interface change, to a new address": network_event(Trigger.INTERFACE_CHANGE, is_new_address=True),
@@ -424,7 +426,7 @@ WANDERED = (
     + ["the new carrier works", "the engine gives the carrier up", "address change, to a new address"] * 2
     + ["the peer answers after 0.4 s", "the peer answers after 2 s", "30 ICE checks were sent, 20 answered"]
     + ["the peer answers the offer with its old ICE credentials", "the new carrier works", "signaling is back"]
-    + ["interface change, elsewhere"]
+    + ["interface change, elsewhere", "interface change, here"]
     + ["interface change", "interface change, to a new address", "address change", "address change: none is left"]
     + ["wake-up after 20 s", "wake-up after 300 s", "wake-up, to a new address", "sleeps", "signaling is away"]
     + ["ICE says disconnected", *(f"{trigger.name} is reported" for trigger in Trigger), "signaling is back"]
@@ -493,7 +495,25 @@ POOR_AND_SILENT = [
 """A path that is found poor while its first answer, which has a second, is overdue."""
 
 
-MOVED_ELSEWHERE = [("0", "client connected"), ("10", "address change, elsewhere")]
+MOVED = [("0", "client connected"), ("10", "address change, elsewhere"), ("20", "address change, here")]
+
+
+POOR_IN_A_STORM = [
+    ("0", "client connected"),
+    *[
+        (f"{second + part}", event)
+        for second in range(10, 28, 3)
+        for part, event in (
+            (0, "interface change"),
+            (0.1, "the peer answers the offer"),
+            (0.2, "the peer answers"),
+        )
+    ],
+    ("30", "24 ICE checks were sent, 12 answered"),
+    ("32", "48 ICE checks were sent, 24 answered"),
+    ("34", "72 ICE checks were sent, 36 answered"),
+    ("50", "wait"),
+]
 
 
 RESTARTED_OFTEN = [
@@ -515,9 +535,9 @@ RESTARTED_OFTEN = [
 def met() -> dict[tuple[Trigger | None, Rung, Because], int]:
     """The decisions that occur, and how often each did."""
     found: list[Decision] = []
-    for seed in range(400):
+    for seed in range(300):
         found += wander(Random(seed), 150)
-    for script in (SHORT_LIVES, QUALITY_AGAIN, POOR_AND_SILENT, MOVED_ELSEWHERE, RESTARTED_OFTEN):
+    for script in (SHORT_LIVES, QUALITY_AGAIN, POOR_AND_SILENT, POOR_IN_A_STORM, MOVED, RESTARTED_OFTEN):
         tube = Tube(script[0][1])
         for at, event in script[1:]:
             tube.wait(float(at))

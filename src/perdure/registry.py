@@ -280,7 +280,8 @@ class TubeRegistry:
 
     def network_moved(self, moved: NetworkMoved) -> None:
         """Tell every tube that the network moved, as a `NetworkMonitor` says; each decides for itself."""
-        if moved.is_new_address:
+        if moved.is_new_address or any(moved.strands(manager.streams.local_address) for manager in self):
+            # Otherwise a new carrier would try the addresses first that are gone.
             self.transport.renew()
         for manager in self:
             manager.network_moved(moved)
