@@ -99,6 +99,7 @@ PEERS: Mapping[str, Subject] = {
     subject.name: subject
     for subject in (
         PERDURE,
+        _peer("keeper", "keeper"),
         _peer("wrtc", "bare_wrtc"),
     )
 }

@@ -48,3 +48,8 @@ def parsed(description: str | None) -> Words:
 def refuse(reason: str) -> NoReturn:
     """End with the reason as the last words, which the lab shows."""
     sys.exit(reason)
+
+
+def complain(text: str) -> None:
+    """A line for `perdure lab run --logs`."""
+    sys.stderr.write(f"{text}\n")
