@@ -15,7 +15,8 @@ import statistics
 from contextlib import AsyncExitStack
 
 from perdure.demo.processes import Child
-from perdure.demo.traffic import TICK_SECONDS, Direction, run_side
+from perdure.demo.traffic import Direction, run_side
+from perdure.lab.position import TICK_SECONDS
 
 CALM_SECONDS = 0.4
 WATCH_SECONDS = 0.4
