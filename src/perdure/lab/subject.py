@@ -101,6 +101,7 @@ PEERS: Mapping[str, Subject] = {
         PERDURE,
         _peer("keeper", "keeper"),
         _peer("wrtc", "bare_wrtc"),
+        _peer("ssh", "openssh"),
     )
 }
 """What `--peer` knows by name. What was done for each is told in benchmarks/README.md."""
