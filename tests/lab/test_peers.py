@@ -1,0 +1,112 @@
+"""The peers that the lab knows: their command lines, what they say where something is missing, and a run of one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perdure.lab.subject import PEERS, PERDURE, filled
+from perdure.lab.tools import LabError, check
+
+if sys.platform != "linux":
+    pytest.skip("the lab is made of Linux' network namespaces", allow_module_level=True)
+
+RUN_TIMEOUT = 120.0
+"""Seconds: a run of 3 s takes about 6, and a loaded machine some more."""
+
+SHORT = """
+title = "Short"
+text = "The path is cut for a second."
+seconds = 3
+[client.eth]
+[[step]]
+at = 1
+client.eth.cut = "all"
+[[step]]
+at = 2
+client.eth.cut = "none"
+"""
+
+WITHOUT_PACKAGE = """
+import runpy, sys
+sys.modules["keeper_pam_webrtc_rs"] = None
+sys.argv = ["keeper", *sys.argv[1:]]
+runpy.run_module("perdure.lab.peers.keeper", run_name="__main__")
+"""
+
+peers = pytest.mark.parametrize("name", sorted(set(PEERS) - {PERDURE.name}))
+
+
+def may_run() -> bool:
+    try:
+        check()
+    except LabError:
+        return False
+    return os.geteuid() == 0
+
+
+def test_the_lab_knows_the_peers_of_the_benchmarks() -> None:
+    assert set(PEERS) == {"perdure", "keeper", "ssh", "wrtc"}
+
+
+@peers
+def test_a_peers_command_lines_can_be_filled_in(name: str) -> None:
+    subject = PEERS[name]
+    assert subject.name == name
+    gateway = filled((*subject.gateway, *subject.relay_options), directory="/d", target_port=9)
+    client = filled((*subject.client, *subject.relay_options), directory="/d", target_port=9)
+    (ready_file,) = filled((subject.ready_file,), directory="/d", target_port=9)
+    assert gateway[:2] == [sys.executable, "-m"]
+    assert gateway[3:6] == ["gateway", "/d", "127.0.0.1:9"]
+    assert client[3:6] == ["client", "/d", "7000"]
+    assert Path(ready_file).parent == Path("/d")
+
+
+@peers
+def test_a_peers_program_takes_the_words_that_the_lab_gives_it(name: str) -> None:
+    words = (*PEERS[name].gateway, *PEERS[name].relay_options, "--help")
+    said = subprocess.run(filled(words, directory="/d", target_port=9), capture_output=True, text=True, check=True)
+    assert "gateway FOLDER HOST:PORT" in said.stdout
+
+
+def test_a_package_that_is_missing_is_named(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_PACKAGE, "gateway", str(tmp_path), "127.0.0.1:9"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "keeper-pam-webrtc-rs is not installed: pip install 'perdure[benchmark]'\n"
+
+
+def test_a_program_that_is_missing_is_named(tmp_path: Path) -> None:
+    command = filled(PEERS["ssh"].gateway, directory=str(tmp_path), target_port=9)
+    empty = os.environ | {"PATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT, env=empty, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "the peer ssh needs ssh; on Debian and Ubuntu: apt install openssh-client\n"
+
+
+@pytest.mark.skipif(not may_run(), reason="needs root and what the lab needs")
+async def test_the_bare_engine_runs_in_the_lab(tmp_path: Path) -> None:
+    scenario, result = tmp_path / "short.toml", tmp_path / "result.json"
+    scenario.write_text(SHORT)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "perdure", "lab", "run", str(scenario)),
+        *("--only-peers", "--peer", "wrtc", "--json", str(result)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(RUN_TIMEOUT):
+        said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    (report,) = json.loads(result.read_bytes())["reports"]
+    (run,) = report["runs"]
+    assert run["subject"] == "wrtc"
+    assert run["connections_kept"] == 2
+    assert run["bytes_lost"] == run["bytes_wrong"] == 0
+    longest = max(silence["ended_at"] - silence["began_at"] for silence in run["silences"])
+    assert longest > 0.9, "nothing can come through a path that is cut for a second"
