@@ -19,7 +19,13 @@ def test_due_timers_come_in_the_order_of_their_deadlines_and_then_of_the_table()
     timers = Timers()
     for timer, at in ((Timer.LIFETIME, 1.0), (Timer.HEALTH, 2.0), (Timer.ATTEMPT, 2.0), (Timer.ABANDON, 9.0)):
         timers.set(timer, at)
-    assert timers.due(2.0) == [(Timer.LIFETIME, 1.0), (Timer.ATTEMPT, 2.0), (Timer.HEALTH, 2.0)]
+    assert [(timers.earliest, timers.take()) for _ in range(4)] == [
+        (1.0, Timer.LIFETIME),
+        (2.0, Timer.ATTEMPT),
+        (2.0, Timer.HEALTH),
+        (9.0, Timer.ABANDON),
+    ]
+    assert timers.earliest == math.inf
 
 
 def test_a_cancelled_timer_has_no_deadline() -> None:

@@ -56,6 +56,9 @@ LATE_SECONDS = 1.0
 """A deadline noticed this much too late means that the process was stopped or the machine slept: what did not happen
 meanwhile says nothing about the peer, so it earns another try and not a verdict."""
 
+MAX_DUE = 16
+"""Deadlines served at one instant: each timer's, and once more what they led to."""
+
 RETURN_TIMEOUT = 60.0
 """Seconds that a peer has to come back after this machine slept through the end of its time."""
 
@@ -148,17 +151,23 @@ class Connection:
         context = self._context
         context.advance(now)
         slept_seconds = 0.0
-        for timer, due_at in context.timers.due(now):
-            if context.timers.deadline(timer) != due_at:
-                continue  # what an earlier one led to has settled it
-            context.timers.cancel(timer)
-            is_late = now - due_at > LATE_SECONDS
-            slept_seconds = max(slept_seconds, now - due_at)
-            if not (is_late and self._excuse(timer)):
-                self._due(timer)
+        timers = context.timers
+        only_health = True
+        for _ in range(MAX_DUE):
+            due_at = timers.earliest
+            if due_at > now:
+                break
+            timer = timers.take()
+            only_health = only_health and timer is Timer.HEALTH
+            if now - due_at > LATE_SECONDS:
+                slept_seconds = max(slept_seconds, now - due_at)
+                if self._excuse(timer):
+                    continue
+            self._due(timer)
         if slept_seconds >= LONG_SLEEP_SECONDS and self._closing is None and context.state.is_up:
             self._recovery.network_changed(NetworkChanged(Trigger.WAKE_UP, slept_seconds=slept_seconds))
-        self._after()
+        if not only_health or len(context.actions) > 1:  # reading the statistics moves no deadline of silence
+            self._after()
         return context.take_actions()
 
     # Events.

@@ -58,13 +58,11 @@ class Timers:
         """Infinity where `timer` is not set."""
         return self._deadlines[timer]
 
-    def due(self, now: float) -> list[tuple[Timer, float]]:
-        """The timers that are due, earliest first, with their deadlines. They stay set."""
-        if self.earliest > now:
-            return []
-        due = [(at, timer) for timer, at in zip(_TIMERS, self._deadlines, strict=True) if at <= now]
-        due.sort()
-        return [(timer, at) for at, timer in due]
+    def take(self) -> Timer:
+        """Cancel the timer that is due first, and tell which it was. One must be set."""
+        timer = _TIMERS[self._deadlines.index(self.earliest)]
+        self.set(timer, math.inf)
+        return timer
 
 
 _TIMERS = tuple(Timer)

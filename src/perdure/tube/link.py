@@ -328,7 +328,9 @@ class Link:
         events = session.receive(generation, message, clock())
         self._ack_at = session.next_deadline()
         is_idle_answer = len(events) == 1 and isinstance(events[0], RttMeasured) and not session.stream_count
-        self._has_news = self._has_news or not is_idle_answer
+        is_resumption = len(events) == 1 and isinstance(events[0], SessionResumed) and not session.stream_count
+        # These two tell the core by themselves that the peer was heard.
+        self._has_news = self._has_news or not (is_idle_answer or is_resumption)
         self._handle_session(events)
         if self._driver.is_recovering:
             self._driver.feed(self.evidence(generation))
