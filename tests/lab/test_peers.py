@@ -33,11 +33,12 @@ at = 2
 client.eth.cut = "none"
 """
 
-WITHOUT_PACKAGE = """
+WITHOUT_MODULE = """
 import runpy, sys
-sys.modules["keeper_pam_webrtc_rs"] = None
-sys.argv = ["keeper", *sys.argv[1:]]
-runpy.run_module("perdure.lab.peers.keeper", run_name="__main__")
+missing, program, *words = sys.argv[1:]
+sys.modules[missing] = None
+sys.argv = [program, *words]
+runpy.run_module(program, run_name="__main__")
 """
 
 peers = pytest.mark.parametrize("name", sorted(set(PEERS) - {PERDURE.name}))
@@ -52,7 +53,7 @@ def may_run() -> bool:
 
 
 def test_the_lab_knows_the_peers_of_the_benchmarks() -> None:
-    assert set(PEERS) == {"perdure", "keeper", "ssh", "wrtc"}
+    assert set(PEERS) == {"perdure", "fowl", "keeper", "ssh", "wrtc"}
 
 
 @peers
@@ -61,11 +62,11 @@ def test_a_peers_command_lines_can_be_filled_in(name: str) -> None:
     assert subject.name == name
     gateway = filled((*subject.gateway, *subject.relay_options), directory="/d", target_port=9)
     client = filled((*subject.client, *subject.relay_options), directory="/d", target_port=9)
-    (ready_file,) = filled((subject.ready_file,), directory="/d", target_port=9)
     assert gateway[:2] == [sys.executable, "-m"]
     assert gateway[3:6] == ["gateway", "/d", "127.0.0.1:9"]
     assert client[3:6] == ["client", "/d", "7000"]
-    assert Path(ready_file).parent == Path("/d")
+    if subject.ready_file:
+        assert filled((subject.ready_file,), directory="/d", target_port=9) == ["/d/exchange"]
 
 
 @peers
@@ -75,11 +76,20 @@ def test_a_peers_program_takes_the_words_that_the_lab_gives_it(name: str) -> Non
     assert "gateway FOLDER HOST:PORT" in said.stdout
 
 
-def test_a_package_that_is_missing_is_named(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WITHOUT_PACKAGE, "gateway", str(tmp_path), "127.0.0.1:9"]
+@pytest.mark.parametrize(
+    ("name", "side", "missing", "package"),
+    [
+        ("keeper", "gateway", "keeper_pam_webrtc_rs", "keeper-pam-webrtc-rs"),
+        ("fowl", "client", "fowl", "fowl"),
+        ("fowl", "rendezvous", "fowl", "fowl"),
+    ],
+)
+def test_a_package_that_is_missing_is_named(name: str, side: str, missing: str, package: str, tmp_path: Path) -> None:
+    python, _, program, *words = filled(getattr(PEERS[name], side), directory=str(tmp_path), target_port=9)
+    command = [python, "-c", WITHOUT_MODULE, missing, program, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT, check=False)
     assert done.returncode == 1
-    assert done.stderr == "keeper-pam-webrtc-rs is not installed: pip install 'perdure[benchmark]'\n"
+    assert done.stderr == f"{package} is not installed: pip install 'perdure[benchmark]'\n"
 
 
 def test_a_program_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -83,17 +83,20 @@ _RELAY_WORDS = (
 )
 
 
-def _peer(name: str, module: str) -> Subject:
+def _peer(name: str, module: str, *options: str, rendezvous: tuple[str, ...] = (), ready: str = READY_FILE) -> Subject:
     """Of `perdure.lab.peers`, whose programs all have the same words."""
     program = ("{python}", "-m", f"perdure.lab.peers.{module}")
     return Subject(
         name=name,
-        gateway=(*program, "gateway", "{directory}", "{target}"),
-        client=(*program, "client", "{directory}", "{port}"),
-        ready_file=f"{{directory}}/{READY_FILE}",
+        gateway=(*program, "gateway", "{directory}", "{target}", *options),
+        client=(*program, "client", "{directory}", "{port}", *options),
+        rendezvous=rendezvous,
+        ready_file=ready and f"{{directory}}/{ready}",
         relay_options=_RELAY_WORDS,
     )
 
+
+_MAILBOX = ("{python}", "-m", "perdure.lab.peers.mailbox", "{directory}", str(RENDEZVOUS_PORT))
 
 PEERS: Mapping[str, Subject] = {
     subject.name: subject
@@ -101,6 +104,7 @@ PEERS: Mapping[str, Subject] = {
         PERDURE,
         _peer("keeper", "keeper"),
         _peer("wrtc", "bare_wrtc"),
+        _peer("fowl", "dilated", "--mailbox", "ws://{rendezvous}/v1", rendezvous=_MAILBOX, ready=""),
         _peer("ssh", "openssh"),
     )
 }

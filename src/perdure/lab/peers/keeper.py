@@ -12,7 +12,7 @@ trickle ICE, so that is on.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import importlib
 import logging
 import os
 from functools import partial
@@ -23,7 +23,7 @@ from perdure.lab.peers.exchange import Exchange, Message
 from perdure.lab.peers.gate import Gate
 from perdure.lab.peers.words import Words
 
-PACKAGE = "keeper_pam_webrtc_rs"
+MODULE = "keeper_pam_webrtc_rs"
 
 READY_TIMEOUT = 30.0
 """Seconds for a tunnel to be ready; it takes a fifth of one."""
@@ -44,7 +44,7 @@ class End:
     """One end's tube, and what is carried between it and the other one."""
 
     def __init__(self, conversation_id: str, settings: Signal, joined: Exchange) -> None:
-        package: Any = importlib.import_module(PACKAGE)  # untyped, and optional
+        package: Any = importlib.import_module(MODULE)  # untyped, and optional
         package.initialize_logger("keeper", verbose=False, level=logging.WARNING)
         self._registry: Any = package.PyTubeRegistry()
         self._conversation_id = conversation_id
@@ -113,8 +113,7 @@ class End:
 
 def main() -> None:
     given = words.parsed(__doc__)
-    if importlib.util.find_spec(PACKAGE) is None:
-        words.refuse("keeper-pam-webrtc-rs is not installed: pip install 'perdure[benchmark]'")
+    words.require(MODULE, package="keeper-pam-webrtc-rs")
     os.environ.update(SHORTEST_WAIT | _servers(given))
     asyncio.run(exchange.serve(given.folder, partial(_gateway, given)) if given.is_gateway else _client(given))
 

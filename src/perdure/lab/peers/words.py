@@ -1,8 +1,9 @@
-"""The command line that every peer's program has: `gateway FOLDER HOST:PORT` or `client FOLDER PORT`, and a relay."""
+"""The command line that every peer's program has: `gateway FOLDER HOST:PORT` or `client FOLDER PORT`, and servers."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ class Words:
     turn: str
     turn_user: str
     turn_password: str
+    mailbox: str
 
 
 def parsed(description: str | None) -> Words:
@@ -29,7 +31,7 @@ def parsed(description: str | None) -> Words:
     parser.add_argument("side", choices=("gateway", "client"))
     parser.add_argument("folder", type=Path, help="which both sides see")
     parser.add_argument("address", help="HOST:PORT to dial, or PORT of 127.0.0.1 to listen on")
-    for name in ("--stun", "--turn", "--turn-user", "--turn-password"):
+    for name in ("--stun", "--turn", "--turn-user", "--turn-password", "--mailbox"):
         parser.add_argument(name, default="")
     options = parser.parse_args()
     host, _, port = options.address.rpartition(":")
@@ -42,7 +44,14 @@ def parsed(description: str | None) -> Words:
         turn=options.turn,
         turn_user=options.turn_user,
         turn_password=options.turn_password,
+        mailbox=options.mailbox,
     )
+
+
+def require(*modules: str, package: str) -> None:
+    """End where one of the modules, which come with `package` and what it needs, is not there."""
+    if any(importlib.util.find_spec(name) is None for name in modules):
+        refuse(f"{package} is not installed: pip install 'perdure[benchmark]'")
 
 
 def refuse(reason: str) -> NoReturn:
