@@ -89,6 +89,16 @@ class SealedChannel:
         """Whether a message is missing, so that a client should knock."""
         return self._conversation.has_gap
 
+    @property
+    def sealed_seq(self) -> int:
+        """The newest message that was sent; 0 before any under keys that are new."""
+        return self._conversation.sealed_seq
+
+    @property
+    def acked_seq(self) -> int:
+        """The newest message that the peer says it has."""
+        return self._conversation.acked_seq
+
     def open_way(self, keys: DataKeys) -> None:
         """The peer can be reached. Under new keys, what it has not acknowledged is sealed and sent again."""
         if self._is_closed:

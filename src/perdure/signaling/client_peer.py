@@ -2,7 +2,8 @@
 
 1. It knocks when it has joined and the gateway is there, and again whenever either has come back, unless both are who
    they were and have spoken under the keys: then these go on, and what waits is sent behind the join itself, two round
-   trips earlier. If the gateway does not answer soon, it knocks after all.
+   trips earlier. If the gateway does not acknowledge any of that soon, it knocks after all: what else comes may have
+   waited at the rendezvous since before the gateway went.
 2. Only the answer to the latest knock counts, and only the first.
 3. Until the gateway has spoken under the new keys, a timer knocks again: an answer can be lost.
 4. Another gateway process, or one that has lost the session, means that the peer restarted: the queue is for nobody.
@@ -52,8 +53,8 @@ KNOCK_INTERVAL = 10.0
 """Seconds without an answer after which it knocks again; ten times the slowest sensible round trip."""
 
 RESUMPTION_TIMEOUT = 1.0
-"""Seconds that the gateway has to say something under keys that go on after a lost connection. It may have forgotten
-them; a round trip and an answer take less, and a knock too many costs two messages."""
+"""Seconds that the gateway has to acknowledge something new under keys that go on after a lost connection. It may have
+forgotten them; a round trip and an answer take less, and a knock too many costs two messages."""
 
 RESYNC_INTERVAL = 1.0
 """Seconds between knocks that a gap asks for: a rendezvous that drops messages must not make it spin."""
@@ -111,6 +112,9 @@ class ClientSignaling:
         self._keys: DataKeys | None = None
         """Agreed with it; in use once it has spoken under them."""
         self._is_confirmed = False
+        self._sent_before: int | None = None
+        """The newest message of before the connection that goes on with the keys of before; `None` where a newer one
+        was acknowledged, and where the keys are new."""
         self._knocked_at = 0.0
         self._knock_timer: asyncio.TimerHandle | None = None
 
@@ -193,6 +197,7 @@ class ClientSignaling:
 
     def link_opening(self) -> None:
         if self._ending is None and self._keys is not None and self._is_confirmed:
+            self._sent_before = self._channel.sealed_seq
             self._channel.open_way(self._keys)
             self._cancel_knock()
             self._knock_timer = asyncio.get_running_loop().call_later(RESUMPTION_TIMEOUT, self._resumption_failed)
@@ -240,7 +245,7 @@ class ClientSignaling:
 
     def _knock(self) -> None:
         self._channel.close_way()
-        self._keys = None
+        self._keys = self._sent_before = None
         self._link.forget(GATEWAY)  # Sealed under keys that end now; what is not acknowledged is sealed again.
         self._client_epoch = self._token_bytes(ID_BYTES)
         self._knock_number += 1
@@ -294,8 +299,10 @@ class ClientSignaling:
         asks_for_resync = self._channel.handle_envelope(envelope)
         if not self.available:
             return  # Under the keys before the latest knock; the timer waits for its answer.
-        self._is_confirmed = True
-        self._cancel_knock()
+        if self._sent_before is None or self._channel.acked_seq > self._sent_before:
+            self._sent_before = None
+            self._is_confirmed = True
+            self._cancel_knock()
         if asks_for_resync or self._channel.wants_new_keys:
             self._knock_at(self._knocked_at + RESYNC_INTERVAL)
 

@@ -29,11 +29,22 @@ class Conversation:
         self._last_seq = 0
         self._unacked: OrderedDict[int, bytes] = OrderedDict()
         self._sealed_seq = 0
+        self._acked_seq = 0
         self._taken_seq = 0
         self._owes_ack = False
         self._has_gap = False
         self.dropped = 0
         """Messages that the bound threw away."""
+
+    @property
+    def sealed_seq(self) -> int:
+        """The newest message that was sealed; after `begin_again`, 0."""
+        return self._sealed_seq
+
+    @property
+    def acked_seq(self) -> int:
+        """The newest message that the peer says it has."""
+        return self._acked_seq
 
     @property
     def has_gap(self) -> bool:
@@ -74,6 +85,7 @@ class Conversation:
         seq, first, ack, flags = _HEAD.unpack_from(body)
         if ack > self._last_seq or first > seq > 0:
             raise ProtocolError("the numbers of a sealed body cannot be")
+        self._acked_seq = max(self._acked_seq, ack)
         while self._unacked and next(iter(self._unacked)) <= ack:
             self._unacked.popitem(last=False)
         asks_for_resync = bool(flags & _ASKS_FOR_RESYNC)

@@ -1,9 +1,9 @@
 """The link to the rendezvous: one WebSocket that comes back by itself, and what was sent until it is acknowledged.
 
-1. A lost connection is tried again at once, then after a random part of 0.2 s, 0.4 s … 5 s ("full jitter", so that
+1. A lost connection is tried again at once, then after a random part of 0.2 s, 0.4 s … 2 s ("full jitter", so that
    the peers of a restarted rendezvous do not return together). The row starts over when a connection has lasted 5 s.
 2. What was sent is kept until `Acked`, and sent again, in order, on each new connection: at once behind the join, not
-   a round trip later when that is answered.
+   a round trip later when that is answered; unless the last join to be sent so had no answer, or a refusal.
 3. A sender's message is delivered once: its number must be above the highest seen of that sender.
 4. A final refusal ends the link; everything else is a reason to wait and try again.
 """
@@ -53,8 +53,9 @@ CONNECT_TIMEOUT = 5.0
 """Seconds for name, TCP, TLS, HTTP and join together. A working path needs under 1 s; a dead one is not waited for."""
 
 BACKOFF_BASE = 0.2
-BACKOFF_MAX = 5.0
-"""Seconds. 5 s is how long a person waits before wondering; 1000 peers of one rendezvous make 400 attempts a second."""
+BACKOFF_MAX = 2.0
+"""Seconds. Who waits for a rendezvous to come back waits half of that on average; 1000 peers of one that is away make
+1000 attempts a second."""
 
 PING_INTERVAL = 5.0
 PING_TIMEOUT = 5.0
@@ -82,8 +83,8 @@ class LinkListener(Protocol):
     """What the owner of a link hears, on the event loop's thread, never from within one of the link's methods."""
 
     def link_opening(self) -> None:
-        """Connected, and about to join. Called before what is unacknowledged is sent again; what is sent from here on
-        is lost with the connection if the join is refused."""
+        """Connected, and about to join, or just joined. Called before what is unacknowledged is sent again; what is
+        sent from here on is lost with the connection if the join is refused."""
 
     def link_up(self) -> None:
         """Joined."""
@@ -123,6 +124,8 @@ class RendezvousLink:
         self._ssl_context = ssl_context
         self._is_open = False
         self._is_up = False
+        self._goes_ahead = True
+        """Whether to send behind the join, before it is answered."""
         self._local_address: str | None = None
         self._joined_at: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -187,6 +190,7 @@ class RendezvousLink:
 
     def reconnect_now(self) -> None:
         """Drop the connection or the wait, and connect at once: the network has changed, so the old path is suspect."""
+        self._goes_ahead = True
         self._again.set()
 
     async def close(self, *, flush_timeout: float = 0.0) -> None:
@@ -257,7 +261,9 @@ class RendezvousLink:
                 websocket = await self._open()
                 self._local_address = websocket.local_address[0]
                 await websocket.send(encode_frame(self._join))
-                writer = self._begin_writing(websocket)
+                if self._goes_ahead:
+                    self._goes_ahead = False
+                    writer = self._begin_writing(websocket)
                 match decode_server_frame(await websocket.recv()):
                     case Joined():
                         pass
@@ -265,6 +271,8 @@ class RendezvousLink:
                         return self._heed(refused)
                     case _:
                         raise ProtocolError("the rendezvous answered a join with something else")
+            self._goes_ahead = True
+            writer = writer or self._begin_writing(websocket)
             return await self._exchange(websocket)
         except RendezvousError:
             raise
