@@ -158,6 +158,10 @@ class Climber:
         """Whether it answers the offer that counts, for the first time."""
         return bool(self.carrier) and self._settled_at is None and self.negotiation.takes_answer(answer.generation)
 
+    def is_answered_late(self, answer: AnswerReceived) -> bool:
+        """Whether it answers this end's last offer, whose attempt is over."""
+        return not self.carrier and self.phase in _PAUSES and self.negotiation.takes_answer(answer.generation)
+
     def is_refusal(self, answer: AnswerReceived) -> bool:
         """Whether the peer was asked to restart ICE, and did not: it answers with its old credentials, or none."""
         return answer.generation != self.carrier and ice_ufrag(answer.sdp) in (None, self._peer_ufrag)

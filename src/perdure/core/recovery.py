@@ -195,6 +195,9 @@ class Recovery:
     def answered(self, answer: AnswerReceived) -> bool:
         """The peer's answer to an offer of ours; whether it counts."""
         climber = self._climber
+        if climber.is_answered_late(answer):
+            self._execute(self._ladder.answered_late(climber.trigger, self._situation()))
+            return False
         if not climber.takes_answer(answer):
             return False
         if not climber.is_refusal(answer):

@@ -118,6 +118,7 @@ class Because(Enum):
     STORM_BUDGET = "there were as many restarts in the last minute as may be"
     COURTESY = "the other end saw it too, and has the first word"
     BACKOFF = "the attempt failed"
+    ANSWERED_LATE = "the peer answers an offer whose attempt is over: it is back"
     SHORT_LIVES = "carriers are lost again and again"
     PEERS_TURN = "this end's attempts are spent; the other end may come back"
     EXHAUSTED = "every attempt failed"
@@ -316,6 +317,12 @@ class Ladder:
         if self._attempts_failed >= self._policy.max_restart_attempts:
             return self._wait(trigger, Because.PEERS_TURN, situation)
         return self._climb(trigger, Rung.REBUILD, reason, situation)
+
+    def answered_late(self, trigger: Trigger | None, situation: Situation) -> Decision:
+        """The peer found an offer that had waited for it, and builds on a carrier that is gone here."""
+        if (obstacle := self._obstacle(trigger, situation) or self._in_storm(trigger, situation)) is not None:
+            return obstacle
+        return self._climb(trigger, Rung.REBUILD, Because.ANSWERED_LATE, situation)
 
     def rebuild_failed(self, trigger: Trigger | None, situation: Situation, detail: str) -> Decision:
         """A carrier could not be built."""
