@@ -1,0 +1,60 @@
+"""What docs/lab.md prints, held against the code: its files are taken, and nothing that a file may say is missing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from perdure.cli.lab import app
+from perdure.lab.subject import filled, read_subject
+from perdure.scenario.expectation import Expectation
+from perdure.scenario.model import Cut, Deed, Link, Nat, Traffic
+from perdure.scenario.parse import STATES, parse_scenario
+
+PAGE = (Path(__file__).parents[2] / "docs" / "lab.md").read_text()
+FILES = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SUBJECTS = [text for text in FILES if text.startswith("name =")]
+SCENARIOS = [text for text in FILES if text.startswith("title =")]
+
+
+def test_each_toml_block_is_a_scenario_or_a_program() -> None:
+    assert len(SCENARIOS) + len(SUBJECTS) == len(FILES) == 4
+
+
+@pytest.mark.parametrize("text", SCENARIOS)
+def test_a_scenario_of_the_page_is_taken_and_measures_something(text: str) -> None:
+    scenario = parse_scenario(text, source="docs/lab.md", name="own")
+    assert any(step.measured for step in scenario.steps)
+
+
+@pytest.mark.parametrize("text", SUBJECTS)
+def test_a_program_of_the_page_is_taken(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(text)
+    assert f'name = "{read_subject(file).name}"' in text
+
+
+def test_the_page_names_every_key_and_word_of_a_scenario() -> None:
+    keys = [field.name for kind in (Link, Traffic, Expectation) for field in fields(kind)]
+    whole = max(SCENARIOS, key=len)
+    for word in [*keys, *Nat, *Cut, *Deed, *STATES]:
+        assert f"`{word}`" in PAGE or f'"{word}"' in PAGE, word
+    for key in [*keys, "short_seconds", "relay", "every", "times", "text", "measure", "mapping", "process", "clock"]:
+        assert re.search(rf"\b{key}\b.* =", whole), f"{key} is not in the scenario that has every key"
+
+
+def test_what_the_page_says_is_filled_in_is_filled_in() -> None:
+    named = set(re.findall(r"`\{(\w+)\}`", PAGE))
+    assert {"target", "port", "directory", "python"} <= named
+    for name in named:
+        (word,) = filled((f"{{{name}}}",), directory="/here", target_port=1)
+        assert "{" not in word
+
+
+def test_the_pages_list_is_what_lab_list_prints() -> None:
+    printed = CliRunner().invoke(app, ["list"]).output
+    assert f"```text\n{printed}```" in PAGE
