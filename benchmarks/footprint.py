@@ -13,8 +13,10 @@ import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 
-from perdure.demo.processes import Child
+from perdure.demo.loopback import Loopback
+from perdure.demo.programs import Programs
 
 SETTLE_SECONDS = 3.0
 
@@ -30,20 +32,19 @@ def help_seconds(runs: int) -> list[float]:
 
 async def resident_megabytes() -> dict[str, float]:
     async with AsyncExitStack() as stack:
-        rendezvous = Child("rendezvous", "--listen", "127.0.0.1:0", "--faults")
-        stack.push_async_callback(rendezvous.stop)
-        await rendezvous.start()
-        url = await rendezvous.first_line("ws://")
-        gateway = Child("serve", "--rendezvous", url, "--allow", "127.0.0.1:9", "--loopback", "--faults")
-        stack.push_async_callback(gateway.stop)
-        await gateway.start()
-        client = Child("connect", await gateway.first_line(), "-L", "0:127.0.0.1:9", "--loopback", "--faults")
-        stack.push_async_callback(client.stop)
-        await client.start()
-        await client.first_line("ready")
+        programs = Programs(Loopback(), "127.0.0.1:9")
+        await programs.start(stack)
         await asyncio.sleep(SETTLE_SECONDS)
-        children = {"rendezvous": rendezvous, "gateway": gateway, "client": client}
-        return {name: (child.resident_bytes() or 0) / 1e6 for name, child in children.items()}
+        children = (programs.rendezvous, programs.gateway, programs.client)
+        return {child.name: resident_bytes(child.pid) / 1e6 for child in children}
+
+
+def resident_bytes(pid: int | None) -> int:
+    """0 where /proc does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
 
 
 def main() -> None:

@@ -14,9 +14,10 @@ import os
 import statistics
 from contextlib import AsyncExitStack
 
-from perdure.demo.processes import Child
-from perdure.demo.traffic import Direction, run_side
+from perdure.demo.loopback import Loopback
+from perdure.demo.programs import Programs
 from perdure.lab.position import TICK_SECONDS
+from perdure.lab.traffic import Traffic
 
 CALM_SECONDS = 0.4
 WATCH_SECONDS = 0.4
@@ -25,50 +26,25 @@ RECOVERY_TIMEOUT = 20.0
 
 async def measure(kills: int, bytes_per_second: int) -> list[float]:
     silences: list[float] = []
-    directions = [Direction(0), Direction(1)]
-    stop = asyncio.Event()
-    sides: list[asyncio.Task[None]] = []
-
-    def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, outgoing: int) -> None:
-        side = run_side(
-            reader, writer, directions[outgoing], directions[1 - outgoing], bytes_per_second=bytes_per_second, stop=stop
-        )
-        sides.append(asyncio.ensure_future(side))
-
+    traffic = Traffic(1, bytes_per_second, kills * (CALM_SECONDS + WATCH_SECONDS))
+    await traffic.listen(None)
+    programs = Programs(Loopback(), f"127.0.0.1:{traffic.target_port}")
     async with AsyncExitStack() as stack:
-        server = await asyncio.start_server(lambda reader, writer: run(reader, writer, 1), "127.0.0.1", 0)
-        stack.callback(server.close)
-        target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        rendezvous = Child("rendezvous", "--listen", "127.0.0.1:0", "--faults")
-        stack.push_async_callback(rendezvous.stop)
-        await rendezvous.start()
-        url = await rendezvous.first_line("ws://")
-        gateway = Child("serve", "--rendezvous", url, "--allow", target, "--loopback", "--faults")
-        stack.push_async_callback(gateway.stop)
-        await gateway.start()
-        client = Child("connect", await gateway.first_line(), "-L", f"0:{target}", "--loopback", "--faults")
-        stack.push_async_callback(client.stop)
-        await client.start()
-        listening = await client.first_line("listening")
-        await client.first_line("ready")
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(listening.split()[1].rpartition(":")[2]))
-        run(reader, writer, 0)
+        await programs.start(stack)
+        await traffic.begin(None, programs.port)
         for number in range(kills):
             await asyncio.sleep(CALM_SECONDS)
-            for direction in directions:
-                direction.take_gap()
-            (client if number % 2 else gateway).inject("kill")
+            traffic.take_silence()
+            (programs.client if number % 2 else programs.gateway).inject("kill")
             await asyncio.sleep(WATCH_SECONDS)
             for _ in range(int(RECOVERY_TIMEOUT / TICK_SECONDS)):
-                if max(direction.current_gap for direction in directions) < 10 * TICK_SECONDS:
+                if traffic.silent_for < 10 * TICK_SECONDS:
                     break
                 await asyncio.sleep(TICK_SECONDS)
-            silences.append(max(direction.take_gap() for direction in directions))
-        stop.set()
-        await asyncio.wait(sides, timeout=10)
-    lost = sum(direction.lost_or_wrong_bytes for direction in directions)
-    if lost or not all(direction.ended for direction in directions):
-        raise RuntimeError(f"{lost} bytes lost or wrong; ends: {[direction.ended for direction in directions]}")
+            silences.append(traffic.take_silence())
+        await traffic.finish()
+    if traffic.lost_bytes or traffic.wrong_bytes or not traffic.kept:
+        raise RuntimeError(f"{traffic.lost_bytes} bytes lost, {traffic.wrong_bytes} wrong, {traffic.kept} of 1 kept")
     return silences
 
 

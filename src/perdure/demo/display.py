@@ -15,43 +15,37 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from types import TracebackType
 
-    from perdure.demo.run import Demo, Fault, Report
+    from perdure.demo.report import Fault, Report
+    from perdure.demo.show import Show
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _STATE_STYLES = {"connected": "bold green", "reconnecting": "bold yellow", "failed": "bold red", "closed": "dim"}
-_SHOWN_FAULTS = 12
 _REFRESH_SECONDS = 0.1
+_NETWORKS = {True: "one of its own: a client with Ethernet and Wi-Fi, NATs, a gateway", False: "127.0.0.1"}
 
 
 class Display:
-    """Shows a running `Demo`; a context manager around it."""
+    """Shows a running `Show`; a context manager around it."""
 
-    def __init__(self, console: Console, seconds: float) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._seconds = seconds
-        self._demo: Demo | None = None
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._shown_at = 0.0
-        self._printed = 0
+        self._printed_at = -1.0
 
-    def watch(self, demo: Demo) -> None:
-        self._demo = demo
-
-    def changed(self) -> None:
-        """Show the demo as it is now."""
-        demo = self._demo
-        if demo is None:
-            return
+    def changed(self, show: Show) -> None:
+        """Show it as it is now."""
         if self._live is not None:
             if monotonic() - self._shown_at >= _REFRESH_SECONDS:
                 self._shown_at = monotonic()
-                self._live.update(self._picture(demo), refresh=True)
+                self._live.update(_picture(show), refresh=True)
             return
-        for fault in demo.report.faults[self._printed :]:
-            if fault.silence is None:
-                return
-            self._console.print(f"{fault.at:6.1f} s  {fault.name}: {_silence(fault).plain}", highlight=False)
-            self._printed += 1
+        fault = show.faults[-1] if show.faults else None
+        if fault is not None and fault.silence is not None and fault.at > self._printed_at:
+            self._printed_at = fault.at
+            self._console.print(
+                f"{fault.at:6.1f} s  {fault.name}: {_silence(fault).plain}", highlight=False, soft_wrap=True
+            )
 
     def __enter__(self) -> Display:
         if self._live is not None:
@@ -64,27 +58,29 @@ class Display:
         if self._live is not None:
             self._live.stop()
 
-    def _picture(self, demo: Demo) -> RenderableType:
-        head = Table.grid(padding=(0, 2))
-        head.add_row("state", Text(demo.state, style=_STATE_STYLES.get(demo.state, "bold")))
-        head.add_row("time", f"{min(demo.elapsed, self._seconds):.0f} of {self._seconds:.0f} s, {demo.phase}")
-        rate = demo.throughput[-1] if demo.throughput else 0.0
-        head.add_row("delivered", Text(f"{rate / 1e6:5.1f} MB/s  ") + Text(_sparkline(demo.throughput), style="cyan"))
-        outage = demo.current_outage
-        shown = (
-            Text(f"{outage * 1000:.0f} ms without a byte", style="bold yellow")
-            if outage > 0.1
-            else Text("none", "green")
-        )
-        head.add_row("outage now", shown)
-        faults = Table(box=None, pad_edge=False, header_style="dim")
-        faults.add_column("at", justify="right")
-        faults.add_column("fault")
-        faults.add_column("silence", justify="right")
-        for fault in demo.report.faults[-_SHOWN_FAULTS:]:
-            faults.add_row(f"{fault.at:.1f} s", fault.name, _silence(fault))
-        title = "perdure demo: four TCP connections through one WebRTC tunnel that keeps breaking"
-        return Panel(Group(head, Text(), faults), title=title, border_style="blue")
+
+def _picture(show: Show) -> RenderableType:
+    moment = show.moment
+    head = Table.grid(padding=(0, 2))
+    head.add_row("network", _NETWORKS[show.is_private])
+    head.add_row("state", Text(moment.state, style=_STATE_STYLES.get(moment.state, "bold")))
+    head.add_row("time", f"{min(moment.elapsed, show.seconds):.0f} of {show.seconds:.0f} s, {moment.phase}")
+    rate = show.throughput[-1] if show.throughput else 0.0
+    head.add_row("delivered", Text(f"{rate / 1e6:5.1f} MB/s  ") + Text(_sparkline(show.throughput), style="cyan"))
+    shown = (
+        Text(f"{moment.outage * 1000:.0f} ms without a byte", style="bold yellow")
+        if moment.outage > 0.1
+        else Text("none", "green")
+    )
+    head.add_row("outage now", shown)
+    faults = Table(box=None, pad_edge=False, header_style="dim")
+    faults.add_column("at", justify="right")
+    faults.add_column("fault")
+    faults.add_column("silence", justify="right")
+    for fault in show.faults:
+        faults.add_row(f"{fault.at:.1f} s", fault.name, _silence(fault))
+    title = "perdure demo: four TCP connections through one WebRTC tunnel that keeps breaking"
+    return Panel(Group(head, Text(), faults), title=title, border_style="blue")
 
 
 def final_table(report: Report) -> RenderableType:

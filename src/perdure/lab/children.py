@@ -1,4 +1,4 @@
-"""The programs of a run, each in its namespace: started, watched, stopped, killed, and what they said last."""
+"""The programs of a run, each in its namespace: started, watched, driven, stopped, killed, and what they said last."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ from perdure.lab.tools import LabError
 
 LogLine = dict[str, object]
 
+START_TIMEOUT = 30.0
+"""Seconds for a program to say its first lines: Python starts in under 1 s; a loaded machine takes longer."""
+
+_STOP_TIMEOUT = 5.0
+"""Seconds for a farewell."""
+
 _LAST_LINES = 5
 _LONGEST_LINE = 1024 * 1024
 
 
 class Child:
-    """One program in a namespace.
+    """One program in a namespace, or in this process' own.
 
     Args:
+        driven: its standard input takes faults (`perdure.faults`), and its standard output is for `first_line`.
         log_file: gets its standard error, as it is.
         on_log: hears each line of standard error that is a JSON object.
         on_end: is told once when the program ended without being asked to.
@@ -33,16 +40,18 @@ class Child:
     def __init__(
         self,
         name: str,
-        namespace: str,
+        namespace: str | None,
         command: Sequence[str],
         *,
+        driven: bool = False,
         environment: Mapping[str, str] | None = None,
         log_file: Path | None = None,
         on_log: Callable[[LogLine], None] = lambda line: None,
         on_end: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.name = name
-        self._command = command_in(namespace, *command)
+        self._command = list(command) if namespace is None else command_in(namespace, *command)
+        self._standard = asyncio.subprocess.PIPE if driven else asyncio.subprocess.DEVNULL
         self._environment = {**os.environ, **(environment or {})}
         self._log_file = log_file
         self._on_log = on_log
@@ -54,14 +63,42 @@ class Child:
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdin=self._standard,
+            stdout=self._standard,
             stderr=asyncio.subprocess.PIPE,
             env=self._environment,
             limit=_LONGEST_LINE,
             start_new_session=True,
         )
         self._watching = asyncio.ensure_future(self._watch(self._process))
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    async def first_line(self, beginning: str = "") -> str:
+        """The next line of standard output that begins so.
+
+        Raises:
+            LabError: the program ended, or said nothing in time.
+        """
+        if self._process is None or self._process.stdout is None:
+            raise RuntimeError("it was not started, or is not driven")
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                while line := (await self._process.stdout.readline()).decode().strip():
+                    if line.startswith(beginning):
+                        return line
+                if self._watching is not None:
+                    await asyncio.shield(self._watching)  # to its last words
+        except TimeoutError:
+            raise LabError(f"the {self.name} did not start within {START_TIMEOUT:.0f} s") from None
+        raise LabError(f"the {self.name} ended: {self.last_words}")
+
+    def inject(self, fault: str) -> None:
+        """Ask for a fault (`perdure.faults`), where the program still runs."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(fault.encode() + b"\n")
 
     def send(self, number: signal.Signals) -> None:
         """A signal, where the program still runs."""
@@ -71,19 +108,33 @@ class Child:
 
     async def kill(self) -> None:
         """SIGKILL, and wait."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL where that does not help in time."""
+        await self._end(signal.SIGTERM)
+
+    @property
+    def last_words(self) -> str:
+        return " | ".join(self._said) or "it said nothing"
+
+    async def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
             return
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        await process.wait()
+                process.send_signal(number)
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
         if self._watching is not None:
             await self._watching
-
-    @property
-    def last_words(self) -> str:
-        return " | ".join(self._said) or "it said nothing"
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None

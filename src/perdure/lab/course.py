@@ -1,12 +1,11 @@
 """Many runs: each in private namespaces of its own process, several at once where that is wanted, and their results.
 
-This process has no part in the runs' networks. Its end, however it comes, ends them: see `perdure.lab.inside`.
+This process has no part in the runs' networks. Its end, however it comes, ends them: see `perdure.lab.apart`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from perdure.lab.apart import Worker
 from perdure.lab.inside import Job, Told
 from perdure.lab.results import RunResult, ScenarioFacts, ScenarioReport, Throughput
 from perdure.lab.run import Progress
@@ -23,11 +23,6 @@ from perdure.scenario.model import Scenario
 
 OVERTIME = 500.0
 """Seconds beyond the scenario's own after which a run is given up: setting up and closing have shorter limits."""
-
-_LONGEST_LINE = 64 * 1024 * 1024
-"""A result of an hour's run has some MB."""
-
-_KEPT_STDERR = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,41 +108,22 @@ class Course:
 
     async def _run(self, planned: Planned) -> RunResult:
         scenario = planned.chosen.scenario
-        process = await asyncio.create_subprocess_exec(
-            *isolated(sys.executable, "-m", "perdure.lab.inside"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=_LONGEST_LINE,
-            start_new_session=True,  # Ctrl-C is for this process, which then ends it
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
+        worker = Worker(isolated(sys.executable, "-m", "perdure.lab.inside"))
         job = Job(planned.chosen.text, scenario.name, planned.chosen.short, planned.subject, planned.seed, self._logs)
-        complaints = asyncio.ensure_future(process.stderr.read())
         try:
-            process.stdin.write(msgspec.json.encode(job) + b"\n")
-            async with asyncio.timeout(scenario.seconds + OVERTIME):
-                told = await self._listen(process, planned)
+            async with worker, asyncio.timeout(scenario.seconds + OVERTIME):
+                worker.say(msgspec.json.encode(job))
+                told = await self._listen(worker, planned)
         except TimeoutError:
             told = Told(problem=f"it did not end within {scenario.seconds + OVERTIME:.0f} s")
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()  # and the kernel everything that runs in its namespaces
-            process.stdin.close()
-            await process.stdout.read()  # to its end: so nothing of the run is alive any more
-            said = (await complaints).decode("utf-8", "replace").strip()[-_KEPT_STDERR:]
-            await process.wait()
         if told is not None and told.result is not None:
             return told.result
-        return _failed(planned, (told and told.problem) or f"the run's process ended: {said or 'it said nothing'}")
+        ended = f"the run's process ended: {worker.complaint or 'it said nothing'}"
+        return _failed(planned, (told and told.problem) or ended)
 
-    async def _listen(self, process: asyncio.subprocess.Process, planned: Planned) -> Told | None:
+    async def _listen(self, worker: Worker, planned: Planned) -> Told | None:
         """The last word of the run, or `None` where there was none."""
-        assert process.stdout is not None
-        while line := await process.stdout.readline():
-            told = msgspec.json.decode(line, type=Told)
+        while told := await worker.told(Told):
             if told.progress is None:
                 return told
             planned.progress = told.progress

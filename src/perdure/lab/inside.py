@@ -1,21 +1,16 @@
 """The first process in a run's private namespaces: `python -m perdure.lab.inside`.
 
-It reads one `Job` as a line of standard input, and tells on standard output, a JSON line each, of its progress and at
-last of its result. The end of standard input is its own end at once, and with it that of everything in the namespaces:
-whoever started it may be killed without leaving anything behind.
+It is asked for one `Job`, and tells of its progress and at last of its result; see `perdure.lab.apart`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
+from perdure.lab.apart import asked, done, end_with_the_asker, tell
 from perdure.lab.results import RunResult
 from perdure.lab.run import Progress, Run
 from perdure.lab.subject import Subject
@@ -37,7 +32,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A line of standard output: exactly one field is set."""
+    """Exactly one field is set."""
 
     progress: Progress | None = None
     result: RunResult | None = None
@@ -46,8 +41,8 @@ class Told:
 
 def main() -> None:
     os.environ["PATH"] = search_path()
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    job = asked(Job)
+    end_with_the_asker()
     scenario = parse_scenario(job.text, source=job.name, name=job.name)
     if job.short:
         scenario = scenario.shortened()
@@ -55,26 +50,14 @@ def main() -> None:
         scenario,
         job.subject,
         job.seed,
-        lambda progress: _tell(Told(progress=progress)),
+        lambda progress: tell(Told(progress=progress)),
         logs=Path(job.logs) if job.logs is not None else None,
     )
     try:
-        _tell(Told(result=asyncio.run(run.run())))
+        tell(Told(result=asyncio.run(run.run())))
     except LabError as error:
-        _tell(Told(problem=str(error)))
-    sys.stdout.flush()
-    os._exit(0)  # the programs of the run end with their namespaces
-
-
-def _tell(told: Told) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
-    sys.stdout.buffer.flush()
-
-
-def _end_with_standard_input() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
+        tell(Told(problem=str(error)))
+    done()
 
 
 if __name__ == "__main__":

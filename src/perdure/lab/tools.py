@@ -67,16 +67,25 @@ def check(needs: Iterable[str] = (), *, tun: bool = False) -> None:
     Raises:
         LabError: something is missing.
     """
-    missing = [name for name in dict.fromkeys((*_ALWAYS, *needs)) if shutil.which(name, path=search_path()) is None]
-    if missing:
-        packages = " ".join(dict.fromkeys(_PACKAGES.get(name, name) for name in missing))
-        raise LabError(f"the lab needs {', '.join(missing)}; on Debian and Ubuntu: apt install {packages}")
+    check_programs((*_ALWAYS, *needs))
     if tun and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         raise LabError(
             "this scenario delays or drops packets, for which the lab must open /dev/net/tun, and it may not: "
             "run it as root, or let this user read and write that device"
         )
     _check_namespaces()
+
+
+def check_programs(names: Iterable[str]) -> None:
+    """Whether they are installed.
+
+    Raises:
+        LabError: one is missing.
+    """
+    missing = [name for name in dict.fromkeys(names) if shutil.which(name, path=search_path()) is None]
+    if missing:
+        packages = " ".join(dict.fromkeys(_PACKAGES.get(name, name) for name in missing))
+        raise LabError(f"the lab needs {', '.join(missing)}; on Debian and Ubuntu: apt install {packages}")
 
 
 def _check_namespaces() -> None:

@@ -49,21 +49,34 @@ class Flow:
     ended: bool = False
     """The end of the stream arrived as a proper end, not as a reset."""
     last_at: float = 0.0
+    longest_gap: float = 0.0
+    """Seconds without a byte, the longest since `take_gap`."""
     pauses: list[tuple[float, float]] = field(default_factory=list)
     """Beginning and end of each time without a byte, from `SILENCE_FLOOR` on."""
 
     def arrived(self, data: bytes, now: float) -> None:
-        if now - self.last_at >= SILENCE_FLOOR:
+        gap = now - self.last_at
+        if gap >= SILENCE_FLOOR:
             self.pauses.append((self.last_at, now))
+        self.longest_gap = max(self.longest_gap, gap)
         self.last_at = now
         expected = coded(self.stream, self.received_bytes, len(data))
         if data != expected:
             self.wrong_bytes += sum(map(int.__ne__, data, expected))
         self.received_bytes += len(data)
 
+    def take_gap(self, now: float) -> float:
+        """The longest gap so far, one that is still open included; the count starts over."""
+        gap = max(self.longest_gap, 0.0 if self.ended else now - self.last_at)
+        self.longest_gap = 0.0
+        return gap
+
 
 class Traffic:
-    """`connections` TCP connections from the client's namespace through the tunnel to a target beside the gateway."""
+    """`connections` TCP connections from the client's namespace through the tunnel to a target beside the gateway.
+
+    Where there is no namespace, it is `None`, and both ends are on this machine.
+    """
 
     def __init__(self, connections: int, rate: float, seconds: float) -> None:
         self.connections = connections
@@ -93,14 +106,19 @@ class Traffic:
         """Seconds that the longest waiting direction has waited by now."""
         return max((monotonic() - flow.last_at for flow in self._flows if not flow.ended), default=0.0)
 
-    async def listen(self, namespace: str) -> None:
+    def take_silence(self) -> float:
+        """Seconds that the longest waiting direction has waited since the last call."""
+        now = monotonic()
+        return max(flow.take_gap(now) for flow in self._flows)
+
+    async def listen(self, namespace: str | None) -> None:
         """Open the target inside the gateway's namespace."""
-        with entered(namespace):
+        with _at(namespace):
             listener = socket.create_server(("127.0.0.1", 0))
         self.target_port = listener.getsockname()[1]
         self._server = await asyncio.start_server(self._accepted, sock=listener)
 
-    async def begin(self, namespace: str, port: int) -> None:
+    async def begin(self, namespace: str | None, port: int) -> None:
         """Connect through the tunnel's port in the client's namespace; traffic flows when all are there.
 
         Raises:
@@ -143,6 +161,10 @@ class Traffic:
     @property
     def sent_bytes(self) -> int:
         return sum(flow.sent_bytes for flow in self._flows)
+
+    @property
+    def received_bytes(self) -> int:
+        return sum(flow.received_bytes for flow in self._flows)
 
     @property
     def lost_bytes(self) -> int:
@@ -199,11 +221,11 @@ class Traffic:
         return zip(self._flows[::2], self._flows[1::2], strict=True)
 
     async def _open(
-        self, number: int, namespace: str, port: int, deadline: float
+        self, number: int, namespace: str | None, port: int, deadline: float
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection on which a byte went to the target and came back."""
         while monotonic() < deadline:
-            with entered(namespace):
+            with _at(namespace):
                 tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             tcp.setblocking(False)
             try:
@@ -267,6 +289,10 @@ class Traffic:
 
 
 _DIRECTIONS: tuple[Direction, ...] = ("up", "down")
+
+
+def _at(namespace: str | None) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if namespace is None else entered(namespace)
 
 
 def _longest_of_overlapping(pauses: Sequence[tuple[float, float, bool]]) -> list[tuple[float, float, bool]]:

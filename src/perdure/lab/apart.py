@@ -1,0 +1,105 @@
+"""Work in a process of its own that ends with whoever asked for it: both ends of the pipes between the two.
+
+The asker says lines on the worker's standard input, whose end is the worker's own end at once, and with it that of
+everything in its namespaces: the asker may be killed without leaving anything behind. The worker tells JSON lines on
+its standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+_LONGEST_LINE = 64 * 1024 * 1024
+"""A result of an hour's run has some MB."""
+
+_KEPT_STDERR = 400
+
+
+class Worker:
+    """The asker's end; a context manager, at whose end there is nothing left of the work."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.complaint = ""
+        """At the end: what it said on standard error last."""
+        self._command = command
+        self._process: asyncio.subprocess.Process | None = None
+        self._complaints: asyncio.Task[bytes] | None = None
+
+    async def __aenter__(self) -> Worker:
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=_LONGEST_LINE,
+            start_new_session=True,  # Ctrl-C is for this process, which then ends it
+        )
+        assert self._process.stderr is not None
+        self._complaints = asyncio.ensure_future(self._process.stderr.read())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        process, complaints = self._process, self._complaints
+        assert process is not None
+        assert complaints is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()  # and the kernel everything that runs in its namespaces
+        process.stdin.close()
+        while await process.stdout.read(_LONGEST_LINE):
+            pass  # to its end: so nothing of the work is alive any more
+        self.complaint = (await complaints).decode("utf-8", "replace").strip()[-_KEPT_STDERR:]
+        await process.wait()
+
+    def say(self, line: bytes) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + b"\n")
+
+    async def told(self, kind: type[T]) -> T | None:
+        """The next thing that it tells; `None`: it ended. Cancelling it loses nothing."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        return msgspec.json.decode(line, type=kind) if line.endswith(b"\n") else None
+
+
+def asked(kind: type[T]) -> T:
+    """The worker's end: the first line that it hears."""
+    return msgspec.json.decode(sys.stdin.buffer.readline(), type=kind)
+
+
+def end_with_the_asker(on_line: Callable[[], object] = lambda: None) -> None:
+    """From now on; `on_line` hears, in a thread of its own, of any further line."""
+
+    def listen() -> None:
+        while os.read(0, 4096):
+            on_line()
+        os._exit(1)
+
+    threading.Thread(target=listen, daemon=True).start()
+
+
+def tell(thing: object) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(thing) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def done() -> None:
+    """The work's end, and that of everything in its namespaces."""
+    sys.stdout.flush()
+    os._exit(0)
