@@ -210,6 +210,38 @@ async def test_reconnect_now_makes_a_new_connection_at_once() -> None:
         assert owner.downs == ["reconnecting"] * 3
 
 
+async def test_after_a_change_a_connection_whose_first_packets_are_lost_is_not_waited_for() -> None:
+    held: list[asyncio.StreamWriter] = []
+
+    async def hold_the_next_two(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if is_moving and len(held) < 2:
+            held.append(writer)
+            return
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(_carry(reader, far_writer), _carry(far_reader, writer))
+
+    is_moving = False
+    path = await asyncio.start_server(hold_the_next_two, "127.0.0.1", 0)
+    async with RendezvousServer() as server, path, _link(path.sockets[0].getsockname()[1]) as (link, owner):
+        await eventually(lambda: link.is_up)
+        is_moving = True
+        link.reconnect_now()
+        await eventually(lambda: owner.ups == 2, seconds=0.95)
+        assert owner.downs == ["reconnecting"]
+        assert await within(asyncio.gather(*(_ended(writer) for writer in held))) == [True, True]
+
+
+async def test_after_a_change_a_rendezvous_that_refuses_is_heard_at_once() -> None:
+    server = RendezvousServer()
+    await server.start()
+    async with _link(server.port) as (link, owner):
+        await eventually(lambda: link.is_up)
+        await server.close()
+        link.reconnect_now()
+        await eventually(lambda: "connection refused" in owner.downs, seconds=1.0)
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("rendezvous")]
+
+
 async def test_a_replaced_gateway_does_not_come_back() -> None:
     async with RendezvousServer() as server, _link(server.port, Role.GATEWAY) as (link, owner):
         await eventually(lambda: link.is_up)
@@ -279,6 +311,21 @@ async def test_each_failure_has_a_reason_for_a_person() -> None:
 )
 def test_a_failure_is_told_in_a_few_words(error: Exception, reason: str) -> None:
     assert describe_failure(error) == reason
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.transport.abort()
+
+
+async def _ended(writer: asyncio.StreamWriter) -> bool:
+    """Wait until the other end has closed the connection of `writer`, and close this one."""
+    while not writer.transport.is_closing():
+        await asyncio.sleep(0.002)
+        writer.write(b".")
+    return True
 
 
 async def _speak_http_404(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

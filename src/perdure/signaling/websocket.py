@@ -21,6 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from perdure.errors import ProtocolError, RendezvousError
+from perdure.signaling.dialling import connect_soon
 from perdure.signaling.envelope import MAX_ENVELOPE_BYTES
 from perdure.signaling.frames import (
     GATEWAY,
@@ -126,6 +127,8 @@ class RendezvousLink:
         self._is_up = False
         self._goes_ahead = True
         """Whether to send behind the join, before it is answered."""
+        self._has_moved = False
+        """Whether the network has changed since the last join."""
         self._local_address: str | None = None
         self._joined_at: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -190,7 +193,7 @@ class RendezvousLink:
 
     def reconnect_now(self) -> None:
         """Drop the connection or the wait, and connect at once: the network has changed, so the old path is suspect."""
-        self._goes_ahead = True
+        self._goes_ahead = self._has_moved = True
         self._again.set()
 
     async def close(self, *, flush_timeout: float = 0.0) -> None:
@@ -258,7 +261,7 @@ class RendezvousLink:
         writer: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                websocket = await self._open()
+                websocket = await (connect_soon(self._open) if self._has_moved else self._open())
                 self._local_address = websocket.local_address[0]
                 await websocket.send(encode_frame(self._join))
                 if self._goes_ahead:
@@ -271,7 +274,7 @@ class RendezvousLink:
                         return self._heed(refused)
                     case _:
                         raise ProtocolError("the rendezvous answered a join with something else")
-            self._goes_ahead = True
+            self._goes_ahead, self._has_moved = True, False
             writer = writer or self._begin_writing(websocket)
             return await self._exchange(websocket)
         except RendezvousError:
