@@ -1,21 +1,42 @@
-"""`perdure demo` as a person runs it."""
+"""`perdure demo` as a person runs it, in a network of its own and on 127.0.0.1."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from perdure.lab.tools import LabError, check, check_platform
+from support.families import descendants, gone
+
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for child processes in /proc")
 
 
-async def start_demo(*arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+def reason_against() -> str:
+    try:
+        check_platform()
+        check()
+    except LabError as error:
+        return str(error)
+    return ""
+
+
+OBSTACLE = reason_against()
+PRIVATE = pytest.param((), marks=pytest.mark.skipif(bool(OBSTACLE), reason=OBSTACLE or "it runs here"), id="private")
+LOOPBACK = pytest.param(("--loopback",), id="loopback")
+both_forms = pytest.mark.parametrize("form", [PRIVATE, LOOPBACK])
+
+
+@contextlib.asynccontextmanager
+async def started(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    demo = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "perdure",
@@ -23,38 +44,34 @@ async def start_demo(*arguments: str) -> asyncio.subprocess.Process:
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=os.environ | environment,
     )
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_alive(pid: int) -> bool:
     try:
-        return "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
+        async with asyncio.timeout(90):
+            yield demo
+    finally:
+        if demo.returncode is None:
+            demo.kill()
+            await demo.wait()
 
 
-async def gone(pid: int) -> None:
-    for _ in range(400):
-        if not is_alive(pid):
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"process {pid} is still there")
+async def first_line(demo: asyncio.subprocess.Process) -> str:
+    """After the first fault is over."""
+    assert demo.stdout is not None
+    return (await demo.stdout.readline()).decode()
 
 
-async def test_it_breaks_the_carrier_loses_nothing_and_says_so(tmp_path: Path) -> None:
+@both_forms
+async def test_it_breaks_the_network_loses_nothing_and_says_so(form: tuple[str, ...], tmp_path: Path) -> None:
     result = tmp_path / "result.json"
-    demo = await start_demo("--seconds", "9", "--json", str(result))
-    async with asyncio.timeout(60):
+    async with started("--seconds", "9", "--json", str(result), *form) as demo:
         out, err = await demo.communicate()
     assert demo.returncode == 0, out.decode() + err.decode()
     assert "nothing was lost" in out.decode()
     assert err == b""
     report = json.loads(result.read_text())
     assert report["clean"]
+    assert report["network"] == ("loopback" if form else "private")
     assert report["connections_kept"] == report["connections"] == 4
     assert report["bytes_lost_or_wrong"] == 0
     assert report["bytes_sent"] == report["bytes_received"] > 10_000_000
@@ -63,41 +80,49 @@ async def test_it_breaks_the_carrier_loses_nothing_and_says_so(tmp_path: Path) -
     assert report["recovery_median"] <= report["recovery_max"] < 10
 
 
-async def test_ctrl_c_ends_it_with_the_table_so_far_and_leaves_nobody_behind() -> None:
-    demo = await start_demo("--seconds", "600")
-    assert demo.stdout is not None
-    async with asyncio.timeout(60):
-        first = await demo.stdout.readline()
-        assert demo.pid is not None
-        children = children_of(demo.pid)
-        assert len(children) == 3
+@both_forms
+async def test_ctrl_c_ends_it_with_the_table_so_far_and_leaves_nobody_behind(form: tuple[str, ...]) -> None:
+    async with started("--seconds", "600", *form) as demo:
+        first = await first_line(demo)
+        family = list(descendants(demo.pid))
+        assert len(family) >= 4
         demo.send_signal(signal.SIGINT)
         out, err = await demo.communicate()
-        for child in children:
-            await gone(child)
-    assert b"killed" in first
-    assert "connections kept" in out.decode()
+        for pid in family:
+            await gone(pid)
+    assert "killed" in first if form else "Ethernet is switched off, Wi-Fi takes over" in first
     assert "4 of 4" in out.decode()
-    assert "Traceback" not in err.decode()
+    assert "nothing was lost" in out.decode()
+    assert err == b""
     assert demo.returncode == 130
 
 
-async def test_its_children_do_not_outlive_it_even_when_it_is_killed() -> None:
-    demo = await start_demo("--seconds", "600")
-    assert demo.stdout is not None
-    async with asyncio.timeout(60):
-        await demo.stdout.readline()
-        children = children_of(demo.pid)
-        assert len(children) == 3
+@both_forms
+async def test_nobody_outlives_it_even_when_it_is_killed(form: tuple[str, ...]) -> None:
+    async with started("--seconds", "600", *form) as demo:
+        await first_line(demo)
+        family = list(descendants(demo.pid))
+        assert len(family) >= 4
         os.kill(demo.pid, signal.SIGKILL)
         await demo.communicate()
-        for child in children:
-            await gone(child)
+        for pid in family:
+            await gone(pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is missing there is Linux")
+async def test_where_a_tool_is_missing_it_names_the_package_and_goes_on_without() -> None:
+    async with started("--seconds", "5", PATH="/nonexistent") as demo:
+        first = await first_line(demo)
+        out, err = await demo.communicate()
+    assert first.startswith("On 127.0.0.1, without a network of its own: the lab needs ")
+    assert "apt install util-linux" in first
+    assert "nothing was lost" in out.decode()
+    assert err == b""
+    assert demo.returncode == 0
 
 
 async def test_a_result_that_cannot_be_written_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    demo = await start_demo("--seconds", "600", "--json", str(tmp_path / "no" / "such" / "folder.json"))
-    async with asyncio.timeout(30):
+    async with started("--seconds", "600", "--json", str(tmp_path / "no" / "such" / "folder.json")) as demo:
         _, err = await demo.communicate()
     assert demo.returncode == 2
     assert "there is no such" in err.decode()

@@ -13,6 +13,7 @@ def report(**changes: object) -> Report:
 def test_a_report_is_clean_only_if_nothing_at_all_went_wrong() -> None:
     assert report().is_clean
     assert report(faults=[Fault("f", 1.0, 0.1, recovered=True)]).is_clean
+    assert report(faults=[Fault("cut short by Ctrl-C", 1.0)]).is_clean
     assert not report(faults=[Fault("f", 1.0, 9.0, recovered=False)]).is_clean
     assert not report(bytes_lost_or_wrong=1).is_clean
     assert not report(connections_kept=3).is_clean

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from perdure.lab.tools import LabError, check
+from support.families import command_of, descendants, gone
 
 HEAD = 'title = "Short"\ntext = "A change."\nseconds = 3\n'
 
@@ -255,36 +256,6 @@ async def full_family(pid: int) -> list[int]:
         if any("connect" in command_of(each) for each in family):
             return family
         await asyncio.sleep(0.05)
-
-
-def descendants(pid: int) -> Iterator[int]:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield int(child)
-                yield from descendants(int(child))
-
-
-def command_of(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-async def gone(pid: int) -> None:
-    for _ in range(200):
-        if not is_alive(pid):
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"process {pid} is still there")
 
 
 def works(*command: str) -> bool:

@@ -101,7 +101,7 @@ def final_table(report: Report) -> RenderableType:
         verdict = Text("nothing was lost", "bold green")
     else:
         verdict = Text("something was lost", "bold red")
-    notes = [Text(f"left out: {skipped}", "yellow") for skipped in report.skipped]
+    notes = [Text(f"left out: {skipped}", "yellow", no_wrap=True, overflow="ignore") for skipped in report.skipped]
     return Group(table, verdict, *notes)
 
 
