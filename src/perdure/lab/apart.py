@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from io import FileIO
 from types import TracebackType
 from typing import TypeVar
 
@@ -80,14 +81,14 @@ class Worker:
 
 def asked(kind: type[T]) -> T:
     """The worker's end: the first line that it hears."""
-    return msgspec.json.decode(sys.stdin.buffer.readline(), type=kind)
+    return msgspec.json.decode(_standard_input().readline(), type=kind)
 
 
 def end_with_the_asker(on_line: Callable[[], object] = lambda: None) -> None:
     """From now on; `on_line` hears, in a thread of its own, of any further line."""
 
     def listen() -> None:
-        while os.read(0, 4096):
+        while _standard_input().readline():
             on_line()
         os._exit(1)
 
@@ -103,3 +104,8 @@ def done() -> None:
     """The work's end, and that of everything in its namespaces."""
     sys.stdout.flush()
     os._exit(0)
+
+
+def _standard_input() -> FileIO:
+    """Without a buffer, which would keep a line that came together with another."""
+    return FileIO(0, closefd=False)

@@ -1,0 +1,54 @@
+"""Work in a process of its own: what is said to it arrives, and it ends with whoever asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from perdure.lab.apart import Worker
+from support.families import gone
+
+ADDS_UP = """
+import threading
+from perdure.lab.apart import asked, done, end_with_the_asker, tell
+
+heard = threading.Semaphore(0)
+number = asked(int)
+tell(number)
+end_with_the_asker(heard.release)
+for count in range(number):
+    heard.acquire()
+    tell(count)
+done()
+"""
+
+FAILS = "from perdure.lab.apart import asked\nasked(int)\nraise SystemExit('it may not')"
+
+
+def worker(program: str) -> Worker:
+    return Worker([sys.executable, "-c", program])
+
+
+async def test_lines_that_come_together_are_all_heard() -> None:
+    async with asyncio.timeout(30), worker(ADDS_UP) as adding:
+        for line in (b"3", b"", b"", b""):
+            adding.say(line)
+        assert [await adding.told(int) for _ in range(5)] == [3, 0, 1, 2, None]
+
+
+async def test_what_it_complained_of_at_its_end_is_known() -> None:
+    failing = worker(FAILS)
+    async with asyncio.timeout(30), failing:
+        failing.say(b"1")
+        assert await failing.told(int) is None
+    assert failing.complaint == "it may not"
+
+
+async def test_it_ends_when_it_is_not_wanted_any_more() -> None:
+    async with asyncio.timeout(30):
+        program = f"import os; from perdure.lab.apart import tell; tell(os.getpid())\n{ADDS_UP}"
+        async with worker(program) as adding:
+            adding.say(b"3")
+            pid = await adding.told(int)
+        assert pid is not None
+        await gone(pid)
