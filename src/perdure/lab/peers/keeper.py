@@ -32,8 +32,8 @@ SHORTEST_WAIT = {"KEEPER_GATEWAY_ICE_DISCONNECTED_WAIT_SECS": "0"}
 """Seconds that it waits before it restarts. Its other settings limit how long it tries, and stay as they are."""
 
 NO_ROUTER = {"callback_token": "TEST_MODE_CALLBACK_TOKEN", "ksm_config": "TEST_MODE_KSM_CONFIG"}
-"""The literals with which it does without its vendor's servers: host candidates only, and those of the STUN and TURN
-servers that its environment names."""
+"""The literals with which it does without its vendor's servers. It has host candidates only then, whatever STUN and TURN
+servers its environment names."""
 
 _READY_POLL_INTERVAL = 0.01
 
@@ -114,7 +114,7 @@ class End:
 def main() -> None:
     given = words.parsed(__doc__)
     words.require(MODULE, package="keeper-pam-webrtc-rs")
-    os.environ.update(SHORTEST_WAIT | _servers(given))
+    os.environ.update(SHORTEST_WAIT)
     asyncio.run(exchange.serve(given.folder, partial(_gateway, given)) if given.is_gateway else _client(given))
 
 
@@ -147,17 +147,6 @@ async def _client(given: Words) -> None:
 async def _carry(end: End, joined: Exchange) -> None:
     async for message in joined.messages():
         await end.heard(message)
-
-
-def _servers(given: Words) -> Signal:
-    found = {}
-    if given.stun:
-        found["KEEPER_GATEWAY_STUN_URL"] = given.stun
-    if given.turn:
-        found["KEEPER_GATEWAY_TURN_URL"] = given.turn
-        found["KEEPER_GATEWAY_TURN_USERNAME"] = given.turn_user
-        found["KEEPER_GATEWAY_TURN_PASSWORD"] = given.turn_password
-    return found
 
 
 if __name__ == "__main__":
