@@ -32,8 +32,8 @@ SHORTEST_WAIT = {"KEEPER_GATEWAY_ICE_DISCONNECTED_WAIT_SECS": "0"}
 """Seconds that it waits before it restarts. Its other settings limit how long it tries, and stay as they are."""
 
 NO_ROUTER = {"callback_token": "TEST_MODE_CALLBACK_TOKEN", "ksm_config": "TEST_MODE_KSM_CONFIG"}
-"""The literals with which it does without its vendor's servers. It has host candidates only then, whatever STUN and TURN
-servers its environment names."""
+"""The literals with which it does without its vendor's servers. It has host candidates only then, whatever STUN and
+TURN servers its environment names."""
 
 _READY_POLL_INTERVAL = 0.01
 
