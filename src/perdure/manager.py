@@ -208,7 +208,7 @@ class TunnelConnectionManager:
         Args:
             data: what is known: `has_address` (bool: whether there is a usable local address now; without it there
                 is one), `is_new_address` (bool: it appeared within the last 2 s, so the engine cannot know it yet),
-                `is_stranded` (bool: the address that the path uses is gone, or leads elsewhere now; without it, it may),
+                `is_stranded` (bool: the path's own address is gone, or leads elsewhere now; without it, it may),
                 `slept_seconds` (for WAKE_UP), `detail` (a word for the log).
 
         Raises:

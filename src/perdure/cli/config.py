@@ -217,13 +217,13 @@ the command with exit code 2 before anything is connected. From Python, hand `Re
 0, because a forwarded connection may be idle as long as plain TCP lets it.
 
 ## How they relate
-**How a lost path is noticed.** What the engine or the application reports is acted on at once (version 0.1 does not
-watch the machine's network itself). Beyond that, silence counts only while an answer is due. While data waits, the path
+**How a lost path is noticed.** What the network monitor, the engine or the application reports is acted on at once.
+Beyond that, silence counts only while an answer is due. While data waits, the path
 is suspected after RFC 6298's retransmission timeout, but not before `silence_floor`, and asked; after three times as
 long it is lost, after `timeout_threshold` in any case. An idle path is asked each `ice_keepalive_interval`, and lost
 when the answer has not come for `timeout_threshold`: after {idle} s at the latest.
 
-**How it comes back.** First by an ICE restart, where one can help; it has `ice_restart_timeout`. Otherwise, or when
+**How it comes back.** By an ICE restart where the path still works; it has `ice_restart_timeout`. Otherwise, or when
 that has failed, by a new carrier; it has `attempt_timeout`. When that has failed too, it is a failed attempt: a wait
 of `restart_backoff_base` follows, doubled each time up to `restart_backoff_max` (and lengthened by up to a tenth, so
 that many clients do not come back in step). With the defaults, {attempts} attempts of {attempt} s with waits of
