@@ -174,4 +174,7 @@ def filled(words: tuple[str, ...], *, directory: str, target_port: int, **furthe
     return [word.format_map(values) for word in words]
 
 
-_KNOWN = "there are python, directory, target, target_port, port, rendezvous, stun, turn, turn_host, turn_user and turn_password"
+_KNOWN = (
+    "there are python, directory, target, target_port, port, rendezvous, stun, turn, turn_host, turn_user and "
+    "turn_password"
+)
