@@ -228,15 +228,17 @@ class Traffic:
             with _at(namespace):
                 tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             tcp.setblocking(False)
+            opened: socket.socket | asyncio.StreamWriter = tcp
             try:
                 async with asyncio.timeout(_GREETING_TIMEOUT):
                     await asyncio.get_running_loop().sock_connect(tcp, ("127.0.0.1", port))
                     reader, writer = await asyncio.open_connection(sock=tcp)
+                    opened = writer  # the socket is its transport's now
                     writer.write(bytes([number]))
                     if await reader.readexactly(1) == bytes([number]):
                         return reader, writer
             except (OSError, TimeoutError, asyncio.IncompleteReadError):
-                tcp.close()
+                opened.close()
                 await asyncio.sleep(_RETRY_INTERVAL)
         raise LabError(f"no byte came through the tunnel within {FIRST_BYTE_TIMEOUT:.0f} s")
 
@@ -259,6 +261,9 @@ class Traffic:
     ) -> None:
         try:
             await asyncio.gather(self._send(writer, outgoing), self._receive(reader, incoming))
+        except BaseException:
+            writer.transport.abort()  # closing would wait until somebody reads what waits to be sent
+            raise
         finally:
             writer.close()
             with contextlib.suppress(OSError):
@@ -278,7 +283,7 @@ class Traffic:
             now = monotonic()
             flow.arrived(data, now)
             self._count(flow.direction, now, len(data))
-        flow.ended = True
+        flow.ended = self._stop.is_set()  # an end before its source's is a dropped connection, however polite
 
     def _count(self, direction: Direction, now: float, size: int) -> None:
         bins, number = self._bins[direction], int((now - self._began_at) / self._bin_seconds)
