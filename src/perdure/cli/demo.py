@@ -27,7 +27,7 @@ def demo(seconds: Seconds = 30, loopback: Loopback = False, json_file: JsonFile 
     """
     from rich.console import Console
 
-    from perdure.demo.display import Display, final_table
+    from perdure.demo.display import Display, print_result
     from perdure.demo.show import Show
     from perdure.lab.tools import LabError
 
@@ -54,7 +54,7 @@ def demo(seconds: Seconds = 30, loopback: Loopback = False, json_file: JsonFile 
 
     was_stopped = run_until_stopped(run)
     report = reports[-1]
-    console.print(final_table(report))
+    print_result(console, report)
     if json_file is not None:
         _write_json(report, json_file)
     if was_stopped:

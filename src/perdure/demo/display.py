@@ -83,8 +83,8 @@ def _picture(show: Show) -> RenderableType:
     return Panel(Group(head, Text(), faults), title=title, border_style="blue")
 
 
-def final_table(report: Report) -> RenderableType:
-    """The result, for a person."""
+def print_result(console: Console, report: Report) -> None:
+    """For a person."""
     table = Table(show_header=False, title="perdure demo", title_justify="left")
     table.add_column(style="dim")
     table.add_column(justify="right")
@@ -101,8 +101,9 @@ def final_table(report: Report) -> RenderableType:
         verdict = Text("nothing was lost", "bold green")
     else:
         verdict = Text("something was lost", "bold red")
-    notes = [Text(f"left out: {skipped}", "yellow", no_wrap=True, overflow="ignore") for skipped in report.skipped]
-    return Group(table, verdict, *notes)
+    console.print(table, verdict, sep="\n")
+    for skipped in report.skipped:
+        console.print(f"left out: {skipped}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _silence(fault: Fault) -> Text:
