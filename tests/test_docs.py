@@ -504,8 +504,7 @@ POOR_IN_A_STORM = [
         (f"{second + part}", event)
         for second in range(10, 28, 3)
         for part, event in (
-            (0, "interface change"),
-            (0.1, "the peer answers the offer"),
+            (0, "the peer restarts ICE, for interface change"),
             (0.2, "the peer answers"),
         )
     ],
@@ -514,6 +513,15 @@ POOR_IN_A_STORM = [
     ("34", "72 ICE checks were sent, 36 answered"),
     ("50", "wait"),
 ]
+
+
+POOR_WHILE_UNSETTLED = [
+    *POOR_IN_A_STORM[:11],
+    *POOR_IN_A_STORM[13:15],
+    ("33.9", "interface change"),
+    *POOR_IN_A_STORM[15:],
+]
+"""One restart is left, and the network moves just before."""
 
 
 RESTARTED_OFTEN = [
@@ -537,7 +545,15 @@ def met() -> dict[tuple[Trigger | None, Rung, Because], int]:
     found: list[Decision] = []
     for seed in range(300):
         found += wander(Random(seed), 150)
-    for script in (SHORT_LIVES, QUALITY_AGAIN, POOR_AND_SILENT, POOR_IN_A_STORM, MOVED, RESTARTED_OFTEN):
+    for script in (
+        SHORT_LIVES,
+        QUALITY_AGAIN,
+        POOR_AND_SILENT,
+        POOR_IN_A_STORM,
+        POOR_WHILE_UNSETTLED,
+        MOVED,
+        RESTARTED_OFTEN,
+    ):
         tube = Tube(script[0][1])
         for at, event in script[1:]:
             tube.wait(float(at))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from core.cores import (
@@ -65,6 +67,7 @@ from perdure.core.events import (
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT, MAX_DECISIONS
 from perdure.core.restart import COURTESY_DELAY, SHORT_LIVES_FORGIVEN, Trigger
 from perdure.core.state import Reason, State
+from perdure.core.storm import QUIET_BEFORE_LAST
 
 UNLIMITED = SessionLimits(session_timeout=0.0)
 
@@ -439,6 +442,25 @@ def test_a_storm_of_events_causes_six_restarts_a_minute() -> None:
     for at in restarts:
         assert sum(at <= other < at + 60.0 for other in restarts) <= POLICY.storm_budget
     assert len(restarts) >= 15
+
+
+@pytest.mark.parametrize("looks", [16, 60])
+def test_an_interface_that_flaps_leaves_a_restart_for_the_address_that_it_comes_to_rest_with(looks: int) -> None:
+    """Whether what was begun last is still under way, or was given up."""
+    core = connected()
+    there = replace(NEW_ADDRESS, has_address=True)
+    offers: list[MakeOffer] = []
+    for look in range(looks):
+        now = 10.0 + look / 4
+        actions = rest(core, now) + core.handle_event(there if look % 2 else OFFLINE, now)
+        offers += [action for action in actions if isinstance(action, MakeOffer)]
+        if look % 8 == 7:  # what is built works at once, and is lost with the next flap
+            core.handle_event(AnswerReceived(core.generation, sdp("there")), now)
+            core.handle_event(SessionResumed(core.carrier), now)
+    assert len(offers) <= POLICY.storm_budget - len(QUIET_BEFORE_LAST)
+    rest_at = 10.0 + looks / 4
+    core.handle_event(there, rest_at)
+    assert [rung for rung, _ in rungs(rest(core, rest_at + QUIET_BEFORE_LAST[1]))].count("REBUILD") == 1
 
 
 def test_the_peers_restarts_count_in_the_storm_budget() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from perdure.core.storm import STORM_WINDOW, StormBudget
+import pytest
+
+from perdure.core.storm import QUIET_BEFORE_LAST, STORM_WINDOW, StormBudget
 
 
-def spent(*instants: float) -> StormBudget:
-    budget = StormBudget(3)
+def spent(*instants: float, budget_size: int = 3) -> StormBudget:
+    budget = StormBudget(budget_size)
     for at in instants:
         budget.spend(at)
     return budget
@@ -23,3 +25,29 @@ def test_a_spent_budget_waits_until_the_oldest_restart_is_a_minute_old() -> None
 
 def test_restarts_of_the_peer_beyond_the_budget_put_the_next_one_off() -> None:
     assert spent(0.0, 1.0, 2.0, 30.0).empty_until(31.0) == 1.0 + STORM_WINDOW
+
+
+@pytest.mark.parametrize(("used", "quiet"), [(4, QUIET_BEFORE_LAST[1]), (5, QUIET_BEFORE_LAST[0])])
+def test_the_last_two_restarts_are_kept_for_when_the_network_is_at_rest(used: int, quiet: float) -> None:
+    budget = spent(*range(used), budget_size=6)
+    assert budget.kept_until(10.0) is None
+    budget.moved(10.0)
+    budget.moved(11.0)
+    assert budget.kept_until(11.5) == 11.0 + quiet
+    assert budget.kept_until(11.0 + quiet) is None
+    assert budget.empty_until(11.5) is None
+
+
+@pytest.mark.parametrize(("size", "free"), [(1, 1), (2, 1), (3, 2), (6, 4), (1000, 998)])
+def test_at_most_half_of_a_budget_is_kept_and_never_its_first_restart(size: int, free: int) -> None:
+    for used in range(free):
+        budget = spent(*[0.0] * used, budget_size=size) if used in (0, free - 1) else None
+        if budget is not None:
+            budget.moved(1.0)
+            assert budget.kept_until(1.0) is None
+
+
+def test_a_network_that_never_rests_has_a_kept_restart_when_the_oldest_is_a_minute_old() -> None:
+    budget = spent(0.0, 1.0, 2.0, 3.0, 58.0, budget_size=6)
+    budget.moved(59.0)
+    assert budget.kept_until(59.0) == STORM_WINDOW

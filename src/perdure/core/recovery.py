@@ -54,8 +54,8 @@ class Recovery:
         self._decisions: tuple[Decision, ...] = ()
         self._signaling = False
         self._has_address = True
-        self._pending: tuple[NetworkChanged, float] | None = None
-        """A network event that waits (for a hand-over's result, signaling, the storm budget), and when it came."""
+        self._pending: tuple[NetworkChanged, float, Because] | None = None
+        """A network event that waits, when it came, and why it waits (a hand-over's result, signaling, the budget)."""
 
     @property
     def carrier(self) -> int:
@@ -105,6 +105,7 @@ class Recovery:
         if event.has_address is not None:
             self._has_address = event.has_address
         if event.trigger.is_network_event:
+            self._ladder.network_moved(self._context.now)
             # What this event leaves untouched, an earlier one that still waits may have stranded.
             self._judge(event if self._pending is None else replace(event, is_stranded=None))
         else:
@@ -114,9 +115,10 @@ class Recovery:
         """What a network event waited for is there, or over."""
         if self._pending is None:
             return
-        (event, came_at), self._pending = self._pending, None
+        (event, came_at, why), self._pending = self._pending, None
         works = self._context.state.is_up and self._liveness.last_heard_at > came_at
-        if works or self._climber.is_attempting:
+        # What was begun while the network did not rest is begun anew, as it would have been without the wait.
+        if works or (self._climber.is_attempting and why is not Because.UNSETTLED):
             self._execute(self._ladder.network_event_answered(event.trigger, self._situation()))
         else:
             self._judge(event)
@@ -240,9 +242,9 @@ class Recovery:
         if event.detail:
             decision = replace(decision, detail=event.detail)
         self._execute(decision)
-        is_in_grace = decision.reason is Because.IN_GRACE
-        if is_in_grace or (decision.rung is Rung.WAIT and self._context.state.is_up):
-            self._pending = (event, self._context.now)
+        is_held = decision.rung is Rung.HOLD and decision.next_attempt_at is not None
+        if is_held or (decision.rung is Rung.WAIT and self._context.state.is_up):
+            self._pending = (event, self._context.now, decision.reason)
             if decision.next_attempt_at is not None:
                 self._context.timers.set(Timer.REJUDGE, decision.next_attempt_at)
 

@@ -7,8 +7,8 @@ Rules, in their order:
 3. A network event acts at once, also where the path still looks good, unless it leaves the path's own address as it
    was: then the path is only asked. Within the grace after a hand-over an event waits for that one's result, unless it
    brings an address that is new and that one did not.
-4. No more than `storm_budget` restarts a minute, whatever the network does; the peer's count as well. What the engine
-   or the user ended does not: no network causes that.
+4. No more than `storm_budget` restarts a minute, whatever the network does; the peer's count as well, and the last ones
+   wait until it has come to rest. What the engine or the user ended does not count: no network causes that.
 5. ICE restart where the path may still work, SCTP's timer has not backed off, and the carrier is not worn by many
    restarts; otherwise rebuild. A path that lost its own address is rebuilt: that is faster (docs/design.md).
 6. A restart that fails climbs to a rebuild; a rebuild that fails waits, longer each time, until the attempts are spent.
@@ -116,6 +116,7 @@ class Because(Enum):
     NO_SIGNALING = "the peer cannot be told while signaling is away"
     NO_ADDRESS = "there is no usable address"
     STORM_BUDGET = "there were as many restarts in the last minute as may be"
+    UNSETTLED = "the last restarts of a minute are kept for when the network is at rest"
     COURTESY = "the other end saw it too, and has the first word"
     BACKOFF = "the attempt failed"
     ANSWERED_LATE = "the peer answers an offer whose attempt is over: it is back"
@@ -191,10 +192,15 @@ class Ladder:
 
     # What happened.
 
+    def network_moved(self, now: float) -> None:
+        """A network event came, of this end or, as its offer says, of the peer."""
+        self._storm.moved(now)
+
     def peer_began(self, trigger: Trigger | None, now: float) -> None:
         """The peer climbs a rung for `trigger`."""
         self._count(trigger, now)
         if trigger is not None and trigger.is_network_event:
+            self.network_moved(now)
             self._grace_until = now + self._policy.handover_grace
             self._grace_is_for_known = True
 
@@ -347,8 +353,13 @@ class Ladder:
     def _in_storm(self, trigger: Trigger | None, situation: Situation) -> Decision | None:
         if trigger in _UNCOUNTED:
             return None
-        until = self._storm.empty_until(situation.now)
-        return None if until is None else self._wait(trigger, Because.STORM_BUDGET, situation, until)
+        if (until := self._storm.empty_until(situation.now)) is not None:
+            return self._wait(trigger, Because.STORM_BUDGET, situation, until)
+        if (until := self._storm.kept_until(situation.now)) is None:
+            return None
+        if situation.is_attempting:
+            return self._hold(trigger, Because.UNSETTLED, situation, until)
+        return self._wait(trigger, Because.UNSETTLED, situation, until)
 
     def _restart_or_rebuild(self, trigger: Trigger, why: Because, situation: Situation) -> Decision:
         if not situation.is_open:

@@ -1,28 +1,49 @@
-"""How many restarts a flapping network may cause."""
+"""How many restarts a flapping network may cause, and which of them it may cause while it flaps."""
 
 from __future__ import annotations
 
 STORM_WINDOW = 60.0
 """Seconds over which the budget counts."""
 
+QUIET_BEFORE_LAST = (4.0, 1.0)
+"""Seconds that the network must have been at rest for the last restart of the budget, and for the last but one. What is
+built while an interface flaps is lost again; so a restart is left for when it has come to rest, which may be with
+another address, and nobody waits for the minute's end. A budget keeps back at most half of itself."""
+
 
 class StormBudget:
     """At most `budget` restarts in any `STORM_WINDOW`."""
 
-    __slots__ = ("_budget", "_restarts")
+    __slots__ = ("_budget", "_moved_at", "_quiet_delays", "_restarts")
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
+        self._quiet_delays = QUIET_BEFORE_LAST[: budget // 2]
         self._restarts: tuple[float, ...] = ()
         """The last ones, the oldest first."""
+        self._moved_at = float("-inf")
+
+    def moved(self, now: float) -> None:
+        """The network of either end has changed."""
+        self._moved_at = now
 
     def spend(self, now: float) -> None:
         """A restart begins; one more than the budget is counted like any other, as it may be the peer's."""
         self._restarts = (*self._restarts, now)[-self._budget :]
 
     def empty_until(self, now: float) -> float | None:
-        """When the next restart may begin; `None`: now."""
-        if len(self._restarts) < self._budget:
+        """When the next restart may begin; `None`: now, as far as their number goes."""
+        counted = self._counted(now)
+        return counted[0] + STORM_WINDOW if len(counted) == self._budget else None
+
+    def kept_until(self, now: float) -> float | None:
+        """When one that is left may begin, if the network does not move again before; `None`: now."""
+        counted = self._counted(now)
+        left = self._budget - len(counted)
+        if not 0 < left <= len(self._quiet_delays):
             return None
-        until = self._restarts[0] + STORM_WINDOW
+        until = min(counted[0] + STORM_WINDOW, self._moved_at + self._quiet_delays[left - 1])
         return until if now < until else None
+
+    def _counted(self, now: float) -> list[float]:
+        return [at for at in self._restarts if now < at + STORM_WINDOW]
