@@ -76,7 +76,7 @@ class Quality:
     def rtt_sample(self, seconds: float, now: float) -> None:
         """Something was answered after `seconds`."""
         if now > self._sampled_at + FRESH_SECONDS:
-            self._rtt = RttEstimator()
+            self._rtt.srtt = None
         self._sampled_at = now
         self._rtt.sample(seconds)
         self._baseline = seconds if self._baseline is None else min(self._baseline, seconds)

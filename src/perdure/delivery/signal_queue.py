@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections import deque
 from typing import TYPE_CHECKING
 
 from perdure.delivery.couriers import courier, is_being_cancelled
@@ -63,7 +62,7 @@ class SignalQueue:
             getattr(handler, "__call__", None)  # noqa: B004 — not whether it can be called, but how.
         )
         self._threads = threads
-        self._waiting: deque[Signal] | None = None
+        self._waiting: list[Signal] | None = None  # a deque has 600 bytes from its first entry on
         self._is_under_way = False
         self._task: asyncio.Task[None] | None = None
         """The courier's, while it is here."""
@@ -84,10 +83,12 @@ class SignalQueue:
         """Queue `signal`, after `close` nothing. On the loop's thread, from within anything: the handler runs later."""
         if self._is_closed:
             return
-        self._waiting = self._waiting or deque()
-        self._waiting.append(signal)
-        if len(self._waiting) > MAX_WAITING_SIGNALS:
-            self._drop(self._waiting.popleft())
+        if self._waiting is None:
+            self._waiting = [signal]
+        else:
+            self._waiting.append(signal)
+            if len(self._waiting) > MAX_WAITING_SIGNALS:
+                self._drop(self._waiting.pop(0))
         if not self._is_under_way:
             self._is_under_way = True
             courier().submit(self)
@@ -134,9 +135,12 @@ class SignalQueue:
 
     async def _deliver(self) -> None:
         while self._waiting:
-            signal = self._waiting.popleft()
+            signal = self._waiting.pop(0)
             try:
-                await self._call(signal)
+                if self._is_async:
+                    await self._handler(signal)  # type: ignore[misc]
+                else:
+                    await self._call_in_thread(signal)
             except asyncio.CancelledError as error:
                 if is_being_cancelled():
                     raise
@@ -146,19 +150,16 @@ class SignalQueue:
             if self._waiting:
                 await asyncio.sleep(0)  # a handler that never waits still lets the loop go round
 
-    async def _call(self, signal: Signal) -> None:
-        if self._is_async:
-            result = self._handler(signal)
-        else:
-            result, error = await self._threads.call(self._handler, signal)
-            if error is not None:
-                self._fail(signal, error)
+    async def _call_in_thread(self, signal: Signal) -> None:
+        result, error = await self._threads.call(self._handler, signal)
+        if error is not None:
+            self._fail(signal, error)
         if inspect.isawaitable(result):
             await result
 
     def _drop_waiting(self) -> None:
         while self._waiting:
-            self._drop(self._waiting.popleft())
+            self._drop(self._waiting.pop(0))
 
     def _drop(self, signal: Signal) -> None:
         self.dropped += 1
