@@ -390,6 +390,16 @@ def test_a_new_address_acts_at_once_even_within_the_grace() -> None:
     assert rest_of(actions) == [CloseCarrier(), MakeOffer(7, Trigger.IP_ADDRESS_CHANGE)]
 
 
+def test_an_event_that_takes_the_paths_address_acts_at_once_though_another_waits_for_the_grace() -> None:
+    core = connected()
+    core.handle_event(NEW_ADDRESS, 10.0)
+    assert rungs(core.handle_event(NEW_ADDRESS, 10.05)) == [("HOLD", "IN_GRACE")]
+    core.handle_event(AnswerReceived(core.generation, sdp("there")), 10.1)
+    core.handle_event(SessionResumed(core.carrier), 10.2)
+    assert core.state is State.CONNECTED
+    assert rungs(core.handle_event(replace(ROAM, is_stranded=True), 10.3)) == [("REBUILD", "STRANDED")]
+
+
 def test_an_event_after_the_grace_begins_the_attempt_under_way_anew() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
@@ -932,7 +942,14 @@ def test_no_silence_is_judged_while_the_last_message_leaves() -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [CarrierLost(3, ""), PeerLeft(""), PeerRestarted(), SessionEnded(Reason.PROTOCOL, "")]
+    "event",
+    [
+        CarrierLost(3, ""),
+        PeerLeft(""),
+        PeerRestarted(),
+        SessionEnded(Reason.PROTOCOL, ""),
+        replace(ROAM, is_stranded=True),
+    ],
 )
 def test_a_close_that_nobody_can_hear_any_more_ends_at_once_with_its_own_reason(event: Event) -> None:
     core = connected()

@@ -253,6 +253,14 @@ def test_a_new_address_does_not_wait_for_the_grace() -> None:
     assert NEW_ADDRESS(moved, RESTARTING._replace(now=100.5)).rung is Rung.REBUILD
 
 
+@pytest.mark.parametrize("ask", [STRANDED, event(Trigger.IP_ADDRESS_CHANGE, is_new_address=True, is_stranded=True)])
+def test_a_path_that_is_up_again_and_loses_its_address_does_not_wait_for_the_grace(ask: Ask) -> None:
+    moved = ladder()
+    NEW_ADDRESS(moved, WORKING)
+    assert ask(moved, BUILDING._replace(now=100.1)).reason is Because.IN_GRACE
+    assert ask(moved, WORKING._replace(now=100.2)).rung is Rung.REBUILD
+
+
 def test_several_events_of_one_new_address_cause_one_rebuild() -> None:
     # Found by review: each event of a change to a new address aborted the rebuild of the one before.
     moved = ladder()

@@ -225,8 +225,8 @@ class Connection:
     def _route_last(self, event: Event) -> None:
         """While the last message leaves nothing is recovered any more."""
         match event:
-            case CarrierLost() | SessionEnded() | PeerLeft() | PeerRestarted():
-                self._finish_closing()
+            case CarrierLost() | SessionEnded() | PeerLeft() | PeerRestarted() | NetworkChanged(is_stranded=True):
+                self._finish_closing()  # nobody would hear it any more
             case _:
                 pass
 

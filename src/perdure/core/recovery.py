@@ -107,7 +107,8 @@ class Recovery:
         if event.trigger.is_network_event:
             self._ladder.network_moved(self._context.now)
             # What this event leaves untouched, an earlier one that still waits may have stranded.
-            self._judge(event if self._pending is None else replace(event, is_stranded=None))
+            is_sure = self._pending is None or event.is_stranded
+            self._judge(event if is_sure else replace(event, is_stranded=None))
         else:
             self.doubted(event.trigger, event.detail)
 

@@ -6,7 +6,7 @@ Rules, in their order:
    address is replaced also while signaling is away: signaling comes back meanwhile, and then has the offer to send.
 3. A network event acts at once, also where the path still looks good, unless it leaves the path's own address as it
    was: then the path is only asked. Within the grace after a hand-over an event waits for that one's result, unless it
-   brings an address that is new and that one did not.
+   brings an address that is new and that one did not, or takes the address of a path that is up.
 4. No more than `storm_budget` restarts a minute, whatever the network does; the peer's count as well, and the last ones
    wait until it has come to rest. What the engine or the user ended does not count: no network causes that.
 5. ICE restart where the path may still work, SCTP's timer has not backed off, and the carrier is not worn by many
@@ -244,7 +244,8 @@ class Ladder:
             return self._hold(trigger, Because.SHORT_SLEEP, situation)
         if is_stranded is False and situation.is_up and not is_wake_up:
             return self._hold(trigger, Because.UNTOUCHED, situation)
-        if situation.now < self._grace_until and not (is_new_address and self._grace_is_for_known):
+        is_news = (is_new_address and self._grace_is_for_known) or (is_stranded and situation.is_up)
+        if situation.now < self._grace_until and not is_news:
             return self._hold(trigger, Because.IN_GRACE, situation, self._grace_until)
         if (storm := self._in_storm(trigger, situation)) is not None:
             return storm
