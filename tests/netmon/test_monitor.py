@@ -35,7 +35,7 @@ class FakeSource:
     def __init__(self, snapshot: Snapshot = ETH) -> None:
         self.snapshot = snapshot
         self.is_refused = False
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         self.looks = 0
         self.looked = asyncio.Event()
         self.closes = 0
@@ -290,11 +290,22 @@ async def test_a_source_that_is_not_permitted_is_replaced_by_polling(caplog: pyt
     assert source.closes
 
 
-async def test_a_look_that_fails_is_said_once_and_repeated(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_source_that_cannot_read_this_network_is_replaced_too(caplog: pytest.LogCaptureFixture) -> None:
+    source = FakeSource()
+    source.error = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    async with NetworkMonitor(source) as monitor:
+        assert any(it.is_loopback for it in monitor.snapshot.interfaces)
+    assert "network-source-failed source=fake instead=polling error=UnicodeDecodeError" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [OSError, ValueError])
+async def test_a_look_that_fails_is_said_once_and_repeated(
+    caplog: pytest.LogCaptureFixture, kind: type[Exception]
+) -> None:
     source = FakeSource()
     async with NetworkMonitor(source, tick_interval=0.01) as monitor:
         heard = Heard(monitor)
-        source.error = OSError("too many open files")
+        source.error = kind("too many open files")
         source.move(WLAN)
         async with asyncio.timeout(TIMEOUT):
             for _ in range(3):
@@ -304,7 +315,7 @@ async def test_a_look_that_fails_is_said_once_and_repeated(caplog: pytest.LogCap
         source.error = None
         assert (await heard.next()).trigger is Trigger.INTERFACE_CHANGE
     [record] = [it for it in caplog.records if it.levelno == logging.WARNING]
-    assert record.getMessage().startswith('network-look-failed error=OSError text="too many open files"')
+    assert record.getMessage().startswith(f'network-look-failed error={kind.__name__} text="too many open files"')
 
 
 async def test_a_watch_that_ends_is_replaced(caplog: pytest.LogCaptureFixture) -> None:

@@ -60,6 +60,10 @@ class Namespace:
         subprocess.run(["ip", "-n", self.name, "-b", "-"], input=batch, text=True, check=True, timeout=TIMEOUT)
         return began_at
 
+    def run(self, *words: bytes) -> None:
+        """Run one `ip` command of any bytes."""
+        subprocess.run([b"ip", b"-n", self.name.encode(), *words], check=True, timeout=TIMEOUT)
+
 
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
@@ -161,6 +165,19 @@ async def test_a_monitor_gives_its_descriptors_back() -> None:
 
 RENEWED = ("addr add 10.0.0.9/24 dev eth0", "route add default via 10.0.0.1")
 ADDRESSED = ("addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1")
+
+
+async def test_an_interface_may_be_called_anything(namespace: Namespace) -> None:
+    namespace.ip(*ADDRESSED)
+    async with watching(namespace) as watch:
+        for name in (b"\xff\xfe", b'a"={}', "über".encode()):
+            namespace.run(b"link", b"add", name, b"type", b"veth")
+            namespace.run(b"link", b"set", name, b"up")
+        namespace.ip("addr add 10.0.0.9/24 dev eth0")
+        await watch.moved("10.0.0.9 new on eth0")
+    async with watching(namespace) as watch:
+        namespace.ip("addr del 10.0.0.9/24 dev eth0")
+        await watch.moved("10.0.0.9 lost from eth0")
 
 
 async def test_a_first_address_and_its_route_are_one_event(namespace: Namespace) -> None:

@@ -183,7 +183,7 @@ class NetworkMonitor:
         try:
             source.watch(self._hinted, self._fall_back)  # before the look, so that nothing is missed between them
             self._snapshot = source.look()
-        except OSError as error:
+        except Exception as error:  # also of what decodes: a network may have what nobody has thought of
             if source.name == _POLLING:
                 self._could_not_look(error)
             else:
@@ -195,14 +195,14 @@ class NetworkMonitor:
         about: dict[str, Field] = {"source": source.name, "addresses": addresses, "default_routes": routes or "none"}
         log_event(_logger, logging.INFO, "network-watched", **about)
 
-    def _fall_back(self, error: OSError) -> None:
+    def _fall_back(self, error: Exception) -> None:
         """The source cannot watch: go on by polling. What that shows is the new beginning, as it shows less."""
         assert self._source is not None
         self._source.close()
         _log_no_source(self._source.name, error)
         self._begin(_polling_source())
 
-    def _could_not_look(self, error: OSError) -> None:
+    def _could_not_look(self, error: Exception) -> None:
         """No descriptor was left, for example: said once, and tried again with the next tick."""
         if not self._is_blind:
             log_event(_logger, logging.WARNING, "network-look-failed", **error_fields(error))
@@ -243,7 +243,7 @@ class NetworkMonitor:
         assert self._source is not None
         try:
             after = self._source.look()
-        except OSError as error:
+        except Exception as error:
             self._could_not_look(error)
             after = self._snapshot
         else:
@@ -315,7 +315,7 @@ def _netlink_source() -> Source:
     from perdure.netmon.netlink import NetlinkSource
 
     source = NetlinkSource()
-    with contextlib.suppress(OSError):  # it will be said when it is watched
+    with contextlib.suppress(Exception):  # it will be said when it is watched
         source.look()  # the first look has everything to decode, 80 ms where there are 200 interfaces
     return source
 

@@ -209,7 +209,10 @@ def _link(message: bytes) -> _Link:
     link.decode()
     info = link.get_attr("IFLA_LINKINFO")
     kind = info.get_attr("IFLA_INFO_KIND") if info else None
-    return _Link(link["index"], link.get_attr("IFLA_IFNAME"), kind or "", link["flags"])
+    name = link.get_attr("IFLA_IFNAME")
+    if isinstance(name, bytes):  # pyroute2 gives what is not UTF-8 as it is; the kernel takes any bytes
+        name = name.decode(errors="replace")
+    return _Link(link["index"], name, kind or "", link["flags"])
 
 
 def _address(message: bytes) -> tuple[int, Address]:
