@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 import weakref
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -723,6 +724,7 @@ async def test_a_registrys_handler_serves_the_tubes_that_have_none_of_their_own(
         ({"policy": SessionLimits()}, "policy is of RestartPolicy, not SessionLimits"),
         ({"limits": {}}, "limits is of ResourceLimits, not dict"),
         ({"transport": {"loopback": True}}, "transport is a TransportConfig, or has the methods offer"),
+        ({"transport": SimpleNamespace(offer=len, answer=len, set_ice_servers=len)}, "has the methods .*renew"),
         ({"signal_handler": "x"}, "signal_handler is a function"),
         ({"on_stream": "x"}, "on_stream is a function"),
     ],

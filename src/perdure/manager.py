@@ -219,14 +219,14 @@ class TunnelConnectionManager:
         after = self.decisions
         return after[-1] if after and after is not before else None
 
-    def network_moved(self, moved: NetworkMoved) -> None:
-        """What a `NetworkMonitor` told; called by the registry."""
+    def network_moved(self, moved: NetworkMoved, is_stranded: bool | None) -> None:
+        """What a `NetworkMonitor` told, and whether it strands this tube's path; called by the registry."""
         self._driver.feed(
             NetworkChanged(
                 moved.trigger,
                 moved.has_address,
                 moved.is_new_address,
-                moved.strands(self.streams.local_address),
+                is_stranded,
                 moved.slept_seconds,
                 moved.detail,
             )

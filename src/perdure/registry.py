@@ -127,7 +127,7 @@ class TubeRegistry:
         self._sweeper: asyncio.TimerHandle | None = None
         self._was_left = False
         if network is not None:
-            network.subscribe(self.network_moved)
+            self._listen_to(network)
         _registries.add(self)
 
     def __repr__(self) -> str:
@@ -280,11 +280,22 @@ class TubeRegistry:
 
     def network_moved(self, moved: NetworkMoved) -> None:
         """Tell every tube that the network moved, as a `NetworkMonitor` says; each decides for itself."""
-        if moved.is_new_address or any(moved.strands(manager.streams.local_address) for manager in self):
+        tubes = [(manager, moved.strands(manager.streams.local_address)) for manager in self]
+        if moved.is_new_address or any(is_stranded for _, is_stranded in tubes):
             # Otherwise a new carrier would try the addresses first that are gone.
             self.transport.renew()
-        for manager in self:
-            manager.network_moved(moved)
+        for manager, is_stranded in tubes:
+            manager.network_moved(moved, is_stranded)
+
+    def _listen_to(self, network: NetworkMonitor) -> None:
+        """As long as there is this registry, which the monitor may outlive."""
+        me = weakref.ref(self)
+
+        def moved(event: NetworkMoved) -> None:
+            if (registry := me()) is not None:
+                registry.network_moved(event)
+
+        weakref.finalize(self, network.subscribe(moved)).atexit = False
 
     # Closing.
 
@@ -473,9 +484,12 @@ def _check_config(name: str, value: object, kind: type) -> None:
         check_type(name, value, kind, f"of {kind.__name__}")
 
 
+_TRANSPORT_METHODS = ("offer", "answer", "set_ice_servers", "renew")
+
+
 def _transport(wanted: TransportConfig | Transport | None) -> Transport:
     if wanted is not None and not isinstance(wanted, TransportConfig):
-        check_methods("transport is a TransportConfig, or", wanted, ("offer", "answer", "set_ice_servers"))
+        check_methods("transport is a TransportConfig, or", wanted, _TRANSPORT_METHODS)
         return wanted
     from perdure.transport.rtc import RtcTransport  # the engine is loaded where it is needed
 

@@ -208,7 +208,13 @@ class Link:
     @property
     def local_address(self) -> str | None:
         """This machine's address on the path in use; see `Carrier.local_address`."""
-        return None if self._carrier is None else self._carrier.local_address
+        if self._carrier is None:
+            return None
+        try:
+            return self._carrier.local_address
+        except Exception as error:  # one tube's, which must not keep the news of a change from the others
+            log_event(log, logging.ERROR, "no-local-address", error, tube=self._driver.tube_id)
+            return None
 
     def next_deadline(self) -> float | None:
         return self._ack_at
