@@ -26,7 +26,7 @@ class End:
         self._name, self._reader, self._writer = name, reader, writer
 
     def say(self, text: str) -> None:
-        print(f"{self._name}: {text}", flush=True)
+        print(f"{self._name}: {text}\n", end="", flush=True)  # in one piece: both processes write here
 
     def send(self, kind: str, data: object) -> None:
         self._writer.write(json.dumps({"kind": kind, "data": data}).encode() + b"\n")
