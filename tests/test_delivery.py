@@ -463,6 +463,55 @@ async def test_a_delivery_that_is_cancelled_before_it_begins_drops_what_waits() 
     assert (recorder.numbers, queue.dropped) == ([], 1)
 
 
+@pytest.mark.parametrize("handler", ["waits", "ignores", "blocks"])
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+def test_a_loop_that_ends_while_signals_wait_leaves_nothing_behind(handler: str, turns: int) -> None:
+    # Found by review: handlers that waited left tasks to a loop that was closed.
+    program = f"""
+import asyncio, gc, threading
+from perdure.delivery import SignalQueue
+from perdure.signals import Keepalive
+
+async def waits(_):
+    await asyncio.get_running_loop().create_future()
+
+async def ignores(_):
+    try:
+        await asyncio.sleep(100)
+    except asyncio.CancelledError:
+        pass
+
+def blocks(_):
+    threading.Event().wait(1)
+
+async def main(queues):
+    for _ in range(2):
+        for queue in queues:
+            queue.emit(Keepalive("tube", None, idle_seconds=1.0, rtt=None))
+        for _ in range({turns}):
+            await asyncio.sleep(0)
+
+async def heard():
+    done = asyncio.Event()
+    async def handler(_):
+        done.set()
+    queue = SignalQueue(handler)
+    queue.emit(Keepalive("tube", None, idle_seconds=1.0, rtt=None))
+    await asyncio.wait_for(done.wait(), 5)
+
+queues = [SignalQueue({handler}) for _ in range(20)]
+asyncio.run(main(queues))
+gc.collect()
+asyncio.run(heard())
+print("idle", all(queue.is_idle for queue in queues))
+"""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert "idle True" in done.stdout
+    for trace in ("Task was destroyed", "never awaited", "Traceback"):
+        assert trace not in done.stderr
+
+
 async def test_an_abandoned_handler_that_ignores_its_cancellation_is_not_called_again() -> None:
     begun, seen = asyncio.Event(), list[int]()
 
@@ -479,6 +528,29 @@ async def test_an_abandoned_handler_that_ignores_its_cancellation_is_not_called_
     queue.abandon()
     assert await queue.drain(TIMEOUT)
     assert (seen, queue.dropped) == ([1], 1)
+
+
+async def test_an_abandoned_handler_holds_up_no_other_however_it_takes_it() -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(_: Signal) -> None:
+        began.set()
+        while not ended.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await ended.wait()
+
+    stuck = SignalQueue(stubborn)
+    stuck.emit(signal(1))
+    await within(began.wait())
+    stuck.abandon()
+    stuck.abandon()
+    recorder = Recorder()
+    others = [SignalQueue(recorder.asynchronous) for _ in range(10)]
+    for number, queue in enumerate(others):
+        queue.emit(signal(number))
+    await eventually(lambda: len(recorder.numbers) == 10)
+    ended.set()
+    assert await stuck.drain(TIMEOUT)
 
 
 async def test_an_abandoned_plain_handler_is_not_called_a_second_time(release: threading.Event) -> None:

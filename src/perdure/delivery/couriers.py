@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from typing import Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 
 class Delivery(Protocol):
     async def deliver(self) -> None:
         """Deliver what waits. Raises nothing but the cancellation of the task that it runs in."""
+
+    def drop(self) -> None:
+        """Instead of `deliver`: the event loop ends."""
 
 
 class Courier:
@@ -19,9 +22,11 @@ class Courier:
 
     1. One task takes delivery after delivery. Where a handler waits, the next turn of the loop begins another task.
     2. Handlers share their task's context variables with those that ran before them in it.
+    3. A task that somebody else cancels means that the loop ends: what waits is dropped, as a task that is begun then
+       would be left behind.
     """
 
-    __slots__ = ("__weakref__", "_is_relief_due", "_ready", "_task", "_tasks")
+    __slots__ = ("__weakref__", "_is_relief_due", "_let_go", "_ready", "_task", "_tasks")
 
     def __init__(self) -> None:
         self._ready: deque[Delivery] = deque()
@@ -29,6 +34,8 @@ class Courier:
         """The one that takes the next delivery."""
         self._tasks: set[asyncio.Task[None]] = set()
         """All, until they end: the loop itself refers to its tasks only weakly."""
+        self._let_go: WeakSet[asyncio.Task[None]] = WeakSet()
+        """Those that `cancel` cancelled."""
         self._is_relief_due = False
 
     def submit(self, delivery: Delivery) -> None:
@@ -38,6 +45,12 @@ class Courier:
             self._begin()
         else:
             self._relieve_soon()
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        """Cancel the delivery that runs in `task`, and no other."""
+        if task not in self._let_go:
+            self._let_go.add(task)
+            task.cancel()
 
     def _begin(self) -> None:
         # Not `create_task`: under an eager task factory it would run within `submit`.
@@ -52,7 +65,9 @@ class Courier:
     def _relieve(self) -> None:
         """Whoever had the turn has had it by now: what is still ready waits for a handler that waits itself."""
         self._is_relief_due = False
-        if self._ready:
+        if self._task is not None and self._is_ending(self._task):
+            self._drop_all()
+        elif self._ready:
             self._begin()
             self._relieve_soon()
 
@@ -64,10 +79,20 @@ class Courier:
                 await self._ready.popleft().deliver()
         finally:
             self._tasks.discard(me)
-            if self._task is me:
+            if self._is_ending(me):
+                self._drop_all()
+            elif self._task is me:
                 self._task = None
                 if self._ready:
                     self._relieve_soon()
+
+    def _is_ending(self, task: asyncio.Task[None]) -> bool:
+        return task.cancelling() > (task in self._let_go)
+
+    def _drop_all(self) -> None:
+        self._task = None
+        while self._ready:
+            self._ready.popleft().drop()
 
 
 def courier() -> Courier:

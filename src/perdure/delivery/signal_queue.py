@@ -102,7 +102,7 @@ class SignalQueue:
         self._is_closed = True
         self._drop_waiting()  # now: a handler may ignore that it is cancelled
         if self._task is not None:
-            self._task.cancel()
+            courier().cancel(self._task)
 
     async def drain(self, timeout: float) -> bool:
         """Wait until nothing waits and the handler is done, at most `timeout` seconds. Returns whether that is so.
@@ -127,11 +127,20 @@ class SignalQueue:
             self._drop_waiting()
             raise
         finally:
-            self._task, self._waiting, self._is_under_way = None, None, False
-            waiters, self._idle_waiters = self._idle_waiters or (), None
-            for idle in waiters:
-                if not idle.done():
-                    idle.set_result(None)
+            self._rest()
+
+    def drop(self) -> None:
+        """Deliver nothing any more."""
+        self._is_closed = True
+        self._drop_waiting()
+        self._rest()
+
+    def _rest(self) -> None:
+        self._task, self._waiting, self._is_under_way = None, None, False
+        waiters, self._idle_waiters = self._idle_waiters or (), None
+        for idle in waiters:
+            if not idle.done():
+                idle.set_result(None)
 
     async def _deliver(self) -> None:
         while self._waiting:
@@ -148,6 +157,8 @@ class SignalQueue:
             except Exception as error:
                 self._fail(signal, error)
             if self._waiting:
+                if is_being_cancelled():  # which this handler ignored
+                    raise asyncio.CancelledError
                 await asyncio.sleep(0)  # a handler that never waits still lets the loop go round
 
     async def _call_in_thread(self, signal: Signal) -> None:
