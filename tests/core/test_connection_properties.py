@@ -129,9 +129,10 @@ NETWORK: st.SearchStrategy[Event] = st.one_of(
     st.builds(
         NetworkChanged,
         st.sampled_from(Trigger),
-        st.sampled_from([None, None, True, False]),
-        st.booleans(),
-        st.sampled_from([0.0, 30.0, 600.0]),
+        has_address=st.sampled_from([None, None, True, False]),
+        is_new_address=st.booleans(),
+        is_stranded=st.sampled_from([None, None, True, False]),
+        slept_seconds=st.sampled_from([0.0, 30.0, 600.0]),
     ),
     st.builds(SignalingChanged, st.booleans()),
 )
