@@ -149,8 +149,9 @@ class TunnelClient:
     def _network_moved(self, moved: NetworkMoved) -> None:
         # The tube first: its offer is gathered while the link to the rendezvous comes back.
         self._registry.network_moved(moved)
-        if self._signaling is not None and moved.unsettles(self._signaling.local_address):
-            self._signaling.reconnect_now()
+        if (signaling := self._signaling) is not None:
+            is_stranded = moved.strands(signaling.local_address)
+            signaling.network_moved(is_stranded=is_stranded, slept_seconds=moved.slept_seconds)
 
     def _accept(self, target: Target) -> asyncio.Protocol:
         """The protocol of a new local connection."""
@@ -175,7 +176,7 @@ class TunnelClient:
 
     def _signaling_changed(self, status: SignalingStatus) -> None:
         is_late = status.state is SignalingState.WAITING_FOR_GATEWAY and self._was_ready
-        is_bad = status.state in {SignalingState.UNREACHABLE, SignalingState.FAILED}
+        is_bad = status.state in {SignalingState.UNREACHABLE, SignalingState.FAILED} and status.reason
         level = logging.WARNING if is_late or is_bad else logging.INFO
         log_event(log, level, "signaling", status=str(status))
         if self._gateway_timer is not None:

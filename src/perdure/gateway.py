@@ -85,8 +85,8 @@ class Gateway:
     def _network_moved(self, moved: NetworkMoved) -> None:
         # The tubes first: their offers are gathered while the link to the rendezvous comes back.
         self.tubes.network_moved(moved)
-        if moved.unsettles(self._signaling.local_address):
-            self._signaling.reconnect_now()
+        is_stranded = moved.strands(self._signaling.local_address)
+        self._signaling.network_moved(is_stranded=is_stranded, slept_seconds=moved.slept_seconds)
 
     def _stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
         try:
@@ -130,12 +130,12 @@ class Gateway:
         manager.start()
 
     def _signaling_changed(self, status: SignalingStatus) -> None:
-        level = logging.INFO if status.state is SignalingState.READY else logging.WARNING
+        level = logging.INFO if status.state is SignalingState.READY or not status.reason else logging.WARNING
         log_event(log, level, "signaling", status=str(status))
         match status.state:
             case SignalingState.READY:
                 self._was_ready = True
-            case SignalingState.UNREACHABLE if self._exit_on_fail and not self._was_ready:
+            case SignalingState.UNREACHABLE if self._exit_on_fail and not self._was_ready and status.reason:
                 self._fail(
                     RendezvousError(f"the rendezvous at {status.url} is unreachable: {status.reason}", url=status.url)
                 )

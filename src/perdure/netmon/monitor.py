@@ -41,10 +41,6 @@ MAX_REASONS = 8
 """Told in one line; a machine with 200 interfaces has more."""
 
 
-LONGEST_FORGIVEN_SLEEP = 10.0
-"""Seconds after which a server may have given up a silent link: perdure's rendezvous pings each 5 s and waits 5 s."""
-
-
 @dataclass(frozen=True, slots=True)
 class NetworkMoved:
     """The network under this process moved, or the process slept."""
@@ -64,12 +60,6 @@ class NetworkMoved:
     def strands(self, address: str | None) -> bool | None:
         """Whether a connection from this local address cannot be trusted any more; `None` where that is not known."""
         return None if address is None or self.change is None else self.change.strands(address)
-
-    def unsettles(self, address: str | None) -> bool:
-        """Whether a link to a server, from this local address (`None`: it is down), should be connected anew."""
-        if self.change is None:
-            return address is None or self.slept_seconds >= LONGEST_FORGIVEN_SLEEP
-        return address is None or self.change.strands(address)
 
 
 def clocks() -> tuple[float, float]:

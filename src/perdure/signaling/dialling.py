@@ -7,30 +7,83 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 
 AGAIN_AFTER = (0.25, 0.25, 0.5)
 """Seconds that each connection has before another is begun beside it. 250 ms is RFC 8305's (section 5): most paths
-have answered by then. At most four at once."""
+have answered by then."""
+
+MAX_AT_ONCE = 4
+"""Connections under way; for one more, as when the network moves again, the oldest is given up."""
 
 
-async def connect_soon(connect: Callable[[], Awaitable[ClientConnection]]) -> ClientConnection:
-    """The first of several connections that works; the others are closed. What fails fails them all."""
-    tasks: list[asyncio.Future[ClientConnection]] = []
-    winner: ClientConnection | None = None
-    try:
-        for delay in (*AGAIN_AFTER, None):
-            tasks.append(asyncio.ensure_future(connect()))
-            done, _ = await asyncio.wait(tasks, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
-            if done:
-                break
-        winner = next(task for task in tasks if task.done()).result()
-        return winner
-    finally:
-        for task in tasks:
+class Dialling:
+    """The first of several connections that works; the others are closed.
+
+    Args:
+        soon: whether the network has just changed, so that others are begun beside the first.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[ClientConnection]], *, soon: bool) -> None:
+        self._connect = connect
+        self._delays = iter(AGAIN_AFTER if soon else ())
+        self._moved = asyncio.Event()
+        self._tasks: list[asyncio.Future[ClientConnection]] = []
+
+    def network_moved(self) -> None:
+        """Begin another one beside those that are under way: they may be on a path that is gone, or not."""
+        self._delays = iter(AGAIN_AFTER)
+        self._moved.set()
+
+    async def run(self) -> ClientConnection:
+        """Raises what the last connection under way failed of. Cancelling it closes them all."""
+        winner: ClientConnection | None = None
+        try:
+            while winner is None:
+                self._begin()
+                winner = await self._first_within(next(self._delays, None))
+            return winner
+        finally:
+            for task in self._tasks:
+                if not _has_connected(task, winner):
+                    task.cancel()
+                    task.add_done_callback(_abort)
+
+    def _begin(self) -> None:
+        self._moved.clear()
+        self._tasks.append(asyncio.ensure_future(self._connect()))
+        for task in self._tasks[:-MAX_AT_ONCE]:
             task.cancel()
-        for connection in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(connection, ClientConnection) and connection is not winner:
-                connection.transport.abort()
-                await connection.wait_closed()
+            task.add_done_callback(_abort)
+        del self._tasks[:-MAX_AT_ONCE]
+
+    async def _first_within(self, delay: float | None) -> ClientConnection | None:
+        """The first that works; `None` when it is time for another one."""
+        moved = asyncio.ensure_future(self._moved.wait())
+        try:
+            async with asyncio.timeout(delay):
+                while True:
+                    under_way: list[asyncio.Future[Any]] = [moved, *self._tasks]
+                    await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    for task in [task for task in self._tasks if task.done()]:
+                        if task.cancelled() or task.exception() is None or len(self._tasks) == 1:
+                            return task.result()
+                        self._tasks.remove(task)
+                    if moved.done():
+                        return None
+        except TimeoutError:
+            return None
+        finally:
+            moved.cancel()
+
+
+def _has_connected(task: asyncio.Future[ClientConnection], winner: ClientConnection | None) -> bool:
+    is_good = task.done() and not task.cancelled() and task.exception() is None
+    return is_good and task.result() is winner
+
+
+def _abort(task: asyncio.Future[ClientConnection]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().transport.abort()

@@ -153,6 +153,10 @@ class GatewaySignaling:
         """This machine's address on the connection to the rendezvous; `None` while there is none."""
         return self._link.local_address
 
+    def network_moved(self, *, is_stranded: bool | None, slept_seconds: float) -> None:
+        """See `RendezvousLink.network_moved`."""
+        self._link.network_moved(is_stranded=is_stranded, slept_seconds=slept_seconds)
+
     def reconnect_now(self) -> None:
         """The network has changed: connect to the rendezvous anew, at once."""
         self._link.reconnect_now()

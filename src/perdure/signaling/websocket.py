@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from perdure.errors import ProtocolError, RendezvousError
-from perdure.signaling.dialling import connect_soon
+from perdure.signaling.dialling import Dialling
 from perdure.signaling.envelope import MAX_ENVELOPE_BYTES
 from perdure.signaling.frames import (
     GATEWAY,
@@ -62,6 +62,9 @@ PING_INTERVAL = 5.0
 PING_TIMEOUT = 5.0
 """Seconds. A rendezvous whose path died is noticed within 10 s, also without a network event."""
 
+LONGEST_FORGIVEN_SLEEP = 10.0
+"""Seconds of a process's sleep after which it connects anew: as long as it would wait for a silent rendezvous."""
+
 MAX_UNACKED_MESSAGES = 512
 MAX_UNACKED_BYTES = 4 * 1024 * 1024
 """Kept for all receivers together; beyond, the oldest goes (the layer above seals it again, or it is too old)."""
@@ -91,7 +94,8 @@ class LinkListener(Protocol):
         """Joined."""
 
     def link_down(self, reason: str) -> None:
-        """Not connected, because of `reason` (a few words for a person). Called again for each failed attempt."""
+        """Not connected, because of `reason` (a few words for a person); empty where it only connects anew, as the
+        network has moved. Called again for each failed attempt."""
 
     def link_failed(self, error: RendezvousError) -> None:
         """The rendezvous refuses us for good; the link has ended."""
@@ -130,6 +134,7 @@ class RendezvousLink:
         self._has_moved = False
         """Whether the network has changed since the last join."""
         self._local_address: str | None = None
+        self._dialling: Dialling | None = None
         self._joined_at: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
@@ -191,10 +196,22 @@ class RendezvousLink:
         for seq in [seq for seq, send in self._unacked.items() if send.to == to]:
             self._forget(seq)
 
+    def network_moved(self, *, is_stranded: bool | None, slept_seconds: float) -> None:
+        """The network changed, or the process slept: connect anew, at once, unless the connection has come through it.
+
+        Args:
+            is_stranded: whether the connection's `local_address` is gone, or leads elsewhere now; `None`: not known.
+        """
+        if self._local_address is None or is_stranded or slept_seconds >= LONGEST_FORGIVEN_SLEEP:
+            self.reconnect_now()
+
     def reconnect_now(self) -> None:
-        """Drop the connection or the wait, and connect at once: the network has changed, so the old path is suspect."""
+        """Drop the connection or the wait, and connect at once; an attempt under way gets another one beside it."""
         self._goes_ahead = self._has_moved = True
-        self._again.set()
+        if self._dialling is not None:
+            self._dialling.network_moved()
+        else:
+            self._again.set()
 
     async def close(self, *, flush_timeout: float = 0.0) -> None:
         """End the link; while it is up, first wait `flush_timeout` seconds for what is unacknowledged. Twice is fine.
@@ -223,7 +240,7 @@ class RendezvousLink:
                 reason = await self._connect_until_asked()
                 if reason is None or (self._joined_at is not None and loop.time() - self._joined_at >= LASTING_TIME):
                     failures = 0
-                self._call(self._listener.link_down, reason or "reconnecting")
+                self._call(self._listener.link_down, reason or "")
                 if reason is not None and await self._is_asked_within(self._backoff(failures)):
                     failures = 0
                 elif reason is not None:
@@ -261,7 +278,11 @@ class RendezvousLink:
         writer: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                websocket = await (connect_soon(self._open) if self._has_moved else self._open())
+                self._dialling = Dialling(self._open, soon=self._has_moved)
+                try:
+                    websocket = await self._dialling.run()
+                finally:
+                    self._dialling = None
                 self._local_address = websocket.local_address[0]
                 await websocket.send(encode_frame(self._join))
                 if self._goes_ahead:
@@ -361,7 +382,7 @@ class RendezvousLink:
         self._unwritten.append(item)
         self._writable.set()
         if len(self._unwritten) > MAX_UNWRITTEN_FRAMES:
-            self.reconnect_now()
+            self._again.set()
 
     async def _write_all(self, websocket: ClientConnection) -> None:
         now = asyncio.get_running_loop().time

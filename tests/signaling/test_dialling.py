@@ -1,0 +1,102 @@
+"""Several connections at once: which wins, and what becomes of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+
+from perdure.signaling.dialling import MAX_AT_ONCE, Dialling
+
+
+class Connection:
+    """What stands for an open connection: it knows whether it was aborted."""
+
+    def __init__(self) -> None:
+        self.transport = self
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Exchange:
+    """Each call of it waits until the test lets it connect or fail."""
+
+    def __init__(self) -> None:
+        self.calls: list[asyncio.Future[Connection]] = []
+
+    async def connect(self) -> ClientConnection:
+        self.calls.append(asyncio.get_running_loop().create_future())
+        return cast("ClientConnection", await self.calls[-1])
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def begin(exchange: Exchange, moves: int = 0) -> tuple[Dialling, asyncio.Task[ClientConnection]]:
+    dialling = Dialling(exchange.connect, soon=False)
+    task = asyncio.create_task(dialling.run())
+    await turns()
+    for _ in range(moves):
+        dialling.network_moved()
+        await turns()
+    return dialling, task
+
+
+async def test_a_move_begins_another_connection_and_leaves_the_first_alone() -> None:
+    exchange = Exchange()
+    _, task = await begin(exchange, moves=1)
+    assert len(exchange.calls) == 2
+    exchange.calls[0].set_result(first := Connection())
+    assert await task is cast("ClientConnection", first)
+    await turns()
+    assert not first.aborted
+    assert exchange.calls[1].cancelled()
+
+
+async def test_of_two_that_connect_at_once_one_is_closed() -> None:
+    exchange = Exchange()
+    _, task = await begin(exchange, moves=1)
+    both = [Connection(), Connection()]
+    for call, connection in zip(exchange.calls, both, strict=True):
+        call.set_result(connection)
+    winner: object = await task
+    await turns()
+    assert [connection.aborted for connection in both] == [connection is not winner for connection in both]
+
+
+async def test_one_that_fails_fails_the_others_only_when_it_is_the_last() -> None:
+    exchange = Exchange()
+    _, task = await begin(exchange, moves=1)
+    exchange.calls[0].set_exception(OSError("network is unreachable"))
+    await turns()
+    assert not task.done()
+    exchange.calls[1].set_exception(OSError("refused"))
+    with pytest.raises(OSError, match="refused"):
+        await task
+
+
+async def test_a_network_that_moves_without_end_has_few_connections_under_way() -> None:
+    exchange = Exchange()
+    _, task = await begin(exchange, moves=50)
+    assert len(exchange.calls) == 51
+    assert sum(not call.done() for call in exchange.calls) == MAX_AT_ONCE
+    exchange.calls[-1].set_result(Connection())
+    await task
+
+
+async def test_a_cancelled_dialling_leaves_no_connection_open() -> None:
+    exchange = Exchange()
+    _, task = await begin(exchange, moves=1)
+    exchange.calls[0].set_result(connection := Connection())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await turns()
+    assert connection.aborted
+    assert exchange.calls[1].cancelled()
