@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.core.storm import QUIET_BEFORE_LAST, STORM_WINDOW, StormBudget
+from perdure.core.storm import QUIET_BEFORE_LAST, SILENT_BEFORE_LAST, STORM_WINDOW, StormBudget
 
 
 def spent(*instants: float, budget_size: int = 3) -> StormBudget:
@@ -27,27 +27,31 @@ def test_restarts_of_the_peer_beyond_the_budget_put_the_next_one_off() -> None:
     assert spent(0.0, 1.0, 2.0, 30.0).empty_until(31.0) == 1.0 + STORM_WINDOW
 
 
-@pytest.mark.parametrize(("used", "quiet"), [(4, QUIET_BEFORE_LAST[1]), (5, QUIET_BEFORE_LAST[0])])
-def test_the_last_two_restarts_are_kept_for_when_the_network_is_at_rest(used: int, quiet: float) -> None:
-    budget = spent(*range(used), budget_size=6)
-    assert budget.kept_until(10.0) is None
-    budget.moved(10.0)
-    budget.moved(11.0)
-    assert budget.kept_until(11.5) == 11.0 + quiet
-    assert budget.kept_until(11.0 + quiet) is None
-    assert budget.empty_until(11.5) is None
+@pytest.mark.parametrize(("used", "place"), [(4, 1), (5, 0)])
+@pytest.mark.parametrize("network_event", [True, False])
+def test_the_last_two_restarts_are_kept_for_when_the_network_is_at_rest(
+    used: int, place: int, network_event: bool
+) -> None:
+    budget = spent(*range(100, 100 + used), budget_size=6)
+    assert budget.kept_until(110.0, network_event=network_event) is None
+    budget.moved(110.0)
+    budget.moved(111.0)
+    quiet = (QUIET_BEFORE_LAST if network_event else SILENT_BEFORE_LAST)[place]
+    until = min(111.0 + quiet, 100.0 + STORM_WINDOW)
+    assert budget.kept_until(111.5, network_event=network_event) == until
+    assert budget.kept_until(until, network_event=network_event) is None
+    assert budget.empty_until(111.5) is None
 
 
 @pytest.mark.parametrize(("size", "free"), [(1, 1), (2, 1), (3, 2), (6, 4), (1000, 998)])
 def test_at_most_half_of_a_budget_is_kept_and_never_its_first_restart(size: int, free: int) -> None:
-    for used in range(free):
-        budget = spent(*[0.0] * used, budget_size=size) if used in (0, free - 1) else None
-        if budget is not None:
-            budget.moved(1.0)
-            assert budget.kept_until(1.0) is None
+    for used in (0, free - 1):
+        budget = spent(*[0.0] * used, budget_size=size)
+        budget.moved(1.0)
+        assert budget.kept_until(1.0, network_event=True) is None
 
 
 def test_a_network_that_never_rests_has_a_kept_restart_when_the_oldest_is_a_minute_old() -> None:
     budget = spent(0.0, 1.0, 2.0, 3.0, 58.0, budget_size=6)
     budget.moved(59.0)
-    assert budget.kept_until(59.0) == STORM_WINDOW
+    assert budget.kept_until(59.0, network_event=True) == STORM_WINDOW

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Literal
 
@@ -9,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.cores import NEW_ADDRESS, ROAM
+from core.cores import NEW_ADDRESS, OFFLINE, ROAM
 from core.world import Signaling, World
 from perdure.config import RestartPolicy
 from perdure.core.events import CarrierLost, Event, NetworkChanged, PathDoubted, RecoveryRequested
 from perdure.core.restart import Rung, Trigger
 from perdure.core.state import State
+from perdure.core.storm import QUIET_BEFORE_LAST
 
 Name = Literal["polite", "impolite"]
 
@@ -48,6 +50,23 @@ def test_a_moved_network_is_answered_within_seconds(event: Event, ends: tuple[Na
     world.move(event, *ends)
     assert world.run_until_well(30.0) < (0.3 if signaling == "perfect" else 3.0)
     assert world.negotiations <= 3
+
+
+@pytest.mark.parametrize("interval", [0.25, 0.5, 1.3, 2.5, 5.5])
+@pytest.mark.parametrize("seconds", [3.0, 10.0, 25.0])
+@pytest.mark.parametrize("end", ["polite", "impolite"])
+@pytest.mark.parametrize("signaling", ["perfect", "uneven"])
+def test_a_network_that_flapped_is_used_seconds_after_it_came_to_rest(
+    interval: float, seconds: float, end: Name, signaling: str
+) -> None:
+    # Found by review: all restarts of a minute were spent while it flapped, by the end that did not see it too.
+    world = World(Signaling(*SIGNALING[signaling]))
+    there = replace(NEW_ADDRESS, has_address=True)
+    for flap in range(int(seconds / interval)):
+        world.move(there if flap % 2 else OFFLINE, end)
+        world.run(interval)
+    world.move(there, end)
+    assert world.run_until_well(60.0) < QUIET_BEFORE_LAST[0] + 2.0
 
 
 def test_with_good_signaling_a_roam_is_one_restart_and_the_carrier_stays() -> None:

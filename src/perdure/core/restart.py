@@ -356,7 +356,8 @@ class Ladder:
             return None
         if (until := self._storm.empty_until(situation.now)) is not None:
             return self._wait(trigger, Because.STORM_BUDGET, situation, until)
-        if (until := self._storm.kept_until(situation.now)) is None:
+        is_network_event = trigger is not None and trigger.is_network_event
+        if (until := self._storm.kept_until(situation.now, network_event=is_network_event)) is None:
             return None
         if situation.is_attempting:
             return self._hold(trigger, Because.UNSETTLED, situation, until)

@@ -10,15 +10,18 @@ QUIET_BEFORE_LAST = (4.0, 1.0)
 built while an interface flaps is lost again; so a restart is left for when it has come to rest, which may be with
 another address, and nobody waits for the minute's end. A budget keeps back at most half of itself."""
 
+SILENT_BEFORE_LAST = (STORM_WINDOW, 10.0)
+"""The same, where no network event asks for the restart, but what follows one: silence, poor quality. Otherwise the end
+whose network is at rest would spend what the other one needs."""
+
 
 class StormBudget:
     """At most `budget` restarts in any `STORM_WINDOW`."""
 
-    __slots__ = ("_budget", "_moved_at", "_quiet_delays", "_restarts")
+    __slots__ = ("_budget", "_moved_at", "_restarts")
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
-        self._quiet_delays = QUIET_BEFORE_LAST[: budget // 2]
         self._restarts: tuple[float, ...] = ()
         """The last ones, the oldest first."""
         self._moved_at = float("-inf")
@@ -36,13 +39,18 @@ class StormBudget:
         counted = self._counted(now)
         return counted[0] + STORM_WINDOW if len(counted) == self._budget else None
 
-    def kept_until(self, now: float) -> float | None:
-        """When one that is left may begin, if the network does not move again before; `None`: now."""
+    def kept_until(self, now: float, *, network_event: bool) -> float | None:
+        """When one that is left may begin, if the network does not move again before; `None`: now.
+
+        Args:
+            network_event: whether one asks for it.
+        """
         counted = self._counted(now)
         left = self._budget - len(counted)
-        if not 0 < left <= len(self._quiet_delays):
+        if not 0 < left <= min(len(QUIET_BEFORE_LAST), self._budget // 2):
             return None
-        until = min(counted[0] + STORM_WINDOW, self._moved_at + self._quiet_delays[left - 1])
+        delays = QUIET_BEFORE_LAST if network_event else SILENT_BEFORE_LAST
+        until = min(counted[0] + STORM_WINDOW, self._moved_at + delays[left - 1])
         return until if now < until else None
 
     def _counted(self, now: float) -> list[float]:
