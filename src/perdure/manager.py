@@ -219,8 +219,9 @@ class TunnelConnectionManager:
         after = self.decisions
         return after[-1] if after and after is not before else None
 
-    def network_moved(self, moved: NetworkMoved, is_stranded: bool | None) -> None:
-        """What a `NetworkMonitor` told, and whether it strands this tube's path; called by the registry."""
+    def network_moved(self, moved: NetworkMoved) -> None:
+        """What a `NetworkMonitor` told; called by the registry."""
+        is_stranded = None if moved.change is None else moved.strands(self.streams.local_address)
         self._driver.feed(
             NetworkChanged(
                 moved.trigger,

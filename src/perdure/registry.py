@@ -280,12 +280,8 @@ class TubeRegistry:
 
     def network_moved(self, moved: NetworkMoved) -> None:
         """Tell every tube that the network moved, as a `NetworkMonitor` says; each decides for itself."""
-        tubes = [(manager, moved.strands(manager.streams.local_address)) for manager in self]
-        if moved.is_new_address or any(is_stranded for _, is_stranded in tubes):
-            # Otherwise a new carrier would try the addresses first that are gone.
-            self.transport.renew()
-        for manager, is_stranded in tubes:
-            manager.network_moved(moved, is_stranded)
+        for manager in self:
+            manager.network_moved(moved)
 
     def _listen_to(self, network: NetworkMonitor) -> None:
         """As long as there is this registry, which the monitor may outlive."""

@@ -61,6 +61,11 @@ class CloseCarrier:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewNetworks:
+    """The machine's networks have just changed: carriers from now on must see them as they are."""
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """Ask the peer for a sign of life over the current carrier."""
 
@@ -111,6 +116,7 @@ Action = (
     | ApplyAnswer
     | ApplyCandidate
     | CloseCarrier
+    | RenewNetworks
     | Probe
     | KeepAlive
     | MeasureHealth

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from perdure.core.actions import Probe
+from perdure.core.actions import Probe, RenewNetworks
 from perdure.core.climber import Climber, Phase
 from perdure.core.restart import Because, Decision, Ladder, Rung, Situation, Trigger
 from perdure.core.state import Reason, State
@@ -106,6 +106,9 @@ class Recovery:
             self._has_address = event.has_address
         if event.trigger.is_network_event:
             self._ladder.network_moved(self._context.now)
+            if event.is_new_address or event.is_stranded:
+                # Also where nothing is built now: the peer may build, or what is waited for may come.
+                self._context.actions.append(RenewNetworks())
             # What this event leaves untouched, an earlier one that still waits may have stranded.
             is_sure = self._pending is None or event.is_stranded
             self._judge(event if is_sure else replace(event, is_stranded=None))

@@ -27,6 +27,7 @@ from perdure.core.actions import (
     MakeOffer,
     MeasureHealth,
     Probe,
+    RenewNetworks,
     RestartIce,
     SayGoodbye,
     WarnOfTimeout,
@@ -278,6 +279,8 @@ class Driver:
                 link.apply_answer(sdp)
             case ApplyCandidate(_, candidate, sdp_mid, sdp_mline):
                 link.add_candidate(candidate, sdp_mid, sdp_mline)
+            case RenewNetworks():
+                link.renew_networks()
             case CloseCarrier():
                 link.close_carrier()
             case SayGoodbye(reason, detail):

@@ -120,6 +120,9 @@ class Link:
 
     # What the core decides.
 
+    def renew_networks(self) -> None:
+        self._transport.renew()
+
     def offer(self, generation: int) -> None:
         try:
             self._carrier = self._transport.offer(generation, self)
