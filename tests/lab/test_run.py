@@ -104,6 +104,16 @@ async def test_a_run_measures_the_silence_of_each_direction_and_loses_nothing(fo
     assert page.read_text().startswith("<!DOCTYPE html>")
 
 
+@needs_namespaces
+async def test_a_file_that_cannot_be_written_costs_neither_the_table_nor_the_other_file(folder: Path) -> None:
+    page = folder / "page.html"
+    code, said = await run(write(folder, UNPLUGGED), "--json", "/dev/full", "--html", str(page))
+    assert code == 1
+    assert "/dev/full cannot be written: No space left on device" in said
+    assert "1 scenario, 1 run of perdure: 1 passed" in said
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
 @needs_tun
 async def test_a_round_trip_that_was_asked_for_is_there(folder: Path) -> None:
     body = '[[step]]\nat = 1\nclient.eth.delay = "150ms"\nmeasure = true\n'

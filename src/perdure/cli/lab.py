@@ -137,11 +137,17 @@ def run(
 
     try:
         was_stopped = run_until_stopped(play)
-    finally:  # what hours have measured is kept, whatever happened then
+    finally:  # what hours have measured is shown and kept, whatever happened then
         reports = courses[0].reports if courses else []
-        _write(reports, json_file, html_file)
-    if reports:
-        console.print(terminal_table(reports))
+        try:
+            if reports:
+                console.print(terminal_table(reports))
+        finally:
+            unwritten = _write(reports, json_file, html_file)
+            for text in unwritten:
+                typer.echo(f"perdure: {text}", err=True)
+    if unwritten:
+        raise typer.Exit(ExitCode.BUG)
     raise typer.Exit(ExitCode.INTERRUPTED if was_stopped else _exit_code(reports, strict=strict))
 
 
@@ -231,14 +237,17 @@ def _check(chosen: Sequence[Chosen]) -> None:
     check([need for scenario in scenarios for need in needs(scenario)], tun=any(each.is_impaired for each in scenarios))
 
 
-def _write(reports: list[ScenarioReport], json_file: Path | None, html_file: Path | None) -> None:
+def _write(reports: list[ScenarioReport], json_file: Path | None, html_file: Path | None) -> list[str]:
+    """What could not be written, for a person; one that cannot does not keep the other from it."""
     from perdure.lab.html import page
     from perdure.lab.report import to_json
 
+    unwritten: list[str] = []
     if reports and json_file is not None:
-        _write_file(json_file, to_json(reports), "--json")
+        unwritten += _write_file(json_file, to_json(reports))
     if reports and html_file is not None:
-        _write_file(html_file, page(reports, kept_runs=KEPT_RUNS, about=_about()).encode(), "--html")
+        unwritten += _write_file(html_file, page(reports, kept_runs=KEPT_RUNS, about=_about()).encode())
+    return unwritten
 
 
 def _about() -> dict[str, str]:
@@ -255,8 +264,9 @@ def _about() -> dict[str, str]:
     }
 
 
-def _write_file(path: Path, data: bytes, option: str) -> None:
+def _write_file(path: Path, data: bytes) -> list[str]:
     try:
         path.write_bytes(data)
     except OSError as error:
-        raise typer.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint=option) from error
+        return [f"{path} cannot be written: {error.strerror}"]
+    return []
