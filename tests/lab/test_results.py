@@ -68,6 +68,14 @@ def test_an_event_costs_its_longest_silence_and_counts_from_itself() -> None:
     assert (second_up.silence, second_up.after, second_up.recovered) == (0.0, 0.0, True)
 
 
+def test_an_event_after_whose_longest_silence_another_one_never_ended_did_not_recover() -> None:
+    first_up, *_ = silent(Silence(3.0, 6.0, "up"), Silence(9.0, 10.0, "up", ended=False)).outcomes
+    assert first_up.recovered
+    *_, second_up, _ = silent(Silence(7.0, 9.0, "up"), Silence(9.0, 10.0, "up", ended=False)).outcomes
+    assert second_up.silence == 2.0
+    assert not second_up.recovered
+
+
 def test_an_event_in_the_middle_of_a_silence_does_not_count_as_free_of_charge() -> None:
     run = silent(Silence(3.0, 8.5, "up"))
     assert [each.silence for each in run.outcomes if each.direction == "up"] == [5.5, 5.5]

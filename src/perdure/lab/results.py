@@ -152,7 +152,7 @@ class RunResult:
         if longest is None:
             return Outcome(index, direction, 0.0, 0.0, recovered=True)
         after = max(0.0, longest.ended_at - at)
-        return Outcome(index, direction, longest.seconds, after, longest.ended)
+        return Outcome(index, direction, longest.seconds, after, all(each.ended for each in own))
 
 
 @dataclass(frozen=True, slots=True)
