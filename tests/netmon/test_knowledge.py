@@ -36,15 +36,6 @@ def test_a_standby_that_has_been_there_is_known_when_it_takes_over() -> None:
     assert not knowledge.is_new(WLAN, 210.0)
 
 
-def test_an_engine_that_starts_afresh_knows_everything_that_is_there_and_not_what_comes() -> None:
-    knowledge = watching_since(100.0)
-    knowledge.saw(WLAN, 200.0)
-    knowledge.engine_started(200.1)
-    assert not knowledge.is_new(WLAN, 200.1)
-    knowledge.saw(ETH, 200.2)
-    assert knowledge.is_new(ETH, 200.2)
-
-
 def test_an_address_that_comes_back_is_new() -> None:
     knowledge = watching_since(100.0)
     knowledge.saw(NOTHING, 200.0)

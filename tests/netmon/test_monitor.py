@@ -161,19 +161,13 @@ async def test_an_address_that_the_engine_has_had_time_to_see_is_not_new() -> No
     clocks = Clocks()
     source = FakeSource()
     async with NetworkMonitor(source, clocks=clocks) as monitor:
+        heard = Heard(monitor)
         source.move(WLAN)
-        assert monitor.is_new_address
+        assert (await heard.next()).is_new_address
         clocks.awake += 2.5
         clocks.always += 2.5
-        assert not monitor.is_new_address
-
-
-async def test_an_engine_that_starts_afresh_knows_the_address() -> None:
-    source = FakeSource()
-    async with NetworkMonitor(source) as monitor:
-        source.move(WLAN)
-        monitor.engine_started()
-        assert not monitor.is_new_address
+        source.move(network(interface("wlan0", "192.168.1.7"), wlan0="192.168.1.254"))
+        assert not (await heard.next()).is_new_address
 
 
 async def test_a_machine_that_slept_is_told_though_its_network_is_the_same() -> None:

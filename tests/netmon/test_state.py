@@ -182,11 +182,6 @@ def test_a_gateway_that_is_not_known_has_not_changed() -> None:
     assert diff(unknown, known).is_nothing
 
 
-def test_a_metric_that_changed_is_nothing() -> None:
-    before, after = (Snapshot((ETH,), (DefaultRoute(Family.IPV4, "eth0", "10.0.0.1", it),)) for it in (100, 600))
-    assert diff(before, after).is_nothing
-
-
 def test_ipv6_comes_some_seconds_after_ipv4() -> None:
     before = network(ETH, eth0="10.0.0.1")
     both = interface("eth0", "10.0.0.2", "2001:db8::7")

@@ -35,10 +35,6 @@ class Knowledge:
         self._seen_at = {place: self._seen_at.get(place, appeared_at) for place in snapshot.bindable}
         self._is_first = False
 
-    def engine_started(self, now: float) -> None:
-        """The engine's factory was made anew, and has read its list."""
-        self._seen_at = {place: min(at, now - KNOWN_AFTER) for place, at in self._seen_at.items()}
-
     def stopped(self, seconds: float) -> None:
         """The process was stopped for `seconds` while the clock ran, and the engine with it: they do not count."""
         self._seen_at = {place: at + seconds for place, at in self._seen_at.items()}

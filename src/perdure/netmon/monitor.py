@@ -108,11 +108,6 @@ class NetworkMonitor:
         """The network as last judged; empty before `start`."""
         return self._snapshot
 
-    @property
-    def is_new_address(self) -> bool:
-        """Whether the engine, if it runs, cannot know the addresses yet that are used now."""
-        return self._knowledge.is_new(self._snapshot, self._clocks()[0])
-
     def subscribe(self, listener: Callable[[NetworkMoved], None]) -> Callable[[], None]:
         """Call `listener` with each event from now on, until the returned function is called.
 
@@ -125,10 +120,6 @@ class NetworkMonitor:
             self._listeners.pop(key, None)
 
         return unsubscribe
-
-    def engine_started(self) -> None:
-        """The WebRTC engine was started afresh, and has just read the list of networks."""
-        self._knowledge.engine_started(self._clocks()[0])
 
     async def start(self) -> None:
         """Look for the first time, and watch. If this is cancelled, `close` it.

@@ -241,7 +241,7 @@ def _default_route(asked: socket.socket, family: Family, names: dict[int, str]) 
             index, gateway = _next_hop(route)
             if index not in names:
                 return None  # it came after the links were asked for: another hint is already there
-            return DefaultRoute(family, names[index], gateway, route.get_attr("RTA_PRIORITY"))
+            return DefaultRoute(family, names[index], gateway)
     return None
 
 

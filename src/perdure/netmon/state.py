@@ -60,7 +60,6 @@ class DefaultRoute:
     interface: str
     gateway: str | None = None
     """`None`: there is none (a point-to-point link), or it cannot be known."""
-    metric: int | None = None
 
 
 class Place(NamedTuple):
