@@ -164,18 +164,24 @@ def _chosen(names: list[str], *, short: bool) -> list[Chosen]:
     if not names and not short:
         raise typer.BadParameter(f"name a scenario, `all`, or a file; there is {', '.join(library.names())}")
     found: dict[str, Chosen] = {}
+
+    def add(chosen: Chosen, source: str) -> None:
+        name = chosen.scenario.name
+        if found.setdefault(name, chosen).text != chosen.text:
+            raise typer.BadParameter(f"{source}: another scenario that was named is {name!r} too; rename the file")
+
     for name in names or ["all"]:
         path = Path(name)
         if name == "all" or name in library.names():
             for each in library.names() if name == "all" else [name]:
-                found[each] = Chosen(library.load(each), library.text_of(each))
+                add(Chosen(library.load(each), library.text_of(each)), name)
         elif path.suffix or path.parent != Path() or path.is_file():
             text = _read(path)
             try:
                 scenario = parse_scenario(text, source=name, name=path.stem)
             except ValueError as error:
                 raise typer.BadParameter(str(error)) from error
-            found[scenario.name] = Chosen(scenario, text)
+            add(Chosen(scenario, text), name)
         else:
             raise typer.BadParameter(_unknown(name))
     if not short:
@@ -211,22 +217,27 @@ def _subjects(peers: list[str], *, only_peers: bool) -> list[Subject]:
     from perdure.lab.subject import PEERS, PERDURE, read_subject
     from perdure.scenario.reading import nearest
 
-    subjects = [] if only_peers else [PERDURE]
+    subjects = {} if only_peers else {PERDURE.name: PERDURE}
     for peer in peers:
         if peer in PEERS:
-            subjects.append(PEERS[peer])
+            subject = PEERS[peer]
         elif Path(peer).is_file():
             try:
-                subjects.append(read_subject(Path(peer)))
+                subject = read_subject(Path(peer))
             except ValueError as error:
                 raise typer.BadParameter(str(error), param_hint="--peer") from error
+            if subject.name in PEERS or subjects.get(subject.name, subject) != subject:
+                raise typer.BadParameter(
+                    f"{peer}: the name {subject.name!r} is taken; give it another in `name`", param_hint="--peer"
+                )
         else:
             raise typer.BadParameter(f"there is no peer {peer!r}; {nearest(peer, PEERS)}", param_hint="--peer")
+        subjects[subject.name] = subject
     if not subjects:
         raise typer.BadParameter(
             "without perdure and without --peer there is nothing to run", param_hint="--only-peers"
         )
-    return list({subject.name: subject for subject in subjects}.values())
+    return list(subjects.values())
 
 
 def _check(chosen: Sequence[Chosen]) -> None:
