@@ -145,6 +145,26 @@ async def test_an_address_whose_route_does_not_come_is_told_a_moment_later() -> 
         assert moved.change.is_half
 
 
+async def test_each_address_waits_for_its_route_also_after_one_whose_route_did_not_come() -> None:
+    both = (interface("wlan0", "192.168.1.7"), interface("eth0", "10.0.0.2"))
+    source = FakeSource(NOTHING)
+    async with NetworkMonitor(source) as monitor:
+        heard = Heard(monitor)
+        source.move(WLAN_WITHOUT_ROUTE)
+        await heard.next()
+        source.looked.clear()
+        source.move(network(*both))
+        async with asyncio.timeout(TIMEOUT):
+            await source.looked.wait()
+        assert heard.events.empty()
+        source.move(network(*both, eth0="10.0.0.1"))
+        moved = await heard.next()
+        assert moved.change is not None
+        assert moved.change.address_added
+        assert moved.change.default_interface_changed
+        assert heard.events.empty()
+
+
 async def test_many_hints_are_few_looks() -> None:
     source = FakeSource()
     async with NetworkMonitor(source) as monitor:

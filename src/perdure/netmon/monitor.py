@@ -96,7 +96,8 @@ class NetworkMonitor:
         self._debounce = Debounce()
         self._knowledge = Knowledge()
         self._snapshot = Snapshot()
-        self._is_half = False
+        self._is_held = False
+        """Whether the last look saw half a change, which the next one tells, whole or not."""
         self._is_blind = False
         self._look_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
@@ -234,8 +235,7 @@ class NetworkMonitor:
         self._debounce.looked(now)
         self._knowledge.saw(after, self._clocks()[0])
 
-        is_held = change.is_half and not self._is_half
-        self._is_half = change.is_half
+        self._is_held = is_held = change.is_half and not self._is_held
         if is_held:
             self._hinted()  # look again soon: the rest of it is probably under way
         else:
