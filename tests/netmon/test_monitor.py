@@ -340,6 +340,26 @@ async def test_a_watch_that_ends_is_replaced(caplog: pytest.LogCaptureFixture) -
     assert len([it for it in caplog.records if it.levelno == logging.WARNING]) == 1
 
 
+async def test_what_changed_when_a_watch_ended_is_told_once() -> None:
+    source = FakeSource(network(interface("gone0", "198.51.100.7"), gone0="198.51.100.1"))
+    async with NetworkMonitor(source) as monitor:
+        heard = Heard(monitor)
+        source.fail(OSError("the socket is gone"))
+        moved = heard.events.get_nowait()
+        assert moved.strands("198.51.100.7")
+        assert "gone0 went" in moved.detail
+        assert heard.events.empty()
+
+
+async def test_a_watch_that_cannot_begin_tells_of_no_change() -> None:
+    source = FakeSource()
+    source.is_refused = True
+    monitor = NetworkMonitor(source)
+    heard = Heard(monitor)
+    async with monitor:
+        assert heard.events.empty()
+
+
 async def test_a_closed_monitor_is_silent_and_closes_its_source_once_more_without_harm() -> None:
     source = FakeSource()
     monitor = NetworkMonitor(source)

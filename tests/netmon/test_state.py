@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 
 from netmon.networks import interface, network, routed
 from perdure.core.restart import Trigger
-from perdure.netmon.state import Address, Change, DefaultRoute, Family, Interface, Snapshot, canonical, diff, family_of
+from perdure.netmon.state import (
+    Address,
+    Change,
+    DefaultRoute,
+    Family,
+    Interface,
+    Snapshot,
+    canonical,
+    detailed,
+    diff,
+    family_of,
+)
 
 ETH = interface("eth0", "10.0.0.2")
 WLAN = interface("wlan0", "192.168.1.7")
@@ -271,6 +282,31 @@ def test_an_address_without_a_default_route_is_half_a_change() -> None:
     assert not diff(network(), network(ETH, eth0="10.0.0.1")).is_half
     assert not diff(network(ETH, eth0="10.0.0.1"), network()).is_half
     assert not diff(network(ETH), network(WLAN)).is_half
+
+
+# Seen by another source.
+
+
+def test_the_same_network_seen_with_less_detail_is_no_change() -> None:
+    temporary = Address("2001:db8::a1", is_temporary=True, is_deprecated=True)
+    bridge = interface("office7", "172.17.0.1", kind="bridge")
+    before = network(interface("eth0", "10.0.0.2", temporary), bridge, eth0="10.0.0.1")
+    shown = routed(
+        network(interface("eth0", "10.0.0.2", temporary.ip), interface("office7", "172.17.0.1")), Family.IPV4, "eth0"
+    )
+    assert not diff(before, shown).is_nothing
+    assert diff(before, detailed(shown, before)).is_nothing
+
+
+def test_another_network_seen_with_less_detail_is_a_change() -> None:
+    before = network(ETH, eth0="10.0.0.1")
+    change = diff(before, detailed(routed(network(WLAN), Family.IPV4, "wlan0"), before))
+    assert change == diff(before, routed(network(WLAN), Family.IPV4, "wlan0"))
+
+
+def test_an_address_whose_flags_are_no_longer_shown_counts() -> None:
+    tentative = network(interface("eth0", Address("2001:db8::7", is_tentative=True)))
+    assert diff(tentative, detailed(network(interface("eth0", "2001:db8::7")), tentative)).first_address
 
 
 # What holds for any two networks.

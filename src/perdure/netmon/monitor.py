@@ -18,7 +18,7 @@ from perdure.core.restart import Trigger
 from perdure.eventlog import error_fields, log_event
 from perdure.netmon.debounce import Debounce
 from perdure.netmon.knowledge import Knowledge
-from perdure.netmon.state import Snapshot, diff
+from perdure.netmon.state import Snapshot, detailed, diff
 from perdure.netmon.wakeup import SleepWatch
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class NetworkMonitor:
     def _begin(self, source: Source) -> None:
         self._source = source
         try:
-            source.watch(self._hinted, self._fall_back)  # before the look, so that nothing is missed between them
+            source.watch(self._hinted, self._watch_ended)  # before the look, so that nothing is missed between them
             self._snapshot = source.look()
         except Exception as error:  # also of what decodes: a network may have what nobody has thought of
             if source.name == _POLLING:
@@ -177,8 +177,14 @@ class NetworkMonitor:
         about: dict[str, Field] = {"source": source.name, "addresses": addresses, "default_routes": routes or "none"}
         log_event(_logger, logging.INFO, "network-watched", **about)
 
+    def _watch_ended(self, error: OSError) -> None:
+        """Perhaps at the moment of a change, so that what polling finds different is told."""
+        before, self._is_held = self._snapshot, False
+        self._fall_back(error)
+        self._tell_change(diff(before, detailed(self._snapshot, before)))
+
     def _fall_back(self, error: Exception) -> None:
-        """The source cannot watch: go on by polling. What that shows is the new beginning, as it shows less."""
+        """The source cannot be used: go on by polling. What that shows is the new beginning, as it shows less."""
         assert self._source is not None
         self._source.close()
         _log_no_source(self._source.name, error)
@@ -244,7 +250,11 @@ class NetworkMonitor:
         if slept.seconds:
             # First, so that a carrier which a long sleep has ended is not judged by the change alone.
             self._tell(None, Trigger.WAKE_UP, after, slept.seconds, f"this process slept {slept.seconds:.1f} s")
-        if is_held or change.is_nothing:
+        if not is_held:
+            self._tell_change(change)
+
+    def _tell_change(self, change: Change) -> None:
+        if change.is_nothing:
             return
         reasons = change.reasons
         more = f"; {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
@@ -252,7 +262,7 @@ class NetworkMonitor:
         if change.trigger is None:
             log_event(_logger, logging.DEBUG, "network-unimportant", detail=detail)
         else:
-            self._tell(change, change.trigger, after, 0.0, detail)
+            self._tell(change, change.trigger, change.after, 0.0, detail)
 
     def _tell(self, change: Change | None, trigger: Trigger, after: Snapshot, slept: float, detail: str) -> None:
         is_new_address = self._knowledge.is_new(after, self._clocks()[0])

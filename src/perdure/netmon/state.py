@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -221,6 +221,28 @@ def diff(before: Snapshot, after: Snapshot) -> Change:
         ),
         trigger=trigger,
     )
+
+
+def detailed(shown: Snapshot, known: Snapshot) -> Snapshot:
+    """What a source shows that tells no kinds of interfaces and no flags of addresses, with those `known` before.
+
+    So the two can be compared. But no address is tentative, as nobody would hear that it no longer is.
+    """
+    kinds = {interface.name: interface.kind for interface in known.interfaces}
+    addresses = {
+        Place(interface.name, address.ip): replace(address, is_tentative=False)
+        for interface in known.interfaces
+        for address in interface.addresses
+    }
+    interfaces = (
+        replace(
+            interface,
+            kind=kinds.get(interface.name, interface.kind),
+            addresses=frozenset(addresses.get(Place(interface.name, it.ip), it) for it in interface.addresses),
+        )
+        for interface in shown.interfaces
+    )
+    return Snapshot(tuple(interfaces), shown.defaults)
 
 
 def family_of(address: str) -> Family:
