@@ -10,6 +10,7 @@ from rich.console import Console
 
 from perdure.lab import figures
 from perdure.lab.figures import Figure, duration
+from perdure.lab.judgement import verdict
 from perdure.lab.report import losses, misses, summary, terminal_table, to_json
 from perdure.lab.results import RungUsed, ScenarioReport, decode
 from support.lab_runs import made_up_report, made_up_run
@@ -102,11 +103,11 @@ class TestFigures:
 class TestVerdict:
     def test_what_is_as_fast_as_expected_passed(self) -> None:
         report = made_up_report(made_up_run(0.08), silence_p50=0.1, silence_worst=0.5)
-        assert (report.verdict, losses(report), misses(report)) == ("passed", [], [])
+        assert (verdict(report), losses(report), misses(report)) == ("passed", [], [])
 
     def test_what_is_slower_missed_and_says_by_how_much(self) -> None:
         report = made_up_report(made_up_run(0.612), silence_p50=0.7, silence_worst=0.5)
-        assert report.verdict == "missed"
+        assert verdict(report) == "missed"
         assert misses(report) == ["silence, worst: 612 ms, expected at most 500 ms"]
 
     @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ class TestVerdict:
     )
     def test_one_loss_in_one_run_fails_the_scenario_loudly(self, changed: dict[str, Any], text: str) -> None:
         report = made_up_report(made_up_run(0.06), made_up_run(0.06, **changed))
-        assert report.verdict == "failed"
+        assert verdict(report) == "failed"
         assert losses(report) == [text]
         assert f"failed: unplugged: {text}" in shown(report)
 

@@ -1,4 +1,4 @@
-"""What is made of a run's facts: quantiles, what a silence belongs to, and verdicts."""
+"""What is made of a run's facts: quantiles, and what a silence belongs to."""
 
 from __future__ import annotations
 
@@ -82,48 +82,10 @@ def test_an_event_in_the_middle_of_a_silence_does_not_count_as_free_of_charge() 
     assert [each.after for each in run.outcomes if each.direction == "up"] == [5.5, 0.5]
 
 
-def test_figures_are_over_every_event_of_every_run_and_the_direction_that_waited_longer() -> None:
-    runs = [silent(Silence(3.0, 3.0 + 0.1 * n, "up"), Silence(3.0, 3.2, "down")) for n in range(1, 6)]
-    silence, up = report(*runs).silence(), report(*runs).silence("up")
-    assert silence is not None
-    assert up is not None
-    assert silence.count == up.count == 10
-    assert silence.worst == pytest.approx(0.5)
-    assert up.p50 == 0.0
-    assert report().silence() is None
-
-
 def test_quantiles_are_samples_by_their_rank() -> None:
     assert quantiles([float(n) for n in range(1, 21)]) == Quantiles(20, 10.0, 19.0, 20.0)
     assert quantiles([7.0]) == Quantiles(1, 7.0, 7.0, 7.0)
     assert quantiles([]) is None
-
-
-def test_what_was_lost_fails_the_scenario_and_names_its_run() -> None:
-    lost = report(RUN, replace(RUN, bytes_lost=7, connections_kept=1))
-    assert lost.verdict == "failed"
-    assert lost.losses == ("run 2: 1 of 2 connections dropped", "run 2: 7 bytes lost")
-    assert report(replace(RUN, problem="the client ended")).verdict == "failed"
-    assert report(replace(RUN, bytes_wrong=1)).verdict == "failed"
-    assert report().verdict == "failed"
-
-
-def test_a_missed_expectation_is_no_loss() -> None:
-    run = silent(Silence(3.0, 3.4, "up"))
-    expect = Expectation(silence_p50=0.5, silence_worst=0.3, max_restarts=0, states=("degraded",))
-    missed = report(run, expect=expect)
-    assert missed.verdict == "missed"
-    assert missed.misses == (
-        "silence, worst: 400 ms, expected at most 300 ms",
-        "run 1: 1 restarts and rebuilds, expected at most 0",
-        "run 1: the state degraded was not shown",
-    )
-    assert report(RUN).verdict == "passed"
-
-
-def test_silence_to_the_end_is_a_miss() -> None:
-    never = report(silent(Silence(3.0, 10.0, "down", ended=False)))
-    assert never.misses == ("run 1: no byte came any more",)
 
 
 def test_json_gives_back_what_was_put_in() -> None:

@@ -152,8 +152,10 @@ def run(
 
 
 def _exit_code(reports: Sequence[ScenarioReport], *, strict: bool) -> ExitCode:
+    from perdure.lab.judgement import verdict
+
     bad = ("failed", "missed") if strict else ("failed",)
-    return ExitCode.BUG if any(report.verdict in bad for report in reports) else ExitCode.DONE
+    return ExitCode.BUG if any(verdict(report) in bad for report in reports) else ExitCode.DONE
 
 
 def _chosen(names: list[str], *, short: bool) -> list[Chosen]:

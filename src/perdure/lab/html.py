@@ -8,6 +8,7 @@ from html import escape
 from importlib.resources import files
 
 from perdure.lab import figures
+from perdure.lab.judgement import verdict
 from perdure.lab.report import ROWS, losses, measures_of, misses, summary
 from perdure.lab.results import SILENCE_FLOOR, RunResult, ScenarioReport
 from perdure.lab.timeline import HIGHEST_RATE, happenings, timeline
@@ -314,5 +315,5 @@ def _verdict(report: ScenarioReport) -> str:
     """A peer is measured, not judged: what is asked of perdure was never asked of it."""
     if figures.subject(report) != figures.OWN_SUBJECT:
         return '<span class="verdict">measured</span>'
-    kind, words = _VERDICT_WORDS[report.verdict]
+    kind, words = _VERDICT_WORDS[verdict(report)]
     return f'<span class="verdict {kind}">{words}</span>'

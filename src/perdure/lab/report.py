@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from perdure.lab import figures
+from perdure.lab import figures, judgement
 from perdure.lab.figures import Measure
 from perdure.lab.results import FORMAT_VERSION, Direction, ScenarioReport
 
@@ -61,14 +61,14 @@ def losses(report: ScenarioReport) -> list[str]:
 
 def misses(report: ScenarioReport) -> list[str]:
     """As `losses`, what was expected and not met. A peer has none: what is asked of perdure was never asked of it."""
-    return _together(report.misses) if figures.subject(report) == figures.OWN_SUBJECT else []
+    return _together(judgement.misses(report)) if figures.subject(report) == figures.OWN_SUBJECT else []
 
 
 def summary(reports: Sequence[ScenarioReport]) -> str:
     """`3 scenarios, 60 runs of perdure: 2 passed, 1 failed`; peers are measured, not judged."""
     own = [report for report in reports if figures.subject(report) == figures.OWN_SUBJECT]
     runs = sum(len(report.runs) for report in own)
-    verdicts = [report.verdict for report in own]
+    verdicts = [judgement.verdict(report) for report in own]
     counts = ", ".join(f"{verdicts.count(name)} {name}" for name in ("passed", "missed", "failed") if name in verdicts)
     scenarios = f"{len(own)} scenario{'' if len(own) == 1 else 's'}"
     return f"{scenarios}, {runs} run{'' if runs == 1 else 's'} of perdure: {counts or 'nothing was run'}"
@@ -94,13 +94,14 @@ def _figures_table(groups: Sequence[Sequence[ScenarioReport]]) -> Table:
             title.append(f"\n  {figures.rungs(report)}", "dim")
             lost = sums.bytes_lost + sums.bytes_wrong
             kept_all = sums.connections_kept == sums.connections
+            verdict = judgement.verdict(report)
             table.add_row(
                 title,
                 str(len(report.runs)),
                 *_spread_cells(report),
                 Text(f"{sums.connections_kept}/{sums.connections}", "" if kept_all else "bold red"),
                 Text(f"{lost:,}", "bold red" if lost else ""),
-                Text(report.verdict, VERDICT_STYLES[report.verdict]) if is_own else Text("measured", "dim"),
+                Text(verdict, VERDICT_STYLES[verdict]) if is_own else Text("measured", "dim"),
             )
     return table
 
@@ -173,7 +174,7 @@ def _peer_table(groups: Sequence[Sequence[ScenarioReport]]) -> Table:
 
 
 def _sum(reports: Sequence[ScenarioReport]) -> Text:
-    own = {report.verdict for report in reports if figures.subject(report) == figures.OWN_SUBJECT}
+    own = {judgement.verdict(report) for report in reports if figures.subject(report) == figures.OWN_SUBJECT}
     worst = next((verdict for verdict in ("failed", "missed", "passed") if verdict in own), "missed")
     return Text(summary(reports), VERDICT_STYLES[worst])
 
@@ -182,9 +183,9 @@ def _described(report: ScenarioReport, own: ScenarioReport | None) -> dict[str, 
     return {
         "scenario": report.scenario,
         "subject": figures.subject(report),
-        "verdict": report.verdict,
+        "verdict": judgement.verdict(report),
         "losses": report.losses,
-        "misses": report.misses,
+        "misses": judgement.misses(report),
         "figures": {
             "silence": {name: figures.spread(report, "silence", direction) for name, direction in ROWS},
             "after": {name: figures.spread(report, "after", direction) for name, direction in ROWS},

@@ -6,7 +6,7 @@ Instants are seconds since the run's traffic began. "up" is client to gateway, "
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -183,45 +183,10 @@ class ScenarioReport:
     scenario: ScenarioFacts
     runs: tuple[RunResult, ...]
 
-    def silence(self, direction: Direction | None = None) -> Quantiles | None:
-        """Over every measured event of every run; without a direction of the one that waited longer."""
-        return quantiles([max(each.silence for each in group) for group in self._samples(direction)])
-
-    def after(self, direction: Direction | None = None) -> Quantiles | None:
-        """As `silence`, counted from the measured event."""
-        return quantiles([max(each.after for each in group) for group in self._samples(direction)])
-
     @property
     def losses(self) -> tuple[str, ...]:
         """What must never happen and did, with the run that it happened in."""
         return tuple(f"run {index}: {loss}" for index, run in enumerate(self.runs, 1) for loss in run.losses)
-
-    @property
-    def misses(self) -> tuple[str, ...]:
-        """Expectations that were not met, for a person."""
-        expect = self.scenario.expectation
-        found = [
-            *_above("silence", self.silence(), expect.silence_p50, expect.silence_worst),
-            *_above("after the network is back", self.after(), expect.after_p50, expect.after_worst),
-        ]
-        for index, run in enumerate(self.runs, 1):
-            found.extend(f"run {index}: {miss}" for miss in _misses_of(run, expect))
-        return tuple(found)
-
-    @property
-    def verdict(self) -> Literal["passed", "missed", "failed"]:
-        """failed: something was lost, or there was no run. missed: nothing lost, an expectation not met."""
-        if self.losses or not self.runs:
-            return "failed"
-        return "missed" if self.misses else "passed"
-
-    def _samples(self, direction: Direction | None) -> Iterator[tuple[Outcome, ...]]:
-        for run in self.runs:
-            by_event: dict[int, tuple[Outcome, ...]] = {}
-            for each in run.outcomes:
-                if direction in (None, each.direction):
-                    by_event[each.event] = (*by_event.get(each.event, ()), each)
-            yield from by_event.values()
 
 
 def quantiles(samples: Sequence[float]) -> Quantiles | None:
@@ -271,23 +236,3 @@ class _Document:
 
 
 _DIRECTIONS: tuple[Direction, ...] = ("up", "down")
-
-
-def _above(name: str, measured: Quantiles | None, median: float | None, worst: float | None) -> Iterator[str]:
-    if measured is None:
-        return
-    for which, value, allowed in (("median", measured.p50, median), ("worst", measured.worst, worst)):
-        if allowed is not None and value > allowed:
-            yield f"{name}, {which}: {value * 1000:,.0f} ms, expected at most {allowed * 1000:,.0f} ms"
-
-
-def _misses_of(run: RunResult, expect: Expectation) -> Iterator[str]:
-    recoveries = run.restarts + run.rebuilds
-    if expect.max_restarts is not None and recoveries > expect.max_restarts:
-        yield f"{recoveries} restarts and rebuilds, expected at most {expect.max_restarts}"
-    shown = {span.state for span in run.states}
-    for state in expect.states:
-        if state not in shown:
-            yield f"the state {state} was not shown"
-    if not all(each.recovered for each in run.outcomes):
-        yield "no byte came any more"

@@ -1,0 +1,53 @@
+"""Whether a scenario's runs were what it expects: judged by the same figures that the table shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from perdure.lab import figures
+from perdure.lab.results import RunResult, ScenarioReport
+from perdure.scenario.expectation import Expectation
+
+Verdict = Literal["passed", "missed", "failed"]
+"""failed: something was lost, or there was no run. missed: nothing lost, an expectation not met."""
+
+
+def verdict(report: ScenarioReport) -> Verdict:
+    if report.losses or not report.runs:
+        return "failed"
+    return "missed" if misses(report) else "passed"
+
+
+def misses(report: ScenarioReport) -> tuple[str, ...]:
+    """Expectations that were not met, for a person."""
+    expect = report.scenario.expectation
+    silence, after = figures.spread(report, "silence"), figures.spread(report, "after")
+    found = [
+        *_above("silence", silence, expect.silence_p50, expect.silence_worst),
+        *_above("after the network is back", after, expect.after_p50, expect.after_worst),
+    ]
+    for index, run in enumerate(report.runs, 1):
+        found.extend(f"run {index}: {miss}" for miss in _misses_of(run, expect))
+    return tuple(found)
+
+
+def _above(name: str, measured: figures.Spread | None, median: float | None, worst: float | None) -> Iterator[str]:
+    if measured is None:
+        return
+    for which, figure, allowed in (("median", measured.p50, median), ("worst", measured.worst, worst)):
+        if allowed is not None and (figure.at_least or figure.seconds > allowed):
+            reached = f"{'≥ ' if figure.at_least else ''}{figure.seconds * 1000:,.0f} ms"
+            yield f"{name}, {which}: {reached}, expected at most {allowed * 1000:,.0f} ms"
+
+
+def _misses_of(run: RunResult, expect: Expectation) -> Iterator[str]:
+    recoveries = run.restarts + run.rebuilds
+    if expect.max_restarts is not None and recoveries > expect.max_restarts:
+        yield f"{recoveries} restarts and rebuilds, expected at most {expect.max_restarts}"
+    shown = {span.state for span in run.states}
+    for state in expect.states:
+        if state not in shown:
+            yield f"the state {state} was not shown"
+    if not all(each.recovered for each in run.outcomes):
+        yield "no byte came any more"
