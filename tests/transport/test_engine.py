@@ -152,6 +152,26 @@ async def test_a_carrier_closed_while_it_waits_is_never_heard_of() -> None:
         before.close()
 
 
+async def test_a_carrier_that_was_measured_while_it_waits_can_be_measured_once_it_is_open() -> None:
+    before, after = Peers(), Peers()
+    try:
+        await before.open()
+        after.transport.renew()
+        after.offerer.offer(3)
+        assert after.offerer.carrier is not None
+        after.offerer.carrier.measure()
+        await asyncio.sleep(0)
+        before.close()
+        await opened(after.offerer)
+        assert after.offerer.measured.empty()
+        after.offerer.carrier.measure()
+        async with asyncio.timeout(TIMEOUT):
+            await after.offerer.measured.get()
+    finally:
+        before.close()
+        after.close()
+
+
 async def test_an_answer_that_waits_takes_the_peers_candidates_after_its_offer() -> None:
     before, after = Peers(), Peers()
     try:

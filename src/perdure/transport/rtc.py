@@ -263,13 +263,12 @@ class RtcCarrier:
         self._peer_certificates = offered
 
     async def _measure(self) -> None:
-        if (connection := self._connection) is None:
-            return
         try:
-            report = await connection.get_stats()
+            if (connection := self._connection) is not None:
+                report = await connection.get_stats()
+                asyncio.get_running_loop().call_soon(self._tell_statistics, path_statistics(report))
         finally:
             self._measuring = False
-        asyncio.get_running_loop().call_soon(self._tell_statistics, path_statistics(report))
 
     async def _add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         if (connection := self._connection) is None:
