@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import webrtc
 import wrtc
 
 from perdure.config import IceServer, TransportConfig
+from perdure.errors import CarrierError
 from perdure.transport.base import LossReason
 from perdure.transport.engine import REREAD_INTERVAL
 from perdure.transport.rtc import RtcTransport
@@ -213,6 +215,18 @@ async def test_a_carrier_that_waited_and_is_refused_by_the_engine_is_lost() -> N
             assert await peer.lost is LossReason.ENGINE_FAILED
     finally:
         before.close()
+
+
+async def test_a_connection_whose_channel_the_engine_refuses_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise webrtc.OperationError("no channel")
+
+    monkeypatch.setattr(webrtc.RTCPeerConnection, "create_data_channel", refuse)
+    with without_garbage_collection():
+        peer = Peer(RtcTransport(TransportConfig(loopback=True)))
+        with pytest.raises(CarrierError, match="no channel"):
+            peer.offer(3)
+        await gone()
 
 
 async def test_a_carrier_tells_the_address_it_sends_from_while_it_has_a_path() -> None:

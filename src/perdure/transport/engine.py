@@ -87,7 +87,11 @@ def configuration(servers: Sequence[IceServer]) -> webrtc.RTCConfiguration:
 def connect(owner: object, wanted: webrtc.RTCConfiguration) -> tuple[webrtc.RTCPeerConnection, webrtc.RTCDataChannel]:
     """A connection of `owner` with its channel, which is negotiated in advance."""
     connection = webrtc.RTCPeerConnection(wanted)
-    channel = connection.create_data_channel("perdure", webrtc.RTCDataChannelInit(negotiated=True, id=0))
+    try:
+        channel = connection.create_data_channel("perdure", webrtc.RTCDataChannelInit(negotiated=True, id=0))
+    except BaseException:
+        _close(connection)
+        raise
     _open.add(owner)
     return connection, channel
 
@@ -95,11 +99,15 @@ def connect(owner: object, wanted: webrtc.RTCConfiguration) -> tuple[webrtc.RTCP
 def let_go(owner: object, connection: webrtc.RTCPeerConnection, channel: webrtc.RTCDataChannel) -> None:
     """Close them, and leave nothing that keeps the factory alive."""
     channel.off()
+    _close(connection)
+    _open.discard(owner)
+    _outdated.discard(owner)
+
+
+def _close(connection: webrtc.RTCPeerConnection) -> None:
     connection.off()
     connection.close()
     connection._chain = None  # the wrapper's only cycle: without it, nothing waits for a garbage collection
-    _open.discard(owner)
-    _outdated.discard(owner)
 
 
 class Renewal:
