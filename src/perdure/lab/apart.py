@@ -19,10 +19,12 @@ from typing import TypeVar
 
 import msgspec
 
+from perdure.lab.lines import next_line
+
 T = TypeVar("T")
 
 _LONGEST_LINE = 64 * 1024 * 1024
-"""A result of an hour's run has some MB."""
+"""A result of an hour's run has some MB. A longer one is skipped."""
 
 _KEPT_STDERR = 400
 
@@ -75,7 +77,7 @@ class Worker:
         """The next thing that it tells; `None`: it ended. Cancelling it loses nothing."""
         assert self._process is not None
         assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
+        line = await next_line(self._process.stdout)
         return msgspec.json.decode(line, type=kind) if line.endswith(b"\n") else None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from perdure.lab.lines import next_line
 from perdure.lab.namespaces import command_in
 from perdure.lab.tools import LabError
 
@@ -25,6 +26,7 @@ _STOP_TIMEOUT = 5.0
 
 _LAST_LINES = 5
 _LONGEST_LINE = 1024 * 1024
+"""Bytes: a line of a log has some hundred, with a traceback some thousand. A longer one is skipped."""
 
 
 class Child:
@@ -32,7 +34,7 @@ class Child:
 
     Args:
         driven: its standard input takes faults (`perdure.faults`), and its standard output is for `first_line`.
-        log_file: gets its standard error, as it is.
+        log_file: gets its standard error, as it is but for lines that are too long.
         on_log: hears each line of standard error that is a JSON object.
         on_end: is told once when the program ended without being asked to.
     """
@@ -86,7 +88,7 @@ class Child:
             raise RuntimeError("it was not started, or is not driven")
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                while line := (await self._process.stdout.readline()).decode().strip():
+                while line := (await next_line(self._process.stdout)).decode().strip():
                     if line.startswith(beginning):
                         return line
                 if self._watching is not None:
@@ -139,7 +141,7 @@ class Child:
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
         with contextlib.nullcontext() if self._log_file is None else self._log_file.open("ab", buffering=0) as file:
-            while line := await process.stderr.readline():
+            while line := await next_line(process.stderr):
                 if file is not None:
                     file.write(line)
                 self._heard(line)
