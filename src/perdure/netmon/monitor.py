@@ -165,7 +165,7 @@ class NetworkMonitor:
         try:
             source.watch(self._hinted, self._watch_ended)  # before the look, so that nothing is missed between them
             self._snapshot = source.look()
-        except Exception as error:  # also of what decodes: a network may have what nobody has thought of
+        except Exception as error:  # see `Source.look`
             if source.name == _POLLING:
                 self._could_not_look(error)
             else:

@@ -18,7 +18,8 @@ class Source(Protocol):
         """For the log."""
 
     def watch(self, hint: Callable[[], None], failed: Callable[[OSError], None]) -> None:
-        """Call `hint` on the running event loop when something may have changed, until `close`; `failed` if that ended.
+        """Call `hint` on the running event loop when something may have changed, until `close`; `failed`, once, with
+        the system's error if that ended before.
 
         Raises:
             OSError: the system does not permit it.
@@ -29,6 +30,7 @@ class Source(Protocol):
 
         Raises:
             OSError: the system does not say it.
+            Exception: what it says cannot be decoded; a network may have what nobody has thought of.
         """
 
     def close(self) -> None:
