@@ -44,6 +44,13 @@ def test_a_mistake_in_it_is_told(tmp_path: Path, text: str, expected: str) -> No
     assert expected in str(caught.value)
 
 
+def test_a_file_that_is_too_long_is_refused_and_not_cut(tmp_path: Path) -> None:
+    short = "gateway = 'x'\nclient = 'y'\n"
+    assert read_subject(write(tmp_path, short.ljust(64 * 1024, "\n"))).name == "own"
+    with pytest.raises(ValueError, match=r"own\.toml: a program's file has at most 64 KiB"):
+        read_subject(write(tmp_path, short.ljust(64 * 1024 + 1, "\n")))
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be read: No such file"):
         read_subject(tmp_path / "none.toml")

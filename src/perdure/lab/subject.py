@@ -130,8 +130,10 @@ def read_subject(path: Path) -> Subject:
     """
     try:
         with path.open("rb") as file:
-            text = file.read(_MAX_FILE_BYTES).decode()
-        read = msgspec.convert(tomllib.loads(text), _File)
+            data = file.read(_MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
+            raise ValueError(f"a program's file has at most {_MAX_FILE_BYTES // 1024} KiB")
+        read = msgspec.convert(tomllib.loads(data.decode()), _File)
         subject = Subject(
             name=read.name or path.stem,
             gateway=tuple(shlex.split(read.gateway)),
