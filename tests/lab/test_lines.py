@@ -49,11 +49,11 @@ async def test_at_the_end_a_line_may_lack_its_end_but_not_be_a_stump() -> None:
 
 TALKS = """
 import sys
-sys.stderr.write("x" * 3_000_000 + '\\n{"event": "after"}\\nlast words\\n')
+sys.stderr.buffer.write(b"x" * 3_000_000 + b'\\n{"event": "\\xff"}\\n{"event": "after"}\\nlast words\\n')
 """
 
 
-async def test_a_program_is_heard_after_a_line_that_is_too_long() -> None:
+async def test_a_program_is_heard_after_lines_that_are_too_long_or_not_utf_8() -> None:
     heard: list[LogLine] = []
     ended = asyncio.Event()
     child = Child("talker", None, [sys.executable, "-c", TALKS], on_log=heard.append, on_end=lambda text: ended.set())
@@ -62,4 +62,4 @@ async def test_a_program_is_heard_after_a_line_that_is_too_long() -> None:
         await ended.wait()
         await child.stop()
     assert heard == [{"event": "after"}]
-    assert child.last_words == "last words"
+    assert child.last_words == '{"event": "\N{REPLACEMENT CHARACTER}"} | last words'

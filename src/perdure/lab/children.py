@@ -152,7 +152,7 @@ class Child:
     def _heard(self, line: bytes) -> None:
         try:
             self._on_log(msgspec.json.decode(line, type=LogLine))
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             if text := line.decode("utf-8", "replace").strip():
                 self._said.append(text)
 
