@@ -217,8 +217,11 @@ async def test_a_carrier_that_waited_and_is_refused_by_the_engine_is_lost() -> N
         before.close()
 
 
-async def test_a_connection_whose_channel_the_engine_refuses_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+async def test_a_connection_whose_channel_the_engine_refuses_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[webrtc.RTCPeerConnection] = []
+
+    def refuse(connection: webrtc.RTCPeerConnection, *_: object) -> None:
+        refused.append(connection)
         raise webrtc.OperationError("no channel")
 
     monkeypatch.setattr(webrtc.RTCPeerConnection, "create_data_channel", refuse)
@@ -226,6 +229,7 @@ async def test_a_connection_whose_channel_the_engine_refuses_leaves_nothing(monk
         peer = Peer(RtcTransport(TransportConfig(loopback=True)))
         with pytest.raises(CarrierError, match="no channel"):
             peer.offer(3)
+        assert refused.pop().signaling_state is webrtc.RTCSignalingState.closed
         await gone()
 
 
