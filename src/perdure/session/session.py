@@ -254,7 +254,7 @@ class Session:
 
     @property
     def has_replies(self) -> bool:
-        """Whether the peer asked for something that is not answered yet."""
+        """Whether answers to the peer, or a PING of this end, wait for the next message."""
         return self._outbox.has_replies
 
     def next_deadline(self) -> float | None:

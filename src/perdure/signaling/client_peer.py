@@ -174,10 +174,6 @@ class ClientSignaling:
         """See `RendezvousLink.network_moved`."""
         self._link.network_moved(is_stranded=is_stranded, slept_seconds=slept_seconds)
 
-    def reconnect_now(self) -> None:
-        """The network has changed: connect to the rendezvous anew, at once."""
-        self._link.reconnect_now()
-
     def close(self) -> None:
         """Deliver nothing more and leave; what was handed over has a second to arrive. Twice is fine."""
         self._channel.close()

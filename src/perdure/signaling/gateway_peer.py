@@ -157,10 +157,6 @@ class GatewaySignaling:
         """See `RendezvousLink.network_moved`."""
         self._link.network_moved(is_stranded=is_stranded, slept_seconds=slept_seconds)
 
-    def reconnect_now(self) -> None:
-        """The network has changed: connect to the rendezvous anew, at once."""
-        self._link.reconnect_now()
-
     async def close(self, *, flush_timeout: float = 1.0) -> None:
         """Close every channel and leave; what was handed over has `flush_timeout` seconds to arrive. Twice is fine."""
         self._is_closed = True

@@ -198,15 +198,13 @@ class RendezvousLink:
 
     def network_moved(self, *, is_stranded: bool | None, slept_seconds: float) -> None:
         """The network changed, or the process slept: connect anew, at once, unless the connection has come through it.
+        An attempt under way gets another one beside it.
 
         Args:
             is_stranded: whether the connection's `local_address` is gone, or leads elsewhere now; `None`: not known.
         """
-        if self._local_address is None or is_stranded or slept_seconds >= LONGEST_FORGIVEN_SLEEP:
-            self.reconnect_now()
-
-    def reconnect_now(self) -> None:
-        """Drop the connection or the wait, and connect at once; an attempt under way gets another one beside it."""
+        if self._local_address is not None and not is_stranded and slept_seconds < LONGEST_FORGIVEN_SLEEP:
+            return
         self._goes_ahead = self._has_moved = True
         if self._dialling is not None:
             self._dialling.network_moved()
@@ -261,7 +259,7 @@ class RendezvousLink:
             return False
 
     async def _connect_until_asked(self) -> str | None:
-        """One connection, from the attempt to its loss, whose reason it returns, or to `reconnect_now`."""
+        """One connection, from the attempt to its loss, whose reason it returns, or to `network_moved`."""
         connection = asyncio.create_task(self._connection(), name="rendezvous connection")
         asked = asyncio.create_task(self._again.wait())
         try:
