@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+
+from perdure.lab.picture import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _STATE_STYLES = {"connected": "bold green", "reconnecting": "bold yellow", "failed": "bold red", "closed": "dim"}
-_REFRESH_SECONDS = 0.1
 _NETWORKS = {True: "one of its own: a client with Ethernet and Wi-Fi, NATs, a gateway", False: "127.0.0.1"}
 
 
@@ -29,16 +28,12 @@ class Display:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._shown_at = 0.0
+        self._screen = Picture(console)
         self._printed_at = -1.0
 
     def changed(self, show: Show) -> None:
         """Show it as it is now."""
-        if self._live is not None:
-            if monotonic() - self._shown_at >= _REFRESH_SECONDS:
-                self._shown_at = monotonic()
-                self._live.update(_picture(show), refresh=True)
+        if self._screen.draw(lambda: _picture(show)):
             return
         fault = show.faults[-1] if show.faults else None
         if fault is not None and fault.silence is not None and fault.at > self._printed_at:
@@ -48,15 +43,13 @@ class Display:
             )
 
     def __enter__(self) -> Display:
-        if self._live is not None:
-            self._live.start()
+        self._screen.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._screen.__exit__(kind, error, trace)
 
 
 def _picture(show: Show) -> RenderableType:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from perdure.lab.picture import Picture
 from perdure.lab.results import SILENCE_FLOOR
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from perdure.lab.course import Course, Planned
 
-_REFRESH_SECONDS = 0.1
 _SHOWN_ENDED = 10
 _STATE_STYLES = {"connected": "bold green", "degraded": "yellow", "reconnecting": "bold yellow", "failed": "bold red"}
 
@@ -29,8 +27,7 @@ class Display:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._course: Course | None = None
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._shown_at = 0.0
+        self._screen = Picture(console)
         self._printed: set[int] = set()
 
     def watch(self, course: Course) -> None:
@@ -41,10 +38,7 @@ class Display:
         course = self._course
         if course is None:
             return
-        if self._live is not None:
-            if monotonic() - self._shown_at >= _REFRESH_SECONDS:
-                self._shown_at = monotonic()
-                self._live.update(_picture(course), refresh=True)
+        if self._screen.draw(lambda: _picture(course)):
             return
         for planned in course.plan:
             if planned.result is not None and id(planned) not in self._printed:
@@ -52,15 +46,13 @@ class Display:
                 self._console.print(Text.assemble(_name(planned), ": ", _outcome(planned)), soft_wrap=True)
 
     def __enter__(self) -> Display:
-        if self._live is not None:
-            self._live.start()
+        self._screen.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._screen.__exit__(kind, error, trace)
 
 
 def _picture(course: Course) -> RenderableType:
