@@ -23,11 +23,21 @@ from perdure.transport.rtc import RtcTransport
 from transport.peers import TIMEOUT, Peer, Peers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from perdure.transport.base import Carrier
 
+
 NEWCOMER = Path(__file__).with_name("newcomer.py")
+
+
+@pytest.fixture
+async def pairs() -> AsyncIterator[tuple[Peers, Peers]]:
+    """Before a change of the networks and after it; closed at the end, whatever the test has closed."""
+    before, after = Peers(), Peers()
+    yield before, after
+    before.close()
+    after.close()
 
 
 @contextmanager
@@ -86,108 +96,89 @@ async def test_the_engine_lets_them_go_although_a_restart_and_a_measurement_are_
             await gone()
 
 
-async def test_a_carrier_begun_after_a_change_opens_once_those_of_before_are_closed() -> None:
-    before, after = Peers(), Peers()
-    try:
-        await before.open()
-        after.transport.renew()
-        after.offerer.offer(3)
-        assert after.offerer.carrier is not None
-        assert after.offerer.carrier.local_address is None
-        before.close()
-        await opened(after.offerer)
-        await opened(after.answerer)
-        after.offerer.carrier.send(b"by the new one")
-        async with asyncio.timeout(TIMEOUT):
-            assert await after.answerer.messages.get() == b"by the new one"
-    finally:
-        before.close()
-        after.close()
+async def test_a_carrier_begun_after_a_change_opens_once_those_of_before_are_closed(pairs: tuple[Peers, Peers]) -> None:
+    before, after = pairs
+    await before.open()
+    after.transport.renew()
+    after.offerer.offer(3)
+    assert after.offerer.carrier is not None
+    assert after.offerer.carrier.local_address is None
+    before.close()
+    await opened(after.offerer)
+    await opened(after.answerer)
+    after.offerer.carrier.send(b"by the new one")
+    async with asyncio.timeout(TIMEOUT):
+        assert await after.answerer.messages.get() == b"by the new one"
 
 
-async def test_a_carrier_that_lives_on_holds_up_those_begun_after_a_change_for_a_moment_only() -> None:
-    before, after = Peers(), Peers()
-    try:
-        here, _ = await before.open()
-        after.transport.renew()
-        async with asyncio.timeout(1):
-            await after.open()
-        here.send(b"still here")
-        async with asyncio.timeout(TIMEOUT):
-            assert await before.answerer.messages.get() == b"still here"
-    finally:
-        before.close()
-        after.close()
+async def test_a_carrier_that_lives_on_holds_up_those_begun_after_a_change_for_a_moment_only(
+    pairs: tuple[Peers, Peers],
+) -> None:
+    before, after = pairs
+    here, _ = await before.open()
+    after.transport.renew()
+    async with asyncio.timeout(1):
+        await after.open()
+    here.send(b"still here")
+    async with asyncio.timeout(TIMEOUT):
+        assert await before.answerer.messages.get() == b"still here"
 
 
-async def test_changes_in_quick_succession_hold_a_new_carrier_up_no_longer() -> None:
-    before, after = Peers(), Peers()
-    try:
-        await before.open()
-        after.offerer.transport.renew()
-        after.offerer.offer(3)
-        async with asyncio.timeout(1):
-            while not after.offerer.binding.done():
-                after.transport.renew()
-                await asyncio.sleep(0.01)
-    finally:
-        before.close()
-        after.close()
+async def test_changes_in_quick_succession_hold_a_new_carrier_up_no_longer(pairs: tuple[Peers, Peers]) -> None:
+    before, after = pairs
+    await before.open()
+    after.offerer.transport.renew()
+    after.offerer.offer(3)
+    async with asyncio.timeout(1):
+        while not after.offerer.binding.done():
+            after.transport.renew()
+            await asyncio.sleep(0.01)
 
 
-async def test_a_carrier_closed_while_it_waits_is_never_heard_of() -> None:
-    before, after = Peers(), Peers()
-    try:
-        await before.open()
-        after.transport.renew()
-        after.offerer.offer(3)
-        assert after.offerer.carrier is not None
-        with pytest.raises(RuntimeError, match="not opened"):
-            after.offerer.carrier.restart(4)
-        after.offerer.carrier.close()
-        before.close()
-        await gone()
-        await asyncio.sleep(0)
-        assert not after.offerer.descriptions
-        assert not after.offerer.lost.done()
-    finally:
-        before.close()
+async def test_a_carrier_closed_while_it_waits_is_never_heard_of(pairs: tuple[Peers, Peers]) -> None:
+    before, after = pairs
+    await before.open()
+    after.transport.renew()
+    after.offerer.offer(3)
+    assert after.offerer.carrier is not None
+    with pytest.raises(RuntimeError, match="not opened"):
+        after.offerer.carrier.restart(4)
+    after.offerer.carrier.close()
+    before.close()
+    await gone()
+    await asyncio.sleep(0)
+    assert not after.offerer.descriptions
+    assert not after.offerer.lost.done()
 
 
-async def test_a_carrier_that_was_measured_while_it_waits_can_be_measured_once_it_is_open() -> None:
-    before, after = Peers(), Peers()
-    try:
-        await before.open()
-        after.transport.renew()
-        after.offerer.offer(3)
-        assert after.offerer.carrier is not None
-        after.offerer.carrier.measure()
-        await asyncio.sleep(0)
-        before.close()
-        await opened(after.offerer)
-        assert after.offerer.measured.empty()
-        after.offerer.carrier.measure()
-        async with asyncio.timeout(TIMEOUT):
-            await after.offerer.measured.get()
-    finally:
-        before.close()
-        after.close()
+async def test_a_carrier_that_was_measured_while_it_waits_can_be_measured_once_it_is_open(
+    pairs: tuple[Peers, Peers],
+) -> None:
+    before, after = pairs
+    await before.open()
+    after.transport.renew()
+    after.offerer.offer(3)
+    assert after.offerer.carrier is not None
+    after.offerer.carrier.measure()
+    await asyncio.sleep(0)
+    before.close()
+    await opened(after.offerer)
+    assert after.offerer.measured.empty()
+    after.offerer.carrier.measure()
+    async with asyncio.timeout(TIMEOUT):
+        await after.offerer.measured.get()
 
 
-async def test_an_answer_that_waits_takes_the_peers_candidates_after_its_offer() -> None:
-    before, after = Peers(), Peers()
-    try:
-        await before.open()
-        after.offerer.offer(3)
-        async with asyncio.timeout(TIMEOUT):
-            while after.answerer.carrier is None:
-                after.answerer.transport.renew()
-                await asyncio.sleep(0)
-        await opened(after.offerer)
-        await opened(after.answerer)
-    finally:
-        before.close()
-        after.close()
+async def test_an_answer_that_waits_takes_the_peers_candidates_after_its_offer(pairs: tuple[Peers, Peers]) -> None:
+    before, after = pairs
+    await before.open()
+    after.offerer.offer(3)
+    async with asyncio.timeout(TIMEOUT):
+        while after.answerer.carrier is None:
+            after.answerer.transport.renew()
+            await asyncio.sleep(0)
+    await opened(after.offerer)
+    await opened(after.answerer)
 
 
 async def test_an_offer_that_cannot_be_read_loses_the_carrier_that_waited_too() -> None:
