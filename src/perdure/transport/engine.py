@@ -44,11 +44,11 @@ COLLECT_AFTER = 0.01
 _LOOK_INTERVAL = 0.001
 """Seconds between looks at the factory; the engine does not tell when it goes."""
 
-_open: weakref.WeakSet[object] = weakref.WeakSet()
-"""The process's carriers that have a connection."""
+_current: weakref.WeakSet[object] = weakref.WeakSet()
+"""The process's carriers with a connection that was made since the last change of the networks."""
 
 _outdated: weakref.WeakSet[object] = weakref.WeakSet()
-"""Those of them that keep the list of networks of before the last change alive."""
+"""Those that were made before, and keep the list of networks of that time alive."""
 
 _loopback_allowed = False
 
@@ -92,7 +92,7 @@ def connect(owner: object, wanted: webrtc.RTCConfiguration) -> tuple[webrtc.RTCP
     except BaseException:
         _close(connection)
         raise
-    _open.add(owner)
+    _current.add(owner)
     return connection, channel
 
 
@@ -100,7 +100,7 @@ def let_go(owner: object, connection: webrtc.RTCPeerConnection, channel: webrtc.
     """Close them, and leave nothing that keeps the factory alive."""
     channel.off()
     _close(connection)
-    _open.discard(owner)
+    _current.discard(owner)
     _outdated.discard(owner)
 
 
@@ -124,7 +124,8 @@ class Renewal:
 
     def begin(self) -> None:
         """The networks have changed just now."""
-        _outdated.update(_open)
+        _outdated.update(_current)
+        _current.clear()  # each tube asks for a renewal: what is outdated already is not looked at again
         self._outdated_until = time.monotonic() + REREAD_INTERVAL
 
     async def wait(self) -> None:
