@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Verdict(Enum):
     FINE = auto()
     KEEPALIVE = auto()
-    """Nothing was heard for the keepalive's interval, and nothing is due: ask."""
+    """Nothing was heard for the keepalive's interval, and nothing is due: ask. From now an answer is."""
     PROBE = auto()
     """An answer is overdue: the path is suspect."""
     SILENT = auto()
@@ -127,7 +127,8 @@ class Liveness:
             at = self._idle_check()
             if at is None or now < at:
                 return Verdict.FINE
-            self._probed_at = now
+            self._probed_at = self._awaiting_since = now  # the ping goes out now: nobody needs to say so
+            self._awaits_only_ping = True
             return Verdict.KEEPALIVE
         silent_since = self._silent_since(awaiting_since)
         if now >= silent_since + self._lost_after:

@@ -175,6 +175,8 @@ class Outbox:
 
     def fill(self, parts: Parts, room: int, now: float) -> None:
         """Append what is due, at most `room` bytes."""
+        if not (parts or self._ping_wanted or self._replies or self._control or self._sendable):
+            return
         room -= self._add_control(parts, room, now)
         if parts or self._sendable:
             self.release_acks()

@@ -259,7 +259,7 @@ class Driver:
             case Probe():
                 link.probe()
             case KeepAlive():
-                link.probe()
+                link.keep_alive()
                 self._on_told(action)
             case Decision() | WarnOfTimeout():
                 self._on_told(action)

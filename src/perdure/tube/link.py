@@ -165,6 +165,13 @@ class Link:
         self.session.ping()
         self._pump()
 
+    def keep_alive(self) -> None:
+        """Like `probe`, where the core knows already that this ping waits for its answer: it is no news."""
+        had_news = self._has_news
+        self._is_watching = self._watches_only_ping = True
+        self.probe()
+        self._has_news = had_news
+
     def measure(self) -> None:
         if self._carrier is not None:
             self._carrier.measure()
