@@ -7,7 +7,6 @@ process.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sys
 import time
@@ -18,6 +17,7 @@ from perdure.core.restart import Trigger
 from perdure.eventlog import error_fields, log_event
 from perdure.netmon.debounce import Debounce
 from perdure.netmon.knowledge import Knowledge
+from perdure.netmon.netlink import NetlinkSource
 from perdure.netmon.state import Snapshot, detailed, diff
 from perdure.netmon.wakeup import SleepWatch
 
@@ -289,26 +289,12 @@ _POLLING = "polling"
 
 
 async def _system_source() -> Source:
-    """What this system has to offer. Imported in a thread: it takes 0.1 s, in which the loop has other things to do."""
-    if sys.platform == "linux":
-        try:
-            return await asyncio.to_thread(_netlink_source)
-        except ImportError as error:
-            _log_no_source("netlink", error)
-    return await asyncio.to_thread(_polling_source)
+    """What this system has to offer; psutil is imported in a thread, as that would hold the loop up."""
+    return NetlinkSource() if sys.platform == "linux" else await asyncio.to_thread(_polling_source)
 
 
 def _log_no_source(name: str, error: Exception) -> None:
     log_event(_logger, logging.WARNING, "network-source-failed", source=name, instead=_POLLING, **error_fields(error))
-
-
-def _netlink_source() -> Source:
-    from perdure.netmon.netlink import NetlinkSource
-
-    source = NetlinkSource()
-    with contextlib.suppress(Exception):  # it will be said when it is watched
-        source.look()  # the first look has everything to decode, 80 ms where there are 200 interfaces
-    return source
 
 
 def _polling_source() -> Source:
