@@ -10,9 +10,8 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 from random import SystemRandom
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
 from perdure.core.connection import Connection
@@ -126,7 +125,7 @@ class StandInCarrier:
         self._listener = None
 
     def _later(self, call: Callable[[int, ToldT], None], what: ToldT) -> None:
-        self._transport.later(partial(call, self.generation, what))
+        self._transport.later(call, self.generation, what)
 
 
 class StandInTransport:
@@ -137,7 +136,7 @@ class StandInTransport:
         self.pings = 0
         self.measures = 0
         self._ufrags = 0
-        self._due: list[Callable[[], None]] = []
+        self._due: list[tuple[Callable[[int, Any], None], int, object]] = []
         self._began_at = time.monotonic()
         self._carriers = iter([StandInCarrier(self) for _ in range(count)])
 
@@ -161,16 +160,16 @@ class StandInTransport:
         checks = 1000 + int((time.monotonic() - self._began_at) / 2.5)
         return PathStatistics(fresh_float(ROUND_TRIP), checks, checks - 1, 10_000, 10_000)
 
-    def later(self, call: Callable[[], None]) -> None:
+    def later(self, call: Callable[[int, ToldT], None], generation: int, what: ToldT) -> None:
         """Call it with the event loop's next turn; those of one turn share a handle, to cost little themselves."""
         if not self._due:
             asyncio.get_running_loop().call_soon(self._call_due)
-        self._due.append(call)
+        self._due.append((call, generation, what))
 
     def _call_due(self) -> None:
         due, self._due = self._due, []
-        for call in due:
-            call()
+        for call, generation, what in due:
+            call(generation, what)
 
     def fresh_ufrag(self) -> str:
         self._ufrags += 1

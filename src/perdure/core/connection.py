@@ -265,21 +265,21 @@ class Connection:
     # Deadlines.
 
     def _due(self, timer: Timer) -> None:
-        match timer:
+        match timer:  # the frequent ones first
+            case Timer.HEALTH:
+                self._vigil.check_health()
+            case Timer.LIVENESS:
+                self._vigil.judge_liveness()
+            case Timer.LIFETIME:
+                self._check_lifetime()
             case Timer.ATTEMPT:
                 self._recovery.attempt_timed_out()
             case Timer.NEXT_ATTEMPT:
                 self._recovery.attempt_is_due()
             case Timer.REJUDGE:
                 self._recovery.judge_pending()
-            case Timer.LIVENESS:
-                self._vigil.judge_liveness()
-            case Timer.HEALTH:
-                self._vigil.check_health()
             case Timer.ABANDON:
                 self._recovery.end(State.FAILED, Reason.ABANDONED)
-            case Timer.LIFETIME:
-                self._check_lifetime()
             case Timer.FAREWELL:
                 self._finish_closing()
             case _:

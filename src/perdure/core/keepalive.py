@@ -76,6 +76,10 @@ class Liveness:
         """Seconds of silence while an answer is due; 0 where none is."""
         return 0.0 if self._awaiting_since is None else max(0.0, now - self._silent_since(self._awaiting_since))
 
+    def overdue_for(self, now: float) -> float:
+        """Seconds beyond a timeout for which an answer has been due; 0 where none is."""
+        return 0.0 if self._awaiting_since is None else max(0.0, self.silent_for(now) - self.rtt.timeout)
+
     def is_suspect(self, now: float) -> bool:
         """Whether an answer is overdue."""
         return self._awaiting_since is not None and self.silent_for(now) >= self._suspect_after

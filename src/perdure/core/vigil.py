@@ -116,8 +116,7 @@ class Vigil:
         context, quality = self._context, self.quality
         if not context.state.is_up or not quality.is_due(context.now):
             return
-        overdue = self.liveness.silent_for(context.now) - self.liveness.rtt.timeout
-        changed = quality.judge(context.now, max(0.0, overdue))
+        changed = quality.judge(context.now, self.liveness.overdue_for(context.now))
         if changed or quality.is_in_doubt:
             self._look_soon()
         if not changed:
