@@ -143,7 +143,7 @@ def run(
             if reports:
                 console.print(terminal_table(reports))
         finally:
-            unwritten = _write(reports, json_file, html_file)
+            unwritten = _write(reports, json_file, html_file, jobs)
             for text in unwritten:
                 typer.echo(f"perdure: {text}", err=True)
     if unwritten:
@@ -250,7 +250,7 @@ def _check(chosen: Sequence[Chosen]) -> None:
     check([need for scenario in scenarios for need in needs(scenario)], tun=any(each.is_impaired for each in scenarios))
 
 
-def _write(reports: list[ScenarioReport], json_file: Path | None, html_file: Path | None) -> list[str]:
+def _write(reports: list[ScenarioReport], json_file: Path | None, html_file: Path | None, jobs: int) -> list[str]:
     """What could not be written, for a person; one that cannot does not keep the other from it."""
     from perdure.lab.html import page
     from perdure.lab.report import to_json
@@ -259,12 +259,12 @@ def _write(reports: list[ScenarioReport], json_file: Path | None, html_file: Pat
     if reports and json_file is not None:
         unwritten += _write_file(json_file, to_json(reports))
     if reports and html_file is not None:
-        unwritten += _write_file(html_file, page(reports, kept_runs=KEPT_RUNS, about=_about()).encode())
+        unwritten += _write_file(html_file, page(reports, kept_runs=KEPT_RUNS, about=_about(jobs)).encode())
     return unwritten
 
 
-def _about() -> dict[str, str]:
-    """Where it was measured."""
+def _about(jobs: int) -> dict[str, str]:
+    """Where and how it was measured."""
     import platform
 
     from perdure import __version__
@@ -274,6 +274,7 @@ def _about() -> dict[str, str]:
         "Python": platform.python_version(),
         "kernel": f"{platform.system()} {platform.release()}",
         "cores": str(os.cpu_count()),
+        "runs at once": str(jobs),
     }
 
 

@@ -54,6 +54,9 @@ class Planned:
 class Course:
     """Runs every scenario `repeat` times with every subject. `on_change` is told whenever a run went on.
 
+    All scenarios once, then all once more: a busy hour of the machine falls on each alike, and runs side by side change
+    their networks at different times.
+
     Args:
         jobs: how many runs at once. They share the machine: more than a core each blurs what is measured.
         first_seed: of the first run of each scenario; the next ones count up.
@@ -73,8 +76,8 @@ class Course:
     ) -> None:
         self.plan = [
             Planned(each, subject, number, first_seed + number - 1)
-            for each in chosen
             for number in range(1, repeat + 1)
+            for each in chosen
             for subject in subjects
         ]
         self._jobs = jobs
