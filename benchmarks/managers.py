@@ -31,6 +31,7 @@ from benchmarks.peers.wire_pair import SETTLE_SECONDS, WirePair, sealed_bytes
 
 from perdure.config import RestartPolicy, SessionLimits
 from perdure.core.connection import Connection
+from perdure.core.decision import Trigger
 from perdure.core.events import (
     CarrierLost,
     Event,
@@ -39,7 +40,6 @@ from perdure.core.events import (
     PathEvidence,
     RttMeasured,
 )
-from perdure.core.restart import Trigger
 from perdure.signaling.application import describe
 from perdure.tube import clock
 from perdure.wire import SESSION_ID_BYTES, FrameType

@@ -34,6 +34,7 @@ from perdure.core.actions import (
     WarnOfTimeout,
 )
 from perdure.core.connection import Connection
+from perdure.core.decision import Because, Decision, Rung, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
@@ -55,7 +56,6 @@ from perdure.core.events import (
     Started,
     Used,
 )
-from perdure.core.restart import Because, Decision, Rung, Trigger
 from perdure.core.state import CLOSE_REASONS, Reason, State
 from perdure.eventlog import KeyValueFormatter
 from perdure.tube import Link, StreamSink

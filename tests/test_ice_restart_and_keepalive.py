@@ -37,6 +37,7 @@ from perdure.core.actions import (
     WarnOfTimeout,
 )
 from perdure.core.connection import FAREWELL_SECONDS
+from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
@@ -53,7 +54,7 @@ from perdure.core.events import (
     SignalingChanged,
     Used,
 )
-from perdure.core.restart import JITTER, Trigger
+from perdure.core.restart import JITTER
 from support.application_pair import ApplicationPair
 from support.recorder import TIMEOUT, Recorder
 from support.targets import positions

@@ -12,7 +12,7 @@ import pytest
 
 from netmon.networks import interface, network
 from perdure import Reason, RestartPolicy, State, TubeRegistry
-from perdure.core.restart import Rung, Trigger
+from perdure.core.decision import Rung, Trigger
 from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
 from perdure.netmon.state import diff
 from support.application_pair import ApplicationPair

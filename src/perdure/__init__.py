@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
     from perdure.core.actions import ChangeState
-    from perdure.core.restart import Because, Decision, Rung
-    from perdure.core.restart import Trigger as NetworkChangeType
+    from perdure.core.decision import Because, Decision, Rung
+    from perdure.core.decision import Trigger as NetworkChangeType
     from perdure.core.state import CLOSE_REASONS, Reason, State
     from perdure.delivery import SignalHandler
     from perdure.errors import (
@@ -50,7 +50,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "perdure.config": ("IceServer", "ResourceLimits", "RestartPolicy", "SessionLimits", "TransportConfig"),
     "perdure.core.actions": ("ChangeState",),
-    "perdure.core.restart": ("Because", "Decision", "Rung"),
+    "perdure.core.decision": ("Because", "Decision", "Rung"),
     "perdure.core.state": ("CLOSE_REASONS", "Reason", "State"),
     "perdure.errors": (
         "CarrierError",
@@ -83,7 +83,7 @@ _HOMES = {
     "perdure.wire": ("ResetCode",),
 }
 _HOME = {name: (home, name) for home, names in _HOMES.items() for name in names}
-_HOME["NetworkChangeType"] = ("perdure.core.restart", "Trigger")
+_HOME["NetworkChangeType"] = ("perdure.core.decision", "Trigger")
 
 __all__ = [
     "CLOSE_REASONS",

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING
 
-from perdure.core.restart import Trigger
+from perdure.core.decision import Trigger
 from perdure.eventlog import log_event
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from types import NoneType
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from perdure.core.actions import ChangeState, KeepAlive, WarnOfTimeout
+from perdure.core.decision import Decision, Rung, Trigger
 from perdure.core.events import CloseRequested, Extended, NetworkChanged, RecoveryRequested, Started, Used
-from perdure.core.restart import Decision, Rung, Trigger
 from perdure.core.state import Reason, State
 from perdure.errors import CarrierError, PeerError, ProtocolError
 from perdure.signaling.application import ApplicationSignaling, describe, is_offer, read_candidate, read_description

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from perdure.config import RestartPolicy, SessionLimits
 from perdure.core.actions import ChangeState, CloseCarrier
 from perdure.core.connection import Connection
+from perdure.core.decision import Decision, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
@@ -19,7 +20,6 @@ from perdure.core.events import (
     SignalingChanged,
     Started,
 )
-from perdure.core.restart import Decision, Trigger
 from perdure.core.state import State
 
 if TYPE_CHECKING:

@@ -45,6 +45,7 @@ from perdure.core.actions import (
 )
 from perdure.core.climber import MAX_CANDIDATES_OF_CARRIER
 from perdure.core.connection import FAREWELL_SECONDS, RETURN_TIMEOUT, Connection
+from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
@@ -66,7 +67,7 @@ from perdure.core.events import (
     Started,
 )
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT, MAX_DECISIONS
-from perdure.core.restart import COURTESY_DELAY, SHORT_LIVES_FORGIVEN, Trigger
+from perdure.core.restart import COURTESY_DELAY, SHORT_LIVES_FORGIVEN
 from perdure.core.state import Reason, State
 from perdure.core.storm import QUIET_BEFORE_LAST
 

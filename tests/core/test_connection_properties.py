@@ -23,6 +23,7 @@ from perdure.core.actions import (
     RestartIce,
 )
 from perdure.core.connection import Connection
+from perdure.core.decision import Decision, Rung, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
@@ -46,7 +47,6 @@ from perdure.core.events import (
     Used,
 )
 from perdure.core.recovery import MAX_DECISIONS
-from perdure.core.restart import Decision, Rung, Trigger
 from perdure.core.state import CLOSE_REASONS, TRANSITIONS, Reason, State
 from perdure.core.storm import STORM_WINDOW
 

@@ -9,19 +9,8 @@ from random import Random
 import pytest
 
 from perdure.config import RestartPolicy
-from perdure.core.restart import (
-    COURTESY_DELAY,
-    JITTER,
-    SHORT_LIVES_FORGIVEN,
-    Because,
-    Decision,
-    Ladder,
-    Rung,
-    Situation,
-    Trigger,
-    backoff,
-    renewal_delay,
-)
+from perdure.core.decision import Because, Decision, Rung, Situation, Trigger
+from perdure.core.restart import COURTESY_DELAY, JITTER, SHORT_LIVES_FORGIVEN, Ladder, backoff, renewal_delay
 from perdure.core.state import Reason
 
 POLICY = RestartPolicy()

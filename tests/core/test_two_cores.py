@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from core.cores import NEW_ADDRESS, OFFLINE, ROAM
 from core.world import Signaling, World
 from perdure.config import RestartPolicy
+from perdure.core.decision import Rung, Trigger
 from perdure.core.events import CarrierLost, Event, NetworkChanged, PathDoubted, RecoveryRequested
-from perdure.core.restart import Rung, Trigger
 from perdure.core.state import State
 from perdure.core.storm import QUIET_BEFORE_LAST
 

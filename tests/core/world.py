@@ -25,6 +25,7 @@ from perdure.core.actions import (
     RestartIce,
 )
 from perdure.core.connection import Connection
+from perdure.core.decision import Decision
 from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
@@ -35,7 +36,6 @@ from perdure.core.events import (
     SignalingChanged,
     Started,
 )
-from perdure.core.restart import Decision
 from perdure.core.state import State
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from netmon.networks import interface, network
-from perdure.core.restart import Trigger
+from perdure.core.decision import Trigger
 from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
 from perdure.netmon.wakeup import SleepWatch
 

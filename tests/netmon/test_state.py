@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netmon.networks import interface, network, routed
-from perdure.core.restart import Trigger
+from perdure.core.decision import Trigger
 from perdure.netmon.state import (
     Address,
     Change,

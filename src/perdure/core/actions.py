@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perdure.core.restart import Decision, Trigger
+from perdure.core.decision import Decision, Trigger
 from perdure.core.state import Reason, State
 
 

@@ -6,17 +6,17 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import AnswerRestart, ApplyAnswer, CloseCarrier, MakeAnswer, MakeOffer, Probe, RestartIce
+from perdure.core.decision import Trigger
 from perdure.core.description import ice_ufrag
 from perdure.core.negotiation import Negotiation
-from perdure.core.restart import Trigger
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 
 if TYPE_CHECKING:
     from perdure.config import RestartPolicy
     from perdure.core.context import Context
+    from perdure.core.decision import Decision
     from perdure.core.events import AnswerReceived, OfferReceived
-    from perdure.core.restart import Decision
 
 MAX_CANDIDATES_OF_CARRIER = 256
 """The peer's, all restarts together; further ones are dropped. A machine with 4 addresses has 8 a negotiation. The

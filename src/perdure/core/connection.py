@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.core.actions import Action, ApplyCandidate, SayGoodbye, WarnOfTimeout
 from perdure.core.activity import Activity
 from perdure.core.context import Context
+from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
@@ -41,7 +42,7 @@ from perdure.core.events import (
 from perdure.core.keepalive import Liveness
 from perdure.core.lifetime import Lifetime, Notice
 from perdure.core.recovery import Recovery
-from perdure.core.restart import LONG_SLEEP_SECONDS, Trigger
+from perdure.core.restart import LONG_SLEEP_SECONDS
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 from perdure.core.vigil import Vigil
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from perdure.config import RestartPolicy, SessionLimits
-    from perdure.core.restart import Decision
+    from perdure.core.decision import Decision
 
 LATE_SECONDS = 1.0
 """A deadline noticed this much too late means that the process was stopped or the machine slept: what did not happen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perdure.core.restart import Trigger
+from perdure.core.decision import Trigger
 from perdure.core.state import CLOSE_REASONS, Reason
 
 LONGEST_EXTENSION = 86400.0 * 30

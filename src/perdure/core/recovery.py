@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import Probe, RenewNetworks
 from perdure.core.climber import Climber, Phase
-from perdure.core.restart import Because, Decision, Ladder, Rung, Situation, Trigger
+from perdure.core.decision import Because, Decision, Rung, Situation, Trigger
+from perdure.core.restart import Ladder
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from perdure.core.restart import Trigger
+from perdure.core.decision import Trigger
 from perdure.eventlog import error_fields, log_event
 from perdure.netmon.debounce import Debounce
 from perdure.netmon.knowledge import Knowledge

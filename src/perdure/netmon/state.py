@@ -20,7 +20,7 @@ from enum import Enum
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from perdure.core.restart import Trigger
+from perdure.core.decision import Trigger
 
 
 class Family(Enum):

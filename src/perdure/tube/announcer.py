@@ -25,7 +25,7 @@ from perdure.tube.log import log_decision, log_state_change, log_timeout_warning
 if TYPE_CHECKING:
     from perdure.config import IceServer
     from perdure.core.actions import ChangeState, WarnOfTimeout
-    from perdure.core.restart import Decision, Rung
+    from perdure.core.decision import Decision, Rung
     from perdure.signaling.messages import Candidate
 
 LAST_SIGNALS_TIMEOUT = 30.0

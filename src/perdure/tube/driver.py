@@ -33,6 +33,7 @@ from perdure.core.actions import (
     WarnOfTimeout,
 )
 from perdure.core.connection import Connection
+from perdure.core.decision import Decision, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
@@ -44,7 +45,6 @@ from perdure.core.events import (
     SignalingChanged,
     Started,
 )
-from perdure.core.restart import Decision, Trigger
 from perdure.core.state import Reason, State
 from perdure.eventlog import log_event
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, short_reason

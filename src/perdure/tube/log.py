@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from perdure.core.restart import Because, Decision, Rung
+from perdure.core.decision import Because, Decision, Rung
 from perdure.core.state import State
 from perdure.eventlog import Field, error_fields, log_event
 

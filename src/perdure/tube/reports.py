@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from perdure.core.decision import Trigger
 from perdure.core.events import NetworkChanged
-from perdure.core.restart import Trigger
 
 MAX_SLEPT_SECONDS = 10 * 365 * 86400.0
 """No machine sleeps longer and is asked about its tunnels."""

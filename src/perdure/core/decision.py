@@ -1,0 +1,108 @@
+"""A decision of the ladder: what triggered it, the rung, the reason, and the situation that it was made in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+
+class Trigger(Enum):
+    """Why recovery is considered; the value is what the log shows and the peer is told."""
+
+    INTERFACE_CHANGE = "interface change"
+    IP_ADDRESS_CHANGE = "address change"
+    CONNECTION_TIMEOUT = "connection timeout"
+    ICE_FAILURE = "ICE failure"
+    QUALITY_DEGRADATION = "quality degradation"
+    WAKE_UP = "wake-up"
+    REQUEST = "request"
+
+    @property
+    def is_network_event(self) -> bool:
+        return self in _NETWORK_EVENTS
+
+
+_NETWORK_EVENTS = (Trigger.INTERFACE_CHANGE, Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP)
+
+
+class Rung(Enum):
+    HOLD = "hold"
+    ICE_RESTART = "ICE restart"
+    REBUILD = "rebuild"
+    WAIT = "wait"
+    FAIL = "fail"
+
+
+class Because(Enum):
+    """Why this rung."""
+
+    FIRST = "the first carrier"
+    NOT_BEGUN = "there is nothing to recover yet"
+    CARRIES_DATA = "the path carries data"
+    DOUBTED = "somebody doubts the path; it is asked"
+    UNTOUCHED = "the path's own address is as it was; the path is asked"
+    SHORT_SLEEP = "the sleep was short; the path is asked"
+    IN_GRACE = "a hand-over has just begun; its result is awaited"
+    UNDER_WAY = "a recovery is under way"
+    QUALITY_BACKOFF = "a restart for quality was tried not long ago"
+    NETWORK_MOVED = "the network moved, and the engine knows where to"
+    STRANDED = "the path's own address is gone, or leads elsewhere now"
+    NEW_ADDRESS = "the engine does not know the new address yet"
+    LONG_SLEEP = "the machine slept long"
+    PATH_SILENT = "the path is silent while an answer is due"
+    CARRIER_LOST = "there is no carrier to restart"
+    PEER_IS_BEHIND = "the peer restarts a carrier that is gone here"
+    NOT_OPEN = "no path was there yet to restart"
+    WORN = "the carrier was restarted often, and each restart leaves sockets behind"
+    POOR_PATH = "the path is poor and carries nothing"
+    ASKED = "it was asked for"
+    PEER_CANNOT_RESTART = "the peer answered with its old ICE credentials"
+    RESTART_FAILED = "the ICE restart did not bring the path back"
+    RETRY = "the wait is over"
+    NO_SIGNALING = "the peer cannot be told while signaling is away"
+    NO_ADDRESS = "there is no usable address"
+    STORM_BUDGET = "there were as many restarts in the last minute as may be"
+    UNSETTLED = "the last restarts of a minute are kept for when the network is at rest"
+    COURTESY = "the other end saw it too, and has the first word"
+    BACKOFF = "the attempt failed"
+    ANSWERED_LATE = "the peer answers an offer whose attempt is over: it is back"
+    SHORT_LIVES = "carriers are lost again and again"
+    PEERS_TURN = "this end's attempts are spent; the other end may come back"
+    EXHAUSTED = "every attempt failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided, "nothing" included. Instants are seconds on the core's clock."""
+
+    trigger: Trigger | None
+    """`None`: the first set-up."""
+    rung: Rung
+    reason: Because
+    attempt: int
+    """Which attempt in a row this is, or was; 0 where none is counted."""
+    next_attempt_at: float | None
+    """When the next attempt begins, or the event is judged again, by itself; `None` where neither is planned."""
+    at: float
+    detail: str = ""
+
+
+class Situation(NamedTuple):
+    """What the ladder has to know."""
+
+    now: float
+    has_begun: bool
+    """Whether there is something to recover: the polite end's first set-up begins with the peer's offer."""
+    is_up: bool
+    is_open: bool
+    """Whether there is a carrier whose ICE could be restarted."""
+    is_attempting: bool
+    """Whether an attempt is under way."""
+    restarts: int
+    """How often ICE was restarted on the carrier."""
+    silent_for: float
+    """Seconds of silence while an answer is due."""
+    signaling: bool
+    has_address: bool
+    is_polite: bool
