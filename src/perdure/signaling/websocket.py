@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict, deque
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -83,6 +84,14 @@ LASTING_TIME = 5.0
 """Seconds: a connection that ends sooner does not reset the back-off, or a refusal after joining would spin."""
 
 
+class _Phase(Enum):
+    """How far the link's present connection is."""
+
+    APART = "not connected, or the join is awaited"
+    AHEAD = "what is sent goes out behind the join, which is not answered yet"
+    JOINED = "joined"
+
+
 class LinkListener(Protocol):
     """What the owner of a link hears, on the event loop's thread, never from within one of the link's methods."""
 
@@ -127,8 +136,7 @@ class RendezvousLink:
         self._listener = listener
         self._random = random
         self._ssl_context = ssl_context
-        self._is_open = False
-        self._is_up = False
+        self._phase = _Phase.APART
         self._goes_ahead = True
         """Whether to send behind the join, before it is answered."""
         self._has_moved = False
@@ -156,7 +164,7 @@ class RendezvousLink:
     @property
     def is_up(self) -> bool:
         """Whether it has joined its room."""
-        return self._is_up
+        return self._phase is _Phase.JOINED
 
     @property
     def local_address(self) -> str | None:
@@ -188,7 +196,7 @@ class RendezvousLink:
         while len(self._unacked) > MAX_UNACKED_MESSAGES or self._unacked_bytes > MAX_UNACKED_BYTES:
             self._forget(next(iter(self._unacked)))
             self.dropped += 1
-        if self._is_open:
+        if self._phase is not _Phase.APART:
             self._write(seq)
 
     def forget(self, to: str) -> None:
@@ -220,7 +228,7 @@ class RendezvousLink:
         if task is None:
             return
         try:
-            if self._is_up and self._unacked and flush_timeout > 0:
+            if self.is_up and self._unacked and flush_timeout > 0:
                 self._all_acked.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._all_acked.wait(), flush_timeout)
@@ -266,7 +274,7 @@ class RendezvousLink:
             await asyncio.wait({connection, asked}, return_when=asyncio.FIRST_COMPLETED)
             return connection.result() if connection.done() else None
         finally:
-            self._is_open = self._is_up = False
+            self._phase = _Phase.APART
             connection.cancel()
             asked.cancel()
             await asyncio.gather(connection, asked, return_exceptions=True)
@@ -331,11 +339,11 @@ class RendezvousLink:
         self._call(self._listener.link_opening)
         self._unwritten = deque(self._unacked)  # With what `link_opening` itself sent or forgot.
         self._writable.set()
-        self._is_open = True
+        self._phase = _Phase.AHEAD
         return asyncio.create_task(self._write_all(websocket), name="rendezvous link writer")
 
     async def _exchange(self, websocket: ClientConnection) -> str:
-        self._is_up = True
+        self._phase = _Phase.JOINED
         self._joined_at = asyncio.get_running_loop().time()
         self._call(self._listener.link_up)
         while True:
