@@ -164,16 +164,17 @@ class Change:
     def strands(self, address: str) -> bool:
         """Whether a connection bound to the local `address` can no longer be trusted after this change.
 
-        So it is when the address is gone, its interface is down, or its interface no longer has the default route of
-        its family that it had, or has it through another IPv4 gateway, behind which is another NAT.
+        So it is when the address is gone (with this change or an earlier one, as the new network often comes later than
+        the old one goes), its interface is down, or its interface no longer has the default route of its family that it
+        had, or has it through another IPv4 gateway, behind which is another NAT.
         """
         address = canonical(address)
-        interface = self.before.holders.get(address)
-        if interface is None:
-            return False  # it was not there before: this change took nothing from it
         now_on = self.after.holders.get(address)
         if now_on is None:
-            return True
+            return _is_address(address)
+        interface = self.before.holders.get(address)
+        if interface is None:
+            return False  # it has come: this change took nothing from it
         family = family_of(address)
         before, after = self.before.default(family), self.after.default(family)
         if before is None or before.interface != interface:
@@ -251,10 +252,17 @@ def family_of(address: str) -> Family:
 
 def canonical(address: str) -> str:
     """The one text of an address: compressed, lower case, without a zone. What is no address stays as it is."""
+    address_only = address.partition("%")[0]
+    return str(ipaddress.ip_address(address_only)) if _is_address(address_only) else address
+
+
+def _is_address(text: str) -> bool:
+    """Not a name, as mDNS gives one in an address's place."""
     try:
-        return str(ipaddress.ip_address(address.partition("%")[0]))
+        ipaddress.ip_address(text)
     except ValueError:
-        return address
+        return False
+    return True
 
 
 class _RouteChange(NamedTuple):
