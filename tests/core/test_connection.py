@@ -403,6 +403,18 @@ def test_an_event_that_takes_the_paths_address_acts_at_once_though_another_waits
     assert rungs(core.handle_event(replace(ROAM, is_stranded=True), 10.3)) == [("REBUILD", "STRANDED")]
 
 
+def test_what_was_under_way_when_the_path_lost_its_address_does_not_speak_for_it() -> None:
+    """The old network goes, and some milliseconds later the new one comes, as for a laptop that is unplugged."""
+    core = connected()
+    assert rungs(core.handle_event(replace(OFFLINE, is_stranded=True), 10.0)) == [("WAIT", "NO_ADDRESS")]
+    core.handle_event(SignalingChanged(False), 10.001)
+    core.handle_event(PathEvidence(3, 10.002, None), 10.002)
+    assert rungs(core.handle_event(SignalingChanged(True), 10.01)) == [("WAIT", "NO_ADDRESS")]
+    assert rungs(core.handle_event(replace(NEW_ADDRESS, has_address=True, is_stranded=False), 10.02)) == [
+        ("REBUILD", "NEW_ADDRESS")
+    ]
+
+
 def test_an_event_after_the_grace_begins_the_attempt_under_way_anew() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)

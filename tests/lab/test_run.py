@@ -132,10 +132,11 @@ async def test_a_round_trip_that_was_asked_for_is_there(folder: Path) -> None:
 
 @needs_namespaces
 async def test_what_the_programs_log_is_kept_on_request(folder: Path) -> None:
-    code, said = await run(write(folder, ""), "--logs", str(folder))
+    logs = folder / "logs"
+    code, said = await run(write(folder, ""), "--logs", str(logs))
     assert code == 0, said
     for program, event in (("client", "tube-state"), ("gateway", "tube-state"), ("rendezvous", "joined")):
-        assert f'"event": "{event}"' in (folder / f"own-perdure-1-{program}.log").read_text()
+        assert f'"event": "{event}"' in (logs / f"own-perdure-1-{program}.log").read_text()
 
 
 @needs_namespaces

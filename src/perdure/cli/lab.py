@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,8 +112,11 @@ def run(
     for path, option in ((json_file, "--json"), (html_file, "--html")):
         if path is not None and not path.parent.is_dir():
             raise typer.BadParameter(f"{path} cannot be written: there is no such folder", param_hint=option)
-    if logs is not None and not (logs.is_dir() and os.access(logs, os.W_OK)):
-        raise typer.BadParameter(f"{logs} is not a folder that may be written to", param_hint="--logs")
+    if logs is not None:
+        with contextlib.suppress(OSError):
+            logs.mkdir(exist_ok=True)
+        if not (logs.is_dir() and os.access(logs, os.W_OK)):
+            raise typer.BadParameter(f"{logs} is not a folder that may be written to", param_hint="--logs")
     chosen = _chosen(names or [], short=short)
     subjects = _subjects(peers or [], only_peers=only_peers)
     _check(chosen)

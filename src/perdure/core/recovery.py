@@ -121,7 +121,8 @@ class Recovery:
         if self._pending is None:
             return
         (event, came_at, why), self._pending = self._pending, None
-        works = self._context.state.is_up and self._liveness.last_heard_at > came_at
+        # What was under way when a path lost its address is heard after that, and proves nothing.
+        works = self._context.state.is_up and not event.is_stranded and self._liveness.last_heard_at > came_at
         # What was begun while the network did not rest is begun anew, as it would have been without the wait.
         if works or (self._climber.is_attempting and why is not Because.UNSETTLED):
             self._execute(self._ladder.network_event_answered(event.trigger, self._situation()))
