@@ -497,6 +497,14 @@ def test_the_peers_restarts_count_in_the_storm_budget() -> None:
     assert rungs(core.handle_timeout(70.0))[0] == ("ICE_RESTART", "NETWORK_MOVED")
 
 
+def test_an_event_in_a_storm_during_an_attempt_is_judged_again_when_the_budget_has_room() -> None:
+    """The attempt may be for the network that this event takes away."""
+    core = connected(policy=RestartPolicy(storm_budget=1, attempt_timeout=300.0))
+    core.handle_event(NEW_ADDRESS, 10.0)
+    assert rungs(core.handle_event(replace(ROAM, is_stranded=True), 20.0)) == [("HOLD", "STORM_BUDGET")]
+    assert ("REBUILD", "STRANDED") in rungs(rest(core, 70.0))
+
+
 def test_the_end_of_a_storms_wait_and_an_overdue_silence_are_one_recovery() -> None:
     core = connected(policy=RestartPolicy(storm_budget=1, silence_floor=0.305))
     core.handle_event(ROAM, 10.0)

@@ -191,7 +191,6 @@ STORM_TABLE: list[tuple[Ask, Situation, Rung]] = [
     (SLEEP, WORKING, Rung.WAIT),
     (silence, SILENT, Rung.WAIT),
     (wait_over, LOST, Rung.WAIT),
-    (poor_idle, WORKING, Rung.HOLD),
     (ROAM, BUILDING, Rung.HOLD),
 ]
 
@@ -200,8 +199,14 @@ STORM_TABLE: list[tuple[Ask, Situation, Rung]] = [
 def test_a_spent_storm_budget_lets_nothing_climb(ask: Ask, situation: Situation, rung: Rung) -> None:
     decision = ask(stormy(), situation)
     assert (decision.rung, decision.reason) == (rung, Because.STORM_BUDGET)
-    assert decision.next_attempt_at == (150.0 if rung is Rung.WAIT else None)
+    assert decision.next_attempt_at == 150.0
     assert ask(stormy(), situation._replace(now=150.0)).reason is not Because.STORM_BUDGET
+
+
+def test_poor_quality_in_a_storm_is_left_to_the_next_health_check() -> None:
+    decision = poor_idle(stormy(), WORKING)
+    assert (decision.rung, decision.reason) == (Rung.HOLD, Because.STORM_BUDGET)
+    assert decision.next_attempt_at is None
 
 
 @pytest.mark.parametrize("ask", [loss, request, request_to_rebuild])

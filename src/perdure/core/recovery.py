@@ -124,7 +124,7 @@ class Recovery:
         # What was under way when a path lost its address is heard after that, and proves nothing.
         works = self._context.state.is_up and not event.is_stranded and self._liveness.last_heard_at > came_at
         # What was begun while the network did not rest is begun anew, as it would have been without the wait.
-        if works or (self._climber.is_attempting and why is not Because.UNSETTLED):
+        if works or (self._climber.is_attempting and why not in (Because.UNSETTLED, Because.STORM_BUDGET)):
             self._execute(self._ladder.network_event_answered(event.trigger, self._situation()))
         else:
             self._judge(event)

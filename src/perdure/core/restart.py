@@ -253,14 +253,15 @@ class Ladder:
     def _in_storm(self, trigger: Trigger | None, situation: Situation) -> Decision | None:
         if trigger in _UNCOUNTED:
             return None
-        if (until := self._storm.empty_until(situation.now)) is not None:
-            return self._wait(trigger, Because.STORM_BUDGET, situation, until)
-        is_network_event = trigger is not None and trigger.is_network_event
-        if (until := self._storm.kept_until(situation.now, network_event=is_network_event)) is None:
+        reason, until = Because.STORM_BUDGET, self._storm.empty_until(situation.now)
+        if until is None:
+            is_network_event = trigger is not None and trigger.is_network_event
+            reason, until = Because.UNSETTLED, self._storm.kept_until(situation.now, network_event=is_network_event)
+        if until is None:
             return None
         if situation.is_attempting:
-            return self._hold(trigger, Because.UNSETTLED, situation, until)
-        return self._wait(trigger, Because.UNSETTLED, situation, until)
+            return self._hold(trigger, reason, situation, until)
+        return self._wait(trigger, reason, situation, until)
 
     def _restart_or_rebuild(self, trigger: Trigger, why: Because, situation: Situation) -> Decision:
         if not situation.is_open:
