@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from contextlib import suppress
 from typing import Any
@@ -23,6 +24,9 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 AF_INET, AF_INET6 = 2, 10
+AF_DECNET, AF_PHONET, AF_MCTP = 12, 35, 45
+
+IFA_LOCAL = 2
 
 UP, RUNNING, LOWER_UP, LOOPBACK = 0x1, 0x40, 0x10000, 0x8
 WORKS = UP | RUNNING | LOWER_UP
@@ -108,13 +112,19 @@ def test_an_ipv6_address(flags: int, address: Address) -> None:
 
 def test_flags_of_the_header_count_where_there_are_no_others() -> None:
     message = body(ifaddrmsg(), {"IFA_ADDRESS": "2001:db8::2"}, family=AF_INET6, index=3, flags=0x40)
-    assert rtnetlink.read_address(message)[1].is_tentative
+    assert rtnetlink.read_address(message) == (3, Address("2001:db8::2", is_tentative=True))
 
 
 def test_a_secondary_ipv4_address_is_not_temporary_and_a_tunnels_is_this_ends() -> None:
     attributes: dict[str, object] = {"IFA_ADDRESS": "10.8.0.1", "IFA_LOCAL": "10.8.0.6", "IFA_FLAGS": 0x81}
     message = body(ifaddrmsg(), attributes, family=AF_INET, index=4)
     assert rtnetlink.read_address(message) == (4, Address("10.8.0.6"))
+
+
+@pytest.mark.parametrize(("family", "address"), [(AF_PHONET, b"\x6c"), (AF_DECNET, b"\x01\x04"), (AF_MCTP, b"\x08")])
+def test_an_address_of_a_family_that_nobody_here_uses_is_passed_over(family: int, address: bytes) -> None:
+    attribute = struct.pack("=HH4s", 4 + len(address), IFA_LOCAL, address)
+    assert rtnetlink.read_address(struct.pack("=BBBBI", family, 8 * len(address), 0, 0, 5) + attribute) is None
 
 
 def test_a_route() -> None:

@@ -83,7 +83,7 @@ class NetlinkSource:
         with _open(0) as asked:
             asked.settimeout(ANSWER_TIMEOUT)
             links = [read_link(message.body) for message in _dump(asked, all_links())]
-            addresses = [read_address(message.body) for message in _dump(asked, all_addresses())]
+            addresses = [read for message in _dump(asked, all_addresses()) if (read := read_address(message.body))]
             names = {link.index: link.name for link in links}
             defaults = [route for family in Family if (route := _default_route(asked, family, names))]
         of_link: dict[int, set[Address]] = {}

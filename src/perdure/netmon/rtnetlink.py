@@ -90,6 +90,8 @@ _RTNEXTHOP = struct.Struct("=HBBi")
 _ATTRIBUTE = struct.Struct("=HH")
 """Length, type."""
 _U32 = struct.Struct("=I")
+_ERRNO = struct.Struct("=i")
+"""Negative; 0 where nothing failed."""
 
 _TYPE_MASK = 0x3FFF
 """An attribute's type, without NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
@@ -155,8 +157,8 @@ def error_number(body: bytes) -> int:
     Raises:
         UnreadableMessage: it is too short to.
     """
-    number: int = -_unpack(struct.Struct("=i"), body, 0)[0]
-    return number
+    [number] = _unpack(_ERRNO, body, 0)
+    return -number
 
 
 def read_link(body: bytes) -> Link:
@@ -177,13 +179,16 @@ def read_link(body: bytes) -> Link:
     )
 
 
-def read_address(body: bytes) -> tuple[int, Address]:
-    """What an RTM_NEWADDR tells, with the index of its interface.
+def read_address(body: bytes) -> tuple[int, Address] | None:
+    """What an RTM_NEWADDR tells, with the index of its interface; `None`: it is not of IPv4 or IPv6 (of a modem's
+    Phonet, or of MCTP, whose addresses have one byte).
 
     Raises:
         UnreadableMessage: it is none.
     """
     family, _, flags, _, index = _unpack(_IFADDRMSG, body, 0)
+    if family not in (_AF_INET, _AF_INET6):
+        return None
     attributes = _attributes(body[_IFADDRMSG.size :])
     if _IFA_FLAGS in attributes:  # the header has room for eight of them
         [flags] = _unpack(_U32, attributes[_IFA_FLAGS], 0)
