@@ -32,8 +32,8 @@ def test_a_packet_takes_the_delay_of_both_links() -> None:
     made = impairment(client_link(delay=0.025), LinkState(("192.168.20.0/24",), delay=0.01))
     there = packet(CLIENT, GATEWAY)
     made.arrived(there, now=1.0)
-    assert made.next_at == 1.035
     assert made.due(1.034) == []
+    assert made.next_at == 1.035
     assert made.due(1.035) == [there]
     assert made.next_at is None
 
@@ -83,6 +83,44 @@ def test_a_queue_has_an_end() -> None:
     for _ in range(MAX_QUEUED + 10):
         made.arrived(packet(CLIENT, GATEWAY), now=0.0)
     assert len(made.due(10.0)) == MAX_QUEUED
+
+
+def test_a_slow_source_does_not_hold_up_a_fast_one_on_the_way_to_the_same_target() -> None:
+    gateway, wlan = LinkState(("192.168.20.0/24",)), LinkState(("192.168.11.0/24",), delay=0.01)
+    made = Impairment(Random(1))
+    made.become((client_link(delay=0.4), gateway, wlan))
+    for source in (CLIENT, "192.168.11.10", SERVICE):
+        made.arrived(packet(source, GATEWAY), now=0.0)
+    assert made.due(0.0) == [packet(SERVICE, GATEWAY)]
+    assert made.due(0.01) == [packet("192.168.11.10", GATEWAY)]
+    assert made.due(0.399) == []
+    assert made.due(0.4) == [packet(CLIENT, GATEWAY)]
+
+
+def test_the_wire_to_a_target_is_free_until_a_slow_sources_packet_gets_there() -> None:
+    made = impairment(client_link(delay=0.4), LinkState(("192.168.20.0/24",), rate=1000.0))
+    for source in (CLIENT, SERVICE):
+        made.arrived(packet(source, GATEWAY, size=100), now=0.0)
+    assert made.due(0.1) == [packet(SERVICE, GATEWAY, size=100)]
+    assert made.due(0.499) == []
+    assert made.due(0.5) == [packet(CLIENT, GATEWAY, size=100)]
+
+
+def crossings(seed: int) -> list[tuple[int, int]]:
+    """At which millisecond which of two sources' packets reach a target, whose link loses and jitters too."""
+    made, reached = Impairment(Random(seed)), []
+    gateway = LinkState(("192.168.20.0/24",), jitter=0.02, loss=0.1)
+    made.become((client_link(delay=0.05, jitter=0.05, loss=0.1), gateway))
+    for millisecond in range(1000):
+        for source in (CLIENT, SERVICE):
+            made.arrived(packet(source, GATEWAY, size=40 + millisecond), now=millisecond / 1000)
+        reached += [(millisecond, len(each)) for each in made.due(millisecond / 1000)]
+    return reached
+
+
+def test_what_two_links_do_to_packets_is_the_same_for_the_same_seed() -> None:
+    assert crossings(seed=1) == crossings(seed=1)
+    assert crossings(seed=1) != crossings(seed=2)
 
 
 def test_a_shorter_path_takes_effect_at_once() -> None:

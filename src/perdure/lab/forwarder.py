@@ -54,6 +54,7 @@ class Links(msgspec.Struct, frozen=True):
 class Lane:
     """One direction of one link."""
 
+    link: int
     free_at: float = 0.0
     """The wire is busy until then, where there is a rate."""
     last_due_at: float = 0.0
@@ -80,11 +81,12 @@ class Impairment:
     up: dict[int, Lane] = field(default_factory=dict)
     down: dict[int, Lane] = field(default_factory=dict)
     heap: list[tuple[float, int, bytes, tuple[Lane, ...]]] = field(default_factory=list)
+    """When each packet leaves the lane that it is in, and that lane with those that follow."""
     _owners: dict[bytes, int | None] = field(default_factory=dict)
     _order: int = 0
 
     def become(self, links: tuple[LinkState, ...]) -> None:
-        """The links are so from now on; what is under way stays as it was. A shorter path overtakes a longer one."""
+        """The links are so from now on; what is in a lane stays as it was. A shorter path overtakes a longer one."""
         if links != self.links:
             self.links = links
             self._owners.clear()
@@ -94,34 +96,39 @@ class Impairment:
     def arrived(self, packet: bytes, now: float) -> None:
         version = packet[0] >> 4
         source, target = (packet[12:16], packet[16:20]) if version == 4 else (packet[8:24], packet[24:40])
-        due_at, lanes = now, []
+        lanes = []
         for lane_of, owner in ((self.up, self._owner(source)), (self.down, self._owner(target))):
-            if owner is None:
-                continue
-            lane = lane_of.setdefault(owner, Lane())
-            left_at = lane.due_at(self.links[owner], len(packet), due_at, self.random)
-            if left_at is None:
-                return
-            due_at = left_at
-            lanes.append(lane)
-        for lane in lanes:
-            lane.queued += 1
-        self._order += 1
-        heapq.heappush(self.heap, (due_at, self._order, packet, tuple(lanes)))
+            if owner is not None:
+                lanes.append(lane_of.setdefault(owner, Lane(owner)))
+        self._enter(packet, tuple(lanes), now)
 
     def due(self, now: float) -> list[bytes]:
         """The packets that leave by now."""
         leaving = []
         while self.heap and self.heap[0][0] <= now:
-            _, _, packet, lanes = heapq.heappop(self.heap)
-            for lane in lanes:
-                lane.queued -= 1
-            leaving.append(packet)
+            left_at, _, packet, lanes = heapq.heappop(self.heap)
+            if lanes:
+                lanes[0].queued -= 1
+            if lanes[1:]:
+                self._enter(packet, lanes[1:], left_at)
+            else:
+                leaving.append(packet)
         return leaving
 
     @property
     def next_at(self) -> float | None:
         return self.heap[0][0] if self.heap else None
+
+    def _enter(self, packet: bytes, lanes: tuple[Lane, ...], now: float) -> None:
+        """The packet enters the first of `lanes`, and each further one when it gets there: with a place reserved now, a
+        slow link's packet would hold up those of a fast one."""
+        due_at = lanes[0].due_at(self.links[lanes[0].link], len(packet), now, self.random) if lanes else now
+        if due_at is None:
+            return
+        if lanes:
+            lanes[0].queued += 1
+        self._order += 1
+        heapq.heappush(self.heap, (due_at, self._order, packet, lanes))
 
     def _owner(self, address: bytes) -> int | None:
         """The number of the link that the address is of; the addresses of a lab are few."""
