@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from perdure.lab.router import ruleset
 from perdure.lab.topology import Batches, Topology
@@ -62,6 +63,36 @@ def test_an_address_is_replaced_and_the_default_route_with_it() -> None:
         "route replace default via 2001:db8:7::1 dev eth0 proto static metric 100",
         "route replace default via 2001:db8:7::1 dev eth0 proto static table 1003",
     ]
+
+
+FLUSH = "addr flush dev eth0 scope global"
+
+
+def site_lines(*states: Link) -> list[str]:
+    """What happens in the client's namespace as the link goes through its states."""
+    batches = [batch for before, after in pairwise(states) for batch in change(before, after)]
+    return [line for namespace, lines in batches if namespace == "client" for line in lines]
+
+
+def test_an_address_that_changes_while_the_link_is_off_is_gone_when_it_comes_up() -> None:
+    link = SCENARIO.links[ETH]
+    off, renewed = replace(link, up=False), replace(link, addresses=("10.7.7.7",))
+    with_it = ["link set eth0 up", "addr replace 10.7.7.7/24 dev eth0"]
+    off_and_renewed = replace(renewed, up=False)
+    assert site_lines(link, off, renewed)[:4] == ["link set eth0 down", FLUSH, *with_it]
+    assert site_lines(link, off_and_renewed, renewed)[:4] == ["link set eth0 down", FLUSH, *with_it]
+    assert site_lines(link, off, off_and_renewed, renewed)[:4] == ["link set eth0 down", FLUSH, *with_it]
+
+
+def test_who_comes_up_unplugged_has_no_address() -> None:
+    link = SCENARIO.links[ETH]
+    off, unplugged = replace(link, up=False), replace(link, plugged=False)
+    assert site_lines(link, off, unplugged) == ["link set eth0 down", FLUSH, "link set eth0 up"]
+
+
+def test_who_comes_up_with_the_same_address_keeps_it() -> None:
+    link = SCENARIO.links[ETH]
+    assert FLUSH not in site_lines(link, replace(link, up=False), link)
 
 
 def test_what_only_a_router_swallows_changes_nothing_on_the_machine() -> None:

@@ -142,23 +142,27 @@ def forwarder_routes(topology: Topology) -> Batches:
 
 def _machine(place: Place, before: Link, after: Link) -> Iterator[str]:
     """Commands in the site's namespace."""
-    interface = place.interface
-    if before.up and not after.up:
-        yield f"link set {interface} down"
-        return
+    interface, flush = place.interface, f"addr flush dev {place.interface} scope global"
+    was_usable, has_new_addresses = before.up and before.plugged, before.addresses != after.addresses
     if not after.up:
+        if before.up:
+            yield f"link set {interface} down"
+        if has_new_addresses:
+            yield flush  # Linux keeps those of IPv4 while the interface is down
         return
-    was_usable = before.up and before.plugged
     if not after.plugged:
         if was_usable:
             yield from _without_default_routes(interface)
-            yield f"addr flush dev {interface} scope global"
+        if was_usable or not before.up:
+            yield flush
         if not before.up:
             yield f"link set {interface} up"
         return
     if was_usable and (before.addresses, before.metric) == (after.addresses, after.metric):
         return
     if not before.up:
+        if has_new_addresses:
+            yield flush
         yield f"link set {interface} up"
     if was_usable:
         yield from _without_default_routes(interface)
