@@ -150,7 +150,18 @@ def test_what_is_missing_at_the_head_is_named() -> None:
     assert complaint("", head="") == "own.toml:1: seconds is missing"
 
 
-@pytest.mark.parametrize("text", ["x = " + "[" * 5000, "seconds = " + "9" * 5000, "#" * 70_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "[" * 5000,
+        "seconds = " + "9" * 5000,
+        "seconds = " + "9" * 400,
+        "seconds = -" + "9" * 400,
+        "seconds = 0x" + "f" * 5000,
+        "relay = [0x" + "f" * 5000 + "]\nseconds = 9\ntitle = 'x'\ntext = 'x'",
+        "#" * 70_000,
+    ],
+)
 def test_hostile_texts_are_refused_too(text: str) -> None:
     assert complaint("", head=text).startswith("own.toml:1: ")
 

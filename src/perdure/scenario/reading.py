@@ -68,7 +68,10 @@ class Table:
         value = self.values.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.fail(f"{key} is missing" if value is None else f"{key} is {shown(value)}, not a number", key)
-        return self._within(key, float(value), low, high)
+        try:
+            return self._within(key, float(value), low, high)
+        except OverflowError:  # TOML's integers have no bound
+            raise self.fail(f"{key} is {shown(value)}; it goes from {low:g} to {high:g}", key) from None
 
     def whole(self, key: str, default: int | None, low: int, high: int) -> int:
         value = self.number(key, default, low, high)
@@ -121,7 +124,10 @@ class Table:
 
 def shown(value: object) -> str:
     """Of bounded length, without control characters."""
-    return reprlib.repr(value)
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python writes no more than 4300 digits
+        return "a number of very many digits"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
