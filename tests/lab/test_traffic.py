@@ -7,6 +7,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
 
 import pytest
 from hypothesis import given
@@ -78,6 +79,56 @@ async def test_a_dropped_connection_is_not_kept() -> None:
         await until(lambda: traffic.received_bytes > 0)
         await traffic.finish()
     assert traffic.kept == 0
+
+
+async def test_a_tunnel_that_ends_elsewhere_at_first_is_tried_again_after_a_pause_and_each_attempt_is_closed() -> None:
+    begun_at: list[float] = []
+    ended = 0
+
+    def elsewhere(port: int) -> Relay:
+        relay = straight(port)
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal ended
+            if begun_at and monotonic() > begun_at[0] + 0.25:
+                await relay(reader, writer)
+                return
+            begun_at.append(monotonic())
+            writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+            with contextlib.suppress(ConnectionError):
+                while await reader.read(100):
+                    pass
+            ended += 1
+            writer.close()
+
+        return accept
+
+    async with through(elsewhere) as traffic:
+        await until(lambda: traffic.received_bytes > 0)
+        await until(lambda: ended == len(begun_at))
+        await traffic.finish()
+    assert len(begun_at) <= 3
+    assert traffic.kept == 2
+
+
+async def test_an_attempt_that_is_given_up_is_closed() -> None:
+    greeted, ended = asyncio.Event(), asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        greeted.set()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        ended.set()
+        writer.close()
+
+    traffic = Traffic(connections=1, rate=200_000, seconds=1)
+    async with asyncio.timeout(10), await asyncio.start_server(accept, "127.0.0.1", 0) as silent:
+        begun = asyncio.ensure_future(traffic.begin(None, silent.sockets[0].getsockname()[1]))
+        await greeted.wait()
+        begun.cancel()
+        await ended.wait()
+    assert begun.cancelled()
 
 
 @contextlib.asynccontextmanager

@@ -227,19 +227,9 @@ class Traffic:
         while monotonic() < deadline:
             with _at(namespace):
                 tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            tcp.setblocking(False)
-            opened: socket.socket | asyncio.StreamWriter = tcp
-            try:
-                async with asyncio.timeout(_GREETING_TIMEOUT):
-                    await asyncio.get_running_loop().sock_connect(tcp, ("127.0.0.1", port))
-                    reader, writer = await asyncio.open_connection(sock=tcp)
-                    opened = writer  # the socket is its transport's now
-                    writer.write(bytes([number]))
-                    if await reader.readexactly(1) == bytes([number]):
-                        return reader, writer
-            except (OSError, TimeoutError, asyncio.IncompleteReadError):
-                opened.close()
-                await asyncio.sleep(_RETRY_INTERVAL)
+            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+                return await _greeted(tcp, port, number)
+            await asyncio.sleep(_RETRY_INTERVAL)
         raise LabError(f"no byte came through the tunnel within {FIRST_BYTE_TIMEOUT:.0f} s")
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -298,6 +288,24 @@ _DIRECTIONS: tuple[Direction, ...] = ("up", "down")
 
 def _at(namespace: str | None) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if namespace is None else entered(namespace)
+
+
+async def _greeted(tcp: socket.socket, port: int, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The socket is closed unless its connection said `number` back."""
+    opened: socket.socket | asyncio.StreamWriter = tcp
+    try:
+        tcp.setblocking(False)
+        async with asyncio.timeout(_GREETING_TIMEOUT):
+            await asyncio.get_running_loop().sock_connect(tcp, ("127.0.0.1", port))
+            reader, writer = await asyncio.open_connection(sock=tcp)
+            opened = writer  # the socket is its transport's now
+            writer.write(bytes([number]))
+            if await reader.readexactly(1) != bytes([number]):
+                raise ConnectionError("the tunnel does not end at the target")
+    except BaseException:
+        opened.close()
+        raise
+    return reader, writer
 
 
 def _longest_of_overlapping(pauses: Sequence[tuple[float, float, bool]]) -> list[tuple[float, float, bool]]:
