@@ -115,6 +115,14 @@ def test_the_short_form_ends_earlier_and_leaves_out_what_happens_later() -> None
         ('[client.eth]\naddresses = ["10.0.0.1"]\n', "own.toml:5: 10.0.0.1 is the network's own address"),
         ('[client.eth]\naddresses = ["2001:db8::1"]\n', "own.toml:5: 2001:db8::1 is the network's own address"),
         ('[client.eth]\naddresses = ["fe80::5"]\n', "own.toml:5: fe80::5 is not an address for a machine"),
+        (
+            '[client.eth]\naddresses = ["203.0.113.20"]\n',
+            "own.toml:5: 203.0.113.20 is in 203.0.113.0/24, which is the internet's between the sites",
+        ),
+        (
+            "[client.eth]\n[[step]]\nat = 1\nclient.eth.addresses = ['192.168.10.10', 'fd64:3::7']\n",
+            "own.toml:7: fd64:3::7 is in fd64::/16",
+        ),
         ("[client.eth0]\n", "own.toml:4: a link is called with 1 to 8 small letters"),
         ("[client]\neth = 3\n", "own.toml:5: eth is 3, not a table"),
         ("client = 3\n", "own.toml:4: client is 3, not a table"),

@@ -17,6 +17,9 @@ from perdure.scenario.expectation import Expectation
 SITES = ("client", "gateway")
 PROCESSES = ("client", "gateway", "rendezvous")
 
+INTERNET_NETWORKS = ("203.0.113.0/24", "2001:db8:ffff::/64", "100.64.0.0/16", "fd64::/16")
+"""Of the internet between the sites: its services' two, and the routers' public addresses. No link has one of them."""
+
 
 class Nat(StrEnum):
     """How the link's router translates addresses; mappings are kept as RFC 4787 names it."""

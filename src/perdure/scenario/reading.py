@@ -7,10 +7,11 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from perdure.scenario.lines import Path, line_of
+from perdure.scenario.model import INTERNET_NETWORKS
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(us|ms|s|min)")
@@ -114,6 +115,9 @@ class Table:
             raise self.fail(f"{text} is the network's own address, its router's or its broadcast's", key)
         if int(address) & (2**64 - 1) in (0, 1) and address.version == 6:
             raise self.fail(f"{text} is the network's own address or its router's", key)
+        for network in INTERNET_NETWORKS:
+            if address in ip_network(network):
+                raise self.fail(f"{text} is in {network}, which is the internet's between the sites", key)
         return str(address)
 
     def _within(self, key: str, value: float, low: float, high: float) -> float:
