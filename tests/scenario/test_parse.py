@@ -45,6 +45,11 @@ def test_links_have_addresses_of_their_own_and_are_preferred_in_their_order() ->
     assert links[LinkName("client", "eth")].metric < links[LinkName("client", "wlan")].metric
 
 
+def test_two_links_may_change_their_metrics_for_each_others_in_one_step() -> None:
+    body = "[client.eth]\n[client.wlan]\n[[step]]\nat = 1\nclient.eth.metric = 200\nclient.wlan.metric = 100\n"
+    assert len(parse(body).steps) == 1
+
+
 def test_durations_are_seconds_or_texts_with_a_unit() -> None:
     links = parse('[client.eth]\ndelay = "25ms"\njitter = 0.002\nloss = 0.1\nrate = 1e6\nnat = "symmetric"\n').links
     link = links[LinkName("client", "eth")]
@@ -144,6 +149,19 @@ def test_the_short_form_ends_earlier_and_leaves_out_what_happens_later() -> None
         ("[expect]\nstates = ['asleep']\n", "own.toml:5: states is ['asleep'], not a list of connected"),
         ("[traffic]\nconnections = 1.5\n", "own.toml:5: connections is 1.5, not a whole number"),
         ('[gateway.eth]\naddresses = ["192.168.10.77"]\n', "192.168.10.0/24, which is client.eth's"),
+        (
+            "[client.eth]\nmetric = 200\n[client.wlan]\n",
+            "own.toml:5: client.eth has the metric 200, which is client.wlan's; each link of a site has its own",
+        ),
+        (
+            "[client.eth]\n[client.wlan]\nmetric = 100\n",
+            "own.toml:6: client.wlan has the metric 100, which is client.eth's",
+        ),
+        (
+            "[client.eth]\n[client.wlan]\n[[step]]\nat = 2\nclient.eth.metric = 7\n"
+            "[[step]]\nat = 3\nclient.wlan.metric = 7\n[[step]]\nat = 1\nclient.eth.metric = 200\n",
+            "own.toml:14: client.eth has the metric 200, which is client.wlan's",
+        ),
         ("x = \n", "own.toml:4: Invalid value"),
         ("[[step]]\nat = 1\nclient.eth.up = false\nclient.eth = 3\n", "own.toml:7: Cannot overwrite a value"),
         ("[client.eth\n", "own.toml:4:"),

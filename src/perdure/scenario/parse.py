@@ -6,6 +6,7 @@ import dataclasses
 import tomllib
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
+from itertools import combinations
 from typing import Any
 
 from perdure.configfile import Layer
@@ -101,6 +102,7 @@ def _links(top: Table) -> dict[LinkName, Link]:
             )
             default = Link(addresses=(f"192.168.{10 * (number + 1) + index}.10",), metric=100 * (index + 1))
             links[LinkName(site, name)] = dataclasses.replace(default, **values)
+    _check_metrics(top, links)
     return links
 
 
@@ -125,6 +127,7 @@ def _steps(top: Table, links: Mapping[LinkName, Link], seconds: float) -> tuple[
         for action in actions:
             if isinstance(action, LinkChange):
                 state[action.link] = action.applied(state[action.link])
+        _check_metrics(table, state)
     return tuple(steps)
 
 
@@ -220,6 +223,17 @@ def _expectation(table: Table) -> Expectation:
     if not isinstance(states, list) or any(state not in STATES for state in states):
         raise table.fail(f"states is {shown(states)}, not a list of {', '.join(STATES)}", "states")
     return Expectation(max_restarts=most, states=tuple(states), **silences)
+
+
+def _check_metrics(latest: Table, links: Mapping[LinkName, Link]) -> None:
+    """No two links of a site have the same: the kernel keeps one default route of each. `latest` is what set them."""
+    for one, other in combinations(links, 2):
+        metric = links[one].metric
+        if one.site == other.site and metric == links[other].metric:
+            is_others = "metric" in latest.table(other.site).table(other.name).values
+            name, owner = (other, one) if is_others else (one, other)
+            reason = f"{name} has the metric {metric}, which is {owner}'s; each link of a site has its own"
+            raise latest.fail(reason, name.site, name.name, "metric")
 
 
 def _check_networks(top: Table, links: Mapping[LinkName, Link], steps: tuple[Step, ...]) -> None:
