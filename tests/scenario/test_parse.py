@@ -35,7 +35,7 @@ def test_a_scenario_needs_no_more_than_a_title_a_text_and_its_length() -> None:
     scenario = parse("")
     assert (scenario.title, scenario.text, scenario.seconds) == ("A title", "What happens.", 10.0)
     assert [str(name) for name in scenario.links] == ["client.eth", "gateway.eth"]
-    assert all(link.carries for link in scenario.links.values())
+    assert all(link.up and link.plugged and link.addresses for link in scenario.links.values())
     assert scenario.steps == ()
 
 

@@ -73,11 +73,6 @@ class Link:
     cut: Cut = Cut.NONE
 
     @property
-    def carries(self) -> bool:
-        """Whether the machine can use it, as far as the machine can see."""
-        return self.up and self.plugged and bool(self.addresses)
-
-    @property
     def is_impaired(self) -> bool:
         return bool(self.delay or self.jitter or self.loss or self.rate)
 
