@@ -12,6 +12,7 @@ import pytest
 from netmon.networks import interface, network
 from perdure.core.decision import Trigger
 from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
+from perdure.netmon.state import Address
 from perdure.netmon.wakeup import SleepWatch
 
 if TYPE_CHECKING:
@@ -31,9 +32,8 @@ NOTHING = network()
 class FakeSource:
     """A network that the test moves."""
 
-    name = "fake"
-
-    def __init__(self, snapshot: Snapshot = ETH) -> None:
+    def __init__(self, snapshot: Snapshot = ETH, name: str = "fake") -> None:
+        self.name = name
         self.snapshot = snapshot
         self.is_refused = False
         self.error: Exception | None = None
@@ -63,6 +63,15 @@ class FakeSource:
         self.hint()
 
 
+@pytest.fixture
+def polling(monkeypatch: pytest.MonkeyPatch) -> FakeSource:
+    """Takes the place of the system's; it cannot look until its error is taken away."""
+    source = FakeSource(name="polling")
+    source.error = OSError("too many open files")
+    monkeypatch.setattr("perdure.netmon.polling.PollingSource", lambda: source)
+    return source
+
+
 class Clocks:
     def __init__(self) -> None:
         self.awake = 1000.0
@@ -82,6 +91,13 @@ class Heard:
     async def next(self) -> NetworkMoved:
         async with asyncio.timeout(TIMEOUT):
             return await self.events.get()
+
+
+async def looked_at_after_a_hint(source: FakeSource) -> None:
+    source.looked.clear()
+    source.hint()
+    async with asyncio.timeout(TIMEOUT):
+        await source.looked.wait()
 
 
 async def test_a_change_is_told_at_once_within_the_hint() -> None:
@@ -313,14 +329,11 @@ async def test_a_source_that_cannot_read_this_network_is_replaced_too(caplog: py
     assert "network-source-failed source=fake instead=polling error=UnicodeDecodeError" in caplog.text
 
 
-@pytest.mark.parametrize("kind", [OSError, ValueError])
-async def test_a_look_that_fails_is_said_once_and_repeated(
-    caplog: pytest.LogCaptureFixture, kind: type[Exception]
-) -> None:
+async def test_a_look_that_fails_is_said_once_and_repeated(caplog: pytest.LogCaptureFixture) -> None:
     source = FakeSource()
     async with NetworkMonitor(source, tick_interval=0.01) as monitor:
         heard = Heard(monitor)
-        source.error = kind("too many open files")
+        source.error = OSError("too many open files")
         source.move(WLAN)
         async with asyncio.timeout(TIMEOUT):
             for _ in range(3):
@@ -330,7 +343,24 @@ async def test_a_look_that_fails_is_said_once_and_repeated(
         source.error = None
         assert (await heard.next()).trigger is Trigger.INTERFACE_CHANGE
     [record] = [it for it in caplog.records if it.levelno == logging.WARNING]
-    assert record.getMessage().startswith(f'network-look-failed error={kind.__name__} text="too many open files"')
+    assert record.getMessage().startswith('network-look-failed error=OSError text="too many open files"')
+
+
+async def test_a_source_that_can_no_longer_read_this_network_is_replaced_and_what_changed_is_told(
+    caplog: pytest.LogCaptureFixture, polling: FakeSource
+) -> None:
+    source = FakeSource()
+    polling.snapshot, polling.error = WLAN, None
+    async with NetworkMonitor(source) as monitor:
+        heard = Heard(monitor)
+        source.error = ValueError("an address of 1 bytes")
+        source.hint()
+        assert heard.events.get_nowait().strands("10.0.0.2")
+        polling.move(ETH)
+        assert (await heard.next()).strands("192.168.1.7")
+    [record] = [it for it in caplog.records if it.levelno == logging.WARNING]
+    assert record.getMessage().startswith("network-source-failed source=fake instead=polling error=ValueError")
+    assert source.closes
 
 
 async def test_a_watch_that_ends_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
@@ -359,6 +389,41 @@ async def test_a_watch_that_cannot_begin_tells_of_no_change() -> None:
     heard = Heard(monitor)
     async with monitor:
         assert heard.events.empty()
+
+
+async def test_what_polling_shows_first_is_no_change_though_it_came_late_and_shows_less(polling: FakeSource) -> None:
+    temporary = Address("2001:db8::a1", is_temporary=True)
+    bridge = interface("office7", "172.17.0.1", kind="bridge")
+    source = FakeSource(network(interface("eth0", "10.0.0.2", temporary), bridge, eth0="10.0.0.1"))
+    polling.snapshot = network(
+        interface("eth0", "10.0.0.2", temporary.ip), interface("office7", "172.17.0.1"), eth0="10.0.0.1"
+    )
+    async with NetworkMonitor(source) as monitor:
+        heard = Heard(monitor)
+        source.fail(OSError("the socket is gone"))
+        polling.error = None
+        await looked_at_after_a_hint(polling)
+        assert monitor.snapshot == polling.snapshot
+        assert heard.events.empty()
+        polling.move(WLAN)
+        assert (await heard.next()).strands("10.0.0.2")
+
+
+async def test_a_network_that_could_not_be_looked_at_at_first_did_not_come_when_it_can_be(polling: FakeSource) -> None:
+    clocks = Clocks()
+    source = FakeSource()
+    source.is_refused = True
+    async with NetworkMonitor(source, clocks=clocks) as monitor:
+        heard = Heard(monitor)
+        clocks.always += 3600.0
+        polling.hint()
+        assert (await heard.next()).has_address  # for all that is known
+        polling.error = None
+        await looked_at_after_a_hint(polling)
+        assert monitor.snapshot == ETH
+        assert heard.events.empty()
+        polling.move(network(interface("eth0", "10.0.0.2"), eth0="10.0.0.254"))
+        assert not (await heard.next()).is_new_address
 
 
 async def test_a_closed_monitor_is_silent_and_closes_its_source_once_more_without_harm() -> None:

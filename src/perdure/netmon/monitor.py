@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from perdure.eventlog import Field
     from perdure.netmon.source import Source
     from perdure.netmon.state import Change
     from perdure.netmon.wakeup import Sleep
@@ -50,7 +49,7 @@ class NetworkMoved:
     trigger: Trigger
     """INTERFACE_CHANGE, IP_ADDRESS_CHANGE or WAKE_UP."""
     has_address: bool
-    """Whether there is an address from which something could be reached."""
+    """Whether there is an address from which something could be reached; taken for granted until a look succeeds."""
     is_new_address: bool
     """Whether the WebRTC engine, if it runs, cannot know the addresses yet that are used now."""
     slept_seconds: float = 0.0
@@ -96,6 +95,8 @@ class NetworkMonitor:
         self._debounce = Debounce()
         self._knowledge = Knowledge()
         self._snapshot = Snapshot()
+        self._shown_by: Source | None = None
+        """Who showed the snapshot; `None`: nobody yet."""
         self._is_held = False
         """Whether the last look saw half a change, which the next one tells, whole or not."""
         self._is_blind = False
@@ -164,37 +165,64 @@ class NetworkMonitor:
         self._source = source
         try:
             source.watch(self._hinted, self._watch_ended)  # before the look, so that nothing is missed between them
-            self._snapshot = source.look()
-        except Exception as error:  # see `Source.look`
-            if source.name == _POLLING:
-                self._could_not_look(error)
-            else:
-                self._fall_back(error)
-            return
-        self._knowledge.saw(self._snapshot, self._clocks()[0])
-        routes = ", ".join(f"{route.family.value} on {route.interface}" for route in self._snapshot.defaults)
-        addresses = len(self._snapshot.bindable)
-        about: dict[str, Field] = {"source": source.name, "addresses": addresses, "default_routes": routes or "none"}
-        log_event(_logger, logging.INFO, "network-watched", **about)
+        except Exception as error:
+            self._fall_back(error)
+        if (shown := self._show()) is not None:
+            self._judged(shown)
+            self._knowledge.saw(shown, self._clocks()[0])
 
     def _watch_ended(self, error: OSError) -> None:
         """Perhaps at the moment of a change, so that what polling finds different is told."""
-        before, self._is_held = self._snapshot, False
         self._fall_back(error)
-        self._tell_change(diff(before, detailed(self._snapshot, before)))
+        self._look(self._read_clocks())
 
     def _fall_back(self, error: Exception) -> None:
-        """The source cannot be used: go on by polling. What that shows is the new beginning, as it shows less."""
+        """The source cannot be used: go on by polling."""
         assert self._source is not None
         self._source.close()
         _log_no_source(self._source.name, error)
-        self._begin(_polling_source())
+        self._source = _polling_source()
+        self._source.watch(self._hinted, self._watch_ended)
+
+    def _show(self) -> Snapshot | None:
+        """The network now; `None`: nobody can say it.
+
+        A source that cannot read this network would not read it later either, and one that never showed anything is
+        perhaps not permitted to.
+        """
+        assert self._source is not None
+        try:
+            shown = self._source.look()
+        except Exception as error:  # see `Source.look`
+            may_work_later = isinstance(error, OSError) and self._shown_by is self._source
+            if self._source.name == _POLLING or may_work_later:
+                self._could_not_look(error)
+                return None
+            self._fall_back(error)
+            return self._show()
+        self._is_blind = False
+        return shown
 
     def _could_not_look(self, error: Exception) -> None:
         """No descriptor was left, for example: said once, and tried again with the next tick."""
         if not self._is_blind:
             log_event(_logger, logging.WARNING, "network-look-failed", **error_fields(error))
         self._is_blind = True
+
+    def _judged(self, shown: Snapshot) -> None:
+        """The snapshot is from now on what the source showed."""
+        if self._shown_by is not self._source:
+            assert self._source is not None
+            routes = ", ".join(f"{route.family.value} on {route.interface}" for route in shown.defaults)
+            log_event(
+                _logger,
+                logging.INFO,
+                "network-watched",
+                source=self._source.name,
+                addresses=len(shown.bindable),
+                default_routes=routes or "none",
+            )
+        self._snapshot, self._shown_by = shown, self._source
 
     def _hinted(self) -> None:
         if self._is_closed:
@@ -228,30 +256,33 @@ class NetworkMonitor:
 
     def _look(self, slept: Sleep) -> None:
         """Look at the network, and tell of a sleep and of what is different."""
-        assert self._source is not None
-        try:
-            after = self._source.look()
-        except Exception as error:
-            self._could_not_look(error)
-            after = self._snapshot
-        else:
-            self._is_blind = False
-        now = asyncio.get_running_loop().time()
-        change = diff(self._snapshot, after)
-        self._debounce.looked(now)
-        self._knowledge.saw(after, self._clocks()[0])
+        shown = self._show()
+        change = self._change_to(shown)
+        after = change.after
+        self._debounce.looked(asyncio.get_running_loop().time())
+        if shown is not None:
+            self._knowledge.saw(after, self._clocks()[0])
 
         self._is_held = is_held = change.is_half and not self._is_held
         if is_held:
             self._hinted()  # look again soon: the rest of it is probably under way
-        else:
-            self._snapshot = after
+        elif shown is not None:
+            self._judged(shown)
 
         if slept.seconds:
             # First, so that a carrier which a long sleep has ended is not judged by the change alone.
             self._tell(None, Trigger.WAKE_UP, after, slept.seconds, f"this process slept {slept.seconds:.1f} s")
         if not is_held:
             self._tell_change(change)
+
+    def _change_to(self, shown: Snapshot | None) -> Change:
+        """From the snapshot to what the source shows; nothing, where either is missing."""
+        before = self._snapshot
+        if shown is None:
+            return diff(before, before)
+        if self._shown_by is None:
+            return diff(shown, shown)
+        return diff(before, shown if self._shown_by is self._source else detailed(shown, before))
 
     def _tell_change(self, change: Change) -> None:
         if change.is_nothing:
@@ -266,13 +297,14 @@ class NetworkMonitor:
 
     def _tell(self, change: Change | None, trigger: Trigger, after: Snapshot, slept: float, detail: str) -> None:
         is_new_address = self._knowledge.is_new(after, self._clocks()[0])
-        moved = NetworkMoved(change, trigger, after.has_address, is_new_address, slept, detail)
+        has_address = after.has_address or self._shown_by is None
+        moved = NetworkMoved(change, trigger, has_address, is_new_address, slept, detail)
         log_event(
             _logger,
             logging.INFO,
             "network-moved",
             trigger=trigger.value,
-            has_address=moved.has_address,
+            has_address=has_address,
             is_new_address=is_new_address,
             detail=detail,
         )
