@@ -8,6 +8,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 
 import msgspec
@@ -24,7 +25,14 @@ START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 5.0
 """Seconds for a farewell."""
 
+_DRAIN_TIMEOUT = 0.5
+"""Seconds for what an ended program wrote last: it is in the pipe already, and so is the pipe's end, unless a child of
+the program's own lives on and has the pipe too. That one is read on, but not waited for."""
+
 _LAST_LINES = 5
+_LAST_CHARACTERS = 400
+"""Of each of the last lines."""
+
 _LONGEST_LINE = 1024 * 1024
 """Bytes: a line of a log has some hundred, with a traceback some thousand. A longer one is skipped."""
 
@@ -37,6 +45,7 @@ class Child:
         log_file: gets its standard error, as it is but for lines that are too long.
         on_log: hears each line of standard error that is a JSON object.
         on_end: is told once when the program ended without being asked to.
+        on_log_lost: is told once when `log_file` cannot be written; the program runs on, and is heard.
     """
 
     def __init__(
@@ -50,6 +59,7 @@ class Child:
         log_file: Path | None = None,
         on_log: Callable[[LogLine], None] = lambda line: None,
         on_end: Callable[[str], None] = lambda text: None,
+        on_log_lost: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.name = name
         self._command = list(command) if namespace is None else command_in(namespace, *command)
@@ -58,21 +68,32 @@ class Child:
         self._log_file = log_file
         self._on_log = on_log
         self._on_end = on_end
+        self._on_log_lost = on_log_lost
         self._process: asyncio.subprocess.Process | None = None
         self._said: deque[str] = deque(maxlen=_LAST_LINES)
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=self._standard,
-            stdout=self._standard,
-            stderr=asyncio.subprocess.PIPE,
-            env=self._environment,
-            limit=_LONGEST_LINE,
-            start_new_session=True,
-        )
-        self._watching = asyncio.ensure_future(self._watch(self._process))
+        """Raises `LabError` where the system cannot start it; a command that is not there ends at once."""
+        # a pipe of our own: of asyncio's, `wait` waits until the program's own children have closed it too
+        output, its_end = os.pipe()
+        reading = asyncio.ensure_future(self._read(output))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=self._standard,
+                stdout=self._standard,
+                stderr=its_end,
+                env=self._environment,
+                limit=_LONGEST_LINE,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:  # ValueError: a NUL in a word
+            raise LabError(f"the {self.name} cannot be started: {error}") from error
+        finally:
+            os.close(its_end)
+        self._process = process
+        self._watching = asyncio.ensure_future(self._watch(process, reading))
 
     @property
     def pid(self) -> int | None:
@@ -131,30 +152,73 @@ class Child:
             async with asyncio.timeout(_STOP_TIMEOUT):
                 await process.wait()
         except TimeoutError:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
         if process.stdin is not None:
             process.stdin.close()
         if self._watching is not None:
             await self._watching
 
-    async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stderr is not None
-        with contextlib.nullcontext() if self._log_file is None else self._log_file.open("ab", buffering=0) as file:
-            while line := await next_line(process.stderr):
-                if file is not None:
-                    file.write(line)
-                self._heard(line)
+    async def _watch(self, process: asyncio.subprocess.Process, reading: asyncio.Task[None]) -> None:
         code = await process.wait()
+        await asyncio.wait({reading}, timeout=_DRAIN_TIMEOUT)
         if process is self._process:
             self._on_end(f"the {self.name} ended with code {code}: {self.last_words}")
+
+    async def _read(self, output: int) -> None:
+        """To the pipe's end, whatever becomes of the log: a program whose pipe is full stands still."""
+        reader = asyncio.StreamReader(limit=_LONGEST_LINE)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), FileIO(output)
+        )
+        with contextlib.closing(transport), contextlib.closing(_LogFile(self._log_file, self._log_lost)) as log:
+            while line := await next_line(reader):
+                log.write(line)
+                self._heard(line)
+
+    def _log_lost(self, error: OSError) -> None:
+        self._on_log_lost(
+            f"the {self.name}'s log {error.filename or self._log_file} cannot be written: {error.strerror}"
+        )
 
     def _heard(self, line: bytes) -> None:
         try:
             self._on_log(msgspec.json.decode(line, type=LogLine))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             if text := line.decode("utf-8", "replace").strip():
-                self._said.append(text)
+                self._said.append(text[-_LAST_CHARACTERS:])
+
+
+class _LogFile:
+    """Where a program's log is kept, if anywhere; `on_lost` is told once that it is not any more, and why.
+
+    Without a buffer, which would take the last lines with it when the run's process is killed; a write takes 2 µs.
+    """
+
+    def __init__(self, path: Path | None, on_lost: Callable[[OSError], None]) -> None:
+        self._on_lost = on_lost
+        self._file: FileIO | None = None
+        if path is not None:
+            try:
+                self._file = FileIO(path, "ab")
+            except OSError as error:
+                on_lost(error)
+
+    def write(self, line: bytes) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(line)
+        except OSError as error:
+            self.close()
+            self._on_lost(error)
+
+    def close(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
 
 
 class Helper:
@@ -169,12 +233,15 @@ class Helper:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:
+            raise LabError(f"the lab's {self._name} cannot be started: {error}") from error
 
     async def tell(self, *lines: str) -> None:
         """Tell it, and wait for the answer."""
