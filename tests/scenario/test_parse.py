@@ -147,6 +147,16 @@ def test_the_short_form_ends_earlier_and_leaves_out_what_happens_later() -> None
         ("[[step]]\nat=1\nclient.eth.up=false\n[[step]]\nat=2\nclient.eth.up=3\n", "own.toml:9: up is 3"),
         ("[settings]\nreason = 'x'\nrestart.atempt_timeout = 3\n", "own.toml:6: perdure: there is no"),
         ("[expect]\nstates = ['asleep']\n", "own.toml:5: states is ['asleep'], not a list of connected"),
+        ("[expect]\nsilence_worst = '49ms'\n", "own.toml:5: silence_worst is 0.049; it goes from 0.05 to 3600"),
+        ("[expect]\nafter_p50 = 0\n", "own.toml:5: after_p50 is 0; it goes from 0.05 to 3600"),
+        (
+            "[[step]]\nat = 1\nclient.eth.delay = 0.1\n[expect]\nstates = []\nsilence_worst = '1s'\n",
+            "own.toml:9: silence_worst holds for measured steps, and there is none; write measure = true",
+        ),
+        (
+            "short_seconds = 5\n[[step]]\nat = 5\nclient.eth.up = false\n[expect]\nafter_p50 = '1s'\n",
+            "own.toml:9: after_p50 holds for measured steps, and there is none before short_seconds, 5 s",
+        ),
         ("[traffic]\nconnections = 1.5\n", "own.toml:5: connections is 1.5, not a whole number"),
         ('[gateway.eth]\naddresses = ["192.168.10.77"]\n', "192.168.10.0/24, which is client.eth's"),
         (

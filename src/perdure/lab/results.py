@@ -12,11 +12,11 @@ from typing import Literal
 
 import msgspec
 
-from perdure.scenario.expectation import Expectation
+from perdure.scenario.expectation import SHORTEST_LIMIT, Expectation
 
 Direction = Literal["up", "down"]
 
-SILENCE_FLOOR = 0.05
+SILENCE_FLOOR = SHORTEST_LIMIT
 """Seconds: shorter pauses are not kept. The sources write every 10 ms, and a busy machine is late by some more."""
 
 FORMAT_VERSION = 1

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SHORTEST_LIMIT = 0.05
+"""Seconds that may be asked for at least: whoever plays a scenario need not see shorter silences, and whatever is not
+seen would pass."""
+
 
 @dataclass(frozen=True, slots=True)
 class Expectation:

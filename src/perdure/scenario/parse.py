@@ -11,7 +11,7 @@ from typing import Any
 
 from perdure.configfile import Layer
 from perdure.scenario.describe import can_interrupt, describe
-from perdure.scenario.expectation import Expectation
+from perdure.scenario.expectation import SHORTEST_LIMIT, Expectation
 from perdure.scenario.model import (
     PROCESSES,
     SITES,
@@ -56,20 +56,23 @@ def parse_scenario(text: str, *, source: str, name: str) -> Scenario:
     steps = _steps(top, links, seconds)
     settings, reason = _settings(top.table("settings"))
     _check_networks(top, links, steps)
-    return Scenario(
+    short_seconds = top.seconds("short_seconds", None, 1, seconds) if "short_seconds" in top.values else None
+    scenario = Scenario(
         name=name,
         title=top.string("title"),
         text=top.string("text"),
         seconds=seconds,
         links=links,
         steps=steps,
-        short_seconds=top.seconds("short_seconds", None, 1, seconds) if "short_seconds" in top.values else None,
+        short_seconds=short_seconds,
         relay=top.boolean("relay", default=False),
         settings=settings,
         settings_reason=reason,
         traffic=_traffic(top.table("traffic")),
         expectation=_expectation(top.table("expect")),
     )
+    _check_limits(top.table("expect"), scenario)
+    return scenario
 
 
 def _document(text: str, source: str) -> dict[str, Any]:
@@ -217,12 +220,20 @@ def _traffic(table: Table) -> Traffic:
 
 def _expectation(table: Table) -> Expectation:
     table.knows((*_SILENCES, "max_restarts", "states"))
-    silences = {key: table.seconds(key, None, 0, MAX_SECONDS) for key in _SILENCES if key in table.values}
+    silences = {key: table.seconds(key, None, SHORTEST_LIMIT, MAX_SECONDS) for key in _SILENCES if key in table.values}
     most = table.whole("max_restarts", None, 0, 1000) if "max_restarts" in table.values else None
     states = table.values.get("states", [])
     if not isinstance(states, list) or any(state not in STATES for state in states):
         raise table.fail(f"states is {shown(states)}, not a list of {', '.join(STATES)}", "states")
     return Expectation(max_restarts=most, states=tuple(states), **silences)
+
+
+def _check_limits(table: Table, scenario: Scenario) -> None:
+    """Whether there is a silence that could exceed them, in the short form too."""
+    for key in _SILENCES:
+        if key in table.values and not any(step.measured for step in scenario.shortened().steps):
+            where = "" if scenario.short_seconds is None else f" before short_seconds, {scenario.short_seconds:g} s"
+            raise table.fail(f"{key} holds for measured steps, and there is none{where}; write measure = true", key)
 
 
 def _check_metrics(latest: Table, links: Mapping[LinkName, Link]) -> None:
