@@ -178,9 +178,7 @@ class Child:
                 self._heard(line)
 
     def _log_lost(self, error: OSError) -> None:
-        self._on_log_lost(
-            f"the {self.name}'s log {error.filename or self._log_file} cannot be written: {error.strerror}"
-        )
+        self._on_log_lost(f"the {self.name}'s log {self._log_file} cannot be written: {error.strerror}")
 
     def _heard(self, line: bytes) -> None:
         try:
@@ -259,6 +257,7 @@ class Helper:
                 if await process.stdout.readline():
                     return
                 said = " ".join((await process.stderr.read()).decode("utf-8", "replace").split())
+                await process.wait()
         except TimeoutError:
             raise LabError(f"the lab's {self._name} does not answer") from None
         raise LabError(f"the lab's {self._name} ended: {said or 'it said nothing'}")
