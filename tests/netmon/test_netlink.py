@@ -301,6 +301,20 @@ async def test_a_vpn_takes_the_default_route(namespace: Namespace, routes: list[
         assert "10.8.0.6 new on tun0" in said["detail"]
 
 
+@pytest.mark.parametrize("options", [[], ["--poll"]], ids=["netlink", "polling"])
+async def test_a_list_of_bogons_does_not_hide_the_default_route(namespace: Namespace, options: list[str]) -> None:
+    namespace.ip(
+        *("addr add 10.0.0.2/24 dev eth0", "addr add fd00:5::2/64 dev eth0 nodad"),
+        *("route add blackhole 192.0.2.0/24", "route add unreachable 198.51.100.0/24"),
+        *("route add prohibit 203.0.113.0/24", "route add blackhole 2001:db8::/32", "route add unreachable 3fff::/20"),
+    )
+    async with watching(namespace, *options) as watch:
+        namespace.ip("route add default via 10.0.0.1")
+        await watch.moved("IPv4 default route appeared on eth0")
+        namespace.ip("route add default via fe80::1 dev eth0")
+        await watch.moved("IPv6 default route appeared on eth0")
+
+
 async def test_fifty_flaps_a_second_are_bounded_work(namespace: Namespace) -> None:
     namespace.ip(*ADDRESSED)
     async with watching(namespace) as watch:

@@ -30,17 +30,10 @@ from perdure.netmon.rtnetlink import (
     route_to,
     split,
 )
-from perdure.netmon.state import Address, DefaultRoute, Family, Interface, Snapshot
+from perdure.netmon.state import ON_THE_INTERNET, Address, DefaultRoute, Family, Interface, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-ON_THE_INTERNET = {
-    Family.IPV4: ("192.0.2.1", "198.51.100.1", "203.0.113.1"),
-    Family.IPV6: ("2001:db8::1", "3fff::1"),
-}
-"""Addresses of documentation (RFC 5737, 3849, 9637), to which a default route leads; some, in case that a test
-network uses one."""
 
 LONGEST_DEFAULT_PREFIX = 3
 """Bits. `0.0.0.0/1` with `128.0.0.0/1` (many VPNs) and `2000::/3` are default routes in all but name."""
@@ -125,9 +118,11 @@ def _default_route(asked: socket.socket, family: Family, names: dict[int, str]) 
         try:
             [answer] = _ask(asked, route_to(family, destination), is_dump=False)
         except OSError as error:
-            if family is Family.IPV4 and error.errno in _NOT_THERE:
+            if error.errno not in _NOT_THERE:
+                continue  # refused by a route (blackhole, unreachable, prohibit), or there is none
+            if family is Family.IPV4:
                 raise
-            return None  # unreachable, prohibited; or a kernel without IPv6
+            return None  # a kernel without IPv6
         route = read_route(answer.body)
         if route.kind == RTN_UNICAST and route.prefix_length <= LONGEST_DEFAULT_PREFIX:
             if route.hop.index not in names:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from perdure.netmon.state import Address, DefaultRoute, Family, Interface, Snapshot, canonical
+from perdure.netmon.state import ON_THE_INTERNET, Address, DefaultRoute, Family, Interface, Snapshot, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +22,6 @@ POLL_INTERVAL = 0.5
 of a core."""
 
 _FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
-
-_ON_THE_INTERNET = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
-"""Addresses of documentation (RFC 5737, RFC 3849), to which a default route leads."""
 
 _DISCARD_PORT = 9
 
@@ -71,13 +68,14 @@ class PollingSource:
 
 
 def _default_route(interfaces: tuple[Interface, ...], family: socket.AddressFamily) -> DefaultRoute | None:
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as unsent:
-            unsent.connect((_ON_THE_INTERNET[family], _DISCARD_PORT))
-            ip = canonical(unsent.getsockname()[0])
-    except OSError:
-        return None
-    for interface in interfaces:
-        if interface.is_up and any(address.ip == ip for address in interface.addresses):
-            return DefaultRoute(_FAMILIES[family], interface.name)
+    for destination in ON_THE_INTERNET[_FAMILIES[family]]:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as unsent:
+                unsent.connect((destination, _DISCARD_PORT))
+                ip = canonical(unsent.getsockname()[0])
+        except OSError:
+            continue  # refused by a route, or there is none
+        for interface in interfaces:
+            if interface.is_up and any(address.ip == ip for address in interface.addresses):
+                return DefaultRoute(_FAMILIES[family], interface.name)
     return None

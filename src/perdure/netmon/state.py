@@ -62,6 +62,14 @@ class DefaultRoute:
     """`None`: there is none (a point-to-point link), or it cannot be known."""
 
 
+ON_THE_INTERNET = {
+    Family.IPV4: ("192.0.2.1", "198.51.100.1", "203.0.113.1", "192.175.48.1"),
+    Family.IPV6: ("2001:db8::1", "3fff::1", "2620:4f:8000::1"),
+}
+"""Addresses to which a default route leads; nothing is sent there. Of documentation (RFC 5737, 3849, 9637), several in
+case that a test network uses one; then AS112's (RFC 7534), as lists of bogons refuse all of documentation."""
+
+
 class Place(NamedTuple):
     """An address where it is."""
 
