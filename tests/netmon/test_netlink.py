@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +31,7 @@ if not sys.platform.startswith("linux"):
     pytest.skip("netlink is Linux'", allow_module_level=True)
 
 from perdure.netmon.netlink import NetlinkSource
+from perdure.netmon.rtnetlink import NLM_F_DUMP_INTR, NLMSG_DONE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -151,6 +156,55 @@ def test_this_machine_can_be_looked_at_without_privileges() -> None:
     assert [it.name for it in snapshot.interfaces if it.is_loopback] == ["lo"]
     assert {it.name for it in snapshot.interfaces} == {it.name for it in PollingSource().look().interfaces}
     assert source.look() == snapshot
+
+
+class DoctoredKernel:
+    """The kernel's answers, but for the ends of dumps, which say what the test wants, one each."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.questions = 0
+        self.ends: list[tuple[int, int]] = []
+        """Flags and errno."""
+        kernel = self
+
+        class Doctored(socket.socket):
+            def send(self, data: Any, flags: int = 0) -> int:
+                kernel.questions += 1
+                return super().send(data, flags)
+
+            def recv(self, size: int, flags: int = 0) -> bytes:
+                datagram = super().recv(size, flags)
+                length, kind, header_flags, sequence, port, number = DUMP_END.unpack(datagram[-DUMP_END.size :])
+                if (length, kind) != (DUMP_END.size, NLMSG_DONE) or not kernel.ends:
+                    return datagram
+                more_flags, number = kernel.ends.pop(0)
+                end = DUMP_END.pack(length, kind, header_flags | more_flags, sequence, port, -number)
+                return datagram[: -DUMP_END.size] + end
+
+        monkeypatch.setattr("perdure.netmon.netlink.socket", SimpleNamespace(**vars(socket) | {"socket": Doctored}))
+
+
+DUMP_END = struct.Struct("=IHHIIi")
+"""Length, type, flags, sequence number, port, and the errno, negative."""
+
+
+def test_a_dump_that_fails_half_way_is_not_taken_for_the_whole_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = DoctoredKernel(monkeypatch)
+    for ends in ([(0, errno.ENOMEM)], [(0, 0), (0, errno.ENOMEM)]):
+        kernel.ends = ends
+        with pytest.raises(OSError, match="Cannot allocate memory") as failed:
+            NetlinkSource().look()
+        assert failed.value.errno == errno.ENOMEM
+    assert NetlinkSource().look().interfaces
+
+
+def test_a_dump_whose_end_says_that_it_was_interrupted_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = DoctoredKernel(monkeypatch)
+    undisturbed = NetlinkSource().look()
+    questions, kernel.questions = kernel.questions, 0
+    kernel.ends = [(NLM_F_DUMP_INTR, 0), (0, 0), (NLM_F_DUMP_INTR, 0)]
+    assert NetlinkSource().look() == undisturbed
+    assert kernel.questions == questions + 2
 
 
 async def test_a_monitor_gives_its_descriptors_back() -> None:

@@ -147,17 +147,17 @@ def _open(groups: int) -> socket.socket:
 
 def _dump(asked: socket.socket, question: bytes) -> list[Message]:
     for _ in range(_MAX_DUMPS):
-        messages = _ask(asked, question, is_dump=True)
-        if not any(message.flags & NLM_F_DUMP_INTR for message in messages):
+        *messages, done = _ask(asked, question, is_dump=True)
+        if not any(message.flags & NLM_F_DUMP_INTR for message in (*messages, done)):
             break
     return messages
 
 
 def _ask(asked: socket.socket, question: bytes, *, is_dump: bool) -> list[Message]:
-    """The messages that answer it: one, or a dump's.
+    """The messages that answer it: one, or a dump's with the `NLMSG_DONE` at its end.
 
     Raises:
-        OSError: the kernel refuses, with its `errno`; or it does not answer.
+        OSError: the kernel refuses, or a dump fails half-way, with the kernel's `errno`; or it does not answer.
     """
     asked.send(question)
     messages: list[Message] = []
@@ -167,11 +167,10 @@ def _ask(asked: socket.socket, question: bytes, *, is_dump: bool) -> list[Messag
         except TimeoutError as error:
             raise OSError(errno.ETIMEDOUT, "rtnetlink does not answer") from error
         for message in split(datagram):
-            if message.kind == NLMSG_DONE:
-                return messages
-            if message.kind == NLMSG_ERROR:
-                number = error_number(message.body)
+            if message.kind in (NLMSG_ERROR, NLMSG_DONE) and (number := error_number(message.body)) > 0:
                 raise OSError(number, os.strerror(number))
             messages.append(message)
+            if message.kind == NLMSG_DONE:
+                return messages
         if not is_dump:
             return messages

@@ -152,7 +152,7 @@ def split(datagram: bytes) -> Iterator[Message]:
 
 
 def error_number(body: bytes) -> int:
-    """The errno that an `NLMSG_ERROR` tells; 0 is an acknowledgement.
+    """The errno that an `NLMSG_ERROR` tells, or the `NLMSG_DONE` of a dump; 0: nothing failed.
 
     Raises:
         UnreadableMessage: it is too short to.
