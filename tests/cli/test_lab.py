@@ -38,6 +38,12 @@ async def test_a_scenario_may_be_named_twice(tmp_path: Path) -> None:
     assert "there is no scenario 'none'" in await refusal("all", "black-hole", str(path), "none")
 
 
+async def test_a_scenario_that_is_too_long_is_called_so_also_where_its_bound_is_within_a_letter(tmp_path: Path) -> None:
+    path = tmp_path / "long.toml"
+    path.write_text(SCENARIO + "#" * (64 * 1024 - len(SCENARIO)) + "ä", "utf-8")
+    assert f"{path}:1: it has more than 64 KiB" in await refusal(str(path))
+
+
 @pytest.mark.parametrize("name", ["perdure", "ssh"])
 async def test_a_program_does_not_take_a_name_that_the_lab_knows(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"{name}.toml"

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-MAX_SCENARIO_BYTES = 64 * 1024
-
 KEPT_RUNS = 5
 """Of each scenario the page keeps so many timelines, the median and the worst ones; the figures are of all runs."""
 
@@ -165,6 +163,7 @@ def _exit_code(reports: Sequence[ScenarioReport], *, strict: bool) -> ExitCode:
 def _chosen(names: list[str], *, short: bool) -> list[Chosen]:
     from perdure.lab.course import Chosen
     from perdure.scenario import library
+    from perdure.scenario.document import read_text
     from perdure.scenario.parse import parse_scenario
 
     if not names and not short:
@@ -182,8 +181,8 @@ def _chosen(names: list[str], *, short: bool) -> list[Chosen]:
             for each in library.names() if name == "all" else [name]:
                 add(Chosen(library.load(each), library.text_of(each)), name)
         elif path.suffix or path.parent != Path() or path.is_file():
-            text = _read(path)
             try:
+                text = read_text(path)
                 scenario = parse_scenario(text, source=name, name=path.stem)
             except ValueError as error:
                 raise typer.BadParameter(str(error)) from error
@@ -200,16 +199,6 @@ def _chosen(names: list[str], *, short: bool) -> list[Chosen]:
     if not shortened:
         raise typer.BadParameter(f"{', '.join(names)}: no part of the short form", param_hint="--short")
     return shortened
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_SCENARIO_BYTES + 1).decode("utf-8-sig")
-    except OSError as error:
-        raise typer.BadParameter(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{path} is not UTF-8") from error
 
 
 def _unknown(name: str) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ import msgspec
 
 from perdure.lab.peers.exchange import SOCKET as READY_FILE
 from perdure.lab.topology import SERVICES_NAME
+from perdure.scenario.document import document, read_text
+from perdure.scenario.reading import shown
 
 RENDEZVOUS_PORT = 8765
 RELAY_PORT = 3478
@@ -31,8 +32,6 @@ RELAY_USER, RELAY_PASSWORD = "lab", "lab"
 
 CLIENT_PORT = 7000
 """In the client's own namespace, where nothing else listens."""
-
-_MAX_FILE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
     gateway: str
     client: str
-    name: str = ""
+    name: str | None = None
     rendezvous: str = ""
     ready_file: str = ""
     relay_options: str = ""
@@ -128,14 +127,11 @@ def read_subject(path: Path) -> Subject:
     Raises:
         ValueError: with the file and the reason.
     """
+    tables = document(read_text(path), str(path))
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
-        if len(data) > _MAX_FILE_BYTES:
-            raise ValueError(f"a program's file has at most {_MAX_FILE_BYTES // 1024} KiB")
-        read = msgspec.convert(tomllib.loads(data.decode()), _File)
+        read = msgspec.convert(tables, _File)
         subject = Subject(
-            name=read.name or path.stem,
+            name=_file_name(path.stem if read.name is None else read.name),
             gateway=tuple(shlex.split(read.gateway)),
             client=tuple(shlex.split(read.client)),
             rendezvous=tuple(shlex.split(read.rendezvous)),
@@ -144,13 +140,22 @@ def read_subject(path: Path) -> Subject:
         )
         for words in (subject.gateway, subject.client, subject.rendezvous, subject.relay_options):
             filled(words, directory="", target_port=1)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except KeyError as error:
         raise ValueError(f"{path}: there is no {{{error.args[0]}}} to fill in; {_KNOWN}") from error
-    except (ValueError, IndexError) as error:  # no TOML, an unknown or a missing key, a quote that is not closed
+    except (ValueError, IndexError) as error:  # an unknown or a missing key, a quote that is not closed
         raise ValueError(f"{path}: {error}") from error
     return subject
+
+
+def _file_name(name: str) -> str:
+    """`name`, which is part of its log files' names.
+
+    Raises:
+        ValueError: no file can be called so.
+    """
+    if name in ("", ".", "..") or not {"/", "\0"}.isdisjoint(name):
+        raise ValueError(f"the name {shown(name)} cannot be that of a file, as its logs need it")
+    return name
 
 
 def filled(words: tuple[str, ...], *, directory: str, target_port: int, **further: str) -> list[str]:

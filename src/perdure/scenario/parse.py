@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from itertools import combinations
@@ -11,6 +10,7 @@ from typing import Any
 
 from perdure.configfile import Layer
 from perdure.scenario.describe import can_interrupt, describe
+from perdure.scenario.document import document
 from perdure.scenario.expectation import SHORTEST_LIMIT, Expectation
 from perdure.scenario.model import (
     PROCESSES,
@@ -29,9 +29,8 @@ from perdure.scenario.model import (
     Step,
     Traffic,
 )
-from perdure.scenario.reading import ScenarioError, Table, nearest, shown
+from perdure.scenario.reading import Table, nearest, shown
 
-MAX_TEXT_BYTES = 64 * 1024
 MAX_SECONDS = 3600.0
 MAX_STEPS = 1000
 MAX_LINKS = 8
@@ -49,7 +48,7 @@ def parse_scenario(text: str, *, source: str, name: str) -> Scenario:
     Raises:
         ScenarioError: with file, line and reason.
     """
-    top = Table(source, text, (), _document(text, source))
+    top = Table(source, text, (), document(text, source))
     top.knows(("title", "text", "seconds", "short_seconds", "relay", "settings", "traffic", *SITES, "step", "expect"))
     links = _links(top)
     seconds = top.seconds("seconds", None, 1, MAX_SECONDS)
@@ -73,20 +72,6 @@ def parse_scenario(text: str, *, source: str, name: str) -> Scenario:
     )
     _check_limits(top.table("expect"), scenario)
     return scenario
-
-
-def _document(text: str, source: str) -> dict[str, Any]:
-    if len(text.encode()) > MAX_TEXT_BYTES:
-        raise ScenarioError(f"{source}:1: a scenario has at most {MAX_TEXT_BYTES // 1024} KiB")
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        reason, _, place = str(error).rpartition(" (at ")
-        line = place.removeprefix("line ").partition(",")[0]
-        number = line if line.isdigit() else str(text.count("\n") + 1)
-        raise ScenarioError(f"{source}:{number}: {reason or error}") from error
-    except (RecursionError, ValueError) as error:
-        raise ScenarioError(f"{source}:1: it is nested too deeply, or a number has too many digits") from error
 
 
 def _links(top: Table) -> dict[LinkName, Link]:
