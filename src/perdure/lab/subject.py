@@ -142,7 +142,8 @@ def read_subject(path: Path) -> Subject:
             filled(words, directory="", target_port=1)
     except KeyError as error:
         raise ValueError(f"{path}: there is no {{{error.args[0]}}} to fill in; {_KNOWN}") from error
-    except (ValueError, IndexError) as error:  # an unknown or a missing key, a quote that is not closed
+    # An unknown or a missing key, a quote that is not closed, or braces as {}, {target.x} or {target[x]}.
+    except (ValueError, IndexError, AttributeError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
     return subject
 
