@@ -58,6 +58,27 @@ def test_a_silence_belongs_to_the_measured_event_that_is_nearest_to_its_beginnin
     assert [silence.event for silence in attribute(silences, EVENTS)] == [0, 0, 2, None]
 
 
+def test_a_silence_that_ends_while_a_step_is_still_being_applied_is_that_steps() -> None:
+    events = (NetworkEvent(3.0, "off", True), NetworkEvent(8.0, "off again", True, took=0.12))
+    within, over, alone = Silence(7.9, 7.99, "up"), Silence(7.8, 7.9, "up"), Silence(7.89, 7.95, "down")
+    assert [silence.event for silence in attribute([within, over, alone], events)] == [1, 1, 1]
+    assert attribute([alone], events[1:])[0].event == 0
+    run = replace(RUN, events=events, silences=attribute([within], events))
+    assert [(each.event, round(each.silence, 6), each.after) for each in run.outcomes if each.direction == "up"] == [
+        (0, 0.0, 0.0),
+        (1, 0.09, 0.0),
+    ]
+
+
+def test_a_step_that_is_applied_within_a_silence_of_an_earlier_one_is_not_free_of_charge() -> None:
+    events = (NetworkEvent(7.8, "off", True), NetworkEvent(8.0, "off again", True, took=0.12))
+    run = replace(RUN, events=events, silences=attribute([Silence(7.81, 7.95, "up")], events))
+    assert [(each.event, round(each.silence, 6)) for each in run.outcomes if each.direction == "up"] == [
+        (0, 0.14),
+        (1, 0.14),
+    ]
+
+
 def test_an_event_costs_its_longest_silence_and_counts_from_itself() -> None:
     run = silent(Silence(2.9, 3.5, "up"), Silence(3.6, 3.7, "up"), Silence(3.0, 4.0, "down", ended=False))
     first_up, first_down, second_up, _ = run.outcomes

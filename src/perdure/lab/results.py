@@ -32,6 +32,10 @@ class NetworkEvent:
     took: float = 0.0
     """Seconds that the lab needed to apply it; `at` is its end."""
 
+    @property
+    def began_at(self) -> float:
+        return self.at - self.took
+
 
 @dataclass(frozen=True, slots=True)
 class StateSpan:
@@ -60,7 +64,7 @@ class Silence:
     ended_at: float
     direction: Direction
     event: int | None = None
-    """Index in `RunResult.events` of the measured event that it belongs to: the one nearest to its beginning."""
+    """Index in `RunResult.events` of the measured event that it belongs to, see `attribute`."""
     ended: bool = True
     """A byte ended it; otherwise the end of the run did."""
 
@@ -88,7 +92,7 @@ class Outcome:
     """Seconds without a byte, the longest that belongs to the event, or that it happened in; 0 where none reached
     `SILENCE_FLOOR`."""
     after: float
-    """Seconds from the event to the first byte after that silence; 0 without a silence."""
+    """Seconds from the event's end to the first byte after that silence; 0 without a silence."""
     recovered: bool
     """Bytes came again before the run ended."""
 
@@ -142,16 +146,17 @@ class RunResult:
         return tuple(found)
 
     def _outcome(self, index: int, direction: Direction) -> Outcome:
-        at = self.events[index].at
+        event = self.events[index]
         own = [
             each
             for each in self.silences
-            if each.direction == direction and (each.event == index or each.began_at <= at < each.ended_at)
+            if each.direction == direction
+            and (each.event == index or (each.began_at <= event.at and event.began_at < each.ended_at))
         ]
         longest = max(own, key=lambda each: each.seconds, default=None)
         if longest is None:
             return Outcome(index, direction, 0.0, 0.0, recovered=True)
-        after = max(0.0, longest.ended_at - at)
+        after = max(0.0, longest.ended_at - event.at)
         return Outcome(index, direction, longest.seconds, after, all(each.ended for each in own))
 
 
@@ -202,12 +207,20 @@ def quantiles(samples: Sequence[float]) -> Quantiles | None:
 
 
 def attribute(silences: Sequence[Silence], events: Sequence[NetworkEvent]) -> tuple[Silence, ...]:
-    """The silences, each with the measured event that is nearest to its beginning, among those before its end."""
-    measured = [(index, event.at) for index, event in enumerate(events) if event.measured]
+    """The silences, each with the measured event that is nearest to its beginning, among those begun before its end.
+
+    An event lasts from the beginning of its step to the step's end: what falls silent in between is its doing.
+    """
+    measured = [(index, event) for index, event in enumerate(events) if event.measured]
 
     def nearest(silence: Silence) -> int | None:
-        before = [(abs(at - silence.began_at), index) for index, at in measured if at < silence.ended_at]
-        return min(before)[1] if before else None
+        began_at = silence.began_at
+        begun = [
+            (max(event.began_at - began_at, began_at - event.at, 0.0), index)
+            for index, event in measured
+            if event.began_at < silence.ended_at
+        ]
+        return min(begun)[1] if begun else None
 
     return tuple(Silence(each.began_at, each.ended_at, each.direction, nearest(each), each.ended) for each in silences)
 
