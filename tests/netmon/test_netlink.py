@@ -369,22 +369,36 @@ async def test_a_list_of_bogons_does_not_hide_the_default_route(namespace: Names
         await watch.moved("IPv6 default route appeared on eth0")
 
 
+async def flaps_a_second(namespace: Namespace, count: int) -> float:
+    """Take eth0 down and up again `count` times, 50 times a second; gives what came of that."""
+    began_at = time.monotonic()
+    process = await asyncio.create_subprocess_exec(
+        *("ip", "-n", namespace.name, "-b", "-"), stdin=asyncio.subprocess.PIPE
+    )
+    assert process.stdin is not None
+    for number in range(2 * count):
+        await asyncio.sleep(began_at + number * 0.01 - time.monotonic())
+        process.stdin.write(b"link set eth0 up\n" if number % 2 else b"link set eth0 down\n")
+    process.stdin.close()
+    async with asyncio.timeout(TIMEOUT):
+        assert await process.wait() == 0
+    return count / (time.monotonic() - began_at)
+
+
 async def test_fifty_flaps_a_second_are_bounded_work(namespace: Namespace) -> None:
     namespace.ip(*ADDRESSED)
     async with watching(namespace) as watch:
         before = await watch.report()
-        for _ in range(75):
-            namespace.ip("link set eth0 down")
-            await asyncio.sleep(0.02)
-            namespace.ip("link set eth0 up")
-            await asyncio.sleep(0.02)
-        namespace.ip("link set eth0 up", "route replace default via 10.0.0.1")
+        assert await flaps_a_second(namespace, 150) > 20  # 50, unless the machine is busy
+        namespace.ip("route replace default via 10.0.0.1")
         await asyncio.sleep(1.0)
         after = await watch.report()
         looks = len(after["look_seconds"]) - len(before["look_seconds"])
         assert looks <= LOOKS_AT_ONCE + (after["at"] - before["at"]) / LOOK_INTERVAL
         assert len(watch.moves) <= looks
         assert after["hints"] - before["hints"] > looks
+        # Measured: 1.6 % of a core; with a look for each hint 9 %.
+        assert after["cpu_seconds"] - before["cpu_seconds"] < 0.05 * (after["at"] - before["at"])
         assert after["addresses"] == [["eth0", "10.0.0.2"]]
         assert after["descriptors"] == before["descriptors"]
 
