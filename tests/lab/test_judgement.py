@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.lab.judgement import misses, verdict
+from perdure.lab.judgement import is_clean, misses, verdict
 from support.lab_runs import made_up_report, made_up_run
 
 
@@ -39,3 +39,18 @@ def test_a_silence_that_the_runs_end_cut_short_is_not_within_what_was_expected()
         "after the network is back, worst: ≥ 300 ms, expected at most 500 ms",
         "run 1: no byte came any more",
     )
+
+
+def test_a_peer_is_measured_and_has_no_misses() -> None:
+    peer = made_up_report(made_up_run(5.0, subject="wrtc"), silence_p50=0.1, max_restarts=0, states=("degraded",))
+    assert (verdict(peer), misses(peer)) == ("measured", ())
+    assert verdict(made_up_report(made_up_run(0.1, subject="wrtc", bytes_lost=1))) == "measured"
+
+
+def test_what_a_peer_lost_is_not_clean_and_what_only_perdure_was_asked_for_is() -> None:
+    own, peer = (made_up_report(made_up_run(5.0, subject=name), silence_p50=0.1) for name in ("perdure", "wrtc"))
+    assert is_clean([own, peer], strict=False)
+    assert is_clean([peer], strict=True)
+    assert not is_clean([own], strict=True)
+    assert not is_clean([peer, made_up_report(made_up_run(0.1, subject="wrtc", bytes_lost=1))], strict=False)
+    assert not is_clean([made_up_report()], strict=False)

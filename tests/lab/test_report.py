@@ -134,9 +134,17 @@ class TestVerdict:
         assert "it was not run" in shown(made_up_report())
 
     def test_a_peer_is_not_held_to_what_is_asked_of_perdure(self) -> None:
-        peer = made_up_report(made_up_run(5.0, subject="fowl"), silence_p50=0.1)
-        assert misses(peer) == []
+        peer = made_up_report(made_up_run(5.0, subject="fowl"), silence_p50=0.1, max_restarts=0, states=("degraded",))
+        assert (verdict(peer), misses(peer)) == ("measured", [])
+        assert json.loads(to_json([peer]))["reports"][0]["verdict"] == "measured"
+        assert "measured" in shown(peer)
+        assert "missed" not in shown(peer)
         assert summary([peer]) == "0 scenarios, 0 runs of perdure: nothing was run"
+
+    def test_what_a_peer_lost_is_told_but_not_judged(self) -> None:
+        peer = made_up_report(made_up_run(0.1, subject="fowl", bytes_lost=7))
+        assert (verdict(peer), losses(peer)) == ("measured", ["run 1: 7 bytes lost"])
+        assert "failed: unplugged with fowl: run 1: 7 bytes lost" in shown(peer)
 
 
 class TestPeers:

@@ -154,10 +154,9 @@ def run(
 
 
 def _exit_code(reports: Sequence[ScenarioReport], *, strict: bool) -> ExitCode:
-    from perdure.lab.judgement import verdict
+    from perdure.lab.judgement import is_clean
 
-    bad = ("failed", "missed") if strict else ("failed",)
-    return ExitCode.BUG if any(verdict(report) in bad for report in reports) else ExitCode.DONE
+    return ExitCode.DONE if is_clean(reports, strict=strict) else ExitCode.BUG
 
 
 def _chosen(names: list[str], *, short: bool) -> list[Chosen]:

@@ -145,10 +145,15 @@ def subject(report: ScenarioReport) -> str:
     return report.runs[0].subject if report.runs else OWN_SUBJECT
 
 
+def is_own(report: ScenarioReport) -> bool:
+    """Of perdure, not of a peer."""
+    return subject(report) == OWN_SUBJECT
+
+
 def by_scenario(reports: Sequence[ScenarioReport]) -> list[list[ScenarioReport]]:
     """Reports of one scenario together, perdure's first; scenarios in the order of their first report."""
     order = {name: index for index, name in reversed(list(enumerate(each.scenario.name for each in reports)))}
-    ordered = sorted(reports, key=lambda each: (order[each.scenario.name], subject(each) != OWN_SUBJECT))
+    ordered = sorted(reports, key=lambda each: (order[each.scenario.name], not is_own(each)))
     return [list(group) for _, group in groupby(ordered, key=lambda each: each.scenario.name)]
 
 

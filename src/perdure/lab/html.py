@@ -22,7 +22,12 @@ SHOWN_PROBLEMS = 20
 STATES = ("connected", "degraded", "reconnecting", "connecting", "failed", "closed")
 """As the key shows them; `chart/page.css` has the colour and the pattern of each."""
 
-_VERDICT_WORDS = {"passed": ("met", "✓ passed"), "missed": ("missed", "✗ missed"), "failed": ("failed", "✗ failed")}
+_VERDICT_WORDS = {
+    "passed": ("met", "✓ passed"),
+    "missed": ("missed", "✗ missed"),
+    "failed": ("failed", "✗ failed"),
+    "measured": ("measured", "measured"),
+}
 
 _INTRODUCTION = """
 perdure forwards TCP connections through a WebRTC tunnel that must outlive the network under it. This lab builds a small
@@ -142,7 +147,7 @@ def _summary_table(groups: Sequence[Sequence[ScenarioReport]]) -> str:
 
 
 def _ratio_text(report: ScenarioReport, group: Sequence[ScenarioReport]) -> str:
-    if len(group) == 1 or figures.subject(group[0]) != figures.OWN_SUBJECT or report is group[0]:
+    if len(group) == 1 or not figures.is_own(group[0]) or report is group[0]:
         return ""
     return str(figures.ratio(report, group[0]) or "–")
 
@@ -206,7 +211,7 @@ def _figures_table(report: ScenarioReport) -> str:
         "silence": {"both": "silence", "up": "client → gateway", "down": "gateway → client"},
         "after": {"both": "silence after the network was back", "up": "client → gateway", "down": "gateway → client"},
     }
-    is_own = figures.subject(report) == figures.OWN_SUBJECT
+    is_own = figures.is_own(report)
     rows = []
     for measure in measures_of(report):
         for name, direction in ROWS:
@@ -312,8 +317,5 @@ def _numbers(*texts: str) -> str:
 
 
 def _verdict(report: ScenarioReport) -> str:
-    """A peer is measured, not judged: what is asked of perdure was never asked of it."""
-    if figures.subject(report) != figures.OWN_SUBJECT:
-        return '<span class="verdict">measured</span>'
     kind, words = _VERDICT_WORDS[verdict(report)]
     return f'<span class="verdict {kind}">{words}</span>'

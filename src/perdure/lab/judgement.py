@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from perdure.lab import figures
 from perdure.lab.results import RunResult, ScenarioReport
 from perdure.scenario.expectation import Expectation
 
-Verdict = Literal["passed", "missed", "failed"]
-"""failed: something was lost, or there was no run. missed: nothing lost, an expectation not met."""
+Verdict = Literal["passed", "missed", "failed", "measured"]
+"""failed: something was lost, or there was no run. missed: nothing lost, an expectation not met. measured: of a peer,
+which is not judged, whatever it lost."""
 
 
 def verdict(report: ScenarioReport) -> Verdict:
+    if not figures.is_own(report):
+        return "measured"
     if report.losses or not report.runs:
         return "failed"
     return "missed" if misses(report) else "passed"
 
 
+def is_clean(reports: Sequence[ScenarioReport], *, strict: bool) -> bool:
+    """Whether every scenario was run and nothing was lost, by a peer neither; if `strict`, also nothing missed."""
+    return all(report.runs and not report.losses and not (strict and misses(report)) for report in reports)
+
+
 def misses(report: ScenarioReport) -> tuple[str, ...]:
-    """Expectations that were not met, for a person."""
+    """Expectations that were not met, for a person. A peer has none: what is asked of perdure was never asked of it."""
+    if not figures.is_own(report):
+        return ()
     expect = report.scenario.expectation
     silence, after = figures.spread(report, "silence"), figures.spread(report, "after")
     found = [

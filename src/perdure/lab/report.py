@@ -21,7 +21,7 @@ SHOWN_PROBLEMS = 12
 ROWS: tuple[tuple[str, Direction | None], ...] = (("both", None), ("up", "up"), ("down", "down"))
 """Of a measure: the direction that waited longer, then each."""
 
-VERDICT_STYLES = {"passed": "bold green", "missed": "bold yellow", "failed": "bold red"}
+VERDICT_STYLES = {"passed": "bold green", "missed": "bold yellow", "failed": "bold red", "measured": "dim"}
 
 
 def terminal_table(reports: Sequence[ScenarioReport]) -> RenderableType:
@@ -44,7 +44,7 @@ def to_json(reports: Sequence[ScenarioReport]) -> bytes:
     each with `both`, `up` and `down` (null, or `count`, `p50`, `p95`, `worst` as `{"seconds", "at_least"}`), `rungs`
     (`figures.Rungs`), `totals` (`figures.Totals`), and `ratio_to_perdure` (null, or `{"times", "at_least"}`).
     """
-    own = {report.scenario.name: report for report in reports if figures.subject(report) == figures.OWN_SUBJECT}
+    own = {report.scenario.name: report for report in reports if figures.is_own(report)}
     described = [_described(report, own.get(report.scenario.name)) for report in reports]
     return msgspec.json.encode({"version": FORMAT_VERSION, "reports": described})
 
@@ -60,13 +60,13 @@ def losses(report: ScenarioReport) -> list[str]:
 
 
 def misses(report: ScenarioReport) -> list[str]:
-    """As `losses`, what was expected and not met. A peer has none: what is asked of perdure was never asked of it."""
-    return _together(judgement.misses(report)) if figures.subject(report) == figures.OWN_SUBJECT else []
+    """As `losses`, what was expected and not met."""
+    return _together(judgement.misses(report))
 
 
 def summary(reports: Sequence[ScenarioReport]) -> str:
     """`3 scenarios, 60 runs of perdure: 2 passed, 1 failed`; peers are measured, not judged."""
-    own = [report for report in reports if figures.subject(report) == figures.OWN_SUBJECT]
+    own = [report for report in reports if figures.is_own(report)]
     runs = sum(len(report.runs) for report in own)
     verdicts = [judgement.verdict(report) for report in own]
     counts = ", ".join(f"{verdicts.count(name)} {name}" for name in ("passed", "missed", "failed") if name in verdicts)
@@ -87,7 +87,6 @@ def _figures_table(groups: Sequence[Sequence[ScenarioReport]]) -> Table:
     for group in groups:
         for report in group:
             sums = figures.totals(report)
-            is_own = figures.subject(report) == figures.OWN_SUBJECT
             title = Text(report.scenario.name)
             if len(group) > 1:
                 title.append(f"\n  {figures.subject(report)}")
@@ -101,7 +100,7 @@ def _figures_table(groups: Sequence[Sequence[ScenarioReport]]) -> Table:
                 *_spread_cells(report),
                 Text(f"{sums.connections_kept}/{sums.connections}", "" if kept_all else "bold red"),
                 Text(f"{lost:,}", "bold red" if lost else ""),
-                Text(verdict, VERDICT_STYLES[verdict]) if is_own else Text("measured", "dim"),
+                Text(verdict, VERDICT_STYLES[verdict]),
             )
     return table
 
@@ -120,7 +119,7 @@ def _spread_cells(report: ScenarioReport) -> list[str]:
 
 def _remarks(report: ScenarioReport) -> list[Text]:
     name = report.scenario.name
-    if figures.subject(report) != figures.OWN_SUBJECT:
+    if not figures.is_own(report):
         name += f" with {figures.subject(report)}"
     found = [("failed", "bold red", loss) for loss in losses(report)]
     found.extend(("missed", "yellow", miss) for miss in misses(report))
@@ -156,7 +155,7 @@ def _peer_table(groups: Sequence[Sequence[ScenarioReport]]) -> Table:
     for group in groups:
         if len(group) == 1:
             continue
-        own = group[0] if figures.subject(group[0]) == figures.OWN_SUBJECT else None
+        own = group[0] if figures.is_own(group[0]) else None
         for index, report in enumerate(group):
             measure = figures.main_measure(report)
             found = figures.spread(report, measure)
@@ -174,8 +173,8 @@ def _peer_table(groups: Sequence[Sequence[ScenarioReport]]) -> Table:
 
 
 def _sum(reports: Sequence[ScenarioReport]) -> Text:
-    own = {judgement.verdict(report) for report in reports if figures.subject(report) == figures.OWN_SUBJECT}
-    worst = next((verdict for verdict in ("failed", "missed", "passed") if verdict in own), "missed")
+    found = {judgement.verdict(report) for report in reports}
+    worst = next((verdict for verdict in ("failed", "missed", "passed") if verdict in found), "missed")
     return Text(summary(reports), VERDICT_STYLES[worst])
 
 
