@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -15,7 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from perdure.lab.run import options
+from perdure.lab.subject import PERDURE
 from perdure.lab.tools import LabError, check
+from perdure.scenario.parse import parse_scenario
 from support.families import command_of, descendants, gone
 
 HEAD = 'title = "Short"\ntext = "A change."\nseconds = 3\n'
@@ -28,9 +32,9 @@ RUN_TIMEOUT = 90.0
 """Seconds: a run of 3 s takes about 6, and recoveries and a loaded machine some more."""
 
 
-def reason_against(*, tun: bool = False) -> str:
+def reason_against(*needs: str, tun: bool = False) -> str:
     try:
-        check(tun=tun)
+        check(needs, tun=tun)
     except LabError as error:
         return str(error)
     return ""
@@ -38,6 +42,9 @@ def reason_against(*, tun: bool = False) -> str:
 
 needs_namespaces = pytest.mark.skipif(bool(reason_against()), reason=reason_against() or "it runs here")
 needs_tun = pytest.mark.skipif(bool(reason_against(tun=True)), reason=reason_against(tun=True) or "it runs here")
+needs_relay = pytest.mark.skipif(
+    bool(reason_against("turnserver")), reason=reason_against("turnserver") or "it runs here"
+)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 
 
@@ -51,7 +58,8 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-async def start(*arguments: str, prefix: tuple[str, ...] = ()) -> asyncio.subprocess.Process:
+async def start(*arguments: str, prefix: tuple[str, ...] = (), path: str = "") -> asyncio.subprocess.Process:
+    """`perdure lab`; programs are looked for in the folder `path` first."""
     return await asyncio.create_subprocess_exec(
         *prefix,
         sys.executable,
@@ -61,13 +69,13 @@ async def start(*arguments: str, prefix: tuple[str, ...] = ()) -> asyncio.subpro
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "PATH": f"{path}:{os.environ['PATH']}".lstrip(":")},
     )
 
 
-async def run(*arguments: str, prefix: tuple[str, ...] = ()) -> tuple[int | None, str]:
+async def run(*arguments: str, prefix: tuple[str, ...] = (), path: str = "") -> tuple[int | None, str]:
     """Exit code and everything that was said."""
-    process = await start("run", *arguments, prefix=prefix)
+    process = await start("run", *arguments, prefix=prefix, path=path)
     async with asyncio.timeout(RUN_TIMEOUT):
         out, err = await process.communicate()
     assert "Traceback" not in err.decode()
@@ -137,6 +145,47 @@ async def test_what_the_programs_log_is_kept_on_request(folder: Path) -> None:
     assert code == 0, said
     for program, event in (("client", "tube-state"), ("gateway", "tube-state"), ("rendezvous", "joined")):
         assert f'"event": "{event}"' in (logs / f"own-perdure-1-{program}.log").read_text()
+
+
+@needs_namespaces
+async def test_logs_that_cannot_be_kept_fail_the_run_and_are_told(folder: Path) -> None:
+    (folder / "logs" / "own-perdure-1-gateway.log").mkdir(parents=True)
+    code, said = await run(write(folder, ""), "--logs", str(folder / "logs"))
+    assert code == 1
+    assert "own-perdure-1-gateway.log cannot be written: Is a directory" in said
+
+
+@needs_relay
+async def test_the_relay_carries_the_traffic_and_its_log_is_kept_too(folder: Path) -> None:
+    path = write(folder, "relay = true\n[client.eth]\ncut = 'peers'\n")
+    code, said = await run(path, "--logs", str(folder / "logs"))
+    assert code == 0, said
+    assert "Relay ports initialization done" in (folder / "logs" / "own-perdure-1-relay.log").read_text()
+
+
+RELAY_THAT_ANSWERS_ONCE = f"""#!{sys.executable}
+import socket, sys, time
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("203.0.113.10", 3478))
+request, client = server.recvfrom(100)
+server.sendto(b"\\1\\1" + request[2:], client)
+time.sleep(5)
+sys.exit("too tired")
+"""
+
+RELAY_THAT_CANNOT = "#!/bin/sh\necho 'no such address' >&2\nexit 1\n"
+
+
+@needs_namespaces
+@pytest.mark.parametrize(
+    ("program", "words"), [(RELAY_THAT_ANSWERS_ONCE, "too tired"), (RELAY_THAT_CANNOT, "no such address")]
+)
+async def test_a_relay_that_ends_fails_the_run_whenever_it_does(folder: Path, program: str, words: str) -> None:
+    (folder / "turnserver").write_text(program)
+    (folder / "turnserver").chmod(0o755)
+    code, said = await run(write(folder, "relay = true\n"), path=str(folder))
+    assert code == 1
+    assert f"own: run 1: the relay ended with code 1: {words}" in said
 
 
 @needs_namespaces
@@ -242,6 +291,17 @@ async def test_the_list_names_every_scenario_and_marks_the_short_form() -> None:
     assert process.returncode == 0
     assert "minute-without-network" in out.decode()
     assert out.decode().count(" short ") == 6
+
+
+def test_a_settings_value_is_passed_on_as_it_is() -> None:
+    scenario = parse_scenario(
+        HEAD + "relay = true\n[settings]\nreason = 'r'\nrestart.storm_budget = 9\n", source="own", name="own"
+    )
+    own = dataclasses.replace(scenario, settings={**scenario.settings, "restart.braces": "{target} {}"})
+    assert options(own, PERDURE, directory="/d", target_port=9)[-4:] == [
+        *("--set", "restart.storm_budget=9"),
+        *("--set", 'restart.braces="{target} {}"'),
+    ]
 
 
 def test_a_missing_program_is_named_with_its_package() -> None:

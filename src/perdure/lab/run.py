@@ -9,18 +9,18 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import assert_never
+from typing import Any, assert_never
 
 import msgspec
 
 from perdure.lab.children import Child, LogLine
 from perdure.lab.logbook import Logbook, Side
 from perdure.lab.network import Network
-from perdure.lab.relay import relay
+from perdure.lab.relay import relay, relay_answers
 from perdure.lab.results import NetworkEvent, RunResult, attribute
 from perdure.lab.subject import CLIENT_PORT, Subject, filled
 from perdure.lab.tools import LabError
@@ -61,7 +61,7 @@ class Run:
 
     Args:
         on_progress: hears of it a few times a second.
-        logs: a folder where what the subject's programs log is kept.
+        logs: a folder where what every program of the run logs is kept.
     """
 
     def __init__(
@@ -109,23 +109,21 @@ class Run:
     async def _start_programs(self) -> None:
         subject = self._subject
         if self._scenario.relay:
-            await self._start_child(relay())
+            told = self._problems.append
+            await self._start_child(relay(log_file=self._log_file("relay"), on_end=told, on_log_lost=told))
+            await self._while_all_is_well(relay_answers())
         await self._traffic.listen("gateway")
         if subject.rendezvous:
             await self._start("rendezvous", SERVICES, subject.rendezvous)
-        await self._start("gateway", "gateway", (*subject.gateway, *self._options()))
+        await self._start("gateway", "gateway", subject.gateway, self._options())
         if subject.ready_file:
             await self._wait_for(Path(self._fill((subject.ready_file,))[0]))
-        await self._start("client", "client", (*subject.client, *self._options()))
+        await self._start("client", "client", subject.client, self._options())
 
-    def _options(self) -> tuple[str, ...]:
-        options = [] if not self._scenario.relay else list(self._subject.relay_options)
-        for name, value in self._scenario.settings.items():
-            shown = msgspec.json.encode(value).decode()
-            options += [word.format(name=name, value=shown) for word in self._subject.setting_options]
-        return tuple(options)
+    def _options(self) -> list[str]:
+        return options(self._scenario, self._subject, directory=self._directory, target_port=self._traffic.target_port)
 
-    async def _start(self, name: str, namespace: str, words: tuple[str, ...]) -> None:
+    async def _start(self, name: str, namespace: str, words: tuple[str, ...], further: Sequence[str] = ()) -> None:
         def heard(line: LogLine) -> None:
             if self._subject.logs_events and name in ("client", "gateway"):
                 side: Side = "client" if name == "client" else "gateway"
@@ -135,11 +133,12 @@ class Run:
             Child(
                 name,
                 namespace,
-                self._fill(words),
+                [*self._fill(words), *further],
                 environment=self._environment(name),
                 log_file=self._log_file(name),
                 on_log=heard,
                 on_end=self._problems.append,
+                on_log_lost=self._problems.append,
             )
         )
 
@@ -181,14 +180,18 @@ class Run:
         if self._problems:
             raise LabError(self._problems[0])
 
-    async def _begin_traffic(self) -> None:
-        beginning = asyncio.ensure_future(self._traffic.begin("client", CLIENT_PORT))
-        while not beginning.done():
-            await asyncio.wait({beginning}, timeout=0.1)
+    async def _while_all_is_well(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it, and give up where a program has a problem meanwhile."""
+        working = asyncio.ensure_future(work)
+        while not working.done():
+            await asyncio.wait({working}, timeout=0.1)
             if self._problems:
-                beginning.cancel()
+                working.cancel()
         self._check_children()
-        beginning.result()
+        working.result()
+
+    async def _begin_traffic(self) -> None:
+        await self._while_all_is_well(self._traffic.begin("client", CLIENT_PORT))
         await asyncio.sleep(WARM_UP_SECONDS)
         self._traffic.start_counting()
         self._logbook.begin()
@@ -268,6 +271,15 @@ class Run:
             rebuilds=logbook.begun("carrier"),
             problem=self._problems[0] if self._problems else None,
         )
+
+
+def options(scenario: Scenario, subject: Subject, *, directory: str, target_port: int) -> list[str]:
+    """Words after the gateway's and the client's own, filled in."""
+    found = filled(subject.relay_options if scenario.relay else (), directory=directory, target_port=target_port)
+    for name, value in scenario.settings.items():
+        shown = msgspec.json.encode(value).decode()
+        found += filled(subject.setting_options, directory=directory, target_port=target_port, name=name, value=shown)
+    return found
 
 
 def needs(scenario: Scenario) -> list[str]:
