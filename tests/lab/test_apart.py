@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tracemalloc
 
 from perdure.lab.apart import Worker
 from support.families import gone
@@ -42,6 +43,29 @@ async def test_what_it_complained_of_at_its_end_is_known() -> None:
         failing.say(b"1")
         assert await failing.told(int) is None
     assert failing.complaint == "it may not"
+
+
+COMPLAINS_MUCH = "import sys\nfor _ in range(64): sys.stderr.write('x' * 500_000)\nraise SystemExit(' it may not')"
+
+
+async def test_of_much_that_it_complained_of_only_the_end_is_kept() -> None:
+    tracemalloc.start()
+    try:
+        async with asyncio.timeout(60), worker(COMPLAINS_MUCH) as complaining:
+            assert await complaining.told(int) is None
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    assert complaining.complaint.endswith("xx it may not")
+    assert len(complaining.complaint) <= 400
+
+
+async def test_one_that_cannot_be_started_has_ended_and_complained_of_that() -> None:
+    async with Worker(["/no/such/program"]) as none:
+        none.say(b"1")
+        assert await none.told(int) is None
+    assert none.complaint.startswith("it cannot be started: ")
+    assert "No such file" in none.complaint
 
 
 async def test_it_ends_when_it_is_not_wanted_any_more() -> None:

@@ -26,11 +26,15 @@ T = TypeVar("T")
 _LONGEST_LINE = 64 * 1024 * 1024
 """A result of an hour's run has some MB. A longer one is skipped."""
 
-_KEPT_STDERR = 400
+_KEPT_COMPLAINT_BYTES = 400
+_READ_BYTES = 64 * 1024
 
 
 class Worker:
-    """The asker's end; a context manager, at whose end there is nothing left of the work."""
+    """The asker's end; a context manager, at whose end there is nothing left of the work.
+
+    A worker that the system cannot start is one that ended at once, with the reason as its complaint.
+    """
 
     def __init__(self, command: Sequence[str]) -> None:
         self.complaint = ""
@@ -40,23 +44,28 @@ class Worker:
         self._complaints: asyncio.Task[bytes] | None = None
 
     async def __aenter__(self) -> Worker:
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=_LONGEST_LINE,
-            start_new_session=True,  # Ctrl-C is for this process, which then ends it
-        )
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=_LONGEST_LINE,
+                start_new_session=True,  # Ctrl-C is for this process, which then ends it
+            )
+        except OSError as error:
+            self.complaint = f"it cannot be started: {error}"
+            return self
         assert self._process.stderr is not None
-        self._complaints = asyncio.ensure_future(self._process.stderr.read())
+        self._complaints = asyncio.ensure_future(_end_of(self._process.stderr))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         process, complaints = self._process, self._complaints
-        assert process is not None
+        if process is None:
+            return
         assert complaints is not None
         assert process.stdin is not None
         assert process.stdout is not None
@@ -65,20 +74,29 @@ class Worker:
         process.stdin.close()
         while await process.stdout.read(_LONGEST_LINE):
             pass  # to its end: so nothing of the work is alive any more
-        self.complaint = (await complaints).decode("utf-8", "replace").strip()[-_KEPT_STDERR:]
+        self.complaint = (await complaints).decode("utf-8", "replace").strip()
         await process.wait()
 
     def say(self, line: bytes) -> None:
-        assert self._process is not None
+        if self._process is None:
+            return
         assert self._process.stdin is not None
         self._process.stdin.write(line + b"\n")
 
     async def told(self, kind: type[T]) -> T | None:
         """The next thing that it tells; `None`: it ended. Cancelling it loses nothing."""
-        assert self._process is not None
+        if self._process is None:
+            return None
         assert self._process.stdout is not None
         line = await next_line(self._process.stdout)
         return msgspec.json.decode(line, type=kind) if line.endswith(b"\n") else None
+
+
+async def _end_of(reader: asyncio.StreamReader) -> bytes:
+    kept = b""
+    while piece := await reader.read(_READ_BYTES):
+        kept = (kept + piece)[-_KEPT_COMPLAINT_BYTES:]
+    return kept
 
 
 def asked(kind: type[T]) -> T:
