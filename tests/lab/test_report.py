@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -12,7 +13,7 @@ from perdure.lab import figures
 from perdure.lab.figures import Figure, duration
 from perdure.lab.judgement import verdict
 from perdure.lab.report import losses, misses, summary, terminal_table, to_json
-from perdure.lab.results import RungUsed, ScenarioReport, decode
+from perdure.lab.results import RungUsed, ScenarioReport
 from support.lab_runs import made_up_report, made_up_run
 
 
@@ -206,12 +207,18 @@ class TestTerminal:
 
 
 class TestJson:
-    def test_what_was_written_is_read_back(self) -> None:
-        reports = (
+    def test_every_fact_of_a_scenario_and_its_runs_is_in_it(self) -> None:
+        reports = [
             made_up_report(made_up_run(0.1), made_up_run(0.3, bytes_lost=3), silence_p50=0.1),
             made_up_report(made_up_run(5.0, subject="fowl")),
-        )
-        assert decode(to_json(reports)) == reports
+        ]
+        assert msgspec.convert(json.loads(to_json(reports))["reports"], list[ScenarioReport]) == reports
+
+    def test_losses_and_misses_are_texts_with_their_run(self) -> None:
+        lossy = made_up_report(made_up_run(0.1, bytes_lost=3), made_up_run(0.3, bytes_lost=3), silence_p50=0.05)
+        (report,) = json.loads(to_json([lossy]))["reports"]
+        assert report["losses"] == ["run 1: 3 bytes lost", "run 2: 3 bytes lost"]
+        assert report["misses"] == ["silence, median: 100 ms, expected at most 50 ms"]
 
     def test_the_keys_are_these(self) -> None:
         own = made_up_report(made_up_run(0.25), silence_p50=0.1)

@@ -10,17 +10,12 @@ from perdure.lab.results import (
     NetworkEvent,
     Quantiles,
     RunResult,
-    ScenarioFacts,
-    ScenarioReport,
     Silence,
     StateSpan,
     Throughput,
     attribute,
-    decode,
-    encode,
     quantiles,
 )
-from perdure.scenario.expectation import Expectation
 
 EVENTS = (NetworkEvent(3.0, "off", True), NetworkEvent(5.0, "other", False), NetworkEvent(8.0, "off again", True))
 
@@ -47,10 +42,6 @@ RUN = RunResult(
 
 def silent(*silences: Silence) -> RunResult:
     return replace(RUN, silences=attribute(silences, EVENTS))
-
-
-def report(*runs: RunResult, expect: Expectation | None = None) -> ScenarioReport:
-    return ScenarioReport(ScenarioFacts("example", "Example", "Text.", 10.0, expect or Expectation()), runs)
 
 
 def test_a_silence_belongs_to_the_measured_event_that_is_nearest_to_its_beginning() -> None:
@@ -107,10 +98,3 @@ def test_quantiles_are_samples_by_their_rank() -> None:
     assert quantiles([float(n) for n in range(1, 21)]) == Quantiles(20, 10.0, 19.0, 20.0)
     assert quantiles([7.0]) == Quantiles(1, 7.0, 7.0, 7.0)
     assert quantiles([]) is None
-
-
-def test_json_gives_back_what_was_put_in() -> None:
-    reports = (report(silent(Silence(3.0, 3.4, "up")), expect=Expectation(silence_p50=0.1)),)
-    assert decode(encode(reports)) == reports
-    with pytest.raises(ValueError, match="version 9"):
-        decode(b'{"version": 9, "reports": []}')

@@ -13,7 +13,10 @@ from rich.text import Text
 
 from perdure.lab import figures, judgement
 from perdure.lab.figures import Measure
-from perdure.lab.results import FORMAT_VERSION, Direction, ScenarioReport
+from perdure.lab.results import Direction, ScenarioReport
+
+FORMAT_VERSION = 1
+"""Of the JSON: another one where a program that read this one would err."""
 
 SHOWN_PROBLEMS = 12
 """Lines of losses or misses that a terminal shows of one scenario; the JSON has all."""
@@ -37,7 +40,7 @@ def terminal_table(reports: Sequence[ScenarioReport]) -> RenderableType:
 
 
 def to_json(reports: Sequence[ScenarioReport]) -> bytes:
-    """One object a scenario and subject with its runs; `results.decode` reads it back. Seconds are floats.
+    """One object a scenario and subject with its runs. Seconds are floats.
 
     `{"version": 1, "reports": [{"scenario", "subject", "verdict", "losses", "misses", "figures", "runs"}, …]}`, where
     `scenario` and `runs` are `results.ScenarioFacts` and `results.RunResult`, and `figures` has `silence` and `after`,

@@ -10,16 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import msgspec
-
 from perdure.scenario.expectation import SHORTEST_LIMIT, Expectation
 
 Direction = Literal["up", "down"]
 
 SILENCE_FLOOR = SHORTEST_LIMIT
 """Seconds: shorter pauses are not kept. The sources write every 10 ms, and a busy machine is late by some more."""
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,29 +219,6 @@ def attribute(silences: Sequence[Silence], events: Sequence[NetworkEvent]) -> tu
         return min(begun)[1] if begun else None
 
     return tuple(Silence(each.began_at, each.ended_at, each.direction, nearest(each), each.ended) for each in silences)
-
-
-def encode(reports: Sequence[ScenarioReport]) -> bytes:
-    """As JSON, which `decode` reads back."""
-    return msgspec.json.encode(_Document(FORMAT_VERSION, tuple(reports)))
-
-
-def decode(data: bytes) -> tuple[ScenarioReport, ...]:
-    """What `encode` made.
-
-    Raises:
-        ValueError: it is something else, or of another version.
-    """
-    document = msgspec.json.decode(data, type=_Document)
-    if document.version != FORMAT_VERSION:
-        raise ValueError(f"these results are of version {document.version}; this perdure reads {FORMAT_VERSION}")
-    return document.reports
-
-
-@dataclass(frozen=True, slots=True)
-class _Document:
-    version: int
-    reports: tuple[ScenarioReport, ...]
 
 
 _DIRECTIONS: tuple[Direction, ...] = ("up", "down")
