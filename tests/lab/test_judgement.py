@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from perdure.lab.judgement import is_clean, misses, verdict
+from perdure.lab.results import Finding
 from support.lab_runs import made_up_report, made_up_run
 
 
 def test_what_was_lost_fails_the_scenario_and_names_its_run() -> None:
     lost = made_up_report(made_up_run(0.1), made_up_run(0.1, bytes_lost=7, connections_kept=1))
     assert verdict(lost) == "failed"
-    assert lost.losses == ("run 2: 1 of 2 connections dropped", "run 2: 7 bytes lost")
+    assert lost.losses == (Finding("1 of 2 connections dropped", 2), Finding("7 bytes lost", 2))
     assert verdict(made_up_report(made_up_run(problem="the client ended"))) == "failed"
     assert verdict(made_up_report(made_up_run(bytes_wrong=1))) == "failed"
     assert verdict(made_up_report()) == "failed"
@@ -20,24 +21,24 @@ def test_a_missed_expectation_is_no_loss() -> None:
     missed = made_up_report(run, silence_p50=0.5, silence_worst=0.3, max_restarts=0, states=("degraded",))
     assert verdict(missed) == "missed"
     assert misses(missed) == (
-        "silence, worst: 400 ms, expected at most 300 ms",
-        "run 1: 1 restarts and rebuilds, expected at most 0",
-        "run 1: the state degraded was not shown",
+        Finding("silence, worst: 400 ms, expected at most 300 ms"),
+        Finding("1 restarts and rebuilds, expected at most 0", 1),
+        Finding("the state degraded was not shown", 1),
     )
     assert verdict(made_up_report(made_up_run(0.4))) == "passed"
 
 
 def test_silence_to_the_end_is_a_miss() -> None:
     never = made_up_report(made_up_run(1.0, ended=False))
-    assert misses(never) == ("run 1: no byte came any more",)
+    assert misses(never) == (Finding("no byte came any more", 1),)
 
 
 def test_a_silence_that_the_runs_end_cut_short_is_not_within_what_was_expected() -> None:
     never = made_up_report(made_up_run(1.0, seconds=5.3, ended=False), silence_p50=0.5, after_worst=0.5)
     assert misses(never) == (
-        "silence, median: ≥ 298 ms, expected at most 500 ms",
-        "after the network is back, worst: ≥ 300 ms, expected at most 500 ms",
-        "run 1: no byte came any more",
+        Finding("silence, median: ≥ 298 ms, expected at most 500 ms"),
+        Finding("after the network is back, worst: ≥ 300 ms, expected at most 500 ms"),
+        Finding("no byte came any more", 1),
     )
 
 

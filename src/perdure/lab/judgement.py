@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from perdure.lab import figures
-from perdure.lab.results import RunResult, ScenarioReport
+from perdure.lab.results import Finding, RunResult, ScenarioReport
 from perdure.scenario.expectation import Expectation
 
 Verdict = Literal["passed", "missed", "failed", "measured"]
@@ -27,19 +27,18 @@ def is_clean(reports: Sequence[ScenarioReport], *, strict: bool) -> bool:
     return all(report.runs and not report.losses and not (strict and misses(report)) for report in reports)
 
 
-def misses(report: ScenarioReport) -> tuple[str, ...]:
-    """Expectations that were not met, for a person. A peer has none: what is asked of perdure was never asked of it."""
+def misses(report: ScenarioReport) -> tuple[Finding, ...]:
+    """Expectations that were not met. A peer has none: what is asked of perdure was never asked of it."""
     if not figures.is_own(report):
         return ()
     expect = report.scenario.expectation
     silence, after = figures.spread(report, "silence"), figures.spread(report, "after")
-    found = [
+    above = [
         *_above("silence", silence, expect.silence_p50, expect.silence_worst),
         *_above("after the network is back", after, expect.after_p50, expect.after_worst),
     ]
-    for index, run in enumerate(report.runs, 1):
-        found.extend(f"run {index}: {miss}" for miss in _misses_of(run, expect))
-    return tuple(found)
+    of_runs = (Finding(miss, number) for number, run in enumerate(report.runs, 1) for miss in _misses_of(run, expect))
+    return (*map(Finding, above), *of_runs)
 
 
 def _above(name: str, measured: figures.Spread | None, median: float | None, worst: float | None) -> Iterator[str]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from perdure.lab import figures, judgement
 from perdure.lab.figures import Measure
-from perdure.lab.results import Direction, ScenarioReport
+from perdure.lab.results import Direction, Finding, ScenarioReport
 
 FORMAT_VERSION = 1
 """Of the JSON: another one where a program that read this one would err."""
@@ -134,13 +134,11 @@ def _remarks(report: ScenarioReport) -> list[Text]:
     return lines
 
 
-def _together(lines: Sequence[str]) -> list[str]:
-    """`run 3: x` and `run 5: x` as `runs 3, 5: x`."""
+def _together(findings: Sequence[Finding]) -> list[str]:
+    """One line for the same finding of several runs: `runs 3, 5: 7 bytes lost`."""
     runs_of: dict[str, list[str]] = {}
-    for line in lines:
-        head, _, rest = line.partition(": ")
-        is_of_a_run = head.startswith("run ") and bool(rest)
-        runs_of.setdefault(rest if is_of_a_run else line, []).extend([head.removeprefix("run ")] if is_of_a_run else [])
+    for finding in findings:
+        runs_of.setdefault(finding.text, []).extend([] if finding.run is None else [str(finding.run)])
     return [
         f"run{'s' if len(runs) > 1 else ''} {', '.join(runs)}: {text}" if runs else text
         for text, runs in runs_of.items()
@@ -186,8 +184,8 @@ def _described(report: ScenarioReport, own: ScenarioReport | None) -> dict[str, 
         "scenario": report.scenario,
         "subject": figures.subject(report),
         "verdict": judgement.verdict(report),
-        "losses": report.losses,
-        "misses": judgement.misses(report),
+        "losses": [str(loss) for loss in report.losses],
+        "misses": [str(miss) for miss in judgement.misses(report)],
         "figures": {
             "silence": {name: figures.spread(report, "silence", direction) for name, direction in ROWS},
             "after": {name: figures.spread(report, "after", direction) for name, direction in ROWS},

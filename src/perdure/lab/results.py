@@ -167,6 +167,17 @@ class Quantiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a report, for a person: of one run, counted from 1, or of all of them."""
+
+    text: str
+    run: int | None = None
+
+    def __str__(self) -> str:
+        return self.text if self.run is None else f"run {self.run}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
 class ScenarioFacts:
     name: str
     title: str
@@ -185,9 +196,9 @@ class ScenarioReport:
     runs: tuple[RunResult, ...]
 
     @property
-    def losses(self) -> tuple[str, ...]:
+    def losses(self) -> tuple[Finding, ...]:
         """What must never happen and did, with the run that it happened in."""
-        return tuple(f"run {index}: {loss}" for index, run in enumerate(self.runs, 1) for loss in run.losses)
+        return tuple(Finding(loss, number) for number, run in enumerate(self.runs, 1) for loss in run.losses)
 
 
 def quantiles(samples: Sequence[float]) -> Quantiles | None:
