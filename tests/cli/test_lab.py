@@ -52,6 +52,11 @@ async def test_a_program_does_not_take_a_name_that_the_lab_knows(tmp_path: Path,
     assert f"the name '{name}' is taken" in await refusal("black-hole", "--only-peers", "--peer", str(path))
 
 
+async def test_perdure_is_no_peer_of_its_own() -> None:
+    for options in (["--peer", "perdure"], ["--only-peers", "--peer", "perdure"]):
+        assert "there is no peer 'perdure'; there is keeper, wrtc, fowl, ssh" in await refusal("black-hole", *options)
+
+
 async def test_two_programs_do_not_have_one_name(tmp_path: Path) -> None:
     first, second = tmp_path / "own.toml", tmp_path / "other.toml"
     first.write_text(SUBJECT)

@@ -211,21 +211,22 @@ def _subjects(peers: list[str], *, only_peers: bool) -> list[Subject]:
     from perdure.lab.subject import PEERS, PERDURE, read_subject
     from perdure.scenario.reading import nearest
 
+    known = {name: subject for name, subject in PEERS.items() if subject != PERDURE}
     subjects = {} if only_peers else {PERDURE.name: PERDURE}
     for peer in peers:
-        if peer in PEERS:
-            subject = PEERS[peer]
+        if peer in known:
+            subject = known[peer]
         elif Path(peer).is_file():
             try:
                 subject = read_subject(Path(peer))
             except ValueError as error:
                 raise typer.BadParameter(str(error), param_hint="--peer") from error
-            if subject.name in PEERS or subjects.get(subject.name, subject) != subject:
+            if subject.name in {PERDURE.name, *known} or subjects.get(subject.name, subject) != subject:
                 raise typer.BadParameter(
                     f"{peer}: the name {subject.name!r} is taken; give it another in `name`", param_hint="--peer"
                 )
         else:
-            raise typer.BadParameter(f"there is no peer {peer!r}; {nearest(peer, PEERS)}", param_hint="--peer")
+            raise typer.BadParameter(f"there is no peer {peer!r}; {nearest(peer, known)}", param_hint="--peer")
         subjects[subject.name] = subject
     if not subjects:
         raise typer.BadParameter(
