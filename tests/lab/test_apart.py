@@ -68,6 +68,22 @@ async def test_one_that_cannot_be_started_has_ended_and_complained_of_that() -> 
     assert "No such file" in none.complaint
 
 
+async def test_it_is_left_to_end_by_itself_so_that_its_last_words_are_known() -> None:
+    program = "import sys\nsys.stdout.write('1\\n')\nsys.stdout.flush()\nsys.stdin.read()\nsys.exit('farewell')"
+    async with asyncio.timeout(30), worker(program) as listening:
+        assert await listening.told(int) == 1
+    assert listening.complaint == "farewell"
+
+
+async def test_one_that_hangs_is_killed() -> None:
+    program = "import os, time\nfrom perdure.lab.apart import tell\ntell(os.getpid())\ntime.sleep(60)"
+    async with asyncio.timeout(30):
+        async with worker(program) as hanging:
+            pid = await hanging.told(int)
+        assert pid is not None
+        await gone(pid)
+
+
 async def test_it_ends_when_it_is_not_wanted_any_more() -> None:
     async with asyncio.timeout(30):
         program = f"import os; from perdure.lab.apart import tell; tell(os.getpid())\n{ADDS_UP}"

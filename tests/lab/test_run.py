@@ -169,7 +169,7 @@ server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("203.0.113.10", 3478))
 request, client = server.recvfrom(100)
 server.sendto(b"\\1\\1" + request[2:], client)
-time.sleep(5)
+time.sleep(2)
 sys.exit("too tired")
 """
 

@@ -26,6 +26,9 @@ T = TypeVar("T")
 _LONGEST_LINE = 64 * 1024 * 1024
 """A result of an hour's run has some MB. A longer one is skipped."""
 
+_END_TIMEOUT = 2.0
+"""Seconds after which a worker that hangs is killed: one that listens ends in milliseconds."""
+
 _KEPT_COMPLAINT_BYTES = 400
 _READ_BYTES = 64 * 1024
 
@@ -69,11 +72,16 @@ class Worker:
         assert complaints is not None
         assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()  # and the kernel everything that runs in its namespaces
+        # It ends of the pipe's end, or has ended already. SIGKILL at once could meet a process that is just ending:
+        # then asyncio, whose thread waits for it too, warns of a child that it does not know.
         process.stdin.close()
-        while await process.stdout.read(_LONGEST_LINE):
-            pass  # to its end: so nothing of the work is alive any more
+        try:
+            async with asyncio.timeout(_END_TIMEOUT):
+                await _end_of(process.stdout)  # so nothing of the work is alive any more
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()  # and the kernel everything that runs in its namespaces
+            await _end_of(process.stdout)
         self.complaint = (await complaints).decode("utf-8", "replace").strip()
         await process.wait()
 
