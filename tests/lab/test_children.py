@@ -136,3 +136,14 @@ async def end_of(processes: list[object]) -> None:
         assert isinstance(pid, int)
         os.kill(pid, signal.SIGKILL)
         await gone(pid)
+
+
+async def test_a_helper_that_has_ended_since_it_answered_is_told_of() -> None:
+    helper = Helper("forwarder", ["sh", "-c", "echo ready; echo out of sand >&2; read line"])
+    await helper.start()
+    await helper.answer()
+    await helper.check()
+    with pytest.raises(LabError, match="the lab's forwarder ended: out of sand"):
+        await helper.tell("go")
+    with pytest.raises(LabError, match="the lab's forwarder ended"):
+        await helper.check()

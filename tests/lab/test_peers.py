@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure.lab.subject import PEERS, PERDURE, filled
+from perdure.lab.subject import PEERS, filled
 from perdure.lab.tools import LabError, check
 
 if sys.platform != "linux":
@@ -41,7 +41,7 @@ sys.argv = [program, *words]
 runpy.run_module(program, run_name="__main__")
 """
 
-peers = pytest.mark.parametrize("name", sorted(set(PEERS) - {PERDURE.name}))
+peers = pytest.mark.parametrize("name", sorted(PEERS))
 
 
 def may_run() -> bool:
@@ -53,7 +53,7 @@ def may_run() -> bool:
 
 
 def test_the_lab_knows_the_peers_of_the_benchmarks() -> None:
-    assert set(PEERS) == {"perdure", "fowl", "keeper", "ssh", "wrtc"}
+    assert set(PEERS) == {"fowl", "keeper", "ssh", "wrtc"}
 
 
 @peers

@@ -59,7 +59,7 @@ def demo(seconds: Seconds = 30, loopback: Loopback = False, json_file: JsonFile 
         _write_json(report, json_file)
     if was_stopped:
         raise typer.Exit(ExitCode.INTERRUPTED)
-    raise typer.Exit(ExitCode.DONE if report.is_clean else ExitCode.BUG)
+    raise typer.Exit(ExitCode.DONE if report.is_clean else ExitCode.FAILED)
 
 
 def _write_json(report: Report, path: Path) -> None:

@@ -9,7 +9,8 @@ from perdure.errors import ListenError, NotAuthorisedError, PeerError, PerdureEr
 
 class ExitCode(IntEnum):
     DONE = 0
-    BUG = 1
+    FAILED = 1
+    """A bug; or something was lost in the demo or the lab, or the lab cannot run here."""
     USAGE = 2
     RENDEZVOUS_UNREACHABLE = 3
     PEER_UNREACHABLE = 4
@@ -33,4 +34,4 @@ def exit_code_of(error: PerdureError) -> ExitCode:
         case ListenError():
             return ExitCode.PORT_IN_USE
         case _:
-            return ExitCode.BUG
+            return ExitCode.FAILED

@@ -149,14 +149,14 @@ def run(
             for text in unwritten:
                 typer.echo(f"perdure: {text}", err=True)
     if unwritten:
-        raise typer.Exit(ExitCode.BUG)
+        raise typer.Exit(ExitCode.FAILED)
     raise typer.Exit(ExitCode.INTERRUPTED if was_stopped else _exit_code(reports, strict=strict))
 
 
 def _exit_code(reports: Sequence[ScenarioReport], *, strict: bool) -> ExitCode:
     from perdure.lab.judgement import is_clean
 
-    return ExitCode.DONE if is_clean(reports, strict=strict) else ExitCode.BUG
+    return ExitCode.DONE if is_clean(reports, strict=strict) else ExitCode.FAILED
 
 
 def _chosen(names: list[str], *, short: bool) -> list[Chosen]:
@@ -211,22 +211,21 @@ def _subjects(peers: list[str], *, only_peers: bool) -> list[Subject]:
     from perdure.lab.subject import PEERS, PERDURE, read_subject
     from perdure.scenario.reading import nearest
 
-    known = {name: subject for name, subject in PEERS.items() if subject != PERDURE}
     subjects = {} if only_peers else {PERDURE.name: PERDURE}
     for peer in peers:
-        if peer in known:
-            subject = known[peer]
+        if peer in PEERS:
+            subject = PEERS[peer]
         elif Path(peer).is_file():
             try:
                 subject = read_subject(Path(peer))
             except ValueError as error:
                 raise typer.BadParameter(str(error), param_hint="--peer") from error
-            if subject.name in {PERDURE.name, *known} or subjects.get(subject.name, subject) != subject:
+            if subject.name in {PERDURE.name, *PEERS} or subjects.get(subject.name, subject) != subject:
                 raise typer.BadParameter(
                     f"{peer}: the name {subject.name!r} is taken; give it another in `name`", param_hint="--peer"
                 )
         else:
-            raise typer.BadParameter(f"there is no peer {peer!r}; {nearest(peer, known)}", param_hint="--peer")
+            raise typer.BadParameter(f"there is no peer {peer!r}; {nearest(peer, PEERS)}", param_hint="--peer")
         subjects[subject.name] = subject
     if not subjects:
         raise typer.BadParameter(

@@ -248,6 +248,11 @@ class Helper:
         self._process.stdin.write("".join(f"{line}\n" for line in lines).encode())
         await self.answer()
 
+    async def check(self) -> None:
+        """Whether it is still there."""
+        if self._process is not None and self._process.returncode is not None:
+            await self.answer()
+
     async def answer(self) -> None:
         process = self._process
         if process is None or process.stdout is None or process.stderr is None:

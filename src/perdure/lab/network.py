@@ -70,6 +70,11 @@ class Network:
         await self._filter(name)
         await namespaces.mappings_forgotten(self._topology.places[name].router)
 
+    async def check(self) -> None:
+        """Raises `LabError` where the network has not lasted: what was silent then is not the tunnel's doing."""
+        if self._forwarder is not None:
+            await self._forwarder.check()
+
     async def _start_forwarder(self) -> None:
         command = [sys.executable, "-m", "perdure.lab.forwarder", str(self._seed)]
         self._forwarder = Helper("forwarder", namespaces.command_in(INTERNET, *command))

@@ -103,6 +103,7 @@ class Run:
         telling.cancel()
         self._say("letting the last bytes arrive")
         elapsed = self._traffic.elapsed
+        await self._network.check()
         await self._traffic.finish()
         return self._result(elapsed)
 

@@ -100,7 +100,6 @@ _MAILBOX = ("{python}", "-m", "perdure.lab.peers.mailbox", "{directory}", str(RE
 PEERS: Mapping[str, Subject] = {
     subject.name: subject
     for subject in (
-        PERDURE,
         _peer("keeper", "keeper"),
         _peer("wrtc", "bare_wrtc"),
         _peer("fowl", "dilated", "--mailbox", "ws://{rendezvous}/v1", rendezvous=_MAILBOX, ready=""),
