@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
-from websockets.asyncio.client import ClientConnection
 
 from perdure.signaling.dialling import MAX_AT_ONCE, Dialling
+
+if TYPE_CHECKING:
+    from perdure.signaling.socket import Socket
 
 
 class Connection:
@@ -28,9 +30,9 @@ class Exchange:
     def __init__(self) -> None:
         self.calls: list[asyncio.Future[Connection]] = []
 
-    async def connect(self) -> ClientConnection:
+    async def connect(self) -> Socket:
         self.calls.append(asyncio.get_running_loop().create_future())
-        return cast("ClientConnection", await self.calls[-1])
+        return cast("Socket", await self.calls[-1])
 
 
 async def turns() -> None:
@@ -38,7 +40,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def begin(exchange: Exchange, moves: int = 0) -> tuple[Dialling, asyncio.Task[ClientConnection]]:
+async def begin(exchange: Exchange, moves: int = 0) -> tuple[Dialling, asyncio.Task[Socket]]:
     dialling = Dialling(exchange.connect, soon=False)
     task = asyncio.create_task(dialling.run())
     await turns()
@@ -53,7 +55,7 @@ async def test_a_move_begins_another_connection_and_leaves_the_first_alone() -> 
     _, task = await begin(exchange, moves=1)
     assert len(exchange.calls) == 2
     exchange.calls[0].set_result(first := Connection())
-    assert await task is cast("ClientConnection", first)
+    assert await task is cast("Socket", first)
     await turns()
     assert not first.aborted
     assert exchange.calls[1].cancelled()

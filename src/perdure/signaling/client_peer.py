@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from perdure.signaling.base import SignalingListener
     from perdure.signaling.messages import Message
+    from perdure.signaling.socket import OpenSocket
     from perdure.ticket import Ticket
 
 KNOCK_INTERVAL = 10.0
@@ -70,6 +71,7 @@ class ClientSignaling:
         session_id: 16 random bytes, never used for another `ClientSignaling`.
         on_status: hears each change of the status, on the event loop's thread.
         token_bytes: the source of epochs and nonces; must be cryptographically random.
+        open_socket: how to connect to the rendezvous, where that is not by `websockets`.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class ClientSignaling:
         random: Random | None = None,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
         ssl_context: ssl.SSLContext | None = None,
+        open_socket: OpenSocket | None = None,
     ) -> None:
         if len(session_id) != ID_BYTES:
             raise ValueError(f"a session id has {ID_BYTES} bytes, not {len(session_id)}")
@@ -96,6 +99,7 @@ class ClientSignaling:
             listener=self,
             random=random or SystemRandom(),
             ssl_context=ssl_context,
+            open_socket=open_socket,
         )
         self._channel = SealedChannel(transmit=self._transmit, on_close=self._end)
         self._status = SignalingStatus(SignalingState.UNREACHABLE, self._link.url)

@@ -6,10 +6,9 @@ TCP sends a lost first packet again after 1 s (RFC 6298 section 2.1), which woul
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection
+from perdure.signaling.socket import OpenSocket, Socket
 
 AGAIN_AFTER = (0.25, 0.25, 0.5)
 """Seconds that each connection has before another is begun beside it. 250 ms is RFC 8305's (section 5): most paths
@@ -26,20 +25,20 @@ class Dialling:
         soon: whether the network has just changed, so that others are begun beside the first.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[ClientConnection]], *, soon: bool) -> None:
+    def __init__(self, connect: OpenSocket, *, soon: bool) -> None:
         self._connect = connect
         self._delays = iter(AGAIN_AFTER if soon else ())
         self._moved = asyncio.Event()
-        self._tasks: list[asyncio.Future[ClientConnection]] = []
+        self._tasks: list[asyncio.Future[Socket]] = []
 
     def network_moved(self) -> None:
         """Begin another one beside those that are under way: they may be on a path that is gone, or not."""
         self._delays = iter(AGAIN_AFTER)
         self._moved.set()
 
-    async def run(self) -> ClientConnection:
+    async def run(self) -> Socket:
         """Raises what the last connection under way failed of. Cancelling it closes them all."""
-        winner: ClientConnection | None = None
+        winner: Socket | None = None
         try:
             while winner is None:
                 self._begin()
@@ -59,7 +58,7 @@ class Dialling:
             task.add_done_callback(_abort)
         del self._tasks[:-MAX_AT_ONCE]
 
-    async def _first_within(self, delay: float | None) -> ClientConnection | None:
+    async def _first_within(self, delay: float | None) -> Socket | None:
         """The first that works; `None` when it is time for another one."""
         moved = asyncio.ensure_future(self._moved.wait())
         try:
@@ -79,11 +78,11 @@ class Dialling:
             moved.cancel()
 
 
-def _has_connected(task: asyncio.Future[ClientConnection], winner: ClientConnection | None) -> bool:
+def _has_connected(task: asyncio.Future[Socket], winner: Socket | None) -> bool:
     is_good = task.done() and not task.cancelled() and task.exception() is None
     return is_good and task.result() is winner
 
 
-def _abort(task: asyncio.Future[ClientConnection]) -> None:
+def _abort(task: asyncio.Future[Socket]) -> None:
     if not task.cancelled() and task.exception() is None:
         task.result().transport.abort()

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from perdure.signaling.base import SignalingChannel
+    from perdure.signaling.socket import OpenSocket
     from perdure.ticket import Ticket
 
 MAX_SESSIONS = 256
@@ -71,6 +72,7 @@ class GatewaySignaling:
         has_room: asked before a new session is let in; one that is not is told so, and knocks again.
         now: Unix seconds, for the ticket's expiry.
         token_bytes: the source of epochs and nonces; must be cryptographically random.
+        open_socket: how to connect to the rendezvous, where that is not by `websockets`.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class GatewaySignaling:
         now: Callable[[], float] = time.time,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
         ssl_context: ssl.SSLContext | None = None,
+        open_socket: OpenSocket | None = None,
     ) -> None:
         self._ticket = ticket
         self._on_session = on_session
@@ -103,6 +106,7 @@ class GatewaySignaling:
             listener=self,
             random=random or SystemRandom(),
             ssl_context=ssl_context,
+            open_socket=open_socket,
         )
         self._status = SignalingStatus(SignalingState.UNREACHABLE, self._link.url)
         self._settled = asyncio.Event()

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from perdure.signaling.socket import OpenSocket, Socket
+
 _logger = logging.getLogger("perdure.signaling")
 
 CONNECT_TIMEOUT = 5.0
@@ -117,7 +119,11 @@ class LinkListener(Protocol):
 
 
 class RendezvousLink:
-    """A link of `peer_id` as `role` to `room` of the rendezvous at `url`. `start` it, `close` it."""
+    """A link of `peer_id` as `role` to `room` of the rendezvous at `url`. `start` it, `close` it.
+
+    Args:
+        open_socket: how to connect, where that is not `websockets` (in a simulation).
+    """
 
     def __init__(
         self,
@@ -129,6 +135,7 @@ class RendezvousLink:
         listener: LinkListener,
         random: Random,
         ssl_context: ssl.SSLContext | None = None,
+        open_socket: OpenSocket | None = None,
     ) -> None:
         parts = urlsplit(url)
         self._url = urlunsplit(parts._replace(path=PATH)) if parts.path in {"", "/"} else url
@@ -136,6 +143,7 @@ class RendezvousLink:
         self._listener = listener
         self._random = random
         self._ssl_context = ssl_context
+        self._open = open_socket or self._open_websocket
         self._phase = _Phase.APART
         self._goes_ahead = True
         """Whether to send behind the join, before it is answered."""
@@ -280,7 +288,7 @@ class RendezvousLink:
             await asyncio.gather(connection, asked, return_exceptions=True)
 
     async def _connection(self) -> str:
-        websocket: ClientConnection | None = None
+        websocket: Socket | None = None
         writer: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -321,7 +329,7 @@ class RendezvousLink:
                 websocket.transport.abort()
                 await websocket.wait_closed()
 
-    async def _open(self) -> ClientConnection:
+    async def _open_websocket(self) -> ClientConnection:
         options: dict[str, Any] = {} if self._ssl_context is None else {"ssl": self._ssl_context}
         return await connect(
             self._url,
@@ -335,14 +343,14 @@ class RendezvousLink:
             **options,
         )
 
-    def _begin_writing(self, websocket: ClientConnection) -> asyncio.Task[None]:
+    def _begin_writing(self, websocket: Socket) -> asyncio.Task[None]:
         self._call(self._listener.link_opening)
         self._unwritten = deque(self._unacked)  # With what `link_opening` itself sent or forgot.
         self._writable.set()
         self._phase = _Phase.AHEAD
         return asyncio.create_task(self._write_all(websocket), name="rendezvous link writer")
 
-    async def _exchange(self, websocket: ClientConnection) -> str:
+    async def _exchange(self, websocket: Socket) -> str:
         self._phase = _Phase.JOINED
         self._joined_at = asyncio.get_running_loop().time()
         self._call(self._listener.link_up)
@@ -390,7 +398,7 @@ class RendezvousLink:
         if len(self._unwritten) > MAX_UNWRITTEN_FRAMES:
             self._again.set()
 
-    async def _write_all(self, websocket: ClientConnection) -> None:
+    async def _write_all(self, websocket: Socket) -> None:
         now = asyncio.get_running_loop().time
         bucket = TokenBucket(_FRAMES_PER_SECOND, _FRAME_BURST, now=now())
         while True:

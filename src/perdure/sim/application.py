@@ -1,0 +1,152 @@
+"""What runs over the tubes: streams of position-coded bytes both ways, and the book that knows what each must hear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from perdure.lab.position import coded
+
+if TYPE_CHECKING:
+    from perdure.tube import Link
+    from perdure.wire import ResetCode
+
+
+@dataclass(slots=True)
+class Course:
+    """One direction of a stream."""
+
+    number: int
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    is_finished: bool = False
+    """Whether its writer has finished."""
+    is_heard_out: bool = False
+    """Whether its reader has heard of that."""
+
+
+@dataclass(slots=True)
+class Conversation:
+    """A stream with its two directions."""
+
+    up: Course
+    down: Course
+    was_reset: bool = False
+    """Either end heard `stream_reset`, or reset it."""
+
+
+class Book:
+    """Every stream of a simulation.
+
+    Args:
+        violated: told of what must not be.
+    """
+
+    def __init__(self, violated: Callable[[str], None]) -> None:
+        self.violated = violated
+        self.conversations: dict[tuple[str, int], Conversation] = {}
+
+    def conversation(self, tube_id: str, stream_id: int) -> Conversation:
+        """That of a stream, which both ends know by the same name."""
+        key = (tube_id, stream_id)
+        found = self.conversations.get(key)
+        if found is None:
+            number = 2 * len(self.conversations)
+            found = self.conversations[key] = Conversation(Course(number), Course(number + 1))
+        return found
+
+    def forget(self, tube_id: str) -> None:
+        """The tube has ended at both ends: nothing more is expected of its streams."""
+        for key in [key for key in self.conversations if key[0] == tube_id]:
+            del self.conversations[key]
+
+
+@dataclass(eq=False)
+class Talker:
+    """One end of a stream: a `StreamSink` that writes, checks what it reads, and says so where it is wrong."""
+
+    book: Book
+    streams: Link
+    conversation: Conversation
+    is_client: bool
+    stream_id: int = 0
+    backlog_bytes: int = 0
+    """To be written as soon as there is room."""
+    is_finishing: bool = False
+    is_open: bool = True
+    is_forbidden: bool = False
+    """Its target is none that the gateway allows."""
+    waits_for_room: bool = field(default=False, init=False)
+    on_heard: Callable[[int], None] | None = None
+    """Told how many bytes have come."""
+
+    @property
+    def mine(self) -> Course:
+        return self.conversation.up if self.is_client else self.conversation.down
+
+    @property
+    def theirs(self) -> Course:
+        return self.conversation.down if self.is_client else self.conversation.up
+
+    def say(self, count: int) -> None:
+        """Write `count` more bytes."""
+        if self.is_open and not self.is_finishing:
+            self.backlog_bytes += count
+            self._write()
+
+    def finish(self) -> None:
+        """Write no more."""
+        self.is_finishing = True
+        self._write()
+
+    def reset(self, code: ResetCode) -> None:
+        self.conversation.was_reset = True
+        self.is_open = False
+        self.streams.reset(self.stream_id, code)
+
+    def _write(self) -> None:
+        mine = self.mine
+        while self.is_open and self.backlog_bytes and not self.waits_for_room:
+            count = min(self.backlog_bytes, 16 * 1024)
+            data = coded(mine.number, mine.sent_bytes, count)
+            self.backlog_bytes -= count
+            mine.sent_bytes += count
+            self.waits_for_room = not self.streams.write(self.stream_id, data)
+        if self.is_open and self.is_finishing and not self.backlog_bytes and not mine.is_finished:
+            mine.is_finished = True
+            self.streams.finish(self.stream_id)
+
+    # StreamSink.
+
+    def stream_accepted(self) -> None:
+        if self.is_forbidden:
+            self.book.violated(f"stream {self.stream_id} was accepted, whose target is not allowed")
+
+    def stream_data(self, data: memoryview) -> None:
+        theirs = self.theirs
+        if theirs.is_heard_out:
+            self.book.violated(f"stream {self.stream_id}: bytes behind the end")
+        if data != coded(theirs.number, theirs.received_bytes, len(data)):
+            self.book.violated(f"stream {self.stream_id}: other bytes than were sent at {theirs.received_bytes}")
+        theirs.received_bytes += len(data)
+        if theirs.received_bytes > theirs.sent_bytes:
+            self.book.violated(f"stream {self.stream_id}: more bytes than were sent")
+        self.streams.consume(self.stream_id, len(data))
+        if self.on_heard is not None:
+            self.on_heard(len(data))
+
+    def stream_finished(self) -> None:
+        theirs = self.theirs
+        if not theirs.is_finished or theirs.received_bytes != theirs.sent_bytes:
+            text = f"the end after {theirs.received_bytes} of {theirs.sent_bytes} bytes"
+            self.book.violated(f"stream {self.stream_id}: {text}")
+        theirs.is_heard_out = True
+
+    def stream_reset(self, code: ResetCode) -> None:
+        self.is_open = False
+        self.conversation.was_reset = True
+
+    def stream_writable(self) -> None:
+        self.waits_for_room = False
+        self._write()

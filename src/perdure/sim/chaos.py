@@ -1,0 +1,307 @@
+"""A history that nobody thought of: links, faults and traffic, all drawn from the seed.
+
+Faults come alone and in clusters, so that rare ones meet: each has a beginning, and most have an end, drawn from
+milliseconds to minutes. At last everything is made good, and after `checks.SETTLED_AFTER` it has to be well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from perdure.scenario.model import Cut, Link, LinkName, Nat
+from perdure.sim.checks import SETTLED_AFTER, check_liveness
+from perdure.sim.simulation import Simulation
+from perdure.wire import ResetCode
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from perdure.manager import TunnelConnectionManager
+
+CHAOS_SECONDS = 1200.0
+"""Twenty minutes of trouble, of which most is calm, as in life."""
+
+FORBIDDEN_TARGET = b"192.0.2.1:23"
+
+_MEAN_CALM = 90.0
+"""Seconds between clusters of faults."""
+
+_CLUSTER_SECONDS = 4.0
+"""The faults of a cluster begin within so many."""
+
+_MEAN_SAYING = 25.0
+"""Seconds between two things that the applications do."""
+
+
+class Chaos:
+    """One history."""
+
+    def __init__(self, seed: int, *, seconds: float = CHAOS_SECONDS) -> None:
+        self.simulation = Simulation(seed, _links(seed), has_relay=bool(seed % 2))
+        self.seconds = seconds
+        self.kinds: Counter[str] = Counter()
+        """How often each kind of fault happened."""
+        self.pairs: Counter[tuple[str, str]] = Counter()
+        """How often two kinds were there at once."""
+        self._dice: Random = self.simulation.world.dice("chaos")
+        self._good = dict(self.simulation.internet.links)
+        self._lasting: dict[int, tuple[str, Callable[[], None]]] = {}
+        """The faults that last, and how each ends."""
+        self._held: Counter[tuple[LinkName, str]] = Counter()
+        """By how many faults that last each field of a link is changed."""
+        self._began = 0
+        self._faults: list[tuple[float, Callable[[], None]]] = [
+            (3.0, self._switch_off),
+            (3.0, self._unplug),
+            (4.0, self._new_address),
+            (3.0, self._cut),
+            (3.0, self._impair),
+            (1.0, self._reorder_routes),
+            (2.0, self._lose_mappings),
+            (2.0, self._stop_rendezvous),
+            (2.0, self._stall),
+            (2.0, self._sleep),
+            (1.0, self._clock_jump),
+            (1.0, self._crash),
+            (1.5, self._kill_carrier),
+            (1.0, self._ask_for_recovery),
+            (1.0, self._flap),
+        ]
+
+    def run(self) -> None:
+        """From the beginning to the last check. Violations are the simulation's."""
+        simulation, world = self.simulation, self.simulation.world
+        try:
+            world.after(self._dice.expovariate(1 / _MEAN_CALM), self._cluster)
+            world.after(2.0, self._talk)
+            simulation.run(self.seconds)
+            for key in list(self._lasting):
+                self._end(key)
+            simulation.run(self.seconds + SETTLED_AFTER + 0.5)
+            if not simulation.violations:
+                check_liveness(simulation)
+        finally:
+            simulation.close()
+
+    # Faults.
+
+    def _cluster(self) -> None:
+        world, dice = self.simulation.world, self._dice
+        if world.now >= self.seconds:
+            return
+        for _ in range(1 + min(5, int(dice.expovariate(0.9)))):
+            world.after(dice.random() * _CLUSTER_SECONDS, self._fault)
+        world.after(dice.expovariate(1 / _MEAN_CALM), self._cluster)
+
+    def _fault(self) -> None:
+        if self.simulation.world.now < self.seconds:
+            weights = [weight for weight, _ in self._faults]
+            self._dice.choices([fault for _, fault in self._faults], weights)[0]()
+
+    def _lasts(self, kind: str, end: Callable[[], None]) -> None:
+        """A fault of `kind` has begun; it ends at its time, or with the chaos."""
+        self._count(kind)
+        self._began += 1
+        key = self._began
+        self._lasting[key] = (kind, end)
+        self.simulation.note(f"{kind} begins")
+        self.simulation.world.after(self._duration(), self._end, key)
+
+    def _happens(self, kind: str) -> None:
+        self._count(kind)
+        self.simulation.note(kind)
+
+    def _count(self, kind: str) -> None:
+        self.kinds[kind] += 1
+        for other in {other for other, _ in self._lasting.values()}:
+            self.pairs[(min(kind, other), max(kind, other))] += 1
+
+    def _end(self, key: int) -> None:
+        found = self._lasting.pop(key, None)
+        if found is not None:
+            kind, end = found
+            self.simulation.note(f"{kind} ends")
+            end()
+
+    def _duration(self) -> float:
+        """Seconds: as often 10 to 100 ms as 10 to 100 s."""
+        return math.exp(self._dice.uniform(math.log(0.02), math.log(180.0)))
+
+    def _link(self) -> LinkName:
+        return self._dice.choice(list(self.simulation.internet.links))
+
+    def _site(self) -> str:
+        return "client" if self._dice.random() < 0.7 else "gateway"
+
+    def _change(self, kind: str, name: LinkName, **values: object) -> None:
+        """Until the fault ends; where several change the same, until the last of them does."""
+        internet, good, held = self.simulation.internet, self._good[name], self._held
+        held.update((name, field) for field in values)
+        internet.change(name, **values)
+
+        def end() -> None:
+            held.subtract((name, field) for field in values)
+            internet.change(name, **{field: getattr(good, field) for field in values if not held[name, field]})
+
+        self._lasts(kind, end)
+
+    def _switch_off(self) -> None:
+        self._change("interface off", self._link(), up=False)
+
+    def _unplug(self) -> None:
+        self._change("unplugged", self._link(), plugged=False)
+
+    def _cut(self) -> None:
+        cut = self._dice.choice([Cut.ALL, Cut.ALL, Cut.PEERS, Cut.PEERS_UDP])
+        self._change(f"cut {cut.value}", self._link(), cut=cut)
+
+    def _impair(self) -> None:
+        dice, name = self._dice, self._link()
+        self._change(
+            "impaired",
+            name,
+            delay=dice.choice([0.0, 0.02, 0.1, 0.4]),
+            jitter=dice.choice([0.0, 0.0, 0.01, 0.05]),
+            loss=dice.choice([0.0, 0.01, 0.05, 0.2, 0.4]),
+            rate=dice.choice([None, None, 20_000.0, 200_000.0]),
+        )
+
+    def _reorder_routes(self) -> None:
+        name = self._link()
+        self._change("metric", name, metric=50 if self.simulation.internet.links[name].metric > 50 else 900)
+
+    def _new_address(self) -> None:
+        internet, name = self.simulation.internet, self._link()
+        address = self._good[name].addresses[0]
+        prefix = address.rpartition("." if "." in address else ":")[0]
+        number = self._dice.randrange(20, 250)
+        fresh = f"{prefix}.{number}" if "." in address else f"{prefix}:{number:x}"
+        gap = self._dice.choice([0.0, 0.0, 0.05, 0.3, 2.0])
+        self._happens("new address")
+        if gap:
+            internet.change(name, addresses=())
+            self.simulation.world.after(gap, lambda: internet.change(name, addresses=(fresh,)))
+        else:
+            internet.change(name, addresses=(fresh,))
+
+    def _lose_mappings(self) -> None:
+        self._happens("mappings lost")
+        self.simulation.internet.lose_mappings(self._link())
+
+    def _flap(self) -> None:
+        name, world = self._link(), self.simulation.world
+        self._happens("flapping")
+        interval = self._dice.choice([0.02, 0.2, 1.0, 3.0])
+        for turn in range(2 * self._dice.randrange(2, 20)):
+            world.after((turn + 1) * interval, self._flap_once, name, bool(turn % 2))
+
+    def _flap_once(self, name: LinkName, up: bool) -> None:
+        if not self._held[name, "up"] and (up or self.simulation.world.now < self.seconds):
+            self.simulation.internet.change(name, up=up)
+
+    def _stop_rendezvous(self) -> None:
+        rendezvous = self.simulation.rendezvous
+        if rendezvous.runs:
+            rendezvous.stop()
+            self._lasts("no rendezvous", rendezvous.start)
+
+    def _stall(self) -> None:
+        self._stop(self._site(), asleep=False)
+
+    def _sleep(self) -> None:
+        self._stop(self._site(), asleep=True)
+
+    def _stop(self, site: str, *, asleep: bool) -> None:
+        simulation = self.simulation
+        if simulation.machines[site].runs:
+            simulation.stop(site, asleep=asleep)
+            self._lasts("asleep" if asleep else "stalled", lambda: simulation.wake(site))
+
+    def _clock_jump(self) -> None:
+        site = self._site()
+        if self.simulation.machines[site].runs:
+            self._happens("clock jump")
+            self.simulation.jump(site, self._duration())
+
+    def _crash(self) -> None:
+        simulation, site = self.simulation, self._site()
+        if simulation.machines[site].runs and simulation.is_started(site):
+            simulation.crash(site)
+            self._lasts("crashed", lambda: simulation.start(site))
+
+    def _kill_carrier(self) -> None:
+        if (manager := self._manager()) is not None:
+            self._happens("carrier killed")
+            self.simulation.act("client", manager.streams.kill_carrier)
+
+    def _ask_for_recovery(self) -> None:
+        if (manager := self._manager()) is not None:
+            self._happens("rebuild asked for")
+            self.simulation.act("client", manager.rebuild)
+
+    # Traffic.
+
+    def _talk(self) -> None:
+        world, dice = self.simulation.world, self._dice
+        if world.now >= self.seconds:
+            return
+        world.after(dice.expovariate(1 / _MEAN_SAYING), self._talk)
+        for site in ("client", "gateway"):
+            if self.simulation.machines[site].runs and self.simulation.is_started(site) and dice.random() < 0.6:
+                self.simulation.act(site, self._say, site)
+
+    def _say(self, site: str) -> None:
+        dice = self._dice
+        process = self.simulation.client if site == "client" else self.simulation.gateway
+        talkers = process.talkers = [talker for talker in process.talkers if talker.is_open]
+        if site == "client" and (not talkers or dice.random() < 0.15) and len(talkers) < 8:
+            target = FORBIDDEN_TARGET if dice.random() < 0.1 else None
+            if (new := self.simulation.client.open_stream(*([target] if target else []))) is not None:
+                new.is_forbidden = target is not None
+                talkers = process.talkers
+        if not talkers:
+            return
+        talker, act = dice.choice(talkers), dice.random()
+        if act < 0.85:
+            talker.say(int(math.exp(dice.uniform(0, math.log(60_000)))))
+        elif act < 0.95:
+            talker.finish()
+        else:
+            talker.reset(ResetCode.ABORTED)
+
+    def _manager(self) -> TunnelConnectionManager | None:
+        simulation = self.simulation
+        if not simulation.machines["client"].runs or not simulation.is_started("client"):
+            return None
+        return simulation.client.manager
+
+    @property
+    def all_pairs(self) -> int:
+        return len(list(combinations(self.kinds, 2)))
+
+
+def _links(seed: int) -> dict[LinkName, Link]:
+    """The machines' networks, drawn from the seed."""
+    from random import Random
+
+    dice = Random(f"{seed} links")
+    links = {}
+    nats = [Nat.NONE, Nat.NONE, Nat.ENDPOINT_INDEPENDENT, Nat.SYMMETRIC]
+    for place, name in enumerate(dice.sample(["eth", "wlan", "wwan"], dice.choice([1, 2, 2, 3]))):
+        links[LinkName("client", name)] = Link(
+            addresses=(f"192.168.{10 + place}.10",),
+            metric=100 * (place + 1),
+            delay=dice.choice([0.0002, 0.005, 0.02, 0.08]),
+            jitter=dice.choice([0.0, 0.0, 0.002]),
+            loss=dice.choice([0.0, 0.0, 0.0, 0.01]),
+            nat=dice.choice(nats),
+        )
+    for place in range(dice.choice([1, 1, 2])):
+        links[LinkName("gateway", f"eth{place}")] = Link(
+            addresses=(f"10.{place}.0.10",), metric=100 * (place + 1), delay=dice.choice([0.0002, 0.005])
+        )
+    return links

@@ -1,0 +1,133 @@
+"""What must hold in every simulation, at every step and at its end.
+
+Safety: a stream's bytes arrive in order, once, unaltered (`application`); no stream opens to a target that is not
+allowed; what is buffered stays within its bounds; no more than the storm budget's restarts; states change by the table;
+signals are well formed, and none follows a tube's end; nothing raises, and nothing is logged as an error.
+
+Liveness: once the network has been good for `SETTLED_AFTER`, the wanted tube is up at both ends, and all that was
+written has arrived.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from perdure.core.decision import Rung, Trigger
+from perdure.core.state import TRANSITIONS
+from perdure.core.storm import STORM_WINDOW
+from perdure.signals import ChannelClosed
+from perdure.sim.application import Course
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.core.actions import ChangeState
+    from perdure.core.decision import Decision
+    from perdure.manager import TunnelConnectionManager
+    from perdure.signals import Signal
+    from perdure.sim.peers import Process
+    from perdure.sim.simulation import Simulation
+
+SETTLED_AFTER = 30.0
+"""Seconds of a good network after which everything has to be well."""
+
+UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
+"""Restarts that no network causes: the storm budget does not count them."""
+
+
+class TubeWatch:
+    """Watches one end of a tube."""
+
+    def __init__(self, process: Process, manager: TunnelConnectionManager, violated: Callable[[str], None]) -> None:
+        self._process = process
+        self._manager = manager
+        self._violated = violated
+        self._name = f"{process.machine.name} {manager.tube_id}"
+        self._restarts: deque[float] = deque()
+        self._state = manager.state
+        manager.add_state_change_callback(self._changed)
+        manager.add_network_change_callback(self._decided)
+
+    def _changed(self, change: ChangeState) -> None:
+        if change.before is not self._state or change.after not in TRANSITIONS[change.before]:
+            self._violated(
+                f"{self._name}: from {self._state.name} to {change.after.name} as if from {change.before.name}"
+            )
+        self._state = change.after
+        self.check_bounds()
+
+    def _decided(self, decision: Decision) -> None:
+        if decision.rung not in (Rung.ICE_RESTART, Rung.REBUILD) or decision.trigger in UNCOUNTED:
+            return
+        restarts, budget = self._restarts, self._process.registry.policy.storm_budget
+        while restarts and restarts[0] <= decision.at - STORM_WINDOW:
+            restarts.popleft()
+        restarts.append(decision.at)
+        if len(restarts) > budget:
+            self._violated(f"{self._name}: {len(restarts)} restarts in a minute; the budget is {budget}")
+
+    def check_bounds(self) -> None:
+        """What is held now."""
+        registry, session = self._process.registry, self._manager.streams.session
+        limits = registry.limits
+        if session.buffered_bytes > limits.session_buffer_bytes + limits.stream_buffer_bytes:
+            self._violated(f"{self._name}: holds {session.buffered_bytes} bytes")
+        if session.stream_count > limits.max_streams:
+            self._violated(f"{self._name}: carries {session.stream_count} streams")
+
+
+class SignalCheck:
+    """The signals of one process, as its application gets them."""
+
+    def __init__(self, name: str, violated: Callable[[str], None]) -> None:
+        self._name = name
+        self._violated = violated
+        self._ended: set[str] = set()
+
+    async def handle(self, signal: Signal) -> None:
+        if signal.tube_id in self._ended:
+            self._violated(f"{self._name}: {signal.kind} behind the end of tube {signal.tube_id}")
+        try:
+            json.dumps(signal.as_dict())
+        except (TypeError, ValueError) as error:
+            self._violated(f"{self._name}: {signal.kind} is not JSON: {error}")
+        if isinstance(signal, ChannelClosed):
+            self._ended.add(signal.tube_id)
+
+
+class ErrorLog(logging.Handler):
+    """Nothing that perdure logs as an error happens in a simulation."""
+
+    def __init__(self, violated: Callable[[str], None]) -> None:
+        super().__init__(logging.ERROR)
+        self._violated = violated
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._violated(f"logged: {self.format(record)}")
+
+
+def check_liveness(simulation: Simulation) -> None:
+    """The network has been good for `SETTLED_AFTER`."""
+    manager = simulation.client.manager
+    if manager is None or not manager.state.is_up:
+        simulation.violated(f"the client's tube is {manager.state.name if manager is not None else 'not there'}")
+        return
+    if manager.tube_id not in simulation.gateway.registry:
+        simulation.violated("the gateway has no such tube")
+        return
+    if not (state := simulation.gateway.registry.manager(manager.tube_id).state).is_up:
+        simulation.violated(f"the gateway's tube is {state.name}")
+    for (tube_id, stream_id), conversation in simulation.book.conversations.items():
+        if tube_id == manager.tube_id and not conversation.was_reset:
+            for name, course in (("up", conversation.up), ("down", conversation.down)):
+                _check_course(simulation, f"stream {stream_id} {name}", course)
+
+
+def _check_course(simulation: Simulation, name: str, course: Course) -> None:
+    if course.received_bytes != course.sent_bytes:
+        simulation.violated(f"{name}: {course.received_bytes} of {course.sent_bytes} bytes have come")
+    elif course.is_finished and not course.is_heard_out:
+        simulation.violated(f"{name}: its end has not come")

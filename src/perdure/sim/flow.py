@@ -1,0 +1,145 @@
+"""One direction of a reliable transport, SCTP or TCP, over a path that comes and goes. Pure.
+
+1. Messages arrive in order, once. One that is lost is sent again: a round trip and a half later while others follow it
+   (fast retransmission), after the retransmission timeout where none does.
+2. Once nothing gets through, nothing is tried before the timeout has passed; each failed try doubles it.
+3. What is on its way when the path goes is sent again. What the carrier holds when it is closed is lost.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from perdure.sim.internet import Way
+    from perdure.sim.world import Entry, World
+
+MIN_RTO = 0.4
+"""Seconds: libwebrtc's dcSCTP."""
+
+MAX_RTO = 60.0
+"""Seconds: RFC 9260 §16 (RTO.Max), and dcSCTP."""
+
+MAX_TRIES = 10
+"""Retransmissions of one message after which the association is given up: RFC 9260 §16 (Association.Max.Retrans)."""
+
+FOLLOWERS_FOR_FAST = 3
+"""Later messages that make a gap known without a timeout: RFC 9260 §7.2.4."""
+
+
+class FlowEnds(Protocol):
+    """What a flow connects."""
+
+    def way(self) -> Way | None:
+        """What a packet would meet now; `None`: nothing gets through."""
+
+    def arrived(self, message: bytes) -> None:
+        """It has reached the receiver's machine."""
+
+    def drained(self) -> None:
+        """Half of the buffer is free again."""
+
+    def given_up(self) -> None:
+        """The association has failed."""
+
+
+class Flow:
+    """From one end to the other."""
+
+    def __init__(self, world: World, ends: FlowEnds, random: Random, *, min_rto: float = MIN_RTO) -> None:
+        self.limit_bytes = 256 * 1024
+        self._min_rto = min_rto
+        self._world = world
+        self._ends = ends
+        self._random = random
+        self._waiting: deque[bytes] = deque()
+        self._under_way: deque[bytes] = deque()
+        self._flight = 0
+        """Counts the losses of all that was under way: what arrives of an earlier flight does not count."""
+        self._buffered_bytes = 0
+        self._was_full = False
+        self._sent_at = world.now
+        self._interval = min_rto
+        """Seconds between messages, smoothed."""
+        self._arrives_at = 0.0
+        self._rto = min_rto
+        self._tries = 0
+        self._retry: Entry | None = None
+        self._is_closed = False
+
+    @property
+    def has_room(self) -> bool:
+        room = self._buffered_bytes < self.limit_bytes
+        self._was_full = self._was_full or not room
+        return room
+
+    def send(self, message: bytes) -> None:
+        now = self._world.now
+        self._interval += (now - self._sent_at - self._interval) / 8
+        self._sent_at = now
+        self._waiting.append(message)
+        self._buffered_bytes += len(message)
+        if self._retry is None:
+            self._transmit()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._flight += 1
+        if self._retry is not None:
+            self._retry.cancel()
+
+    def _transmit(self) -> None:
+        way = self._ends.way()
+        if way is None:
+            self._back_off()
+            return
+        world, random = self._world, self._random
+        while self._waiting:
+            message = self._waiting.popleft()
+            taken = way.seconds(random, len(message))
+            while way.loss and random.random() < way.loss:
+                gap_is_known_after = FOLLOWERS_FOR_FAST * self._interval + 2 * way.delay
+                taken += min(gap_is_known_after, max(self._min_rto, 4 * way.delay))
+            self._arrives_at = max(self._arrives_at, world.now + taken)
+            self._under_way.append(message)
+            world.after(self._arrives_at - world.now, self._arrive, self._flight)
+
+    def _arrive(self, flight: int) -> None:
+        if flight != self._flight:
+            return
+        if self._ends.way() is None:
+            self._lost()
+            return
+        self._rto, self._tries = self._min_rto, 0
+        message = self._under_way.popleft()
+        self._buffered_bytes -= len(message)
+        if self._was_full and self._buffered_bytes * 2 <= self.limit_bytes:
+            self._was_full = False
+            self._ends.drained()
+        self._ends.arrived(message)
+
+    def _lost(self) -> None:
+        """Everything that was under way."""
+        self._flight += 1
+        self._waiting.extendleft(reversed(self._under_way))
+        self._under_way.clear()
+        self._back_off()
+
+    def _back_off(self) -> None:
+        if self._retry is None and not self._is_closed:
+            self._retry = self._world.after(self._rto, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        if self._ends.way() is not None:
+            self._transmit()
+            return
+        self._rto = min(MAX_RTO, 2 * self._rto)
+        self._tries += 1
+        if self._tries > MAX_TRIES:
+            self._ends.given_up()
+        else:
+            self._back_off()

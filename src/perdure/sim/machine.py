@@ -1,0 +1,214 @@
+"""A machine of the simulation: its clocks, its event loop, and what becomes of them when it sleeps, stalls or crashes.
+
+1. Its event loop has no selector: all that reaches it comes from the world's heap.
+2. While it does not run, what is due waits. A sleep stops its timers (CLOCK_MONOTONIC), a stall does not; the clock
+   that runs on during sleep (CLOCK_BOOTTIME) stands still in neither.
+3. A crash forgets everything: nothing of before reaches the process that is started next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, cast
+
+from perdure.sim.world import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from perdure.sim.world import World
+
+
+class Machine:
+    """One machine, which runs one process of perdure.
+
+    Args:
+        on_failed: hears what nobody caught in it.
+    """
+
+    def __init__(self, world: World, name: str, on_failed: Callable[[Machine, BaseException], None]) -> None:
+        self.world = world
+        self.name = name
+        self.loop = Loop(self)
+        """That of the process which runs now."""
+        self.slept = 0.0
+        """Seconds, in all, that it has slept through and woken from."""
+        self._on_failed = on_failed
+        self._waiting: list[Entry] = []
+        """What came due while it did not run."""
+        self.jumped = 0.0
+        """Seconds that the clock which runs on during sleep is ahead of the world's."""
+        self._stopped_at: float | None = None
+        self._is_asleep = False
+
+    @property
+    def runs(self) -> bool:
+        return self._stopped_at is None
+
+    @property
+    def is_asleep(self) -> bool:
+        """Packets for it are lost; those for a process that is only stalled wait in its sockets."""
+        return self._is_asleep
+
+    @property
+    def awake_clock(self) -> float:
+        """Seconds on the clock that stands still during sleep."""
+        return self.world.now - self.slept
+
+    @property
+    def always_clock(self) -> float:
+        """Seconds on the clock that runs on during sleep, and jumps where it is set."""
+        return self.world.now + self.jumped
+
+    def failed(self, error: BaseException) -> None:
+        self._on_failed(self, error)
+
+    def wait(self, entry: Entry) -> None:
+        """It is due, and nothing runs."""
+        self._waiting.append(entry)
+
+    def stop(self, *, asleep: bool) -> None:
+        """It runs no more until `go_on`: its lid is closed (`asleep`), or it is stalled."""
+        if self._stopped_at is None:
+            self._stopped_at = self.world.now
+            self._is_asleep = asleep
+
+    def go_on(self) -> None:
+        if self._stopped_at is None:
+            return
+        if self._is_asleep:
+            self.slept += self.world.now - self._stopped_at
+        self._stopped_at, self._is_asleep = None, False
+        waiting, self._waiting = self._waiting, []
+        for entry in waiting:
+            # A timer that the machine slept beside has as much left as it had before; see `Loop.perform`.
+            left = 0.0 if entry.slept is None else self.slept - entry.slept
+            entry.at = max(self.world.now, entry.at + left)
+            entry.slept = None if entry.slept is None else self.slept
+            self.world.push(entry)
+
+    def jump(self, seconds: float) -> None:
+        """The clock that runs on during sleep is ahead by so much, as after a sleep that nothing else shows."""
+        self.jumped += seconds
+
+    def crash(self) -> None:
+        """Its process is gone, without a word to anybody; the next one has a loop of its own."""
+        gone, self.loop = self.loop, Loop(self)
+        self._waiting.clear()
+        gone.bury()
+
+
+MAX_CANCELLATIONS = 8
+"""Of one task that goes on waiting when it is cancelled."""
+
+
+class Loop:
+    """As much of an event loop as perdure needs beside sockets: callbacks, timers, futures and tasks."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._last: deque[Entry] | None = None
+        """What its process still does on its way out; `None` while it lives."""
+
+    def perform(self, entry: Entry) -> None:
+        """What is due for this loop's process."""
+        machine = self._machine
+        if machine.loop is not self:
+            return
+        if not machine.runs:
+            machine.wait(entry)
+        elif entry.slept is not None and entry.slept != machine.slept:
+            # A timer that the machine slept beside has as much left as it had before.
+            entry.at = max(machine.world.now, entry.at + machine.slept - entry.slept)
+            entry.slept = machine.slept
+            machine.world.push(entry)
+        else:
+            self.run(entry.call, *entry.args)
+
+    def hand_over(self, call: Callable[..., object], *args: Any) -> None:
+        """Something has reached the machine now: the process takes it, at once or when it runs again."""
+        self.perform(Entry(self._machine.world.now, call, args, self))
+
+    def run(self, call: Callable[..., object], *args: Any) -> None:
+        """Call `call(*args)` now, within this loop."""
+        world = self._machine.world
+        world.ahead = self._machine.jumped
+        asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", self))
+        try:
+            call(*args)
+        except Exception as error:
+            self._machine.failed(error)
+        finally:
+            asyncio._set_running_loop(None)
+            world.ahead = 0.0
+
+    def bury(self) -> None:
+        """Cancel its tasks, as often as it takes. What they do on their way out reaches nobody, and takes no time."""
+        last: deque[Entry] = deque()
+        self._last = last
+        loop = cast("asyncio.AbstractEventLoop", self)
+        asyncio._set_running_loop(loop)
+        try:
+            for _ in range(MAX_CANCELLATIONS):
+                for task in asyncio.all_tasks(loop):
+                    task.cancel()
+                while last:
+                    entry = last.popleft()
+                    with contextlib.suppress(Exception):
+                        entry.call(*entry.args)
+            for task in asyncio.all_tasks(loop):  # those that had not even begun
+                cast("Coroutine[Any, Any, Any]", task.get_coro()).close()
+        finally:
+            asyncio._set_running_loop(None)
+
+    def deliver(self, delay: float, call: Callable[..., object], *args: Any) -> Entry:
+        """Something reaches the process from outside, whether the machine slept meanwhile or not."""
+        return self._machine.world.after(delay, call, *args, doer=self)
+
+    def time(self) -> float:
+        return self._machine.awake_clock
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Entry:
+        if context is not None:
+            callback, args = context.run, (callback, *args)
+        if self._last is not None:
+            entry = Entry(0.0, callback, args, None)
+            if delay <= 0:
+                self._last.append(entry)
+            return entry
+        entry = self._machine.world.after(delay, callback, *args, doer=self)
+        entry.slept = self._machine.slept
+        return entry
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Entry:
+        return self.call_later(0.0, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Entry:
+        return self.call_later(when - self.time(), callback, *args, context=context)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=cast("asyncio.AbstractEventLoop", self))
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+        return asyncio.Task(coro, loop=cast("asyncio.AbstractEventLoop", self), **options)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if self._last is None:
+            self._machine.failed(context.get("exception") or RuntimeError(str(context.get("message"))))
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False

@@ -1,0 +1,235 @@
+"""The two peers of a simulation: perdure's registry, managers, signaling and network monitor on simulated machines.
+
+They put the parts together as `perdure.client` and `perdure.gateway` do, without their sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from perdure.core.restart import renewal_delay
+from perdure.core.state import Reason, State
+from perdure.manager import Endpoint, TunnelConnectionManager
+from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
+from perdure.registry import TubeRegistry
+from perdure.signaling.client_peer import ClientSignaling
+from perdure.signaling.gateway_peer import GatewaySignaling
+from perdure.sim.application import Talker
+from perdure.sim.checks import SignalCheck
+from perdure.sim.engine import Engine
+from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.core.actions import ChangeState
+    from perdure.netmon.state import Snapshot
+    from perdure.signaling.base import SignalingChannel
+    from perdure.sim.application import Book
+    from perdure.sim.internet import Internet
+    from perdure.sim.machine import Machine
+    from perdure.sim.simulation import Simulation
+    from perdure.tube import StreamSink
+
+ALLOWED_TARGET = b"127.0.0.1:22"
+"""What the gateway lets a client have; any other target it refuses."""
+
+TICK_INTERVAL = 60.0
+"""Seconds between the monitor's looks at the clocks. It has 1 s in earnest; here a machine that wakes has it look."""
+
+HINT_DELAY = 0.002
+"""Seconds until the kernel has told of a change: rtnetlink's 3 ms at most (FACTS.md)."""
+
+
+class SimulatedSource:
+    """What the network monitor asks: the machine's part of the internet."""
+
+    name = "simulated"
+
+    def __init__(self, internet: Internet, machine: Machine) -> None:
+        self._internet = internet
+        self._machine = machine
+        self._loop = machine.loop
+        self._shown = internet.snapshot(machine.name)
+        self._hint: Callable[[], None] | None = None
+        self._unlisten: Callable[[], None] | None = None
+
+    def watch(self, hint: Callable[[], None], failed: Callable[[OSError], None]) -> None:
+        self._hint = hint
+        self._unlisten = self._internet.listen(self._changed)
+
+    def look(self) -> Snapshot:
+        self._shown = self._internet.snapshot(self._machine.name)
+        return self._shown
+
+    def close(self) -> None:
+        if self._unlisten is not None:
+            self._unlisten()
+            self._unlisten = None
+
+    def woke_up(self) -> None:
+        """The machine runs again: the monitor's next look at the clocks would show it."""
+        self._loop.deliver(HINT_DELAY, self._tell)
+
+    def _changed(self) -> None:
+        if self._internet.snapshot(self._machine.name) != self._shown:
+            self._loop.deliver(HINT_DELAY, self._tell)
+
+    def _tell(self) -> None:
+        if self._hint is not None and self._unlisten is not None:
+            self._hint()
+
+
+class Process:
+    """What both peers have. Made, and used, within the machine's loop."""
+
+    def __init__(self, simulation: Simulation, machine: Machine) -> None:
+        world = simulation.world
+        self.simulation = simulation
+        self.machine = machine
+        self.loop = machine.loop
+        self.book: Book = simulation.book
+        self.random = world.dice(f"{machine.name} {world.serial()}")
+        self.engine = Engine(world, simulation.internet, machine, simulation.carriers, has_relay=simulation.has_relay)
+        self.registry = TubeRegistry(
+            simulation.settings.restart,
+            simulation.settings.session,
+            simulation.settings.resources,
+            transport=self.engine,
+            signal_handler=SignalCheck(machine.name, simulation.violated).handle,
+            on_stream=self.stream_opened,
+            random=self.random,
+        )
+        self.source = SimulatedSource(simulation.internet, machine)
+        self.network = NetworkMonitor(
+            self.source, clocks=lambda: (machine.awake_clock, machine.always_clock), tick_interval=TICK_INTERVAL
+        )
+        self.network.subscribe(self.network_moved)
+        self.talkers: list[Talker] = []
+        self.tasks = [self.loop.create_task(self.network.start())]
+
+    def stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
+        """Nothing is carried to a client."""
+        return None
+
+    def network_moved(self, moved: NetworkMoved) -> None:
+        """As `perdure.client` and `perdure.gateway` pass it on."""
+        raise NotImplementedError
+
+    def watch(self, manager: TunnelConnectionManager) -> None:
+        """Check all that a tube does."""
+        self.simulation.watch(self, manager)
+
+    def token(self, count: int) -> bytes:
+        return self.random.randbytes(count)
+
+    def crash(self) -> None:
+        """The process is gone, without a word."""
+        self.engine.crash()
+        self.source.close()
+
+
+class GatewayProcess(Process):
+    """Serves whoever has the ticket."""
+
+    def __init__(self, simulation: Simulation, machine: Machine) -> None:
+        super().__init__(simulation, machine)
+        self.signaling = GatewaySignaling(
+            simulation.ticket,
+            on_session=self._begin_tube,
+            has_room=lambda: self.registry.check_capacity().has_room,
+            random=self.random,
+            now=lambda: machine.always_clock,
+            token_bytes=self.token,
+            open_socket=lambda: simulation.rendezvous.open(machine),
+        )
+        self.signaling.start()
+
+    def network_moved(self, moved: NetworkMoved) -> None:
+        self.registry.network_moved(moved)
+        is_stranded = moved.strands(self.signaling.local_address)
+        self.signaling.network_moved(is_stranded=is_stranded, slept_seconds=moved.slept_seconds)
+
+    def stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
+        if target != ALLOWED_TARGET:
+            return None
+        conversation = self.book.conversation(manager.tube_id, stream_id)
+        talker = Talker(self.book, manager.streams, conversation, is_client=False, stream_id=stream_id)
+        self.talkers.append(talker)
+        self.loop.call_later(0.001, manager.streams.accept, stream_id)
+        return talker
+
+    def _begin_tube(self, session_id: bytes, channel: SignalingChannel) -> None:
+        endpoint = Endpoint(session_id, None, channel)
+        try:
+            manager = self.registry.create_tube(endpoint.tube_id, endpoint=endpoint)
+        except (RuntimeError, ValueError):
+            channel.close()
+            return
+        self.watch(manager)
+        manager.start()
+
+
+class ClientProcess(Process):
+    """Wants one tube, always."""
+
+    def __init__(self, simulation: Simulation, machine: Machine) -> None:
+        super().__init__(simulation, machine)
+        self.manager: TunnelConnectionManager | None = None
+        self._signaling: ClientSignaling | None = None
+        self._session_worked = False
+        self.tasks.append(self.loop.create_task(self._run_sessions()))
+
+    def network_moved(self, moved: NetworkMoved) -> None:
+        self.registry.network_moved(moved)
+        if (signaling := self._signaling) is not None:
+            is_stranded = moved.strands(signaling.local_address)
+            signaling.network_moved(is_stranded=is_stranded, slept_seconds=moved.slept_seconds)
+
+    def open_stream(self, target: bytes = ALLOWED_TARGET) -> Talker | None:
+        """A new stream through the tube; `None` where there is none now, or it takes no more."""
+        manager = self.manager
+        if manager is None or manager.state.is_final:
+            return None
+        conversation_of = self.book.conversation
+        talker = Talker(self.book, manager.streams, conversation_of("", -1), is_client=True)
+        try:
+            talker.stream_id = manager.streams.open_stream(target, talker)
+        except RuntimeError:
+            return None
+        talker.conversation = conversation_of(manager.tube_id, talker.stream_id)
+        self.talkers.append(talker)
+        return talker
+
+    async def _run_sessions(self) -> None:
+        failures = 0
+        while True:
+            end = await self._run_session()
+            failures = 0 if self._session_worked else failures + 1
+            await asyncio.sleep(renewal_delay(self.registry.policy, end.reason, failures, self.random))
+
+    async def _run_session(self) -> ChangeState:
+        simulation, session_id = self.simulation, self.token(SESSION_ID_BYTES)
+        self._session_worked = False
+        self._signaling = ClientSignaling(
+            simulation.ticket,
+            session_id,
+            random=self.random,
+            token_bytes=self.token,
+            open_socket=lambda: simulation.rendezvous.open(self.machine),
+        )
+        async with self._signaling as signaling:
+            endpoint = Endpoint(session_id, self.token(SESSION_KEY_BYTES), signaling)
+            manager = self.registry.create_tube(endpoint.tube_id, endpoint=endpoint)
+            manager.add_state_change_callback(self._state_changed)
+            self.watch(manager)
+            self.manager = manager
+            manager.start()
+            try:
+                return await manager.wait_ended()
+            finally:
+                await manager.shutdown(Reason.SHUT_DOWN, "the client was stopped")
+
+    def _state_changed(self, change: ChangeState) -> None:
+        self._session_worked = self._session_worked or change.after is State.CONNECTED

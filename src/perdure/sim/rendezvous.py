@@ -1,0 +1,266 @@
+"""The rendezvous of a simulation, and the WebSockets to it: perdure's own rooms behind made-up TCP connections.
+
+1. A connection leaves by the default route's address and lives on it. Where that goes, it hangs: the peer's pings
+   notice after 10 s, the rendezvous' after 40 s.
+2. A first packet that is lost is sent again after 1, 3 and 7 s (RFC 6298); without any address nothing is tried.
+3. When the rendezvous stops, its connections are reset, and new ones refused; all that waited in its rooms is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from perdure.errors import ProtocolError
+from perdure.signaling.frames import Got, Join, RefusalCode, Refused, Send, decode_client_frame, encode_frame
+from perdure.signaling.rooms import RefusedError, RendezvousLimits, Rooms
+from perdure.sim.flow import Flow
+
+if TYPE_CHECKING:
+    from perdure.signaling.frames import ServerFrame
+    from perdure.signaling.rooms import Membership
+    from perdure.sim.internet import Internet, Way
+    from perdure.sim.machine import Loop, Machine
+    from perdure.sim.world import World
+
+TCP_MIN_RTO = 0.2
+"""Seconds: Linux (TCP_RTO_MIN)."""
+
+CONNECTS_AGAIN_AFTER = (1.0, 2.0, 4.0)
+"""Seconds between the packets that begin a connection: RFC 6298 §2.1 and §5.5."""
+
+HANDSHAKE_ROUND_TRIPS = 2.0
+"""TCP's, and the WebSocket's opening."""
+
+PEER_NOTICES_AFTER = 10.0
+RENDEZVOUS_NOTICES_AFTER = 40.0
+"""Seconds of silence: each side's interval and timeout of pings."""
+
+SWEEP_INTERVAL = 5.0
+
+
+class Rendezvous:
+    """The one rendezvous of a simulation; it has no machine that sleeps."""
+
+    def __init__(self, world: World, internet: Internet) -> None:
+        self.world = world
+        self.internet = internet
+        self.runs = True
+        self._rooms = Rooms(RendezvousLimits())
+        self._sockets: list[Socket] = []
+        self._sweep()
+
+    def stop(self) -> None:
+        """Its process dies."""
+        for socket in list(self._sockets):
+            socket.reset()
+        self.runs = False
+        self._rooms = Rooms(RendezvousLimits())
+
+    def start(self) -> None:
+        self.runs = True
+
+    async def open(self, machine: Machine) -> Socket:
+        """A connection of `machine`. Raises `OSError` as the system would."""
+        loop, site = machine.loop, machine.name
+        waits = iter(CONNECTS_AGAIN_AFTER)
+        while True:
+            addresses = self.internet.addresses(site)
+            if not addresses:
+                raise OSError("network unreachable")
+            address = addresses[0]
+            if (way := self.internet.way_to_services(site, address)) is not None:
+                await asyncio.sleep(HANDSHAKE_ROUND_TRIPS * 2 * way.delay)
+                if not self.runs:
+                    raise ConnectionRefusedError("connection refused")
+                if self.internet.way_to_services(site, address) is not None:
+                    break
+            if (wait := next(waits, None)) is None:
+                raise TimeoutError("no answer")
+            await asyncio.sleep(wait)
+        socket = Socket(self, machine, loop, address)
+        self._sockets.append(socket)
+        return socket
+
+    # What its sockets tell it.
+
+    def received(self, socket: Socket, text: str) -> None:
+        """A frame has come."""
+        now, rooms = self.world.now, self._rooms
+        try:
+            frame = decode_client_frame(text)
+            match frame, socket.member:
+                case Join(), None:
+                    socket.member = rooms.join(frame, socket)
+                case Send(), member if member is not None:
+                    rooms.handle_send(member, frame, now)
+                case Got(), member if member is not None:
+                    rooms.handle_got(member, frame)
+                case _:
+                    socket.refuse(RefusalCode.BAD_FRAME, "not now")
+        except RefusedError as error:
+            socket.refuse(error.code, error.reason)
+        except ProtocolError as error:
+            socket.refuse(RefusalCode.BAD_FRAME, str(error))
+
+    def gone(self, socket: Socket) -> None:
+        """The rendezvous has noticed its end."""
+        if socket in self._sockets:
+            self._sockets.remove(socket)
+        if socket.member is not None and self.runs:
+            self._rooms.leave(socket.member, self.world.now)
+            socket.member = None
+
+    def _sweep(self) -> None:
+        self._rooms.sweep(self.world.now)
+        self.world.after(SWEEP_INTERVAL * 12, self._sweep)
+
+
+class Socket:
+    """A WebSocket: the peer's end (`perdure.signaling.websocket.Socket`), and the rendezvous' (`rooms.Outlet`)."""
+
+    def __init__(self, rendezvous: Rendezvous, machine: Machine, loop: Loop, address: str) -> None:
+        world = rendezvous.world
+        self.local_address = (address, 1)
+        self.member: Membership | None = None
+        self.loop = loop
+        self._rendezvous = rendezvous
+        self._machine = machine
+        random = world.dice(f"socket {world.serial()}")
+        self._up = Flow(world, _Up(self), random, min_rto=TCP_MIN_RTO)
+        self._down = Flow(world, _Down(self), random, min_rto=TCP_MIN_RTO)
+        self._received: deque[str] = deque()
+        self._arrival: asyncio.Future[None] | None = None
+        self._is_lost = False
+        """Whether the peer knows that it has ended."""
+        self._is_over = False
+        """Whether nothing more gets through, whoever knows."""
+        self._dead_since: float | None = None
+        self._unlisten = rendezvous.internet.listen(self._network_changed)
+
+    # The peer's end.
+
+    async def send(self, text: str) -> None:
+        if self._is_lost:
+            raise ConnectionResetError("the connection is gone")
+        if not self._is_over:
+            self._up.send(text.encode())
+
+    async def recv(self) -> str:
+        while not self._received:
+            if self._is_lost:
+                raise ConnectionResetError("the connection is gone")
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        return self._received.popleft()
+
+    def abort(self) -> None:
+        """As `transport.abort`: the rendezvous hears of it where a packet gets through."""
+        way = self.way()
+        self._end_here()
+        if not self._is_over:
+            self._finish(RENDEZVOUS_NOTICES_AFTER if way is None else way.delay)
+
+    @property
+    def transport(self) -> Socket:
+        return self
+
+    async def wait_closed(self) -> None:
+        pass
+
+    # The rendezvous' end.
+
+    def push(self, frame: ServerFrame) -> None:
+        if not self._is_over:
+            self._down.send(encode_frame(frame).encode())
+
+    def refuse(self, code: RefusalCode, reason: str) -> None:
+        self.push(Refused(code, reason))
+        self._rendezvous.world.after(0.5, self.reset)
+
+    def supersede(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """The rendezvous ends it; the peer hears of it where a packet gets through."""
+        if self._is_over:
+            return
+        way = self.way()
+        self._finish(0.0)
+        self.loop.deliver(PEER_NOTICES_AFTER if way is None else way.delay, self._end_here)
+
+    # Between them.
+
+    def way(self) -> Way | None:
+        """What a packet would meet now, either way."""
+        if self._is_over or not self._rendezvous.runs or self._machine.loop is not self.loop or self._machine.is_asleep:
+            return None
+        return self._rendezvous.internet.way_to_services(self._machine.name, self.local_address[0])
+
+    def arrived_here(self, message: bytes) -> None:
+        if not self._is_lost:
+            self._received.append(message.decode())
+            self._wake()
+
+    def arrived_there(self, message: bytes) -> None:
+        if not self._is_over and self._rendezvous.runs:
+            self._rendezvous.received(self, message.decode())
+
+    def _network_changed(self) -> None:
+        world = self._rendezvous.world
+        if self.way() is not None:
+            self._dead_since = None
+        elif self._dead_since is None:
+            self._dead_since = since = world.now
+            self.loop.deliver(PEER_NOTICES_AFTER, self._notice_here, since)
+            world.after(RENDEZVOUS_NOTICES_AFTER, self._notice_there, since)
+
+    def _notice_here(self, since: float) -> None:
+        if self._dead_since == since:
+            self._end_here()
+
+    def _notice_there(self, since: float) -> None:
+        if self._dead_since == since and not self._is_over:
+            self._finish(0.0)
+
+    def _finish(self, rendezvous_notices_after: float) -> None:
+        self._is_over = True
+        self._unlisten()
+        self._up.close()
+        self._down.close()
+        self._rendezvous.world.after(rendezvous_notices_after, self._rendezvous.gone, self)
+
+    def _end_here(self) -> None:
+        self._is_lost = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+
+class _Up:
+    """From the peer to the rendezvous."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+
+    def way(self) -> Way | None:
+        return self._socket.way()
+
+    def arrived(self, message: bytes) -> None:
+        self._socket.arrived_there(message)
+
+    def drained(self) -> None:
+        pass
+
+    def given_up(self) -> None:
+        self._socket.reset()
+
+
+class _Down(_Up):
+    """From the rendezvous to the peer."""
+
+    def arrived(self, message: bytes) -> None:
+        self._socket.loop.hand_over(self._socket.arrived_here, message)

@@ -1,0 +1,160 @@
+"""One simulation: a world with two machines, the internet between them and a rendezvous, from a seed and a scenario."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING
+
+from perdure.configfile import Layer, layered
+from perdure.sim.application import Book
+from perdure.sim.checks import ErrorLog, TubeWatch
+from perdure.sim.internet import Internet
+from perdure.sim.machine import Machine
+from perdure.sim.peers import ClientProcess, GatewayProcess, Process
+from perdure.sim.rendezvous import Rendezvous
+from perdure.sim.world import World
+from perdure.ticket import Ticket
+from perdure.tube.clock import clock_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from perdure.core.actions import ChangeState
+    from perdure.core.decision import Decision
+    from perdure.manager import TunnelConnectionManager
+    from perdure.scenario.model import Link, LinkName
+    from perdure.sim.engine import SimCarrier
+
+
+class Simulation:
+    """Begins with both peers started.
+
+    Args:
+        settings: perdure's, by full name, where they are not the defaults.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        links: Mapping[LinkName, Link],
+        *,
+        has_relay: bool = False,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        self.world = World(seed)
+        self.internet = Internet(links)
+        self.has_relay = has_relay
+        self.carriers: dict[str, SimCarrier] = {}
+        self.settings = layered(Layer("the scenario", settings or {}))
+        self.book = Book(self.violated)
+        self.violations: list[str] = []
+        self.changes: list[tuple[float, str, ChangeState]] = []
+        """When, at which end, and what."""
+        self.decisions: list[tuple[float, str, Decision]] = []
+        self.trace: list[str] = []
+        """What happened, a line each, for a reader."""
+        self._started: set[str] = set()
+        self._errors = ErrorLog(self.violated)
+        logging.getLogger("perdure").addHandler(self._errors)
+        self.rendezvous = Rendezvous(self.world, self.internet)
+        self.ticket = Ticket("ws://rendezvous.sim/v1", self.world.dice("ticket").randbytes(32))
+        self.machines = {name: Machine(self.world, name, self._failed) for name in ("client", "gateway")}
+        self.gateway: GatewayProcess
+        self.client: ClientProcess
+        for process in ("gateway", "client"):
+            self.start(process)
+
+    def run(self, until: float) -> None:
+        """Let happen what is due up to that instant."""
+        with clock_from(self.world.clock):
+            self.world.run(until)
+
+    def act(self, process: str, call: Callable[..., object], *args: object) -> None:
+        """Call `call(*args)` within that process, now."""
+        with clock_from(self.world.clock):
+            self.machines[process].loop.run(call, *args)
+
+    def close(self) -> None:
+        """Let go of everything. Call it once, at the end."""
+        logging.getLogger("perdure").removeHandler(self._errors)
+        for process in self.machines:
+            self.crash(process)
+
+    # What happens to the peers.
+
+    def start(self, process: str) -> None:
+        self._started.add(process)
+        self.act(process, self._start_gateway if process == "gateway" else self._start_client)
+
+    def is_started(self, process: str) -> bool:
+        """Whether it runs, or would if its machine did."""
+        return process in self._started
+
+    def stop(self, process: str, *, asleep: bool) -> None:
+        """Its machine sleeps, or it is stalled."""
+        self.machines[process].stop(asleep=asleep)
+        self.internet.told()
+
+    def crash(self, process: str) -> None:
+        """It is gone, without a word."""
+        if process not in self._started:
+            return
+        self._started.discard(process)
+        (self.gateway if process == "gateway" else self.client).crash()
+        self.machines[process].crash()
+        self.internet.told()
+
+    def wake(self, process: str) -> None:
+        """It runs on, after a stop or a sleep."""
+        self.machines[process].go_on()
+        self.internet.told()
+        if process in self._started:
+            (self.gateway if process == "gateway" else self.client).source.woke_up()
+
+    def jump(self, process: str, seconds: float) -> None:
+        """Its machine slept for so long, as its clocks have it."""
+        self.machines[process].jump(seconds)
+        if process in self._started:
+            (self.gateway if process == "gateway" else self.client).source.woke_up()
+
+    def _start_gateway(self) -> None:
+        self.gateway = GatewayProcess(self, self.machines["gateway"])
+
+    def _start_client(self) -> None:
+        self.client = ClientProcess(self, self.machines["client"])
+
+    # What is checked.
+
+    def note(self, text: str) -> None:
+        """A line for the trace."""
+        self.trace.append(f"{self.world.now:10.4f} {text}")
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells one history from another: the same seed has the same, on each machine and Python."""
+        return hashlib.sha256("\n".join((*self.trace, str(self.world.performed))).encode()).hexdigest()[:16]
+
+    def violated(self, text: str) -> None:
+        self.violations.append(f"at {self.world.now:.3f} s, event {self.world.performed}: {text}")
+        self.note(f"VIOLATION: {text}")
+
+    def watch(self, process: Process, manager: TunnelConnectionManager) -> None:
+        TubeWatch(process, manager, self.violated)
+
+        def changed(change: ChangeState) -> None:
+            self.changes.append((self.world.now, process.machine.name, change))
+            self.note(f"{process.machine.name} is {change.after.value}: {change.reason.value} {change.detail}".rstrip())
+
+        def decided(decision: Decision) -> None:
+            self.decisions.append((self.world.now, process.machine.name, decision))
+            trigger = decision.trigger.value if decision.trigger is not None else "set-up"
+            self.note(f"{process.machine.name} decides {decision.rung.value}: {decision.reason.value} ({trigger})")
+
+        manager.add_state_change_callback(changed)
+        manager.add_network_change_callback(decided)
+
+    def _failed(self, machine: Machine, error: BaseException) -> None:
+        import traceback
+
+        self.violated(f"{machine.name}: " + "".join(traceback.format_exception(error)))
