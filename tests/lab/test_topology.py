@@ -43,6 +43,13 @@ def test_switching_off_is_left_to_the_kernel() -> None:
     assert change(link, replace(link, up=False)) == [("client", ["link set eth0 down"])]
 
 
+def test_an_interface_is_switched_on_before_it_gets_its_routes_so_that_the_other_end_is_ready() -> None:
+    link = SCENARIO.links[ETH]
+    switched_on, configured = change(replace(link, up=False), link)
+    assert switched_on == ("client", ["link set eth0 up"])
+    assert configured[1][0] == "addr replace 192.168.10.10/24 dev eth0"
+
+
 def test_who_is_unplugged_loses_the_carrier_and_then_the_addresses() -> None:
     link = SCENARIO.links[ETH]
     (router, carrier), (site, lines) = change(link, replace(link, plugged=False))

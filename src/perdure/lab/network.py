@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import msgspec
@@ -12,6 +13,11 @@ from perdure.lab.forwarder import Links, LinkState
 from perdure.lab.router import ruleset
 from perdure.lab.topology import INTERNET, SERVICES_NAME, SERVICES_V4, SERVICES_V6, Topology, forwarder_routes
 from perdure.scenario.model import LinkChange, LinkName, Scenario
+
+PORT_DELAY = 0.005
+"""Seconds until the other end of a cable that came up carries packets too: a real machine sees its carrier not before
+the other end is ready, but a veth's other end drops what it sends for some 0.1 ms. An answer to the machine's first
+ARP would be lost with it, and Linux asks again after 1 s (measured: 1 of 6)."""
 
 
 class Network:
@@ -59,6 +65,8 @@ class Network:
         after = self._links[name] = change.applied(before)
         for namespace, lines in self._topology.change(name, before, after):
             await self._shells[namespace].do(lines)
+            if lines[-1].endswith(" up"):
+                await asyncio.sleep(PORT_DELAY)
         if before.cut != after.cut:
             await self._filter(name)
         if self._forwarder is not None:

@@ -59,6 +59,11 @@ class Place:
         return f"{self.name.name}0"
 
     @property
+    def switch_on(self) -> str:
+        """The command that switches the machine's interface on: the end of its batch, see `Network.change`."""
+        return f"link set {self.interface} up"
+
+    @property
     def router(self) -> str:
         return f"{self.name.site}-{self.name.name}"
 
@@ -123,8 +128,8 @@ class Topology:
         if before.plugged != after.plugged:
             batches.append((place.router, [f"link set lan {'up' if after.plugged else 'down'}"]))
         lines = list(_machine(place, before, after))
-        if lines:
-            batches.append((place.site, lines))
+        switched_on = lines.index(place.switch_on) + 1 if place.switch_on in lines else 0
+        batches += [(place.site, part) for part in (lines[:switched_on], lines[switched_on:]) if part]
         return batches
 
 
@@ -156,14 +161,14 @@ def _machine(place: Place, before: Link, after: Link) -> Iterator[str]:
         if was_usable or not before.up:
             yield flush
         if not before.up:
-            yield f"link set {interface} up"
+            yield place.switch_on
         return
     if was_usable and (before.addresses, before.metric) == (after.addresses, after.metric):
         return
     if not before.up:
         if has_new_addresses:
             yield flush
-        yield f"link set {interface} up"
+        yield place.switch_on
     if was_usable:
         yield from _without_default_routes(interface)
     for address in before.addresses:
