@@ -346,6 +346,20 @@ async def test_a_look_that_fails_is_said_once_and_repeated(caplog: pytest.LogCap
     assert record.getMessage().startswith('network-look-failed error=OSError text="too many open files"')
 
 
+async def test_a_source_that_shows_nothing_any_more_is_replaced(
+    caplog: pytest.LogCaptureFixture, polling: FakeSource
+) -> None:
+    source = FakeSource()
+    polling.snapshot, polling.error = WLAN, None
+    async with NetworkMonitor(source, tick_interval=0.001) as monitor:
+        heard = Heard(monitor)
+        source.error = PermissionError("not permitted in this sandbox")
+        source.hint()
+        assert (await heard.next()).strands("10.0.0.2")
+    words = [it.getMessage().split()[0] for it in caplog.records if it.levelno == logging.WARNING]
+    assert words == ["network-look-failed", "network-source-failed"]
+
+
 async def test_a_source_that_can_no_longer_read_this_network_is_replaced_and_what_changed_is_told(
     caplog: pytest.LogCaptureFixture, polling: FakeSource
 ) -> None:

@@ -36,6 +36,10 @@ TICK_INTERVAL = 1.0
 """Seconds between two looks at the clocks: a person who opens the lid waits longer than that for the screen. It costs
 0.03 % of a core."""
 
+MAX_FAILED_LOOKS = 10
+"""In a row, one with each tick, after which a source is given up: a lack of descriptors ends, a sandbox that the
+process has entered meanwhile does not."""
+
 MAX_REASONS = 8
 """Told in one line; a machine with 200 interfaces has more."""
 
@@ -99,7 +103,8 @@ class NetworkMonitor:
         """Who showed the snapshot; `None`: nobody yet."""
         self._is_held = False
         """Whether the last look saw half a change, which the next one tells, whole or not."""
-        self._is_blind = False
+        self._failed_looks = 0
+        """In a row, until now."""
         self._look_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
         self._is_started = False
@@ -187,27 +192,29 @@ class NetworkMonitor:
     def _show(self) -> Snapshot | None:
         """The network now; `None`: nobody can say it.
 
-        A source that cannot read this network would not read it later either, and one that never showed anything is
-        perhaps not permitted to.
+        A source that cannot read this network would not read it later either, and one that never showed anything, or
+        nothing any more, is perhaps not permitted to.
         """
         assert self._source is not None
         try:
             shown = self._source.look()
         except Exception as error:  # see `Source.look`
-            may_work_later = isinstance(error, OSError) and self._shown_by is self._source
+            may_work_later = (
+                isinstance(error, OSError) and self._shown_by is self._source and self._failed_looks < MAX_FAILED_LOOKS
+            )
             if self._source.name == _POLLING or may_work_later:
                 self._could_not_look(error)
                 return None
             self._fall_back(error)
             return self._show()
-        self._is_blind = False
+        self._failed_looks = 0
         return shown
 
     def _could_not_look(self, error: Exception) -> None:
         """No descriptor was left, for example: said once, and tried again with the next tick."""
-        if not self._is_blind:
+        if not self._failed_looks:
             log_event(_logger, logging.WARNING, "network-look-failed", **error_fields(error))
-        self._is_blind = True
+        self._failed_looks += 1
 
     def _judged(self, shown: Snapshot) -> None:
         """The snapshot is from now on what the source showed."""
@@ -246,7 +253,7 @@ class NetworkMonitor:
     def _tick(self) -> None:
         self._tick_timer = asyncio.get_running_loop().call_later(self._tick_interval, self._tick)
         slept = self._read_clocks()
-        if slept.seconds or self._is_blind:
+        if slept.seconds or self._failed_looks:
             self._look(slept)
 
     def _read_clocks(self) -> Sleep:
