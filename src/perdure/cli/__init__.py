@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from perdure import __version__
-from perdure.cli import config, connect, demo, lab, rendezvous, serve
+from perdure.cli import config, connect, demo, lab, rendezvous, serve, simulate
 from perdure.cli.exit_codes import ExitCode, exit_code_of
 from perdure.errors import PerdureError
 
 app = typer.Typer(
     name="perdure",
     help="WebRTC tunnels that outlive the network: forwarded TCP connections stay open and lose no byte.",
-    epilog="Exit codes: 0 done, 1 bug or (demo, lab) something lost, 2 usage, 3 rendezvous unreachable, "
+    epilog="Exit codes: 0 done, 1 bug or (demo, lab, simulate) something lost, 2 usage, 3 rendezvous unreachable, "
     "4 peer unreachable, 5 not authorised, 6 port in use.",
     no_args_is_help=True,
     rich_markup_mode=None,  # rich's help would double the time of `--help`, and breaks messages over lines
@@ -42,6 +42,7 @@ app.command(short_help="Let a ticket's holders reach what you allow.")(serve.ser
 app.command(short_help="Forward local ports through a gateway.")(connect.connect)
 app.command(short_help="Watch connections live through every loss.")(demo.demo)
 app.add_typer(lab.app, name="lab", short_help="Try it on networks that change.")
+app.command(short_help="Play thousands of bad networks in virtual time.")(simulate.simulate)
 app.add_typer(config.app, name="config", short_help="Show what may be set, and what is.")
 
 

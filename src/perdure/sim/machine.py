@@ -148,7 +148,7 @@ class Loop:
 
     def bury(self) -> None:
         """Cancel its tasks, as often as it takes. What they do on their way out reaches nobody, and takes no time."""
-        last: deque[Entry] = deque()
+        last = deque(self._machine.world.take_due(self))
         self._last = last
         loop = cast("asyncio.AbstractEventLoop", self)
         asyncio._set_running_loop(loop)
@@ -160,8 +160,6 @@ class Loop:
                     entry = last.popleft()
                     with contextlib.suppress(Exception):
                         entry.call(*entry.args)
-            for task in asyncio.all_tasks(loop):  # those that had not even begun
-                cast("Coroutine[Any, Any, Any]", task.get_coro()).close()
         finally:
             asyncio._set_running_loop(None)
 

@@ -38,13 +38,15 @@ BIN_SECONDS = 0.05
 
 def play(scenario: Scenario, seed: int) -> RunResult:
     """Play `scenario` once."""
-    return _Run(scenario, seed).result()
+    return Play(scenario, seed).run()
 
 
-class _Run:
+class Play:
+    """One run of a scenario."""
+
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self._scenario = scenario
-        self._simulation = Simulation(seed, scenario.links, has_relay=scenario.relay, settings=scenario.settings)
+        self.simulation = Simulation(seed, scenario.links, has_relay=scenario.relay, settings=scenario.settings)
         self._talkers: list[tuple[Direction, Talker]] = []
         self._began_at = 0.0
         self._events: list[NetworkEvent] = []
@@ -53,8 +55,9 @@ class _Run:
         self._bins: dict[Direction, list[float]] = {"up": [], "down": []}
         self._ends_at = 0.0
 
-    def result(self) -> RunResult:
-        simulation, scenario = self._simulation, self._scenario
+    def run(self) -> RunResult:
+        """Play it, once."""
+        simulation, scenario = self.simulation, self._scenario
         try:
             self._begin()
             for step in scenario.steps:
@@ -69,7 +72,7 @@ class _Run:
             simulation.close()
 
     def _begin(self) -> None:
-        simulation = self._simulation
+        simulation = self.simulation
         while simulation.client.manager is None or not simulation.client.manager.state.is_up:
             simulation.run(simulation.world.now + 0.1)
             if simulation.world.now > SET_UP_TIMEOUT:
@@ -90,17 +93,17 @@ class _Run:
 
     def _open(self) -> None:
         for _ in range(self._scenario.traffic.connections):
-            assert self._simulation.client.open_stream() is not None
+            assert self.simulation.client.open_stream() is not None
 
     def _say(self, talker: Talker) -> None:
-        if self._ends_at and self._simulation.world.now >= self._ends_at:
+        if self._ends_at and self.simulation.world.now >= self._ends_at:
             return
         talker.say(max(1, round(self._scenario.traffic.rate * TICK_SECONDS)))
-        loop = self._simulation.machines["client" if talker.is_client else "gateway"].loop
+        loop = self.simulation.machines["client" if talker.is_client else "gateway"].loop
         loop.call_later(TICK_SECONDS, self._say, talker)
 
     def _heard(self, direction: Direction, talker: Talker, count: int) -> None:
-        now = self._simulation.world.now
+        now = self.simulation.world.now
         if self._ends_at and now > self._ends_at:
             return
         self._note_silence(direction, self._heard_at[talker], now, ended=True)
@@ -125,7 +128,7 @@ class _Run:
         self._events.append(NetworkEvent(step.at, step.text, step.measured))
 
     def _act(self, action: Action) -> None:
-        simulation = self._simulation
+        simulation = self.simulation
         match action:
             case LinkChange(name, values):
                 simulation.internet.change(name, **values)
@@ -139,7 +142,7 @@ class _Run:
                 assert_never(action)
 
     def _do(self, process: str, deed: Deed) -> None:
-        simulation = self._simulation
+        simulation = self.simulation
         if process == "rendezvous":
             if deed in (Deed.STOP, Deed.KILL):
                 simulation.rendezvous.stop()
@@ -161,7 +164,7 @@ class _Run:
     # The result.
 
     def _told(self) -> RunResult:
-        simulation = self._simulation
+        simulation = self.simulation
         conversations = [talker.conversation for direction, talker in self._talkers if direction == "down"]
         courses = [course for conversation in conversations for course in (conversation.up, conversation.down)]
         most = max(len(values) for values in self._bins.values())

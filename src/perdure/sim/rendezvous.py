@@ -61,6 +61,11 @@ class Rendezvous:
     def start(self) -> None:
         self.runs = True
 
+    def crashed(self, machine: Machine) -> None:
+        """The machine's process is about to be gone: its system closes what it had open."""
+        for socket in [socket for socket in self._sockets if socket.loop is machine.loop]:
+            socket.vanish()
+
     async def open(self, machine: Machine) -> Socket:
         """A connection of `machine`. Raises `OSError` as the system would."""
         loop, site = machine.loop, machine.name
@@ -157,14 +162,18 @@ class Socket:
 
     def abort(self) -> None:
         """As `transport.abort`: the rendezvous hears of it where a packet gets through."""
-        way = self.way()
         self._end_here()
-        if not self._is_over:
-            self._finish(RENDEZVOUS_NOTICES_AFTER if way is None else way.delay)
+        self.vanish()
 
     @property
     def transport(self) -> Socket:
         return self
+
+    def vanish(self) -> None:
+        """As `abort`, where there is no process any more that would notice."""
+        if not self._is_over:
+            way = self.way()
+            self._finish(RENDEZVOUS_NOTICES_AFTER if way is None else way.delay)
 
     async def wait_closed(self) -> None:
         pass

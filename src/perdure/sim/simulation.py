@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from perdure.ticket import Ticket
 from perdure.tube.clock import clock_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from perdure.core.actions import ChangeState
     from perdure.core.decision import Decision
@@ -56,7 +57,6 @@ class Simulation:
         """What happened, a line each, for a reader."""
         self._started: set[str] = set()
         self._errors = ErrorLog(self.violated)
-        logging.getLogger("perdure").addHandler(self._errors)
         self.rendezvous = Rendezvous(self.world, self.internet)
         self.ticket = Ticket("ws://rendezvous.sim/v1", self.world.dice("ticket").randbytes(32))
         self.machines = {name: Machine(self.world, name, self._failed) for name in ("client", "gateway")}
@@ -67,17 +67,32 @@ class Simulation:
 
     def run(self, until: float) -> None:
         """Let happen what is due up to that instant."""
-        with clock_from(self.world.clock):
+        with self._within():
             self.world.run(until)
 
     def act(self, process: str, call: Callable[..., object], *args: object) -> None:
         """Call `call(*args)` within that process, now."""
-        with clock_from(self.world.clock):
+        with self._within():
             self.machines[process].loop.run(call, *args)
+
+    @contextlib.contextmanager
+    def _within(self) -> Iterator[None]:
+        """While it lasts, perdure's time is the world's, and its log is listened to for errors."""
+        logger = logging.getLogger("perdure")
+        level, propagates = logger.level, logger.propagate
+        logger.addHandler(self._errors)
+        logger.setLevel(logging.ERROR)
+        logger.propagate = False
+        try:
+            with clock_from(self.world.clock):
+                yield
+        finally:
+            logger.removeHandler(self._errors)
+            logger.setLevel(level)
+            logger.propagate = propagates
 
     def close(self) -> None:
         """Let go of everything. Call it once, at the end."""
-        logging.getLogger("perdure").removeHandler(self._errors)
         for process in self.machines:
             self.crash(process)
 
@@ -102,6 +117,7 @@ class Simulation:
             return
         self._started.discard(process)
         (self.gateway if process == "gateway" else self.client).crash()
+        self.rendezvous.crashed(self.machines[process])
         self.machines[process].crash()
         self.internet.told()
 

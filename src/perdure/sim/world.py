@@ -79,6 +79,14 @@ class World:
         self._pushed += 1
         heapq.heappush(self._due, (entry.at, self._pushed, entry))
 
+    def take_due(self, doer: Doer) -> list[Entry]:
+        """What is due for `doer` now, in its order; it does not happen by itself any more."""
+        found = sorted(item for item in self._due if item[2].doer is doer and item[0] <= self.now)
+        taken = [Entry(at, entry.call, entry.args, doer) for at, _, entry in found if not entry.is_cancelled]
+        for _, _, entry in found:
+            entry.cancel()
+        return taken
+
     def dice(self, name: str) -> Random:
         """Dice of their own for `name`: who throws them more often changes nothing for others."""
         return Random(f"{self.seed} {name}")
