@@ -112,6 +112,17 @@ def test_a_crash_ends_tasks_that_go_on_waiting_when_they_are_cancelled(world: Wo
     assert heard == []
 
 
+def test_a_task_that_a_crash_finds_before_its_first_step_is_ended_as_well(world: World, machine: Machine) -> None:
+    async def act() -> None:
+        raise AssertionError("it never begins")
+
+    machine.stop(asleep=False)
+    machine.loop.run(lambda: machine.loop.create_task(act()))
+    world.run(1.0)
+    machine.crash()
+    world.run(5.0)
+
+
 def test_tasks_timeouts_and_futures_live_in_virtual_time(world: World, machine: Machine) -> None:
     heard: list[float] = []
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from perdure.sim.world import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
     from perdure.sim.world import World
 
@@ -98,8 +98,8 @@ class Machine:
     def crash(self) -> None:
         """Its process is gone, without a word to anybody; the next one has a loop of its own."""
         gone, self.loop = self.loop, Loop(self)
-        self._waiting.clear()
-        gone.bury()
+        waiting, self._waiting = self._waiting, []
+        gone.bury(waiting)
 
 
 MAX_CANCELLATIONS = 8
@@ -146,9 +146,13 @@ class Loop:
             asyncio._set_running_loop(None)
             world.ahead = 0.0
 
-    def bury(self) -> None:
-        """Cancel its tasks, as often as it takes. What they do on their way out reaches nobody, and takes no time."""
-        last = deque(self._machine.world.take_due(self))
+    def bury(self, waiting: Iterable[Entry]) -> None:
+        """Cancel its tasks, as often as it takes. What they do on their way out reaches nobody, and takes no time.
+
+        Args:
+            waiting: what is due and had to wait.
+        """
+        last = deque((*waiting, *self._machine.world.take_due(self)))
         self._last = last
         loop = cast("asyncio.AbstractEventLoop", self)
         asyncio._set_running_loop(loop)
