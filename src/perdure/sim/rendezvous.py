@@ -55,6 +55,7 @@ class Rendezvous:
         """Its process dies."""
         for socket in list(self._sockets):
             socket.reset()
+            socket.member = None  # of rooms that are gone, also where its end has not been noticed yet
         self.runs = False
         self._rooms = Rooms(RendezvousLimits())
 

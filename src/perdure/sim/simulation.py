@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import traceback
 from typing import TYPE_CHECKING
 
 from perdure.configfile import Layer, layered
@@ -68,7 +69,10 @@ class Simulation:
     def run(self, until: float) -> None:
         """Let happen what is due up to that instant."""
         with self._within():
-            self.world.run(until)
+            try:
+                self.world.run(until)
+            except Exception as error:  # the simulator's own, which must not end the other seeds' histories
+                self.violated("".join(traceback.format_exception(error)))
 
     def act(self, process: str, call: Callable[..., object], *args: object) -> None:
         """Call `call(*args)` within that process, now."""
@@ -171,6 +175,4 @@ class Simulation:
         manager.add_network_change_callback(decided)
 
     def _failed(self, machine: Machine, error: BaseException) -> None:
-        import traceback
-
         self.violated(f"{machine.name}: " + "".join(traceback.format_exception(error)))
