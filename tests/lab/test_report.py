@@ -140,12 +140,22 @@ class TestVerdict:
         assert json.loads(to_json([peer]))["reports"][0]["verdict"] == "measured"
         assert "measured" in shown(peer)
         assert "missed" not in shown(peer)
-        assert summary([peer]) == "0 scenarios, 0 runs of perdure: nothing was run"
+        assert summary([peer]) == "1 scenario, 1 run of fowl"
 
     def test_what_a_peer_lost_is_told_but_not_judged(self) -> None:
         peer = made_up_report(made_up_run(0.1, subject="fowl", bytes_lost=7))
         assert (verdict(peer), losses(peer)) == ("measured", ["run 1: 7 bytes lost"])
         assert "failed: unplugged with fowl: run 1: 7 bytes lost" in shown(peer)
+
+    def test_the_last_line_names_a_peer_that_failed_beside_perdure_that_passed(self) -> None:
+        peer = made_up_report(made_up_run(0.1, subject="fowl", bytes_lost=7))
+        reports = [peer, made_up_report(made_up_run(0.1))]
+        expected = "1 scenario, 1 run of perdure: 1 passed; 1 scenario, 1 run of fowl: 1 failed"
+        assert summary(reports) == expected
+        assert shown(*reports).rstrip().endswith(expected)
+
+    def test_without_a_report_nothing_was_run(self) -> None:
+        assert summary([]) == "nothing was run"
 
 
 class TestPeers:

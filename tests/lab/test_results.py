@@ -98,3 +98,9 @@ def test_quantiles_are_samples_by_their_rank() -> None:
     assert quantiles([float(n) for n in range(1, 21)]) == Quantiles(20, 10.0, 19.0, 20.0)
     assert quantiles([7.0]) == Quantiles(1, 7.0, 7.0, 7.0)
     assert quantiles([]) is None
+
+
+def test_a_run_that_could_not_be_made_had_no_connection_to_drop() -> None:
+    unmade = replace(RUN, connections_kept=0, bytes_sent=0, problem="the gateway ended with exit code 1")
+    assert unmade.losses == ("the gateway ended with exit code 1",)
+    assert replace(unmade, bytes_sent=100).losses == (*unmade.losses, "2 of 2 connections dropped")

@@ -133,7 +133,7 @@ class RunResult:
     def losses(self) -> tuple[str, ...]:
         """What must never happen and did, for a person; empty: nothing was lost."""
         found = [self.problem] if self.problem else []
-        if self.connections_kept < self.connections:
+        if self.bytes_sent and self.connections_kept < self.connections:  # a run not made had none to drop
             found.append(f"{self.connections - self.connections_kept} of {self.connections} connections dropped")
         if self.bytes_lost:
             found.append(f"{self.bytes_lost:,} bytes lost")
