@@ -135,7 +135,16 @@ def test_the_short_form_ends_earlier_and_leaves_out_what_happens_later() -> None
         ("[[step]]\nat = 1\n", "own.toml:4: this step changes nothing"),
         ("[[step]]\nclient.eth.up = false\n", "own.toml:4: at is missing"),
         ("[[step]]\nat = 11\nclient.eth.up = false\n", "own.toml:5: at is 11; it goes from 0 to 10"),
-        ("[[step]]\nat = 1\nclient.eth.nat = 'none'\n", "own.toml:6: there is no 'nat' here"),
+        (
+            "[[step]]\nat = 1\nclient.eth.nat = 'none'\n",
+            "own.toml:6: nat cannot change during a run; set it for the link",
+        ),
+        ("[[step]]\nat = 1\nnat = 'none'\n", "own.toml:6: nat cannot change during a run"),
+        (
+            "[client.wlan]\n[[step]]\nat = 1\ndelay = 0.1\n",
+            "own.toml:7: say whose delay it is, as in client.wlan.delay",
+        ),
+        ("[[step]]\nat = 1\nmapping = 'lost'\n", "own.toml:6: say whose mapping it is, as in client.eth.mapping"),
         ("[[step]]\nat = 1\nclient.eth.mapping = 'lost'\n", "own.toml:6: client.eth has no NAT"),
         ("[[step]]\nat = 1\ntimes = 3\nclient.eth.up = false\n", "own.toml:4: every is missing"),
         (

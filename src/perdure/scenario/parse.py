@@ -97,6 +97,11 @@ def _links(top: Table) -> dict[LinkName, Link]:
 def _steps(top: Table, links: Mapping[LinkName, Link], seconds: float) -> tuple[Step, ...]:
     drafts: list[tuple[float, int, Table, tuple[Action, ...]]] = []
     for order, table in enumerate(top.tables("step")):
+        for key in table.values:
+            if key == "nat":
+                raise table.fail(_NAT_STAYS, key)
+            if key in (*_CHANGEABLE, "mapping"):
+                raise table.fail(f"say whose {key} it is, as in {next(iter(links))}.{key}", key)
         table.knows(("at", "every", "times", "text", "measure", "process", "clock", *SITES))
         actions = _actions(table, links)
         at = table.seconds("at", None, 0, seconds)
@@ -142,6 +147,8 @@ def _actions(table: Table, links: Mapping[LinkName, Link]) -> tuple[Action, ...]
 
 def _link_actions(name: LinkName, table: Table, link: Link) -> list[Action]:
     actions: list[Action] = []
+    if "nat" in table.values:
+        raise table.fail(_NAT_STAYS, "nat")
     if "mapping" in table.values:
         table.choice("mapping", None, ("lost",))
         if link.nat is Nat.NONE:
@@ -175,6 +182,7 @@ _READERS: Mapping[str, Callable[[Table, str], Any]] = {
 
 _CHANGEABLE = ("up", "plugged", "addresses", "metric", "delay", "jitter", "loss", "rate", "cut")
 _INITIAL = (*_CHANGEABLE, "nat")
+_NAT_STAYS = "nat cannot change during a run; set it for the link, outside the steps"
 
 
 def _settings(table: Table) -> tuple[dict[str, object], str]:
