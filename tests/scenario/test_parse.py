@@ -115,6 +115,10 @@ def test_the_short_form_ends_earlier_and_leaves_out_what_happens_later() -> None
         ("secnods = 3\n", "own.toml:4: there is no 'secnods' here; did you mean seconds?"),
         ("[client.eth]\nup = 1\n", "own.toml:5: up is 1, not true or false"),
         ('[client.eth]\ndelay = "25 parsecs"\n', "own.toml:5: delay is '25 parsecs'"),
+        (
+            "[client.eth]\ndelay = 25\n",
+            "own.toml:5: delay is 25; it goes from 0 to 10 seconds; milliseconds are written '25ms'",
+        ),
         ("[client.eth]\n\n# loss\nloss = 2\n", "own.toml:7: loss is 2; it goes from 0 to 1"),
         ('[client.eth]\naddresses = ["10.0.0.5/24"]\n', "own.toml:5: '10.0.0.5/24' is no address"),
         ('[client.eth]\naddresses = ["10.0.0.1"]\n', "own.toml:5: 10.0.0.1 is the network's own address"),
@@ -156,7 +160,10 @@ def test_the_short_form_ends_earlier_and_leaves_out_what_happens_later() -> None
         ("[[step]]\nat=1\nclient.eth.up=false\n[[step]]\nat=2\nclient.eth.up=3\n", "own.toml:9: up is 3"),
         ("[settings]\nreason = 'x'\nrestart.atempt_timeout = 3\n", "own.toml:6: perdure: there is no"),
         ("[expect]\nstates = ['asleep']\n", "own.toml:5: states is ['asleep'], not a list of connected"),
-        ("[expect]\nsilence_worst = '49ms'\n", "own.toml:5: silence_worst is 0.049; it goes from 0.05 to 3600"),
+        (
+            "[expect]\nsilence_worst = '49ms'\n",
+            "own.toml:5: silence_worst is '49ms'; it goes from 0.05 to 3600 seconds",
+        ),
         ("[expect]\nafter_p50 = 0\n", "own.toml:5: after_p50 is 0; it goes from 0.05 to 3600"),
         (
             "[[step]]\nat = 1\nclient.eth.delay = 0.1\n[expect]\nstates = []\nsilence_worst = '1s'\n",
@@ -188,6 +195,10 @@ def test_the_short_form_ends_earlier_and_leaves_out_what_happens_later() -> None
 )
 def test_a_mistake_is_told_with_its_file_line_and_reason(body: str, expected: str) -> None:
     assert expected in complaint(body)
+
+
+def test_milliseconds_are_not_proposed_where_they_would_be_out_of_range_too() -> None:
+    assert complaint("short_seconds = 11\n") == "own.toml:4: short_seconds is 11; it goes from 1 to 10 seconds"
 
 
 def test_what_is_missing_at_the_head_is_named() -> None:

@@ -65,14 +65,11 @@ class Table:
             raise self.fail(f"{key} is {shown(value)}, not true or false", key)
         return value
 
-    def number(self, key: str, default: float | None, low: float, high: float) -> float:
+    def number(self, key: str, default: float | None, low: float, high: float, *, unit: str = "") -> float:
         value = self.values.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.fail(f"{key} is missing" if value is None else f"{key} is {shown(value)}, not a number", key)
-        try:
-            return self._within(key, float(value), low, high)
-        except OverflowError:  # TOML's integers have no bound
-            raise self.fail(f"{key} is {shown(value)}; it goes from {low:g} to {high:g}", key) from None
+        return self._within(key, value, low, high, shown(value), unit)
 
     def whole(self, key: str, default: int | None, low: int, high: int) -> int:
         value = self.number(key, default, low, high)
@@ -87,8 +84,11 @@ class Table:
             match = _QUANTITY.fullmatch(value.strip())
             if match is None:
                 raise self.fail(f"{key} is {shown(value)}; write seconds, or a text such as '25ms' or '2s'", key)
-            return self._within(key, float(match[1]) * _UNITS[match[2]], low, high)
-        return self.number(key, default, low, high)
+            return self._within(key, float(match[1]) * _UNITS[match[2]], low, high, shown(value), " seconds")
+        unit = " seconds"
+        if isinstance(value, int | float) and value > high and low * 1000 <= value <= high * 1000:
+            unit += f"; milliseconds are written '{value}ms'"
+        return self.number(key, default, low, high, unit=unit)
 
     def choice(self, key: str, default: str | None, known: Iterable[str]) -> str:
         value, known = self.string(key, default), tuple(known)
@@ -120,10 +120,10 @@ class Table:
                 raise self.fail(f"{text} is in {network}, which is the internet's between the sites", key)
         return str(address)
 
-    def _within(self, key: str, value: float, low: float, high: float) -> float:
+    def _within(self, key: str, value: float, low: float, high: float, written: str, unit: str) -> float:
         if not low <= value <= high:
-            raise self.fail(f"{key} is {value:g}; it goes from {low:g} to {high:g}", key)
-        return value
+            raise self.fail(f"{key} is {written}; it goes from {low:g} to {high:g}{unit}", key)
+        return float(value)  # of an integer too: TOML's have no bound, but this one is within
 
 
 def shown(value: object) -> str:
