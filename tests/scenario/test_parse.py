@@ -176,6 +176,11 @@ def test_the_short_form_ends_earlier_and_leaves_out_what_happens_later() -> None
         ("[traffic]\nconnections = 1.5\n", "own.toml:5: connections is 1.5, not a whole number"),
         ('[gateway.eth]\naddresses = ["192.168.10.77"]\n', "192.168.10.0/24, which is client.eth's"),
         (
+            "[client.eth]\n[gateway.eth]\n[[step]]\nat = 2\nclient.eth.up = false\n"
+            "[[step]]\nat = 1\nclient.eth.up = true\ngateway.eth.addresses = ['192.168.10.77']\n",
+            "own.toml:12: 192.168.10.77 of gateway.eth is in 192.168.10.0/24, which is client.eth's",
+        ),
+        (
             "[client.eth]\nmetric = 200\n[client.wlan]\n",
             "own.toml:5: client.eth has the metric 200, which is client.wlan's; each link of a site has its own",
         ),

@@ -54,7 +54,6 @@ def parse_scenario(text: str, *, source: str, name: str) -> Scenario:
     seconds = top.seconds("seconds", None, 1, MAX_SECONDS)
     steps = _steps(top, links, seconds)
     settings, reason = _settings(top.table("settings"))
-    _check_networks(top, links, steps)
     short_seconds = top.seconds("short_seconds", None, 1, seconds) if "short_seconds" in top.values else None
     scenario = Scenario(
         name=name,
@@ -114,12 +113,15 @@ def _steps(top: Table, links: Mapping[LinkName, Link], seconds: float) -> tuple[
             raise table.fail(f"a scenario has at most {MAX_STEPS} steps, repetitions counted")
     drafts.sort(key=lambda draft: draft[:2])
     state, steps = dict(links), []
+    owners: dict[str, LinkName] = {}
+    _check_networks(top, links, owners)
     for at, _, table, actions in drafts:
         text = table.string("text", describe(actions, state))
         steps.append(Step(at, actions, text, table.boolean("measure", can_interrupt(actions))))
         for action in actions:
             if isinstance(action, LinkChange):
                 state[action.link] = action.applied(state[action.link])
+                _check_networks(table, {action.link: state[action.link]}, owners)
         _check_metrics(table, state)
     return tuple(steps)
 
@@ -240,16 +242,16 @@ def _check_metrics(latest: Table, links: Mapping[LinkName, Link]) -> None:
             raise latest.fail(reason, name.site, name.name, "metric")
 
 
-def _check_networks(top: Table, links: Mapping[LinkName, Link], steps: tuple[Step, ...]) -> None:
-    """No network belongs to two links: the internet would not know where to send."""
-    owners: dict[str, LinkName] = {}
-    changed = [action for step in steps for action in step.actions if isinstance(action, LinkChange)]
-    for name, link in [*links.items(), *((change.link, change.applied(Link())) for change in changed)]:
+def _check_networks(latest: Table, links: Mapping[LinkName, Link], owners: dict[str, LinkName]) -> None:
+    """No network ever belongs to two links: the internet would not know where to send. `latest` is what set `links`;
+    their networks join the `owners`.
+    """
+    for name, link in links.items():
         for address in link.addresses:
             network = str(network_of(address))
             if owners.setdefault(network, name) != name:
                 reason = f"{address} of {name} is in {network}, which is {owners[network]}'s; each link has its own"
-                raise top.fail(reason, name.site, name.name)
+                raise latest.fail(reason, name.site, name.name, "addresses")
 
 
 def network_of(address: str) -> str:
