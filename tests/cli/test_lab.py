@@ -1,19 +1,24 @@
-"""`perdure lab run`: mistakes that show before anything is run."""
+"""`perdure lab run`: mistakes that show before anything is run, and Ctrl-C."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from perdure.scenario.library import text_of
-from support.processes import output_of
+from support.processes import output_of, running
+from support.signaling import eventually
 
 if sys.platform != "linux":
     pytest.skip("the lab is made of Linux' network namespaces", allow_module_level=True)
 
 SCENARIO = 'title = "Own"\ntext = "Nothing happens."\nseconds = 3\n'
+LAB_TIMEOUT = 60.0
+"""Seconds for a short run, or for the programs of one to start, where other runs keep the machine busy."""
+
 SUBJECT = "gateway = 'x'\nclient = 'y'\n"
 
 
@@ -63,3 +68,51 @@ async def test_two_programs_do_not_have_one_name(tmp_path: Path) -> None:
     second.write_text("name = 'own'\n" + SUBJECT.replace("'y'", "'z'"))
     peers = ("--peer", str(first), "--peer", str(first), "--peer", str(second))
     assert "the name 'own' is taken" in await refusal("black-hole", *peers)
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+async def test_a_file_that_cannot_be_written_is_refused_before_the_first_run(tmp_path: Path, option: str) -> None:
+    assert f"{tmp_path} cannot be written: Is a directory" in await refusal("black-hole", option, str(tmp_path))
+    assert "/proc/x cannot be written: No such file or directory" in await refusal("black-hole", option, "/proc/x")
+
+
+async def test_trying_whether_a_file_can_be_written_leaves_it_as_it_was(tmp_path: Path) -> None:
+    kept, new, link = tmp_path / "kept.json", tmp_path / "new.html", tmp_path / "link.html"
+    kept.write_text("of an earlier run")
+    link.symlink_to(new)
+    for html in (new, link):
+        await refusal("no-such", "--json", str(kept), "--html", str(html))
+        assert kept.read_text() == "of an earlier run"
+        assert not new.exists()
+    assert link.is_symlink()
+
+
+async def test_the_page_does_not_overwrite_the_json(tmp_path: Path) -> None:
+    both = tmp_path / "lab"
+    refused = await refusal("black-hole", "--json", str(both), "--html", str(tmp_path / "." / "lab"))
+    assert f"{both} is the file of --json too" in refused
+    assert not both.exists()
+
+
+async def test_the_usage_says_that_several_may_be_named() -> None:
+    assert "[NAME|all|FILE]..." in (await output_of("lab", "run", "--help")).stdout.text
+
+
+async def test_a_lab_that_is_interrupted_in_its_first_run_says_so(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    async with running("lab", "run", "black-hole", "--logs", str(logs), "--json", str(tmp_path / "json")) as lab:
+        await eventually(lambda: logs.is_dir() and any(logs.iterdir()), seconds=LAB_TIMEOUT)
+        lab.process.send_signal(signal.SIGINT)
+        assert await lab.ended() == 130
+        assert lab.stdout.text == "interrupted before a run had ended"
+
+
+async def test_a_lab_that_is_interrupted_later_says_how_far_it_came(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(SCENARIO)
+    async with running("lab", "run", str(path), "--repeat", "3", "--json", str(tmp_path / "json")) as lab:
+        await lab.says("own, perdure, run 1: ", timeout=LAB_TIMEOUT)
+        lab.process.send_signal(signal.SIGINT)
+        assert await lab.ended() == 130
+        assert lab.stdout.seen[-1] == "interrupted: 1 of 3 runs"
+        assert (tmp_path / "json").stat().st_size > 0

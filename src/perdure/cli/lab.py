@@ -25,7 +25,7 @@ KEPT_RUNS = 5
 """Of each scenario the page keeps so many timelines, the median and the worst ones; the figures are of all runs."""
 
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="NAME|all|FILE", help="Scenarios, or files that hold your own.")
+    list[str] | None, typer.Argument(metavar="[NAME|all|FILE]...", help="Scenarios, or files that hold your own.")
 ]
 Repeat = Annotated[int, typer.Option(min=1, max=1000, help="How often each is run.")]
 Short = Annotated[bool, typer.Option("--short", help="The short form, some minutes in all; all of it without NAME.")]
@@ -107,9 +107,7 @@ def run(
     from perdure.lab.display import Display
     from perdure.lab.report import terminal_table
 
-    for path, option in ((json_file, "--json"), (html_file, "--html")):
-        if path is not None and not path.parent.is_dir():
-            raise typer.BadParameter(f"{path} cannot be written: there is no such folder", param_hint=option)
+    _check_outputs(json_file, html_file)
     if logs is not None:
         with contextlib.suppress(OSError):
             logs.mkdir(exist_ok=True)
@@ -137,6 +135,7 @@ def run(
             courses.append(course)
             await course.run()
 
+    was_stopped = False
     try:
         was_stopped = run_until_stopped(play)
     finally:  # what hours have measured is shown and kept, whatever happened then
@@ -144,6 +143,8 @@ def run(
         try:
             if reports:
                 console.print(terminal_table(reports))
+            if was_stopped:
+                say(_interruption(reports, len(courses[0].plan) if courses else 0))
         finally:
             unwritten = _write(reports, json_file, html_file, jobs)
             for text in unwritten:
@@ -157,6 +158,39 @@ def _exit_code(reports: Sequence[ScenarioReport], *, strict: bool) -> ExitCode:
     from perdure.lab.judgement import is_clean
 
     return ExitCode.DONE if is_clean(reports, strict=strict) else ExitCode.FAILED
+
+
+def _interruption(reports: Sequence[ScenarioReport], planned: int) -> str:
+    ended = sum(len(report.runs) for report in reports)
+    return f"interrupted: {ended} of {planned} runs" if ended else "interrupted before a run had ended"
+
+
+def _check_outputs(json_file: Path | None, html_file: Path | None) -> None:
+    """Whether both can be written, which would otherwise be seen after hours of runs.
+
+    Raises:
+        typer.BadParameter: one cannot, or both are the same file.
+    """
+    for path, option in ((json_file, "--json"), (html_file, "--html")):
+        if path is None:
+            continue
+        if not path.parent.is_dir():
+            raise typer.BadParameter(f"{path} cannot be written: there is no such folder", param_hint=option)
+        try:
+            _try_to_write(path)
+        except OSError as error:
+            raise typer.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint=option) from error
+    if json_file is not None and html_file is not None and os.path.realpath(json_file) == os.path.realpath(html_file):
+        raise typer.BadParameter(f"{html_file} is the file of --json too", param_hint="--html")
+
+
+def _try_to_write(path: Path) -> None:
+    """Open it, and leave it as it was; a pipe or a device is not tried, as opening one can wait, or be its end."""
+    is_new = not path.exists()
+    if is_new or path.is_file() or path.is_dir():
+        path.open("ab").close()
+    if is_new:
+        Path(os.path.realpath(path)).unlink()
 
 
 def _chosen(names: list[str], *, short: bool) -> list[Chosen]:
