@@ -18,6 +18,7 @@ from perdure.scenario.model import (
 from perdure.scenario.parse import parse_scenario
 from perdure.scenario.reading import ScenarioError
 
+TWO_BRACKETS = "write [[step]], with two brackets, each time"
 HEAD = 'title = "A title"\ntext = "What happens."\nseconds = 10\n'
 
 
@@ -193,6 +194,19 @@ def test_the_short_form_ends_earlier_and_leaves_out_what_happens_later() -> None
             "[[step]]\nat = 3\nclient.wlan.metric = 7\n[[step]]\nat = 1\nclient.eth.metric = 200\n",
             "own.toml:14: client.eth has the metric 200, which is client.wlan's",
         ),
+        ("[step]\nat = 1\n", "own.toml:4: step is not a list of tables; write [[step]], with two brackets"),
+        *(
+            (f"{one}\nat = 1\n{other}\nat = 2\n", f"own.toml:6: step is a list of tables; {TWO_BRACKETS}")
+            for one, other in [("[step]", "[step]"), ("[[step]]", "[step]"), ("[step]", "[[step]]")]
+        ),
+        ("[client.eth]\n[client.eth]\n", "own.toml:5: Cannot declare client.eth twice"),
+        ("[client]\n[client]\n", "own.toml:5: Cannot declare client twice"),
+        ("[[step]] at = 1\n", "own.toml:4: Expected newline or end of document"),
+        ('x = "a\ny = "b"\n', "own.toml:4: a text is not closed"),
+        ("x = 'a\ny = 'b'\n", "own.toml:4: a text is not closed"),
+        ("x = 'a\ny = 3\n", "own.toml:4: a text is not closed"),
+        ("x = '''a\nit's\n", "own.toml:4: a text is not closed"),
+        ('x = """a\ny = 3\n', "a text is not closed before the file ends"),
         ("x = \n", "own.toml:4: Invalid value"),
         ("[[step]]\nat = 1\nclient.eth.up = false\nclient.eth = 3\n", "own.toml:7: Cannot overwrite a value"),
         ("[client.eth\n", "own.toml:4:"),

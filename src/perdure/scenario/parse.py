@@ -48,7 +48,7 @@ def parse_scenario(text: str, *, source: str, name: str) -> Scenario:
     Raises:
         ScenarioError: with file, line and reason.
     """
-    top = Table(source, text, (), document(text, source))
+    top = Table(source, text, (), document(text, source, lists=("step",)))
     top.knows(("title", "text", "seconds", "short_seconds", "relay", "settings", "traffic", *SITES, "step", "expect"))
     links = _links(top)
     seconds = top.seconds("seconds", None, 1, MAX_SECONDS)

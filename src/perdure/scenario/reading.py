@@ -50,7 +50,7 @@ class Table:
     def tables(self, key: str) -> list[Table]:
         value = self.values.get(key, [])
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-            raise self.fail(f"{key} is not a list of tables; write [[{key}]]", key)
+            raise self.fail(f"{key} is not a list of tables; write [[{key}]], with two brackets", key)
         return [Table(self.source, self.text, (*self.path, key, index), each) for index, each in enumerate(value)]
 
     def string(self, key: str, default: str | None = None) -> str:
