@@ -194,6 +194,11 @@ class TestTerminal:
             assert part in text
         assert text.rstrip().endswith("1 scenario, 20 runs of perdure: 1 passed")
 
+    def test_where_something_was_missed_a_line_says_what_that_means(self) -> None:
+        line = "missed is not lost: a busy machine adds silence; repeat it (--repeat 5)"
+        assert line in shown(made_up_report(made_up_run(0.3), silence_p50=0.1))
+        assert line not in shown(made_up_report(made_up_run(0.3, bytes_lost=1), silence_p50=0.5))
+
     def test_the_time_after_the_network_is_back_is_shown_where_it_is_what_counts(self) -> None:
         assert "after" in shown(made_up_report(made_up_run(0.3), after_p50=0.5))
         assert "after" not in shown(made_up_report(made_up_run(0.3), silence_p50=0.5))

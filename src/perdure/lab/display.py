@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from perdure.lab.figures import Figure, duration
 from perdure.lab.picture import Picture
 from perdure.lab.results import SILENCE_FLOOR
 
@@ -79,7 +80,7 @@ def _now(planned: Planned) -> Text:
     if progress.state:
         text.append("  ").append(progress.state, _STATE_STYLES.get(progress.state, ""))
     if progress.silent_for >= 2 * SILENCE_FLOOR:
-        text.append(f"  {progress.silent_for * 1000:.0f} ms without a byte", "bold yellow")
+        text.append(f"  {duration(progress.silent_for)} without a byte", "bold yellow")
     return text
 
 
@@ -89,5 +90,7 @@ def _outcome(planned: Planned) -> Text:
         return Text()
     if result.losses:
         return Text("; ".join(result.losses), "bold red")
-    worst = max((outcome.silence for outcome in result.outcomes), default=0.0)
-    return Text(f"nothing lost, longest silence {worst * 1000:.0f} ms", "green")
+    longest = max(result.outcomes, key=lambda outcome: (not outcome.recovered, outcome.silence), default=None)
+    if longest is None:
+        return Text("nothing lost", "green")
+    return Text(f"nothing lost, longest silence {Figure(longest.silence, not longest.recovered)}", "green")

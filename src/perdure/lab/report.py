@@ -24,6 +24,8 @@ SHOWN_PROBLEMS = 12
 ROWS: tuple[tuple[str, Direction | None], ...] = (("both", None), ("up", "up"), ("down", "down"))
 """Of a measure: the direction that waited longer, then each."""
 
+_ABOUT_MISSES = "missed is not lost: a busy machine adds silence; repeat it (--repeat 5)"
+
 VERDICT_STYLES = {"passed": "bold green", "missed": "bold yellow", "failed": "bold red", "measured": "dim"}
 
 
@@ -33,6 +35,8 @@ def terminal_table(reports: Sequence[ScenarioReport]) -> RenderableType:
     parts: list[RenderableType] = [_figures_table(groups)]
     for report in (report for group in groups for report in group):
         parts.extend(_remarks(report))
+    if any(map(misses, reports)):
+        parts.append(Text(_ABOUT_MISSES, "dim"))
     if any(len(group) > 1 for group in groups):
         parts.append(_peer_table(groups))
     parts.append(_sum(reports))
