@@ -107,12 +107,14 @@ async def test_a_lab_that_is_interrupted_in_its_first_run_says_so(tmp_path: Path
         assert lab.stdout.text == "interrupted before a run had ended"
 
 
-async def test_a_lab_that_is_interrupted_later_says_how_far_it_came(tmp_path: Path) -> None:
+async def test_a_lab_that_is_interrupted_later_says_how_far_it_came_and_its_page_how_to_repeat_it(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "own.toml"
     path.write_text(SCENARIO)
-    async with running("lab", "run", str(path), "--repeat", "3", "--json", str(tmp_path / "json")) as lab:
+    async with running("lab", "run", str(path), "--repeat", "3", "--html", str(tmp_path / "page")) as lab:
         await lab.says("own, perdure, run 1: ", timeout=LAB_TIMEOUT)
         lab.process.send_signal(signal.SIGINT)
         assert await lab.ended() == 130
         assert lab.stdout.seen[-1] == "interrupted: 1 of 3 runs"
-        assert (tmp_path / "json").stat().st_size > 0
+        assert f"perdure lab run {path}<" in (tmp_path / "page").read_text()

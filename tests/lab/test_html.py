@@ -94,6 +94,12 @@ class TestPage:
         assert outline.all("img") == []
         assert "<img" not in text
 
+    def test_a_scenario_is_run_again_by_the_command_that_is_known_or_none_is_shown(self) -> None:
+        commands = {"unplugged": "perdure lab run ../<own>/unplugged.toml --peer socat.toml"}
+        report = made_up_report(made_up_run(0.1))
+        assert "perdure lab run ../&lt;own&gt;/unplugged.toml --peer socat.toml" in page([report], commands=commands)
+        assert "perdure lab run" not in page([report])
+
     def test_the_median_and_the_worst_run_are_open_and_the_others_are_not(self) -> None:
         outline = Outline(page([made_up_report(*(made_up_run(silence) for silence in (0.4, 0.1, 0.3, 0.2)))]))
         runs = [attributes for attributes in outline.all("details") if attributes.get("class") == "run"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -146,7 +148,11 @@ def run(
             if was_stopped:
                 say(_interruption(reports, len(courses[0].plan) if courses else 0))
         finally:
-            unwritten = _write(reports, json_file, html_file, jobs)
+            options = [
+                *(word for peer in peers or [] for word in ("--peer", peer)),
+                *(["--only-peers"] if only_peers else []),
+            ]
+            unwritten = _write(reports, json_file, html_file, jobs, _commands(chosen, options))
             for text in unwritten:
                 typer.echo(f"perdure: {text}", err=True)
     if unwritten:
@@ -212,20 +218,20 @@ def _chosen(names: list[str], *, short: bool) -> list[Chosen]:
         path = Path(name)
         if name == "all" or name in library.names():
             for each in library.names() if name == "all" else [name]:
-                add(Chosen(library.load(each), library.text_of(each)), name)
+                add(Chosen(library.load(each), library.text_of(each), named=each), name)
         elif path.suffix or path.parent != Path() or path.is_file():
             try:
                 text = read_text(path)
                 scenario = parse_scenario(text, source=name, name=path.stem)
             except ValueError as error:
                 raise typer.BadParameter(str(error)) from error
-            add(Chosen(scenario, text), name)
+            add(Chosen(scenario, text, named=name), name)
         else:
             raise typer.BadParameter(_unknown(name))
     if not short:
         return list(found.values())
     shortened = [
-        Chosen(each.scenario.shortened(), each.text, short=True)
+        replace(each, scenario=each.scenario.shortened(), short=True)
         for each in found.values()
         if each.scenario.short_seconds is not None
     ]
@@ -276,7 +282,23 @@ def _check(chosen: Sequence[Chosen]) -> None:
     check([need for scenario in scenarios for need in needs(scenario)], tun=any(each.is_impaired for each in scenarios))
 
 
-def _write(reports: list[ScenarioReport], json_file: Path | None, html_file: Path | None, jobs: int) -> list[str]:
+def _commands(chosen: Sequence[Chosen], options: list[str]) -> dict[str, str]:
+    """How each scenario is run again with the same subjects, by its name."""
+    return {
+        each.scenario.name: shlex.join(
+            ["perdure", "lab", "run", each.named, *(["--short"] if each.short else []), *options]
+        )
+        for each in chosen
+    }
+
+
+def _write(
+    reports: list[ScenarioReport],
+    json_file: Path | None,
+    html_file: Path | None,
+    jobs: int,
+    commands: dict[str, str],
+) -> list[str]:
     """What could not be written, for a person; one that cannot does not keep the other from it."""
     from perdure.lab.html import page
     from perdure.lab.report import to_json
@@ -285,7 +307,9 @@ def _write(reports: list[ScenarioReport], json_file: Path | None, html_file: Pat
     if reports and json_file is not None:
         unwritten += _write_file(json_file, to_json(reports))
     if reports and html_file is not None:
-        unwritten += _write_file(html_file, page(reports, kept_runs=KEPT_RUNS, about=_about(jobs)).encode())
+        unwritten += _write_file(
+            html_file, page(reports, kept_runs=KEPT_RUNS, about=_about(jobs), commands=commands).encode()
+        )
     return unwritten
 
 

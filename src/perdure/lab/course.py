@@ -32,6 +32,8 @@ class Chosen:
     scenario: Scenario
     text: str
     short: bool = False
+    named: str = ""
+    """As the user named it: one of the library's, or a file."""
 
 
 @dataclass

@@ -51,6 +51,7 @@ def page(
     *,
     kept_runs: int | None = None,
     about: Mapping[str, str] | None = None,
+    commands: Mapping[str, str] | None = None,
 ) -> str:
     """The whole page.
 
@@ -58,10 +59,11 @@ def page(
         kept_runs: how many runs of a scenario and subject keep their timeline: the median run first, then the worst,
             the second worst, …; the figures are of all. `None`: every run.
         about: where and with what it was measured, such as `{"kernel": "6.18"}`.
+        commands: of each scenario's name the command line that runs it again; one that is not there is not shown.
     """
     groups = figures.by_scenario(reports)
     runs = _RunNumbers()
-    sections = "".join(_section(index, group, kept_runs, runs) for index, group in enumerate(groups, 1))
+    sections = "".join(_section(index, group, kept_runs, runs, commands or {}) for index, group in enumerate(groups, 1))
     facts = "".join(f"<li>{escape(name)}: {escape(value)}</li>" for name, value in (about or {}).items())
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -162,16 +164,24 @@ def _key() -> str:
     )
 
 
-def _section(index: int, group: Sequence[ScenarioReport], kept_runs: int | None, runs: _RunNumbers) -> str:
+def _section(
+    index: int,
+    group: Sequence[ScenarioReport],
+    kept_runs: int | None,
+    runs: _RunNumbers,
+    commands: Mapping[str, str],
+) -> str:
     facts = group[0].scenario
     reason = f'<p class="faint">Settings: {escape(facts.settings_reason)}</p>' if facts.settings_reason else ""
+    command = commands.get(facts.name)
+    shown = f' <code class="faint">{escape(command)}</code>' if command else ""
     parts = []
     for report in group:
         head = f"<h3>{escape(figures.subject(report))}</h3>" if len(group) > 1 else ""
         parts.append(head + _report(report, group, kept_runs, runs))
     return (
-        f'<section id="scenario-{index}"><h2>{escape(facts.title)}</h2><p>{escape(facts.text)} '
-        f'<code class="faint">perdure lab run {escape(facts.name)}</code></p>{reason}{"".join(parts)}</section>\n'
+        f'<section id="scenario-{index}"><h2>{escape(facts.title)}</h2><p>{escape(facts.text)}{shown}</p>'
+        f"{reason}{''.join(parts)}</section>\n"
     )
 
 
