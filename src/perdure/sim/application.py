@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -35,16 +36,23 @@ class Conversation:
     was_reset: bool = False
     """Either end heard `stream_reset`, or reset it."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether neither end has anything left to say of it."""
+        return self.was_reset or (self.up.is_heard_out and self.down.is_heard_out)
+
 
 class Book:
     """Every stream of a simulation.
 
     Args:
         violated: told of what must not be.
+        window_bytes: the most that a stream's reader may have unread.
     """
 
-    def __init__(self, violated: Callable[[str], None]) -> None:
+    def __init__(self, violated: Callable[[str], None], window_bytes: int) -> None:
         self.violated = violated
+        self.window_bytes = window_bytes
         self.conversations: dict[tuple[str, int], Conversation] = {}
 
     def conversation(self, tube_id: str, stream_id: int) -> Conversation:
@@ -77,6 +85,9 @@ class Talker:
     is_open: bool = True
     is_forbidden: bool = False
     """Its target is none that the gateway allows."""
+    reads_after: float = 0.0
+    """Seconds for which what came waits until it is read."""
+    unread_bytes: int = field(default=0, init=False)
     waits_for_room: bool = field(default=False, init=False)
     on_heard: Callable[[int], None] | None = None
     """Told how many bytes have come."""
@@ -132,9 +143,20 @@ class Talker:
         theirs.received_bytes += len(data)
         if theirs.received_bytes > theirs.sent_bytes:
             self.book.violated(f"stream {self.stream_id}: more bytes than were sent")
-        self.streams.consume(self.stream_id, len(data))
+        self.unread_bytes += len(data)
+        if self.unread_bytes > self.book.window_bytes:
+            self.book.violated(f"stream {self.stream_id}: {self.unread_bytes} bytes came beyond what was read")
+        if self.reads_after:
+            asyncio.get_running_loop().call_later(self.reads_after, self._read, len(data))
+        else:
+            self._read(len(data))
         if self.on_heard is not None:
             self.on_heard(len(data))
+
+    def _read(self, count: int) -> None:
+        self.unread_bytes -= count
+        if self.is_open:
+            self.streams.consume(self.stream_id, count)
 
     def stream_finished(self) -> None:
         theirs = self.theirs

@@ -9,21 +9,24 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from itertools import combinations
+from random import Random
 from typing import TYPE_CHECKING
 
-from perdure.scenario.model import Cut, Link, LinkName, Nat
+from perdure.lab.figures import duration
+from perdure.scenario.describe import describe
+from perdure.scenario.model import Cut, Link, LinkChange, LinkName, Nat
 from perdure.sim.checks import SETTLED_AFTER, check_liveness
 from perdure.sim.simulation import Simulation
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
-    from random import Random
-
     from perdure.manager import TunnelConnectionManager
 
 CHAOS_SECONDS = 1200.0
 """Twenty minutes of trouble, of which most is calm, as in life."""
+
+LAST_WORDS_SECONDS = 3.0
+"""In which what is said at last, on a good network, has come: some round trips, and a lost packet's retransmission."""
 
 FORBIDDEN_TARGET = b"192.0.2.1:23"
 
@@ -41,7 +44,7 @@ class Chaos:
     """One history."""
 
     def __init__(self, seed: int, *, seconds: float = CHAOS_SECONDS) -> None:
-        self.simulation = Simulation(seed, _links(seed), has_relay=bool(seed % 2))
+        self.simulation = Simulation(seed, _links(seed), has_relay=bool(seed % 2), settings=_settings(seed))
         self.seconds = seconds
         self.kinds: Counter[str] = Counter()
         """How often each kind of fault happened."""
@@ -49,8 +52,8 @@ class Chaos:
         """How often two kinds were there at once."""
         self._dice: Random = self.simulation.world.dice("chaos")
         self._good = dict(self.simulation.internet.links)
-        self._lasting: dict[int, tuple[str, Callable[[], None]]] = {}
-        """The faults that last, and how each ends."""
+        self._lasting: dict[int, tuple[str, str, Callable[[], None]]] = {}
+        """The faults that last, by their number: the kind, where, and how it ends."""
         self._held: Counter[tuple[LinkName, str]] = Counter()
         """By how many faults that last each field of a link is changed."""
         self._began = 0
@@ -81,7 +84,9 @@ class Chaos:
             simulation.run(self.seconds)
             for key in list(self._lasting):
                 self._end(key)
-            simulation.run(self.seconds + SETTLED_AFTER + 0.5)
+            simulation.run(self.seconds + SETTLED_AFTER)
+            self._say_last()
+            simulation.run(self.seconds + SETTLED_AFTER + LAST_WORDS_SECONDS)
             if not simulation.violations:
                 check_liveness(simulation)
         finally:
@@ -102,29 +107,29 @@ class Chaos:
             weights = [weight for weight, _ in self._faults]
             self._dice.choices([fault for _, fault in self._faults], weights)[0]()
 
-    def _lasts(self, kind: str, end: Callable[[], None]) -> None:
+    def _lasts(self, kind: str, where: str, end: Callable[[], None], detail: str = "") -> None:
         """A fault of `kind` has begun; it ends at its time, or with the chaos."""
         self._count(kind)
         self._began += 1
         key = self._began
-        self._lasting[key] = (kind, end)
-        self.simulation.note(f"{kind} begins")
+        self._lasting[key] = (kind, where, end)
+        self.simulation.note(f"{where}: {kind} begins{f', {detail}' if detail else ''} (#{key})")
         self.simulation.world.after(self._duration(), self._end, key)
 
-    def _happens(self, kind: str) -> None:
+    def _happens(self, kind: str, where: str, detail: str = "") -> None:
         self._count(kind)
-        self.simulation.note(kind)
+        self.simulation.note(f"{where}: {kind} {detail}".rstrip())
 
     def _count(self, kind: str) -> None:
         self.kinds[kind] += 1
-        for other in {other for other, _ in self._lasting.values()}:
+        for other in {other for other, _, _ in self._lasting.values()}:
             self.pairs[(min(kind, other), max(kind, other))] += 1
 
     def _end(self, key: int) -> None:
         found = self._lasting.pop(key, None)
         if found is not None:
-            kind, end = found
-            self.simulation.note(f"{kind} ends")
+            kind, where, end = found
+            self.simulation.note(f"{where}: {kind} ends (#{key})")
             end()
 
     def _duration(self) -> float:
@@ -137,7 +142,7 @@ class Chaos:
     def _site(self) -> str:
         return "client" if self._dice.random() < 0.7 else "gateway"
 
-    def _change(self, kind: str, name: LinkName, **values: object) -> None:
+    def _change(self, kind: str, name: LinkName, detail: str = "", **values: object) -> None:
         """Until the fault ends; where several change the same, until the last of them does."""
         internet, good, held = self.simulation.internet, self._good[name], self._held
         held.update((name, field) for field in values)
@@ -147,7 +152,7 @@ class Chaos:
             held.subtract((name, field) for field in values)
             internet.change(name, **{field: getattr(good, field) for field in values if not held[name, field]})
 
-        self._lasts(kind, end)
+        self._lasts(kind, _where(name), end, detail)
 
     def _switch_off(self) -> None:
         self._change("interface off", self._link(), up=False)
@@ -161,18 +166,19 @@ class Chaos:
 
     def _impair(self) -> None:
         dice, name = self._dice, self._link()
-        self._change(
-            "impaired",
-            name,
-            delay=dice.choice([0.0, 0.02, 0.1, 0.4]),
-            jitter=dice.choice([0.0, 0.0, 0.01, 0.05]),
-            loss=dice.choice([0.0, 0.01, 0.05, 0.2, 0.4]),
-            rate=dice.choice([None, None, 20_000.0, 200_000.0]),
-        )
+        values: dict[str, object] = {
+            "delay": dice.choice([0.0, 0.02, 0.1, 0.4]),
+            "jitter": dice.choice([0.0, 0.0, 0.01, 0.05]),
+            "loss": dice.choice([0.0, 0.01, 0.05, 0.2, 0.4]),
+            "rate": dice.choice([None, None, 20_000.0, 200_000.0]),
+        }
+        _, _, detail = describe([LinkChange(name, values)], self._good).partition(": ")
+        self._change("impaired", name, detail, **values)
 
     def _reorder_routes(self) -> None:
         name = self._link()
-        self._change("metric", name, metric=50 if self.simulation.internet.links[name].metric > 50 else 900)
+        metric = 50 if self.simulation.internet.links[name].metric > 50 else 900
+        self._change("metric", name, f"now {metric}", metric=metric)
 
     def _new_address(self) -> None:
         internet, name = self.simulation.internet, self._link()
@@ -181,7 +187,7 @@ class Chaos:
         number = self._dice.randrange(20, 250)
         fresh = f"{prefix}.{number}" if "." in address else f"{prefix}:{number:x}"
         gap = self._dice.choice([0.0, 0.0, 0.05, 0.3, 2.0])
-        self._happens("new address")
+        self._happens("new address", _where(name), f"{fresh}, {duration(gap)} after the old one" if gap else fresh)
         if gap:
             internet.change(name, addresses=())
             self.simulation.world.after(gap, lambda: internet.change(name, addresses=(fresh,)))
@@ -189,14 +195,15 @@ class Chaos:
             internet.change(name, addresses=(fresh,))
 
     def _lose_mappings(self) -> None:
-        self._happens("mappings lost")
-        self.simulation.internet.lose_mappings(self._link())
+        name = self._link()
+        self._happens("mappings lost", _where(name))
+        self.simulation.internet.lose_mappings(name)
 
     def _flap(self) -> None:
         name, world = self._link(), self.simulation.world
-        self._happens("flapping")
-        interval = self._dice.choice([0.02, 0.2, 1.0, 3.0])
-        for turn in range(2 * self._dice.randrange(2, 20)):
+        interval, times = self._dice.choice([0.02, 0.2, 1.0, 3.0]), self._dice.randrange(2, 20)
+        self._happens("flapping", _where(name), f"{times} times, off and on for {duration(interval)} each")
+        for turn in range(2 * times):
             world.after((turn + 1) * interval, self._flap_once, name, bool(turn % 2))
 
     def _flap_once(self, name: LinkName, up: bool) -> None:
@@ -207,7 +214,7 @@ class Chaos:
         rendezvous = self.simulation.rendezvous
         if rendezvous.runs:
             rendezvous.stop()
-            self._lasts("no rendezvous", rendezvous.start)
+            self._lasts("no rendezvous", "services", rendezvous.start)
 
     def _stall(self) -> None:
         self._stop(self._site(), asleep=False)
@@ -219,28 +226,29 @@ class Chaos:
         simulation = self.simulation
         if simulation.machines[site].runs:
             simulation.stop(site, asleep=asleep)
-            self._lasts("asleep" if asleep else "stalled", lambda: simulation.wake(site))
+            self._lasts("asleep" if asleep else "stalled", site, lambda: simulation.wake(site))
 
     def _clock_jump(self) -> None:
         site = self._site()
         if self.simulation.machines[site].runs:
-            self._happens("clock jump")
-            self.simulation.jump(site, self._duration())
+            seconds = self._duration()
+            self._happens("clock jump", site, f"of {duration(seconds)}")
+            self.simulation.jump(site, seconds)
 
     def _crash(self) -> None:
         simulation, site = self.simulation, self._site()
         if simulation.machines[site].runs and simulation.is_started(site):
             simulation.crash(site)
-            self._lasts("crashed", lambda: simulation.start(site))
+            self._lasts("crashed", site, lambda: simulation.start(site))
 
     def _kill_carrier(self) -> None:
         if (manager := self._manager()) is not None:
-            self._happens("carrier killed")
+            self._happens("carrier killed", "client")
             self.simulation.act("client", manager.streams.kill_carrier)
 
     def _ask_for_recovery(self) -> None:
         if (manager := self._manager()) is not None:
-            self._happens("rebuild asked for")
+            self._happens("rebuild asked for", "client")
             self.simulation.act("client", manager.rebuild)
 
     # Traffic.
@@ -254,6 +262,18 @@ class Chaos:
             if self.simulation.machines[site].runs and self.simulation.is_started(site) and dice.random() < 0.6:
                 self.simulation.act(site, self._say, site)
 
+    def _say_last(self) -> None:
+        """Once all is well, what is said arrives at once, both ways."""
+        for site in ("client", "gateway"):
+            self.simulation.act(site, self._say_to_all, site)
+
+    def _say_to_all(self, site: str) -> None:
+        process = self.simulation.client if site == "client" else self.simulation.gateway
+        if site == "client" and not any(talker.is_open for talker in process.talkers):
+            self.simulation.client.open_stream()
+        for talker in process.talkers:
+            talker.say(100)
+
     def _say(self, site: str) -> None:
         dice = self._dice
         process = self.simulation.client if site == "client" else self.simulation.gateway
@@ -262,12 +282,13 @@ class Chaos:
             target = FORBIDDEN_TARGET if dice.random() < 0.1 else None
             if (new := self.simulation.client.open_stream(*([target] if target else []))) is not None:
                 new.is_forbidden = target is not None
+                new.reads_after = dice.choice([0.0, 0.0, 0.01, 2.0])
                 talkers = process.talkers
         if not talkers:
             return
         talker, act = dice.choice(talkers), dice.random()
         if act < 0.85:
-            talker.say(int(math.exp(dice.uniform(0, math.log(60_000)))))
+            talker.say(int(math.exp(dice.uniform(0, math.log(150_000)))))
         elif act < 0.95:
             talker.finish()
         else:
@@ -279,15 +300,25 @@ class Chaos:
             return None
         return simulation.client.manager
 
-    @property
-    def all_pairs(self) -> int:
-        return len(list(combinations(self.kinds, 2)))
+
+def _where(name: LinkName) -> str:
+    return f"{name.site} {name.name}"
+
+
+def _settings(seed: int) -> dict[str, object]:
+    """Small windows and buffers, for some, so that a little traffic meets their bounds."""
+    dice = Random(f"{seed} settings")
+    if dice.random() < 0.5:
+        return {}
+    return {
+        "resources.stream_window_bytes": 65536,
+        "resources.stream_buffer_bytes": 65536,
+        "resources.session_buffer_bytes": dice.choice([65536, 1048576]),
+    }
 
 
 def _links(seed: int) -> dict[LinkName, Link]:
     """The machines' networks, drawn from the seed."""
-    from random import Random
-
     dice = Random(f"{seed} links")
     links = {}
     nats = [Nat.NONE, Nat.NONE, Nat.ENDPOINT_INDEPENDENT, Nat.SYMMETRIC]

@@ -15,7 +15,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from perdure.core.decision import Rung, Trigger
+from perdure.core.decision import Because, Rung, Trigger
 from perdure.core.state import TRANSITIONS
 from perdure.core.storm import STORM_WINDOW
 from perdure.signals import ChannelClosed
@@ -60,6 +60,8 @@ class TubeWatch:
         self.check_bounds()
 
     def _decided(self, decision: Decision) -> None:
+        if decision.reason is Because.BACKOFF and decision.next_attempt_at is not None:
+            self._check_backoff(decision, decision.next_attempt_at - decision.at)
         if decision.rung not in (Rung.ICE_RESTART, Rung.REBUILD) or decision.trigger in UNCOUNTED:
             return
         restarts, budget = self._restarts, self._process.registry.policy.storm_budget
@@ -68,6 +70,12 @@ class TubeWatch:
         restarts.append(decision.at)
         if len(restarts) > budget:
             self._violated(f"{self._name}: {len(restarts)} restarts in a minute; the budget is {budget}")
+
+    def _check_backoff(self, decision: Decision, delay: float) -> None:
+        policy = self._process.registry.policy
+        shortest = min(policy.restart_backoff_max, policy.restart_backoff_base * 2.0 ** (decision.attempt - 1))
+        if delay < shortest - 1e-6:
+            self._violated(f"{self._name}: waits {delay:.1f} s after {decision.attempt} failures, not {shortest:.1f}")
 
     def check_bounds(self) -> None:
         """What is held now."""
@@ -118,8 +126,18 @@ def check_liveness(simulation: Simulation) -> None:
     if manager.tube_id not in simulation.gateway.registry:
         simulation.violated("the gateway has no such tube")
         return
-    if not (state := simulation.gateway.registry.manager(manager.tube_id).state).is_up:
-        simulation.violated(f"the gateway's tube is {state.name}")
+    other = simulation.gateway.registry.manager(manager.tube_id)
+    if not other.state.is_up:
+        simulation.violated(f"the gateway's tube is {other.state.name}")
+    living = sum(
+        not conversation.is_over
+        for (tube_id, _), conversation in simulation.book.conversations.items()
+        if tube_id == manager.tube_id
+    )
+    for site, end in (("client", manager), ("gateway", other)):
+        if end.streams.session.stream_count > living:
+            count = end.streams.session.stream_count
+            simulation.violated(f"the {site}'s session carries {count} streams; {living} are alive")
     for (tube_id, stream_id), conversation in simulation.book.conversations.items():
         if tube_id == manager.tube_id and not conversation.was_reset:
             for name, course in (("up", conversation.up), ("down", conversation.down)):

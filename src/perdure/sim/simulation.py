@@ -49,7 +49,7 @@ class Simulation:
         self.has_relay = has_relay
         self.carriers: dict[str, SimCarrier] = {}
         self.settings = layered(Layer("the scenario", settings or {}))
-        self.book = Book(self.violated)
+        self.book = Book(self.violated, self.settings.resources.stream_window_bytes)
         self.violations: list[str] = []
         self.changes: list[tuple[float, str, ChangeState]] = []
         """When, at which end, and what."""
@@ -57,6 +57,7 @@ class Simulation:
         self.trace: list[str] = []
         """What happened, a line each, for a reader."""
         self._started: set[str] = set()
+        self._to_start: set[str] = set()
         self._errors = ErrorLog(self.violated)
         self.rendezvous = Rendezvous(self.world, self.internet)
         self.ticket = Ticket("ws://rendezvous.sim/v1", self.world.dice("ticket").randbytes(32))
@@ -103,6 +104,10 @@ class Simulation:
     # What happens to the peers.
 
     def start(self, process: str) -> None:
+        """Begin it anew; where its machine does not run, when that does."""
+        if not self.machines[process].runs:
+            self._to_start.add(process)
+            return
         self._started.add(process)
         self.act(process, self._start_gateway if process == "gateway" else self._start_client)
 
@@ -129,7 +134,10 @@ class Simulation:
         """It runs on, after a stop or a sleep."""
         self.machines[process].go_on()
         self.internet.told()
-        if process in self._started:
+        if process in self._to_start:
+            self._to_start.discard(process)
+            self.start(process)
+        elif process in self._started:
             (self.gateway if process == "gateway" else self.client).source.woke_up()
 
     def jump(self, process: str, seconds: float) -> None:
@@ -164,12 +172,14 @@ class Simulation:
 
         def changed(change: ChangeState) -> None:
             self.changes.append((self.world.now, process.machine.name, change))
-            self.note(f"{process.machine.name} is {change.after.value}: {change.reason.value} {change.detail}".rstrip())
+            detail = f" ({change.detail})" if change.detail else ""
+            self.note(f"{process.machine.name} is {change.after.value}: {change.reason.value}{detail}")
 
         def decided(decision: Decision) -> None:
             self.decisions.append((self.world.now, process.machine.name, decision))
             trigger = decision.trigger.value if decision.trigger is not None else "set-up"
-            self.note(f"{process.machine.name} decides {decision.rung.value}: {decision.reason.value} ({trigger})")
+            about = f"{trigger}: {decision.detail}" if decision.detail else trigger
+            self.note(f"{process.machine.name} decides {decision.rung.value}: {decision.reason.value} ({about})")
 
         manager.add_state_change_callback(changed)
         manager.add_network_change_callback(decided)
