@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from perdure.lab.tools import LabError, check
 from perdure.scenario.library import text_of
 from support.processes import output_of, running
 from support.signaling import eventually
@@ -20,6 +21,17 @@ LAB_TIMEOUT = 60.0
 """Seconds for a short run, or for the programs of one to start, where other runs keep the machine busy."""
 
 SUBJECT = "gateway = 'x'\nclient = 'y'\n"
+
+
+def reason_against() -> str:
+    try:
+        check()
+    except LabError as error:
+        return str(error)
+    return ""
+
+
+needs_namespaces = pytest.mark.skipif(bool(reason_against()), reason=reason_against() or "it runs here")
 
 
 async def refusal(*arguments: str) -> str:
@@ -98,6 +110,7 @@ async def test_the_usage_says_that_several_may_be_named() -> None:
     assert "[NAME|all|FILE]..." in (await output_of("lab", "run", "--help")).stdout.text
 
 
+@needs_namespaces
 async def test_a_lab_that_is_interrupted_in_its_first_run_says_so(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     async with running("lab", "run", "black-hole", "--logs", str(logs), "--json", str(tmp_path / "json")) as lab:
@@ -107,6 +120,7 @@ async def test_a_lab_that_is_interrupted_in_its_first_run_says_so(tmp_path: Path
         assert lab.stdout.text == "interrupted before a run had ended"
 
 
+@needs_namespaces
 async def test_a_lab_that_is_interrupted_later_says_how_far_it_came_and_its_page_how_to_repeat_it(
     tmp_path: Path,
 ) -> None:
