@@ -173,6 +173,12 @@ class TestTimeline:
             (3.0, "network", 2),
         ]
 
+    def test_a_step_stands_before_what_it_led_to_while_it_was_applied(self) -> None:
+        run = made_up_run(
+            events=(NetworkEvent(1.02, "down", True, took=0.03),), states=(StateSpan(1.0, "reconnecting"),), rungs=()
+        )
+        assert [each.kind for each in happenings(run)] == ["network", "state"]
+
     def test_a_decision_taken_again_and_again_is_one_line(self) -> None:
         hold = [RungUsed(1.0 + each, "client", "request", "hold", "the path carries data") for each in range(9)]
         texts = [each.text for each in happenings(made_up_run(rungs=tuple(hold), states=()))]

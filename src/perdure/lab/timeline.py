@@ -70,7 +70,7 @@ def timeline(run: RunResult) -> Timeline:
 
 def happenings(run: RunResult) -> list[Happening]:
     """In order; a decision that was taken again and again is one line."""
-    network = [Happening(each.at, "network", each.text, number) for number, each in enumerate(run.events, 1)]
+    network = [Happening(each.began_at, "network", each.text, number) for number, each in enumerate(run.events, 1)]
     states = [Happening(each.at, "state", each.state.upper()) for each in run.states]
     decisions = [
         Happening(each.at, "decision", f"{each.side}: {each.rung}, because {each.reason} ({each.trigger})")
