@@ -12,7 +12,6 @@ import pytest
 
 from perdure.core.connection import Connection
 from perdure.core.decision import Because, Decision
-from perdure.core.negotiation import Negotiation
 from perdure.core.restart import Ladder
 from perdure.core.storm import StormBudget
 from perdure.manager import TunnelConnectionManager
@@ -53,11 +52,6 @@ def acknowledge_before_delivery(patch: Patch) -> None:
 
     patch.setattr(Link, "_handle_session", handle_late)
     patch.setattr(Link, "close_carrier", close_with_loss)
-
-
-def ignore_generations(patch: Patch) -> None:
-    """An answer counts whichever offer it answers."""
-    patch.setattr(Negotiation, "takes_answer", lambda self, generation: self.offered_here)
 
 
 def reset_the_backoff_on_failure(patch: Patch) -> None:
@@ -154,7 +148,6 @@ def open_what_is_not_allowed(patch: Patch) -> None:
 PLANTS: list[tuple[Plant, int]] = [
     (forget_to_resend_after_a_resume, 6),
     (acknowledge_before_delivery, 1),
-    (ignore_generations, 889),
     (reset_the_backoff_on_failure, 1),
     (restart_without_limit, 1),
     (drop_the_fin_on_a_rebuild, 13),
