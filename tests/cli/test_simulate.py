@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from typer.testing import CliRunner
 
 from perdure.cli import app
 from perdure.sim.chaos import Chaos
+from perdure.sim.course import Outcome
 
 
 def simulated(*arguments: str) -> str:
@@ -36,6 +41,7 @@ def test_several_processes_come_to_what_one_comes_to(tmp_path: Path) -> None:
     simulated("--seeds", "12", "--jobs", "1", "--json", str(one))
     said = simulated("--seeds", "12", "--jobs", "2", "--json", str(two))
     assert said.startswith("12 histories of chaos, 4.1 hours of a tunnel in ")
+    assert re.search(r"95 % within [\d.]+ (ms|s|min)", said)
     assert said.endswith("nothing was violated\n")
     first, second = (json.loads(path.read_text()) for path in (one, two))
     assert first.pop("took_seconds") > 0 < second.pop("took_seconds")
@@ -49,6 +55,33 @@ def test_one_history_is_shown_and_is_the_same_each_time() -> None:
     assert said[0].endswith("client is connecting: started")
     end = next(place for place, line in enumerate(said) if line.startswith("fingerprint "))
     assert said[: end + 1] == again[: end + 1]
+    assert said[end + 1].startswith("1 history of chaos, 20.6 minutes of a tunnel in ")
+
+
+def of_outages(monkeypatch: pytest.MonkeyPatch, *outages: float) -> str:
+    """What is said of a history with these."""
+
+    def outcome(scenario: str, seed: int, *, whole_trace: bool) -> Outcome:
+        return Outcome(seed, 60.0, 1, (), (), "", Counter(), outages, Counter(cut=1), Counter({("cut", "off"): 1}))
+
+    monkeypatch.setattr("perdure.sim.course.simulate", outcome)
+    return simulated("--seed", "1")
+
+
+def test_one_thing_is_not_told_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = of_outages(monkeypatch, 0.0517)
+    assert "\noutages: 1, of 52 ms\n" in said
+    assert "\nfaults: 1 of 1 kind: cut 1\n" in said
+    assert said.endswith("\npairs of kinds that met: 1; the rarest 1 time\nnothing was violated\n")
+
+
+def test_the_longest_outage_never_looks_shorter_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = of_outages(monkeypatch, 0.9996, 106.9, 107.4)
+    assert "\noutages: 3; half of them within 1 min 47 s, 95 % within 1 min 47 s, the longest 1 min 47 s\n" in said
+    said = of_outages(monkeypatch, *[0.9996] * 19, 1.04)
+    assert "\noutages: 20; half of them within 1.0 s, 95 % within 1.0 s, the longest 1.0 s\n" in said
+    said = of_outages(monkeypatch, 0.01, 59.96, 3601.0)
+    assert "half of them within 1 min 0 s, 95 % within 1.0 hours, the longest 1.0 hours" in said
 
 
 def test_it_goes_on_for_so_many_hours() -> None:
@@ -62,11 +95,11 @@ def test_a_violation_is_told_with_its_trace_and_how_to_replay_it(monkeypatch: py
         chaos.simulation.close()
 
     monkeypatch.setattr(Chaos, "run", violate)
-    result = CliRunner().invoke(app, ["simulate", "--seeds", "1", "--first", "7", "--jobs", "1"])
+    result = CliRunner().invoke(app, ["simulate", "--seed", "7"])
     assert result.exit_code == 1
     assert "VIOLATED in seed 7: at 0.000 s, event 0: the sky has fallen" in result.stdout
     assert "all of it: perdure simulate --scenario chaos --seed 7 --trace" in result.stdout
-    assert result.stdout.endswith("1 of 1 histories violated something\n")
+    assert result.stdout.endswith("1 of 1 history violated something\n")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +107,12 @@ def test_a_violation_is_told_with_its_trace_and_how_to_replay_it(monkeypatch: py
     [
         (["--scenario", "caos"], "there is no scenario 'caos'; did you mean chaos?"),
         (["--trace"], "it shows one history: give its --seed"),
-        (["--seed", "1", "--seeds", "2"], "that is one history; leave --seeds and --hours out"),
+        *(
+            (["--seed", "1", option, "2"], "that is one history; leave --seeds, --first, --hours and --jobs out")
+            for option in ("--seeds", "--first", "--hours", "--jobs")
+        ),
+        *((["--hours", hours], f"{hours} is not a number of hours above 0") for hours in ("nan", "inf", "0", "-1")),
+        (["--hours", "1", "--seeds", "2"], "it goes on until they are simulated; leave --seeds out"),
         (["--json", "/no/such/folder/file"], "cannot be written: there is no such folder"),
     ],
 )
@@ -82,15 +120,39 @@ def test_a_mistake_is_told(arguments: list[str], why: str) -> None:
     assert why in refusal_of(*arguments)
 
 
-def test_interrupted_it_tells_the_figures_so_far() -> None:
-    command = [sys.executable, "-m", "perdure", "simulate", "--seeds", "1000000", "--jobs", "2"]
+@contextlib.contextmanager
+def at_work(*options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "perdure", "simulate", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
     try:
-        time.sleep(5.0)
-        os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        yield process
     finally:
-        process.kill()
-    assert process.returncode == 130, err
-    assert "histories of chaos" in out
-    assert "Traceback" not in err
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("interrupt", [os.killpg, os.kill], ids=["all of them", "the parent alone"])
+def test_interrupted_it_tells_the_figures_so_far(interrupt: Callable[[int, int], None]) -> None:
+    with at_work("--seeds", "1000000", "--jobs", "2") as process:
+        time.sleep(6.0)
+        interrupt(process.pid, signal.SIGINT)
+        began_at = time.monotonic()
+        out, err = process.communicate(timeout=30)  # its processes have the same output: they are gone too
+        took = time.monotonic() - began_at
+        assert process.returncode == 130, err
+        finished = re.match(r"([\d,]+) histories of chaos", out)
+        assert finished is not None
+        assert out.endswith(f"\ninterrupted: {finished[1]} of 1,000,000\nnothing was violated\n")
+        assert "Traceback" not in err
+        assert took < 4.0  # it took 10 to 18 s when each process had its whole batch to finish
+
+
+def test_interrupted_before_a_history_has_ended_it_claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, is_stopped: Callable[[], bool]) -> Iterator[Outcome]:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert is_stopped()
+        yield from ()
+
+    monkeypatch.setattr("perdure.sim.course.run", interrupted)
+    result = CliRunner().invoke(app, ["simulate"])
+    assert (result.exit_code, result.stdout) == (130, "interrupted before a history had ended\n")

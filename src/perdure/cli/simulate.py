@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from itertools import count
+import signal
+from contextlib import closing
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,36 +17,52 @@ from perdure.cli.exit_codes import ExitCode
 from perdure.cli.running import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from perdure.sim.course import Tally
 
 DEFAULT_SEEDS = 200
 """Some 70 hours of a bad network, in some 10 s."""
 
+DEFAULT_FIRST = 1
+
 Scenario = Annotated[
-    str, typer.Option(metavar="NAME", help="A scenario of the lab's, or chaos: everything is drawn from the seed.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="One of the lab's built-in scenarios (no file), or chaos: everything is drawn from the seed.",
+    ),
 ]
-Seeds = Annotated[int | None, typer.Option(min=1, help="So many histories, of the seeds from --first on.")]
-First = Annotated[int, typer.Option(min=0, help="The first seed.")]
-Hours = Annotated[float | None, typer.Option(min=0.0, help="Go on until so many hours are simulated.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="This one history.")]
+Seeds = Annotated[
+    int | None,
+    typer.Option(min=1, show_default=str(DEFAULT_SEEDS), help="So many histories, of the seeds from --first on."),
+]
+First = Annotated[int | None, typer.Option(min=0, show_default=str(DEFAULT_FIRST), help="The first seed.")]
+Hours = Annotated[float | None, typer.Option(help="Instead of --seeds: go on until so many hours are simulated.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="This one history, alone.")]
 Trace = Annotated[bool, typer.Option("--trace", help="With --seed: print all that happened.")]
-Jobs = Annotated[int, typer.Option(min=0, max=256, help="Processes; 0: one for each core.")]
+Jobs = Annotated[int | None, typer.Option(min=0, max=256, show_default="0", help="Processes; 0: one for each core.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there as JSON.")]
 
 
 def simulate(
     scenario: Scenario = "chaos",
     seeds: Seeds = None,
-    first: First = 1,
+    first: First = None,
     hours: Hours = None,
     seed: Seed = None,
     trace: Trace = False,
-    jobs: Jobs = 0,
+    jobs: Jobs = None,
     json_file: JsonFile = None,
 ) -> None:
     """Two peers, their signaling and a bad network in virtual time: thousands of histories, each from its seed.
+
+    Checked at every step: each stream's bytes arrive in order, once and unaltered; no stream opens to a target that is
+    not allowed; buffers stay within their bounds, restarts within the storm budget; states change as they may, and
+    signals are well formed. At the end: 30 s after the network is good again, all is connected and all is delivered.
+    (The lab's scenarios end sooner: there, no connection and no byte may be lost.)
+
+    An outage is how long the client's tunnel was away, the time in which there was no network included.
 
     Exits with 1 where anything was violated, and says how to replay it. Ctrl-C ends it with the figures so far.
     """
@@ -58,21 +77,35 @@ def simulate(
         )
     if trace and seed is None:
         raise typer.BadParameter("it shows one history: give its --seed", param_hint="--trace")
-    if seed is not None and (seeds is not None or hours is not None):
-        raise typer.BadParameter("that is one history; leave --seeds and --hours out", param_hint="--seed")
+    if seed is not None and not (seeds is first is hours is jobs is None):
+        raise typer.BadParameter(
+            "that is one history; leave --seeds, --first, --hours and --jobs out", param_hint="--seed"
+        )
+    if hours is not None:
+        if not (math.isfinite(hours) and hours > 0):
+            raise typer.BadParameter(f"{hours:g} is not a number of hours above 0", param_hint="--hours")
+        if seeds is not None:
+            raise typer.BadParameter("it goes on until they are simulated; leave --seeds out", param_hint="--hours")
     if json_file is not None and not json_file.parent.is_dir():
         raise typer.BadParameter(f"{json_file} cannot be written: there is no such folder", param_hint="--json")
     tally = course.Tally()
-    if seed is not None:
-        outcome = course.simulate(scenario, seed, whole_trace=trace)
-        tally.add(outcome)
-        if trace:
-            say("\n".join(outcome.trace))
-        say(f"fingerprint {outcome.fingerprint}")
+    interrupted = ""
+    if seed is None:
+        interrupted = _run(scenario, first if first is not None else DEFAULT_FIRST, seeds, hours, jobs, tally)
     else:
-        wanted = count(first) if hours is not None else range(first, first + (seeds or DEFAULT_SEEDS))
-        was_interrupted = _run(scenario, wanted, jobs or os.cpu_count() or 1, tally, hours)
-    _report(scenario, tally, shows_trace=trace)
+        try:
+            outcome = course.simulate(scenario, seed, whole_trace=trace)
+        except KeyboardInterrupt:
+            interrupted = "interrupted"
+        else:
+            tally.add(outcome)
+            if trace:
+                say("\n".join(outcome.trace))
+            say(f"fingerprint {outcome.fingerprint}")
+    if tally.seeds:
+        _report(scenario, tally, interrupted, shows_trace=trace)
+    else:
+        say("interrupted before a history had ended")
     if json_file is not None:
         try:
             json_file.write_text(json.dumps(_figures(scenario, tally), indent=1) + "\n", encoding="utf-8")
@@ -81,63 +114,106 @@ def simulate(
             raise typer.Exit(ExitCode.FAILED) from error
     if tally.violations:
         raise typer.Exit(ExitCode.FAILED)
-    if seed is None and was_interrupted:
+    if interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
 
 
-def _run(scenario: str, seeds: Iterable[int], jobs: int, tally: Tally, hours: float | None) -> bool:
-    """Fill `tally`; whether Ctrl-C ended it."""
+def _run(scenario: str, first: int, seeds: int | None, hours: float | None, jobs: int | None, tally: Tally) -> str:
+    """Fill `tally`; how far it came, where Ctrl-C ended it."""
     from rich.console import Console
     from rich.progress import Progress
 
     from perdure.sim import course
 
-    total = hours * 3600 if hours is not None else float(len(seeds)) if isinstance(seeds, range) else None
-    outcomes = course.run(scenario, iter(seeds), jobs)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(scenario, total=total)
-        try:
-            for outcome in outcomes:
-                tally.add(outcome)
-                progress.update(bar, completed=tally.simulated_seconds if hours is not None else tally.seeds)
-                if hours is not None and tally.simulated_seconds >= hours * 3600:
-                    break
-        except KeyboardInterrupt:
-            return True
-        finally:
-            outcomes.close()
-    return False
+    many = seeds or DEFAULT_SEEDS
+    processes = jobs or os.cpu_count() or 1
+    wanted: Iterator[int] = count(first)
+    if hours is None:
+        wanted, processes = islice(wanted, many), min(processes, many)
+    interrupts = _Interrupts()
+    outcomes = course.run(scenario, wanted, processes, is_stopped=lambda: interrupts.came)
+    with interrupts, closing(outcomes), Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(scenario, total=many if hours is None else hours * 3600)
+        for outcome in outcomes:
+            tally.add(outcome)
+            progress.update(bar, completed=tally.seeds if hours is None else tally.simulated_seconds)
+            if hours is not None and tally.simulated_seconds >= hours * 3600:
+                return ""
+    if hours is not None:
+        return f"interrupted: {tally.simulated_seconds / 3600:,.1f} of {hours:,g} hours"
+    return f"interrupted: {tally.seeds:,} of {many:,}" if tally.seeds < many else ""
 
 
-def _report(scenario: str, tally: Tally, *, shows_trace: bool) -> None:
+class _Interrupts:
+    """While it lasts, Ctrl-C is only noted: no outcome is lost halfway into the tally."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __enter__(self) -> None:
+        self._handler = signal.signal(signal.SIGINT, self._note)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.came = True
+
+
+def _report(scenario: str, tally: Tally, interrupted: str, *, shows_trace: bool) -> None:
     from perdure.lab.results import quantiles
 
-    hours, took = tally.simulated_seconds / 3600, max(tally.took, 1e-9)
+    took = max(tally.took, 1e-9)
     say(
-        f"{tally.seeds:,} histories of {scenario}, {hours:,.1f} hours of a tunnel in {took:,.1f} s: "
-        f"{tally.simulated_seconds / took:,.0f} times as fast as life, {tally.events / took:,.0f} events a second"
+        f"{_counted(tally.seeds, 'history', 'histories')} of {scenario}, {_duration(tally.simulated_seconds)} of a "
+        f"tunnel in {_duration(took)}: {tally.simulated_seconds / took:,.0f} times as fast as life, "
+        f"{tally.events / took:,.0f} events a second"
     )
     rungs = ", ".join(f"{count:,} × {rung}" for rung, count in tally.rungs.most_common())
     say(f"recoveries: {rungs or 'none'}")
     if (outages := quantiles(tally.outages)) is not None:
-        say(
-            f"outages: {outages.count:,}; half of them under {outages.p50:.3f} s, 95 % under {outages.p95:.1f} s, "
-            f"the longest {outages.worst:.0f} s"
-        )
+        if outages.count == 1:
+            say(f"outages: 1, of {_duration(outages.worst)}")
+        else:
+            say(
+                f"outages: {outages.count:,}; half of them within {_duration(outages.p50)}, "
+                f"95 % within {_duration(outages.p95)}, the longest {_duration(outages.worst)}"
+            )
     if tally.kinds:
         faults = ", ".join(f"{kind} {count:,}" for kind, count in tally.kinds.most_common())
-        say(f"faults: {tally.kinds.total():,} of {len(tally.kinds)} kinds: {faults}")
-        say(f"pairs of kinds that met: {len(tally.pairs)}; the rarest {min(tally.pairs.values(), default=0)} times")
+        say(f"faults: {tally.kinds.total():,} of {_counted(len(tally.kinds), 'kind', 'kinds')}: {faults}")
+    if tally.pairs:
+        rarest = _counted(min(tally.pairs.values()), "time", "times")
+        say(f"pairs of kinds that met: {len(tally.pairs):,}; the rarest {rarest}")
     for outcome in tally.violations:
         say(f"\nVIOLATED in seed {outcome.seed}: {outcome.violations[0]}")
         if not shows_trace:
             say("\n".join(outcome.trace))
         say(f"all of it: perdure simulate --scenario {scenario} --seed {outcome.seed} --trace")
+    if interrupted:
+        say(interrupted)
     say(
-        f"{len(tally.violations)} of {tally.seeds:,} histories violated something"
+        f"{len(tally.violations):,} of {_counted(tally.seeds, 'history', 'histories')} violated something"
         if tally.violations
         else "nothing was violated"
     )
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count:,} {one if count == 1 else several}"
+
+
+def _duration(seconds: float) -> str:
+    """`62 ms`, `1.3 s`, `59.9 s`, `1 min 48 s`, `20.6 minutes`, `4.1 hours`: a longer one never looks shorter."""
+    if round(seconds, 3) < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 600:
+        return f"{round(seconds) // 60} min {round(seconds) % 60} s"
+    if round(seconds / 60, 1) < 60:
+        return f"{seconds / 60:.1f} minutes"
+    return f"{seconds / 3600:,.1f} hours"
 
 
 def _figures(scenario: str, tally: Tally) -> dict[str, Any]:

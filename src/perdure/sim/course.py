@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 
 from perdure.core.decision import Rung
 from perdure.core.state import State
@@ -21,8 +23,11 @@ from perdure.sim.simulation import Simulation
 CHAOS = "chaos"
 """The scenario in which everything is drawn from the seed."""
 
-SEEDS_A_TASK = 10
-"""Enough that handing a task to a process costs next to nothing, few enough for a progress bar."""
+SEEDS_AHEAD = 3
+"""Given to a process at once: the one that it plays, and two so that it never waits for the reader of its outcomes."""
+
+STOP_LOOK_INTERVAL = 0.1
+"""Seconds between two looks at whether to stop, while no outcome comes: Ctrl-C feels immediate."""
 
 TRACE_TAIL = 40
 """Lines of a violation's trace that are shown without `--trace`."""
@@ -122,34 +127,83 @@ class Tally:
             self.violations.append(outcome)
 
 
-def run(scenario: str, seeds: Iterator[int], jobs: int) -> Generator[Outcome, None, None]:
+def run(
+    scenario: str, seeds: Iterator[int], jobs: int, *, is_stopped: Callable[[], bool] = lambda: False
+) -> Generator[Outcome, None, None]:
     """The outcomes of `seeds`, in no certain order, from as many processes as `jobs`.
 
-    Closing it ends the processes.
+    Once `is_stopped()`, those that have come are the last. Closing it ends the processes, amid a history too.
+
+    Raises:
+        RuntimeError: a process died.
     """
-    if jobs == 1:
-        for seed in seeds:
-            yield simulate(scenario, seed)
-        return
+    workers: dict[Connection, SpawnProcess] = {}
+    under_way: dict[Connection, list[int]] = {}
+
+    def hand_out(connection: Connection) -> None:
+        for seed in islice(seeds, 1):
+            under_way[connection].append(seed)
+            with contextlib.suppress(ConnectionError):  # it died; the next read says so
+                connection.send(seed)
+
+    try:
+        for _ in range(jobs):
+            connection, process = _start_worker(scenario)
+            workers[connection], under_way[connection] = process, []
+        for _ in range(SEEDS_AHEAD):
+            for connection in workers:
+                hand_out(connection)
+        while busy := [connection for connection, given in under_way.items() if given]:
+            stopped = is_stopped()
+            ready = wait(busy, 0.0 if stopped else STOP_LOOK_INTERVAL)
+            if stopped and not ready:
+                return
+            for connection in busy:
+                if connection in ready:
+                    outcome = _outcome(connection, workers[connection])
+                    under_way[connection].remove(outcome.seed)
+                    if not stopped:
+                        hand_out(connection)
+                    yield outcome
+    finally:
+        for process in workers.values():
+            process.terminate()
+        for connection, process in workers.items():
+            process.join()
+            connection.close()
+
+
+def _outcome(connection: Connection, process: SpawnProcess) -> Outcome:
+    try:
+        outcome: Outcome = connection.recv()
+    except (EOFError, ConnectionError) as error:
+        process.join()
+        raise RuntimeError(f"a process that plays histories died, with exit code {process.exitcode}") from error
+    return outcome
+
+
+def _start_worker(scenario: str) -> tuple[Connection, SpawnProcess]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts_to_the_parent) as pool:
-        under_way: set[Future[list[Outcome]]] = set()
-        try:
-            while True:
-                while len(under_way) < 2 * jobs and (batch := list(islice(seeds, SEEDS_A_TASK))):
-                    under_way.add(pool.submit(_simulate_all, scenario, batch))
-                if not under_way:
-                    return
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield from future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    connection, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(scenario, theirs), daemon=True)
+    with _interrupts_left_to_the_parent():
+        process.start()
+    theirs.close()  # so that the end of either process is seen by the other
+    return connection, process
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def _interrupts_left_to_the_parent() -> Iterator[None]:
+    """A process that is started within inherits it, from its first instruction on."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
-def _simulate_all(scenario: str, seeds: list[int]) -> list[Outcome]:
-    return [simulate(scenario, seed) for seed in seeds]
+def _work(scenario: str, connection: Connection) -> None:
+    """Play the seeds that come, in a process of its own, until the other end is gone."""
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            connection.send(simulate(scenario, connection.recv()))

@@ -1,0 +1,78 @@
+"""What is told of a history, and the processes that play many of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import signal
+from itertools import count
+
+import pytest
+
+from perdure.sim import course
+
+
+@pytest.fixture(scope="module")
+def trace() -> list[str]:
+    """Of some histories of chaos, without the times."""
+    outcomes = [course.simulate(course.CHAOS, seed, whole_trace=True) for seed in range(1, 13)]
+    return [line.strip().partition(" ")[2] for outcome in outcomes for line in outcome.trace]
+
+
+def test_the_trace_tells_of_each_fault_where_it_begins_and_ends(trace: list[str]) -> None:
+    begun, ended = (
+        [(found[1], found[2]) for line in trace if (found := re.fullmatch(pattern, line))]
+        for pattern in (r"(.+) begins(?:, .+)? \((#\d+)\)", r"(.+) ends \((#\d+)\)")
+    )
+    assert len(begun) > 50
+    assert sorted(begun) == sorted(ended)
+    places = r"(client|gateway)( eth\d?| wlan| wwan)?|services"
+    assert [what for what, _ in begun if not re.fullmatch(rf"({places}): [a-z -]+( \d+)?", what)] == []
+
+
+def test_the_trace_tells_what_a_fault_comes_to(trace: list[str]) -> None:
+    def told(pattern: str) -> bool:
+        return any(re.fullmatch(pattern, line) for line in trace)
+
+    link = r"(client|gateway) \w+"
+    assert told(rf"{link}: new address [\d.]+")
+    assert told(rf"{link}: new address [\d.]+, 300 ms after the old one")
+    assert told(rf"{link}: impaired begins, delay \d+ ms, jitter \d+ ms, loss \d+ %, 20 kB/s \(#\d+\)")
+    assert told(rf"{link}: flapping \d+ times, off and on for 20 ms each")
+    assert told(r"client: clock jump of [\d.]+ m?s")
+    assert told(r"client: asleep begins \(#\d+\)")
+
+
+def test_the_trace_tells_a_reason_from_its_detail(trace: list[str]) -> None:
+    assert "gateway is reconnecting: the carrier was lost (the peer closed the data channel)" in trace
+    assert "client is connecting: started" in trace
+    assert any(
+        re.fullmatch(r"client decides rebuild: the path's own address .+ \(interface change: eth0 went.*\)", line)
+        for line in trace
+    )
+
+
+def test_closing_it_ends_the_processes_at_once() -> None:
+    outcomes = course.run(course.CHAOS, count(1), 2)
+    assert next(outcomes).seconds > 0
+    assert len(multiprocessing.active_children()) == 2
+    outcomes.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_what_had_ended_when_it_was_stopped_is_told() -> None:
+    stops = iter([False, False, False])
+    outcomes = list(course.run(course.CHAOS, count(1), 1, is_stopped=lambda: next(stops, True)))
+    assert sorted(outcome.seed for outcome in outcomes) == list(range(1, len(outcomes) + 1))
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_dies_ends_it_with_an_error() -> None:
+    outcomes = course.run(course.CHAOS, count(1), 1)
+    next(outcomes)
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="a process that plays histories died, with exit code -9"):
+        list(outcomes)
