@@ -64,11 +64,6 @@ class Book:
             found = self.conversations[key] = Conversation(Course(number), Course(number + 1))
         return found
 
-    def forget(self, tube_id: str) -> None:
-        """The tube has ended at both ends: nothing more is expected of its streams."""
-        for key in [key for key in self.conversations if key[0] == tube_id]:
-            del self.conversations[key]
-
 
 @dataclass(eq=False)
 class Talker:

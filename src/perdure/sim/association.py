@@ -16,6 +16,8 @@ from perdure.sim.flow import Flow
 from perdure.transport.base import IceState, LossReason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from perdure.sim.engine import SimCarrier
     from perdure.sim.internet import Internet, Way
     from perdure.sim.world import World
@@ -224,7 +226,7 @@ class Association:
                 (DISCONNECTED_AFTER, self._disconnect),
                 (FAILED_AFTER, self._fail),
             ):
-                self._world.after(delay, call, since)
+                self._world.after(delay, self._if_still_dead, since, call)
 
     def _heal(self) -> None:
         self._dead_since = None
@@ -236,23 +238,25 @@ class Association:
         for end in self.ends:
             end.loop.deliver(0.0, end.doubted, state)
 
-    def _rebind(self, since: float) -> None:
+    def _if_still_dead(self, since: float, call: Callable[[], None]) -> None:
+        if self._dead_since == since and not self._is_closed:
+            call()
+
+    def _rebind(self) -> None:
         """The peer's ICE follows a NAT's new mapping."""
-        if self._dead_since == since and not self._is_closed and self._pair is not None:
+        if self._pair is not None:
             self._pair = self._pair._replace(rebindings=self._rebindings(self._pair.addresses))
             self._judge()
 
-    def _stand_by(self, since: float) -> None:
-        if self._dead_since == since and not self._is_closed and (other := self._best()) is not None:
+    def _stand_by(self) -> None:
+        if (other := self._best()) is not None:
             self._use(other)
 
-    def _disconnect(self, since: float) -> None:
-        if self._dead_since == since and not self._is_closed:
-            self._tell(IceState.DISCONNECTED)
+    def _disconnect(self) -> None:
+        self._tell(IceState.DISCONNECTED)
 
-    def _fail(self, since: float) -> None:
-        if self._dead_since == since and not self._is_closed:
-            self._tell(IceState.FAILED)
+    def _fail(self) -> None:
+        self._tell(IceState.FAILED)
 
 
 class _Direction:

@@ -268,7 +268,7 @@ class Chaos:
             self.simulation.act(site, self._say_to_all, site)
 
     def _say_to_all(self, site: str) -> None:
-        process = self.simulation.client if site == "client" else self.simulation.gateway
+        process = self.simulation.process(site)
         if site == "client" and not any(talker.is_open for talker in process.talkers):
             self.simulation.client.open_stream()
         for talker in process.talkers:
@@ -276,7 +276,7 @@ class Chaos:
 
     def _say(self, site: str) -> None:
         dice = self._dice
-        process = self.simulation.client if site == "client" else self.simulation.gateway
+        process = self.simulation.process(site)
         talkers = process.talkers = [talker for talker in process.talkers if talker.is_open]
         if site == "client" and (not talkers or dice.random() < 0.15) and len(talkers) < 8:
             target = FORBIDDEN_TARGET if dice.random() < 0.1 else None

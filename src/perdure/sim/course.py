@@ -13,7 +13,6 @@ from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from perdure.core.decision import Rung
 from perdure.core.state import State
 from perdure.scenario.library import load
 from perdure.sim.chaos import Chaos
@@ -67,7 +66,6 @@ def simulate(scenario: str, seed: int, *, whole_trace: bool = False) -> Outcome:
             played.simulation.violated(loss)
         simulation = played.simulation
     trace = simulation.trace if whole_trace else simulation.trace[-TRACE_TAIL:] if simulation.violations else []
-    begun = [decision.rung for _, _, decision in simulation.decisions if decision.trigger is not None]
     return Outcome(
         seed,
         simulation.world.now,
@@ -75,7 +73,7 @@ def simulate(scenario: str, seed: int, *, whole_trace: bool = False) -> Outcome:
         tuple(simulation.violations),
         tuple(trace),
         simulation.fingerprint,
-        Counter(rung.value for rung in begun if rung in (Rung.ICE_RESTART, Rung.REBUILD)),
+        Counter({rung.value: times for rung, times in simulation.recoveries.items()}),
         tuple(_outages(simulation)),
         kinds,
         pairs,

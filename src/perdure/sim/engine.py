@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure.core.description import ice_ufrag
 from perdure.sim.association import Association
 from perdure.transport.base import IceState, LossReason, PathStatistics
 
@@ -68,10 +69,10 @@ class Engine:
     # Transport.
 
     def offer(self, generation: int, listener: CarrierListener) -> Carrier:
-        return self._begin(generation, listener, None)
+        return self._begin(generation, listener)
 
     def answer(self, generation: int, sdp: str, listener: CarrierListener) -> Carrier:
-        return self._begin(generation, listener, sdp)
+        return self._begin(generation, listener)  # the offerer takes the answer, and associates both
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
         pass
@@ -85,7 +86,8 @@ class Engine:
 
     def networks(self) -> list[str]:
         """The addresses that the engine knows."""
-        self._read(self.world.now)
+        if len(self.alive) <= 1 or self.world.now >= self._read_at + REREAD_INTERVAL:
+            self._read()
         return self._known
 
     def gone(self, carrier: SimCarrier) -> None:
@@ -102,32 +104,31 @@ class Engine:
         for carrier in list(self.alive):
             carrier.vanish()
 
-    def _begin(self, generation: int, listener: CarrierListener, offer: str | None) -> SimCarrier:
+    def _begin(self, generation: int, listener: CarrierListener) -> SimCarrier:
         name = f"{self.site}-{self.world.serial()}"
         carrier = SimCarrier(self, name, generation, listener)
         self.carriers[name] = carrier
-        self._start_when_ready(carrier, offer)
+        self._start_when_ready(carrier)
         return carrier
 
-    def _start_when_ready(self, carrier: SimCarrier, offer: str | None) -> None:
+    def _start_when_ready(self, carrier: SimCarrier) -> None:
         if carrier.is_closed:
             return
         now = self.world.now
         waits = now < self._outdated_until and self._outdated and now - self._progress_at < PATIENCE
         if waits:
-            self.loop.call_later(0.001, self._start_when_ready, carrier, offer)
+            self.loop.call_later(0.001, self._start_when_ready, carrier)
             return
         if now < self._outdated_until and not self._outdated and self._known:
             self._outdated_until = 0.0
-            self.loop.call_later(FACTORY_GOES_AFTER, self._start_when_ready, carrier, offer)
+            self.loop.call_later(FACTORY_GOES_AFTER, self._start_when_ready, carrier)
             return
         self.alive.append(carrier)
-        carrier.start(offer)
+        carrier.start()
 
-    def _read(self, now: float) -> None:
-        if len(self.alive) <= 1 or now >= self._read_at + REREAD_INTERVAL:
-            self._known = self.internet.addresses(self.site)
-            self._read_at = now
+    def _read(self) -> None:
+        self._known = self.internet.addresses(self.site)
+        self._read_at = self.world.now
 
     def _network_changed(self) -> None:
         if self.alive:
@@ -136,8 +137,7 @@ class Engine:
 
     def _reread(self) -> None:
         if self.alive:
-            self._known = self.internet.addresses(self.site)
-            self._read_at = self.world.now
+            self._read()
             for carrier in list(self.alive):
                 carrier.networks_read(self._known)
 
@@ -160,7 +160,6 @@ class SimCarrier:
         self._restarts = 0
         self._association: Association | None = None
         self._flow: Flow | None = None
-        self._peer: SimCarrier | None = None
         self._checked_at = 0.0
         self._checks = [0.0, 0.0]
 
@@ -207,8 +206,9 @@ class SimCarrier:
         if self.is_closed or (peer := self._read(sdp)) is None:
             return
         if self._association is None:
-            self._peer = peer
-            self._associate(self, peer)
+            association = Association(self._engine.world, self._engine.internet, self, peer)
+            for end in association.ends:
+                end.associated(association)
         else:
             self.remote.clear()
             self._association.restarted()
@@ -248,10 +248,8 @@ class SimCarrier:
 
     # What its engine and its association do.
 
-    def start(self, offer: str | None) -> None:
+    def start(self) -> None:
         self.local = list(self._engine.networks())
-        if offer is not None and (peer := self._read(offer)) is not None:
-            self._peer = peer
         self._describe()
 
     def vanish(self) -> None:
@@ -294,11 +292,6 @@ class SimCarrier:
             self.close()
             self._listener.carrier_lost(self.generation, reason, detail)
 
-    def _associate(self, offerer: SimCarrier, answerer: SimCarrier) -> None:
-        association = Association(self._engine.world, self._engine.internet, offerer, answerer)
-        for end in association.ends:
-            end.associated(association)
-
     def _regather(self, generation: int) -> None:
         if self.is_closed:
             return
@@ -324,8 +317,7 @@ class SimCarrier:
 
     def _read(self, sdp: str) -> SimCarrier | None:
         """The carrier that a description is of; `None` where that is gone."""
-        ufrag = sdp.partition("a=ice-ufrag:")[2].partition("\r\n")[0]
-        return self._engine.carriers.get(ufrag.rpartition(".")[0])
+        return self._engine.carriers.get((ice_ufrag(sdp) or "").rpartition(".")[0])
 
     def _measured(self) -> None:
         if self.is_closed or self._association is None or not self._association.is_open:

@@ -169,7 +169,7 @@ class Play:
         courses = [course for conversation in conversations for course in (conversation.up, conversation.down)]
         most = max(len(values) for values in self._bins.values())
         throughput = {way: tuple(values + [0.0] * (most - len(values))) for way, values in self._bins.items()}
-        begun = [decision.rung for _, _, decision in simulation.decisions if decision.trigger is not None]
+        recoveries = simulation.recoveries
         violation = simulation.violations[0] if simulation.violations else None
         return RunResult(
             scenario=self._scenario.name,
@@ -200,7 +200,7 @@ class Play:
             bytes_sent=sum(course.sent_bytes for course in courses),
             bytes_lost=sum(course.sent_bytes - course.received_bytes for course in courses),
             bytes_wrong=0,
-            restarts=begun.count(Rung.ICE_RESTART),
-            rebuilds=begun.count(Rung.REBUILD),
+            restarts=recoveries[Rung.ICE_RESTART],
+            rebuilds=recoveries[Rung.REBUILD],
             problem=violation,
         )

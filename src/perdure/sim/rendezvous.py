@@ -37,7 +37,7 @@ PEER_NOTICES_AFTER = 10.0
 RENDEZVOUS_NOTICES_AFTER = 40.0
 """Seconds of silence: each side's interval and timeout of pings."""
 
-SWEEP_INTERVAL = 5.0
+SWEEP_INTERVAL = 60.0
 
 
 class Rendezvous:
@@ -120,7 +120,7 @@ class Rendezvous:
 
     def _sweep(self) -> None:
         self._rooms.sweep(self.world.now)
-        self.world.after(SWEEP_INTERVAL * 12, self._sweep)
+        self.world.after(SWEEP_INTERVAL, self._sweep)
 
 
 class Socket:

@@ -6,9 +6,11 @@ import contextlib
 import hashlib
 import logging
 import traceback
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from perdure.configfile import Layer, layered
+from perdure.core.decision import Rung
 from perdure.sim.application import Book
 from perdure.sim.checks import ErrorLog, TubeWatch
 from perdure.sim.internet import Internet
@@ -111,6 +113,10 @@ class Simulation:
         self._started.add(process)
         self.act(process, self._start_gateway if process == "gateway" else self._start_client)
 
+    def process(self, name: str) -> Process:
+        """That of the client or the gateway which was started last."""
+        return self.gateway if name == "gateway" else self.client
+
     def is_started(self, process: str) -> bool:
         """Whether it runs, or would if its machine did."""
         return process in self._started
@@ -125,7 +131,7 @@ class Simulation:
         if process not in self._started:
             return
         self._started.discard(process)
-        (self.gateway if process == "gateway" else self.client).crash()
+        self.process(process).crash()
         self.rendezvous.crashed(self.machines[process])
         self.machines[process].crash()
         self.internet.told()
@@ -138,13 +144,13 @@ class Simulation:
             self._to_start.discard(process)
             self.start(process)
         elif process in self._started:
-            (self.gateway if process == "gateway" else self.client).source.woke_up()
+            self.process(process).source.woke_up()
 
     def jump(self, process: str, seconds: float) -> None:
         """Its machine slept for so long, as its clocks have it."""
         self.machines[process].jump(seconds)
         if process in self._started:
-            (self.gateway if process == "gateway" else self.client).source.woke_up()
+            self.process(process).source.woke_up()
 
     def _start_gateway(self) -> None:
         self.gateway = GatewayProcess(self, self.machines["gateway"])
@@ -153,6 +159,12 @@ class Simulation:
         self.client = ClientProcess(self, self.machines["client"])
 
     # What is checked.
+
+    @property
+    def recoveries(self) -> Counter[Rung]:
+        """ICE restarts and rebuilds that either end began."""
+        begun = (decision.rung for _, _, decision in self.decisions if decision.trigger is not None)
+        return Counter(rung for rung in begun if rung in (Rung.ICE_RESTART, Rung.REBUILD))
 
     def note(self, text: str) -> None:
         """A line for the trace."""
