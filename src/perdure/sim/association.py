@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from perdure.sim.flow import Flow
+from perdure.sim.flow import MAX_TRIES, Flow
 from perdure.transport.base import IceState, LossReason
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Association:
             Flow(world, _Direction(self, 1), self._random),
         )
         self._pair: Pair | None = None
+        self._ways: tuple[Way | None, Way | None] | None = None
+        """From either end to the other, as far as they were asked for since something changed."""
         self._is_opening = False
         self._is_restarting = False
         self._is_looking = False
@@ -80,18 +82,20 @@ class Association:
     def flow_from(self, carrier: SimCarrier) -> Flow:
         return self._flows[self.ends.index(carrier)]
 
-    def way(self) -> Way | None:
-        """What a packet would meet now, either way."""
-        if self._is_closed or self._pair is None or self._told is IceState.FAILED:
-            return None
-        return self._way_of(self._pair)
+    @property
+    def ways(self) -> tuple[Way | None, Way | None]:
+        """What a packet would meet now: from the first end to the second, and back."""
+        if self._ways is None:
+            gone = self._is_closed or self._pair is None or self._told is IceState.FAILED
+            self._ways = (None, None) if gone or self._pair is None else self._ways_of(self._pair)
+        return self._ways
 
     def close(self, by: SimCarrier) -> None:
         """One end has closed it. The other hears of it where a packet gets through, and from ICE otherwise."""
         if self._is_closed:
             return
-        other = self.ends[1 - self.ends.index(by)]
-        way = self.way()
+        place = self.ends.index(by)
+        other, way = self.ends[1 - place], self.ways[place]
         self._end()
         if way is not None:
             other.loop.deliver(way.delay, other.lost, LossReason.CHANNEL_CLOSED, "")
@@ -106,6 +110,7 @@ class Association:
 
     def _end(self) -> None:
         self._is_closed = True
+        self._ways = None
         self._unlisten()
         for flow in self._flows:
             flow.close()
@@ -119,6 +124,7 @@ class Association:
 
     def network_changed(self) -> None:
         """Something of the internet, or of what the ends know, is different now."""
+        self._ways = None
         if not self.is_open or self._is_restarting:
             self._look_soon()
         else:
@@ -133,11 +139,11 @@ class Association:
             return
         if not self.is_open:
             self._is_opening = True
-            self._world.after(self._opening(found), self._open, found)
+            taken = SHORTEST_OPENING + self._exchange(found, OPENING_ROUND_TRIPS, packets=6)
+            self._world.after(taken, self._open, found)
         elif self._is_restarting:
             self._is_restarting = False
-            way = self._way_of(found)
-            self._world.after(RESTART_ROUND_TRIPS * 2 * (way.delay if way else 0.0), self._use, found)
+            self._world.after(self._exchange(found, RESTART_ROUND_TRIPS, packets=2), self._use, found)
 
     def _look_soon(self) -> None:
         if not self._is_looking:
@@ -148,30 +154,36 @@ class Association:
         self._is_looking = False
         self.look()
 
-    def _opening(self, pair: Pair) -> float:
-        way = self._way_of(pair)
-        assert way is not None
-        taken = SHORTEST_OPENING + OPENING_ROUND_TRIPS * 2 * way.delay
-        while way.loss and self._random.random() < 6 * way.loss / (1 + 5 * way.loss):  # of six packets each way
-            taken += max(0.1, 2 * way.delay)
+    def _exchange(self, pair: Pair, round_trips: float, *, packets: int) -> float:
+        """Seconds for so many round trips on a pair that works, of which one or another packet is lost."""
+        out, back = self._ways_of(pair)
+        assert out is not None
+        assert back is not None
+        taken = round_trips * out.round_trip
+        lost = 1 - (1 - out.lost_share) * (1 - back.lost_share)
+        again = packets * lost / (1 + (packets - 1) * lost)
+        for _ in range(MAX_TRIES):
+            if not lost or self._random.random() >= again:
+                break
+            taken += max(0.1, out.round_trip)
         return taken
 
     def _open(self, pair: Pair) -> None:
         self._is_opening = False
         if self._is_closed:
             return
-        if self._way_of(pair) is None or not all(end.runs for end in self.ends):
+        if not self._works(pair) or not all(end.runs for end in self.ends):
             self._look_soon()
             return
         self.is_open = True
-        self._pair = pair
+        self._pair, self._ways = pair, None
         for end in self.ends:
             end.loop.deliver(0.0, end.opened, self.binding)
         self._judge()
 
     def _use(self, pair: Pair) -> None:
         if not self._is_closed:
-            self._pair = pair
+            self._pair, self._ways = pair, None
             self._heal()
             self._judge()
 
@@ -182,7 +194,7 @@ class Association:
             for here in first.local:
                 for there in second.local:
                     pair = Pair((here, there), relayed, self._rebindings((here, there)))
-                    if self._is_known(pair) and self._way_of(pair) is not None:
+                    if self._is_known(pair) and self._works(pair):
                         return pair
         return None
 
@@ -196,13 +208,17 @@ class Association:
         knows_here = here in second.remote and not hidden[0]
         return knows_there or knows_here
 
-    def _way_of(self, pair: Pair) -> Way | None:
+    def _works(self, pair: Pair) -> bool:
+        """Whether a check and its answer get through."""
+        return None not in self._ways_of(pair)
+
+    def _ways_of(self, pair: Pair) -> tuple[Way | None, Way | None]:
         first, second = self.ends
         if not (first.is_there and second.is_there) or pair.rebindings != self._rebindings(pair.addresses):
-            return None
+            return None, None
         (here, there) = pair.addresses
         find = self._internet.way_by_relay if pair.relayed else self._internet.way
-        return find(first.site, here, second.site, there)
+        return find(first.site, here, second.site, there), find(second.site, there, first.site, here)
 
     def _rebindings(self, addresses: tuple[str, str]) -> tuple[int, int]:
         first, second = self.ends
@@ -215,7 +231,7 @@ class Association:
     def _judge(self) -> None:
         if self._is_closed or self._pair is None or not self.is_open:
             return
-        works = self._way_of(self._pair) is not None
+        works = self._works(self._pair)
         if works and self._told is not IceState.FAILED:
             self._heal()
         elif self._dead_since is None and not works:
@@ -234,7 +250,7 @@ class Association:
             self._tell(IceState.CONNECTED)
 
     def _tell(self, state: IceState) -> None:
-        self._told = state
+        self._told, self._ways = state, None
         for end in self.ends:
             end.loop.deliver(0.0, end.doubted, state)
 
@@ -246,6 +262,7 @@ class Association:
         """The peer's ICE follows a NAT's new mapping."""
         if self._pair is not None:
             self._pair = self._pair._replace(rebindings=self._rebindings(self._pair.addresses))
+            self._ways = None
             self._judge()
 
     def _stand_by(self) -> None:
@@ -267,7 +284,11 @@ class _Direction:
         self._sender = sender
 
     def way(self) -> Way | None:
-        return self._association.way()
+        return self._association.ways[self._sender]
+
+    @property
+    def is_acknowledged(self) -> bool:
+        return self._association.ways[1 - self._sender] is not None
 
     def arrived(self, message: bytes) -> None:
         receiver = self._association.ends[1 - self._sender]

@@ -15,7 +15,7 @@ from perdure.sim.association import Association
 from perdure.transport.base import IceState, LossReason, PathStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from perdure.config import IceServer
     from perdure.sim.flow import Flow
@@ -39,6 +39,7 @@ class Engine:
 
     Args:
         carriers: every carrier of the simulation by its name, by which a description refers to it.
+        misused: told of what a real engine would refuse, or what could not work with one.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Engine:
         machine: Machine,
         carriers: dict[str, SimCarrier],
         *,
+        misused: Callable[[str], None],
         has_relay: bool = False,
     ) -> None:
         self.world = world
@@ -56,6 +58,7 @@ class Engine:
         self.loop = machine.loop
         self.site = machine.name
         self.carriers = carriers
+        self.misused = misused
         self.has_relay = has_relay
         self.alive: list[SimCarrier] = []
         """The connections that were made and not closed, in their order."""
@@ -72,7 +75,9 @@ class Engine:
         return self._begin(generation, listener)
 
     def answer(self, generation: int, sdp: str, listener: CarrierListener) -> Carrier:
-        return self._begin(generation, listener)  # the offerer takes the answer, and associates both
+        carrier = self._begin(generation, listener)
+        carrier.answers = ice_ufrag(sdp)  # the offerer takes the answer, and associates both
+        return carrier
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
         pass
@@ -153,6 +158,8 @@ class SimCarrier:
         """The addresses that it has gathered."""
         self.remote: set[str] = set()
         """Those of the peer's candidates."""
+        self.answers: str | None = None
+        """The ufrag of the peer's offer that it answered last."""
         self.is_closed = False
         self._engine = engine
         self._listener = listener
@@ -170,6 +177,10 @@ class SimCarrier:
     @property
     def site(self) -> str:
         return self._engine.site
+
+    @property
+    def _ufrag(self) -> str:
+        return f"{self.name}.{self._restarts}"
 
     @property
     def runs(self) -> bool:
@@ -205,6 +216,9 @@ class SimCarrier:
     def apply_answer(self, sdp: str) -> None:
         if self.is_closed or (peer := self._read(sdp)) is None:
             return
+        if peer.answers != self._ufrag:
+            self._engine.misused(f"{self._ufrag} was given the answer to {peer.answers}")
+            return
         if self._association is None:
             association = Association(self._engine.world, self._engine.internet, self, peer)
             for end in association.ends:
@@ -217,6 +231,7 @@ class SimCarrier:
         self._regather(generation)
 
     def answer_restart(self, generation: int, sdp: str) -> None:
+        self.answers = ice_ufrag(sdp)
         self.remote.clear()
         self._regather(generation)
 
@@ -301,7 +316,7 @@ class SimCarrier:
         self._describe()
 
     def _describe(self) -> None:
-        sdp = f"v=0\r\na=ice-ufrag:{self.name}.{self._restarts}\r\na=ice-pwd:x\r\n"
+        sdp = f"v=0\r\na=ice-ufrag:{self._ufrag}\r\na=ice-pwd:x\r\n"
         self.loop.call_later(DESCRIBES_AFTER, self._described, self._negotiation, sdp, list(self.local))
 
     def _described(self, negotiation: int, sdp: str, addresses: list[str]) -> None:
@@ -322,11 +337,13 @@ class SimCarrier:
     def _measured(self) -> None:
         if self.is_closed or self._association is None or not self._association.is_open:
             return
-        now, way = self._engine.world.now, self._association.way()
+        now, (out, back) = self._engine.world.now, self._association.ways
         passed = (now - self._checked_at) / CHECK_INTERVAL if self._checked_at else 0.0
         self._checked_at = now
         self._checks[0] += passed
-        self._checks[1] += passed * (1 - way.loss) ** 2 if way is not None else 0.0
-        rtt = round(2 * way.delay, 3) if way is not None else None
+        rtt = None
+        if out is not None and back is not None:
+            self._checks[1] += passed * (1 - out.lost_share) * (1 - back.lost_share)
+            rtt = round(out.round_trip, 3)
         sent, answered = (int(count) for count in self._checks)
         self._listener.carrier_measured(self.generation, PathStatistics(rtt, sent, answered, 0, 0))

@@ -4,6 +4,7 @@
    (fast retransmission), after the retransmission timeout where none does.
 2. Once nothing gets through, nothing is tried before the timeout has passed; each failed try doubles it.
 3. What is on its way when the path goes is sent again. What the carrier holds when it is closed is lost.
+4. Where acknowledgements do not get back, what has come counts as sent again and again, and keeps its room.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ class FlowEnds(Protocol):
     def way(self) -> Way | None:
         """What a packet would meet now; `None`: nothing gets through."""
 
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether the receiver's word gets back now."""
+
     def arrived(self, message: bytes) -> None:
         """It has reached the receiver's machine."""
 
@@ -64,7 +69,10 @@ class Flow:
         self._sent_at = world.now
         self._interval = min_rto
         """Seconds between messages, smoothed."""
+        self._line_free_at = 0.0
         self._arrives_at = 0.0
+        self._unacknowledged_bytes = 0
+        """Of what has arrived."""
         self._rto = min_rto
         self._tries = 0
         self._retry: Entry | None = None
@@ -99,11 +107,14 @@ class Flow:
         world, random = self._world, self._random
         while self._waiting:
             message = self._waiting.popleft()
-            taken = way.seconds(random, len(message))
-            while way.loss and random.random() < way.loss:
-                gap_is_known_after = FOLLOWERS_FOR_FAST * self._interval + 2 * way.delay
-                taken += min(gap_is_known_after, max(self._min_rto, 4 * way.delay))
-            self._arrives_at = max(self._arrives_at, world.now + taken)
+            self._line_free_at = max(world.now, self._line_free_at) + way.on_the_line(random, len(message))
+            at = self._line_free_at
+            for _ in range(MAX_TRIES):
+                if not way.loses(random, at):
+                    break
+                gap_is_known_after = FOLLOWERS_FOR_FAST * self._interval + way.round_trip
+                at += min(gap_is_known_after, max(self._min_rto, 2 * way.round_trip))
+            self._arrives_at = max(self._arrives_at, at + way.seconds(random))
             self._under_way.append(message)
             world.after(self._arrives_at - world.now, self._arrive, self._flight)
 
@@ -113,13 +124,20 @@ class Flow:
         if self._ends.way() is None:
             self._lost()
             return
-        self._rto, self._tries = self._min_rto, 0
         message = self._under_way.popleft()
-        self._buffered_bytes -= len(message)
+        if self._ends.is_acknowledged:
+            self._rto, self._tries = self._min_rto, 0
+            self._free(len(message))
+        else:
+            self._unacknowledged_bytes += len(message)
+            self._back_off()
+        self._ends.arrived(message)
+
+    def _free(self, count: int) -> None:
+        self._buffered_bytes -= count
         if self._was_full and self._buffered_bytes * 2 <= self.limit_bytes:
             self._was_full = False
             self._ends.drained()
-        self._ends.arrived(message)
 
     def _lost(self) -> None:
         """Everything that was under way."""
@@ -134,7 +152,11 @@ class Flow:
 
     def _try_again(self) -> None:
         self._retry = None
-        if self._ends.way() is not None:
+        if self._ends.way() is not None and self._ends.is_acknowledged:
+            if self._unacknowledged_bytes:
+                self._rto, self._tries = self._min_rto, 0
+                count, self._unacknowledged_bytes = self._unacknowledged_bytes, 0
+                self._free(count)
             self._transmit()
             return
         self._rto = min(MAX_RTO, 2 * self._rto)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from bisect import bisect_right
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from perdure.netmon.state import Address, DefaultRoute, Family, Interface, Snapshot
@@ -18,8 +20,56 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from random import Random
 
+    from perdure.sim.world import World
+
 SERVICES_DELAY = 0.0002
 """Seconds one way between a link's router and the services, and between two routers."""
+
+
+MAPPING_LIFETIME = 120.0
+"""Seconds without a packet after which a NAT forgets: RFC 4787 REQ-5, and Linux."""
+
+BURST_SECONDS = 0.08
+"""The mean length of a burst of losses: some ten packets in a row, as a radio that fades."""
+
+
+class Bursts:
+    """When a link swallows everything: a part of the time, a moment at a time (Gilbert's model of losses)."""
+
+    def __init__(self, random: Random, share: float, since: float) -> None:
+        self.share = share
+        self._random = random
+        self._turns = [since]
+        """When a burst begins, ends, begins, …; only as far as anybody has asked."""
+
+    def lasts_at(self, instant: float) -> bool:
+        turns, share = self._turns, self.share
+        while turns[-1] <= instant:
+            is_on = len(turns) % 2 == 0
+            mean = BURST_SECONDS if is_on else BURST_SECONDS * (1 - share) / share
+            turns.append(turns[-1] + self._random.expovariate(1 / mean))
+        return bisect_right(turns, instant) % 2 == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """What befalls a link beside what a scenario can say of it."""
+
+    is_deaf: bool = False
+    """Nothing gets in to the site."""
+    is_mute: bool = False
+    """Nothing gets out of it."""
+    late_in: float = 0.0
+    """Seconds more, one direction only."""
+    late_out: float = 0.0
+    bursts: Bursts | None = None
+    disorder: float = 0.0
+    """The share of packets that others overtake: they come `DISORDER_SECONDS` later."""
+    doubled: float = 0.0
+    """The share of packets that come twice. SCTP and TCP take one; the line has to carry both."""
+
+
+DISORDER_SECONDS = 0.03
 
 
 class Way(NamedTuple):
@@ -29,24 +79,60 @@ class Way(NamedTuple):
     jitter: float
     loss: float
     rate: float | None
+    back: float
+    """The delay of the other direction."""
+    disorder: float = 0.0
+    doubled: float = 0.0
+    bursts: tuple[Bursts, ...] = ()
 
-    def seconds(self, random: Random, size: int) -> float:
-        """How long a packet of `size` bytes takes."""
+    @property
+    def round_trip(self) -> float:
+        return self.delay + self.back
+
+    @property
+    def lost_share(self) -> float:
+        """Of all packets, over a time."""
+        kept = 1 - self.loss
+        for bursts in self.bursts:
+            kept *= 1 - bursts.share
+        return 1 - kept
+
+    def seconds(self, random: Random) -> float:
+        """How long a packet takes, but for its own length."""
         taken = self.delay
         if self.jitter:
             taken += self.jitter * (2 * random.random() - 1)
-        if self.rate is not None:
-            taken += size / self.rate
+        if self.disorder and random.random() < self.disorder:
+            taken += DISORDER_SECONDS
         return max(0.0, taken)
+
+    def on_the_line(self, random: Random, size: int) -> float:
+        """Seconds for which a packet of `size` bytes keeps the line from others."""
+        if self.rate is None:
+            return 0.0
+        return size / self.rate * (2 if self.doubled and random.random() < self.doubled else 1)
+
+    def loses(self, random: Random, instant: float) -> bool:
+        """Whether a packet that is sent then is lost."""
+        if self.loss and random.random() < self.loss:
+            return True
+        return any(bursts.lasts_at(instant) for bursts in self.bursts)
 
 
 class Internet:
     """The links of all sites. Who listens is told after each change."""
 
-    def __init__(self, links: Mapping[LinkName, Link]) -> None:
+    def __init__(
+        self, world: World, links: Mapping[LinkName, Link], *, mapping_lifetime: float = MAPPING_LIFETIME
+    ) -> None:
         self.links = dict(links)
+        self.weather = dict.fromkeys(links, Weather())
         self.rebindings = dict.fromkeys(links, 0)
         """How often each link's NAT has lost its mappings."""
+        self._world = world
+        self._mapping_lifetime = mapping_lifetime
+        self._silent_sites: set[str] = set()
+        self._silent_since: dict[LinkName, float] = {}
         self._listeners: list[Callable[[], None]] = []
         self._home: dict[tuple[str, str], LinkName] = {}
         self._index()
@@ -63,8 +149,23 @@ class Internet:
         self._index()
         self.told()
 
+    def befall(self, name: LinkName, **values: object) -> None:
+        """Its weather changes."""
+        self.weather[name] = dataclasses.replace(self.weather[name], **values)  # type: ignore[arg-type]
+        self.told()
+
     def lose_mappings(self, name: LinkName) -> None:
-        self.rebindings[name] += 1
+        """Where there is a NAT, it forgets them."""
+        if self.links[name].nat is not Nat.NONE:
+            self.rebindings[name] += 1
+            self.told()
+
+    def machine_changed(self, site: str, *, is_silent: bool) -> None:
+        """Its machine runs, or does not (`is_silent`): no packet leaves it then."""
+        if is_silent:
+            self._silent_sites.add(site)
+        else:
+            self._silent_sites.discard(site)
         self.told()
 
     def _index(self) -> None:
@@ -77,8 +178,20 @@ class Internet:
 
     def told(self) -> None:
         """Something is different now, of the links or of the machines at their ends."""
+        self._age_mappings()
         for listener in list(self._listeners):
             listener()
+
+    def _age_mappings(self) -> None:
+        speaking = {name for name in self._home.values() if name.site not in self._silent_sites}
+        now = self._world.now
+        for name, link in self.links.items():
+            if link.nat is Nat.NONE:
+                continue
+            if name not in speaking:
+                self._silent_since.setdefault(name, now)
+            elif now - self._silent_since.pop(name, now) > self._mapping_lifetime:
+                self.rebindings[name] += 1
 
     # What is there.
 
@@ -101,25 +214,49 @@ class Internet:
         here, there = self.home(site, address), self.home(peer_site, peer_address)
         if here is None or there is None or (":" in address) != (":" in peer_address):
             return None
-        first, second = self.links[here], self.links[there]
-        if first.cut is not Cut.NONE or second.cut is not Cut.NONE:
+        if self.links[here].cut is not Cut.NONE or self.links[there].cut is not Cut.NONE:
             return None
-        return _sum(first, second)
-
-    def way_to_services(self, site: str, address: str) -> Way | None:
-        """From a peer's address to the rendezvous or the relay."""
-        here = self.home(site, address)
-        if here is None or self.links[here].cut is Cut.ALL:
-            return None
-        return _sum(self.links[here], _MIDDLE)
+        return self._between(here, there)
 
     def way_by_relay(self, site: str, address: str, peer_site: str, peer_address: str) -> Way | None:
         """As `way`, through the relay."""
         here, there = self.home(site, address), self.home(peer_site, peer_address)
-        if here is None or there is None:
+        if here is None or there is None or Cut.ALL in (self.links[here].cut, self.links[there].cut):
             return None
-        first, second = self.links[here], self.links[there]
-        return None if Cut.ALL in (first.cut, second.cut) else _sum(first, second)
+        return self._between(here, there)
+
+    def way_to_services(self, site: str, address: str) -> Way | None:
+        """From a peer's address to the rendezvous or the relay."""
+        here = self._home_beside_services(site, address)
+        return None if here is None else self._between(here, None)
+
+    def way_from_services(self, site: str, address: str) -> Way | None:
+        """From the rendezvous or the relay to a peer's address."""
+        here = self._home_beside_services(site, address)
+        return None if here is None else self._between(None, here)
+
+    def _home_beside_services(self, site: str, address: str) -> LinkName | None:
+        here = self.home(site, address)
+        return None if here is None or self.links[here].cut is Cut.ALL else here
+
+    def _between(self, here: LinkName | None, there: LinkName | None) -> Way | None:
+        """Out by one link and in by the other; `None` stands for the services."""
+        first, out = (self.links[here], self.weather[here]) if here is not None else (_MIDDLE, Weather())
+        second, into = (self.links[there], self.weather[there]) if there is not None else (_MIDDLE, Weather())
+        if out.is_mute or into.is_deaf:
+            return None
+        delay = SERVICES_DELAY + first.delay + second.delay
+        rates = [rate for rate in (first.rate, second.rate) if rate is not None]
+        return Way(
+            delay=delay + out.late_out + into.late_in,
+            jitter=first.jitter + second.jitter,
+            loss=1 - (1 - first.loss) * (1 - second.loss),
+            rate=min(rates, default=None),
+            back=delay + out.late_in + into.late_out,
+            disorder=max(out.disorder, into.disorder),
+            doubled=max(out.doubled, into.doubled),
+            bursts=tuple(weather.bursts for weather in (out, into) if weather.bursts is not None),
+        )
 
     def snapshot(self, site: str) -> Snapshot:
         """What the machine of `site` sees of its network."""
@@ -151,16 +288,6 @@ def interface_of(name: LinkName) -> str:
 
 
 _MIDDLE = Link()
-
-
-def _sum(first: Link, second: Link) -> Way:
-    rates = [rate for rate in (first.rate, second.rate) if rate is not None]
-    return Way(
-        SERVICES_DELAY + first.delay + second.delay,
-        first.jitter + second.jitter,
-        1 - (1 - first.loss) * (1 - second.loss),
-        min(rates, default=None),
-    )
 
 
 def _gateway(link: Link, family: Family) -> str | None:

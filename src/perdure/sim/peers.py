@@ -91,7 +91,14 @@ class Process:
         self.loop = machine.loop
         self.book: Book = simulation.book
         self.random = world.dice(f"{machine.name} {world.serial()}")
-        self.engine = Engine(world, simulation.internet, machine, simulation.carriers, has_relay=simulation.has_relay)
+        self.engine = Engine(
+            world,
+            simulation.internet,
+            machine,
+            simulation.carriers,
+            misused=simulation.violated,
+            has_relay=simulation.has_relay,
+        )
         self.registry = TubeRegistry(
             simulation.settings.restart,
             simulation.settings.session,

@@ -76,11 +76,11 @@ class Rendezvous:
             if not addresses:
                 raise OSError("network unreachable")
             address = addresses[0]
-            if (way := self.internet.way_to_services(site, address)) is not None:
-                await asyncio.sleep(HANDSHAKE_ROUND_TRIPS * 2 * way.delay)
+            if (taken := self._round_trip(site, address)) is not None:
+                await asyncio.sleep(HANDSHAKE_ROUND_TRIPS * taken)
                 if not self.runs:
                     raise ConnectionRefusedError("connection refused")
-                if self.internet.way_to_services(site, address) is not None:
+                if self._round_trip(site, address) is not None:
                     break
             if (wait := next(waits, None)) is None:
                 raise TimeoutError("no answer")
@@ -88,6 +88,13 @@ class Rendezvous:
         socket = Socket(self, machine, loop, address)
         self._sockets.append(socket)
         return socket
+
+    def _round_trip(self, site: str, address: str) -> float | None:
+        """Seconds; `None`: nothing comes back."""
+        if self.internet.way_from_services(site, address) is None:
+            return None
+        way = self.internet.way_to_services(site, address)
+        return None if way is None else way.round_trip
 
     # What its sockets tell it.
 
@@ -143,6 +150,8 @@ class Socket:
         self._is_over = False
         """Whether nothing more gets through, whoever knows."""
         self._dead_since: float | None = None
+        self._ways: tuple[Way | None, Way | None] | None = None
+        """From the peer to the rendezvous and back, as far as they were asked for since something changed."""
         self._unlisten = rendezvous.internet.listen(self._network_changed)
 
     # The peer's end.
@@ -173,7 +182,7 @@ class Socket:
     def vanish(self) -> None:
         """As `abort`, where there is no process any more that would notice."""
         if not self._is_over:
-            way = self.way()
+            way, _ = self.ways
             self._finish(RENDEZVOUS_NOTICES_AFTER if way is None else way.delay)
 
     async def wait_closed(self) -> None:
@@ -196,17 +205,24 @@ class Socket:
         """The rendezvous ends it; the peer hears of it where a packet gets through."""
         if self._is_over:
             return
-        way = self.way()
+        _, way = self.ways
         self._finish(0.0)
         self.loop.deliver(PEER_NOTICES_AFTER if way is None else way.delay, self._end_here)
 
     # Between them.
 
-    def way(self) -> Way | None:
-        """What a packet would meet now, either way."""
+    @property
+    def ways(self) -> tuple[Way | None, Way | None]:
+        """What a packet would meet now: to the rendezvous, and from it."""
+        if self._ways is None:
+            self._ways = self._ways_now()
+        return self._ways
+
+    def _ways_now(self) -> tuple[Way | None, Way | None]:
         if self._is_over or not self._rendezvous.runs or self._machine.loop is not self.loop or self._machine.is_asleep:
-            return None
-        return self._rendezvous.internet.way_to_services(self._machine.name, self.local_address[0])
+            return None, None
+        internet, site, address = self._rendezvous.internet, self._machine.name, self.local_address[0]
+        return internet.way_to_services(site, address), internet.way_from_services(site, address)
 
     def arrived_here(self, message: bytes) -> None:
         if not self._is_lost:
@@ -219,7 +235,8 @@ class Socket:
 
     def _network_changed(self) -> None:
         world = self._rendezvous.world
-        if self.way() is not None:
+        self._ways = None
+        if None not in self.ways:
             self._dead_since = None
         elif self._dead_since is None:
             self._dead_since = since = world.now
@@ -235,7 +252,7 @@ class Socket:
             self._finish(0.0)
 
     def _finish(self, rendezvous_notices_after: float) -> None:
-        self._is_over = True
+        self._is_over, self._ways = True, None
         self._unlisten()
         self._up.close()
         self._down.close()
@@ -257,7 +274,11 @@ class _Up:
         self._socket = socket
 
     def way(self) -> Way | None:
-        return self._socket.way()
+        return self._socket.ways[0]
+
+    @property
+    def is_acknowledged(self) -> bool:
+        return self._socket.ways[1] is not None
 
     def arrived(self, message: bytes) -> None:
         self._socket.arrived_there(message)
@@ -271,6 +292,13 @@ class _Up:
 
 class _Down(_Up):
     """From the rendezvous to the peer."""
+
+    def way(self) -> Way | None:
+        return self._socket.ways[1]
+
+    @property
+    def is_acknowledged(self) -> bool:
+        return self._socket.ways[0] is not None
 
     def arrived(self, message: bytes) -> None:
         self._socket.loop.hand_over(self._socket.arrived_here, message)

@@ -13,7 +13,7 @@ from perdure.configfile import Layer, layered
 from perdure.core.decision import Rung
 from perdure.sim.application import Book
 from perdure.sim.checks import ErrorLog, TubeWatch
-from perdure.sim.internet import Internet
+from perdure.sim.internet import MAPPING_LIFETIME, Internet
 from perdure.sim.machine import Machine
 from perdure.sim.peers import ClientProcess, GatewayProcess, Process
 from perdure.sim.rendezvous import Rendezvous
@@ -36,6 +36,7 @@ class Simulation:
 
     Args:
         settings: perdure's, by full name, where they are not the defaults.
+        mapping_lifetime: seconds for which the NATs remember who says nothing.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class Simulation:
         *,
         has_relay: bool = False,
         settings: Mapping[str, object] | None = None,
+        mapping_lifetime: float = MAPPING_LIFETIME,
     ) -> None:
         self.world = World(seed)
-        self.internet = Internet(links)
+        self.internet = Internet(self.world, links, mapping_lifetime=mapping_lifetime)
         self.has_relay = has_relay
         self.carriers: dict[str, SimCarrier] = {}
         self.settings = layered(Layer("the scenario", settings or {}))
@@ -124,7 +126,7 @@ class Simulation:
     def stop(self, process: str, *, asleep: bool) -> None:
         """Its machine sleeps, or it is stalled."""
         self.machines[process].stop(asleep=asleep)
-        self.internet.told()
+        self.internet.machine_changed(process, is_silent=True)
 
     def crash(self, process: str) -> None:
         """It is gone, without a word."""
@@ -139,7 +141,7 @@ class Simulation:
     def wake(self, process: str) -> None:
         """It runs on, after a stop or a sleep."""
         self.machines[process].go_on()
-        self.internet.told()
+        self.internet.machine_changed(process, is_silent=False)
         if process in self._to_start:
             self._to_start.discard(process)
             self.start(process)
