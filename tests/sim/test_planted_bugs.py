@@ -12,6 +12,7 @@ import pytest
 
 from perdure.core.connection import Connection
 from perdure.core.decision import Because, Decision
+from perdure.core.negotiation import Negotiation
 from perdure.core.restart import Ladder
 from perdure.core.storm import StormBudget
 from perdure.manager import TunnelConnectionManager
@@ -136,6 +137,11 @@ def leave_a_timer_unarmed(patch: Patch) -> None:
     patch.setattr(Driver, "rearm", lambda self, now=None: None if self in waking else rearm(self, now))
 
 
+def ignore_generations(patch: Patch) -> None:
+    """Any answer is taken for that to the last offer."""
+    patch.setattr(Negotiation, "takes_answer", lambda self, generation: self.offered_here)
+
+
 def open_what_is_not_allowed(patch: Patch) -> None:
     def open_anything(self: GatewayProcess, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> Talker:
         conversation = self.book.conversation(manager.tube_id, stream_id)
@@ -154,6 +160,7 @@ PLANTS: list[tuple[Plant, int]] = [
     (leak_a_stream, 1),
     (trust_a_late_callback, 60),
     (count_credit_twice, 62),
+    (ignore_generations, 1),
     (leave_a_timer_unarmed, 140),
     (open_what_is_not_allowed, 0),
 ]

@@ -16,6 +16,7 @@ from perdure.lab.figures import duration
 from perdure.scenario.describe import describe
 from perdure.scenario.model import Cut, Link, LinkChange, LinkName, Nat
 from perdure.sim.checks import SETTLED_AFTER, check_liveness
+from perdure.sim.internet import FAIR, Bursts
 from perdure.sim.simulation import Simulation
 from perdure.wire import ResetCode
 
@@ -44,7 +45,13 @@ class Chaos:
     """One history."""
 
     def __init__(self, seed: int, *, seconds: float = CHAOS_SECONDS) -> None:
-        self.simulation = Simulation(seed, _links(seed), has_relay=bool(seed % 2), settings=_settings(seed))
+        self.simulation = Simulation(
+            seed,
+            _links(seed),
+            has_relay=bool(seed % 2),
+            settings=_settings(seed),
+            mapping_lifetime=Random(f"{seed} mappings").choice([30.0, 120.0, 300.0]),
+        )
         self.seconds = seconds
         self.kinds: Counter[str] = Counter()
         """How often each kind of fault happened."""
@@ -63,9 +70,14 @@ class Chaos:
             (4.0, self._new_address),
             (3.0, self._cut),
             (3.0, self._impair),
+            (1.5, self._close_one_way),
+            (1.0, self._delay_one_way),
+            (1.5, self._lose_in_bursts),
+            (1.0, self._disorder),
             (1.0, self._reorder_routes),
             (2.0, self._lose_mappings),
             (2.0, self._stop_rendezvous),
+            (1.5, self._unsettle_rendezvous),
             (2.0, self._stall),
             (2.0, self._sleep),
             (1.0, self._clock_jump),
@@ -144,13 +156,28 @@ class Chaos:
 
     def _change(self, kind: str, name: LinkName, detail: str = "", **values: object) -> None:
         """Until the fault ends; where several change the same, until the last of them does."""
-        internet, good, held = self.simulation.internet, self._good[name], self._held
+        self._alter(kind, name, detail, self.simulation.internet.change, self._good[name], values)
+
+    def _befall(self, kind: str, name: LinkName, detail: str = "", **values: object) -> None:
+        """As `_change`, of the link's weather."""
+        self._alter(kind, name, detail, self.simulation.internet.befall, FAIR, values)
+
+    def _alter(
+        self,
+        kind: str,
+        name: LinkName,
+        detail: str,
+        change: Callable[..., None],
+        good: object,
+        values: dict[str, object],
+    ) -> None:
+        held = self._held
         held.update((name, field) for field in values)
-        internet.change(name, **values)
+        change(name, **values)
 
         def end() -> None:
             held.subtract((name, field) for field in values)
-            internet.change(name, **{field: getattr(good, field) for field in values if not held[name, field]})
+            change(name, **{field: getattr(good, field) for field in values if not held[name, field]})
 
         self._lasts(kind, _where(name), end, detail)
 
@@ -175,6 +202,27 @@ class Chaos:
         _, _, detail = describe([LinkChange(name, values)], self._good).partition(": ")
         self._change("impaired", name, detail, **values)
 
+    def _close_one_way(self) -> None:
+        field = self._dice.choice(["is_deaf", "is_mute"])
+        self._befall(
+            "one way only", self._link(), "nothing in" if field == "is_deaf" else "nothing out", **{field: True}
+        )
+
+    def _delay_one_way(self) -> None:
+        field, seconds = self._dice.choice(["late_in", "late_out"]), self._dice.choice([0.05, 0.3, 1.0])
+        way = "in" if field == "late_in" else "out"
+        self._befall("late one way", self._link(), f"{duration(seconds)} more {way}", **{field: seconds})
+
+    def _lose_in_bursts(self) -> None:
+        share, world = self._dice.choice([0.02, 0.1, 0.4]), self.simulation.world
+        bursts = Bursts(world.dice(f"bursts {world.serial()}"), share, world.now)
+        self._befall("bursts of losses", self._link(), f"{share:.0%} of the time", bursts=bursts)
+
+    def _disorder(self) -> None:
+        share = self._dice.choice([0.01, 0.1, 0.5])
+        detail = f"{share:.0%} overtaken, as many doubled"
+        self._befall("disorder", self._link(), detail, disorder=share, doubled=share)
+
     def _reorder_routes(self) -> None:
         name = self._link()
         metric = 50 if self.simulation.internet.links[name].metric > 50 else 900
@@ -195,9 +243,11 @@ class Chaos:
             internet.change(name, addresses=(fresh,))
 
     def _lose_mappings(self) -> None:
-        name = self._link()
-        self._happens("mappings lost", _where(name))
-        self.simulation.internet.lose_mappings(name)
+        internet = self.simulation.internet
+        if hidden := [name for name, link in internet.links.items() if link.nat is not Nat.NONE]:
+            name = self._dice.choice(hidden)
+            self._happens("mappings lost", _where(name))
+            internet.lose_mappings(name)
 
     def _flap(self) -> None:
         name, world = self._link(), self.simulation.world
@@ -215,6 +265,17 @@ class Chaos:
         if rendezvous.runs:
             rendezvous.stop()
             self._lasts("no rendezvous", "services", rendezvous.start)
+
+    def _unsettle_rendezvous(self) -> None:
+        rendezvous = self.simulation.rendezvous
+        if rendezvous.unruly:
+            return
+        rendezvous.unruly = share = self._dice.choice([0.05, 0.2, 0.6])
+
+        def end() -> None:
+            rendezvous.unruly = 0.0
+
+        self._lasts("unruly rendezvous", "services", end, f"it spoils {share:.0%}")
 
     def _stall(self) -> None:
         self._stop(self._site(), asleep=False)

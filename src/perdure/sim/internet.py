@@ -69,6 +69,8 @@ class Weather:
     """The share of packets that come twice. SCTP and TCP take one; the line has to carry both."""
 
 
+FAIR = Weather()
+
 DISORDER_SECONDS = 0.03
 
 
@@ -126,7 +128,7 @@ class Internet:
         self, world: World, links: Mapping[LinkName, Link], *, mapping_lifetime: float = MAPPING_LIFETIME
     ) -> None:
         self.links = dict(links)
-        self.weather = dict.fromkeys(links, Weather())
+        self.weather = dict.fromkeys(links, FAIR)
         self.rebindings = dict.fromkeys(links, 0)
         """How often each link's NAT has lost its mappings."""
         self._world = world
@@ -241,8 +243,8 @@ class Internet:
 
     def _between(self, here: LinkName | None, there: LinkName | None) -> Way | None:
         """Out by one link and in by the other; `None` stands for the services."""
-        first, out = (self.links[here], self.weather[here]) if here is not None else (_MIDDLE, Weather())
-        second, into = (self.links[there], self.weather[there]) if there is not None else (_MIDDLE, Weather())
+        first, out = (self.links[here], self.weather[here]) if here is not None else (_MIDDLE, FAIR)
+        second, into = (self.links[there], self.weather[there]) if there is not None else (_MIDDLE, FAIR)
         if out.is_mute or into.is_deaf:
             return None
         delay = SERVICES_DELAY + first.delay + second.delay

@@ -3,7 +3,8 @@
 1. A connection leaves by the default route's address and lives on it. Where that goes, it hangs: the peer's pings
    notice after 10 s, the rendezvous' after 40 s.
 2. A first packet that is lost is sent again after 1, 3 and 7 s (RFC 6298); without any address nothing is tried.
-3. When the rendezvous stops, its connections are reset, and new ones refused; all that waited in its rooms is lost.
+3. While it is `unruly`, it drops, doubles and holds back what it delivers.
+4. When the rendezvous stops, its connections are reset, and new ones refused; all that waited in its rooms is lost.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from perdure.errors import ProtocolError
-from perdure.signaling.frames import Got, Join, RefusalCode, Refused, Send, decode_client_frame, encode_frame
+from perdure.signaling.frames import Deliver, Got, Join, RefusalCode, Refused, Send, decode_client_frame, encode_frame
 from perdure.signaling.rooms import RefusedError, RendezvousLimits, Rooms
 from perdure.sim.flow import Flow
 
@@ -39,6 +40,9 @@ RENDEZVOUS_NOTICES_AFTER = 40.0
 
 SWEEP_INTERVAL = 60.0
 
+MOST_HELD_BACK = 3.0
+"""Seconds for which an unruly rendezvous keeps a message, at most, while later ones go out."""
+
 
 class Rendezvous:
     """The one rendezvous of a simulation; it has no machine that sleeps."""
@@ -47,6 +51,9 @@ class Rendezvous:
         self.world = world
         self.internet = internet
         self.runs = True
+        self.unruly = 0.0
+        """The share of deliveries that it spoils."""
+        self._dice = world.dice("rendezvous")
         self._rooms = Rooms(RendezvousLimits())
         self._sockets: list[Socket] = []
         self._sweep()
@@ -88,6 +95,12 @@ class Rendezvous:
         socket = Socket(self, machine, loop, address)
         self._sockets.append(socket)
         return socket
+
+    def delays(self, frame: ServerFrame) -> tuple[float, ...]:
+        """When it goes out: as a rule at once, and once."""
+        if not isinstance(frame, Deliver) or not self.unruly or self._dice.random() >= self.unruly:
+            return (0.0,)
+        return self._dice.choice([(), (0.0, 0.0), (self._dice.uniform(0.0, MOST_HELD_BACK),)])
 
     def _round_trip(self, site: str, address: str) -> float | None:
         """Seconds; `None`: nothing comes back."""
@@ -191,6 +204,13 @@ class Socket:
     # The rendezvous' end.
 
     def push(self, frame: ServerFrame) -> None:
+        for delay in self._rendezvous.delays(frame):
+            if delay:
+                self._rendezvous.world.after(delay, self._push_now, frame)
+            else:
+                self._push_now(frame)
+
+    def _push_now(self, frame: ServerFrame) -> None:
         if not self._is_over:
             self._down.send(encode_frame(frame).encode())
 
