@@ -16,7 +16,7 @@ from perdure.sim import course
 @pytest.fixture(scope="module")
 def trace() -> list[str]:
     """Of some histories of chaos, without the times."""
-    outcomes = [course.simulate(course.CHAOS, seed, whole_trace=True) for seed in range(1, 13)]
+    outcomes = [course.simulate(course.CHAOS, seed, whole_trace=True) for seed in range(1, 41)]
     return [line.strip().partition(" ")[2] for outcome in outcomes for line in outcome.trace]
 
 
@@ -38,7 +38,8 @@ def test_the_trace_tells_what_a_fault_comes_to(trace: list[str]) -> None:
     link = r"(client|gateway) \w+"
     assert told(rf"{link}: new address [\d.]+")
     assert told(rf"{link}: new address [\d.]+, 300 ms after the old one")
-    assert told(rf"{link}: impaired begins, delay \d+ ms, jitter \d+ ms, loss \d+ %, 20 kB/s \(#\d+\)")
+    for impaired in (r"delay \d+ ms, jitter \d+ ms", r"loss \d+ %", r"20 kB/s"):
+        assert told(rf"{link}: impaired begins, .*{impaired}.* \(#\d+\)"), impaired
     assert told(rf"{link}: flapping \d+ times, off and on for 20 ms each")
     assert told(r"client: clock jump of [\d.]+ m?s")
     assert told(r"client: asleep begins \(#\d+\)")

@@ -28,13 +28,14 @@ class Dialling:
     def __init__(self, connect: OpenSocket, *, soon: bool) -> None:
         self._connect = connect
         self._delays = iter(AGAIN_AFTER if soon else ())
-        self._moved = asyncio.Event()
+        self._moved = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Future[Socket]] = []
 
     def network_moved(self) -> None:
         """Begin another one beside those that are under way: they may be on a path that is gone, or not."""
         self._delays = iter(AGAIN_AFTER)
-        self._moved.set()
+        if not self._moved.done():
+            self._moved.set_result(None)
 
     async def run(self) -> Socket:
         """Raises what the last connection under way failed of. Cancelling it closes them all."""
@@ -47,20 +48,18 @@ class Dialling:
         finally:
             for task in self._tasks:
                 if not _has_connected(task, winner):
-                    task.cancel()
-                    task.add_done_callback(_abort)
+                    _give_up(task)
 
     def _begin(self) -> None:
-        self._moved.clear()
+        self._moved = asyncio.get_running_loop().create_future()
         self._tasks.append(asyncio.ensure_future(self._connect()))
         for task in self._tasks[:-MAX_AT_ONCE]:
-            task.cancel()
-            task.add_done_callback(_abort)
+            _give_up(task)
         del self._tasks[:-MAX_AT_ONCE]
 
     async def _first_within(self, delay: float | None) -> Socket | None:
         """The first that works; `None` when it is time for another one."""
-        moved = asyncio.ensure_future(self._moved.wait())
+        moved = self._moved
         try:
             async with asyncio.timeout(delay):
                 while True:
@@ -74,13 +73,19 @@ class Dialling:
                         return None
         except TimeoutError:
             return None
-        finally:
-            moved.cancel()
 
 
 def _has_connected(task: asyncio.Future[Socket], winner: Socket | None) -> bool:
     is_good = task.done() and not task.cancelled() and task.exception() is None
     return is_good and task.result() is winner
+
+
+def _give_up(task: asyncio.Future[Socket]) -> None:
+    if task.done():
+        _abort(task)
+    else:
+        task.cancel()
+        task.add_done_callback(_abort)
 
 
 def _abort(task: asyncio.Future[Socket]) -> None:

@@ -153,7 +153,8 @@ class RendezvousLink:
         self._dialling: Dialling | None = None
         self._joined_at: float | None = None
         self._task: asyncio.Task[None] | None = None
-        self._again = asyncio.Event()
+        self._again: asyncio.Future[None] | None = None
+        """Done once another connection is wanted; of the present turn of `_run`."""
         self._next_seq = 1
         self._unacked: OrderedDict[int, Send] = OrderedDict()
         self._unacked_bytes = 0
@@ -225,7 +226,7 @@ class RendezvousLink:
         if self._dialling is not None:
             self._dialling.network_moved()
         else:
-            self._again.set()
+            self._connect_anew()
 
     async def close(self, *, flush_timeout: float = 0.0) -> None:
         """End the link; while it is up, first wait `flush_timeout` seconds for what is unacknowledged. Twice is fine.
@@ -249,16 +250,15 @@ class RendezvousLink:
         failures = 0
         try:
             while True:
-                self._again.clear()
+                again = self._again = loop.create_future()
                 self._joined_at = None
-                reason = await self._connect_until_asked()
+                reason = await self._connect_until(again)
                 if reason is None or (self._joined_at is not None and loop.time() - self._joined_at >= LASTING_TIME):
                     failures = 0
                 self._call(self._listener.link_down, reason or "")
-                if reason is not None and await self._is_asked_within(self._backoff(failures)):
-                    failures = 0
-                elif reason is not None:
-                    failures += 1
+                if reason is not None:
+                    await asyncio.wait({again}, timeout=self._backoff(failures))
+                    failures = 0 if again.done() else failures + 1
         except RendezvousError as error:
             self._call(self._listener.link_failed, error)
 
@@ -267,25 +267,24 @@ class RendezvousLink:
             return 0.0
         return self._random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2 ** min(failures - 1, 16)))
 
-    async def _is_asked_within(self, delay: float) -> bool:
-        try:
-            async with asyncio.timeout(delay):
-                return await self._again.wait()
-        except TimeoutError:
-            return False
+    def _connect_anew(self) -> None:
+        if self._again is not None and not self._again.done():
+            self._again.set_result(None)
 
-    async def _connect_until_asked(self) -> str | None:
-        """One connection, from the attempt to its loss, whose reason it returns, or to `network_moved`."""
+    async def _connect_until(self, again: asyncio.Future[None]) -> str | None:
+        """One connection, from the attempt to its loss, whose reason it returns, or until `again` is done."""
         connection = asyncio.create_task(self._connection(), name="rendezvous connection")
-        asked = asyncio.create_task(self._again.wait())
         try:
-            await asyncio.wait({connection, asked}, return_when=asyncio.FIRST_COMPLETED)
+            under_way: list[asyncio.Future[Any]] = [connection, again]
+            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
             return connection.result() if connection.done() else None
         finally:
             self._phase = _Phase.APART
-            connection.cancel()
-            asked.cancel()
-            await asyncio.gather(connection, asked, return_exceptions=True)
+            if not connection.done():
+                connection.cancel()
+                await asyncio.gather(connection, return_exceptions=True)
+            elif not connection.cancelled():
+                connection.exception()  # or asyncio reports it as never retrieved, where this is cancelled meanwhile
 
     async def _connection(self) -> str:
         websocket: Socket | None = None
@@ -396,7 +395,7 @@ class RendezvousLink:
         self._unwritten.append(item)
         self._writable.set()
         if len(self._unwritten) > MAX_UNWRITTEN_FRAMES:
-            self._again.set()
+            self._connect_anew()
 
     async def _write_all(self, websocket: Socket) -> None:
         now = asyncio.get_running_loop().time

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,21 @@ _MEAN_SAYING = 25.0
 """Seconds between two things that the applications do."""
 
 
+class Ending(Enum):
+    """How a history's last tube ends."""
+
+    STOPPED = "the client is stopped"
+    UNUSED = "nobody says anything"
+    GONE = "the client crashes, and is not started again"
+
+
+_SHORT_PATIENCE = 90.0
+"""Seconds: `session_timeout` of a history that ends unused, `abandon_after` of one whose client is gone."""
+
+_ENDS_WITHIN = {Ending.STOPPED: 5.0, Ending.UNUSED: _SHORT_PATIENCE + 5.0, Ending.GONE: _SHORT_PATIENCE + 60.0}
+"""Seconds: a polite end takes a round trip; ICE tells after 20 s that the other end is gone, then patience begins."""
+
+
 class Chaos:
     """One history."""
 
@@ -53,6 +69,7 @@ class Chaos:
             mapping_lifetime=Random(f"{seed} mappings").choice([30.0, 120.0, 300.0]),
         )
         self.seconds = seconds
+        self._ending = _ending(seed)
         self.kinds: Counter[str] = Counter()
         """How often each kind of fault happened."""
         self.pairs: Counter[tuple[str, str]] = Counter()
@@ -101,8 +118,29 @@ class Chaos:
             simulation.run(self.seconds + SETTLED_AFTER + LAST_WORDS_SECONDS)
             if not simulation.violations:
                 check_liveness(simulation)
+            if not simulation.violations:
+                self._end_the_tube()
         finally:
             simulation.close()
+
+    def _end_the_tube(self) -> None:
+        """One that nobody wants, or uses, or whose other end has gone for good, does not live on."""
+        simulation = self.simulation
+        manager = simulation.client.manager
+        assert manager is not None
+        simulation.note(f"the end: {self._ending.value}")
+        match self._ending:
+            case Ending.STOPPED:
+                simulation.act("client", simulation.client.stop)
+            case Ending.UNUSED:
+                pass
+            case Ending.GONE:
+                simulation.crash("client")
+        simulation.run(simulation.world.now + _ENDS_WITHIN[self._ending])
+        if not manager.state.is_final and self._ending is not Ending.GONE:
+            simulation.violated(f"{self._ending.value}, and the client's tube is {manager.state.name}")
+        if manager.tube_id in simulation.gateway.registry:
+            simulation.violated(f"{self._ending.value}, and the gateway keeps the tube")
 
     # Faults.
 
@@ -366,16 +404,24 @@ def _where(name: LinkName) -> str:
     return f"{name.site} {name.name}"
 
 
+def _ending(seed: int) -> Ending:
+    return Random(f"{seed} ending").choice(list(Ending))
+
+
 def _settings(seed: int) -> dict[str, object]:
-    """Small windows and buffers, for some, so that a little traffic meets their bounds."""
+    """Little patience, and for some small windows and buffers, so that a little traffic meets their bounds."""
     dice = Random(f"{seed} settings")
+    settings: dict[str, object] = {}
+    match _ending(seed):
+        case Ending.UNUSED:
+            settings["session.session_timeout"] = _SHORT_PATIENCE
+        case Ending.GONE:
+            settings["restart.abandon_after"] = _SHORT_PATIENCE
     if dice.random() < 0.5:
-        return {}
-    return {
-        "resources.stream_window_bytes": 65536,
-        "resources.stream_buffer_bytes": 65536,
-        "resources.session_buffer_bytes": dice.choice([65536, 1048576]),
-    }
+        settings["resources.stream_window_bytes"] = 65536
+        settings["resources.stream_buffer_bytes"] = 65536
+        settings["resources.session_buffer_bytes"] = dice.choice([65536, 1048576])
+    return settings
 
 
 def _links(seed: int) -> dict[LinkName, Link]:

@@ -61,7 +61,10 @@ class Flow:
         self._ends = ends
         self._random = random
         self._waiting: deque[bytes] = deque()
-        self._under_way: deque[bytes] = deque()
+        self._under_way: deque[tuple[float, bytes]] = deque()
+        """Each with its instant."""
+        self._is_awaited = False
+        """Whether the first of them will come."""
         self._flight = 0
         """Counts the losses of all that was under way: what arrives of an earlier flight does not count."""
         self._buffered_bytes = 0
@@ -115,23 +118,33 @@ class Flow:
                 gap_is_known_after = FOLLOWERS_FOR_FAST * self._interval + way.round_trip
                 at += min(gap_is_known_after, max(self._min_rto, 2 * way.round_trip))
             self._arrives_at = max(self._arrives_at, at + way.seconds(random))
-            self._under_way.append(message)
-            world.after(self._arrives_at - world.now, self._arrive, self._flight)
+            self._under_way.append((self._arrives_at, message))
+        self._await_first()
+
+    def _await_first(self) -> None:
+        if self._under_way and not self._is_awaited:
+            self._is_awaited = True
+            self._world.after(self._under_way[0][0] - self._world.now, self._arrive, self._flight)
 
     def _arrive(self, flight: int) -> None:
-        if flight != self._flight:
-            return
-        if self._ends.way() is None:
-            self._lost()
-            return
-        message = self._under_way.popleft()
-        if self._ends.is_acknowledged:
-            self._rto, self._tries = self._min_rto, 0
-            self._free(len(message))
-        else:
-            self._unacknowledged_bytes += len(message)
-            self._back_off()
-        self._ends.arrived(message)
+        """The first of those under way, and what comes at the same instant."""
+        world, under_way = self._world, self._under_way
+        while flight == self._flight:
+            if self._ends.way() is None:
+                self._lost()
+                return
+            _, message = under_way.popleft()
+            if self._ends.is_acknowledged:
+                self._rto, self._tries = self._min_rto, 0
+                self._free(len(message))
+            else:
+                self._unacknowledged_bytes += len(message)
+                self._back_off()
+            self._ends.arrived(message)
+            if flight == self._flight and (not under_way or under_way[0][0] > world.now):
+                self._is_awaited = False
+                self._await_first()
+                return
 
     def _free(self, count: int) -> None:
         self._buffered_bytes -= count
@@ -142,7 +155,8 @@ class Flow:
     def _lost(self) -> None:
         """Everything that was under way."""
         self._flight += 1
-        self._waiting.extendleft(reversed(self._under_way))
+        self._is_awaited = False
+        self._waiting.extendleft(message for _, message in reversed(self._under_way))
         self._under_way.clear()
         self._back_off()
 

@@ -11,6 +11,7 @@ import ipaddress
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from perdure.netmon.state import Address, DefaultRoute, Family, Interface, Snapshot
@@ -137,6 +138,8 @@ class Internet:
         self._silent_since: dict[LinkName, float] = {}
         self._listeners: list[Callable[[], None]] = []
         self._home: dict[tuple[str, str], LinkName] = {}
+        self._snapshots: dict[str, Snapshot] = {}
+        """Those that were asked for since a link changed."""
         self._index()
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -171,6 +174,7 @@ class Internet:
         self.told()
 
     def _index(self) -> None:
+        self._snapshots.clear()
         self._home = {
             (name.site, address): name
             for name, link in self.links.items()
@@ -262,6 +266,11 @@ class Internet:
 
     def snapshot(self, site: str) -> Snapshot:
         """What the machine of `site` sees of its network."""
+        if (found := self._snapshots.get(site)) is None:
+            found = self._snapshots[site] = self._seen(site)
+        return found
+
+    def _seen(self, site: str) -> Snapshot:
         mine = {name: link for name, link in self.links.items() if name.site == site}
         interfaces = tuple(
             Interface(
@@ -276,7 +285,7 @@ class Internet:
             ready = [
                 (link.metric, interface_of(name), gateway)
                 for name, link in mine.items()
-                if link.up and link.plugged and (gateway := _gateway(link, family)) is not None
+                if link.up and link.plugged and (gateway := _gateway(link.addresses, family)) is not None
             ]
             if ready:
                 _, interface, gateway = min(ready)
@@ -292,10 +301,11 @@ def interface_of(name: LinkName) -> str:
 _MIDDLE = Link()
 
 
-def _gateway(link: Link, family: Family) -> str | None:
+@cache
+def _gateway(addresses: tuple[str, ...], family: Family) -> str | None:
     """The router of the first network of that family."""
     version = 4 if family is Family.IPV4 else 6
-    for address in link.addresses:
+    for address in addresses:
         parsed = ipaddress.ip_address(address)
         if parsed.version == version:
             return str(ipaddress.ip_network(f"{address}/{24 if version == 4 else 64}", strict=False)[1])

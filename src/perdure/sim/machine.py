@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
 
-from perdure.sim.world import Entry
+from perdure.sim.world import Entry, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -84,6 +84,7 @@ class Machine:
             self.slept += self.world.now - self._stopped_at
         self._stopped_at, self._is_asleep = None, False
         waiting, self._waiting = self._waiting, []
+        self.loop.resume()
         for entry in waiting:
             # A timer that the machine slept beside has as much left as it had before; see `Loop.perform`.
             left = 0.0 if entry.slept is None else self.slept - entry.slept
@@ -111,6 +112,8 @@ class Loop:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._ready: deque[Entry] = deque()
+        """What it calls before anything else happens."""
         self._last: deque[Entry] | None = None
         """What its process still does on its way out; `None` while it lives."""
 
@@ -134,17 +137,30 @@ class Loop:
         self.perform(Entry(self._machine.world.now, call, args, self))
 
     def run(self, call: Callable[..., object], *args: Any) -> None:
-        """Call `call(*args)` now, within this loop."""
-        world = self._machine.world
-        world.ahead = self._machine.jumped
+        """Call `call(*args)` now, within this loop, and then what that has made ready."""
+        machine, ready = self._machine, self._ready
+        world = machine.world
+        world.ahead = machine.jumped
         asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", self))
         try:
-            call(*args)
-        except Exception as error:
-            self._machine.failed(error)
+            while True:
+                try:
+                    call(*args)
+                except Exception as error:
+                    machine.failed(error)
+                if not ready or not machine.runs:
+                    break
+                entry = ready.popleft()
+                call, args = entry.call, entry.args
+                world.performed += 1
         finally:
             asyncio._set_running_loop(None)
             world.ahead = 0.0
+
+    def resume(self) -> None:
+        """Its machine runs again."""
+        if self._ready:
+            self._machine.world.after(0.0, nothing, doer=self)
 
     def bury(self, waiting: Iterable[Entry]) -> None:
         """Cancel its tasks, as often as it takes. What they do on their way out reaches nobody, and takes no time.
@@ -152,7 +168,8 @@ class Loop:
         Args:
             waiting: what is due and had to wait.
         """
-        last = deque((*waiting, *self._machine.world.take_due(self)))
+        last = deque((*self._ready, *waiting, *self._machine.world.take_due(self)))
+        self._ready.clear()
         self._last = last
         loop = cast("asyncio.AbstractEventLoop", self)
         asyncio._set_running_loop(loop)
@@ -177,19 +194,22 @@ class Loop:
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Entry:
+        if delay <= 0:
+            return self.call_soon(callback, *args, context=context)
         if context is not None:
             callback, args = context.run, (callback, *args)
         if self._last is not None:
-            entry = Entry(0.0, callback, args, None)
-            if delay <= 0:
-                self._last.append(entry)
-            return entry
+            return Entry(0.0, callback, args, None)
         entry = self._machine.world.after(delay, callback, *args, doer=self)
         entry.slept = self._machine.slept
         return entry
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Entry:
-        return self.call_later(0.0, callback, *args, context=context)
+        if context is not None:
+            callback, args = context.run, (callback, *args)
+        entry = Entry(0.0, callback, args, None)
+        (self._ready if self._last is None else self._last).append(entry)
+        return entry
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None

@@ -186,7 +186,12 @@ class ClientProcess(Process):
         self.manager: TunnelConnectionManager | None = None
         self._signaling: ClientSignaling | None = None
         self._session_worked = False
-        self.tasks.append(self.loop.create_task(self._run_sessions()))
+        self._sessions = self.loop.create_task(self._run_sessions())
+        self.tasks.append(self._sessions)
+
+    def stop(self) -> None:
+        """It wants no tube any more, and says so."""
+        self._sessions.cancel()
 
     def network_moved(self, moved: NetworkMoved) -> None:
         self.registry.network_moved(moved)

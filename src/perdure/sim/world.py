@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
+from heapq import heappop, heappush
 from random import Random
 from typing import Any, Protocol
 
@@ -34,7 +34,7 @@ class Entry:
 
     def cancel(self) -> None:
         self.is_cancelled = True
-        self.call, self.args = _nothing, ()
+        self.call, self.args = nothing, ()
 
     def cancelled(self) -> bool:
         return self.is_cancelled
@@ -65,8 +65,12 @@ class World:
 
     def after(self, delay: float, call: Callable[..., object], *args: Any, doer: Doer | None = None) -> Entry:
         """Call `call(*args)` in `delay` seconds, behind what is due at that instant already."""
-        entry = Entry(self.now + max(delay, SHORTEST_DELAY) if delay > 0 else self.now, call, args, doer)
-        self.push(entry)
+        at = self.now
+        if delay > 0:
+            at += delay if delay > SHORTEST_DELAY else SHORTEST_DELAY
+        entry = Entry(at, call, args, doer)
+        self._pushed += 1
+        heappush(self._due, (at, self._pushed, entry))
         return entry
 
     def serial(self) -> int:
@@ -77,7 +81,7 @@ class World:
     def push(self, entry: Entry) -> None:
         """`entry` happens at its instant, which is not before now."""
         self._pushed += 1
-        heapq.heappush(self._due, (entry.at, self._pushed, entry))
+        heappush(self._due, (entry.at, self._pushed, entry))
 
     def take_due(self, doer: Doer) -> list[Entry]:
         """What is due for `doer` now, in its order; it does not happen by itself any more."""
@@ -95,7 +99,7 @@ class World:
         """Let happen what is due up to then."""
         due = self._due
         while due and due[0][0] <= until:
-            at, _, entry = heapq.heappop(due)
+            at, _, entry = heappop(due)
             if entry.is_cancelled:
                 continue
             self.now = at
@@ -107,5 +111,5 @@ class World:
         self.now = until
 
 
-def _nothing() -> None:
-    pass
+def nothing() -> None:
+    """What a cancelled entry comes to."""
