@@ -10,7 +10,7 @@ import pytest
 
 from perdure.errors import NotAuthorisedError
 from perdure.signaling.client_peer import ClientSignaling
-from perdure.signaling.gateway_peer import GatewaySignaling
+from perdure.signaling.gateway_peer import HAS_ENDED, GatewaySignaling
 from perdure.signaling.messages import Answer, Bye, Candidate, Offer
 from perdure.signaling.server import RendezvousServer
 from perdure.signaling.status import SignalingState, SignalingStatus
@@ -120,7 +120,7 @@ async def test_a_restarted_gateway_drops_the_queue_and_is_told_once() -> None:
                 assert heard.restarts == 1
 
 
-async def test_a_session_that_the_gateway_closed_is_a_restart_to_its_client() -> None:
+async def test_a_session_that_the_gateway_closed_is_a_restart_to_its_client_and_begins_no_more() -> None:
     async with RendezvousServer() as server, gateway_and_client(_ticket(server.port)) as (sessions, client, heard):
         session = await sessions.first()
         session.channel.send(Answer(1, "x"))
@@ -130,7 +130,23 @@ async def test_a_session_that_the_gateway_closed_is_a_restart_to_its_client() ->
         assert sessions.signaling.session_count == 0
         client.network_moved(is_stranded=True, slept_seconds=0.0)
         await eventually(lambda: heard.restarts == 1)
-        await eventually(lambda: len(sessions.opened) == 2)
+        await heard.until(lambda messages: messages[-1] == Bye(HAS_ENDED))
+        assert len(sessions.opened) == 1
+        assert sessions.signaling.session_count == 0
+
+
+async def test_a_client_whose_session_ended_before_it_heard_anything_is_told() -> None:
+    async with RendezvousServer() as server, Sessions(_ticket(server.port)) as sessions:
+        session_id = os.urandom(16)
+        async with ClientSignaling(_ticket(server.port), session_id) as client:
+            session = await sessions.first()
+            session.channel.close()
+            await within(client.wait_closed())
+        heard = Listener()
+        async with ClientSignaling(_ticket(server.port), session_id) as client:
+            client.attach(heard)
+            await heard.until(lambda messages: messages == [Bye(HAS_ENDED)])
+        assert len(sessions.opened) == 1
 
 
 async def test_a_last_word_arrives_although_the_channel_closes_at_once() -> None:

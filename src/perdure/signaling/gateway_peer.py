@@ -2,7 +2,8 @@
 
 1. A session's keys in use stay until the first DATA that opens under the pending ones: a knock alone changes nothing.
 2. While keys are pending nothing is sealed under the old ones, so that a client never hears old keys after its welcome.
-3. A session without a channel (nobody has proved to have read its WELCOME) is the first to go when there is no room.
+3. A session that has ended is not begun again: a client that has slept through the end is told, and begins another.
+4. A session without a channel (nobody has proved to have read its WELCOME) is the first to go when there is no room.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from perdure.signaling.envelope import (
     seal_welcome,
 )
 from perdure.signaling.frames import Role
+from perdure.signaling.messages import Bye
 from perdure.signaling.status import RefusalLog, SignalingState, SignalingStatus
 from perdure.signaling.websocket import RendezvousLink
 
@@ -50,6 +52,12 @@ if TYPE_CHECKING:
 
 MAX_SESSIONS = 256
 """Four times the rendezvous' clients of a room, so that sessions whose client is away keep their place."""
+
+
+MAX_ENDED_SESSIONS = 1024
+"""Remembered: 100 bytes each."""
+
+HAS_ENDED = "the session has ended here; a new one can begin"
 
 
 @dataclass(slots=True, eq=False)
@@ -98,6 +106,8 @@ class GatewaySignaling:
         self._token_bytes = token_bytes
         self._instance = token_bytes(ID_BYTES)
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
+        self._ended: OrderedDict[bytes, None] = OrderedDict()
+        """Sessions whose channel was closed, the oldest first."""
         self._link = RendezvousLink(
             ticket.rendezvous_url,
             room=room_id(ticket),
@@ -260,6 +270,9 @@ class GatewaySignaling:
             body = session.pending.open(envelope)
             keys = session.pending
             session.keys, session.pending, session.peer_id = keys, None, sender
+            if session_id in self._ended:
+                self._tell_end(session, keys)
+                return
             channel = session.channel or self._give_channel(session)
             channel.open_way(keys)
             channel.handle_body(body)
@@ -269,12 +282,21 @@ class GatewaySignaling:
             raise EnvelopeRefusedError(EnvelopeRefusal.UNKNOWN_EPOCH)
 
     def _give_channel(self, session: _Session) -> SealedChannel:
-        channel = session.channel = SealedChannel(
+        channel = session.channel = self._channel(session)
+        self._on_session(session.session_id, channel)
+        return channel
+
+    def _channel(self, session: _Session) -> SealedChannel:
+        return SealedChannel(
             transmit=lambda envelope: self._link.send(session.peer_id, envelope),
             on_close=lambda: self._forget(session),
         )
-        self._on_session(session.session_id, channel)
-        return channel
+
+    def _tell_end(self, session: _Session, keys: DataKeys) -> None:
+        channel = self._channel(session)
+        channel.open_way(keys)
+        channel.send(Bye(HAS_ENDED))
+        channel.close()
 
     def _drop(self, session: _Session) -> None:
         self._forget(session)
@@ -284,6 +306,10 @@ class GatewaySignaling:
     def _forget(self, session: _Session) -> None:
         if self._sessions.get(session.session_id) is session:
             del self._sessions[session.session_id]
+        if session.channel is not None:
+            self._ended[session.session_id] = None
+            if len(self._ended) > MAX_ENDED_SESSIONS:
+                self._ended.popitem(last=False)
 
     def _close_ways(self) -> None:
         for session in list(self._sessions.values()):

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from perdure.wire import ResetCode
 
 
+MOST_WRITTEN_BYTES = 16 * 1024
+"""At once: by so much a stream may exceed what it may hold."""
+
+
 @dataclass(slots=True)
 class Course:
     """One direction of a stream."""
@@ -114,7 +118,7 @@ class Talker:
     def _write(self) -> None:
         mine = self.mine
         while self.is_open and self.backlog_bytes and not self.waits_for_room:
-            count = min(self.backlog_bytes, 16 * 1024)
+            count = min(self.backlog_bytes, MOST_WRITTEN_BYTES)
             data = coded(mine.number, mine.sent_bytes, count)
             self.backlog_bytes -= count
             mine.sent_bytes += count

@@ -15,11 +15,12 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
+from perdure.config import SMALLEST_SHARE_BYTES
 from perdure.core.decision import Because, Rung, Trigger
 from perdure.core.state import TRANSITIONS
 from perdure.core.storm import STORM_WINDOW
 from perdure.signals import ChannelClosed
-from perdure.sim.application import Course
+from perdure.sim.application import MOST_WRITTEN_BYTES, Course
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,8 @@ class TubeWatch:
         """What is held now."""
         registry, session = self._process.registry, self._manager.streams.session
         limits = registry.limits
-        if session.buffered_bytes > limits.session_buffer_bytes + limits.stream_buffer_bytes:
+        most = limits.session_buffer_bytes + session.stream_count * (SMALLEST_SHARE_BYTES + MOST_WRITTEN_BYTES)
+        if session.buffered_bytes > most:
             self._violated(f"{self._name}: holds {session.buffered_bytes} bytes")
         if session.stream_count > limits.max_streams:
             self._violated(f"{self._name}: carries {session.stream_count} streams")
