@@ -64,6 +64,7 @@ class Engine:
         """The connections that were made and not closed, in their order."""
         self._known: list[str] = []
         self._read_at = 0.0
+        self._is_to_reread = False
         self._outdated: set[SimCarrier] = set()
         self._outdated_until = 0.0
         self._progress_at = 0.0
@@ -136,11 +137,13 @@ class Engine:
         self._read_at = self.world.now
 
     def _network_changed(self) -> None:
-        if self.alive:
+        if self.alive and not self._is_to_reread:
+            self._is_to_reread = True
             left = max(0.0, self._read_at + REREAD_INTERVAL - self.world.now)
             self.loop.deliver(left, self._reread)
 
     def _reread(self) -> None:
+        self._is_to_reread = False
         if self.alive:
             self._read()
             for carrier in list(self.alive):

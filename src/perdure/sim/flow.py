@@ -107,19 +107,27 @@ class Flow:
         if way is None:
             self._back_off()
             return
-        world, random = self._world, self._random
-        while self._waiting:
-            message = self._waiting.popleft()
-            self._line_free_at = max(world.now, self._line_free_at) + way.on_the_line(random, len(message))
-            at = self._line_free_at
-            for _ in range(MAX_TRIES):
-                if not way.loses(random, at):
-                    break
-                gap_is_known_after = FOLLOWERS_FOR_FAST * self._interval + way.round_trip
-                at += min(gap_is_known_after, max(self._min_rto, 2 * way.round_trip))
-            self._arrives_at = max(self._arrives_at, at + way.seconds(random))
-            self._under_way.append((self._arrives_at, message))
+        now, waiting, under_way = self._world.now, self._waiting, self._under_way
+        if way.is_steady and self._line_free_at <= now:
+            self._arrives_at = max(self._arrives_at, now + way.delay)
+            under_way.extend((self._arrives_at, message) for message in waiting)
+            waiting.clear()
+        while waiting:
+            message = waiting.popleft()
+            self._arrives_at = max(self._arrives_at, self._arrival(way, len(message)))
+            under_way.append((self._arrives_at, message))
         self._await_first()
+
+    def _arrival(self, way: Way, size: int) -> float:
+        """When a message of `size` bytes would be there, if none before it were late."""
+        random = self._random
+        at = self._line_free_at = max(self._world.now, self._line_free_at) + way.on_the_line(random, size)
+        for _ in range(MAX_TRIES):
+            if not way.loses(random, at):
+                break
+            gap_is_known_after = FOLLOWERS_FOR_FAST * self._interval + way.round_trip
+            at += min(gap_is_known_after, max(self._min_rto, 2 * way.round_trip))
+        return at + way.seconds(random)
 
     def _await_first(self) -> None:
         if self._under_way and not self._is_awaited:

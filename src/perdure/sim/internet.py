@@ -89,6 +89,11 @@ class Way(NamedTuple):
     bursts: tuple[Bursts, ...] = ()
 
     @property
+    def is_steady(self) -> bool:
+        """Whether every packet takes just `delay`."""
+        return not (self.loss or self.jitter or self.rate is not None or self.disorder or self.bursts)
+
+    @property
     def round_trip(self) -> float:
         return self.delay + self.back
 
@@ -119,7 +124,7 @@ class Way(NamedTuple):
         """Whether a packet that is sent then is lost."""
         if self.loss and random.random() < self.loss:
             return True
-        return any(bursts.lasts_at(instant) for bursts in self.bursts)
+        return bool(self.bursts) and any(bursts.lasts_at(instant) for bursts in self.bursts)
 
 
 class Internet:
@@ -140,6 +145,8 @@ class Internet:
         self._home: dict[tuple[str, str], LinkName] = {}
         self._snapshots: dict[str, Snapshot] = {}
         """Those that were asked for since a link changed."""
+        self._ways: dict[tuple[LinkName | None, LinkName | None], Way | None] = {}
+        """The same, whether the addresses are there or not."""
         self._index()
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -157,6 +164,7 @@ class Internet:
     def befall(self, name: LinkName, **values: object) -> None:
         """Its weather changes."""
         self.weather[name] = dataclasses.replace(self.weather[name], **values)  # type: ignore[arg-type]
+        self._ways.clear()
         self.told()
 
     def lose_mappings(self, name: LinkName) -> None:
@@ -175,6 +183,7 @@ class Internet:
 
     def _index(self) -> None:
         self._snapshots.clear()
+        self._ways.clear()
         self._home = {
             (name.site, address): name
             for name, link in self.links.items()
@@ -247,6 +256,13 @@ class Internet:
 
     def _between(self, here: LinkName | None, there: LinkName | None) -> Way | None:
         """Out by one link and in by the other; `None` stands for the services."""
+        try:
+            return self._ways[here, there]
+        except KeyError:
+            found = self._ways[here, there] = self._way_between(here, there)
+            return found
+
+    def _way_between(self, here: LinkName | None, there: LinkName | None) -> Way | None:
         first, out = (self.links[here], self.weather[here]) if here is not None else (_MIDDLE, FAIR)
         second, into = (self.links[there], self.weather[there]) if there is not None else (_MIDDLE, FAIR)
         if out.is_mute or into.is_deaf:

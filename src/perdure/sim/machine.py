@@ -42,17 +42,10 @@ class Machine:
         """What came due while it did not run."""
         self.jumped = 0.0
         """Seconds that the clock which runs on during sleep is ahead of the world's."""
-        self._stopped_at: float | None = None
-        self._is_asleep = False
-
-    @property
-    def runs(self) -> bool:
-        return self._stopped_at is None
-
-    @property
-    def is_asleep(self) -> bool:
+        self.runs = True
+        self.is_asleep = False
         """Packets for it are lost; those for a process that is only stalled wait in its sockets."""
-        return self._is_asleep
+        self._stopped_at = 0.0
 
     @property
     def awake_clock(self) -> float:
@@ -73,16 +66,16 @@ class Machine:
 
     def stop(self, *, asleep: bool) -> None:
         """It runs no more until `go_on`: its lid is closed (`asleep`), or it is stalled."""
-        if self._stopped_at is None:
+        if self.runs:
+            self.runs, self.is_asleep = False, asleep
             self._stopped_at = self.world.now
-            self._is_asleep = asleep
 
     def go_on(self) -> None:
-        if self._stopped_at is None:
+        if self.runs:
             return
-        if self._is_asleep:
+        if self.is_asleep:
             self.slept += self.world.now - self._stopped_at
-        self._stopped_at, self._is_asleep = None, False
+        self.runs, self.is_asleep = True, False
         waiting, self._waiting = self._waiting, []
         self.loop.resume()
         for entry in waiting:
