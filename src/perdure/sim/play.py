@@ -33,6 +33,7 @@ WARM_UP = 1.0
 """Seconds of traffic that are not measured, as in the lab."""
 
 LAST_BYTES_TIMEOUT = 60.0
+LOOK_INTERVAL = 0.1
 BIN_SECONDS = 0.05
 
 
@@ -65,8 +66,9 @@ class Play:
                 self._apply(step)
             self._ends_at = self._began_at + scenario.seconds
             simulation.run(self._ends_at)
+            while not self._has_all() and simulation.world.now < self._ends_at + LAST_BYTES_TIMEOUT:
+                simulation.run(simulation.world.now + LOOK_INTERVAL)
             self._end_silences()
-            simulation.run(self._ends_at + LAST_BYTES_TIMEOUT)
             return self._told()
         finally:
             simulation.close()
@@ -74,7 +76,7 @@ class Play:
     def _begin(self) -> None:
         simulation = self.simulation
         while simulation.client.manager is None or not simulation.client.manager.state.is_up:
-            simulation.run(simulation.world.now + 0.1)
+            simulation.run(simulation.world.now + LOOK_INTERVAL)
             if simulation.world.now > SET_UP_TIMEOUT:
                 raise AssertionError("no session began")
         simulation.act("client", self._open)
@@ -104,17 +106,22 @@ class Play:
 
     def _heard(self, direction: Direction, talker: Talker, count: int) -> None:
         now = self.simulation.world.now
-        if self._ends_at and now > self._ends_at:
+        since, self._heard_at[talker] = self._heard_at[talker], now
+        if self._ends_at and since > self._ends_at:
             return
-        self._note_silence(direction, self._heard_at[talker], now, ended=True)
-        self._heard_at[talker] = now
+        self._note_silence(direction, since, now, ended=True)
         bins, place = self._bins[direction], int((now - self._began_at) / BIN_SECONDS)
         bins.extend([0.0] * (place + 1 - len(bins)))
         bins[place] += count / BIN_SECONDS
 
+    def _has_all(self) -> bool:
+        """Whether all that was written has arrived; a stream that was reset waits for nothing."""
+        return all(talker.conversation.was_reset or _has_heard_all(talker) for _, talker in self._talkers)
+
     def _end_silences(self) -> None:
         for direction, talker in self._talkers:
-            self._note_silence(direction, self._heard_at[talker], self._ends_at, ended=False)
+            if not _has_heard_all(talker):
+                self._note_silence(direction, self._heard_at[talker], self._ends_at, ended=False)
 
     def _note_silence(self, direction: Direction, since: float, until: float, *, ended: bool) -> None:
         if until - since >= SILENCE_FLOOR:
@@ -204,3 +211,7 @@ class Play:
             rebuilds=recoveries[Rung.REBUILD],
             problem=violation,
         )
+
+
+def _has_heard_all(talker: Talker) -> bool:
+    return talker.theirs.received_bytes == talker.theirs.sent_bytes
