@@ -40,7 +40,7 @@ def test_several_processes_come_to_what_one_comes_to(tmp_path: Path) -> None:
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     simulated("--seeds", "12", "--jobs", "1", "--json", str(one))
     said = simulated("--seeds", "12", "--jobs", "2", "--json", str(two))
-    assert said.startswith("12 histories of chaos, 4.1 hours of a tunnel in ")
+    assert said.startswith("12 histories of chaos, 4.5 hours of a tunnel in ")
     assert re.search(r"95 % within [\d.]+ (ms|s|min)", said)
     assert said.endswith("nothing was violated\n")
     first, second = (json.loads(path.read_text()) for path in (one, two))
@@ -55,7 +55,7 @@ def test_one_history_is_shown_and_is_the_same_each_time() -> None:
     assert said[0].endswith("client is connecting: started")
     end = next(place for place, line in enumerate(said) if line.startswith("fingerprint "))
     assert said[: end + 1] == again[: end + 1]
-    assert said[end + 1].startswith("1 history of chaos, 20.6 minutes of a tunnel in ")
+    assert said[end + 1].startswith("1 history of chaos, 23.1 minutes of a tunnel in ")
 
 
 def of_outages(monkeypatch: pytest.MonkeyPatch, *outages: float) -> str:
@@ -86,7 +86,7 @@ def test_the_longest_outage_never_looks_shorter_than_another(monkeypatch: pytest
 
 def test_it_goes_on_for_so_many_hours() -> None:
     said = simulated("--hours", "1", "--jobs", "1")
-    assert said.startswith("3 histories of chaos, 1.0 hours")
+    assert said.startswith("3 histories of chaos, 1.1 hours")
 
 
 def test_a_violation_is_told_with_its_trace_and_how_to_replay_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_a_violation_is_told_with_its_trace_and_how_to_replay_it(monkeypatch: py
     monkeypatch.setattr(Chaos, "run", violate)
     result = CliRunner().invoke(app, ["simulate", "--seed", "7"])
     assert result.exit_code == 1
-    assert "VIOLATED in seed 7: at 0.000 s, event 0: the sky has fallen" in result.stdout
+    assert re.search(r"VIOLATED in seed 7: at 0\.000 s, event \d+: the sky has fallen\n", result.stdout)
     assert "all of it: perdure simulate --scenario chaos --seed 7 --trace" in result.stdout
     assert result.stdout.endswith("1 of 1 history violated something\n")
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import time
 from contextlib import closing
 from itertools import count, islice
 from pathlib import Path
@@ -118,6 +119,10 @@ def simulate(
         raise typer.Exit(ExitCode.INTERRUPTED)
 
 
+TELL_INTERVAL = 60.0
+"""Seconds between two lines about the progress where there is no terminal to draw a bar on."""
+
+
 def _run(scenario: str, first: int, seeds: int | None, hours: float | None, jobs: int | None, tally: Tally) -> str:
     """Fill `tally`; how far it came, where Ctrl-C ended it."""
     from rich.console import Console
@@ -132,10 +137,17 @@ def _run(scenario: str, first: int, seeds: int | None, hours: float | None, jobs
         wanted, processes = islice(wanted, many), min(processes, many)
     interrupts = _Interrupts()
     outcomes = course.run(scenario, wanted, processes, is_stopped=lambda: interrupts.came)
-    with interrupts, closing(outcomes), Progress(console=Console(stderr=True), transient=True) as progress:
+    console, told_at = Console(stderr=True), time.monotonic()
+    with interrupts, closing(outcomes), Progress(console=console, transient=True) as progress:
         bar = progress.add_task(scenario, total=many if hours is None else hours * 3600)
         for outcome in outcomes:
             tally.add(outcome)
+            if outcome.violations:
+                console.print(f"seed {outcome.seed}: {outcome.violations[0]}", markup=False)
+            if not console.is_terminal and time.monotonic() - told_at >= TELL_INTERVAL:
+                told_at = time.monotonic()
+                so_far = _counted(tally.seeds, "history", "histories")
+                console.print(f"{so_far} after {_duration(tally.took)}; {len(tally.violations):,} violated something")
             progress.update(bar, completed=tally.seeds if hours is None else tally.simulated_seconds)
             if hours is not None and tally.simulated_seconds >= hours * 3600:
                 return ""
