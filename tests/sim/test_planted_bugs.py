@@ -157,17 +157,17 @@ def open_what_is_not_allowed(patch: Patch) -> None:
 
 
 PLANTS: list[tuple[Plant, int]] = [
-    (forget_to_resend_after_a_resume, 23),
-    (acknowledge_before_delivery, 0),
-    (reset_the_backoff_on_failure, 0),
+    (forget_to_resend_after_a_resume, 31),
+    (acknowledge_before_delivery, 2),
+    (reset_the_backoff_on_failure, 1),
     (restart_without_limit, 3),
     (drop_the_fin_on_a_rebuild, 19),
-    (leak_a_stream, 4),
-    (trust_a_late_callback, 178),
-    (count_credit_twice, 49),
-    (ignore_generations, 6),
-    (leave_a_timer_unarmed, 66),
-    (let_an_unused_tube_live, 1),
+    (leak_a_stream, 18),
+    (trust_a_late_callback, 44),
+    (count_credit_twice, 3),
+    (ignore_generations, 3),
+    (leave_a_timer_unarmed, 0),
+    (let_an_unused_tube_live, 0),
     (open_what_is_not_allowed, 0),
 ]
 """Each with a seed that found it, which is tried first."""
