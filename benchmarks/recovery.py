@@ -16,8 +16,8 @@ from contextlib import AsyncExitStack
 
 from perdure.demo.loopback import Loopback
 from perdure.demo.programs import Programs
-from perdure.lab.position import TICK_SECONDS
 from perdure.lab.traffic import Traffic
+from perdure.scenario.model import TICK_SECONDS
 
 CALM_SECONDS = 0.4
 WATCH_SECONDS = 0.4

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from perdure.lab.course import Chosen, Course
 from perdure.lab.display import Display
-from perdure.lab.results import RunResult
 from perdure.lab.subject import PERDURE
 from perdure.scenario.library import load, text_of
+from perdure.scenario.results import RunResult
 from support.lab_runs import made_up_run
 
 

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 from typing import Any
 
 from perdure.lab.html import page
-from perdure.lab.results import NetworkEvent, RungUsed, StateSpan, Throughput
 from perdure.lab.timeline import LEVELS, MOST_BINS, happenings, timeline
+from perdure.scenario.results import NetworkEvent, RungUsed, StateSpan, Throughput
 from support.lab_runs import made_up_report, made_up_run
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}

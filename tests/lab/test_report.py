@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from perdure.lab import figures
-from perdure.lab.figures import Figure, duration
-from perdure.lab.judgement import verdict
 from perdure.lab.report import losses, misses, summary, terminal_table, to_json
-from perdure.lab.results import RungUsed, ScenarioReport
+from perdure.scenario import figures
+from perdure.scenario.figures import Figure, duration
+from perdure.scenario.judgement import verdict
+from perdure.scenario.results import RungUsed, ScenarioReport
 from support.lab_runs import made_up_report, made_up_run
 
 

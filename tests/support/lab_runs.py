@@ -5,7 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from perdure.lab.results import (
+from perdure.scenario.expectation import Expectation
+from perdure.scenario.results import (
     NetworkEvent,
     RungUsed,
     RunResult,
@@ -16,7 +17,6 @@ from perdure.lab.results import (
     Throughput,
     attribute,
 )
-from perdure.scenario.expectation import Expectation
 
 BIN_SECONDS = 0.05
 RATE = 400_000.0

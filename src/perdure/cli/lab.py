@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from perdure.lab.course import Chosen, Course
-    from perdure.lab.results import ScenarioReport
     from perdure.lab.subject import Subject
+    from perdure.scenario.results import ScenarioReport
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -161,7 +161,7 @@ def run(
 
 
 def _exit_code(reports: Sequence[ScenarioReport], *, strict: bool) -> ExitCode:
-    from perdure.lab.judgement import is_clean
+    from perdure.scenario.judgement import is_clean
 
     return ExitCode.DONE if is_clean(reports, strict=strict) else ExitCode.FAILED
 

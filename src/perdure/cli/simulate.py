@@ -173,7 +173,7 @@ class _Interrupts:
 
 
 def _report(scenario: str, tally: Tally, interrupted: str, *, shows_trace: bool) -> None:
-    from perdure.lab.results import quantiles
+    from perdure.scenario.results import quantiles
 
     took = max(tally.took, 1e-9)
     say(
@@ -230,7 +230,7 @@ def _duration(seconds: float) -> str:
 
 def _figures(scenario: str, tally: Tally) -> dict[str, Any]:
     """Seconds are floats."""
-    from perdure.lab.results import quantiles
+    from perdure.scenario.results import quantiles
 
     outages = quantiles(tally.outages)
     return {

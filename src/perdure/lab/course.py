@@ -15,11 +15,11 @@ import msgspec
 
 from perdure.lab.apart import Worker
 from perdure.lab.inside import Job, Told
-from perdure.lab.results import RunResult, ScenarioFacts, ScenarioReport, Throughput
 from perdure.lab.run import Progress
 from perdure.lab.subject import Subject
 from perdure.lab.tools import isolated
 from perdure.scenario.model import Scenario
+from perdure.scenario.results import RunResult, ScenarioFacts, ScenarioReport, Throughput
 
 OVERTIME = 500.0
 """Seconds beyond the scenario's own after which a run is given up: setting up and closing have shorter limits."""

@@ -9,9 +9,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from perdure.lab.figures import Figure, duration
 from perdure.lab.picture import Picture
-from perdure.lab.results import SILENCE_FLOOR
+from perdure.scenario.figures import Figure, duration
+from perdure.scenario.results import SILENCE_FLOOR
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
-from perdure.lab import figures
-from perdure.lab.judgement import verdict
 from perdure.lab.report import ROWS, losses, measures_of, misses, summary
-from perdure.lab.results import SILENCE_FLOOR, RunResult, ScenarioReport
 from perdure.lab.timeline import HIGHEST_RATE, happenings, timeline
+from perdure.scenario import figures
+from perdure.scenario.judgement import verdict
+from perdure.scenario.results import SILENCE_FLOOR, RunResult, ScenarioReport
 
 SHOWN_HAPPENINGS = 60
 """Lines of a run's table; a flapping network has thousands."""

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perdure.lab.apart import asked, done, end_with_the_asker, tell
-from perdure.lab.results import RunResult
 from perdure.lab.run import Progress, Run
 from perdure.lab.subject import Subject
 from perdure.lab.tools import LabError, search_path
 from perdure.scenario.parse import parse_scenario
+from perdure.scenario.results import RunResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import time
 from typing import Literal
 
 from perdure.lab.children import LogLine
-from perdure.lab.results import RungUsed, StateSpan
+from perdure.scenario.results import RungUsed, StateSpan
 
 Side = Literal["client", "gateway"]
 

@@ -9,9 +9,6 @@ import sys
 from array import array
 
 WORD_BYTES = 8
-TICK_SECONDS = 0.01
-"""How often a source writes; silence shorter than this cannot be told from a pause between two writes."""
-
 _STREAM_SHIFT = 40
 """A word is the stream's number above 40 bits of position: 8 TiB before a stream repeats itself."""
 

@@ -11,9 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from perdure.lab import figures, judgement
-from perdure.lab.figures import Measure
-from perdure.lab.results import Direction, Finding, ScenarioReport
+from perdure.scenario import figures, judgement
+from perdure.scenario.figures import Measure
+from perdure.scenario.results import Direction, Finding, ScenarioReport
 
 FORMAT_VERSION = 1
 """Of the JSON: another one where a program that read this one would err."""

@@ -21,7 +21,6 @@ from perdure.lab.children import Child, LogLine
 from perdure.lab.logbook import Logbook, Side
 from perdure.lab.network import Network
 from perdure.lab.relay import relay, relay_answers
-from perdure.lab.results import NetworkEvent, RunResult, attribute
 from perdure.lab.subject import CLIENT_PORT, Subject, filled
 from perdure.lab.tools import LabError
 from perdure.lab.topology import SERVICES
@@ -36,6 +35,7 @@ from perdure.scenario.model import (
     Scenario,
     Step,
 )
+from perdure.scenario.results import NetworkEvent, RunResult, attribute
 
 READY_TIMEOUT = 30.0
 """Seconds for the gateway to write the file that the client waits for."""

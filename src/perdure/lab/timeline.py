@@ -9,7 +9,7 @@ from itertools import groupby
 from statistics import median
 from typing import Literal, TypedDict
 
-from perdure.lab.results import RunResult
+from perdure.scenario.results import RunResult
 
 BIN_SECONDS = 0.05
 """A bin of the drawing, where the run is short enough for it."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from perdure.lab.namespaces import entered
-from perdure.lab.position import TICK_SECONDS, WORD_BYTES, coded
-from perdure.lab.results import SILENCE_FLOOR, Direction, Silence, Throughput
+from perdure.lab.position import WORD_BYTES, coded
 from perdure.lab.tools import LabError
+from perdure.scenario.model import TICK_SECONDS
+from perdure.scenario.results import SILENCE_FLOOR, Direction, Silence, Throughput
 
 BIN_SECONDS = 0.1
 """Of the record of throughput; longer where the run is so long that there would be more than `_MAX_BINS`."""

@@ -131,6 +131,10 @@ class Step:
     measured: bool
 
 
+TICK_SECONDS = 0.01
+"""How often a source writes; silence shorter than this cannot be told from a pause between two writes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """TCP connections through the tunnel, each with as many bytes a second in each direction."""

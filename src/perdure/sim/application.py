@@ -111,9 +111,19 @@ class Talker:
     def theirs(self) -> Course:
         return self.conversation.down if self.is_client else self.conversation.up
 
+    @property
+    def speaks(self) -> bool:
+        """Whether it may write more."""
+        return self.is_open and not self.is_finishing
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether anything may still happen to its stream."""
+        return self.is_open and not self.conversation.is_over
+
     def say(self, count: int) -> None:
         """Write `count` more bytes."""
-        if self.is_open and not self.is_finishing:
+        if self.speaks:
             self.backlog_bytes += count
             self._write()
 

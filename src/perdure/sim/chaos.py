@@ -13,8 +13,8 @@ from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING
 
-from perdure.lab.figures import duration
 from perdure.scenario.describe import describe
+from perdure.scenario.figures import duration
 from perdure.scenario.model import Cut, Link, LinkChange, LinkName, Nat
 from perdure.sim.checks import SETTLED_AFTER, check_liveness
 from perdure.sim.internet import FAIR, Bursts
@@ -368,7 +368,7 @@ class Chaos:
 
     def _say_to_all(self, site: str) -> None:
         process = self.simulation.process(site)
-        if site == "client" and not any(talker.is_open for talker in process.talkers):
+        if site == "client" and not any(talker.speaks for talker in process.talkers):
             self.simulation.client.open_stream()
         for talker in process.talkers:
             talker.say(100)
@@ -376,7 +376,7 @@ class Chaos:
     def _say(self, site: str) -> None:
         dice = self._dice
         process = self.simulation.process(site)
-        talkers = process.talkers = [talker for talker in process.talkers if talker.is_open]
+        talkers = process.talkers = [talker for talker in process.talkers if talker.is_alive]
         if site == "client" and (not talkers or dice.random() < 0.15) and len(talkers) < 8:
             target = FORBIDDEN_TARGET if dice.random() < 0.1 else None
             if (new := self.simulation.client.open_stream(*([target] if target else []))) is not None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.decision import Rung
-from perdure.lab.position import TICK_SECONDS
-from perdure.lab.results import (
+from perdure.scenario.figures import OWN_SUBJECT
+from perdure.scenario.model import TICK_SECONDS, ClockJump, Deed, LinkChange, MappingLost, ProcessDeed
+from perdure.scenario.results import (
     SILENCE_FLOOR,
     Direction,
     NetworkEvent,
@@ -17,14 +18,11 @@ from perdure.lab.results import (
     Throughput,
     attribute,
 )
-from perdure.scenario.model import ClockJump, Deed, LinkChange, MappingLost, ProcessDeed
 from perdure.sim.simulation import Simulation
 
 if TYPE_CHECKING:
     from perdure.scenario.model import Action, Scenario, Step
     from perdure.sim.application import Talker
-
-SUBJECT = "simulator"
 
 SET_UP_TIMEOUT = 30.0
 """Seconds, of the simulation, until its first session must have begun."""
@@ -180,7 +178,7 @@ class Play:
         violation = simulation.violations[0] if simulation.violations else None
         return RunResult(
             scenario=self._scenario.name,
-            subject=SUBJECT,
+            subject=OWN_SUBJECT,
             seed=simulation.world.seed,
             seconds=self._scenario.seconds,
             impairment="simulated",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from perdure.lab import figures
-from perdure.lab.results import Finding, RunResult, ScenarioReport
+from perdure.scenario import figures
 from perdure.scenario.expectation import Expectation
+from perdure.scenario.results import Finding, RunResult, ScenarioReport
 
 Verdict = Literal["passed", "missed", "failed", "measured"]
 """failed: something was lost, or there was no run. missed: nothing lost, an expectation not met. measured: of a peer,

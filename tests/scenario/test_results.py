@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from perdure.lab.results import (
+from perdure.scenario.results import (
     NetworkEvent,
     Quantiles,
     RunResult,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from perdure.lab.results import SILENCE_FLOOR, Direction, Outcome, RunResult, ScenarioReport, quantiles
+from perdure.scenario.results import SILENCE_FLOOR, Direction, Outcome, RunResult, ScenarioReport, quantiles
 
 Measure = Literal["silence", "after"]
 """`silence`: seconds without a byte. `after`: seconds from the measured event to the first byte after its silence."""
