@@ -145,7 +145,6 @@ class Loop:
                     break
                 entry = ready.popleft()
                 call, args = entry.call, entry.args
-                world.performed += 1
         finally:
             asyncio._set_running_loop(None)
             world.ahead = 0.0
