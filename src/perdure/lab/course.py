@@ -107,7 +107,10 @@ class Course:
             if planned.result is not None:
                 groups.setdefault((planned.chosen.scenario.name, planned.subject.name), []).append(planned)
         return [
-            ScenarioReport(_facts(group[0].chosen), tuple(each.result for each in group if each.result is not None))
+            ScenarioReport(
+                ScenarioFacts.of(group[0].chosen.scenario),
+                tuple(each.result for each in group if each.result is not None),
+            )
             for group in groups.values()
         ]
 
@@ -134,18 +137,6 @@ class Course:
             planned.progress = told.progress
             self._on_change()
         return None
-
-
-def _facts(chosen: Chosen) -> ScenarioFacts:
-    scenario = chosen.scenario
-    return ScenarioFacts(
-        scenario.name,
-        scenario.title,
-        scenario.text,
-        scenario.seconds,
-        scenario.expectation,
-        scenario.settings_reason,
-    )
 
 
 def _failed(planned: Planned, problem: str) -> RunResult:

@@ -1,4 +1,4 @@
-"""What a run of the lab saw: the facts that the report, the JSON file and the page are made from.
+"""What a run in the lab or the simulator saw: the facts that the report, the JSON file and the page are made from.
 
 Instants are seconds since the run's traffic began. "up" is client to gateway, "down" gateway to client.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from perdure.scenario.expectation import SHORTEST_LIMIT, Expectation
+
+if TYPE_CHECKING:
+    from perdure.scenario.model import Scenario
 
 Direction = Literal["up", "down"]
 
@@ -186,6 +189,17 @@ class ScenarioFacts:
     expectation: Expectation
     settings_reason: str = ""
     """Why the scenario changes perdure's settings, such as what it accelerates; empty: it does not."""
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> ScenarioFacts:
+        return cls(
+            scenario.name,
+            scenario.title,
+            scenario.text,
+            scenario.seconds,
+            scenario.expectation,
+            scenario.settings_reason,
+        )
 
 
 @dataclass(frozen=True, slots=True)

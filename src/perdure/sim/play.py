@@ -184,7 +184,7 @@ class Play:
             impairment="simulated",
             events=tuple(self._events),
             states=tuple(
-                StateSpan(at - self._began_at, change.after.value.upper())
+                StateSpan(at - self._began_at, change.after.value)
                 for at, site, change in simulation.changes
                 if site == "client"
             ),
