@@ -92,9 +92,8 @@ def main() -> None:
         Figure("an idle tube's life", "tunnel-hours a second", 100, tuple(idle)),
         Figure("chaos", "times as fast as life", 20_000, tuple(chaos)),
     ]
-    print(
-        f"load average {load:.1f} before\n\n| what | median (lowest to highest round) | asked for |\n| --- | --- | --- |"
-    )
+    print(f"load average {load:.1f} before\n")
+    print("| what | median (lowest to highest round) | asked for |\n| --- | --- | --- |")
     for figure in figures:
         print(figure.row)
     if wanted.json is not None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from perdure.scenario.library import load
+from perdure.scenario.model import Link, LinkName
 from perdure.sim.chaos import Chaos
 from perdure.sim.play import play
+from perdure.sim.simulation import Simulation
 
 SHORT_FORM = [
     "black-hole",
@@ -40,3 +42,23 @@ def test_the_same_seed_is_the_same_history_and_another_one_another() -> None:
     assert first.simulation.trace == again.simulation.trace
     assert first.simulation.fingerprint == again.simulation.fingerprint
     assert first.simulation.fingerprint != other.simulation.fingerprint
+
+
+def test_a_rendezvous_that_drops_doubles_and_holds_back_only_costs_time() -> None:
+    links = {
+        LinkName("client", "eth"): Link(addresses=("192.168.10.10",), delay=0.02),
+        LinkName("gateway", "eth"): Link(addresses=("10.0.0.10",)),
+    }
+    simulation = Simulation(3, links)
+    simulation.rendezvous.unruly = 0.6
+    for turn in range(10):
+        simulation.run(100.0 * (turn + 1))
+        manager = simulation.client.manager
+        assert manager is not None
+        assert manager.state.is_up
+        simulation.act("client", manager.streams.kill_carrier)
+    simulation.run(1100.0)
+    assert simulation.violations == []
+    assert simulation.client.manager is not None
+    assert simulation.client.manager.state.is_up
+    simulation.close()
