@@ -151,7 +151,7 @@ def open_what_is_not_allowed(patch: Patch) -> None:
     def open_anything(self: GatewayProcess, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> Talker:
         conversation = self.book.conversation(manager.tube_id, stream_id)
         self.loop.call_later(0.001, manager.streams.accept, stream_id)
-        return Talker(self.book, manager.streams, conversation, is_client=False, stream_id=stream_id)
+        return Talker(self.book, manager, conversation, is_client=False, stream_id=stream_id)
 
     patch.setattr(GatewayProcess, "stream_opened", open_anything)
 

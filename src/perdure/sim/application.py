@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
+from perdure.wire import ResetCode
+
 if TYPE_CHECKING:
+    from perdure.manager import TunnelConnectionManager
     from perdure.tube import Link
-    from perdure.wire import ResetCode
 
 
 MOST_WRITTEN_BYTES = 16 * 1024
@@ -86,7 +88,7 @@ class Talker:
     """One end of a stream: a `StreamSink` that writes, checks what it reads, and says so where it is wrong."""
 
     book: Book
-    streams: Link
+    manager: TunnelConnectionManager
     conversation: Conversation
     is_client: bool
     stream_id: int = 0
@@ -102,6 +104,10 @@ class Talker:
     waits_for_room: bool = field(default=False, init=False)
     on_heard: Callable[[int], None] | None = None
     """Told how many bytes have come."""
+
+    @property
+    def streams(self) -> Link:
+        return self.manager.streams
 
     @property
     def mine(self) -> Course:
@@ -187,8 +193,21 @@ class Talker:
         theirs.is_heard_out = True
 
     def stream_reset(self, code: ResetCode) -> None:
+        if not self._may_be_reset(code):
+            self.book.violated(f"stream {self.stream_id} was reset for no reason: {code.name}")
         self.is_open = False
         self.conversation.was_reset = True
+
+    def _may_be_reset(self, code: ResetCode) -> bool:
+        match code:
+            case ResetCode.SESSION_LOST:
+                return self.manager.state.is_final
+            case ResetCode.ABORTED:
+                return self.conversation.was_reset  # by the other end
+            case ResetCode.NOT_ALLOWED:
+                return self.is_forbidden
+            case _:
+                return False
 
     def stream_writable(self) -> None:
         self.waits_for_room = False

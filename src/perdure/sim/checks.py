@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from perdure.config import SMALLEST_SHARE_BYTES
 from perdure.core.decision import Because, Rung, Trigger
-from perdure.core.state import TRANSITIONS
+from perdure.core.recovery import FIRST_OFFER_TIMEOUT
+from perdure.core.state import TRANSITIONS, Reason, State
 from perdure.core.storm import STORM_WINDOW
 from perdure.signals import ChannelClosed
 from perdure.sim.application import MOST_WRITTEN_BYTES, Course
@@ -49,6 +50,11 @@ class TubeWatch:
         self._name = f"{process.machine.name} {manager.tube_id}"
         self._restarts: deque[float] = deque()
         self._state = manager.state
+        self._began_at = process.machine.always_clock
+        self._lost_at = self._began_at
+        """Since when it is without a carrier, while it is."""
+        self._peer = "gateway" if process.machine.name == "client" else "client"
+        self._peers_life = process.simulation.life_of(self._peer)
         manager.add_state_change_callback(self._changed)
         manager.add_network_change_callback(self._decided)
 
@@ -57,8 +63,45 @@ class TubeWatch:
             self._violated(
                 f"{self._name}: from {self._state.name} to {change.after.name} as if from {change.before.name}"
             )
+        if change.after is State.RECONNECTING:
+            self._lost_at = self._process.machine.always_clock
+        if change.after.is_final and not self._may_end(change.reason):
+            self._violated(f"{self._name}: it ended for no reason: {change.reason.value}")
         self._state = change.after
         self.check_bounds()
+
+    def _may_end(self, reason: Reason) -> bool:
+        process, now = self._process, self._process.machine.always_clock
+        simulation = process.simulation
+        policy, limits = process.registry.policy, simulation.settings.session
+        patience = min(FIRST_OFFER_TIMEOUT, policy.abandon_after)
+        match reason:
+            case Reason.SHUT_DOWN:
+                return process.is_ending
+            case Reason.SESSION_TIMEOUT:
+                return now - self._began_at >= limits.session_timeout > 0
+            case Reason.ATTEMPTS_EXHAUSTED:
+                shortest = policy.max_restart_attempts * policy.attempt_timeout
+                return self._state in (State.CONNECTING, State.RECONNECTING) and now - self._lost_at >= shortest
+            case Reason.ABANDONED:
+                return self._state in (State.CONNECTING, State.RECONNECTING) and now - self._lost_at >= patience
+            case Reason.PEER_RESTARTED | Reason.UNKNOWN_SESSION:
+                return self._has_peer_ended()
+            case Reason.CLOSED_BY_PEER:
+                simulation.claims.append(self.check_claim)  # it may still be closing
+                return True
+            case _:
+                return False
+
+    def _has_peer_ended(self) -> bool:
+        simulation = self._process.simulation
+        has_restarted = simulation.life_of(self._peer) != self._peers_life
+        return has_restarted or simulation.has_ended(self._peer, self._manager.tube_id)
+
+    def check_claim(self) -> None:
+        """It ended because the other end had closed it."""
+        if not self._has_peer_ended():
+            self._violated(f"{self._name}: it ended because the other end had closed it, which is there")
 
     def _decided(self, decision: Decision) -> None:
         if decision.reason is Because.BACKOFF and decision.next_attempt_at is not None:
@@ -121,6 +164,8 @@ class ErrorLog(logging.Handler):
 
 def check_liveness(simulation: Simulation) -> None:
     """The network has been good for `SETTLED_AFTER`."""
+    for check in simulation.claims:
+        check()
     manager = simulation.client.manager
     if manager is None or not manager.state.is_up:
         simulation.violated(f"the client's tube is {manager.state.name if manager is not None else 'not there'}")

@@ -114,6 +114,8 @@ class Process:
         )
         self.network.subscribe(self.network_moved)
         self.talkers: list[Talker] = []
+        self.is_ending = False
+        """Whether its tubes end because it does."""
         self.tasks = [self.loop.create_task(self.network.start())]
 
     def stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
@@ -133,6 +135,7 @@ class Process:
 
     def crash(self) -> None:
         """The process is gone, without a word."""
+        self.is_ending = True
         self.engine.crash()
         self.source.close()
 
@@ -162,7 +165,7 @@ class GatewayProcess(Process):
         if target != ALLOWED_TARGET:
             return None
         conversation = self.book.conversation(manager.tube_id, stream_id)
-        talker = Talker(self.book, manager.streams, conversation, is_client=False, stream_id=stream_id)
+        talker = Talker(self.book, manager, conversation, is_client=False, stream_id=stream_id)
         self.talkers.append(talker)
         self.loop.call_later(0.001, manager.streams.accept, stream_id)
         return talker
@@ -191,6 +194,7 @@ class ClientProcess(Process):
 
     def stop(self) -> None:
         """It wants no tube any more, and says so."""
+        self.is_ending = True
         self._sessions.cancel()
 
     def network_moved(self, moved: NetworkMoved) -> None:
@@ -205,7 +209,7 @@ class ClientProcess(Process):
         if manager is None or manager.state.is_final:
             return None
         conversation_of = self.book.conversation
-        talker = Talker(self.book, manager.streams, conversation_of("", -1), is_client=True)
+        talker = Talker(self.book, manager, conversation_of("", -1), is_client=True)
         try:
             talker.stream_id = manager.streams.open_stream(target, talker)
         except RuntimeError:

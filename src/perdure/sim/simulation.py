@@ -58,9 +58,14 @@ class Simulation:
         self.changes: list[tuple[float, str, ChangeState]] = []
         """When, at which end, and what."""
         self.decisions: list[tuple[float, str, Decision]] = []
+        self.claims: list[Callable[[], None]] = []
+        """What ends of tubes said of their peers, to be checked once all is settled."""
         self.trace: list[str] = []
         """What happened, a line each, for a reader."""
         self._started: set[str] = set()
+        self._starts: Counter[str] = Counter()
+        self._ended: set[tuple[str, str]] = set()
+        """Ends of tubes: the process, and the tube's id."""
         self._to_start: set[str] = set()
         self._errors = ErrorLog(self.violated)
         self.rendezvous = Rendezvous(self.world, self.internet)
@@ -113,6 +118,7 @@ class Simulation:
             self._to_start.add(process)
             return
         self._started.add(process)
+        self._starts[process] += 1
         self.act(process, self._start_gateway if process == "gateway" else self._start_client)
 
     def process(self, name: str) -> Process:
@@ -162,6 +168,14 @@ class Simulation:
 
     # What is checked.
 
+    def life_of(self, process: str) -> int:
+        """Which of its lives a process is in; 0 while it has none."""
+        return self._starts[process] if process in self._started else 0
+
+    def has_ended(self, process: str, tube_id: str) -> bool:
+        """Whether that end of the tube has."""
+        return (process, tube_id) in self._ended
+
     @property
     def recoveries(self) -> Counter[Rung]:
         """ICE restarts and rebuilds that either end began."""
@@ -186,6 +200,8 @@ class Simulation:
 
         def changed(change: ChangeState) -> None:
             self.changes.append((self.world.now, process.machine.name, change))
+            if change.after.is_final:
+                self._ended.add((process.machine.name, manager.tube_id))
             detail = f" ({change.detail})" if change.detail else ""
             self.note(f"{process.machine.name} is {change.after.value}: {change.reason.value}{detail}")
 
