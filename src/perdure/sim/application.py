@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
+from perdure.config import SMALLEST_SHARE_BYTES
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
+    from perdure.config import ResourceLimits
     from perdure.manager import TunnelConnectionManager
     from perdure.tube import Link
 
 
 MOST_WRITTEN_BYTES = 16 * 1024
-"""At once: by so much a stream may exceed what it may hold."""
+"""At once."""
 
 
 _PERIOD = 2**20
@@ -60,17 +62,21 @@ class Conversation:
         return self.was_reset or (self.up.is_heard_out and self.down.is_heard_out)
 
 
+NOT_BEGUN = Conversation(Course(0), Course(0))
+"""Of a talker whose stream has no id yet."""
+
+
 class Book:
     """Every stream of a simulation.
 
     Args:
         violated: told of what must not be.
-        window_bytes: the most that a stream's reader may have unread.
+        limits: what both ends may hold.
     """
 
-    def __init__(self, violated: Callable[[str], None], window_bytes: int) -> None:
+    def __init__(self, violated: Callable[[str], None], limits: ResourceLimits) -> None:
         self.violated = violated
-        self.window_bytes = window_bytes
+        self.limits = limits
         self.conversations: dict[tuple[str, int], Conversation] = {}
 
     def conversation(self, tube_id: str, stream_id: int) -> Conversation:
@@ -151,18 +157,33 @@ class Talker:
             self.backlog_bytes -= count
             mine.sent_bytes += count
             self.waits_for_room = not self.streams.write(self.stream_id, data)
+            if not self.waits_for_room:
+                self._check_room()
         if self.is_open and self.is_finishing and not self.backlog_bytes and not mine.is_finished:
             mine.is_finished = True
             self.streams.finish(self.stream_id)
 
+    def _check_room(self) -> None:
+        """Who was told to go on must have had room; what the peer has not heard is held at least."""
+        limits, theirs = self.book.limits, self.mine.sent_bytes - self.mine.received_bytes
+        is_full = self.streams.session.buffered_bytes >= limits.session_buffer_bytes
+        if theirs >= (SMALLEST_SHARE_BYTES if is_full else limits.stream_buffer_bytes):
+            self.book.violated(f"stream {self.stream_id}: {theirs} bytes are held, and it may go on")
+
     # StreamSink.
 
+    def _check_open(self, what: str) -> None:
+        if not self.is_open:
+            self.book.violated(f"stream {self.stream_id}: {what} behind its end")
+
     def stream_accepted(self) -> None:
+        self._check_open("it was accepted")
         if self.is_forbidden:
             self.book.violated(f"stream {self.stream_id} was accepted, whose target is not allowed")
 
     def stream_data(self, data: memoryview) -> None:
         theirs = self.theirs
+        self._check_open("bytes")
         if theirs.is_heard_out:
             self.book.violated(f"stream {self.stream_id}: bytes behind the end")
         if bytes(data) != said(theirs.number, theirs.received_bytes, len(data)):
@@ -171,7 +192,7 @@ class Talker:
         if theirs.received_bytes > theirs.sent_bytes:
             self.book.violated(f"stream {self.stream_id}: more bytes than were sent")
         self.unread_bytes += len(data)
-        if self.unread_bytes > self.book.window_bytes:
+        if self.unread_bytes > self.book.limits.stream_window_bytes:
             self.book.violated(f"stream {self.stream_id}: {self.unread_bytes} bytes came beyond what was read")
         if self.reads_after:
             asyncio.get_running_loop().call_later(self.reads_after, self._read, len(data))
@@ -187,12 +208,14 @@ class Talker:
 
     def stream_finished(self) -> None:
         theirs = self.theirs
-        if not theirs.is_finished or theirs.received_bytes != theirs.sent_bytes:
+        self._check_open("the other's end")
+        if theirs.is_heard_out or not theirs.is_finished or theirs.received_bytes != theirs.sent_bytes:
             text = f"the end after {theirs.received_bytes} of {theirs.sent_bytes} bytes"
             self.book.violated(f"stream {self.stream_id}: {text}")
         theirs.is_heard_out = True
 
     def stream_reset(self, code: ResetCode) -> None:
+        self._check_open("a reset")
         if not self._may_be_reset(code):
             self.book.violated(f"stream {self.stream_id} was reset for no reason: {code.name}")
         self.is_open = False
@@ -210,5 +233,6 @@ class Talker:
                 return False
 
     def stream_writable(self) -> None:
+        self._check_open("room")
         self.waits_for_room = False
         self._write()

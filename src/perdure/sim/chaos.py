@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 CHAOS_SECONDS = 1200.0
 """Twenty minutes of trouble, of which most is calm, as in life."""
 
+LAST_STREAM_SECONDS = 2.0
+"""In which a stream that is opened at last is there at both ends: a round trip, and a lost packet's retransmission."""
+
 LAST_WORDS_SECONDS = 3.0
 """In which what is said at last, on a good network, has come: some round trips, and a lost packet's retransmission."""
 
@@ -114,8 +117,10 @@ class Chaos:
             for key in list(self._lasting):
                 self._end(key)
             simulation.run(self.seconds + SETTLED_AFTER)
+            simulation.act("client", simulation.client.open_stream)
+            simulation.run(self.seconds + SETTLED_AFTER + LAST_STREAM_SECONDS)
             self._say_last()
-            simulation.run(self.seconds + SETTLED_AFTER + LAST_WORDS_SECONDS)
+            simulation.run(self.seconds + SETTLED_AFTER + LAST_STREAM_SECONDS + LAST_WORDS_SECONDS)
             if not simulation.violations:
                 check_liveness(simulation)
             if not simulation.violations:
@@ -362,16 +367,14 @@ class Chaos:
                 self.simulation.act(site, self._say, site)
 
     def _say_last(self) -> None:
-        """Once all is well, what is said arrives at once, both ways."""
+        """Once all is well, what is said arrives at once, both ways, in each stream and in the new one."""
+        simulation = self.simulation
         for site in ("client", "gateway"):
-            self.simulation.act(site, self._say_to_all, site)
-
-    def _say_to_all(self, site: str) -> None:
-        process = self.simulation.process(site)
-        if site == "client" and not any(talker.speaks for talker in process.talkers):
-            self.simulation.client.open_stream()
-        for talker in process.talkers:
-            talker.say(100)
+            talkers = [talker for talker in simulation.process(site).talkers if talker.speaks]
+            if not any(talker.manager.state.is_up for talker in talkers):
+                simulation.violated(f"the {site} has no stream to say anything in")
+            for talker in talkers:
+                simulation.act(site, talker.say, 100)
 
     def _say(self, site: str) -> None:
         dice = self._dice

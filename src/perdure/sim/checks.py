@@ -15,13 +15,12 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from perdure.config import SMALLEST_SHARE_BYTES
 from perdure.core.decision import Because, Rung, Trigger
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT
 from perdure.core.state import TRANSITIONS, Reason, State
 from perdure.core.storm import STORM_WINDOW
 from perdure.signals import ChannelClosed
-from perdure.sim.application import MOST_WRITTEN_BYTES, Course
+from perdure.sim.application import Course
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +39,17 @@ UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
 """Restarts that no network causes: the storm budget does not count them."""
 
 
+GO_ON = (
+    Because.RETRY,
+    Because.RESTART_FAILED,
+    Because.PEER_CANNOT_RESTART,
+    Because.PEER_IS_BEHIND,
+    Because.ANSWERED_LATE,
+    Because.PEERS_TURN,
+)
+"""Why a decision goes on with what a network event began, and is not the judgement of a new one."""
+
+
 class TubeWatch:
     """Watches one end of a tube."""
 
@@ -49,6 +59,8 @@ class TubeWatch:
         self._violated = violated
         self._name = f"{process.machine.name} {manager.tube_id}"
         self._restarts: deque[float] = deque()
+        self._failures = 0
+        """Attempts in a row that failed, since the path worked or a network event was judged."""
         self._state = manager.state
         self._began_at = process.machine.always_clock
         self._lost_at = self._began_at
@@ -63,12 +75,16 @@ class TubeWatch:
             self._violated(
                 f"{self._name}: from {self._state.name} to {change.after.name} as if from {change.before.name}"
             )
+        if change.after.is_up:
+            self._failures = 0
         if change.after is State.RECONNECTING:
             self._lost_at = self._process.machine.always_clock
         if change.after.is_final and not self._may_end(change.reason):
             self._violated(f"{self._name}: it ended for no reason: {change.reason.value}")
         self._state = change.after
-        self.check_bounds()
+        session = self._manager.streams.session
+        if session.stream_count > (most := self._process.registry.limits.max_streams):
+            self._violated(f"{self._name}: carries {session.stream_count} streams; {most} are allowed")
 
     def _may_end(self, reason: Reason) -> bool:
         process, now = self._process, self._process.machine.always_clock
@@ -104,8 +120,12 @@ class TubeWatch:
             self._violated(f"{self._name}: it ended because the other end had closed it, which is there")
 
     def _decided(self, decision: Decision) -> None:
-        if decision.reason is Because.BACKOFF and decision.next_attempt_at is not None:
-            self._check_backoff(decision, decision.next_attempt_at - decision.at)
+        if decision.reason is Because.BACKOFF:
+            self._failures += 1
+            if decision.next_attempt_at is not None:
+                self._check_backoff(decision.next_attempt_at - decision.at)
+        elif decision.trigger is not None and decision.trigger.is_network_event and decision.reason not in GO_ON:
+            self._failures = 0
         if decision.rung not in (Rung.ICE_RESTART, Rung.REBUILD) or decision.trigger in UNCOUNTED:
             return
         restarts, budget = self._restarts, self._process.registry.policy.storm_budget
@@ -115,21 +135,11 @@ class TubeWatch:
         if len(restarts) > budget:
             self._violated(f"{self._name}: {len(restarts)} restarts in a minute; the budget is {budget}")
 
-    def _check_backoff(self, decision: Decision, delay: float) -> None:
+    def _check_backoff(self, delay: float) -> None:
         policy = self._process.registry.policy
-        shortest = min(policy.restart_backoff_max, policy.restart_backoff_base * 2.0 ** (decision.attempt - 1))
+        shortest = min(policy.restart_backoff_max, policy.restart_backoff_base * 2.0 ** (self._failures - 1))
         if delay < shortest - 1e-6:
-            self._violated(f"{self._name}: waits {delay:.1f} s after {decision.attempt} failures, not {shortest:.1f}")
-
-    def check_bounds(self) -> None:
-        """What is held now."""
-        registry, session = self._process.registry, self._manager.streams.session
-        limits = registry.limits
-        most = limits.session_buffer_bytes + session.stream_count * (SMALLEST_SHARE_BYTES + MOST_WRITTEN_BYTES)
-        if session.buffered_bytes > most:
-            self._violated(f"{self._name}: holds {session.buffered_bytes} bytes")
-        if session.stream_count > limits.max_streams:
-            self._violated(f"{self._name}: carries {session.stream_count} streams")
+            self._violated(f"{self._name}: waits {delay:.1f} s after {self._failures} failures, not {shortest:.1f}")
 
 
 class SignalCheck:
@@ -185,6 +195,11 @@ def check_liveness(simulation: Simulation) -> None:
         if end.streams.session.stream_count > living:
             count = end.streams.session.stream_count
             simulation.violated(f"the {site}'s session carries {count} streams; {living} are alive")
+    for process in (simulation.client, simulation.gateway):
+        for talker in process.talkers:
+            waits = talker.backlog_bytes or (talker.speaks and talker.waits_for_room)
+            if talker.manager.tube_id == manager.tube_id and talker.is_alive and waits:
+                simulation.violated(f"the {process.machine.name}'s stream {talker.stream_id} still waits for room")
     for (tube_id, stream_id), conversation in simulation.book.conversations.items():
         if tube_id == manager.tube_id and not conversation.was_reset:
             for name, course in (("up", conversation.up), ("down", conversation.down)):

@@ -6,22 +6,23 @@ They put the parts together as `perdure.client` and `perdure.gateway` do, withou
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perdure.core.restart import renewal_delay
 from perdure.core.state import Reason, State
+from perdure.forward.target import parse_allow, parse_target
 from perdure.manager import Endpoint, TunnelConnectionManager
 from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
 from perdure.registry import TubeRegistry
 from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.gateway_peer import GatewaySignaling
-from perdure.sim.application import Talker
+from perdure.sim.application import NOT_BEGUN, Talker
 from perdure.sim.checks import SignalCheck
 from perdure.sim.engine import Engine
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from perdure.core.actions import ChangeState
     from perdure.netmon.state import Snapshot
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from perdure.tube import StreamSink
 
 ALLOWED_TARGET = b"127.0.0.1:22"
-"""What the gateway lets a client have; any other target it refuses."""
+"""What the gateway lets a client have."""
+
+_ALLOWED = parse_allow([ALLOWED_TARGET.decode()])
 
 TICK_INTERVAL = 60.0
 """Seconds between the monitor's looks at the clocks. It has 1 s in earnest; here a machine that wakes has it look."""
@@ -116,7 +119,7 @@ class Process:
         self.talkers: list[Talker] = []
         self.is_ending = False
         """Whether its tubes end because it does."""
-        self.tasks = [self.loop.create_task(self.network.start())]
+        self.begin(self.network.start())
 
     def stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
         """Nothing is carried to a client."""
@@ -132,6 +135,16 @@ class Process:
 
     def token(self, count: int) -> bytes:
         return self.random.randbytes(count)
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Work that nobody waits for: what it raises is the process' failure."""
+        task = self.loop.create_task(work)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None and not self.is_ending:
+            self.machine.failed(error)
 
     def crash(self) -> None:
         """The process is gone, without a word."""
@@ -162,7 +175,7 @@ class GatewayProcess(Process):
         self.signaling.network_moved(is_stranded=is_stranded, slept_seconds=moved.slept_seconds)
 
     def stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
-        if target != ALLOWED_TARGET:
+        if not _ALLOWED.permits(parse_target(target.decode())):
             return None
         conversation = self.book.conversation(manager.tube_id, stream_id)
         talker = Talker(self.book, manager, conversation, is_client=False, stream_id=stream_id)
@@ -189,8 +202,7 @@ class ClientProcess(Process):
         self.manager: TunnelConnectionManager | None = None
         self._signaling: ClientSignaling | None = None
         self._session_worked = False
-        self._sessions = self.loop.create_task(self._run_sessions())
-        self.tasks.append(self._sessions)
+        self._sessions = self.begin(self._run_sessions())
 
     def stop(self) -> None:
         """It wants no tube any more, and says so."""
@@ -208,13 +220,12 @@ class ClientProcess(Process):
         manager = self.manager
         if manager is None or manager.state.is_final:
             return None
-        conversation_of = self.book.conversation
-        talker = Talker(self.book, manager, conversation_of("", -1), is_client=True)
+        talker = Talker(self.book, manager, NOT_BEGUN, is_client=True)
         try:
             talker.stream_id = manager.streams.open_stream(target, talker)
         except RuntimeError:
             return None
-        talker.conversation = conversation_of(manager.tube_id, talker.stream_id)
+        talker.conversation = self.book.conversation(manager.tube_id, talker.stream_id)
         self.talkers.append(talker)
         return talker
 

@@ -53,7 +53,7 @@ class Simulation:
         self.has_relay = has_relay
         self.carriers: dict[str, SimCarrier] = {}
         self.settings = layered(Layer("the scenario", settings or {}))
-        self.book = Book(self.violated, self.settings.resources.stream_window_bytes)
+        self.book = Book(self.violated, self.settings.resources)
         self.violations: list[str] = []
         self.changes: list[tuple[float, str, ChangeState]] = []
         """When, at which end, and what."""
@@ -91,8 +91,11 @@ class Simulation:
 
     @contextlib.contextmanager
     def _within(self) -> Iterator[None]:
-        """While it lasts, perdure's time is the world's, and its log is listened to for errors."""
+        """While it lasts, perdure's time is the world's, and its log is listened to for errors; also one in another."""
         logger = logging.getLogger("perdure")
+        if self._errors in logger.handlers:
+            yield
+            return
         level, propagates = logger.level, logger.propagate
         logger.addHandler(self._errors)
         logger.setLevel(logging.ERROR)
@@ -107,8 +110,9 @@ class Simulation:
 
     def close(self) -> None:
         """Let go of everything. Call it once, at the end."""
-        for process in self.machines:
-            self.crash(process)
+        with self._within():
+            for process in self.machines:
+                self.crash(process)
 
     # What happens to the peers.
 
