@@ -1,32 +1,33 @@
 """The simulator finds bugs: each of these, planted in perdure, is found by a seed within `MOST_SEEDS`.
 
-A plant changes one method, as a mistake of one line would.
+A plant changes a method or two, as a mistake of a line would; one needs an engine that talks too late as well.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from perdure.core.connection import Connection
-from perdure.core.decision import Because, Decision
+from perdure.core.decision import Because, Decision, Rung, Trigger
 from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
 from perdure.core.restart import Ladder
 from perdure.core.storm import StormBudget
-from perdure.manager import TunnelConnectionManager
-from perdure.session.events import StreamData
+from perdure.forward.target import AllowList
+from perdure.netmon.monitor import NetworkMonitor
+from perdure.session.events import SessionResumed, StreamData
 from perdure.session.send_buffer import SendBuffer
 from perdure.session.stream import Stream
 from perdure.session.stream_table import StreamTable
-from perdure.sim.application import Talker
 from perdure.sim.chaos import Chaos
 from perdure.sim.engine import SimCarrier
-from perdure.sim.peers import GatewayProcess
 from perdure.tube.driver import Driver
 from perdure.tube.link import Link
+from perdure.wire import ResetCode
 
 MOST_SEEDS = 2000
 
@@ -60,10 +61,8 @@ def reset_the_backoff_on_failure(patch: Patch) -> None:
     failed = Ladder._failed
 
     def forgetful(self: Ladder, *args: Any) -> Decision:
-        self._attempts_failed = min(self._attempts_failed, 1)
-        decision = failed(self, *args)
-        at = decision.at + self._policy.restart_backoff_base if decision.next_attempt_at is not None else None
-        return Decision(decision.trigger, decision.rung, Because.BACKOFF, decision.attempt, at, decision.at)
+        self._attempts_failed = 0
+        return failed(self, *args)
 
     patch.setattr(Ladder, "_failed", forgetful)
 
@@ -147,27 +146,81 @@ def let_an_unused_tube_live(patch: Patch) -> None:
     patch.setattr(Lifetime, "next_deadline", lambda self: None)
 
 
-def open_what_is_not_allowed(patch: Patch) -> None:
-    def open_anything(self: GatewayProcess, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> Talker:
-        conversation = self.book.conversation(manager.tube_id, stream_id)
-        self.loop.call_later(0.001, manager.streams.accept, stream_id)
-        return Talker(self.book, manager, conversation, is_client=False, stream_id=stream_id)
+def end_the_tube_with_its_carrier(patch: Patch) -> None:
+    """A new session would hide it from who only looks at the end."""
 
-    patch.setattr(GatewayProcess, "stream_opened", open_anything)
+    def give_up(self: Ladder, situation: Any, detail: str) -> Decision:
+        return Decision(Trigger.ICE_FAILURE, Rung.FAIL, Because.EXHAUSTED, 1, None, situation.now, detail)
+
+    patch.setattr(Ladder, "carrier_lost", give_up)
+
+
+def reset_the_streams_on_a_resume(patch: Patch) -> None:
+    handle = Link._handle_session
+
+    def handle_and_reset(self: Link, events: list[Any]) -> None:
+        handle(self, events)
+        if any(isinstance(event, SessionResumed) for event in events):
+            for stream in list(self.session._streams):
+                self.reset(stream.stream_id, ResetCode.ABORTED)
+
+    patch.setattr(Link, "_handle_session", handle_and_reset)
+
+
+def never_tell_of_room(patch: Patch) -> None:
+    patch.setattr(StreamTable, "tell_writable", lambda self, events: None)
+
+
+def let_a_buffer_grow(patch: Patch) -> None:
+    grew = StreamTable.grew
+
+    def grow(self: StreamTable, *args: Any) -> bool:
+        grew(self, *args)
+        return True
+
+    patch.setattr(StreamTable, "grew", grow)
+
+
+def log_an_error(patch: Patch) -> None:
+    """What is raised is caught, logged, and harms nobody."""
+    lost = Ladder.carrier_lost
+
+    def raise_and_catch(self: Ladder, *args: Any) -> Decision:
+        logging.getLogger("perdure.core").error("planted")
+        return lost(self, *args)
+
+    patch.setattr(Ladder, "carrier_lost", raise_and_catch)
+
+
+def raise_in_a_task_that_nobody_awaits(patch: Patch) -> None:
+    async def start(self: NetworkMonitor) -> None:
+        raise RuntimeError("planted")
+
+    patch.setattr(NetworkMonitor, "start", start)
+
+
+def open_what_is_not_allowed(patch: Patch) -> None:
+    patch.setattr(AllowList, "permits", lambda self, target: True)
 
 
 PLANTS: list[tuple[Plant, int]] = [
-    (forget_to_resend_after_a_resume, 31),
-    (acknowledge_before_delivery, 2),
+    (forget_to_resend_after_a_resume, 14),
+    (acknowledge_before_delivery, 1),
     (reset_the_backoff_on_failure, 1),
-    (restart_without_limit, 3),
+    (restart_without_limit, 2),
     (drop_the_fin_on_a_rebuild, 19),
-    (leak_a_stream, 18),
+    (leak_a_stream, 0),
     (trust_a_late_callback, 44),
     (count_credit_twice, 3),
-    (ignore_generations, 3),
+    (ignore_generations, 1),
     (leave_a_timer_unarmed, 0),
     (let_an_unused_tube_live, 0),
+    (end_the_tube_with_its_carrier, 0),
+    (reset_the_streams_on_a_resume, 3),
+    (never_tell_of_room, 3),
+    (let_a_buffer_grow, 1),
+    (log_an_error, 0),
+    (raise_in_a_task_that_nobody_awaits, 0),
     (open_what_is_not_allowed, 0),
 ]
 """Each with a seed that found it, which is tried first."""
