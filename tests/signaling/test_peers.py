@@ -149,6 +149,21 @@ async def test_a_client_whose_session_ended_before_it_heard_anything_is_told() -
         assert len(sessions.opened) == 1
 
 
+async def test_a_client_whose_session_is_refused_is_told_at_once() -> None:
+    async with RendezvousServer() as server:
+        ticket = _ticket(server.port)
+        heard = Listener()
+        async with (
+            GatewaySignaling(ticket, on_session=lambda session_id, channel: channel.close()) as gateway,
+            ClientSignaling(ticket, os.urandom(16)) as client,
+        ):
+            client.attach(heard)
+            client.send(Offer(1, "x"))
+            client.send(Candidate(1, "candidate", "0", 0))
+            await heard.until(lambda messages: messages == [Bye(HAS_ENDED)])
+            assert gateway.refused.total() == 0
+
+
 async def test_a_last_word_arrives_although_the_channel_closes_at_once() -> None:
     async with RendezvousServer() as server, gateway_and_client(_ticket(server.port)) as (sessions, client, _):
         session = await sessions.first()

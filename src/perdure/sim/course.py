@@ -13,7 +13,7 @@ from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from perdure.core.state import State
+from perdure.core.state import Reason, State
 from perdure.scenario.library import load
 from perdure.sim.chaos import Chaos
 from perdure.sim.play import Play
@@ -85,7 +85,9 @@ def _outages(simulation: Simulation) -> Iterator[float]:
     for at, site, change in simulation.changes:
         if site != "client":
             continue
-        if change.after is State.RECONNECTING:
+        if change.reason is Reason.STARTED:
+            lost_at = None  # a crash has ended the one before
+        elif change.after is State.RECONNECTING:
             lost_at = at
         elif change.after.is_up and lost_at is not None:
             yield at - lost_at
