@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.cli import app
+from perdure.sim import course
 from perdure.sim.chaos import Chaos
 from perdure.sim.course import Outcome
 
@@ -100,6 +101,19 @@ def test_a_violation_is_told_with_its_trace_and_how_to_replay_it(monkeypatch: py
     assert re.search(r"VIOLATED in seed 7: at 0\.000 s, event \d+: the sky has fallen\n", result.stdout)
     assert "all of it: perdure simulate --scenario chaos --seed 7 --trace" in result.stdout
     assert result.stdout.endswith("1 of 1 history violated something\n")
+
+
+def test_a_process_that_dies_ends_it_with_the_figures_so_far(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def run(*args: object, **options: object) -> Iterator[course.Outcome]:
+        yield course.simulate(course.CHAOS, 1)
+        raise RuntimeError("a process that plays histories died, with exit code -9")
+
+    monkeypatch.setattr(course, "run", run)
+    result = CliRunner().invoke(app, ["simulate", "--json", str(tmp_path / "figures.json")])
+    assert result.exit_code == 1
+    assert result.stdout.startswith("1 history of chaos, ")
+    assert "perdure: a process that plays histories died, with exit code -9; what came before" in result.stderr
+    assert json.loads((tmp_path / "figures.json").read_text())["seeds"] == 1
 
 
 @pytest.mark.parametrize(

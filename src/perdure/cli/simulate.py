@@ -90,9 +90,12 @@ def simulate(
     if json_file is not None and not json_file.parent.is_dir():
         raise typer.BadParameter(f"{json_file} cannot be written: there is no such folder", param_hint="--json")
     tally = course.Tally()
-    interrupted = ""
+    interrupted = failure = ""
     if seed is None:
-        interrupted = _run(scenario, first if first is not None else DEFAULT_FIRST, seeds, hours, jobs, tally)
+        try:
+            interrupted = _run(scenario, first if first is not None else DEFAULT_FIRST, seeds, hours, jobs, tally)
+        except RuntimeError as error:
+            failure = f"perdure: {error}; what came before it is told"
     else:
         try:
             outcome = course.simulate(scenario, seed, whole_trace=trace)
@@ -105,7 +108,7 @@ def simulate(
             say(f"fingerprint {outcome.fingerprint}")
     if tally.seeds:
         _report(scenario, tally, interrupted, shows_trace=trace)
-    else:
+    elif interrupted:
         say("interrupted before a history had ended")
     if json_file is not None:
         try:
@@ -113,7 +116,9 @@ def simulate(
         except OSError as error:
             typer.echo(f"perdure: {json_file} cannot be written: {error.strerror}", err=True)
             raise typer.Exit(ExitCode.FAILED) from error
-    if tally.violations:
+    if failure:
+        typer.echo(failure, err=True)
+    if tally.violations or failure:
         raise typer.Exit(ExitCode.FAILED)
     if interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
