@@ -63,6 +63,7 @@ class Association:
         """From either end to the other, as far as they were asked for since something changed."""
         self._is_opening = False
         self._is_restarting = False
+        self._restarts = 0
         self._is_looking = False
         self._dead_since: float | None = None
         self._told = IceState.CONNECTED
@@ -119,6 +120,7 @@ class Association:
 
     def restarted(self) -> None:
         """Both ends have the other's new credentials."""
+        self._restarts += 1
         self._is_restarting = True
         self.look()
 
@@ -143,7 +145,8 @@ class Association:
             self._world.after(taken, self._open, found)
         elif self._is_restarting:
             self._is_restarting = False
-            self._world.after(self._exchange(found, RESTART_ROUND_TRIPS, packets=2), self._use, found)
+            taken = self._exchange(found, RESTART_ROUND_TRIPS, packets=2)
+            self._world.after(taken, self._changed_over, self._restarts, found)
 
     def _look_soon(self) -> None:
         if not self._is_looking:
@@ -172,7 +175,7 @@ class Association:
         self._is_opening = False
         if self._is_closed:
             return
-        if not self._works(pair) or not all(end.runs for end in self.ends):
+        if not self._works(pair):
             self._look_soon()
             return
         self.is_open = True
@@ -180,6 +183,16 @@ class Association:
         for end in self.ends:
             end.loop.deliver(0.0, end.opened, self.binding)
         self._judge()
+
+    def _changed_over(self, restart: int, pair: Pair) -> None:
+        """What a restart's checks have come to."""
+        if restart != self._restarts:
+            return
+        if self._works(pair):
+            self._use(pair)
+        else:
+            self._is_restarting = True
+            self._look_soon()
 
     def _use(self, pair: Pair) -> None:
         if not self._is_closed:
@@ -210,7 +223,7 @@ class Association:
 
     def _works(self, pair: Pair) -> bool:
         """Whether a check and its answer get through."""
-        return None not in self._ways_of(pair)
+        return all(end.runs for end in self.ends) and None not in self._ways_of(pair)
 
     def _ways_of(self, pair: Pair) -> tuple[Way | None, Way | None]:
         first, second = self.ends
@@ -288,7 +301,8 @@ class _Direction:
 
     @property
     def is_acknowledged(self) -> bool:
-        return self._association.ways[1 - self._sender] is not None
+        receiver = self._association.ends[1 - self._sender]
+        return receiver.runs and self._association.ways[1 - self._sender] is not None
 
     def arrived(self, message: bytes) -> None:
         receiver = self._association.ends[1 - self._sender]

@@ -25,8 +25,14 @@ if TYPE_CHECKING:
     from perdure.transport.base import Carrier, CarrierListener
 
 REREAD_INTERVAL = 2.0
+"""Seconds between two readings of the list of networks: libwebrtc's, measured (FACTS.md)."""
+
 PATIENCE = 0.05
+"""Seconds that a new carrier waits for earlier ones after `renew`: `transport.rtc`'s."""
+
 FACTORY_GOES_AFTER = 0.003
+"""Seconds until the engine has forgotten its list when its last connection is closed: docs/design.md."""
+
 DESCRIBES_AFTER = 0.002
 """Seconds that an offer or an answer takes to make."""
 
@@ -63,7 +69,8 @@ class Engine:
         self.alive: list[SimCarrier] = []
         """The connections that were made and not closed, in their order."""
         self._known: list[str] = []
-        self._read_at = 0.0
+        self._reads_since = 0.0
+        """When the first of the connections began: readings are a multiple of `REREAD_INTERVAL` later."""
         self._is_to_reread = False
         self._outdated: set[SimCarrier] = set()
         self._outdated_until = 0.0
@@ -92,8 +99,6 @@ class Engine:
 
     def networks(self) -> list[str]:
         """The addresses that the engine knows."""
-        if len(self.alive) <= 1 or self.world.now >= self._read_at + REREAD_INTERVAL:
-            self._read()
         return self._known
 
     def gone(self, carrier: SimCarrier) -> None:
@@ -129,23 +134,22 @@ class Engine:
             self._outdated_until = 0.0
             self.loop.call_later(FACTORY_GOES_AFTER, self._start_when_ready, carrier)
             return
+        if not self.alive:
+            self._known = self.internet.addresses(self.site)
+            self._reads_since = now
         self.alive.append(carrier)
         carrier.start()
-
-    def _read(self) -> None:
-        self._known = self.internet.addresses(self.site)
-        self._read_at = self.world.now
 
     def _network_changed(self) -> None:
         if self.alive and not self._is_to_reread:
             self._is_to_reread = True
-            left = max(0.0, self._read_at + REREAD_INTERVAL - self.world.now)
-            self.loop.deliver(left, self._reread)
+            past = (self.world.now - self._reads_since) % REREAD_INTERVAL
+            self.loop.deliver(REREAD_INTERVAL - past, self._reread)
 
     def _reread(self) -> None:
         self._is_to_reread = False
         if self.alive:
-            self._read()
+            self._known = self.internet.addresses(self.site)
             for carrier in list(self.alive):
                 carrier.networks_read(self._known)
 

@@ -79,10 +79,6 @@ class Machine:
         waiting, self._waiting = self._waiting, []
         self.loop.resume()
         for entry in waiting:
-            # A timer that the machine slept beside has as much left as it had before; see `Loop.perform`.
-            left = 0.0 if entry.slept is None else self.slept - entry.slept
-            entry.at = max(self.world.now, entry.at + left)
-            entry.slept = None if entry.slept is None else self.slept
             self.world.push(entry)
 
     def jump(self, seconds: float) -> None:
@@ -105,6 +101,8 @@ class Loop:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._made = 0
+        """Tasks."""
         self._ready: deque[Entry] = deque()
         """What it calls before anything else happens."""
         self._last: deque[Entry] | None = None
@@ -167,7 +165,7 @@ class Loop:
         asyncio._set_running_loop(loop)
         try:
             for _ in range(MAX_CANCELLATIONS):
-                for task in asyncio.all_tasks(loop):
+                for task in sorted(asyncio.all_tasks(loop), key=asyncio.Task.get_name):
                     task.cancel()
                 while last:
                     entry = last.popleft()
@@ -212,6 +210,8 @@ class Loop:
         return asyncio.Future(loop=cast("asyncio.AbstractEventLoop", self))
 
     def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+        self._made += 1
+        options["name"] = f"{self._made:09}"  # by which `bury` puts them in order
         return asyncio.Task(coro, loop=cast("asyncio.AbstractEventLoop", self), **options)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:

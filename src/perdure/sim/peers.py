@@ -12,7 +12,8 @@ from perdure.core.restart import renewal_delay
 from perdure.core.state import Reason, State
 from perdure.forward.target import parse_allow, parse_target
 from perdure.manager import Endpoint, TunnelConnectionManager
-from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
+from perdure.netmon.monitor import TICK_INTERVAL, NetworkMonitor, NetworkMoved
+from perdure.netmon.wakeup import Sleep, SleepWatch
 from perdure.registry import TubeRegistry
 from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.gateway_peer import GatewaySignaling
@@ -38,11 +39,29 @@ ALLOWED_TARGET = b"127.0.0.1:22"
 
 _ALLOWED = parse_allow([ALLOWED_TARGET.decode()])
 
-TICK_INTERVAL = 60.0
-"""Seconds between the monitor's looks at the clocks. It has 1 s in earnest; here a machine that wakes has it look."""
+RARE_TICK_INTERVAL = 60.0
+"""Seconds between the monitor's looks at the clocks, which are a second apart in earnest: see `RareTicks`."""
 
 HINT_DELAY = 0.002
 """Seconds until the kernel has told of a change: rtnetlink's 3 ms at most (FACTS.md)."""
+
+
+class RareTicks(SleepWatch):
+    """Of a monitor whose ticks are left out, but for the one before its process stops and the one after it goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(TICK_INTERVAL)
+        self._last_tick: float | None = None
+
+    def stops(self, awake_clock: float) -> None:
+        """The process stops now: its last tick was at most a tick's interval ago."""
+        self._last_tick = awake_clock
+
+    def read(self, awake_clock: float, always_clock: float) -> Sleep:
+        if self._awake_at is not None:
+            self._awake_at = awake_clock if self._last_tick is None else self._last_tick
+        self._last_tick = None
+        return super().read(awake_clock, always_clock)
 
 
 class SimulatedSource:
@@ -71,9 +90,9 @@ class SimulatedSource:
             self._unlisten()
             self._unlisten = None
 
-    def woke_up(self) -> None:
-        """The machine runs again: the monitor's next look at the clocks would show it."""
-        self._loop.deliver(HINT_DELAY, self._tell)
+    def ticks_within(self, seconds: float) -> None:
+        """The monitor looks at the clocks."""
+        self._loop.deliver(seconds, self._tell)
 
     def _changed(self) -> None:
         if self._internet.snapshot(self._machine.name) != self._shown:
@@ -112,8 +131,12 @@ class Process:
             random=self.random,
         )
         self.source = SimulatedSource(simulation.internet, machine)
+        self.ticks = RareTicks()
         self.network = NetworkMonitor(
-            self.source, clocks=lambda: (machine.awake_clock, machine.always_clock), tick_interval=TICK_INTERVAL
+            self.source,
+            clocks=lambda: (machine.awake_clock, machine.always_clock),
+            tick_interval=RARE_TICK_INTERVAL,
+            sleep_watch=self.ticks,
         )
         self.network.subscribe(self.network_moved)
         self.talkers: list[Talker] = []
@@ -135,6 +158,14 @@ class Process:
 
     def token(self, count: int) -> bytes:
         return self.random.randbytes(count)
+
+    def stops(self) -> None:
+        """Its machine sleeps from now on, or it is stalled."""
+        self.ticks.stops(self.machine.awake_clock)
+
+    def goes_on(self, *, has_slept: bool) -> None:
+        """After a sleep the tick's timer has left what it had; after a stall it is overdue."""
+        self.source.ticks_within(self.random.uniform(0.0, TICK_INTERVAL) if has_slept else 0.0)
 
     def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work that nobody waits for: what it raises is the process' failure."""

@@ -83,7 +83,8 @@ class Rendezvous:
             if not addresses:
                 raise OSError("network unreachable")
             address = addresses[0]
-            if (taken := self._round_trip(site, address)) is not None:
+            taken = self._round_trip(site, address)
+            if taken is not None and not self._loses_handshake(site, address):
                 await asyncio.sleep(HANDSHAKE_ROUND_TRIPS * taken)
                 if not self.runs:
                     raise ConnectionRefusedError("connection refused")
@@ -101,6 +102,11 @@ class Rendezvous:
         if not isinstance(frame, Deliver) or not self.unruly or self._dice.random() >= self.unruly:
             return (0.0,)
         return self._dice.choice([(), (0.0, 0.0), (self._dice.uniform(0.0, MOST_HELD_BACK),)])
+
+    def _loses_handshake(self, site: str, address: str) -> bool:
+        """Whether its first packet, or the answer, is lost."""
+        ways = (self.internet.way_to_services(site, address), self.internet.way_from_services(site, address))
+        return any(way is None or way.loses(self._dice, self.world.now) for way in ways)
 
     def _round_trip(self, site: str, address: str) -> float | None:
         """Seconds; `None`: nothing comes back."""
@@ -229,7 +235,7 @@ class Socket:
         self._finish(0.0)
         self.loop.deliver(PEER_NOTICES_AFTER if way is None else way.delay, self._end_here)
 
-    # Between them.
+    # Between them. Its TCP is the kernel's, which acknowledges for a process that is stalled; its pings are not.
 
     @property
     def ways(self) -> tuple[Way | None, Way | None]:
@@ -256,7 +262,7 @@ class Socket:
     def _network_changed(self) -> None:
         world = self._rendezvous.world
         self._ways = None
-        if None not in self.ways:
+        if None not in self.ways and self._machine.runs:
             self._dead_since = None
         elif self._dead_since is None:
             self._dead_since = since = world.now

@@ -136,6 +136,8 @@ class Simulation:
     def stop(self, process: str, *, asleep: bool) -> None:
         """Its machine sleeps, or it is stalled."""
         self.machines[process].stop(asleep=asleep)
+        if process in self._started:
+            self.process(process).stops()
         self.internet.machine_changed(process, is_silent=True)
 
     def crash(self, process: str) -> None:
@@ -150,19 +152,20 @@ class Simulation:
 
     def wake(self, process: str) -> None:
         """It runs on, after a stop or a sleep."""
+        has_slept = self.machines[process].is_asleep
         self.machines[process].go_on()
         self.internet.machine_changed(process, is_silent=False)
         if process in self._to_start:
             self._to_start.discard(process)
             self.start(process)
         elif process in self._started:
-            self.process(process).source.woke_up()
+            self.process(process).goes_on(has_slept=has_slept)
 
     def jump(self, process: str, seconds: float) -> None:
         """Its machine slept for so long, as its clocks have it."""
         self.machines[process].jump(seconds)
         if process in self._started:
-            self.process(process).source.woke_up()
+            self.process(process).goes_on(has_slept=True)
 
     def _start_gateway(self) -> None:
         self.gateway = GatewayProcess(self, self.machines["gateway"])

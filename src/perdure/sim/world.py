@@ -79,9 +79,9 @@ class World:
         return self._serial
 
     def push(self, entry: Entry) -> None:
-        """`entry` happens at its instant, which is not before now."""
+        """`entry` happens at its instant; now, where that has passed."""
         self._pushed += 1
-        heappush(self._due, (entry.at, self._pushed, entry))
+        heappush(self._due, (max(self.now, entry.at), self._pushed, entry))
 
     def take_due(self, doer: Doer) -> list[Entry]:
         """What is due for `doer` now, in its order; it does not happen by itself any more."""
