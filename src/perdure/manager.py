@@ -215,14 +215,14 @@ class TunnelConnectionManager:
             ValueError: no change of a network, an unknown key, or a value of another type or out of its range.
         """
         before = self.decisions
-        self._driver.feed(network_changed(change, data or {}))
+        self._driver.network_changed(network_changed(change, data or {}))
         after = self.decisions
         return after[-1] if after and after is not before else None
 
     def network_moved(self, moved: NetworkMoved) -> None:
         """What a `NetworkMonitor` told; called by the registry."""
         is_stranded = None if moved.change is None else moved.strands(self.streams.local_address)
-        self._driver.feed(
+        self._driver.network_changed(
             NetworkChanged(
                 moved.trigger,
                 moved.has_address,

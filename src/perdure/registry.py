@@ -280,8 +280,6 @@ class TubeRegistry:
 
     def network_moved(self, moved: NetworkMoved) -> None:
         """Tell every tube that the network moved, as a `NetworkMonitor` says; each decides for itself."""
-        if moved.slept_seconds:
-            self.wheel.set_right()
         for manager in self:
             manager.network_moved(moved)
 

@@ -204,10 +204,10 @@ def open_what_is_not_allowed(patch: Patch) -> None:
 
 
 PLANTS: list[tuple[Plant, int]] = [
-    (forget_to_resend_after_a_resume, 14),
+    (forget_to_resend_after_a_resume, 1),
     (acknowledge_before_delivery, 1),
     (reset_the_backoff_on_failure, 1),
-    (restart_without_limit, 2),
+    (restart_without_limit, 1),
     (drop_the_fin_on_a_rebuild, 19),
     (leak_a_stream, 0),
     (trust_a_late_callback, 44),

@@ -39,6 +39,7 @@ from perdure.core.events import (
     CandidateReceived,
     CarrierLost,
     Event,
+    NetworkChanged,
     OfferReceived,
     PeerLeft,
     PeerRestarted,
@@ -175,6 +176,12 @@ class Driver:
         if connect:
             self.feed(Started())
         self.channel.attach(self)
+
+    def network_changed(self, event: NetworkChanged) -> None:
+        """`feed`, behind a look at what a sleep has done to the timers."""
+        if event.slept_seconds:
+            self._wheel.set_right()
+        self.feed(event)
 
     def feed(self, event: Event) -> None:
         """Tell the core, and do what it decides."""
