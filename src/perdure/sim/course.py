@@ -59,7 +59,7 @@ def simulate(scenario: str, seed: int, *, whole_trace: bool = False) -> Outcome:
     if scenario == CHAOS:
         chaos = Chaos(seed)
         chaos.run()
-        simulation, kinds, pairs = chaos.simulation, chaos.kinds, chaos.pairs
+        simulation, kinds, pairs = chaos.simulation, chaos.faults.kinds, chaos.faults.pairs
     else:
         played = Play(load(scenario), seed)
         for loss in played.run().losses:
