@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from perdure.scenario import figures
-from perdure.scenario.library import load
+from perdure.scenario.library import load, names
 from perdure.scenario.results import ScenarioFacts, ScenarioReport
 from perdure.sim.play import play
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "README.md"
 SEEDS = range(1, 4)
+
+OWN_WORK = 0.1
+"""Seconds: a silence this short in the lab is the machine's own work, which takes no time in a simulation."""
 
 
 def lab_median(name: str) -> tuple[str, float]:
@@ -23,23 +26,7 @@ def lab_median(name: str) -> tuple[str, float]:
     return found[1], float(found[2]) / (1000 if found[3] == "ms" else 1)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "address-renewed-50ms",
-        "black-hole",
-        "black-hole-uplink",
-        "ethernet-to-wifi-50ms",
-        "intermittent",
-        "mobile-hand-off",
-        "nat-mapping-lost",
-        "new-address-50ms",
-        "quality-degradation",
-        "rapid-changes",
-        "relay-only",
-        "rendezvous-restart",
-    ],
-)
+@pytest.mark.parametrize("name", names())
 def test_a_silence_is_the_labs_within_a_factor_of_two(name: str) -> None:
     scenario = load(name)
     what, expected = lab_median(name)
@@ -48,4 +35,5 @@ def test_a_silence_is_the_labs_within_a_factor_of_two(name: str) -> None:
     spread = figures.spread(report, "silence" if what == "silence" else "after")
     assert spread is not None
     assert not spread.p50.at_least
-    assert 0.5 <= spread.p50.seconds / expected <= 2.0
+    assert spread.p50.seconds <= 2 * expected
+    assert spread.p50.seconds >= expected / 2 or expected <= OWN_WORK

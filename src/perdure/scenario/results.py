@@ -104,7 +104,7 @@ class RunResult:
     seed: int
     seconds: float
     impairment: str
-    """How delay and loss were made: "none", or "userspace": by `perdure.lab.forwarder`."""
+    """How delay and loss were made: "none", or "userspace": by `perdure.lab.forwarder`, or "simulated"."""
     events: tuple[NetworkEvent, ...]
     states: tuple[StateSpan, ...]
     rungs: tuple[RungUsed, ...]

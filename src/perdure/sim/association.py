@@ -3,7 +3,7 @@
 Measured on the engine (docs/reliability.md):
 1. A data channel opens 2.6 round trips after the answer, and a restart changes the pair 1.5 after it.
 2. Where the pair in use dies and another works, ICE changes over after 5.8 s. Where none works it says "disconnected"
-   after 7.5 s, "failed" after 20 s, and nothing but a restart heals that.
+   after 7.5 s (5 to 10 were measured), "failed" after 20 s, and nothing but a restart heals that.
 3. A NAT that has lost its mapping gives a new one with the next packet; the peer's ICE takes 2.8 s to follow.
 """
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from perdure.core.description import ice_ufrag
 from perdure.sim.association import Association
+from perdure.sim.flow import CARRIER_BUFFER_BYTES
 from perdure.transport.base import IceState, LossReason, PathStatistics
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class SimCarrier:
 
     def limit_buffer(self, size: int) -> None:
         if self._flow is not None:
-            self._flow.limit_bytes = min(size, 256 * 1024)
+            self._flow.limit_bytes = min(size, CARRIER_BUFFER_BYTES)
 
     def apply_answer(self, sdp: str) -> None:
         if self.is_closed or (peer := self._read(sdp)) is None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MIN_RTO = 0.4
 """Seconds: libwebrtc's dcSCTP."""
 
+CARRIER_BUFFER_BYTES = 256 * 1024
+"""What a data channel holds before it has no room: `transport.rtc`'s."""
+
 MAX_RTO = 60.0
 """Seconds: RFC 9260 §16 (RTO.Max), and dcSCTP."""
 
@@ -57,7 +60,7 @@ class Flow:
     """From one end to the other."""
 
     def __init__(self, world: World, ends: FlowEnds, random: Random, *, min_rto: float = MIN_RTO) -> None:
-        self.limit_bytes = 256 * 1024
+        self.limit_bytes = CARRIER_BUFFER_BYTES
         self._min_rto = min_rto
         self._world = world
         self._ends = ends
@@ -85,6 +88,7 @@ class Flow:
 
     @property
     def has_room(self) -> bool:
+        """Whether one more message may be sent. Who hears that there is none is told by `drained`."""
         room = self._buffered_bytes < self.limit_bytes
         self._was_full = self._was_full or not room
         return room

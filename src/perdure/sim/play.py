@@ -85,7 +85,7 @@ class Play:
             self._talkers.append(("down", client_talker))
         self._began_at = simulation.world.now + WARM_UP
         for _, talker in self._talkers:
-            self._say(talker)
+            simulation.act("client" if talker.is_client else "gateway", self._say, talker)
         simulation.run(self._began_at)
         for direction, talker in self._talkers:
             self._heard_at[talker] = self._began_at
@@ -204,7 +204,7 @@ class Play:
             connections_kept=sum(not conversation.was_reset for conversation in conversations),
             bytes_sent=sum(course.sent_bytes for course in courses),
             bytes_lost=sum(course.sent_bytes - course.received_bytes for course in courses),
-            bytes_wrong=0,
+            bytes_wrong=0,  # one is a violation, and so a problem
             restarts=recoveries[Rung.ICE_RESTART],
             rebuilds=recoveries[Rung.REBUILD],
             problem=violation,
