@@ -623,6 +623,7 @@ def ends() -> Iterator[tuple[State, Reason]]:
     for tenth in range(1, 400):
         stalled.wait(tenth / 10)
         stalled.heard_at = stalled.now
+        stalled.feed(RttMeasured(stalled.core.carrier, ROUND_TRIP))
     yield ended(stalled)
 
 

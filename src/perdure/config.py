@@ -126,7 +126,9 @@ class RestartPolicy:
     ] = 0.3
     stall_timeout: Annotated[
         float,
-        Setting("A peer that talks, but acknowledges nothing for this long, ends the session.", "s", 1, 86400),
+        Setting(
+            "A peer that acknowledges nothing for this long, but answers a later ping, ends the session.", "s", 1, 86400
+        ),
     ] = 30.0
     abandon_after: Annotated[
         float, Setting("Without a carrier for this long, the peer is given up.", "s", 1, _MONTH)

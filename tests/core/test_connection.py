@@ -759,10 +759,22 @@ def test_a_peer_that_talks_but_never_acknowledges_is_not_believed_for_ever() -> 
     while core.state is State.CONNECTED and now < 100:
         now += 0.25
         core.handle_event(PathEvidence(3, now, 0.25), now)
+        core.handle_event(RttMeasured(3, 0.1), now)
         actions = core.handle_timeout(now)
     assert reasons(actions) == ["PEER_STALLED"]
     assert closes(actions)
     assert now == pytest.approx(POLICY.stall_timeout + 0.25, abs=0.5)
+
+
+def test_a_peer_that_talks_but_gets_nothing_is_tried_on_another_carrier() -> None:
+    core, now = connected(), 0.0
+    while core.state is State.CONNECTED and now < 100:
+        now += 0.25
+        core.handle_event(PathEvidence(3, now, 0.25), now)
+        actions = core.handle_timeout(now)
+    assert core.state is State.RECONNECTING
+    assert reasons(actions) == ["PATH_SILENT"]
+    assert now == pytest.approx(POLICY.stall_timeout + 1.0, abs=1.0)
 
 
 def test_the_engines_doubt_is_probed_and_changes_nothing_else() -> None:

@@ -176,7 +176,41 @@ def test_a_peer_that_talks_and_never_acknowledges_stalls() -> None:
     for tenth in range(1, 299):
         tell(path, heard=10.0 + tenth / 10, awaiting=10.0)
         assert path.judge(10.0 + tenth / 10) in (Verdict.FINE, Verdict.PROBE)
+    path.gets_there(10.3)
     assert verdicts(path, until=999.0) == [(40.0, "STALLED")]
+
+
+def test_a_peer_that_talks_on_a_path_which_carries_one_way_only_is_not_stalled_but_out_of_reach() -> None:
+    # Found by the simulator: on a network that came and went, what was sent was lost, and the session ended for it.
+    path = liveness()
+    path.gets_there(9.0)
+    for tenth in range(1, 299):
+        tell(path, heard=10.0 + tenth / 10, awaiting=10.0)
+        path.judge(10.0 + tenth / 10)
+    tell(path, heard=39.95, awaiting=10.0)
+    assert verdicts(path, until=999.0) == [(40.0, "PROBE"), (40.85, "SILENT")]
+
+
+def test_a_stall_is_known_by_the_answer_to_the_question() -> None:
+    path = liveness()
+    tell(path, heard=10.1, awaiting=10.0)
+    for tenth in range(1, 300):
+        tell(path, heard=10.0 + tenth / 10, awaiting=10.0)
+    assert path.judge(40.0) is Verdict.PROBE
+    path.gets_there(40.0)
+    tell(path, heard=40.2, awaiting=10.0)
+    assert verdicts(path, until=999.0) == [(40.0, "STALLED")]
+
+
+def test_a_peer_that_acknowledges_something_after_all_is_asked_again_at_the_next_stall() -> None:
+    path = liveness()
+    tell(path, heard=39.9, awaiting=10.0)
+    assert path.judge(40.0) is Verdict.PROBE
+    tell(path, heard=40.1, awaiting=39.0)
+    for tenth in range(401, 690):
+        tell(path, heard=tenth / 10, awaiting=39.0)
+    tell(path, heard=68.95, awaiting=39.0)
+    assert path.judge(69.0) is Verdict.PROBE
 
 
 def test_a_peer_that_says_nothing_is_silent_and_not_stalled_however_long_it_is_granted() -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
 from perdure.core.decision import Trigger
+from perdure.core.state import Reason
 from perdure.scenario.model import Link, LinkName
 from perdure.sim.simulation import Simulation
 
 CLIENT = LinkName("client", "eth")
 GATEWAY = LinkName("gateway", "eth")
+LINKS = {CLIENT: Link(addresses=("192.168.10.10",), delay=0.05), GATEWAY: Link(addresses=("10.0.0.10",))}
 
 
 @pytest.fixture
 def simulation() -> Iterator[Simulation]:
-    links = {CLIENT: Link(addresses=("192.168.10.10",), delay=0.05), GATEWAY: Link(addresses=("10.0.0.10",))}
-    simulation = Simulation(1, links)
+    simulation = Simulation(1, LINKS)
     try:
         yield simulation
     finally:
@@ -56,3 +58,37 @@ def test_a_client_that_slept_through_the_end_of_its_first_session_begins_another
     assert simulation.client.manager is not None
     assert simulation.client.manager.state.is_up
     assert simulation.client.manager.tube_id != first
+
+
+@pytest.mark.parametrize(
+    ("seed", "flapping", "turning", "talking", "storm_budget"),
+    [(99, 1.0, 0.2, 0.3, 1), (168, 3.0, 0.05, 0.05, 2), (210, 4.0, 0.2, 0.05, 1), (346, 1.0, 0.2, 0.05, 2)],
+)
+def test_a_path_that_carries_one_way_only_ends_no_session(
+    seed: int, flapping: float, turning: float, talking: float, storm_budget: int
+) -> None:
+    """Found by seed 103380: on a network that came and went, and with no restart left, one end heard the other for 30 s
+    and was not heard. It took that for a peer which never acknowledges what it got, and ended the tube."""
+    dice = Random(seed)
+    simulation = Simulation(1, LINKS, settings={"restart.storm_budget": storm_budget})
+    try:
+        simulation.run(5.0)
+        simulation.act("client", simulation.client.open_stream)
+        simulation.run(6.0)
+        talkers = {site: simulation.process(site).talkers[0] for site in ("gateway", "client")}
+        is_up, changes_at = True, 6.0 + flapping
+        for half in range(13, 241):
+            simulation.run(half / 2)
+            if half / 2 >= changes_at:
+                is_up, changes_at = not is_up, half / 2 + flapping
+                simulation.internet.change(GATEWAY, up=is_up)
+            if dice.random() < turning:
+                is_deaf, is_mute = dice.choice([(False, False), (True, False), (False, True)])
+                simulation.internet.befall(CLIENT, is_deaf=is_deaf, is_mute=is_mute)
+            for site, talker in talkers.items():
+                if dice.random() < talking:
+                    simulation.act(site, talker.say, 100)
+        assert Reason.PEER_STALLED not in [change.reason for _, _, change in simulation.changes]
+    finally:
+        simulation.close()
+    assert simulation.violations == []

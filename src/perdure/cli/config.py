@@ -234,7 +234,7 @@ usable address, or the rendezvous is out of reach, no attempt is spent.
 
 **How it ends.** The tube fails after `max_restart_attempts` at the end that connects (the gateway waits for the other
 end, which may come back from a network it cannot see), after `abandon_after` without a carrier at either end, or
-after `stall_timeout` with a peer that talks but acknowledges nothing. It is closed after `session_timeout` without
+after `stall_timeout` with a peer that answers but acknowledges nothing. It is closed after `session_timeout` without
 the user's activity, of which `session_timeout_warning` and the stages after it warn, and after
 `session_duration_limit` in any case. Both ends of a tube count for themselves: the shorter one ends it.
 

@@ -22,7 +22,7 @@ class Verdict(Enum):
     SILENT = auto()
     """It did not come."""
     STALLED = auto()
-    """The peer talks, but has not acknowledged anything for `stall_timeout`."""
+    """The peer has not acknowledged anything for `stall_timeout`, and yet answers what was sent later."""
 
 
 LOST_AFTER = 3
@@ -39,18 +39,24 @@ class Liveness:
 
     A path that is slow and not dead would be judged silent on each carrier, for ever. So each such judgement doubles
     the patience with the next carrier (RFC 6298 §5.5), up to `timeout_threshold`, until something is acknowledged.
+
+    A peer that talks and acknowledges nothing may be heard on a path that carries one way only. So after
+    `stall_timeout` it is asked: its answer, on a channel that keeps the order, says that it has all that was sent
+    before; without one the path is silent, whoever is heard on it.
     """
 
     __slots__ = (
         "_awaited",
         "_awaiting_since",
         "_awaits_only_ping",
+        "_gets_there_at",
         "_is_doubted",
         "_last_heard_at",
         "_patience",
         "_policy",
         "_probed_at",
         "_since",
+        "_stall_asked_at",
         "rtt",
     )
 
@@ -64,6 +70,9 @@ class Liveness:
         self._awaited: float | None = None
         """Since when the first answer of this carrier was due."""
         self._probed_at: float | None = None
+        self._gets_there_at = -math.inf
+        """What was sent then was answered."""
+        self._stall_asked_at: float | None = None
         self._is_doubted = False
         self._patience = 1.0
 
@@ -87,8 +96,13 @@ class Liveness:
     def start(self, now: float) -> None:
         """A new carrier works; its silence counts from now."""
         self._since = self._last_heard_at = now
-        self._awaiting_since = self._probed_at = self._awaited = None
+        self._awaiting_since = self._probed_at = self._awaited = self._stall_asked_at = None
+        self._gets_there_at = -math.inf
         self._is_doubted = False
+
+    def gets_there(self, sent_at: float) -> None:
+        """What was sent at `sent_at` was answered."""
+        self._gets_there_at = max(self._gets_there_at, sent_at)
 
     def hear(self, at: float) -> None:
         """The peer said something at `at`."""
@@ -105,6 +119,8 @@ class Liveness:
         """What the session knows."""
         if evidence.last_heard_at is not None:
             self.hear(evidence.last_heard_at)
+        if evidence.awaiting_since != self._awaiting_since:
+            self._stall_asked_at = None
         self._awaiting_since = evidence.awaiting_since
         self._awaits_only_ping = evidence.awaits_only_ping
         if self._awaited is None:
@@ -116,6 +132,7 @@ class Liveness:
         """The path may be gone, and is asked now: that ping counts like data that waits."""
         if self._is_patient:
             self._since = now
+            self._stall_asked_at = None
         self._is_doubted = True
         self._probed_at = now
 
@@ -123,6 +140,7 @@ class Liveness:
         """This process was not there to hear anything: silence counts from now."""
         self._since = now
         self._probed_at = now
+        self._stall_asked_at = None
 
     def judge(self, now: float) -> Verdict:
         """The verdict at a deadline."""
@@ -135,11 +153,15 @@ class Liveness:
             self._awaits_only_ping = True
             return Verdict.KEEPALIVE
         silent_since = self._silent_since(awaiting_since)
-        if now >= silent_since + self._lost_after:
+        if now >= min(silent_since + self._lost_after, self._unanswered_at):
             self._patience = min(MAX_PATIENCE, self._patience * 2)
             return Verdict.SILENT
         if now >= self._stalled_at(awaiting_since):
-            return Verdict.STALLED
+            if self._gets_there_at > awaiting_since:
+                return Verdict.STALLED
+            if self._stall_asked_at is None:
+                self._stall_asked_at = self._probed_at = now
+                return Verdict.PROBE
         if now >= silent_since + self._suspect_after and not self._is_patient and not self._has_probed(silent_since):
             self._probed_at = now
             return Verdict.PROBE
@@ -154,7 +176,9 @@ class Liveness:
         wait = self._lost_after
         if not self._is_patient and not self._has_probed(silent_since):
             wait = min(wait, self._suspect_after)
-        return min(silent_since + wait, self._stalled_at(awaiting_since))
+        is_asked = self._stall_asked_at is not None and self._gets_there_at <= awaiting_since
+        stall = self._unanswered_at if is_asked else self._stalled_at(awaiting_since)
+        return min(silent_since + wait, stall)
 
     def _idle_check(self) -> float | None:
         if not self._policy.ice_keepalive_enabled:
@@ -172,6 +196,11 @@ class Liveness:
         """Only who talks can stall."""
         since = max(awaiting_since, self._since)
         return since + self._policy.stall_timeout if self._last_heard_at > since else math.inf
+
+    @property
+    def _unanswered_at(self) -> float:
+        """When the answer to the question of a stall is overdue."""
+        return math.inf if self._stall_asked_at is None else self._stall_asked_at + self._lost_after
 
     @property
     def _suspect_after(self) -> float:

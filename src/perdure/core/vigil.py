@@ -46,6 +46,7 @@ class Vigil:
 
     def rtt_measured(self, measured: RttMeasured) -> None:
         self.liveness.rtt.sample(measured.seconds)
+        self.liveness.gets_there(self._context.now - measured.seconds)
         if self._context.state.is_up:
             self.liveness.hear(self._context.now)
         if measured.is_idle:

@@ -1,6 +1,6 @@
 """The two peers of a simulation: perdure's registry, managers, signaling and network monitor on simulated machines.
 
-They put the parts together as `perdure.client` and `perdure.gateway` do, whose own few lines and sockets are not played.
+They put the parts together as `perdure.client` and `perdure.gateway` do, whose own lines and sockets are not played.
 """
 
 from __future__ import annotations
