@@ -1,11 +1,12 @@
 """What must hold in every simulation, at every step and at its end.
 
-Safety: a stream's bytes arrive in order, once, unaltered (`application`); no stream opens to a target that is not
-allowed; what is buffered stays within its bounds; no more than the storm budget's restarts; states change by the table;
-signals are well formed, and none follows a tube's end; nothing raises, and nothing is logged as an error.
+Safety: a stream's bytes arrive in order, once, unaltered, and none is reset without a reason (`application`); no
+stream opens to a target that is not allowed; who is told to write on has room; no tube ends without a reason; no more
+than the storm budget's restarts; states change by the table; signals are well formed, and none follows a tube's end;
+nothing raises, and nothing is logged as an error.
 
-Liveness: once the network has been good for `SETTLED_AFTER`, the wanted tube is up at both ends, and all that was
-written has arrived.
+Liveness: once the network has been good for `SETTLED_AFTER`, the wanted tube is up at both ends, all that was
+written has arrived, and nobody waits for room.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ SETTLED_AFTER = 30.0
 
 UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
 """Restarts that no network causes: the storm budget does not count them."""
-
 
 GO_ON = (
     Because.RETRY,
@@ -90,7 +90,7 @@ class TubeWatch:
         process, now = self._process, self._process.machine.always_clock
         simulation = process.simulation
         policy, limits = process.registry.policy, simulation.settings.session
-        patience = min(FIRST_OFFER_TIMEOUT, policy.abandon_after)
+        is_first = self._state is State.CONNECTING
         match reason:
             case Reason.SHUT_DOWN:
                 return process.is_ending
@@ -98,9 +98,10 @@ class TubeWatch:
                 return now - self._began_at >= limits.session_timeout > 0
             case Reason.ATTEMPTS_EXHAUSTED:
                 shortest = policy.max_restart_attempts * policy.attempt_timeout
-                return self._state in (State.CONNECTING, State.RECONNECTING) and now - self._lost_at >= shortest
+                return (is_first or self._state is State.RECONNECTING) and now - self._lost_at >= shortest
             case Reason.ABANDONED:
-                return self._state in (State.CONNECTING, State.RECONNECTING) and now - self._lost_at >= patience
+                patience = min(FIRST_OFFER_TIMEOUT, policy.abandon_after) if is_first else policy.abandon_after
+                return (is_first or self._state is State.RECONNECTING) and now - self._lost_at >= patience
             case Reason.PEER_RESTARTED | Reason.UNKNOWN_SESSION:
                 return self._has_peer_ended()
             case Reason.CLOSED_BY_PEER:
