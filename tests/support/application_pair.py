@@ -68,12 +68,14 @@ class ApplicationEnd:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def heard(self, kind: type[SignalT], since: int = 0) -> SignalT:
+    async def heard(
+        self, kind: type[SignalT], since: int = 0, *, where: Callable[[SignalT], bool] = lambda signal: True
+    ) -> SignalT:
         """Wait for a signal of `kind` after the first `since` signals."""
         async with asyncio.timeout(TIMEOUT):
             while True:
                 for signal in self.signals[since:]:
-                    if isinstance(signal, kind):
+                    if isinstance(signal, kind) and where(signal):
                         return signal
                 self._heard.clear()
                 await self._heard.wait()
