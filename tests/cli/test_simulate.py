@@ -41,7 +41,7 @@ def test_several_processes_come_to_what_one_comes_to(tmp_path: Path) -> None:
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     simulated("--seeds", "12", "--jobs", "1", "--json", str(one))
     said = simulated("--seeds", "12", "--jobs", "2", "--json", str(two))
-    assert said.startswith("12 histories of chaos, 4.5 hours of a tunnel in ")
+    assert said.startswith("12 histories of chaos (seeds 1 to 12), 4.5 hours of a tunnel in ")
     assert re.search(r"95 % within [\d.]+ (ms|s|min)", said)
     assert said.endswith("nothing was violated\n")
     first, second = (json.loads(path.read_text()) for path in (one, two))
@@ -56,14 +56,14 @@ def test_one_history_is_shown_and_is_the_same_each_time() -> None:
     assert said[0].endswith("client is connecting: started")
     end = next(place for place, line in enumerate(said) if line.startswith("fingerprint "))
     assert said[: end + 1] == again[: end + 1]
-    assert said[end + 1].startswith("1 history of chaos, 23.1 minutes of a tunnel in ")
+    assert said[end + 1].startswith("1 history of chaos (seed 3), 23.1 minutes of a tunnel in ")
 
 
 def of_outages(monkeypatch: pytest.MonkeyPatch, *outages: float) -> str:
     """What is said of a history with these."""
 
     def outcome(scenario: str, seed: int, *, whole_trace: bool) -> Outcome:
-        return Outcome(seed, 60.0, 1, (), (), "", Counter(), outages, Counter(cut=1), Counter({("cut", "off"): 1}))
+        return Outcome(seed, 60.0, 1, (), (), "", Counter(), outages, (), Counter(cut=1), Counter({("cut", "cut"): 1}))
 
     monkeypatch.setattr("perdure.sim.course.simulate", outcome)
     return simulated("--seed", "1")
@@ -73,7 +73,7 @@ def test_one_thing_is_not_told_as_several(monkeypatch: pytest.MonkeyPatch) -> No
     said = of_outages(monkeypatch, 0.0517)
     assert "\noutages: 1, of 52 ms\n" in said
     assert "\nfaults: 1 of 1 kind: cut 1\n" in said
-    assert said.endswith("\npairs of kinds that met: 1; the rarest 1 time\nnothing was violated\n")
+    assert said.endswith("\npairs of kinds that met: 1 of 1; the rarest 1 time\nnothing was violated\n")
 
 
 def test_the_longest_outage_never_looks_shorter_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,35 @@ def test_the_longest_outage_never_looks_shorter_than_another(monkeypatch: pytest
 
 def test_it_goes_on_for_so_many_hours() -> None:
     said = simulated("--hours", "1", "--jobs", "1")
-    assert said.startswith("3 histories of chaos, 1.1 hours")
+    assert said.startswith("3 histories of chaos (seeds 1 to 3), 1.1 hours")
+
+
+def test_so_many_hours_are_the_same_histories_however_many_processes_play_them() -> None:
+    one, two = (simulated("--hours", "1", "--first", "50", "--jobs", jobs).splitlines() for jobs in ("1", "2"))
+    assert one[0].startswith("3 histories of chaos (seeds 50 to 52), ")
+    assert one[1:] == two[1:]
+
+
+def test_a_scenario_has_silences_and_its_steps_in_the_trace() -> None:
+    said = simulated("--scenario", "black-hole", "--seed", "2", "--trace")
+    assert re.search(r"^ +\d+\.\d+ client eth: every packet between the peers is swallowed$", said, re.MULTILINE)
+    assert re.search(r"\nsilences: 1, of \d+ ms\n", said)
+
+
+def test_what_is_around_the_violation_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def violate(chaos: Chaos) -> None:
+        for number in range(100):
+            if number == 50:
+                chaos.simulation.violated("the sky has fallen")
+            chaos.simulation.note(f"line {number}")
+        chaos.simulation.close()
+
+    monkeypatch.setattr(Chaos, "run", violate)
+    said = CliRunner().invoke(app, ["simulate", "--seed", "7"]).stdout
+    assert "line 49" in said
+    assert "line 52" in said
+    assert "line 10" not in said
+    assert "line 90" not in said
 
 
 def test_a_violation_is_told_with_its_trace_and_how_to_replay_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +139,7 @@ def test_a_process_that_dies_ends_it_with_the_figures_so_far(monkeypatch: pytest
     monkeypatch.setattr(course, "run", run)
     result = CliRunner().invoke(app, ["simulate", "--json", str(tmp_path / "figures.json")])
     assert result.exit_code == 1
-    assert result.stdout.startswith("1 history of chaos, ")
+    assert result.stdout.startswith("1 history of chaos (seed 1), ")
     assert "perdure: a process that plays histories died, with exit code -9; what came before" in result.stderr
     assert json.loads((tmp_path / "figures.json").read_text())["seeds"] == 1
 
@@ -126,6 +154,7 @@ def test_a_process_that_dies_ends_it_with_the_figures_so_far(monkeypatch: pytest
             for option in ("--seeds", "--first", "--hours", "--jobs")
         ),
         *((["--hours", hours], f"{hours} is not a number of hours above 0") for hours in ("nan", "inf", "0", "-1")),
+        (["--json", "/"], "/ cannot be written: it is a folder"),
         (["--hours", "1", "--seeds", "2"], "it goes on until they are simulated; leave --seeds out"),
         (["--json", "/no/such/folder/file"], "cannot be written: there is no such folder"),
     ],

@@ -18,9 +18,10 @@ from perdure.cli.exit_codes import ExitCode
 from perdure.cli.running import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from perdure.sim.course import Tally
+    from perdure.scenario.results import Quantiles
+    from perdure.sim.course import Outcome, Tally
 
 DEFAULT_SEEDS = 200
 """Some 70 hours of a bad network, in some 10 s."""
@@ -63,7 +64,10 @@ def simulate(
     signals are well formed. At the end: 30 s after the network is good again, all is connected and all is delivered.
     (The lab's scenarios end sooner: there, no connection and no byte may be lost.)
 
-    An outage is how long the client's tunnel was away, the time in which there was no network included.
+    An outage lasts from when the client's end noticed that the path was gone until it was back, the time without any
+    network included. A silence, which scenarios have, lasts from the last byte before a measured step to the next.
+
+    A fingerprint is the same where a history is the same. `perdure lab list` names the scenarios.
 
     Exits with 1 where anything was violated, and says how to replay it. Ctrl-C ends it with the figures so far.
     """
@@ -89,6 +93,8 @@ def simulate(
             raise typer.BadParameter("it goes on until they are simulated; leave --seeds out", param_hint="--hours")
     if json_file is not None and not json_file.parent.is_dir():
         raise typer.BadParameter(f"{json_file} cannot be written: there is no such folder", param_hint="--json")
+    if json_file is not None and json_file.is_dir():
+        raise typer.BadParameter(f"{json_file} cannot be written: it is a folder", param_hint="--json")
     tally = course.Tally()
     interrupted = failure = ""
     if seed is None:
@@ -112,7 +118,7 @@ def simulate(
         say("interrupted before a history had ended")
     if json_file is not None:
         try:
-            json_file.write_text(json.dumps(_figures(scenario, tally), indent=1) + "\n", encoding="utf-8")
+            json_file.write_text(json.dumps(_figures(scenario, tally, interrupted), indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             typer.echo(f"perdure: {json_file} cannot be written: {error.strerror}", err=True)
             raise typer.Exit(ExitCode.FAILED) from error
@@ -145,10 +151,10 @@ def _run(scenario: str, first: int, seeds: int | None, hours: float | None, jobs
     console, told_at = Console(stderr=True), time.monotonic()
     with interrupts, closing(outcomes), Progress(console=console, transient=True) as progress:
         bar = progress.add_task(scenario, total=many if hours is None else hours * 3600)
-        for outcome in outcomes:
+        for outcome in outcomes if hours is None else _in_order(outcomes, first):
             tally.add(outcome)
             if outcome.violations:
-                console.print(f"seed {outcome.seed}: {outcome.violations[0]}", markup=False)
+                console.print(f"seed {outcome.seed}: {outcome.violations[0]}", markup=False, soft_wrap=True)
             if not console.is_terminal and time.monotonic() - told_at >= TELL_INTERVAL:
                 told_at = time.monotonic()
                 so_far = _counted(tally.seeds, "history", "histories")
@@ -159,6 +165,16 @@ def _run(scenario: str, first: int, seeds: int | None, hours: float | None, jobs
     if hours is not None:
         return f"interrupted: {tally.simulated_seconds / 3600:,.1f} of {hours:,g} hours"
     return f"interrupted: {tally.seeds:,} of {many:,}" if tally.seeds < many else ""
+
+
+def _in_order(outcomes: Iterable[Outcome], seed: int) -> Iterator[Outcome]:
+    """From `seed` on, none left out: those that end first are the short and quiet ones."""
+    early: dict[int, Outcome] = {}
+    for outcome in outcomes:
+        early[outcome.seed] = outcome
+        while (found := early.pop(seed, None)) is not None:
+            yield found
+            seed += 1
 
 
 class _Interrupts:
@@ -182,26 +198,23 @@ def _report(scenario: str, tally: Tally, interrupted: str, *, shows_trace: bool)
 
     took = max(tally.took, 1e-9)
     say(
-        f"{_counted(tally.seeds, 'history', 'histories')} of {scenario}, {_duration(tally.simulated_seconds)} of a "
+        f"{_counted(tally.seeds, 'history', 'histories')} of {scenario} ({_seeds(tally)}), "
+        f"{_duration(tally.simulated_seconds)} of a "
         f"tunnel in {_duration(took)}: {tally.simulated_seconds / took:,.0f} times as fast as life, "
         f"{tally.events / took:,.0f} events a second"
     )
     rungs = ", ".join(f"{count:,} × {rung}" for rung, count in tally.rungs.most_common())
     say(f"recoveries: {rungs or 'none'}")
-    if (outages := quantiles(tally.outages)) is not None:
-        if outages.count == 1:
-            say(f"outages: 1, of {_duration(outages.worst)}")
-        else:
-            say(
-                f"outages: {outages.count:,}; half of them within {_duration(outages.p50)}, "
-                f"95 % within {_duration(outages.p95)}, the longest {_duration(outages.worst)}"
-            )
+    longest = f" (seed {tally.longest[1]})" if tally.longest is not None and tally.seeds > 1 else ""
+    _say_spread("outages", quantiles(tally.outages), longest)
+    _say_spread("silences", quantiles(tally.silences), "")
     if tally.kinds:
         faults = ", ".join(f"{kind} {count:,}" for kind, count in tally.kinds.most_common())
         say(f"faults: {tally.kinds.total():,} of {_counted(len(tally.kinds), 'kind', 'kinds')}: {faults}")
     if tally.pairs:
         rarest = _counted(min(tally.pairs.values()), "time", "times")
-        say(f"pairs of kinds that met: {len(tally.pairs):,}; the rarest {rarest}")
+        possible = len(tally.kinds) * (len(tally.kinds) + 1) // 2
+        say(f"pairs of kinds that met: {len(tally.pairs):,} of {possible:,}; the rarest {rarest}")
     for outcome in tally.violations:
         say(f"\nVIOLATED in seed {outcome.seed}: {outcome.violations[0]}")
         if not shows_trace:
@@ -214,6 +227,26 @@ def _report(scenario: str, tally: Tally, interrupted: str, *, shows_trace: bool)
         if tally.violations
         else "nothing was violated"
     )
+
+
+def _say_spread(name: str, spread: Quantiles | None, where: str) -> None:
+    """Of silences too short to be kept only the bound is known."""
+    from perdure.scenario.results import SILENCE_FLOOR
+
+    if spread is None:
+        return
+    p50, p95, worst = (
+        _duration(seconds) if seconds else f"< {_duration(SILENCE_FLOOR)}"
+        for seconds in (spread.p50, spread.p95, spread.worst)
+    )
+    if spread.count == 1:
+        say(f"{name}: 1, of {worst}")
+    else:
+        say(f"{name}: {spread.count:,}; half of them within {p50}, 95 % within {p95}, the longest {worst}{where}")
+
+
+def _seeds(tally: Tally) -> str:
+    return f"seed {tally.first_seed}" if tally.seeds == 1 else f"seeds {tally.first_seed} to {tally.last_seed}"
 
 
 def _counted(count: int, one: str, several: str) -> str:
@@ -233,21 +266,29 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} hours"
 
 
-def _figures(scenario: str, tally: Tally) -> dict[str, Any]:
-    """Seconds are floats."""
+def _figures(scenario: str, tally: Tally, interrupted: str) -> dict[str, Any]:
+    """Outages and silences are in seconds."""
+    from perdure import __version__
     from perdure.scenario.results import quantiles
 
-    outages = quantiles(tally.outages)
+    spreads = {"outages": quantiles(tally.outages), "silences": quantiles(tally.silences)}
     return {
+        "perdure": __version__,
         "scenario": scenario,
         "seeds": tally.seeds,
+        "first_seed": tally.first_seed,
+        "last_seed": tally.last_seed,
+        "interrupted": bool(interrupted),
         "simulated_seconds": round(tally.simulated_seconds, 3),
         "took_seconds": tally.took,
         "events": tally.events,
         "recoveries": dict(tally.rungs),
-        "outages": None
-        if outages is None
-        else {"count": outages.count, "p50": outages.p50, "p95": outages.p95, "worst": outages.worst},
+        **{
+            name: None
+            if spread is None
+            else {"count": spread.count, "p50": spread.p50, "p95": spread.p95, "worst": spread.worst}
+            for name, spread in spreads.items()
+        },
         "faults": dict(tally.kinds),
         "pairs": [{"kinds": list(pair), "count": count} for pair, count in sorted(tally.pairs.items())],
         "violations": [

@@ -11,9 +11,10 @@ from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING
 
+from perdure.scenario.figures import duration
 from perdure.scenario.model import Link, LinkName, Nat
 from perdure.sim.checks import SETTLED_AFTER, check_liveness
-from perdure.sim.faults import Faults
+from perdure.sim.faults import Faults, where
 from perdure.sim.simulation import Simulation
 from perdure.wire import ResetCode
 
@@ -65,6 +66,7 @@ class Chaos:
         self._ending = _ending(seed)
         self._dice: Random = self.simulation.world.dice("chaos")
         self.faults = Faults(self.simulation, self._dice, until=seconds)
+        self._note_what_was_drawn()
 
     def run(self) -> None:
         """From the beginning to the last check. Violations are the simulation's."""
@@ -88,6 +90,18 @@ class Chaos:
                 self._end_the_tube()
         finally:
             simulation.close()
+
+    def _note_what_was_drawn(self) -> None:
+        simulation = self.simulation
+        for name, link in simulation.internet.links.items():
+            behind = "" if link.nat is Nat.NONE else f", behind a NAT ({link.nat.value})"
+            path = f"delay {duration(link.delay)}, jitter {duration(link.jitter)}, loss {link.loss:.0%}"
+            simulation.note(f"{where(name)}: {', '.join(link.addresses)}{behind}, metric {link.metric}, {path}")
+        relay = "a relay" if simulation.has_relay else "no relay"
+        remembers = duration(simulation.internet.mapping_lifetime)
+        simulation.note(f"{relay}; NATs remember who is silent for {remembers}; in the end {self._ending.value}")
+        for setting, value in _settings(simulation.world.seed).items():
+            simulation.note(f"{setting} = {value}")
 
     def _end_the_tube(self) -> None:
         """One that nobody wants, or uses, or whose other end has gone for good, does not live on."""
@@ -140,6 +154,9 @@ class Chaos:
             target = FORBIDDEN_TARGET if dice.random() < 0.1 else None
             if (new := self.simulation.client.open_stream(*([target] if target else []))) is not None:
                 new.is_forbidden = target is not None
+                self.simulation.note(
+                    f"{site} opens stream {new.stream_id}{' to what is not allowed' if target else ''}"
+                )
                 new.reads_after = dice.choice([0.0, 0.0, 0.01, 2.0])
                 talkers = process.talkers
         if not talkers:
@@ -148,8 +165,10 @@ class Chaos:
         if act < 0.85:
             talker.say(int(math.exp(dice.uniform(0, math.log(150_000)))))
         elif act < 0.95:
+            self.simulation.note(f"{site} finishes stream {talker.stream_id}")
             talker.finish()
         else:
+            self.simulation.note(f"{site} resets stream {talker.stream_id}")
             talker.reset(ResetCode.ABORTED)
 
 

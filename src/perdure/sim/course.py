@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing.connection import Connection, wait
@@ -17,7 +17,7 @@ from perdure.core.state import Reason, State
 from perdure.scenario.library import load
 from perdure.sim.chaos import Chaos
 from perdure.sim.play import Play
-from perdure.sim.simulation import Simulation
+from perdure.sim.simulation import VIOLATION, Simulation
 
 CHAOS = "chaos"
 """The scenario in which everything is drawn from the seed."""
@@ -28,8 +28,9 @@ SEEDS_AHEAD = 3
 STOP_LOOK_INTERVAL = 0.1
 """Seconds between two looks at whether to stop, while no outcome comes: Ctrl-C feels immediate."""
 
-TRACE_TAIL = 40
-"""Lines of a violation's trace that are shown without `--trace`."""
+TRACE_BEFORE = 30
+TRACE_AFTER = 10
+"""Lines before and from a violation on that are shown without `--trace`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,14 @@ class Outcome:
     events: int
     violations: tuple[str, ...]
     trace: tuple[str, ...]
-    """All of it, or its end where nobody asked for it; empty where nothing was violated."""
+    """All of it, or what is around the first violation where nobody asked for it; empty where nothing was violated."""
     fingerprint: str
     rungs: Counter[str]
     """Recoveries that either end began, by their rung."""
     outages: tuple[float, ...]
     """Seconds that the client's tube was not up, each time that it came back."""
+    silences: tuple[float, ...] = ()
+    """Seconds without a byte, of each of a scenario's measured steps; see `scenario.results.Outcome`."""
     kinds: Counter[str] = field(default_factory=Counter)
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -56,16 +59,20 @@ def simulate(scenario: str, seed: int, *, whole_trace: bool = False) -> Outcome:
     """One history of `scenario`, a name of the library's or `CHAOS`."""
     kinds: Counter[str] = Counter()
     pairs: Counter[tuple[str, str]] = Counter()
+    silences: dict[int, float] = {}
     if scenario == CHAOS:
         chaos = Chaos(seed)
         chaos.run()
         simulation, kinds, pairs = chaos.simulation, chaos.faults.kinds, chaos.faults.pairs
     else:
         played = Play(load(scenario), seed)
-        for loss in played.run().losses:
+        result = played.run()
+        for loss in result.losses:
             played.simulation.violated(loss)
+        for each in result.outcomes:
+            silences[each.event] = max(silences.get(each.event, 0.0), each.silence)
         simulation = played.simulation
-    trace = simulation.trace if whole_trace else simulation.trace[-TRACE_TAIL:] if simulation.violations else []
+    trace = simulation.trace if whole_trace else _around_the_violation(simulation.trace)
     return Outcome(
         seed,
         simulation.world.now,
@@ -75,9 +82,16 @@ def simulate(scenario: str, seed: int, *, whole_trace: bool = False) -> Outcome:
         simulation.fingerprint,
         Counter({rung.value: times for rung, times in simulation.recoveries.items()}),
         tuple(_outages(simulation)),
+        tuple(silences.values()),
         kinds,
         pairs,
     )
+
+
+def _around_the_violation(trace: Sequence[str]) -> Sequence[str]:
+    """Nothing where there is none."""
+    at = next((number for number, line in enumerate(trace) if VIOLATION in line), None)
+    return [] if at is None else trace[max(0, at - TRACE_BEFORE) : at + TRACE_AFTER]
 
 
 def _outages(simulation: Simulation) -> Iterator[float]:
@@ -105,6 +119,11 @@ class Tally:
     events: int = 0
     rungs: Counter[str] = field(default_factory=Counter)
     outages: list[float] = field(default_factory=list)
+    silences: list[float] = field(default_factory=list)
+    first_seed: int | None = None
+    last_seed: int | None = None
+    longest: tuple[float, int] | None = None
+    """The longest outage, and its seed."""
     kinds: Counter[str] = field(default_factory=Counter)
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
     violations: list[Outcome] = field(default_factory=list)
@@ -121,6 +140,12 @@ class Tally:
         self.events += outcome.events
         self.rungs.update(outcome.rungs)
         self.outages.extend(outcome.outages)
+        self.silences.extend(outcome.silences)
+        self.first_seed = min(outcome.seed, self.first_seed if self.first_seed is not None else outcome.seed)
+        self.last_seed = max(outcome.seed, self.last_seed if self.last_seed is not None else outcome.seed)
+        for outage in outcome.outages:
+            if self.longest is None or outage > self.longest[0]:
+                self.longest = outage, outcome.seed
         self.kinds.update(outcome.kinds)
         self.pairs.update(outcome.pairs)
         if outcome.violations:

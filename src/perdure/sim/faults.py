@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from perdure.scenario.describe import describe
 from perdure.scenario.figures import duration
 from perdure.scenario.model import Cut, LinkChange, LinkName, Nat
-from perdure.sim.internet import FAIR, Bursts
+from perdure.sim.internet import FAIR, Bursts, interface_of
 
 if TYPE_CHECKING:
     from random import Random
@@ -42,7 +42,7 @@ class Faults:
         """How often two kinds were there at once."""
         self._good = dict(simulation.internet.links)
         self._lasting: dict[int, tuple[str, str, Callable[[], None]]] = {}
-        """The faults that last, by their number: the kind, where, and how it ends."""
+        """The faults that last, by their number: the kind, the place, and how it ends."""
         self._held: Counter[tuple[LinkName, str]] = Counter()
         """By how many faults that last each field of a link is changed."""
         self._began = 0
@@ -91,18 +91,18 @@ class Faults:
             weights = [weight for weight, _ in self._faults]
             self._dice.choices([fault for _, fault in self._faults], weights)[0]()
 
-    def _lasts(self, kind: str, where: str, end: Callable[[], None], detail: str = "") -> None:
+    def _lasts(self, kind: str, place: str, end: Callable[[], None], detail: str = "") -> None:
         """A fault of `kind` has begun; it ends at its time, or with the chaos."""
         self._count(kind)
         self._began += 1
         key = self._began
-        self._lasting[key] = (kind, where, end)
-        self._simulation.note(f"{where}: {kind} begins{f', {detail}' if detail else ''} (#{key})")
+        self._lasting[key] = (kind, place, end)
+        self._simulation.note(f"{place}: {kind} begins{f', {detail}' if detail else ''} (#{key})")
         self._simulation.world.after(self._duration(), self._end, key)
 
-    def _happens(self, kind: str, where: str, detail: str = "") -> None:
+    def _happens(self, kind: str, place: str, detail: str = "") -> None:
         self._count(kind)
-        self._simulation.note(f"{where}: {kind} {detail}".rstrip())
+        self._simulation.note(f"{place}: {kind} {detail}".rstrip())
 
     def _count(self, kind: str) -> None:
         self.kinds[kind] += 1
@@ -112,8 +112,8 @@ class Faults:
     def _end(self, key: int) -> None:
         found = self._lasting.pop(key, None)
         if found is not None:
-            kind, where, end = found
-            self._simulation.note(f"{where}: {kind} ends (#{key})")
+            kind, place, end = found
+            self._simulation.note(f"{place}: {kind} ends (#{key})")
             end()
 
     def _duration(self) -> float:
@@ -127,7 +127,7 @@ class Faults:
         return "client" if self._dice.random() < 0.7 else "gateway"
 
     def _change(self, kind: str, name: LinkName, detail: str = "", **values: object) -> None:
-        """Until the fault ends; where several change the same, until the last of them does."""
+        """Until the fault ends; place several change the same, until the last of them does."""
         self._alter(kind, name, detail, self._simulation.internet.change, self._good[name], values)
 
     def _befall(self, kind: str, name: LinkName, detail: str = "", **values: object) -> None:
@@ -151,7 +151,7 @@ class Faults:
             held.subtract((name, field) for field in values)
             change(name, **{field: getattr(good, field) for field in values if not held[name, field]})
 
-        self._lasts(kind, _where(name), end, detail)
+        self._lasts(kind, where(name), end, detail)
 
     def _switch_off(self) -> None:
         self._change("interface off", self._link(), up=False)
@@ -207,7 +207,7 @@ class Faults:
         number = self._dice.randrange(20, 250)
         fresh = f"{prefix}.{number}" if "." in address else f"{prefix}:{number:x}"
         gap = self._dice.choice([0.0, 0.0, 0.05, 0.3, 2.0])
-        self._happens("new address", _where(name), f"{fresh}, {duration(gap)} after the old one" if gap else fresh)
+        self._happens("new address", where(name), f"{fresh}, {duration(gap)} after the old one" if gap else fresh)
         if gap:
             internet.change(name, addresses=())
             self._simulation.world.after(gap, lambda: internet.change(name, addresses=(fresh,)))
@@ -218,13 +218,13 @@ class Faults:
         internet = self._simulation.internet
         if hidden := [name for name, link in internet.links.items() if link.nat is not Nat.NONE]:
             name = self._dice.choice(hidden)
-            self._happens("mappings lost", _where(name))
+            self._happens("mappings lost", where(name))
             internet.lose_mappings(name)
 
     def _flap(self) -> None:
         name, world = self._link(), self._simulation.world
         interval, times = self._dice.choice([0.02, 0.2, 1.0, 3.0]), self._dice.randrange(2, 20)
-        self._happens("flapping", _where(name), f"{times} times, off and on for {duration(interval)} each")
+        self._happens("flapping", where(name), f"{times} times, off and on for {duration(interval)} each")
         for turn in range(2 * times):
             world.after((turn + 1) * interval, self._flap_once, name, bool(turn % 2))
 
@@ -291,5 +291,6 @@ class Faults:
         return simulation.client.manager
 
 
-def _where(name: LinkName) -> str:
-    return f"{name.site} {name.name}"
+def where(name: LinkName) -> str:
+    """The site, and the interface as perdure names it."""
+    return f"{name.site} {interface_of(name)}"

@@ -138,7 +138,7 @@ class Internet:
         self.rebindings = dict.fromkeys(links, 0)
         """How often each link's NAT has lost its mappings."""
         self._world = world
-        self._mapping_lifetime = mapping_lifetime
+        self.mapping_lifetime = mapping_lifetime
         self._silent_sites: set[str] = set()
         self._silent_since: dict[LinkName, float] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -205,7 +205,7 @@ class Internet:
                 continue
             if name not in speaking:
                 self._silent_since.setdefault(name, now)
-            elif now - self._silent_since.pop(name, now) > self._mapping_lifetime:
+            elif now - self._silent_since.pop(name, now) > self.mapping_lifetime:
                 self.rebindings[name] += 1
 
     # What is there.

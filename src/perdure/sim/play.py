@@ -87,6 +87,7 @@ class Play:
         for _, talker in self._talkers:
             simulation.act("client" if talker.is_client else "gateway", self._say, talker)
         simulation.run(self._began_at)
+        simulation.note("the traffic is measured from now on: the scenario's 0 s")
         for direction, talker in self._talkers:
             self._heard_at[talker] = self._began_at
             talker.on_heard = lambda count, direction=direction, talker=talker: self._heard(direction, talker, count)
@@ -128,6 +129,7 @@ class Play:
     # Steps.
 
     def _apply(self, step: Step) -> None:
+        self.simulation.note(step.text)
         for action in step.actions:
             self._act(action)
         self._events.append(NetworkEvent(step.at, step.text, step.measured))

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from perdure.sim.engine import SimCarrier
 
 
+VIOLATION = "VIOLATION"
+"""In the trace, before what was violated."""
+
+
 class Simulation:
     """Begins with both peers started.
 
@@ -200,7 +204,7 @@ class Simulation:
 
     def violated(self, text: str) -> None:
         self.violations.append(f"at {self.world.now:.3f} s, event {self.world.performed}: {text}")
-        self.note(f"VIOLATION: {text}")
+        self.note(f"{VIOLATION}: {text}")
 
     def watch(self, process: Process, manager: TunnelConnectionManager) -> None:
         TubeWatch(process, manager, self.violated)
