@@ -30,7 +30,11 @@ def main() -> int:
     seeds = parser.parse_args().seeds
     if seeds < 1:
         parser.error(f"--seeds is at least 1, not {seeds}")
-    failed = [name for name in CLASSICS if not _validates(load(name), seeds)]
+    try:
+        failed = [name for name in CLASSICS if not _validates(load(name), seeds)]
+    except KeyboardInterrupt:
+        print("interrupted")
+        return 130
     print(f"{len(failed)} of {len(CLASSICS)} failed: {', '.join(failed)}" if failed else f"all {len(CLASSICS)} passed")
     return 1 if failed else 0
 
@@ -60,10 +64,10 @@ def _validates(scenario: Scenario, seeds: int) -> bool:
 
 
 def _history(run: RunResult) -> Iterator[str]:
-    """Of the first run: what happened to the network, and what the client did about it."""
+    """Of the first run: what happened to the network, what was decided, and, behind it, what state that led to."""
     happened = [(event.at, event.text) for event in run.events]
-    happened += [(state.at, f"the client is {state.state.upper()}") for state in run.states if state.at > 0]
     happened += [(used.at, f"the {used.side} decides {used.rung}: {used.reason}") for used in run.rungs if used.at > 0]
+    happened += [(state.at, f"the client is {state.state.upper()}") for state in run.states if state.at > 0]
     for at, text in sorted(happened, key=lambda each: each[0]):
         yield f"{at:7.3f} s  {text}"
 

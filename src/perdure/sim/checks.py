@@ -61,6 +61,8 @@ class TubeWatch:
         self._restarts: deque[float] = deque()
         self._failures = 0
         """Attempts in a row that failed, since the path worked or a network event was judged."""
+        self._has_short_lives = False
+        """Whether carriers were lost again and again, which counts as attempts too."""
         self._state = manager.state
         self._began_at = process.machine.always_clock
         self._lost_at = self._began_at
@@ -97,8 +99,8 @@ class TubeWatch:
             case Reason.SESSION_TIMEOUT:
                 return now - self._began_at >= limits.session_timeout > 0
             case Reason.ATTEMPTS_EXHAUSTED:
-                shortest = policy.max_restart_attempts * policy.attempt_timeout
-                return (is_first or self._state is State.RECONNECTING) and now - self._lost_at >= shortest
+                # The last attempt's failure is the end, and no wait. One that is killed fails at once.
+                return self._failures >= policy.max_restart_attempts - 1 or self._has_short_lives
             case Reason.ABANDONED:
                 patience = min(FIRST_OFFER_TIMEOUT, policy.abandon_after) if is_first else policy.abandon_after
                 return (is_first or self._state is State.RECONNECTING) and now - self._lost_at >= patience
@@ -121,6 +123,7 @@ class TubeWatch:
             self._violated(f"{self._name}: it ended because the other end had closed it, which is there")
 
     def _decided(self, decision: Decision) -> None:
+        self._has_short_lives = self._has_short_lives or decision.reason is Because.SHORT_LIVES
         if decision.reason is Because.BACKOFF:
             self._failures += 1
             if decision.next_attempt_at is not None:
