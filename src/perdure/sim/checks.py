@@ -39,6 +39,9 @@ SETTLED_AFTER = 30.0
 UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
 """Restarts that no network causes: the storm budget does not count them."""
 
+ROUNDING = 0.001
+"""Seconds."""
+
 GO_ON = (
     Because.RETRY,
     Because.RESTART_FAILED,
@@ -60,7 +63,9 @@ class TubeWatch:
         self._name = f"{process.machine.name} {manager.tube_id}"
         self._restarts: deque[float] = deque()
         self._failures = 0
-        """Attempts in a row that failed, since the path worked or a network event was judged."""
+        """Attempts in a row that failed, since the path worked or a network event may have been judged."""
+        self._failures_in_all = 0
+        """Since the path worked."""
         self._has_short_lives = False
         """Whether carriers were lost again and again, which counts as attempts too."""
         self._state = manager.state
@@ -78,7 +83,7 @@ class TubeWatch:
                 f"{self._name}: from {self._state.name} to {change.after.name} as if from {change.before.name}"
             )
         if change.after.is_up:
-            self._failures = 0
+            self._failures = self._failures_in_all = 0
         if change.after is State.RECONNECTING:
             self._lost_at = self._process.machine.always_clock
         if change.after.is_final and not self._may_end(change.reason):
@@ -89,7 +94,7 @@ class TubeWatch:
             self._violated(f"{self._name}: carries {session.stream_count} streams; {most} are allowed")
 
     def _may_end(self, reason: Reason) -> bool:
-        process, now = self._process, self._process.machine.always_clock
+        process, now = self._process, self._process.machine.always_clock + ROUNDING
         simulation = process.simulation
         policy, limits = process.registry.policy, simulation.settings.session
         is_first = self._state is State.CONNECTING
@@ -99,8 +104,12 @@ class TubeWatch:
             case Reason.SESSION_TIMEOUT:
                 return now - self._began_at >= limits.session_timeout > 0
             case Reason.ATTEMPTS_EXHAUSTED:
-                # The last attempt's failure is the end, and no wait. One that is killed fails at once.
-                return self._failures >= policy.max_restart_attempts - 1 or self._has_short_lives
+                # The last attempt's failure is the end, and no wait. One that is killed fails at once. What is decided
+                # at the first set-up nobody is told: there the waits between the attempts have to be over.
+                waits = policy.max_restart_attempts - 1
+                if is_first:
+                    return now - self._began_at >= policy.restart_backoff_base * (2.0**waits - 1)
+                return self._failures_in_all >= waits or self._has_short_lives
             case Reason.ABANDONED:
                 patience = min(FIRST_OFFER_TIMEOUT, policy.abandon_after) if is_first else policy.abandon_after
                 return (is_first or self._state is State.RECONNECTING) and now - self._lost_at >= patience
@@ -126,6 +135,7 @@ class TubeWatch:
         self._has_short_lives = self._has_short_lives or decision.reason is Because.SHORT_LIVES
         if decision.reason is Because.BACKOFF:
             self._failures += 1
+            self._failures_in_all += 1
             if decision.next_attempt_at is not None:
                 self._check_backoff(decision.next_attempt_at - decision.at)
         elif decision.trigger is not None and decision.trigger.is_network_event and decision.reason not in GO_ON:
