@@ -97,8 +97,8 @@ class Flow:
         now = self._world.now
         self._interval += (now - self._sent_at - self._interval) / 8
         self._sent_at = now
-        self._waiting.append(message)
         self._buffered_bytes += len(message)
+        self._waiting.append(message)
         if self._retry is None:
             self._transmit()
 
@@ -115,14 +115,15 @@ class Flow:
             return
         now, waiting, under_way = self._world.now, self._waiting, self._under_way
         if way.is_steady and self._line_free_at <= now:
-            self._arrives_at = max(self._arrives_at, now + way.delay)
-            under_way.extend((self._arrives_at, message) for message in waiting)
-            waiting.clear()
+            at = self._arrives_at = max(self._arrives_at, now + way.delay)
+            while waiting:
+                under_way.append((at, waiting.popleft()))
         while waiting:
             message = waiting.popleft()
             self._arrives_at = max(self._arrives_at, self._arrival(way, len(message)))
             under_way.append((self._arrives_at, message))
-        self._await_first()
+        if not self._is_awaited:
+            self._await_first()
 
     def _arrival(self, way: Way, size: int) -> float:
         """When a message of `size` bytes would be there, if none before it were late."""
