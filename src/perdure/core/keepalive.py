@@ -49,14 +49,13 @@ class Liveness:
         "_awaited",
         "_awaiting_since",
         "_awaits_only_ping",
-        "_gets_there_at",
+        "_gets_there",
         "_is_doubted",
         "_last_heard_at",
         "_patience",
         "_policy",
         "_probed_at",
         "_since",
-        "_stall_asked_at",
         "rtt",
     )
 
@@ -70,9 +69,8 @@ class Liveness:
         self._awaited: float | None = None
         """Since when the first answer of this carrier was due."""
         self._probed_at: float | None = None
-        self._gets_there_at = -math.inf
-        """What was sent then was answered."""
-        self._stall_asked_at: float | None = None
+        self._gets_there = False
+        """Whether something was answered that was sent after what waits for an answer."""
         self._is_doubted = False
         self._patience = 1.0
 
@@ -96,13 +94,13 @@ class Liveness:
     def start(self, now: float) -> None:
         """A new carrier works; its silence counts from now."""
         self._since = self._last_heard_at = now
-        self._awaiting_since = self._probed_at = self._awaited = self._stall_asked_at = None
-        self._gets_there_at = -math.inf
-        self._is_doubted = False
+        self._awaiting_since = self._probed_at = self._awaited = None
+        self._is_doubted = self._gets_there = False
 
     def gets_there(self, sent_at: float) -> None:
         """What was sent at `sent_at` was answered."""
-        self._gets_there_at = max(self._gets_there_at, sent_at)
+        if self._awaiting_since is not None and sent_at > self._awaiting_since:
+            self._gets_there = True
 
     def hear(self, at: float) -> None:
         """The peer said something at `at`."""
@@ -120,7 +118,7 @@ class Liveness:
         if evidence.last_heard_at is not None:
             self.hear(evidence.last_heard_at)
         if evidence.awaiting_since != self._awaiting_since:
-            self._stall_asked_at = None
+            self._gets_there = False
         self._awaiting_since = evidence.awaiting_since
         self._awaits_only_ping = evidence.awaits_only_ping
         if self._awaited is None:
@@ -132,7 +130,6 @@ class Liveness:
         """The path may be gone, and is asked now: that ping counts like data that waits."""
         if self._is_patient:
             self._since = now
-            self._stall_asked_at = None
         self._is_doubted = True
         self._probed_at = now
 
@@ -140,7 +137,6 @@ class Liveness:
         """This process was not there to hear anything: silence counts from now."""
         self._since = now
         self._probed_at = now
-        self._stall_asked_at = None
 
     def judge(self, now: float) -> Verdict:
         """The verdict at a deadline."""
@@ -153,14 +149,15 @@ class Liveness:
             self._awaits_only_ping = True
             return Verdict.KEEPALIVE
         silent_since = self._silent_since(awaiting_since)
-        if now >= min(silent_since + self._lost_after, self._unanswered_at):
+        stalled_at = self._stalled_at(awaiting_since)
+        if now >= min(silent_since + self._lost_after, self._unanswered_at(stalled_at)):
             self._patience = min(MAX_PATIENCE, self._patience * 2)
             return Verdict.SILENT
-        if now >= self._stalled_at(awaiting_since):
-            if self._gets_there_at > awaiting_since:
+        if now >= stalled_at:
+            if self._gets_there:
                 return Verdict.STALLED
-            if self._stall_asked_at is None:
-                self._stall_asked_at = self._probed_at = now
+            if not self._has_probed(stalled_at):
+                self._probed_at = now
                 return Verdict.PROBE
         if now >= silent_since + self._suspect_after and not self._is_patient and not self._has_probed(silent_since):
             self._probed_at = now
@@ -176,9 +173,9 @@ class Liveness:
         wait = self._lost_after
         if not self._is_patient and not self._has_probed(silent_since):
             wait = min(wait, self._suspect_after)
-        is_asked = self._stall_asked_at is not None and self._gets_there_at <= awaiting_since
-        stall = self._unanswered_at if is_asked else self._stalled_at(awaiting_since)
-        return min(silent_since + wait, stall)
+        stalled_at = self._stalled_at(awaiting_since)
+        unanswered_at = self._unanswered_at(stalled_at)
+        return min(silent_since + wait, stalled_at if unanswered_at == math.inf else unanswered_at)
 
     def _idle_check(self) -> float | None:
         if not self._policy.ice_keepalive_enabled:
@@ -197,10 +194,11 @@ class Liveness:
         since = max(awaiting_since, self._since)
         return since + self._policy.stall_timeout if self._last_heard_at > since else math.inf
 
-    @property
-    def _unanswered_at(self) -> float:
-        """When the answer to the question of a stall is overdue."""
-        return math.inf if self._stall_asked_at is None else self._stall_asked_at + self._lost_after
+    def _unanswered_at(self, stalled_at: float) -> float:
+        """When the answer to what was asked since then is overdue; infinite where nothing was, or it came."""
+        if self._probed_at is None or not self._has_probed(stalled_at) or self._gets_there:
+            return math.inf
+        return self._probed_at + self._lost_after
 
     @property
     def _suspect_after(self) -> float:
@@ -217,5 +215,5 @@ class Liveness:
             return self._policy.timeout_threshold
         return min(self._policy.timeout_threshold, LOST_AFTER * self._suspect_after * self._patience)
 
-    def _has_probed(self, silent_since: float) -> bool:
-        return self._probed_at is not None and self._probed_at >= silent_since
+    def _has_probed(self, since: float) -> bool:
+        return self._probed_at is not None and self._probed_at >= since
