@@ -24,7 +24,6 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from benchmarks.peers.crowd import BATCH, CoreMaker, Crowd, fill_log
 from benchmarks.peers.wire_pair import SETTLE_SECONDS, WirePair, sealed_bytes
@@ -43,9 +42,6 @@ from perdure.core.events import (
 from perdure.signaling.application import describe
 from perdure.tube import clock
 from perdure.wire import SESSION_ID_BYTES, FrameType
-
-if TYPE_CHECKING:
-    pass
 
 KIB = 1024
 

@@ -87,8 +87,8 @@ class Association:
     def ways(self) -> tuple[Way | None, Way | None]:
         """What a packet would meet now: from the first end to the second, and back."""
         if self._ways is None:
-            gone = self._is_closed or self._pair is None or self._told is IceState.FAILED
-            self._ways = (None, None) if gone or self._pair is None else self._ways_of(self._pair)
+            is_over = self._is_closed or self._told is IceState.FAILED
+            self._ways = (None, None) if is_over or self._pair is None else self._ways_of(self._pair)
         return self._ways
 
     def close(self, by: SimCarrier) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from enum import Enum
 from random import Random
-from typing import TYPE_CHECKING
 
 from perdure.scenario.figures import duration
 from perdure.scenario.model import Link, LinkName, Nat
@@ -17,9 +16,6 @@ from perdure.sim.checks import SETTLED_AFTER, check_liveness
 from perdure.sim.faults import Faults, where
 from perdure.sim.simulation import Simulation
 from perdure.wire import ResetCode
-
-if TYPE_CHECKING:
-    pass
 
 CHAOS_SECONDS = 1200.0
 """Twenty minutes of trouble, of which most is calm, as in life."""
@@ -55,11 +51,12 @@ class Chaos:
     """One history."""
 
     def __init__(self, seed: int, *, seconds: float = CHAOS_SECONDS) -> None:
+        self._settings = _settings(seed)
         self.simulation = Simulation(
             seed,
             _links(seed),
             has_relay=bool(seed % 2),
-            settings=_settings(seed),
+            settings=self._settings,
             mapping_lifetime=Random(f"{seed} mappings").choice([30.0, 120.0, 300.0]),
         )
         self.seconds = seconds
@@ -100,7 +97,7 @@ class Chaos:
         relay = "a relay" if simulation.has_relay else "no relay"
         remembers = duration(simulation.internet.mapping_lifetime)
         simulation.note(f"{relay}; NATs remember who is silent for {remembers}; in the end {self._ending.value}")
-        for setting, value in _settings(simulation.world.seed).items():
+        for setting, value in self._settings.items():
             simulation.note(f"{setting} = {value}")
 
     def _end_the_tube(self) -> None:
