@@ -83,12 +83,13 @@ class Rendezvous:
             if not addresses:
                 raise OSError("network unreachable")
             address = addresses[0]
-            taken = self._round_trip(site, address)
-            if taken is not None and not self._loses_handshake(site, address):
-                await asyncio.sleep(HANDSHAKE_ROUND_TRIPS * taken)
+            there, back = self.ways(site, address)
+            now = self.world.now
+            if there and back and not there.loses(self._dice, now) and not back.loses(self._dice, now):
+                await asyncio.sleep(HANDSHAKE_ROUND_TRIPS * there.round_trip)
                 if not self.runs:
                     raise ConnectionRefusedError("connection refused")
-                if self._round_trip(site, address) is not None:
+                if None not in self.ways(site, address):
                     break
             if (wait := next(waits, None)) is None:
                 raise TimeoutError("no answer")
@@ -103,17 +104,10 @@ class Rendezvous:
             return (0.0,)
         return self._dice.choice([(), (0.0, 0.0), (self._dice.uniform(0.0, MOST_HELD_BACK),)])
 
-    def _loses_handshake(self, site: str, address: str) -> bool:
-        """Whether its first packet, or the answer, is lost."""
-        ways = (self.internet.way_to_services(site, address), self.internet.way_from_services(site, address))
-        return any(way is None or way.loses(self._dice, self.world.now) for way in ways)
-
-    def _round_trip(self, site: str, address: str) -> float | None:
-        """Seconds; `None`: nothing comes back."""
-        if self.internet.way_from_services(site, address) is None:
-            return None
-        way = self.internet.way_to_services(site, address)
-        return None if way is None else way.round_trip
+    def ways(self, site: str, address: str) -> tuple[Way | None, Way | None]:
+        """What a packet would meet now from there to the rendezvous, and back."""
+        internet = self.internet
+        return internet.way_to_services(site, address), internet.way_from_services(site, address)
 
     # What its sockets tell it.
 
@@ -247,8 +241,7 @@ class Socket:
     def _ways_now(self) -> tuple[Way | None, Way | None]:
         if self._is_over or not self._rendezvous.runs or self._machine.loop is not self.loop or self._machine.is_asleep:
             return None, None
-        internet, site, address = self._rendezvous.internet, self._machine.name, self.local_address[0]
-        return internet.way_to_services(site, address), internet.way_from_services(site, address)
+        return self._rendezvous.ways(self._machine.name, self.local_address[0])
 
     def arrived_here(self, message: bytes) -> None:
         if not self._is_lost:
