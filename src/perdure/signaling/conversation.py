@@ -5,7 +5,7 @@
 2. `first` is the oldest message that the sender still keeps: what lies below, acknowledged or dropped, nobody awaits.
 3. A message is taken when it is the next one. One below is a duplicate; one above is a gap, and asks for new keys,
    under which the sender begins again at its oldest unacknowledged.
-4. `ack` is the highest taken; it rides on every body, and goes alone when there is no message to carry it.
+4. `ack` is the highest taken; it rides on every body, and goes alone where its owner has no message to carry it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ class Conversation:
     def has_gap(self) -> bool:
         """Whether a message is missing that the peer still keeps; until `begin_again`."""
         return self._has_gap
+
+    @property
+    def owes_ack(self) -> bool:
+        """Whether something was taken that no body has acknowledged."""
+        return self._owes_ack
 
     def add(self, message: bytes) -> None:
         """Queue an encoded message."""
