@@ -6,6 +6,7 @@ The table of kinds, with their fields and units, is in `docs/signals.md`.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import ClassVar
 
 Value = str | int | float | bool | None | list[str]
@@ -24,7 +25,7 @@ class _AboutTube:
     @property
     def data(self) -> dict[str, Value]:
         """The signal's own fields, JSON-able."""
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _ABOUT}
+        own = {name: getattr(self, name) for name in _own_fields(type(self))}  # type: ignore[arg-type]  # mypy: not hashable
         return {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
 
     def as_dict(self) -> dict[str, str | dict[str, Value] | None]:
@@ -38,6 +39,11 @@ class _AboutTube:
 
 
 _ABOUT = {field.name for field in fields(_AboutTube)}
+
+
+@cache
+def _own_fields(kind: type[_AboutTube]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind) if field.name not in _ABOUT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,8 @@ class Path:
     def way(self) -> Way | None:
         return self._way
 
-    def arrived(self, message: bytes) -> None:
-        self.heard.append((round(self.world.now, 6), message))
+    def arrived(self, messages: list[bytes]) -> None:
+        self.heard += [(round(self.world.now, 6), message) for message in messages]
 
     def drained(self) -> None:
         self.drains += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from perdure.core.decision import Trigger
 from perdure.core.state import CLOSE_REASONS, Reason
@@ -69,8 +70,7 @@ class SessionResumed:
     carrier: int
 
 
-@dataclass(frozen=True, slots=True)
-class PathEvidence:
+class PathEvidence(NamedTuple):  # a tuple, as it is by far the most frequent
     """What the session knows of its path and of its use."""
 
     carrier: int

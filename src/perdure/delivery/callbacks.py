@@ -48,13 +48,14 @@ class Callbacks(Generic[P]):
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Call each, on the loop's thread. One that is added meanwhile is not called, nor one that is removed."""
-        for entry in self._entries:
-            if not any(entry is other for other in self._entries):
+        entries = self._entries
+        for entry in entries:
+            if self._entries is not entries and not any(entry is other for other in self._entries):
                 continue
             (callback,) = entry
             try:
                 result = callback(*args, **kwargs)
-                if inspect.isawaitable(result):
+                if result is not None and inspect.isawaitable(result):
                     self._begin(callback, result)
             except (Exception, asyncio.CancelledError) as error:  # nothing is awaited here: it is the callback's own
                 _log_callback_failed(callback, error)

@@ -237,11 +237,12 @@ class ClientSignaling:
         if self._ending is not None:
             return
         try:
-            match read_header(body).type:
+            header = read_header(body)
+            match header.type:
                 case EnvelopeType.WELCOME:
                     self._handle_welcome(sender, body)
                 case EnvelopeType.DATA:
-                    self._handle_data(body)
+                    self._handle_data(header.session_id, body)
                 case EnvelopeType.KNOCK:
                     raise EnvelopeRefusedError(EnvelopeRefusal.UNEXPECTED)
         except EnvelopeRefusedError as error:
@@ -297,8 +298,8 @@ class ClientSignaling:
         self._channel.open_way(keys)
         self._set_status(SignalingState.READY)
 
-    def _handle_data(self, envelope: bytes) -> None:
-        if read_header(envelope).session_id != self._session_id:
+    def _handle_data(self, session_id: bytes, envelope: bytes) -> None:
+        if session_id != self._session_id:
             raise EnvelopeRefusedError(EnvelopeRefusal.WRONG_SESSION)
         asks_for_resync = self._channel.handle_envelope(envelope)
         if not self.available:

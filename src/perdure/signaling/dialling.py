@@ -6,7 +6,6 @@ TCP sends a lost first packet again after 1 s (RFC 6298 section 2.1), which woul
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from perdure.signaling.socket import OpenSocket, Socket
 
@@ -28,14 +27,15 @@ class Dialling:
     def __init__(self, connect: OpenSocket, *, soon: bool) -> None:
         self._connect = connect
         self._delays = iter(AGAIN_AFTER if soon else ())
-        self._moved = asyncio.get_running_loop().create_future()
+        self._is_time_for_another = False
         self._tasks: list[asyncio.Future[Socket]] = []
+        self._news: asyncio.Future[None] | None = None
+        """Done when a connection has ended, or it is time for another."""
 
     def network_moved(self) -> None:
         """Begin another one beside those that are under way: they may be on a path that is gone, or not."""
         self._delays = iter(AGAIN_AFTER)
-        if not self._moved.done():
-            self._moved.set_result(None)
+        self._begin_another()
 
     async def run(self) -> Socket:
         """Raises what the last connection under way failed of. Cancelling it closes them all."""
@@ -43,7 +43,7 @@ class Dialling:
         try:
             while winner is None:
                 self._begin()
-                winner = await self._first_within(next(self._delays, None))
+                winner = await self._first_before_another()
             return winner
         finally:
             for task in self._tasks:
@@ -51,28 +51,38 @@ class Dialling:
                     _give_up(task)
 
     def _begin(self) -> None:
-        self._moved = asyncio.get_running_loop().create_future()
-        self._tasks.append(asyncio.ensure_future(self._connect()))
+        self._is_time_for_another = False
+        new = asyncio.ensure_future(self._connect())
+        new.add_done_callback(self._tell)
+        self._tasks.append(new)
         for task in self._tasks[:-MAX_AT_ONCE]:
             _give_up(task)
         del self._tasks[:-MAX_AT_ONCE]
 
-    async def _first_within(self, delay: float | None) -> Socket | None:
+    def _begin_another(self) -> None:
+        self._is_time_for_another = True
+        self._tell()
+
+    def _tell(self, _: object = None) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    async def _first_before_another(self) -> Socket | None:
         """The first that works; `None` when it is time for another one."""
-        moved = self._moved
+        loop, delay = asyncio.get_running_loop(), next(self._delays, None)
+        timer = None if delay is None else loop.call_later(delay, self._begin_another)
         try:
-            async with asyncio.timeout(delay):
-                while True:
-                    under_way: list[asyncio.Future[Any]] = [moved, *self._tasks]
-                    await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                    for task in [task for task in self._tasks if task.done()]:
-                        if task.cancelled() or task.exception() is None or len(self._tasks) == 1:
-                            return task.result()
-                        self._tasks.remove(task)
-                    if moved.done():
-                        return None
-        except TimeoutError:
+            while not self._is_time_for_another:
+                self._news = loop.create_future()
+                await self._news
+                for task in [task for task in self._tasks if task.done()]:
+                    if task.cancelled() or task.exception() is None or len(self._tasks) == 1:
+                        return task.result()
+                    self._tasks.remove(task)
             return None
+        finally:
+            if timer is not None:
+                timer.cancel()
 
 
 def _has_connected(task: asyncio.Future[Socket], winner: Socket | None) -> bool:

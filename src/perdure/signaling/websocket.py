@@ -15,7 +15,7 @@ import contextlib
 import logging
 from collections import OrderedDict, deque
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -46,10 +46,12 @@ from perdure.signaling.reasons import describe_failure
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from random import Random
 
     from perdure.signaling.socket import OpenSocket, Socket
+
+T = TypeVar("T")
 
 _logger = logging.getLogger("perdure.signaling")
 
@@ -153,8 +155,10 @@ class RendezvousLink:
         self._dialling: Dialling | None = None
         self._joined_at: float | None = None
         self._task: asyncio.Task[None] | None = None
-        self._again: asyncio.Future[None] | None = None
-        """Done once another connection is wanted; of the present turn of `_run`."""
+        self._turn: asyncio.Timeout | None = None
+        """What ends the connection, or the wait for the next one, where another is wanted at once."""
+        self._is_wanted_anew = False
+        """Whether another connection is wanted since the present one was begun."""
         self._next_seq = 1
         self._unacked: OrderedDict[int, Send] = OrderedDict()
         self._unacked_bytes = 0
@@ -250,15 +254,15 @@ class RendezvousLink:
         failures = 0
         try:
             while True:
-                again = self._again = loop.create_future()
+                self._is_wanted_anew = False
                 self._joined_at = None
-                reason = await self._connect_until(again)
+                reason = await self._until_wanted_anew(self._connection())
                 if reason is None or (self._joined_at is not None and loop.time() - self._joined_at >= LASTING_TIME):
                     failures = 0
                 self._call(self._listener.link_down, reason or "")
-                if reason is not None:
-                    await asyncio.wait({again}, timeout=self._backoff(failures))
-                    failures = 0 if again.done() else failures + 1
+                if not self._is_wanted_anew:
+                    await self._until_wanted_anew(asyncio.sleep(self._backoff(failures)))
+                failures = 0 if self._is_wanted_anew else failures + 1
         except RendezvousError as error:
             self._call(self._listener.link_failed, error)
 
@@ -268,25 +272,23 @@ class RendezvousLink:
         return self._random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2 ** min(failures - 1, 16)))
 
     def _connect_anew(self) -> None:
-        if self._again is not None and not self._again.done():
-            self._again.set_result(None)
+        if not self._is_wanted_anew:
+            self._is_wanted_anew = True
+            if self._turn is not None:
+                self._turn.reschedule(asyncio.get_running_loop().time())
 
-    async def _connect_until(self, again: asyncio.Future[None]) -> str | None:
-        """One connection, from the attempt to its loss, whose reason it returns, or until `again` is done."""
-        connection = asyncio.create_task(self._connection(), name="rendezvous connection")
+    async def _until_wanted_anew(self, work: Awaitable[T]) -> T | None:
+        """What `work` comes to; `None` where another connection is wanted first."""
         try:
-            under_way: list[asyncio.Future[Any]] = [connection, again]
-            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-            return connection.result() if connection.done() else None
+            async with asyncio.timeout(None) as self._turn:
+                return await work
+        except TimeoutError:
+            return None
         finally:
-            self._phase = _Phase.APART
-            if not connection.done():
-                connection.cancel()
-                await asyncio.gather(connection, return_exceptions=True)
-            elif not connection.cancelled():
-                connection.exception()  # or asyncio reports it as never retrieved, where this is cancelled meanwhile
+            self._turn = None
 
     async def _connection(self) -> str:
+        """One connection, from the attempt to its loss, whose reason it returns."""
         websocket: Socket | None = None
         writer: asyncio.Task[None] | None = None
         try:
@@ -319,6 +321,7 @@ class RendezvousLink:
             _logger.exception("link-error")
             return describe_failure(error)
         finally:
+            self._phase = _Phase.APART
             self._local_address = None
             if writer is not None:
                 writer.cancel()

@@ -304,9 +304,10 @@ class _Direction:
         receiver = self._association.ends[1 - self._sender]
         return receiver.runs and self._association.ways[1 - self._sender] is not None
 
-    def arrived(self, message: bytes) -> None:
+    def arrived(self, messages: list[bytes]) -> None:
         receiver = self._association.ends[1 - self._sender]
-        receiver.loop.hand_over(receiver.received, message)
+        for message in messages:
+            receiver.loop.hand_over(receiver.received, message)
 
     def drained(self) -> None:
         sender = self._association.ends[self._sender]

@@ -46,8 +46,8 @@ class FlowEnds(Protocol):
     def is_acknowledged(self) -> bool:
         """Whether the receiver's word gets back now."""
 
-    def arrived(self, message: bytes) -> None:
-        """It has reached the receiver's machine."""
+    def arrived(self, messages: list[bytes]) -> None:
+        """They have reached the receiver's machine, all at once."""
 
     def drained(self) -> None:
         """Half of the buffer is free again."""
@@ -145,23 +145,26 @@ class Flow:
 
     def _arrive(self, flight: int) -> None:
         """The first of those under way, and what comes at the same instant."""
-        world, under_way = self._world, self._under_way
-        while flight == self._flight:
-            if self._ends.way() is None:
-                self._lost()
-                return
-            _, message = under_way.popleft()
-            if self._ends.is_acknowledged:
-                self._rto, self._tries = self._min_rto, 0
-                self._free(len(message))
-            else:
-                self._unacknowledged_bytes += len(message)
-                self._back_off()
-            self._ends.arrived(message)
-            if flight == self._flight and (not under_way or under_way[0][0] > world.now):
-                self._is_awaited = False
-                self._await_first()
-                return
+        if flight != self._flight:
+            return
+        ends, under_way, now = self._ends, self._under_way, self._world.now
+        if ends.way() is None:
+            self._lost()
+            return
+        messages = [under_way.popleft()[1]]
+        while under_way and under_way[0][0] <= now:
+            messages.append(under_way.popleft()[1])
+        size = sum(map(len, messages))
+        if ends.is_acknowledged:
+            self._rto, self._tries = self._min_rto, 0
+            self._free(size)
+        else:
+            self._unacknowledged_bytes += size
+            self._back_off()
+        ends.arrived(messages)
+        if flight == self._flight:
+            self._is_awaited = False
+            self._await_first()
 
     def _free(self, count: int) -> None:
         self._buffered_bytes -= count

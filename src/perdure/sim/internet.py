@@ -288,14 +288,7 @@ class Internet:
 
     def _seen(self, site: str) -> Snapshot:
         mine = {name: link for name, link in self.links.items() if name.site == site}
-        interfaces = tuple(
-            Interface(
-                interface_of(name),
-                link.up and link.plugged,
-                frozenset(map(Address, link.addresses)) if link.up and link.plugged else frozenset(),
-            )
-            for name, link in mine.items()
-        )
+        interfaces = tuple(_interface(name, link.up and link.plugged, link.addresses) for name, link in mine.items())
         defaults = []
         for family in Family:
             ready = [
@@ -315,6 +308,11 @@ def interface_of(name: LinkName) -> str:
 
 
 _MIDDLE = Link()
+
+
+@cache
+def _interface(name: LinkName, is_up: bool, addresses: tuple[str, ...]) -> Interface:
+    return Interface(interface_of(name), is_up, frozenset(map(Address, addresses)) if is_up else frozenset())
 
 
 @cache

@@ -101,6 +101,7 @@ class Loop:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._as_asyncio = cast("asyncio.AbstractEventLoop", self)
         self._made = 0
         """Tasks."""
         self._ready: deque[Entry] = deque()
@@ -125,14 +126,18 @@ class Loop:
 
     def hand_over(self, call: Callable[..., object], *args: Any) -> None:
         """Something has reached the machine now: the process takes it, at once or when it runs again."""
-        self.perform(Entry(self._machine.world.now, call, args, self))
+        machine = self._machine
+        if machine.runs and machine.loop is self:
+            self.run(call, *args)
+        else:
+            self.perform(Entry(machine.world.now, call, args, self))
 
     def run(self, call: Callable[..., object], *args: Any) -> None:
         """Call `call(*args)` now, within this loop, and then what that has made ready."""
         machine, ready = self._machine, self._ready
         world = machine.world
         world.ahead = machine.jumped
-        asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", self))
+        asyncio._set_running_loop(self._as_asyncio)
         try:
             while True:
                 try:
@@ -161,11 +166,10 @@ class Loop:
         last = deque((*self._ready, *waiting, *self._machine.world.take_due(self)))
         self._ready.clear()
         self._last = last
-        loop = cast("asyncio.AbstractEventLoop", self)
-        asyncio._set_running_loop(loop)
+        asyncio._set_running_loop(self._as_asyncio)
         try:
             for _ in range(MAX_CANCELLATIONS):
-                for task in sorted(asyncio.all_tasks(loop), key=asyncio.Task.get_name):
+                for task in sorted(asyncio.all_tasks(self._as_asyncio), key=asyncio.Task.get_name):
                     task.cancel()
                 while last:
                     entry = last.popleft()
@@ -207,19 +211,19 @@ class Loop:
         return self.call_later(when - self.time(), callback, *args, context=context)
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=cast("asyncio.AbstractEventLoop", self))
+        return asyncio.Future(loop=self._as_asyncio)
 
     def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
         self._made += 1
         options["name"] = f"{self._made:09}"  # by which `bury` puts them in order
-        return asyncio.Task(coro, loop=cast("asyncio.AbstractEventLoop", self), **options)
+        return asyncio.Task(coro, loop=self._as_asyncio, **options)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if self._last is None:
             self._machine.failed(context.get("exception") or RuntimeError(str(context.get("message"))))
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = bool
+    """`bool()` is False; asked for each future, and this costs no frame."""
 
     def is_running(self) -> bool:
         return True

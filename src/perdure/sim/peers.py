@@ -39,7 +39,7 @@ ALLOWED_TARGET = b"127.0.0.1:22"
 
 _ALLOWED = parse_allow([ALLOWED_TARGET.decode()])
 
-RARE_TICK_INTERVAL = 60.0
+RARE_TICK_INTERVAL = 600.0
 """Seconds between the monitor's looks at the clocks, which are a second apart in earnest: see `RareTicks`."""
 
 HINT_DELAY = 0.002

@@ -243,14 +243,15 @@ class Socket:
             return None, None
         return self._rendezvous.ways(self._machine.name, self.local_address[0])
 
-    def arrived_here(self, message: bytes) -> None:
+    def arrived_here(self, messages: list[bytes]) -> None:
         if not self._is_lost:
-            self._received.append(message.decode())
+            self._received.extend(map(bytes.decode, messages))
             self._wake()
 
-    def arrived_there(self, message: bytes) -> None:
-        if not self._is_over and self._rendezvous.runs:
-            self._rendezvous.received(self, message.decode())
+    def arrived_there(self, messages: list[bytes]) -> None:
+        for message in messages:
+            if not self._is_over and self._rendezvous.runs:
+                self._rendezvous.received(self, message.decode())
 
     def _network_changed(self) -> None:
         world = self._rendezvous.world
@@ -299,8 +300,8 @@ class _Up:
     def is_acknowledged(self) -> bool:
         return self._socket.ways[1] is not None
 
-    def arrived(self, message: bytes) -> None:
-        self._socket.arrived_there(message)
+    def arrived(self, messages: list[bytes]) -> None:
+        self._socket.arrived_there(messages)
 
     def drained(self) -> None:
         pass
@@ -319,5 +320,5 @@ class _Down(_Up):
     def is_acknowledged(self) -> bool:
         return self._socket.ways[0] is not None
 
-    def arrived(self, message: bytes) -> None:
-        self._socket.loop.hand_over(self._socket.arrived_here, message)
+    def arrived(self, messages: list[bytes]) -> None:
+        self._socket.loop.hand_over(self._socket.arrived_here, messages)
