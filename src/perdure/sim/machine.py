@@ -169,7 +169,10 @@ class Loop:
         asyncio._set_running_loop(self._as_asyncio)
         try:
             for _ in range(MAX_CANCELLATIONS):
-                for task in sorted(asyncio.all_tasks(self._as_asyncio), key=asyncio.Task.get_name):
+                tasks = sorted(asyncio.all_tasks(self._as_asyncio), key=asyncio.Task.get_name)
+                if not tasks and not last:
+                    break
+                for task in tasks:
                     task.cancel()
                 while last:
                     entry = last.popleft()
