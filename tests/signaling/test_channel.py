@@ -28,8 +28,10 @@ class End:
     def __init__(self, side: Side) -> None:
         self.sent: list[bytes] = []
         self.channel = SealedChannel(transmit=self.sent.append, on_close=lambda: None)
-        self.channel.open_way(DataKeys(TICKET, b"s" * 16, b"c" * 16, b"g" * 16, side=side))
-        self.channel.attach(Listener())
+        self.keys = DataKeys(TICKET, b"s" * 16, b"c" * 16, b"g" * 16, side=side)
+        self.channel.open_way(self.keys)
+        self.listener = Listener()
+        self.channel.attach(self.listener)
         self.sent.clear()
 
     def send_to(self, other: End, *messages: Message) -> None:
@@ -75,6 +77,16 @@ async def test_a_gap_is_told_at_once(client: End, gateway: End) -> None:
     client.send_to(gateway, CANDIDATES[0])
     (told,) = gateway.sent
     assert client.channel.handle_envelope(told), "it does not ask for new keys"
+
+
+async def test_what_was_lost_while_the_peer_was_away_is_sent_again_in_order(client: End, gateway: End) -> None:
+    gateway.channel.send(ANSWER)
+    gateway.channel.send(CANDIDATES[0])
+    gateway.sent.clear()
+    gateway.channel.close_way()
+    gateway.channel.open_way_again(gateway.keys)
+    gateway.carry_to(client)
+    assert client.listener.messages == [ANSWER, CANDIDATES[0]]
 
 
 async def test_a_closed_channel_acknowledges_nothing_any_more(client: End, gateway: End) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from perdure.core.decision import Trigger
 from perdure.core.state import Reason
-from perdure.scenario.model import Link, LinkName
+from perdure.scenario.model import Cut, Link, LinkName
 from perdure.sim.simulation import Simulation
 
 CLIENT = LinkName("client", "eth")
@@ -92,3 +92,22 @@ def test_a_path_that_carries_one_way_only_ends_no_session(
     finally:
         simulation.close()
     assert simulation.violations == []
+
+
+def test_who_was_away_for_longer_than_the_rendezvous_keeps_mail_is_told_again(simulation: Simulation) -> None:
+    """Found by seed 207025: the gateway's offers waited at the rendezvous until that dropped them, a minute after it
+    had noticed that the client was away. When the client came back the gateway waited for answers, and took the
+    client's own offers for older than its own: two attempts failed on a good network, half a minute in all."""
+    simulation.run(2.0)
+    simulation.act("client", simulation.client.open_stream)
+    simulation.run(100.0)
+    simulation.internet.change(CLIENT, cut=Cut.ALL)
+    for talker in simulation.gateway.talkers:
+        simulation.act("gateway", talker.say, 100)
+    simulation.run(300.0)
+    simulation.internet.change(CLIENT, cut=Cut.NONE)
+    simulation.run(305.0)
+    manager = simulation.client.manager
+    assert manager is not None
+    assert manager.state.is_up
+    assert simulation.gateway.registry.manager(manager.tube_id).state.is_up

@@ -119,6 +119,12 @@ class SealedChannel:
         if not was_available and self._listener is not None:
             self._listener.signaling_available(True)
 
+    def open_way_again(self, keys: DataKeys) -> None:
+        """`open_way` to a peer that may have been away: what it has not acknowledged is sent again, under any keys."""
+        if not self._is_available:
+            self._conversation.send_again()
+        self.open_way(keys)
+
     def close_way(self) -> None:
         """The peer cannot be reached now; the keys still open what is under way."""
         was_available, self._is_available = self._is_available, False

@@ -38,7 +38,7 @@ class Conversation:
 
     @property
     def sealed_seq(self) -> int:
-        """The newest message that was sealed; after `begin_again`, 0."""
+        """The newest message that was sealed; after `begin_again` and `send_again`, 0."""
         return self._sealed_seq
 
     @property
@@ -69,6 +69,10 @@ class Conversation:
         self._sealed_seq = 0
         self._owes_ack = True
         self._has_gap = False
+
+    def send_again(self) -> None:
+        """What the peer has not acknowledged may be lost: `bodies` starts at the oldest of it."""
+        self._sealed_seq = 0
 
     def bodies(self) -> list[bytes]:
         """The bodies to seal and send now, in order: the unsealed messages, or the acknowledgement owed."""

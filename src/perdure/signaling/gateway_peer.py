@@ -212,7 +212,7 @@ class GatewaySignaling:
             if not present:
                 session.channel.close_way()
             elif session.keys is not None and session.pending is None:
-                session.channel.open_way(session.keys)
+                session.channel.open_way_again(session.keys)  # the rendezvous drops what has waited too long
 
     def link_received(self, sender: str, body: bytes) -> None:
         if self._is_closed:
