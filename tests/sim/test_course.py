@@ -41,7 +41,7 @@ def test_the_trace_tells_what_a_fault_comes_to(trace: list[str]) -> None:
     assert told(rf"{link}: new address [\d.]+, 300 ms after the old one")
     for impaired in (r"delay \d+ ms, jitter \d+ ms", r"loss \d+ %", r"20 kB/s"):
         assert told(rf"{link}: impaired begins, .*{impaired}.* \(#\d+\)"), impaired
-    assert told(rf"{link}: flapping \d+ times, off and on for 20 ms each")
+    assert told(rf"{link}: flapping begins, \d+ times, off and on for 20 ms each")
     assert told(r"client: clock jump of [\d.]+ m?s")
     assert told(r"client: asleep begins \(#\d+\)")
 

@@ -25,8 +25,11 @@ MAX_MESSAGE_BYTES = MAX_PLAINTEXT_BYTES - HEAD_BYTES
 
 ACK_DELAY = 0.05
 """Seconds that an acknowledgement waits for a message to ride on, such as the answer to an offer, and for more to
-acknowledge, such as the candidates behind it: without it half of all DATA is acknowledgements alone. All that it delays
-is when the sender forgets."""
+acknowledge, such as the candidates behind it: without it half of all DATA is acknowledgements alone. So much later the
+sender forgets, and a client knows that keys of before still work."""
+
+MAX_OWED_ACKS = 32
+"""Messages after which it waits no longer: a sender keeps `MAX_WAITING_MESSAGES`."""
 
 MAX_UNHEARD_MESSAGES = 256
 """Delivered before a listener is attached; beyond, the oldest goes, as in `send`."""
@@ -166,9 +169,10 @@ class SealedChannel:
             self._listener.signaling_message(message)
         elif message is not None:
             self._unheard.append(message)
-        if self._conversation.has_gap:
+        owed_acks = self._conversation.owed_acks
+        if self._conversation.has_gap or owed_acks >= MAX_OWED_ACKS:
             self._flush()
-        elif self._ack_timer is None and self._conversation.owes_ack and not self._is_closed:
+        elif owed_acks and self._ack_timer is None and not self._is_closed:
             self._ack_timer = asyncio.get_running_loop().call_later(ACK_DELAY, self._flush)
         return asks_for_resync
 

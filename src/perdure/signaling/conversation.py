@@ -31,7 +31,7 @@ class Conversation:
         self._sealed_seq = 0
         self._acked_seq = 0
         self._taken_seq = 0
-        self._owes_ack = False
+        self._owed_acks = 0
         self._has_gap = False
         self.dropped = 0
         """Messages that the bound threw away."""
@@ -52,9 +52,9 @@ class Conversation:
         return self._has_gap
 
     @property
-    def owes_ack(self) -> bool:
-        """Whether something was taken that no body has acknowledged."""
-        return self._owes_ack
+    def owed_acks(self) -> int:
+        """How many messages have come that no body has acknowledged."""
+        return self._owed_acks
 
     def add(self, message: bytes) -> None:
         """Queue an encoded message."""
@@ -67,7 +67,7 @@ class Conversation:
     def begin_again(self) -> None:
         """New keys: `bodies` starts at the oldest unacknowledged message, and has at least one body."""
         self._sealed_seq = 0
-        self._owes_ack = True
+        self._owed_acks = max(1, self._owed_acks)
         self._has_gap = False
 
     def send_again(self) -> None:
@@ -77,9 +77,9 @@ class Conversation:
     def bodies(self) -> list[bytes]:
         """The bodies to seal and send now, in order: the unsealed messages, or the acknowledgement owed."""
         unsealed = [seq for seq in self._unacked if seq > self._sealed_seq]
-        if not unsealed and not self._owes_ack:
+        if not unsealed and not self._owed_acks:
             return []
-        self._owes_ack = False
+        self._owed_acks = 0
         self._sealed_seq = self._last_seq
         return [self._body(seq, self._unacked[seq]) for seq in unsealed] or [self._body(0, b"")]
 
@@ -100,7 +100,7 @@ class Conversation:
         asks_for_resync = bool(flags & _ASKS_FOR_RESYNC)
         if seq == 0:
             return None, asks_for_resync
-        self._owes_ack = True
+        self._owed_acks += 1
         if seq == max(self._taken_seq + 1, first):
             self._taken_seq = seq
             return body[_HEAD.size :], asks_for_resync

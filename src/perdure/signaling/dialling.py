@@ -27,6 +27,8 @@ class Dialling:
     def __init__(self, connect: OpenSocket, *, soon: bool) -> None:
         self._connect = connect
         self._delays = iter(AGAIN_AFTER if soon else ())
+        self.has_moved = False
+        """Whether the network has, since the last connection was begun."""
         self._is_time_for_another = False
         self._tasks: list[asyncio.Future[Socket]] = []
         self._news: asyncio.Future[None] | None = None
@@ -35,6 +37,7 @@ class Dialling:
     def network_moved(self) -> None:
         """Begin another one beside those that are under way: they may be on a path that is gone, or not."""
         self._delays = iter(AGAIN_AFTER)
+        self.has_moved = True
         self._begin_another()
 
     async def run(self) -> Socket:
@@ -51,7 +54,7 @@ class Dialling:
                     _give_up(task)
 
     def _begin(self) -> None:
-        self._is_time_for_another = False
+        self.has_moved = self._is_time_for_another = False
         new = asyncio.ensure_future(self._connect())
         new.add_done_callback(self._tell)
         self._tasks.append(new)

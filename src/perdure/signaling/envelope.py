@@ -94,7 +94,7 @@ class Side(enum.Enum):
     GATEWAY = "gateway"
 
 
-class Header(NamedTuple):
+class Header(NamedTuple):  # a tuple, as there is one for each envelope
     """The clear start of an envelope: read before any key is known, trusted only after opening."""
 
     type: EnvelopeType

@@ -293,11 +293,13 @@ class RendezvousLink:
         writer: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                self._dialling = Dialling(self._open, soon=self._has_moved)
+                dialling = self._dialling = Dialling(self._open, soon=self._has_moved)
                 try:
-                    websocket = await self._dialling.run()
+                    websocket = await dialling.run()
                 finally:
                     self._dialling = None
+                if dialling.has_moved:
+                    self._connect_anew()
                 self._local_address = websocket.local_address[0]
                 await websocket.send(encode_frame(self._join))
                 if self._goes_ahead:
@@ -323,12 +325,14 @@ class RendezvousLink:
         finally:
             self._phase = _Phase.APART
             self._local_address = None
+            if websocket is not None:
+                # No close handshake: on a dead path it would wait, and the rendezvous sees the end either way. Before
+                # anything is awaited: this may be cancelled once more meanwhile.
+                websocket.transport.abort()
             if writer is not None:
                 writer.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
             if websocket is not None:
-                # No close handshake: on a dead path it would wait, and the rendezvous sees the end either way.
-                websocket.transport.abort()
                 await websocket.wait_closed()
 
     async def _open_websocket(self) -> ClientConnection:

@@ -9,6 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from perdure.config import SMALLEST_SHARE_BYTES
+from perdure.tube.clock import clock
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Book:
         self.violated = violated
         self.limits = limits
         self.conversations: dict[tuple[str, int], Conversation] = {}
+        self.heard_at: dict[TunnelConnectionManager, float] = {}
+        """When each end of a tube last got bytes, by the tubes' clock there."""
 
     def conversation(self, tube_id: str, stream_id: int) -> Conversation:
         """That of a stream, which both ends know by the same name."""
@@ -189,6 +192,7 @@ class Talker:
         if bytes(data) != said(theirs.number, theirs.received_bytes, len(data)):
             self.book.violated(f"stream {self.stream_id}: other bytes than were sent at {theirs.received_bytes}")
         theirs.received_bytes += len(data)
+        self.book.heard_at[self.manager] = clock()
         if theirs.received_bytes > theirs.sent_bytes:
             self.book.violated(f"stream {self.stream_id}: more bytes than were sent")
         self.unread_bytes += len(data)

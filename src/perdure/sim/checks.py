@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from perdure.core.decision import Because, Rung, Trigger
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT
+from perdure.core.restart import JITTER
 from perdure.core.state import TRANSITIONS, Reason, State
 from perdure.core.storm import STORM_WINDOW
 from perdure.signals import ChannelClosed
@@ -102,7 +103,8 @@ class TubeWatch:
             case Reason.SHUT_DOWN:
                 return process.is_ending
             case Reason.SESSION_TIMEOUT:
-                return now - self._began_at >= limits.session_timeout > 0
+                used_at = max(self._began_at, simulation.book.heard_at.get(self._manager, 0.0))
+                return now - used_at >= limits.session_timeout > 0
             case Reason.ATTEMPTS_EXHAUSTED:
                 # The last attempt's failure is the end, and no wait. One that is killed fails at once. What is decided
                 # at the first set-up nobody is told: there the waits between the attempts have to be over.
@@ -151,9 +153,12 @@ class TubeWatch:
 
     def _check_backoff(self, delay: float) -> None:
         policy = self._process.registry.policy
-        shortest = min(policy.restart_backoff_max, policy.restart_backoff_base * 2.0 ** (self._failures - 1))
-        if delay < shortest - 1e-6:
-            self._violated(f"{self._name}: waits {delay:.1f} s after {self._failures} failures, not {shortest:.1f}")
+        base, most = policy.restart_backoff_base, policy.restart_backoff_max
+        shortest = min(most, base * 2.0 ** (self._failures - 1))
+        longest = min(most, base * 2.0 ** (self._failures_in_all - 1) * (1 + JITTER))
+        if not shortest - ROUNDING <= delay <= longest + ROUNDING:
+            bounds = f"{shortest:.1f} to {longest:.1f}"
+            self._violated(f"{self._name}: waits {delay:.1f} s after {self._failures} failures, not {bounds}")
 
 
 class SignalCheck:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING
 
 from perdure.scenario.describe import describe
@@ -23,6 +24,12 @@ _MEAN_CALM = 90.0
 
 _CLUSTER_SECONDS = 4.0
 """The faults of a cluster begin within so many."""
+
+_INSTANTS = {"new address", "mappings lost", "clock jump", "carrier killed", "rebuild asked for"}
+"""Faults that do not last: two of them are never there at once."""
+
+_ALONE = {"no rendezvous", "unruly rendezvous"}
+"""Of these there is never a second one."""
 
 
 class Faults:
@@ -91,16 +98,19 @@ class Faults:
             weights = [weight for weight, _ in self._faults]
             self._dice.choices([fault for _, fault in self._faults], weights)[0]()
 
-    def _lasts(self, kind: str, place: str, end: Callable[[], None], detail: str = "") -> None:
-        """A fault of `kind` has begun; it ends at its time, or with the chaos."""
+    def _lasts(
+        self, kind: str, place: str, end: Callable[[], None], detail: str = "", seconds: float | None = None
+    ) -> None:
+        """A fault of `kind` has begun; it ends after `seconds`, or at a time that is drawn, or with the chaos."""
         self._count(kind)
         self._began += 1
         key = self._began
         self._lasting[key] = (kind, place, end)
         self._simulation.note(f"{place}: {kind} begins{f', {detail}' if detail else ''} (#{key})")
-        self._simulation.world.after(self._duration(), self._end, key)
+        self._simulation.world.after(self._duration() if seconds is None else seconds, self._end, key)
 
     def _happens(self, kind: str, place: str, detail: str = "") -> None:
+        assert kind in _INSTANTS
         self._count(kind)
         self._simulation.note(f"{place}: {kind} {detail}".rstrip())
 
@@ -117,7 +127,7 @@ class Faults:
             end()
 
     def _duration(self) -> float:
-        """Seconds: as often 10 to 100 ms as 10 to 100 s."""
+        """Seconds: as often 100 ms to 1 s as 10 to 100 s."""
         return math.exp(self._dice.uniform(math.log(0.02), math.log(180.0)))
 
     def _link(self) -> LinkName:
@@ -224,7 +234,8 @@ class Faults:
     def _flap(self) -> None:
         name, world = self._link(), self._simulation.world
         interval, times = self._dice.choice([0.02, 0.2, 1.0, 3.0]), self._dice.randrange(2, 20)
-        self._happens("flapping", where(name), f"{times} times, off and on for {duration(interval)} each")
+        detail = f"{times} times, off and on for {duration(interval)} each"
+        self._lasts("flapping", where(name), lambda: None, detail, seconds=2 * times * interval)
         for turn in range(2 * times):
             world.after((turn + 1) * interval, self._flap_once, name, bool(turn % 2))
 
@@ -289,6 +300,12 @@ class Faults:
         if not simulation.machines["client"].runs or not simulation.is_started("client"):
             return None
         return simulation.client.manager
+
+
+def possible_pairs(kinds: Iterable[str]) -> int:
+    """How many pairs of them can be there at once, a kind with itself included."""
+    pairs = combinations_with_replacement(sorted(set(kinds)), 2)
+    return sum(not {one, other} <= _INSTANTS and not (one == other and one in _ALONE) for one, other in pairs)
 
 
 def where(name: LinkName) -> str:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 from perdure.sim.world import Entry, nothing
 
@@ -102,8 +103,10 @@ class Loop:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._as_asyncio = cast("asyncio.AbstractEventLoop", self)
+        self._tasks: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
+        """Numbered in the order in which they were made here."""
         self._made = 0
-        """Tasks."""
+        """How many of them."""
         self._ready: deque[Entry] = deque()
         """What it calls before anything else happens."""
         self._last: deque[Entry] | None = None
@@ -126,7 +129,7 @@ class Loop:
 
     def hand_over(self, call: Callable[..., object], *args: Any) -> None:
         """Something has reached the machine now: the process takes it, at once or when it runs again."""
-        machine = self._machine
+        machine = self._machine  # most things find it running, and need no entry
         if machine.runs and machine.loop is self:
             self.run(call, *args)
         else:
@@ -169,7 +172,7 @@ class Loop:
         asyncio._set_running_loop(self._as_asyncio)
         try:
             for _ in range(MAX_CANCELLATIONS):
-                tasks = sorted(asyncio.all_tasks(self._as_asyncio), key=asyncio.Task.get_name)
+                tasks = sorted(asyncio.all_tasks(self._as_asyncio), key=self._order)
                 if not tasks and not last:
                     break
                 for task in tasks:
@@ -180,6 +183,11 @@ class Loop:
                         entry.call(*entry.args)
         finally:
             asyncio._set_running_loop(None)
+
+    def _order(self, task: asyncio.Task[Any]) -> tuple[int, int]:
+        """By their numbers; then those that were made without the loop, by the number in the name that asyncio gave."""
+        number = self._tasks.get(task)
+        return (0, number) if number is not None else (1, int(task.get_name().removeprefix("Task-")))
 
     def deliver(self, delay: float, call: Callable[..., object], *args: Any) -> Entry:
         """Something reaches the process from outside, whether the machine slept meanwhile or not."""
@@ -217,9 +225,10 @@ class Loop:
         return asyncio.Future(loop=self._as_asyncio)
 
     def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task(coro, loop=self._as_asyncio, **options)
         self._made += 1
-        options["name"] = f"{self._made:09}"  # by which `bury` puts them in order
-        return asyncio.Task(coro, loop=self._as_asyncio, **options)
+        self._tasks[task] = self._made
+        return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if self._last is None:
