@@ -1,15 +1,16 @@
-"""One session's channel: what it sends of its own accord."""
+"""One session's channel: what it sends of its own accord. Time is a simulation's."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
-from perdure.signaling.channel import ACK_DELAY, SealedChannel
+from perdure.signaling.channel import ACK_DELAY, MAX_OWED_ACKS, SealedChannel
 from perdure.signaling.envelope import DataKeys, Side
 from perdure.signaling.messages import Answer, Candidate, Offer
+from perdure.sim.machine import Machine
+from perdure.sim.world import World
 from perdure.ticket import Ticket
 from support.signaling import SECRET, Listener
 
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
 TICKET = Ticket("ws://127.0.0.1:1", SECRET)
 ANSWER, OFFER = Answer(1, "v=0"), Offer(1, "v=0", 0, "")
 CANDIDATES = [Candidate(1, f"candidate:{place}", "0", 0) for place in range(3)]
-LATER = 3 * ACK_DELAY
 
 
 class End:
     """One end's channel, and what it sends, which nobody carries. It has just agreed on keys, and has said so."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, world: World, side: Side) -> None:
         self.sent: list[bytes] = []
         self.channel = SealedChannel(transmit=self.sent.append, on_close=lambda: None)
         self.keys = DataKeys(TICKET, b"s" * 16, b"c" * 16, b"g" * 16, side=side)
@@ -33,6 +33,7 @@ class End:
         self.listener = Listener()
         self.channel.attach(self.listener)
         self.sent.clear()
+        self._loop = Machine(world, side.value, _raise).loop
 
     def send_to(self, other: End, *messages: Message) -> None:
         for message in messages:
@@ -41,37 +42,74 @@ class End:
 
     def carry_to(self, other: End) -> None:
         while self.sent:
-            other.channel.handle_envelope(self.sent.pop(0))
+            other._loop.run(other.channel.handle_envelope, self.sent.pop(0))
+
+
+def _raise(machine: Machine, error: BaseException) -> None:
+    raise error
 
 
 @pytest.fixture
-async def client() -> End:
-    return End(Side.CLIENT)
+def world() -> World:
+    return World(1)
 
 
 @pytest.fixture
-async def gateway() -> End:
-    return End(Side.GATEWAY)
+def client(world: World) -> End:
+    return End(world, Side.CLIENT)
 
 
-async def test_one_acknowledgement_is_enough_for_messages_that_come_together(client: End, gateway: End) -> None:
+@pytest.fixture
+def gateway(world: World) -> End:
+    return End(world, Side.GATEWAY)
+
+
+def test_one_acknowledgement_is_enough_for_messages_that_come_together(world: World, client: End, gateway: End) -> None:
     client.send_to(gateway, OFFER, *CANDIDATES)
-    await asyncio.sleep(LATER)
+    assert not gateway.sent
+    world.run(ACK_DELAY)
     assert len(gateway.sent) == 1
     gateway.carry_to(client)
     assert client.channel.acked_seq == 1 + len(CANDIDATES)
 
 
-async def test_an_acknowledgement_rides_on_the_answer(client: End, gateway: End) -> None:
+def test_an_acknowledgement_rides_on_the_answer(world: World, client: End, gateway: End) -> None:
     client.send_to(gateway, OFFER)
     gateway.channel.send(ANSWER)
-    await asyncio.sleep(LATER)
+    world.run(1.0)
     assert len(gateway.sent) == 1
     gateway.carry_to(client)
     assert client.channel.acked_seq == 1
 
 
-async def test_a_gap_is_told_at_once(client: End, gateway: End) -> None:
+def test_an_acknowledgement_alone_is_not_acknowledged(world: World, client: End, gateway: End) -> None:
+    client.send_to(gateway, OFFER)
+    world.run(1.0)
+    gateway.carry_to(client)
+    world.run(2.0)
+    assert not client.sent
+
+
+def test_of_a_long_burst_no_message_is_given_up(client: End, gateway: End) -> None:
+    for _ in range(10 * MAX_OWED_ACKS):
+        client.send_to(gateway, CANDIDATES[0])
+        gateway.carry_to(client)
+    assert client.channel.acked_seq == 10 * MAX_OWED_ACKS
+
+
+def test_an_acknowledgement_that_was_owed_when_the_way_closed_goes_out_when_it_opens(
+    world: World, client: End, gateway: End
+) -> None:
+    client.send_to(gateway, OFFER)
+    gateway.channel.close_way()
+    world.run(1.0)
+    assert not gateway.sent
+    gateway.channel.open_way(gateway.keys)
+    gateway.carry_to(client)
+    assert client.channel.acked_seq == 1
+
+
+def test_a_gap_is_told_at_once(client: End, gateway: End) -> None:
     client.channel.send(OFFER)
     client.sent.clear()
     client.send_to(gateway, CANDIDATES[0])
@@ -79,7 +117,7 @@ async def test_a_gap_is_told_at_once(client: End, gateway: End) -> None:
     assert client.channel.handle_envelope(told), "it does not ask for new keys"
 
 
-async def test_what_was_lost_while_the_peer_was_away_is_sent_again_in_order(client: End, gateway: End) -> None:
+def test_what_was_lost_while_the_peer_was_away_is_sent_again_in_order(client: End, gateway: End) -> None:
     gateway.channel.send(ANSWER)
     gateway.channel.send(CANDIDATES[0])
     gateway.sent.clear()
@@ -89,8 +127,8 @@ async def test_what_was_lost_while_the_peer_was_away_is_sent_again_in_order(clie
     assert client.listener.messages == [ANSWER, CANDIDATES[0]]
 
 
-async def test_a_closed_channel_acknowledges_nothing_any_more(client: End, gateway: End) -> None:
+def test_a_closed_channel_acknowledges_nothing_any_more(world: World, client: End, gateway: End) -> None:
     client.send_to(gateway, OFFER)
     gateway.channel.close()
-    await asyncio.sleep(LATER)
+    world.run(1.0)
     assert not gateway.sent

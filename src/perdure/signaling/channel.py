@@ -90,7 +90,6 @@ class SealedChannel:
         self._is_available = False
         self._listener = None
         self._unheard.clear()
-        self._cancel_ack()
         self._on_close()
 
     # For the owner.
@@ -172,17 +171,14 @@ class SealedChannel:
         owed_acks = self._conversation.owed_acks
         if self._conversation.has_gap or owed_acks >= MAX_OWED_ACKS:
             self._flush()
-        elif owed_acks and self._ack_timer is None and not self._is_closed:
+        elif owed_acks and self._ack_timer is None:
             self._ack_timer = asyncio.get_running_loop().call_later(ACK_DELAY, self._flush)
         return asks_for_resync
 
-    def _cancel_ack(self) -> None:
+    def _flush(self) -> None:
         if self._ack_timer is not None:
             self._ack_timer.cancel()
             self._ack_timer = None
-
-    def _flush(self) -> None:
-        self._cancel_ack()
         if self._is_available and self._keys is not None:
             for body in self._conversation.bodies():
                 self._transmit(self._keys.seal(body))
