@@ -40,7 +40,8 @@ ALLOWED_TARGET = b"127.0.0.1:22"
 _ALLOWED = parse_allow([ALLOWED_TARGET.decode()])
 
 RARE_TICK_INTERVAL = 600.0
-"""Seconds between the monitor's looks at the clocks, which are a second apart in earnest: see `RareTicks`."""
+"""Seconds between the monitor's looks at the clocks, which are a second apart in earnest: see `RareTicks`. As they find
+nothing where no sleep is near, they are only as many as show that it still ticks."""
 
 HINT_DELAY = 0.002
 """Seconds until the kernel has told of a change: rtnetlink's 3 ms at most (FACTS.md)."""
