@@ -4,8 +4,8 @@
     python3 tests/network_simulator.py [--seeds 5]
 
 A scenario fails where a connection dropped or a byte was lost, where a check of the simulator was violated, or where a
-figure that it expects was missed. Exits with 1 if one failed. In the lab, `perdure lab run NAME` plays the same
-descriptions on a real network.
+figure that it expects was missed. Exits with 1 if one failed, whoever reads what is printed. In the lab,
+`perdure lab run NAME` plays the same descriptions on a real network.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 
+from perdure.cli.running import output_failed, say
 from perdure.scenario import figures, judgement
 from perdure.scenario.library import load
 from perdure.scenario.model import Scenario
@@ -33,33 +34,33 @@ def main() -> int:
     try:
         failed = [name for name in CLASSICS if not _validates(load(name), seeds)]
     except KeyboardInterrupt:
-        print("interrupted")
+        say("interrupted")
         return 130
-    print(f"{len(failed)} of {len(CLASSICS)} failed: {', '.join(failed)}" if failed else f"all {len(CLASSICS)} passed")
-    return 1 if failed else 0
+    say(f"{len(failed)} of {len(CLASSICS)} failed: {', '.join(failed)}" if failed else f"all {len(CLASSICS)} passed")
+    return 1 if failed or output_failed() else 0
 
 
 def _validates(scenario: Scenario, seeds: int) -> bool:
     """Play it, tell how it went, and say whether it passed."""
-    print(f"{scenario.title} ({scenario.name}, {scenario.seconds:g} s)")
-    print(textwrap.fill(scenario.text, 110, initial_indent="  ", subsequent_indent="  "))
+    say(f"{scenario.title} ({scenario.name}, {scenario.seconds:g} s)")
+    say(textwrap.fill(scenario.text, 110, initial_indent="  ", subsequent_indent="  "))
     runs = tuple(play(scenario, seed) for seed in range(1, seeds + 1))
     report = ScenarioReport(ScenarioFacts.of(scenario), runs)
     for line in _history(runs[0]):
-        print(f"    {line}")
+        say(f"    {line}")
     totals = figures.totals(report)
-    print(
+    say(
         f"  {seeds} {'run' if seeds == 1 else 'runs'}: {totals.connections_kept} of {totals.connections} connections "
         f"kept, {totals.bytes_sent:,} bytes sent, {totals.bytes_lost:,} lost; {figures.rungs(report)}"
     )
     measure = figures.main_measure(report)
     if (spread := figures.spread(report, measure)) is not None:
         what = "silence" if measure == "silence" else "silence after the network is back"
-        print(f"  {what}: half within {spread.p50}, the worst {spread.worst}")
+        say(f"  {what}: half within {spread.p50}, the worst {spread.worst}")
     wrong = (*report.losses, *judgement.misses(report))
     for finding in wrong:
-        print(f"  {finding}")
-    print(f"  {'FAILED' if wrong else 'passed'}\n")
+        say(f"  {finding}")
+    say(f"  {'FAILED' if wrong else 'passed'}\n")
     return not wrong
 
 

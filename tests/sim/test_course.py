@@ -7,8 +7,10 @@ import os
 import re
 import signal
 import time
+from collections.abc import Iterator
 from itertools import count
 
+import psutil
 import pytest
 
 from perdure.sim import course
@@ -41,7 +43,7 @@ def test_the_trace_tells_what_a_fault_comes_to(trace: list[str]) -> None:
     assert told(rf"{link}: new address [\d.]+, 300 ms after the old one")
     for impaired in (r"delay \d+ ms, jitter \d+ ms", r"loss \d+ %", r"20 kB/s"):
         assert told(rf"{link}: impaired begins, .*{impaired}.* \(#\d+\)"), impaired
-    assert told(rf"{link}: flapping begins, \d+ times, off and on for 20 ms each")
+    assert told(rf"{link}: flapping begins, \d+ times, off and on for 20 ms each \(#\d+\)")
     assert told(r"client: clock jump of [\d.]+ m?s")
     assert told(r"client: asleep begins \(#\d+\)")
 
@@ -63,11 +65,20 @@ def test_closing_it_ends_the_processes_at_once() -> None:
     assert multiprocessing.active_children() == []
 
 
+def until_it_waits(process: psutil.Process) -> None:
+    """Until it sleeps, as one that plays a history never does."""
+    give_up_at = time.monotonic() + 60
+    while process.status() != psutil.STATUS_SLEEPING:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
+
+
 def test_what_had_ended_when_it_was_stopped_is_told() -> None:
     seeds: list[int] = []
     for outcome in course.run(course.CHAOS, count(1), 1, is_stopped=lambda: bool(seeds)):
         if not seeds:
-            time.sleep(1.0)  # the histories that were handed out as well end meanwhile
+            (worker,) = multiprocessing.active_children()
+            until_it_waits(psutil.Process(worker.pid))  # the histories that were handed out as well end meanwhile
         seeds.append(outcome.seed)
     assert seeds == list(range(1, 1 + course.SEEDS_AHEAD + 1))
     assert multiprocessing.active_children() == []
@@ -79,5 +90,36 @@ def test_a_process_that_dies_ends_it_with_an_error() -> None:
     (worker,) = multiprocessing.active_children()
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match="a process that plays histories died, with exit code -9"):
+    with pytest.raises(RuntimeError, match=r"histories was ended by SIGKILL; it had .*--scenario chaos --seed \d"):
         list(outcomes)
+
+
+def test_none_is_handed_out_too_far_ahead_of_one_that_does_not_end() -> None:
+    handed_out: list[int] = []
+    ended: set[int] = set()
+    last_at = time.monotonic()
+
+    def seeds() -> Iterator[int]:
+        for seed in count():
+            handed_out.append(seed)
+            yield seed
+
+    def is_stopped() -> bool:
+        return len(handed_out) > 2 * course.SEEDS_SPAN or time.monotonic() > last_at + 2.0
+
+    scenario = "there is no such scenario"  # its histories end at once
+    for outcome in course.run(scenario, seeds(), 2, is_stopped=is_stopped):
+        if not ended:
+            psutil.Process(multiprocessing.active_children()[0].pid).suspend()
+        ended.add(outcome.seed)
+        last_at = time.monotonic()
+    oldest = min(set(handed_out) - ended)
+    assert len(handed_out) - oldest == course.SEEDS_SPAN
+
+
+def test_an_error_before_a_history_begins_is_its_violation() -> None:
+    outcome = course.simulate("there is no such scenario", 7)
+    (violation,) = outcome.violations
+    assert violation.startswith("at the beginning: ")
+    assert "there is no such scenario" in violation.splitlines()[0]
+    assert "\nTraceback (most recent call last):\n" in outcome.trace[0]

@@ -27,6 +27,28 @@ def test_it_tells_of_each_history_and_passes() -> None:
     assert any(line.endswith("the client is RECONNECTING") for line in told)
 
 
+def test_a_reader_who_has_gone_changes_nothing() -> None:
+    command = f"set -o pipefail; {sys.executable} {SCRIPT} --seeds 1 | head -1"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("Ethernet to Wi-Fi")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="/dev/full stands for a full disk")
+def test_a_full_disk_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, SCRIPT, "--seeds", "1"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    message = "perdure: standard output cannot be written: No space left on device\n"
+    assert (ran.returncode, ran.stderr) == (1, message)
+
+
 def test_it_fails_where_bytes_are_lost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(SendBuffer, "rewind", lambda self: None)
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--seeds", "1"])

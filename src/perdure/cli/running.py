@@ -1,22 +1,24 @@
-"""What the long-running verbs share: logging, Ctrl-C, and one asyncio run.
+"""What the verbs share: standard output and logging, Ctrl-C, and one asyncio run.
 
 asyncio is imported where it runs: it would be a third of the time of `perdure --help`.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
+from pathlib import Path
 
 from perdure.eventlog import JsonFormatter, KeyValueFormatter
 
-_STOPS = [signal.SIGINT, signal.SIGTERM]
+STOPS = [signal.SIGINT, signal.SIGTERM]
 if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup's wish is respected
-    _STOPS.append(signal.SIGHUP)
+    STOPS.append(signal.SIGHUP)
 
 
 class LogLevel(StrEnum):
@@ -35,12 +37,59 @@ def set_up_logging(level: LogLevel, *, as_json: bool) -> None:
 
 
 def say(text: str) -> None:
-    """A line on standard output; where nobody reads it any more, the work goes on."""
+    """A line on standard output; what its encoding lacks is escaped.
+
+    Where it cannot be written the work goes on: in silence where nobody reads it any more, and else `output_failed`.
+    """
+    if sys.stdout is None:  # the caller has closed it
+        return
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
-    except OSError:
+    except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for the rest of the process)
+    except OSError as error:
+        sys.stdout = _Unwritable(open(os.devnull, "wb"))  # noqa: SIM115 (likewise)
+        warn(f"perdure: standard output cannot be written: {error.strerror}")
+
+
+def output_failed() -> bool:
+    """Whether standard output could not be written, for another reason than that nobody reads it."""
+    return isinstance(sys.stdout, _Unwritable)
+
+
+class _Unwritable(io.TextIOWrapper):
+    """In the place of a standard output that could not be written."""
+
+
+def warn(text: str) -> None:
+    """A line on standard error, as far as that can be written."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (what could not be written would be tried again at the end)
+
+
+def try_to_write(path: Path) -> None:
+    """Open it, and leave it as it was; a pipe is not tried, as opening one can wait, or be its end.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    is_new = not path.exists()
+    is_device = path.is_char_device()
+    if is_new or is_device or path.is_file() or path.is_dir():
+        with path.open("ab", buffering=0) as file:
+            try:
+                if is_new or (is_device and not file.isatty()):
+                    file.write(b"\n")  # a full disk takes a new file's name, but nothing in it
+            finally:
+                if is_new:
+                    Path(os.path.realpath(path)).unlink()
 
 
 def end_on_signals() -> None:
@@ -48,7 +97,7 @@ def end_on_signals() -> None:
 
     Nothing is held yet that would need unwinding, and SystemExit in the middle of an import would show.
     """
-    for number in _STOPS:
+    for number in STOPS:
         signal.signal(number, lambda number, frame: os._exit(0))
 
 
@@ -60,7 +109,7 @@ def run_until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> b
     import asyncio
 
     # A signal while asyncio makes its loop would leave half of one; it waits until the loop can take it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     return asyncio.run(_until_stopped(start))
 
 
@@ -78,9 +127,9 @@ async def _until_stopped(start: Callable[[], Coroutine[object, object, None]]) -
         stopped = True
         task.cancel()
 
-    for number in _STOPS:
+    for number in STOPS:
         loop.add_signal_handler(number, stop)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     try:
         await task
     except asyncio.CancelledError:

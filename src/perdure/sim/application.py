@@ -9,6 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from perdure.config import SMALLEST_SHARE_BYTES
+from perdure.scenario.results import SILENCE_FLOOR
 from perdure.tube.clock import clock
 from perdure.wire import ResetCode
 
@@ -42,6 +43,8 @@ class Course:
     number: int
     sent_bytes: int = 0
     received_bytes: int = 0
+    silent_since: float = 0.0
+    """Since when no byte has come, while some are on their way."""
     is_finished: bool = False
     """Whether its writer has finished."""
     is_heard_out: bool = False
@@ -73,11 +76,16 @@ class Book:
     Args:
         violated: told of what must not be.
         limits: what both ends may hold.
+        now: the world's time.
     """
 
-    def __init__(self, violated: Callable[[str], None], limits: ResourceLimits) -> None:
+    def __init__(self, violated: Callable[[str], None], limits: ResourceLimits, now: Callable[[], float]) -> None:
         self.violated = violated
         self.limits = limits
+        self.now = now
+        self.silences: list[float] = []
+        """Seconds in which bytes were on their way in a stream and none came; each that has ended, from `SILENCE_FLOOR`
+        on."""
         self.conversations: dict[tuple[str, int], Conversation] = {}
         self.heard_at: dict[TunnelConnectionManager, float] = {}
         """When each end of a tube last got bytes, by the tubes' clock there."""
@@ -158,6 +166,8 @@ class Talker:
             count = min(self.backlog_bytes, MOST_WRITTEN_BYTES)
             data = said(mine.number, mine.sent_bytes, count)
             self.backlog_bytes -= count
+            if mine.sent_bytes == mine.received_bytes:
+                mine.silent_since = self.book.now()
             mine.sent_bytes += count
             self.waits_for_room = not self.streams.write(self.stream_id, data)
             if not self.waits_for_room:
@@ -193,6 +203,9 @@ class Talker:
             self.book.violated(f"stream {self.stream_id}: other bytes than were sent at {theirs.received_bytes}")
         theirs.received_bytes += len(data)
         self.book.heard_at[self.manager] = clock()
+        since, theirs.silent_since = theirs.silent_since, self.book.now()
+        if theirs.silent_since - since >= SILENCE_FLOOR:
+            self.book.silences.append(theirs.silent_since - since)
         if theirs.received_bytes > theirs.sent_bytes:
             self.book.violated(f"stream {self.stream_id}: more bytes than were sent")
         self.unread_bytes += len(data)

@@ -6,24 +6,36 @@ import contextlib
 import multiprocessing
 import signal
 import time
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from perdure.core.state import Reason, State
+from perdure.scenario import figures
+from perdure.scenario.figures import Measure
 from perdure.scenario.library import load
+from perdure.scenario.results import ScenarioFacts, ScenarioReport
 from perdure.sim.chaos import Chaos
 from perdure.sim.play import Play
-from perdure.sim.simulation import VIOLATION, Simulation
+from perdure.sim.simulation import VIOLATION, Simulation, error_text
 
 CHAOS = "chaos"
 """The scenario in which everything is drawn from the seed."""
 
 SEEDS_AHEAD = 3
 """Given to a process at once: the one that it plays, and two so that it never waits for the reader of its outcomes."""
+
+SEEDS_SPAN = 1000
+"""Handed out from the oldest seed that is under way on: who takes them in turn keeps no more outcomes than that. Above
+what 256 processes are given at once; and for a history that takes as long as hundreds of others nobody waits."""
+
+END_TIMEOUT = 5.0
+"""Seconds for a process that was killed to be gone: milliseconds, but for one that hangs in the kernel."""
 
 STOP_LOOK_INTERVAL = 0.1
 """Seconds between two looks at whether to stop, while no outcome comes: Ctrl-C feels immediate."""
@@ -50,28 +62,29 @@ class Outcome:
     outages: tuple[float, ...]
     """Seconds that the client's tube was not up, each time that it came back."""
     silences: tuple[float, ...] = ()
-    """Seconds without a byte, of each of a scenario's measured steps; see `scenario.results.Outcome`."""
+    """Seconds without a byte: of chaos, each of `application.Book`; of a scenario, the longest of each measured step,
+    or what of it is left behind the step (`measure`)."""
     kinds: Counter[str] = field(default_factory=Counter)
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 def simulate(scenario: str, seed: int, *, whole_trace: bool = False) -> Outcome:
-    """One history of `scenario`, a name of the library's or `CHAOS`."""
-    kinds: Counter[str] = Counter()
-    pairs: Counter[tuple[str, str]] = Counter()
-    silences: dict[int, float] = {}
-    if scenario == CHAOS:
-        chaos = Chaos(seed)
-        chaos.run()
-        simulation, kinds, pairs = chaos.simulation, chaos.faults.kinds, chaos.faults.pairs
-    else:
-        played = Play(load(scenario), seed)
-        result = played.run()
-        for loss in result.losses:
-            played.simulation.violated(loss)
-        for each in result.outcomes:
-            silences[each.event] = max(silences.get(each.event, 0.0), each.silence)
-        simulation = played.simulation
+    """One history of `scenario`, a name of the library's or `CHAOS`; an error in it is a violation."""
+    played: Chaos | Play | None = None
+    silences: tuple[float, ...] = ()
+    try:
+        if scenario == CHAOS:
+            played = Chaos(seed)
+            played.run()
+            silences = tuple(played.simulation.book.silences)
+        else:
+            played = Play(load(scenario), seed)
+            silences = _silences(played, measure(scenario))
+    except Exception as error:  # the simulator's own, which must not end the other seeds' histories
+        if played is None:
+            return _unbegun(seed, error)
+        played.simulation.violated(error_text(error))
+    simulation = played.simulation
     trace = simulation.trace if whole_trace else _around_the_violation(simulation.trace)
     return Outcome(
         seed,
@@ -82,10 +95,35 @@ def simulate(scenario: str, seed: int, *, whole_trace: bool = False) -> Outcome:
         simulation.fingerprint,
         Counter({rung.value: times for rung, times in simulation.recoveries.items()}),
         tuple(_outages(simulation)),
-        tuple(silences.values()),
-        kinds,
-        pairs,
+        silences,
+        played.faults.kinds if isinstance(played, Chaos) else Counter(),
+        played.faults.pairs if isinstance(played, Chaos) else Counter(),
     )
+
+
+def measure(scenario: str) -> Measure:
+    """What the silences of its outcomes are."""
+    if scenario == CHAOS:
+        return "silence"
+    return figures.main_measure(ScenarioReport(ScenarioFacts.of(load(scenario)), ()))
+
+
+def _silences(played: Play, measure: Measure) -> tuple[float, ...]:
+    """Play it; the longest of each measured step."""
+    silences: dict[int, float] = {}
+    result = played.run()
+    for loss in result.losses:
+        played.simulation.violated(loss)
+    for each in result.outcomes:
+        seconds = each.silence if measure == "silence" else each.after
+        silences[each.event] = max(silences.get(each.event, 0.0), seconds)
+    return tuple(silences.values())
+
+
+def _unbegun(seed: int, error: Exception) -> Outcome:
+    """What could not even be made."""
+    text = error_text(error)
+    return Outcome(seed, 0.0, 0, (f"at the beginning: {text}",), (f"{VIOLATION}: {text}",), "", Counter(), ())
 
 
 def _around_the_violation(trace: Sequence[str]) -> Sequence[str]:
@@ -127,6 +165,7 @@ class Tally:
     kinds: Counter[str] = field(default_factory=Counter)
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
     violations: list[Outcome] = field(default_factory=list)
+    """By their seeds."""
     began_at: float = field(default_factory=time.perf_counter)
 
     @property
@@ -144,12 +183,12 @@ class Tally:
         self.first_seed = min(outcome.seed, self.first_seed if self.first_seed is not None else outcome.seed)
         self.last_seed = max(outcome.seed, self.last_seed if self.last_seed is not None else outcome.seed)
         for outage in outcome.outages:
-            if self.longest is None or outage > self.longest[0]:
+            if self.longest is None or (outage, -outcome.seed) > (self.longest[0], -self.longest[1]):
                 self.longest = outage, outcome.seed
         self.kinds.update(outcome.kinds)
         self.pairs.update(outcome.pairs)
         if outcome.violations:
-            self.violations.append(outcome)
+            insort(self.violations, outcome, key=lambda violated: violated.seed)
 
 
 def run(
@@ -160,16 +199,35 @@ def run(
     Once `is_stopped()`, those that have come are the last. Closing it ends the processes, amid a history too.
 
     Raises:
-        RuntimeError: a process died.
+        RuntimeError: a process died, or could not be started.
     """
     workers: dict[Connection, SpawnProcess] = {}
     under_way: dict[Connection, list[int]] = {}
+    """The seeds that each process has, in the order in which it plays them."""
+    places: dict[int, int] = {}
+    """Of the seeds that are under way: which that was handed out, the oldest first."""
+    handed_out = 0
+    refused: list[Connection] = []
+    """Those that have to wait for the oldest seed."""
 
     def hand_out(connection: Connection) -> None:
+        nonlocal handed_out
+        if handed_out - next(iter(places.values()), handed_out) >= SEEDS_SPAN:
+            refused.append(connection)
+            return
         for seed in islice(seeds, 1):
             under_way[connection].append(seed)
+            places[seed] = handed_out
+            handed_out += 1
             with contextlib.suppress(ConnectionError):  # it died; the next read says so
                 connection.send(seed)
+
+    def hand_out_again(connection: Connection) -> None:
+        """To this one, and to those that had to wait."""
+        waiting = [*refused, connection]
+        refused.clear()
+        for each in waiting:
+            hand_out(each)
 
     try:
         for _ in range(jobs):
@@ -185,46 +243,70 @@ def run(
                 return
             for connection in busy:
                 if connection in ready:
-                    outcome = _outcome(connection, workers[connection])
+                    try:
+                        outcome: Outcome = connection.recv()
+                    except (EOFError, OSError) as error:
+                        death = _death(workers[connection], scenario, under_way[connection])
+                        raise RuntimeError(death) from error
                     under_way[connection].remove(outcome.seed)
+                    del places[outcome.seed]
                     if not stopped:
-                        hand_out(connection)
+                        hand_out_again(connection)
                     yield outcome
     finally:
         for process in workers.values():
-            process.terminate()
+            process.kill()  # it has nothing to put in order, and one that is stopped takes nothing else
         for connection, process in workers.items():
-            process.join()
+            process.join(END_TIMEOUT)
             connection.close()
 
 
-def _outcome(connection: Connection, process: SpawnProcess) -> Outcome:
+def _death(process: SpawnProcess, scenario: str, seeds: Sequence[int]) -> str:
+    """What ended it, what it had to play, and what to do."""
+    process.join(END_TIMEOUT)
+    code = process.exitcode
+    if code is None:
+        how = "cannot be reached any more"
+    elif code >= 0:
+        how = f"ended with exit code {code}"
+    else:
+        how = f"was ended by {_signal_name(-code)}"
+    held = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}, and was at the first"
+    return (
+        f"a process that plays histories {how}; it had {held}: "
+        f"`perdure simulate --scenario {scenario} --seed {seeds[0]}` plays that again"
+    )
+
+
+def _signal_name(number: int) -> str:
     try:
-        outcome: Outcome = connection.recv()
-    except (EOFError, ConnectionError) as error:
-        process.join()
-        raise RuntimeError(f"a process that plays histories died, with exit code {process.exitcode}") from error
-    return outcome
+        return signal.Signals(number).name
+    except ValueError:  # a real-time one
+        return f"signal {number}"
 
 
 def _start_worker(scenario: str) -> tuple[Connection, SpawnProcess]:
     context = multiprocessing.get_context("spawn")
     connection, theirs = context.Pipe()
     process = context.Process(target=_work, args=(scenario, theirs), daemon=True)
-    with _interrupts_left_to_the_parent():
-        process.start()
+    try:
+        with _signals_left_to_the_parent():
+            process.start()
+    except OSError as error:
+        raise RuntimeError(f"a process that plays histories could not be started: {error.strerror}") from error
     theirs.close()  # so that the end of either process is seen by the other
     return connection, process
 
 
 @contextlib.contextmanager
-def _interrupts_left_to_the_parent() -> Iterator[None]:
-    """A process that is started within inherits it, from its first instruction on."""
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _signals_left_to_the_parent() -> Iterator[None]:
+    """A process that is started within never gets those that ask a whole group to end; here they come afterwards."""
+    resource_tracker.ensure_running()  # starting it, as the first process would, lets two of them through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(scenario: str, connection: Connection) -> None:

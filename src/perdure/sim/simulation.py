@@ -57,7 +57,7 @@ class Simulation:
         self.has_relay = has_relay
         self.carriers: dict[str, SimCarrier] = {}
         self.settings = layered(Layer("the scenario", settings or {}))
-        self.book = Book(self.violated, self.settings.resources)
+        self.book = Book(self.violated, self.settings.resources, lambda: self.world.now)
         self.violations: list[str] = []
         self.changes: list[tuple[float, str, ChangeState]] = []
         """When, at which end, and what."""
@@ -86,7 +86,7 @@ class Simulation:
             try:
                 self.world.run(until)
             except Exception as error:  # the simulator's own, which must not end the other seeds' histories
-                self.violated("".join(traceback.format_exception(error)))
+                self.violated(error_text(error))
 
     def act(self, process: str, call: Callable[..., object], *args: object) -> None:
         """Call `call(*args)` within that process, now."""
@@ -226,4 +226,10 @@ class Simulation:
         manager.add_network_change_callback(decided)
 
     def _failed(self, machine: Machine, error: BaseException) -> None:
-        self.violated(f"{machine.name}: " + "".join(traceback.format_exception(error)))
+        self.violated(f"{machine.name}: {error_text(error)}")
+
+
+def error_text(error: BaseException) -> str:
+    """For a violation: the error itself, and below it where it comes from."""
+    headline = traceback.format_exception_only(error)[0].rstrip()
+    return f"{headline}\n{''.join(traceback.format_exception(error)).rstrip()}"
