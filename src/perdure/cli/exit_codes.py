@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     NOT_AUTHORISED = 5
     PORT_IN_USE = 6
     INTERRUPTED = 130
-    """The demo, the lab or a simulation was ended before its time, by Ctrl-C as a rule: 128 + SIGINT, as shells say it."""
+    """The demo, the lab or a simulation was ended before its time, as by Ctrl-C: 128 + SIGINT, as shells say it."""
 
 
 def exit_code_of(error: PerdureError) -> ExitCode:
