@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -327,3 +328,14 @@ def test_interrupted_before_a_history_has_ended_it_claims_nothing(monkeypatch: p
     monkeypatch.setattr("perdure.sim.course.run", interrupted)
     result = CliRunner().invoke(app, ["simulate"])
     assert (result.exit_code, result.stdout) == (130, "interrupted before a history had ended\n")
+
+
+def test_by_hours_a_history_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_but_the_first(*_: object, **__: object) -> Iterator[Outcome]:
+        for seed in count(2):
+            yield Outcome(seed, 60.0, 1, (), (), "", Counter(), ())
+
+    monkeypatch.setattr(course, "run", all_but_the_first)
+    result = CliRunner().invoke(app, ["simulate", "--hours", "1000"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("perdure: the history of seed 1 does not end: ")

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from itertools import count
 
 import psutil
@@ -92,29 +91,6 @@ def test_a_process_that_dies_ends_it_with_an_error() -> None:
     os.kill(worker.pid, signal.SIGKILL)
     with pytest.raises(RuntimeError, match=r"histories was ended by SIGKILL; it had .*--scenario chaos --seed \d"):
         list(outcomes)
-
-
-def test_none_is_handed_out_too_far_ahead_of_one_that_does_not_end() -> None:
-    handed_out: list[int] = []
-    ended: set[int] = set()
-    last_at = time.monotonic()
-
-    def seeds() -> Iterator[int]:
-        for seed in count():
-            handed_out.append(seed)
-            yield seed
-
-    def is_stopped() -> bool:
-        return len(handed_out) > 2 * course.SEEDS_SPAN or time.monotonic() > last_at + 2.0
-
-    scenario = "there is no such scenario"  # its histories end at once
-    for outcome in course.run(scenario, seeds(), 2, is_stopped=is_stopped):
-        if not ended:
-            psutil.Process(multiprocessing.active_children()[0].pid).suspend()
-        ended.add(outcome.seed)
-        last_at = time.monotonic()
-    oldest = min(set(handed_out) - ended)
-    assert len(handed_out) - oldest == course.SEEDS_SPAN
 
 
 def test_an_error_before_a_history_begins_is_its_violation() -> None:

@@ -333,11 +333,21 @@ class _Passing(io.TextIOWrapper):
         return len(text)
 
 
+MOST_EARLY = 1000
+"""Outcomes that wait for one of before: no history takes as long as so many others."""
+
+
 def _in_order(outcomes: Iterable[Outcome], seed: int) -> Iterator[Outcome]:
-    """From `seed` on, none left out: those that end first are the short and quiet ones."""
-    early: dict[int, Outcome] = {}  # at most `course.SEEDS_SPAN`, as none is handed out further ahead
+    """From `seed` on, none left out: those that end first are the short and quiet ones.
+
+    Raises:
+        RuntimeError: one does not end.
+    """
+    early: dict[int, Outcome] = {}
     for outcome in outcomes:
         early[outcome.seed] = outcome
+        if len(early) > MOST_EARLY:
+            raise RuntimeError(f"the history of seed {seed} does not end: {len(early):,} of later ones have")
         while (found := early.pop(seed, None)) is not None:
             yield found
             seed += 1

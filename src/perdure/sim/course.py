@@ -30,10 +30,6 @@ CHAOS = "chaos"
 SEEDS_AHEAD = 3
 """Given to a process at once: the one that it plays, and two so that it never waits for the reader of its outcomes."""
 
-SEEDS_SPAN = 1000
-"""Handed out from the oldest seed that is under way on: who takes them in turn keeps no more outcomes than that. Above
-what 256 processes are given at once; and for a history that takes as long as hundreds of others nobody waits."""
-
 END_TIMEOUT = 5.0
 """Seconds for a process that was killed to be gone: milliseconds, but for one that hangs in the kernel."""
 
@@ -204,30 +200,12 @@ def run(
     workers: dict[Connection, SpawnProcess] = {}
     under_way: dict[Connection, list[int]] = {}
     """The seeds that each process has, in the order in which it plays them."""
-    places: dict[int, int] = {}
-    """Of the seeds that are under way: which that was handed out, the oldest first."""
-    handed_out = 0
-    refused: list[Connection] = []
-    """Those that have to wait for the oldest seed."""
 
     def hand_out(connection: Connection) -> None:
-        nonlocal handed_out
-        if handed_out - next(iter(places.values()), handed_out) >= SEEDS_SPAN:
-            refused.append(connection)
-            return
         for seed in islice(seeds, 1):
             under_way[connection].append(seed)
-            places[seed] = handed_out
-            handed_out += 1
             with contextlib.suppress(ConnectionError):  # it died; the next read says so
                 connection.send(seed)
-
-    def hand_out_again(connection: Connection) -> None:
-        """To this one, and to those that had to wait."""
-        waiting = [*refused, connection]
-        refused.clear()
-        for each in waiting:
-            hand_out(each)
 
     try:
         for _ in range(jobs):
@@ -249,9 +227,8 @@ def run(
                         death = _death(workers[connection], scenario, under_way[connection])
                         raise RuntimeError(death) from error
                     under_way[connection].remove(outcome.seed)
-                    del places[outcome.seed]
                     if not stopped:
-                        hand_out_again(connection)
+                        hand_out(connection)
                     yield outcome
     finally:
         for process in workers.values():
