@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perdure.cli.exit_codes import ExitCode
-from perdure.cli.running import LogLevel, run_until_stopped, say, set_up_logging, try_to_write
+from perdure.cli.running import LogLevel, run_until_stopped, say, set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,11 +183,20 @@ def _check_outputs(json_file: Path | None, html_file: Path | None) -> None:
         if not path.parent.is_dir():
             raise typer.BadParameter(f"{path} cannot be written: there is no such folder", param_hint=option)
         try:
-            try_to_write(path)
+            _try_to_write(path)
         except OSError as error:
             raise typer.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint=option) from error
     if json_file is not None and html_file is not None and os.path.realpath(json_file) == os.path.realpath(html_file):
         raise typer.BadParameter(f"{html_file} is the file of --json too", param_hint="--html")
+
+
+def _try_to_write(path: Path) -> None:
+    """Open it, and leave it as it was; a pipe or a device is not tried, as opening one can wait, or be its end."""
+    is_new = not path.exists()
+    if is_new or path.is_file() or path.is_dir():
+        path.open("ab").close()
+    if is_new:
+        Path(os.path.realpath(path)).unlink()
 
 
 def _chosen(names: list[str], *, short: bool) -> list[Chosen]:
