@@ -66,7 +66,8 @@ class TubeWatch:
         self._failures = 0
         """Attempts in a row that failed, since the path worked or a network event may have been judged."""
         self._failures_in_all = 0
-        """Since the path worked."""
+        """Since the path worked; before, those of the first set-up are missing, which nobody is told of."""
+        self._has_worked = False
         self._has_short_lives = False
         """Whether carriers were lost again and again, which counts as attempts too."""
         self._state = manager.state
@@ -85,6 +86,7 @@ class TubeWatch:
             )
         if change.after.is_up:
             self._failures = self._failures_in_all = 0
+            self._has_worked = True
         if change.after is State.RECONNECTING:
             self._lost_at = self._process.machine.always_clock
         if change.after.is_final and not self._may_end(change.reason):
@@ -145,7 +147,7 @@ class TubeWatch:
         if decision.rung not in (Rung.ICE_RESTART, Rung.REBUILD) or decision.trigger in UNCOUNTED:
             return
         restarts, budget = self._restarts, self._process.registry.policy.storm_budget
-        while restarts and restarts[0] <= decision.at - STORM_WINDOW:
+        while restarts and restarts[0] <= decision.at - STORM_WINDOW + ROUNDING:
             restarts.popleft()
         restarts.append(decision.at)
         if len(restarts) > budget:
@@ -155,7 +157,7 @@ class TubeWatch:
         policy = self._process.registry.policy
         base, most = policy.restart_backoff_base, policy.restart_backoff_max
         shortest = min(most, base * 2.0 ** (self._failures - 1))
-        longest = min(most, base * 2.0 ** (self._failures_in_all - 1) * (1 + JITTER))
+        longest = min(most, base * 2.0 ** (self._failures_in_all - 1) * (1 + JITTER)) if self._has_worked else most
         if not shortest - ROUNDING <= delay <= longest + ROUNDING:
             bounds = f"{shortest:.1f} to {longest:.1f}"
             self._violated(f"{self._name}: waits {delay:.1f} s after {self._failures} failures, not {bounds}")

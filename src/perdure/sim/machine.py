@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from perdure.sim.world import Entry, nothing
 
@@ -93,6 +93,9 @@ class Machine:
         gone.bury(waiting)
 
 
+MOST_TASKS = 1000
+"""Kept in mind until those that are gone are forgotten."""
+
 MAX_CANCELLATIONS = 8
 """Of one task that goes on waiting when it is cancelled."""
 
@@ -103,10 +106,8 @@ class Loop:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._as_asyncio = cast("asyncio.AbstractEventLoop", self)
-        self._tasks: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
-        """Numbered in the order in which they were made here."""
-        self._made = 0
-        """How many of them."""
+        self._tasks: list[ref[asyncio.Task[Any]]] = []
+        """Those that were made here, in that order, and some that are gone."""
         self._ready: deque[Entry] = deque()
         """What it calls before anything else happens."""
         self._last: deque[Entry] | None = None
@@ -172,7 +173,7 @@ class Loop:
         asyncio._set_running_loop(self._as_asyncio)
         try:
             for _ in range(MAX_CANCELLATIONS):
-                tasks = sorted(asyncio.all_tasks(self._as_asyncio), key=self._order)
+                tasks = self._living_tasks()
                 if not tasks and not last:
                     break
                 for task in tasks:
@@ -184,10 +185,13 @@ class Loop:
         finally:
             asyncio._set_running_loop(None)
 
-    def _order(self, task: asyncio.Task[Any]) -> tuple[int, int]:
-        """By their numbers; then those that were made without the loop, by the number in the name that asyncio gave."""
-        number = self._tasks.get(task)
-        return (0, number) if number is not None else (1, int(task.get_name().removeprefix("Task-")))
+    def _living_tasks(self) -> list[asyncio.Task[Any]]:
+        """In the order in which they were made; first those made here, and then those made beside the loop, which have
+        a number in the name that asyncio gave them."""
+        living = asyncio.all_tasks(self._as_asyncio)
+        made_here = [task for each in self._tasks if (task := each()) in living]
+        others = sorted(living.difference(made_here), key=lambda task: int(task.get_name().removeprefix("Task-")))
+        return [*made_here, *others]
 
     def deliver(self, delay: float, call: Callable[..., object], *args: Any) -> Entry:
         """Something reaches the process from outside, whether the machine slept meanwhile or not."""
@@ -226,8 +230,9 @@ class Loop:
 
     def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(coro, loop=self._as_asyncio, **options)
-        self._made += 1
-        self._tasks[task] = self._made
+        self._tasks.append(ref(task))
+        if len(self._tasks) > MOST_TASKS:
+            self._tasks = [each for each in self._tasks if each() is not None]
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
