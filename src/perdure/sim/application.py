@@ -177,8 +177,8 @@ class Talker:
             self.streams.finish(self.stream_id)
 
     def _check_room(self) -> None:
-        """Who was told to go on must have had room; what the peer has not heard is held at least, unless that acknowledges
-        it without looking, because the target is not allowed."""
+        """Who was told to go on must have had room. What the peer has not heard is held at least, unless that
+        acknowledges it unread, because the target is not allowed."""
         limits, theirs = self.book.limits, self.mine.sent_bytes - self.mine.received_bytes
         is_full = self.streams.session.buffered_bytes >= limits.session_buffer_bytes
         if not self.is_forbidden and theirs >= (SMALLEST_SHARE_BYTES if is_full else limits.stream_buffer_bytes):
