@@ -53,7 +53,7 @@ def _validates(scenario: Scenario, seeds: int) -> bool:
         f"  {seeds} {'run' if seeds == 1 else 'runs'}: {totals.connections_kept} of {totals.connections} connections "
         f"kept, {totals.bytes_sent:,} bytes sent, {totals.bytes_lost:,} lost; {figures.rungs(report)}"
     )
-    measure = figures.main_measure(report)
+    measure = figures.main_measure(report.scenario.expectation)
     if (spread := figures.spread(report, measure)) is not None:
         what = "silence" if measure == "silence" else "silence after the network is back"
         say(f"  {what}: half within {spread.p50}, the worst {spread.worst}")

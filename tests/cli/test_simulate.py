@@ -131,6 +131,15 @@ def test_chaos_has_silences() -> None:
     assert re.search(r"\nsilences: \d+; half of them within .*, the longest ", simulated("--seeds", "10"))
 
 
+def violated(monkeypatch: pytest.MonkeyPatch, run: Callable[[Chaos], None]) -> str:
+    """Standard output where chaos of seed 7 is played by `run`, which violates something."""
+    monkeypatch.setattr(Chaos, "run", run)
+    result = CliRunner().invoke(app, ["simulate", "--seed", "7"])
+    assert result.exit_code == 1
+    assert result.stdout.endswith("1 of 1 history violated something\n")
+    return result.stdout
+
+
 def test_what_is_around_the_violation_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     def violate(chaos: Chaos) -> None:
         for number in range(100):
@@ -139,8 +148,7 @@ def test_what_is_around_the_violation_is_shown(monkeypatch: pytest.MonkeyPatch) 
             chaos.simulation.note(f"line {number}")
         chaos.simulation.close()
 
-    monkeypatch.setattr(Chaos, "run", violate)
-    said = CliRunner().invoke(app, ["simulate", "--seed", "7"]).stdout
+    said = violated(monkeypatch, violate)
     assert "line 49" in said
     assert "line 52" in said
     assert "line 10" not in said
@@ -152,12 +160,9 @@ def test_a_violation_is_told_with_its_trace_and_how_to_replay_it(monkeypatch: py
         chaos.simulation.violated("the sky has fallen")
         chaos.simulation.close()
 
-    monkeypatch.setattr(Chaos, "run", violate)
-    result = CliRunner().invoke(app, ["simulate", "--seed", "7"])
-    assert result.exit_code == 1
-    assert re.search(r"VIOLATED in seed 7: at 0\.000 s, event \d+: the sky has fallen\n", result.stdout)
-    assert "all of it: perdure simulate --scenario chaos --seed 7 --trace" in result.stdout
-    assert result.stdout.endswith("1 of 1 history violated something\n")
+    said = violated(monkeypatch, violate)
+    assert re.search(r"VIOLATED in seed 7: at 0\.000 s, event \d+: the sky has fallen\n", said)
+    assert "all of it: perdure simulate --scenario chaos --seed 7 --trace" in said
 
 
 def test_an_error_of_a_history_is_its_violation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,12 +170,9 @@ def test_an_error_of_a_history_is_its_violation(monkeypatch: pytest.MonkeyPatch)
         chaos.simulation.close()
         raise AssertionError("no session began")
 
-    monkeypatch.setattr(Chaos, "run", fail)
-    result = CliRunner().invoke(app, ["simulate", "--seed", "7"])
-    assert result.exit_code == 1
-    assert re.search(r"VIOLATED in seed 7: at .+: AssertionError: no session began\n", result.stdout)
-    assert "\nTraceback (most recent call last):\n" in result.stdout
-    assert result.stdout.endswith("1 of 1 history violated something\n")
+    said = violated(monkeypatch, fail)
+    assert re.search(r"VIOLATED in seed 7: at .+: AssertionError: no session began\n", said)
+    assert "\nTraceback (most recent call last):\n" in said
 
 
 def test_a_process_that_dies_ends_it_with_the_figures_so_far(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -196,8 +196,17 @@ class _Wanted:
     hours: float | None
     """Instead of seeds."""
 
+    @property
+    def total(self) -> float:
+        """Seeds, or simulated seconds."""
+        return self.seeds if self.hours is None else self.hours * 3600
+
+    def done(self, tally: Tally) -> float:
+        """Of `total`."""
+        return tally.seeds if self.hours is None else tally.simulated_seconds
+
     def is_met(self, tally: Tally) -> bool:
-        return tally.seeds >= self.seeds if self.hours is None else tally.simulated_seconds >= self.hours * 3600
+        return self.done(tally) >= self.total
 
     def so_far(self, tally: Tally) -> str:
         if self.hours is None:
@@ -292,10 +301,9 @@ class _Progress:
 
     def __enter__(self) -> Self:
         if self._bar is not None:
-            wanted = self._wanted
             self._bar.start()
             self._bar.console.show_cursor(True)  # a second Ctrl-C would leave it hidden
-            self._bar.add_task(wanted.scenario, total=wanted.seeds if wanted.hours is None else wanted.hours * 3600)
+            self._bar.add_task(self._wanted.scenario, total=self._wanted.total)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -311,8 +319,7 @@ class _Progress:
     def update(self) -> None:
         tally = self._tally
         if self._bar is not None:
-            done = tally.seeds if self._wanted.hours is None else tally.simulated_seconds
-            self._bar.update(self._bar.task_ids[0], completed=done)
+            self._bar.update(self._bar.task_ids[0], completed=self._wanted.done(tally))
         elif time.monotonic() - self._told_at >= TELL_INTERVAL:
             self._told_at = time.monotonic()
             so_far = _counted(tally.seeds, "history", "histories")

@@ -117,8 +117,9 @@ def _summary_table(groups: Sequence[Sequence[ScenarioReport]]) -> str:
     for index, group in enumerate(groups, 1):
         for report in group:
             sums = figures.totals(report)
-            found = figures.spread(report, figures.main_measure(report))
-            after = ' <span class="faint">after it was back</span>' if figures.main_measure(report) == "after" else ""
+            measure = figures.main_measure(report.scenario.expectation)
+            found = figures.spread(report, measure)
+            after = ' <span class="faint">after it was back</span>' if measure == "after" else ""
             peer = "" if len(group) == 1 else f' <span class="faint">{escape(figures.subject(report))}</span>'
             rungs = escape(str(figures.rungs(report))).replace(" × ", "&nbsp;×&nbsp;")
             spread = ("–", "–", "–") if found is None else (str(found.p50), str(found.p95), str(found.worst))

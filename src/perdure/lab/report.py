@@ -58,7 +58,7 @@ def to_json(reports: Sequence[ScenarioReport]) -> bytes:
 
 def measures_of(report: ScenarioReport) -> tuple[Measure, ...]:
     """What a reader is shown: silence always, the time after an event where the scenario is about it."""
-    return ("silence",) if figures.main_measure(report) == "silence" else ("after", "silence")
+    return ("silence",) if figures.main_measure(report.scenario.expectation) == "silence" else ("after", "silence")
 
 
 def losses(report: ScenarioReport) -> list[str]:
@@ -160,7 +160,7 @@ def _peer_table(groups: Sequence[Sequence[ScenarioReport]]) -> Table:
             continue
         own = group[0] if figures.is_own(group[0]) else None
         for index, report in enumerate(group):
-            measure = figures.main_measure(report)
+            measure = figures.main_measure(report.scenario.expectation)
             found = figures.spread(report, measure)
             times = None if own is None or report is own else figures.ratio(report, own)
             sums = figures.totals(report)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
+from perdure.scenario.expectation import Expectation
 from perdure.scenario.results import SILENCE_FLOOR, Direction, Outcome, RunResult, ScenarioReport, quantiles
 
 Measure = Literal["silence", "after"]
@@ -124,9 +125,8 @@ def totals(report: ScenarioReport) -> Totals:
     )
 
 
-def main_measure(report: ScenarioReport) -> Measure:
-    """What the scenario is about: where it expects something of the time after an event, that."""
-    expect = report.scenario.expectation
+def main_measure(expect: Expectation) -> Measure:
+    """What a scenario is about: where it expects something of the time after an event, that."""
     return "silence" if expect.after_p50 is None and expect.after_worst is None else "after"
 
 
@@ -159,7 +159,7 @@ def by_scenario(reports: Sequence[ScenarioReport]) -> list[list[ScenarioReport]]
 
 def ratio(peer: ScenarioReport, own: ScenarioReport) -> Ratio | None:
     """The peer's median over perdure's; `None` where there is nothing to compare, or both are too short to tell."""
-    measure = main_measure(own)
+    measure = main_measure(own.scenario.expectation)
     theirs, ours = spread(peer, measure), spread(own, measure)
     if theirs is None or ours is None or ours.p50.at_least:
         return None
@@ -185,7 +185,7 @@ def _by_event(run: RunResult, direction: Direction | None) -> Iterator[list[Outc
 
 def _worst(report: ScenarioReport, index: int) -> tuple[float, float]:
     """Of a run, to sort by: endless ones last, among them the longest."""
-    measure = main_measure(report)
+    measure = main_measure(report.scenario.expectation)
     found = [_figure(outcome, measure) for outcome in report.runs[index].outcomes]
     return max(((_length(each), each.seconds) for each in found), default=(0.0, 0.0))
 

@@ -19,7 +19,6 @@ from perdure.core.state import Reason, State
 from perdure.scenario import figures
 from perdure.scenario.figures import Measure
 from perdure.scenario.library import load
-from perdure.scenario.results import ScenarioFacts, ScenarioReport
 from perdure.sim.chaos import Chaos
 from perdure.sim.play import Play
 from perdure.sim.simulation import VIOLATION, Simulation, error_text
@@ -74,8 +73,9 @@ def simulate(scenario: str, seed: int, *, whole_trace: bool = False) -> Outcome:
             played.run()
             silences = tuple(played.simulation.book.silences)
         else:
-            played = Play(load(scenario), seed)
-            silences = _silences(played, measure(scenario))
+            described = load(scenario)
+            played = Play(described, seed)
+            silences = _silences(played, figures.main_measure(described.expectation))
     except Exception as error:  # the simulator's own, which must not end the other seeds' histories
         if played is None:
             return _unbegun(seed, error)
@@ -99,9 +99,7 @@ def simulate(scenario: str, seed: int, *, whole_trace: bool = False) -> Outcome:
 
 def measure(scenario: str) -> Measure:
     """What the silences of its outcomes are."""
-    if scenario == CHAOS:
-        return "silence"
-    return figures.main_measure(ScenarioReport(ScenarioFacts.of(load(scenario)), ()))
+    return "silence" if scenario == CHAOS else figures.main_measure(load(scenario).expectation)
 
 
 def _silences(played: Play, measure: Measure) -> tuple[float, ...]:
