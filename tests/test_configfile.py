@@ -140,6 +140,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(path: Path, content: str, m
     assert refusal_of(path, content) == message
 
 
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -174,6 +175,7 @@ def test_an_assignment_takes_a_list() -> None:
     assert layered(layer).session.session_timeout_warning_stages == (60.0, 120.0)
 
 
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [

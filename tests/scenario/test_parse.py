@@ -225,6 +225,7 @@ def test_what_is_missing_at_the_head_is_named() -> None:
     assert complaint("", head="") == "own.toml:1: seconds is missing"
 
 
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize(
     "text",
     [
