@@ -38,7 +38,7 @@ from perdure.wire import FrameType, Hello, Resume, decode_message, encode_frame
 if TYPE_CHECKING:
     from perdure.config import IceServer
     from perdure.signals import Signal
-    from perdure.transport.base import CarrierListener
+    from perdure.transport.base import CarrierListener, Path
 
 BATCH = 100
 """Managers that are connected at a time."""
@@ -83,6 +83,9 @@ class StandInCarrier:
 
     @property
     def local_address(self) -> str | None:
+        return None
+
+    def path(self) -> Path | None:
         return None
 
     def limit_buffer(self, size: int) -> None:

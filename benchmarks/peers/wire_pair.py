@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from perdure.core.actions import ChangeState
     from perdure.signaling.base import SignalingListener
     from perdure.signaling.messages import Message
-    from perdure.transport.base import Carrier, CarrierListener, PathStatistics
+    from perdure.transport.base import Carrier, CarrierListener, Path, PathStatistics
 
 SETTLE_SECONDS = 1.0
 """Within which SCTP has sent the acknowledgements that it delays, and an ICE restart's candidates have come."""
@@ -88,6 +88,9 @@ class TappedCarrier:
     @property
     def local_address(self) -> str | None:
         return self._carrier.local_address
+
+    def path(self) -> Path | None:
+        return self._carrier.path()
 
     def send(self, message: bytes) -> None:
         self._sent.put_nowait(message)

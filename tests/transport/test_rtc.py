@@ -163,6 +163,11 @@ class HastyEngine:
 
     def restart_ice(self) -> None: ...
 
+    sctp = None
+
+    async def get_stats(self) -> dict[str, object]:
+        return {}
+
     async def create_offer(self) -> None:
         self.ufrag += 1
         self.local_description = SimpleNamespace(sdp=f"{OFFER}\r\na=ice-ufrag:{self.ufrag}\r\na=fingerprint:x y\r\n")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from perdure.core.description import ice_ufrag
 from perdure.sim.association import Association
 from perdure.sim.flow import CARRIER_BUFFER_BYTES
-from perdure.transport.base import IceState, LossReason, PathStatistics
+from perdure.transport.base import IceState, LossReason, Path, PathStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -177,6 +177,9 @@ class SimCarrier:
         self._flow: Flow | None = None
         self._checked_at = 0.0
         self._checks = [0.0, 0.0]
+        self._rtt: float | None = None
+        self._measured_pair: tuple[str, str] | None = None
+        """The pair of addresses that `_rtt` is of."""
 
     @property
     def loop(self) -> Loop:
@@ -216,6 +219,13 @@ class SimCarrier:
         if self._association is None or (pair := self._association.pair) is None:
             return None
         return pair.addresses[self._association.ends.index(self)]
+
+    def path(self) -> Path | None:
+        if self._association is None or (pair := self._association.pair) is None:
+            return None
+        here = self._association.ends.index(self)
+        rtt = self._rtt if pair.addresses == self._measured_pair else None
+        return Path(pair.relayed, "udp", pair.addresses[here], pair.addresses[1 - here], rtt)
 
     def limit_buffer(self, size: int) -> None:
         if self._flow is not None:
@@ -296,6 +306,7 @@ class SimCarrier:
 
     def opened(self, binding: bytes) -> None:
         if not self.is_closed:
+            self._read_rtt()
             self._listener.carrier_opened(self.generation, binding)
 
     def received(self, message: bytes) -> None:
@@ -349,9 +360,16 @@ class SimCarrier:
         passed = (now - self._checked_at) / CHECK_INTERVAL if self._checked_at else 0.0
         self._checked_at = now
         self._checks[0] += passed
-        rtt = None
         if out is not None and back is not None:
             self._checks[1] += passed * (1 - out.lost_share) * (1 - back.lost_share)
-            rtt = round(out.round_trip, 3)
         sent, answered = (int(count) for count in self._checks)
-        self._listener.carrier_measured(self.generation, PathStatistics(rtt, sent, answered, 0, 0))
+        self._listener.carrier_measured(self.generation, PathStatistics(self._read_rtt(), sent, answered, 0, 0))
+
+    def _read_rtt(self) -> float | None:
+        """The round trip on the pair in use; `None` where nothing gets through."""
+        self._rtt = self._measured_pair = None
+        if self._association is not None and (pair := self._association.pair) is not None:
+            out, back = self._association.ways
+            self._measured_pair = pair.addresses
+            self._rtt = round(out.round_trip, 3) if out is not None and back is not None else None
+        return self._rtt

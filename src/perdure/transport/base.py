@@ -45,6 +45,26 @@ class PathStatistics:
     """The same, received."""
 
 
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The path in use: the ICE candidate pair that the engine has selected."""
+
+    is_relayed: bool
+    """Whether a TURN server is between the two ends, ours or the peer's."""
+    protocol: str
+    """What carries this end's packets: `udp` or `tcp`; to a TURN server of its own also `tls`
+    (W3C: `RTCIceCandidateStats.relayProtocol`)."""
+    local_address: str | None
+    """This end's candidate, as `192.0.2.1:50000` or `[2001:db8::1]:50000`: behind a NAT the public address, through a
+    TURN server of its own the address there."""
+    remote_address: str | None
+    """The peer's candidate, likewise. `None`: the peer has not signaled it (a peer-reflexive candidate, as behind a
+    symmetric NAT), and the engine keeps such an address to itself."""
+    rtt: float | None
+    """Seconds of a STUN check's round trip, to the millisecond, when the engine's statistics were read last
+    (`Carrier.measure`; W3C: `RTCIceCandidatePairStats.currentRoundTripTime`). `None`: not yet read on this path."""
+
+
 class CarrierListener(Protocol):
     """What a tube hears of its carriers. Called on the event loop's thread; nothing comes after `Carrier.close`."""
 
@@ -93,6 +113,11 @@ class Carrier(Protocol):
 
         `None`: no path was found yet, or the engine does not tell (a relay-only policy). It is the engine's choice,
         and stays for seconds after the address is gone. A look costs 0.1 ms.
+        """
+
+    def path(self) -> Path | None:
+        """The path in use. `None`: none was found yet, or the engine has not told it yet, some milliseconds after
+        `carrier_opened`. A look costs 0.1 ms.
         """
 
     def limit_buffer(self, size: int) -> None:

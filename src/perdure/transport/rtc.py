@@ -15,21 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import webrtc
 
-from perdure.core.description import ice_ufrag
 from perdure.errors import CarrierError
 from perdure.transport import engine
-from perdure.transport.base import IceState, LossReason, PathStatistics
+from perdure.transport.base import IceState, LossReason, Path, PathStatistics
 from perdure.transport.candidate import base_address
 from perdure.transport.description import certificates, channel_binding, without_candidates
-from perdure.transport.statistics import path_statistics
+from perdure.transport.statistics import path_statistics, selected_path
+from perdure.transport.trickle import LocalCandidate, Trickle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +39,6 @@ if TYPE_CHECKING:
 BUFFERED_HIGH_BYTES = 128 * 1024
 """The most that waits in the channel: 2 ms at 64 MB/s. Shallow, so that a keystroke does not wait behind a bulk
 transfer; deep enough that the engine's thread never runs dry while Python frames the next messages."""
-
-MAX_UNTOLD_CANDIDATES = 128
-"""Local candidates that wait, at most some milliseconds, for the description they belong to; the oldest are dropped.
-A machine with 4 addresses has 8, and a few more for each STUN and TURN server."""
 
 EventT = TypeVar("EventT")
 Operation = Callable[[], Coroutine[object, object, None]]
@@ -122,8 +117,8 @@ class RtcCarrier:
         self._measuring = False
         self._peer_certificates: list[str] = []
         self._negotiation = generation
-        self._ufrag: str | None = None
-        self._untold: deque[_LocalCandidate] = deque(maxlen=MAX_UNTOLD_CANDIDATES)
+        self._trickle = Trickle()
+        self._measured_path: Path | None = None
 
     def connect(self, connection: webrtc.RTCPeerConnection, channel: webrtc.RTCDataChannel) -> None:
         """Use them, and close them in the end."""
@@ -152,12 +147,21 @@ class RtcCarrier:
 
     @property
     def local_address(self) -> str | None:
-        if self._connection is None or (sctp := self._connection.sctp) is None:
-            return None
-        ice = sctp.transport.ice_transport
-        if (pair := ice.get_selected_candidate_pair()) is None:
+        if (ice := self._ice_transport) is None or (pair := ice.get_selected_candidate_pair()) is None:
             return None
         return base_address(pair.local.candidate, (found.candidate for found in ice.get_local_candidates()))
+
+    @property
+    def _ice_transport(self) -> webrtc.RTCIceTransport | None:
+        if self._connection is None or (sctp := self._connection.sctp) is None:
+            return None
+        return sctp.transport.ice_transport
+
+    def path(self) -> Path | None:
+        if (ice := self._ice_transport) is None or (pair := ice.get_selected_candidate_pair()) is None:
+            return None
+        path, measured = selected_path(pair), self._measured_path
+        return measured if measured is not None and replace(measured, rtt=None) == path else path
 
     def limit_buffer(self, size: int) -> None:
         self._buffer_bytes = min(size, BUFFERED_HIGH_BYTES)
@@ -265,10 +269,21 @@ class RtcCarrier:
     async def _measure(self) -> None:
         try:
             if (connection := self._connection) is not None:
-                report = await connection.get_stats()
-                asyncio.get_running_loop().call_soon(self._tell_statistics, path_statistics(report))
+                statistics = await self._read_statistics(connection)
+                asyncio.get_running_loop().call_soon(self._tell_statistics, statistics)
         finally:
             self._measuring = False
+
+    async def _read_first_rtt(self) -> None:
+        """So that `path` has an RTT before the first `measure`, which may be minutes away."""
+        if (connection := self._connection) is not None:
+            await self._read_statistics(connection)
+
+    async def _read_statistics(self, connection: webrtc.RTCPeerConnection) -> PathStatistics:
+        statistics = path_statistics(await connection.get_stats())
+        if (path := self.path()) is not None:
+            self._measured_path = replace(path, rtt=statistics.rtt)
+        return statistics
 
     async def _add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         if (connection := self._connection) is None:
@@ -288,13 +303,10 @@ class RtcCarrier:
     def _describe(self, generation: int, sdp: str) -> None:
         if self._listener is None:
             return
-        self._negotiation, self._ufrag = generation, ice_ufrag(sdp)
+        self._negotiation = generation
         self._listener.carrier_description(generation, without_candidates(sdp))
-        untold = list(self._untold)
-        self._untold.clear()
-        for candidate in untold:
-            if candidate.ufrag == self._ufrag:
-                self._tell_candidate(candidate)
+        for candidate in self._trickle.described(sdp):
+            self._tell_candidate(candidate)
 
     def _negotiate(self, operation: Operation, failure: LossReason = LossReason.REFUSED_DESCRIPTION) -> None:
         self._spawn(partial(self._in_turn, operation), failure)
@@ -321,7 +333,7 @@ class RtcCarrier:
         if listener is not None:
             listener.carrier_lost(self._generation, reason, detail)
 
-    def _tell_candidate(self, found: _LocalCandidate) -> None:
+    def _tell_candidate(self, found: LocalCandidate) -> None:
         if self._listener is not None:
             self._listener.carrier_candidate(self._negotiation, found.candidate, found.sdp_mid, found.sdp_mline)
 
@@ -341,6 +353,7 @@ class RtcCarrier:
             self._lost(LossReason.REFUSED_DESCRIPTION, str(error))
             return
         self._opened = True
+        self._spawn(self._read_first_rtt, LossReason.ENGINE_FAILED)
         self._listener.carrier_opened(self._generation, binding)
 
     def _on_message(self, event: webrtc.MessageEvent) -> None:
@@ -358,11 +371,9 @@ class RtcCarrier:
         found = event.candidate
         if found is None or not found.candidate:
             return
-        candidate = _LocalCandidate(found.username_fragment, found.candidate, found.sdp_mid, found.sdp_m_line_index)
-        if candidate.ufrag is not None and candidate.ufrag == self._ufrag:
+        candidate = LocalCandidate(found.username_fragment, found.candidate, found.sdp_mid, found.sdp_m_line_index)
+        if self._trickle.is_due(candidate):
             self._tell_candidate(candidate)
-        else:
-            self._untold.append(candidate)
 
     def _on_ice_state(self, _event: object) -> None:
         if self._listener is None or self._connection is None:
@@ -374,14 +385,6 @@ class RtcCarrier:
     def _on_connection_state(self, _event: object) -> None:
         if self._connection is not None and self._connection.connection_state.value == "closed":
             self._lost(LossReason.ENGINE_FAILED, "the connection closed")
-
-
-@dataclass(frozen=True, slots=True)
-class _LocalCandidate:
-    ufrag: str | None
-    candidate: str
-    sdp_mid: str | None
-    sdp_mline: int | None
 
 
 def _weakly(me: weakref.ref[RtcCarrier], handler: Callable[[RtcCarrier, EventT], None]) -> Callable[[EventT], None]:

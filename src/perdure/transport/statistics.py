@@ -1,4 +1,4 @@
-"""What the engine's statistics say of a carrier's path.
+"""What the engine says of a carrier's path: its selected candidate pair and its statistics.
 
 The pairs of earlier ICE restarts stay, and stay nominated, as long as they work: the transport's statistics say which
 pair is used.
@@ -8,7 +8,26 @@ from __future__ import annotations
 
 import webrtc
 
-from perdure.transport.base import PathStatistics
+from perdure.transport.base import Path, PathStatistics
+
+
+def selected_path(pair: webrtc.RTCIceCandidatePair) -> Path:
+    """The path that `pair` is, without its RTT."""
+    protocol = pair.local.protocol.value if pair.local.protocol is not None else "udp"
+    return Path(
+        is_relayed=webrtc.RTCIceCandidateType.relay in (pair.local.type, pair.remote.type),
+        protocol=webrtc.RTCIceServerTransportProtocol(pair.local.relay_protocol or protocol).value,
+        local_address=_address(pair.local),
+        remote_address=_address(pair.remote),
+        rtt=None,
+    )
+
+
+def _address(candidate: webrtc.RTCIceCandidate) -> str | None:
+    if not candidate.address:
+        return None
+    host = f"[{candidate.address}]" if ":" in candidate.address else candidate.address
+    return f"{host}:{candidate.port}"
 
 
 def path_statistics(report: webrtc.RTCStatsReport) -> PathStatistics:
