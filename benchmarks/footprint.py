@@ -15,8 +15,8 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from perdure.demo.loopback import Loopback
-from perdure.demo.programs import Programs
+from perdure_lab.demo.loopback import Loopback
+from perdure_lab.demo.programs import Programs
 
 SETTLE_SECONDS = 3.0
 

@@ -14,10 +14,10 @@ import os
 import statistics
 from contextlib import AsyncExitStack
 
-from perdure.demo.loopback import Loopback
-from perdure.demo.programs import Programs
-from perdure.lab.traffic import Traffic
-from perdure.scenario.model import TICK_SECONDS
+from perdure_lab.demo.loopback import Loopback
+from perdure_lab.demo.programs import Programs
+from perdure_lab.lab.traffic import Traffic
+from perdure_lab.scenario.model import TICK_SECONDS
 
 CALM_SECONDS = 0.4
 WATCH_SECONDS = 0.4

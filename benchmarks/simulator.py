@@ -24,9 +24,9 @@ from pathlib import Path
 
 from perdure.cli.exit_codes import ExitCode
 from perdure.cli.running import try_to_write
-from perdure.scenario.model import Link, LinkName
-from perdure.sim.chaos import Chaos
-from perdure.sim.simulation import Simulation
+from perdure_lab.scenario.model import Link, LinkName
+from perdure_lab.sim.chaos import Chaos
+from perdure_lab.sim.simulation import Simulation
 
 
 @dataclass(frozen=True, slots=True)

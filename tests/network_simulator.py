@@ -16,11 +16,11 @@ import textwrap
 from collections.abc import Iterator
 
 from perdure.cli.running import output_failed, say
-from perdure.scenario import figures, judgement
-from perdure.scenario.library import load
-from perdure.scenario.model import Scenario
-from perdure.scenario.results import RunResult, ScenarioFacts, ScenarioReport
-from perdure.sim.play import play
+from perdure_lab.scenario import figures, judgement
+from perdure_lab.scenario.library import load
+from perdure_lab.scenario.model import Scenario
+from perdure_lab.scenario.results import RunResult, ScenarioFacts, ScenarioReport
+from perdure_lab.sim.play import play
 
 CLASSICS = ("ethernet-to-wifi", "mobile-hand-off", "intermittent", "rapid-changes", "quality-degradation")
 

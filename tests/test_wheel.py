@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from perdure.sim.machine import Machine
-from perdure.sim.world import World
 from perdure.tube.clock import clock, clock_from
 from perdure.tube.wheel import TICK_SECONDS, Wheel
+from perdure_lab.sim.machine import Machine
+from perdure_lab.sim.world import World
 
 if TYPE_CHECKING:
     from perdure.tube.driver import Driver

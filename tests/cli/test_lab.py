@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from perdure.lab.tools import LabError, check
-from perdure.scenario.library import text_of
+from perdure_lab.lab.tools import LabError, check
+from perdure_lab.scenario.library import text_of
 from support.processes import output_of, running
 from support.signaling import eventually
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure.lab.tools import LabError, check, check_platform
+from perdure_lab.lab.tools import LabError, check, check_platform
 from support.families import descendants, gone
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for child processes in /proc")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.demo.report import Fault, Report
+from perdure_lab.demo.report import Fault, Report
 
 
 def report(**changes: object) -> Report:

@@ -14,11 +14,11 @@ import threading
 from pathlib import Path
 from time import monotonic, sleep
 
-from perdure.lab.namespaces import entered
-from perdure.lab.network import Network
-from perdure.lab.tools import search_path
-from perdure.scenario.model import Link, LinkName, Nat, Scenario
-from perdure.scenario.parse import parse_scenario
+from perdure_lab.lab.namespaces import entered
+from perdure_lab.lab.network import Network
+from perdure_lab.lab.tools import search_path
+from perdure_lab.scenario.model import Link, LinkName, Nat, Scenario
+from perdure_lab.scenario.parse import parse_scenario
 
 CLIENT, GATEWAY, SERVICE = "192.168.10.10", "192.168.20.10", "203.0.113.10"
 INTERVAL = 0.002

@@ -6,12 +6,12 @@ import asyncio
 import sys
 import tracemalloc
 
-from perdure.lab.apart import Worker
+from perdure_lab.lab.apart import Worker
 from support.families import gone
 
 ADDS_UP = """
 import threading
-from perdure.lab.apart import asked, done, end_with_the_asker, tell
+from perdure_lab.lab.apart import asked, done, end_with_the_asker, tell
 
 heard = threading.Semaphore(0)
 number = asked(int)
@@ -23,7 +23,7 @@ for count in range(number):
 done()
 """
 
-FAILS = "from perdure.lab.apart import asked\nasked(int)\nraise SystemExit('it may not')"
+FAILS = "from perdure_lab.lab.apart import asked\nasked(int)\nraise SystemExit('it may not')"
 
 
 def worker(program: str) -> Worker:
@@ -76,7 +76,7 @@ async def test_it_is_left_to_end_by_itself_so_that_its_last_words_are_known() ->
 
 
 async def test_one_that_hangs_is_killed() -> None:
-    program = "import os, time\nfrom perdure.lab.apart import tell\ntell(os.getpid())\ntime.sleep(60)"
+    program = "import os, time\nfrom perdure_lab.lab.apart import tell\ntell(os.getpid())\ntime.sleep(60)"
     async with asyncio.timeout(30):
         async with worker(program) as hanging:
             pid = await hanging.told(int)
@@ -86,7 +86,7 @@ async def test_one_that_hangs_is_killed() -> None:
 
 async def test_it_ends_when_it_is_not_wanted_any_more() -> None:
     async with asyncio.timeout(30):
-        program = f"import os; from perdure.lab.apart import tell; tell(os.getpid())\n{ADDS_UP}"
+        program = f"import os; from perdure_lab.lab.apart import tell; tell(os.getpid())\n{ADDS_UP}"
         async with worker(program) as adding:
             adding.say(b"3")
             pid = await adding.told(int)

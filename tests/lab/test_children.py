@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from perdure.lab.children import Child, Helper
-from perdure.lab.tools import LabError
+from perdure_lab.lab.children import Child, Helper
+from perdure_lab.lab.tools import LabError
 from support.families import gone
 
 TALKS = "import sys\nfor _ in range(3000): sys.stderr.write('x' * 100 + '\\n')\nsys.exit('enough')"

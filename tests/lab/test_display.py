@@ -7,11 +7,11 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from perdure.lab.course import Chosen, Course
-from perdure.lab.display import Display
-from perdure.lab.subject import PERDURE
-from perdure.scenario.library import load, text_of
-from perdure.scenario.results import RunResult
+from perdure_lab.lab.course import Chosen, Course
+from perdure_lab.lab.display import Display
+from perdure_lab.lab.subject import PERDURE
+from perdure_lab.scenario.library import load, text_of
+from perdure_lab.scenario.results import RunResult
 from support.lab_runs import made_up_run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from random import Random
 
-from perdure.lab.forwarder import MAX_QUEUED, Impairment, LinkState
+from perdure_lab.lab.forwarder import MAX_QUEUED, Impairment, LinkState
 
 CLIENT, GATEWAY, SERVICE = "192.168.10.10", "192.168.20.10", "203.0.113.10"
 

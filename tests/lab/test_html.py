@@ -7,9 +7,9 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
-from perdure.lab.html import page
-from perdure.lab.timeline import LEVELS, MOST_BINS, happenings, timeline
-from perdure.scenario.results import NetworkEvent, RungUsed, StateSpan, Throughput
+from perdure_lab.lab.html import page
+from perdure_lab.lab.timeline import LEVELS, MOST_BINS, happenings, timeline
+from perdure_lab.scenario.results import NetworkEvent, RungUsed, StateSpan, Throughput
 from support.lab_runs import made_up_report, made_up_run
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}

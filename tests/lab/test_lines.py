@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from perdure.lab.children import Child, LogLine
-from perdure.lab.lines import next_line
+from perdure_lab.lab.children import Child, LogLine
+from perdure_lab.lab.lines import next_line
 
 LIMIT = 8
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from perdure.lab.tools import LabError, check, isolated
+from perdure_lab.lab.tools import LabError, check, isolated
 
 
 def reason_against(*needs: str, tun: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from perdure.lab.relay import answers
+from perdure_lab.lab.relay import answers
 
 
 def udp() -> socket.socket:

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from perdure.lab.report import losses, misses, summary, terminal_table, to_json
-from perdure.scenario import figures
-from perdure.scenario.figures import Figure, duration
-from perdure.scenario.judgement import verdict
-from perdure.scenario.results import RungUsed, ScenarioReport
+from perdure_lab.lab.report import losses, misses, summary, terminal_table, to_json
+from perdure_lab.scenario import figures
+from perdure_lab.scenario.figures import Figure, duration
+from perdure_lab.scenario.judgement import verdict
+from perdure_lab.scenario.results import RungUsed, ScenarioReport
 from support.lab_runs import made_up_report, made_up_run
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from perdure.lab.run import options
-from perdure.lab.subject import PERDURE
-from perdure.lab.tools import LabError, check
-from perdure.scenario.parse import parse_scenario
+from perdure_lab.lab.run import options
+from perdure_lab.lab.subject import PERDURE
+from perdure_lab.lab.tools import LabError, check
+from perdure_lab.scenario.parse import parse_scenario
 from support.families import command_of, descendants, gone
 
 HEAD = 'title = "Short"\ntext = "A change."\nseconds = 3\n'

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure.lab.subject import PERDURE, filled, read_subject
+from perdure_lab.lab.subject import PERDURE, filled, read_subject
 
 
 def write(folder: Path, text: str) -> Path:

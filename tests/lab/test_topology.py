@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from perdure.lab.router import ruleset
-from perdure.lab.topology import Batches, Topology
-from perdure.scenario.model import Cut, Link, LinkName, Nat, Scenario
-from perdure.scenario.parse import parse_scenario
+from perdure_lab.lab.router import ruleset
+from perdure_lab.lab.topology import Batches, Topology
+from perdure_lab.scenario.model import Cut, Link, LinkName, Nat, Scenario
+from perdure_lab.scenario.parse import parse_scenario
 
 ETH, WLAN = LinkName("client", "eth"), LinkName("client", "wlan")
 

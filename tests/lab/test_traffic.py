@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.lab.position import coded
-from perdure.lab.traffic import Flow, Traffic
+from perdure_lab.lab.position import coded
+from perdure_lab.lab.traffic import Flow, Traffic
 
 Relay = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

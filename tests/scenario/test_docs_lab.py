@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from perdure.cli.lab import app
-from perdure.lab.subject import filled, read_subject
-from perdure.scenario.expectation import Expectation
-from perdure.scenario.model import Cut, Deed, Link, Nat, Traffic
-from perdure.scenario.parse import STATES, parse_scenario
+from perdure_lab.cli.lab import app
+from perdure_lab.lab.subject import filled, read_subject
+from perdure_lab.scenario.expectation import Expectation
+from perdure_lab.scenario.model import Cut, Deed, Link, Nat, Traffic
+from perdure_lab.scenario.parse import STATES, parse_scenario
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lab.md").read_text()
 FILES = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

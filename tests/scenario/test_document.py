@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from perdure.scenario.document import MAX_TEXT_BYTES, read_text
-from perdure.scenario.reading import ScenarioError
+from perdure_lab.scenario.document import MAX_TEXT_BYTES, read_text
+from perdure_lab.scenario.reading import ScenarioError
 
 BOM = b"\xef\xbb\xbf"
 

@@ -7,9 +7,9 @@ from ipaddress import ip_interface, ip_network
 
 import pytest
 
-from perdure.lab.topology import INTERNET, SERVICES, SERVICES_V4, SERVICES_V6, Topology
-from perdure.scenario.model import INTERNET_NETWORKS, SITES
-from perdure.scenario.parse import MAX_LINKS, parse_scenario
+from perdure_lab.lab.topology import INTERNET, SERVICES, SERVICES_V4, SERVICES_V6, Topology
+from perdure_lab.scenario.model import INTERNET_NETWORKS, SITES
+from perdure_lab.scenario.parse import MAX_LINKS, parse_scenario
 
 TABLES = "".join(f"[{site}.{'abcdefgh'[number]}]\n" for site in SITES for number in range(MAX_LINKS))
 LARGEST = parse_scenario(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from perdure.scenario.judgement import is_clean, misses, verdict
-from perdure.scenario.results import Finding
+from perdure_lab.scenario.judgement import is_clean, misses, verdict
+from perdure_lab.scenario.results import Finding
 from support.lab_runs import made_up_report, made_up_run
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.scenario.library import load, names, text_of
+from perdure_lab.scenario.library import load, names, text_of
 
 SHORT_FORM_SECONDS = 200.0
 """Of the six together, so that they fit into 5 minutes with everything around them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.scenario.model import (
+from perdure_lab.scenario.model import (
     ClockJump,
     Cut,
     Deed,
@@ -15,8 +15,8 @@ from perdure.scenario.model import (
     ProcessDeed,
     Scenario,
 )
-from perdure.scenario.parse import parse_scenario
-from perdure.scenario.reading import ScenarioError
+from perdure_lab.scenario.parse import parse_scenario
+from perdure_lab.scenario.reading import ScenarioError
 
 TWO_BRACKETS = "write [[step]], with two brackets, each time"
 HEAD = 'title = "A title"\ntext = "What happens."\nseconds = 10\n'

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from perdure.scenario.results import (
+from perdure_lab.scenario.results import (
     NetworkEvent,
     Quantiles,
     RunResult,

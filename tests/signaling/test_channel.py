@@ -9,9 +9,9 @@ import pytest
 from perdure.signaling.channel import ACK_DELAY, MAX_OWED_ACKS, SealedChannel
 from perdure.signaling.envelope import DataKeys, Side
 from perdure.signaling.messages import Answer, Candidate, Offer
-from perdure.sim.machine import Machine
-from perdure.sim.world import World
 from perdure.ticket import Ticket
+from perdure_lab.sim.machine import Machine
+from perdure_lab.sim.world import World
 from support.signaling import SECRET, Listener
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from perdure.scenario import figures
-from perdure.scenario.library import load, names
-from perdure.scenario.results import ScenarioFacts, ScenarioReport
-from perdure.sim.play import play
+from perdure_lab.scenario import figures
+from perdure_lab.scenario.library import load, names
+from perdure_lab.scenario.results import ScenarioFacts, ScenarioReport
+from perdure_lab.sim.play import play
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "README.md"
 OWN_WORK = 0.1

@@ -12,7 +12,7 @@ from itertools import count
 import psutil
 import pytest
 
-from perdure.sim import course
+from perdure_lab.sim import course
 
 
 @pytest.fixture(scope="module")

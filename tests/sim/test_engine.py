@@ -8,12 +8,12 @@ from unittest.mock import Mock
 
 import pytest
 
-from perdure.scenario.model import Link, LinkName, Nat
-from perdure.sim.engine import Engine, SimCarrier
-from perdure.sim.internet import Internet
-from perdure.sim.machine import Machine
-from perdure.sim.world import World
 from perdure.transport.base import Path
+from perdure_lab.scenario.model import Link, LinkName, Nat
+from perdure_lab.sim.engine import Engine, SimCarrier
+from perdure_lab.sim.internet import Internet
+from perdure_lab.sim.machine import Machine
+from perdure_lab.sim.world import World
 
 if TYPE_CHECKING:
     from perdure.transport.base import Carrier

@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from perdure.sim.flow import MAX_TRIES, MIN_RTO, Flow
-from perdure.sim.internet import Way
-from perdure.sim.world import World
+from perdure_lab.sim.flow import MAX_TRIES, MIN_RTO, Flow
+from perdure_lab.sim.internet import Way
+from perdure_lab.sim.world import World
 
 STEADY = Way(delay=0.05, jitter=0.0, loss=0.0, rate=None, back=0.05)
 

@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from perdure.scenario.model import Cut, Link, LinkName, Nat
-from perdure.sim.internet import SERVICES_DELAY, Bursts, Internet, Way
-from perdure.sim.world import World
+from perdure_lab.scenario.model import Cut, Link, LinkName, Nat
+from perdure_lab.sim.internet import SERVICES_DELAY, Bursts, Internet, Way
+from perdure_lab.sim.world import World
 
 CLIENT = LinkName("client", "wlan")
 GATEWAY = LinkName("gateway", "eth")

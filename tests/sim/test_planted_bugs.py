@@ -25,11 +25,11 @@ from perdure.session.events import SessionResumed, StreamData
 from perdure.session.send_buffer import SendBuffer
 from perdure.session.stream import Stream
 from perdure.session.stream_table import StreamTable
-from perdure.sim.chaos import Chaos
-from perdure.sim.engine import SimCarrier
 from perdure.tube.driver import Driver
 from perdure.tube.link import Link
 from perdure.wire import ResetCode
+from perdure_lab.sim.chaos import Chaos
+from perdure_lab.sim.engine import SimCarrier
 
 MOST_SEEDS = 2000
 

@@ -11,7 +11,7 @@ from shutil import which
 
 import pytest
 
-from perdure.sim.course import simulate
+from perdure_lab.sim.course import simulate
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("3.11", "3.12", "3.13")
@@ -20,7 +20,7 @@ INSTALL_TIMEOUT = 300.0
 PLAY_TIMEOUT = 120.0
 
 _PLAY = f"""
-from perdure.sim.course import simulate
+from perdure_lab.sim.course import simulate
 print(*(simulate(*history).fingerprint for history in {HISTORIES}))
 """
 

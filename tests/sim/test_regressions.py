@@ -9,8 +9,8 @@ import pytest
 
 from perdure.core.decision import Trigger
 from perdure.core.state import Reason
-from perdure.scenario.model import Cut, Link, LinkName
-from perdure.sim.simulation import Simulation
+from perdure_lab.scenario.model import Cut, Link, LinkName
+from perdure_lab.sim.simulation import Simulation
 
 CLIENT = LinkName("client", "eth")
 GATEWAY = LinkName("gateway", "eth")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.scenario.library import load
-from perdure.scenario.model import Link, LinkName
-from perdure.sim.chaos import Chaos
-from perdure.sim.play import play
-from perdure.sim.simulation import Simulation
+from perdure_lab.scenario.library import load
+from perdure_lab.scenario.model import Link, LinkName
+from perdure_lab.sim.chaos import Chaos
+from perdure_lab.sim.play import play
+from perdure_lab.sim.simulation import Simulation
 
 SHORT_FORM = [
     "black-hole",

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from perdure.sim.machine import Machine
-from perdure.sim.world import World
+from perdure_lab.sim.machine import Machine
+from perdure_lab.sim.world import World
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from perdure.scenario.expectation import Expectation
-from perdure.scenario.results import (
+from perdure_lab.scenario.expectation import Expectation
+from perdure_lab.scenario.results import (
     NetworkEvent,
     RungUsed,
     RunResult,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
 
 from perdure import __version__
-from perdure.cli import config, connect, demo, lab, rendezvous, serve, simulate
+from perdure.cli import config, connect, rendezvous, serve
 from perdure.cli.exit_codes import ExitCode, exit_code_of
 from perdure.errors import PerdureError
 
@@ -40,14 +41,22 @@ def _perdure(
 app.command(short_help="Introduce gateways and clients to each other.")(rendezvous.rendezvous)
 app.command(short_help="Let a ticket's holders reach what you allow.")(serve.serve)
 app.command(short_help="Forward local ports through a gateway.")(connect.connect)
-app.command(short_help="Watch connections live through every loss.")(demo.demo)
-app.add_typer(lab.app, name="lab", short_help="Try it on networks that change.")
-app.command(short_help="Play thousands of bad networks in virtual time.")(simulate.simulate)
 app.add_typer(config.app, name="config", short_help="Show what may be set, and what is.")
+
+
+def _add_installed_verbs() -> None:
+    """Those that other packages name as entry points."""
+    for entry in entry_points(group="perdure.commands"):
+        verb = entry.load()
+        if isinstance(verb, typer.Typer):
+            app.add_typer(verb, name=entry.name)
+        else:
+            app.command(name=entry.name)(verb)
 
 
 def main() -> None:
     """The console script `perdure`."""
+    _add_installed_verbs()
     try:
         app()
     except PerdureError as error:

@@ -1,0 +1,1 @@
+"""The verbs of the proving ground, found by `perdure` through entry points (see pyproject.toml)."""

@@ -1,0 +1,57 @@
+"""Where the demo's programs run, and what can be broken there: the seam between its two forms."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from perdure_lab.demo.programs import Programs
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """Something that breaks; `mend` puts it right once everything flows again."""
+
+    name: str
+    strike: Callable[[], Awaitable[None]]
+    mend: Callable[[], Awaitable[None]] | None = None
+
+
+class Stage(Protocol):
+    @property
+    def rendezvous(self) -> str:
+        """HOST:PORT that it listens on."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Words for the gateway and the client."""
+
+    @property
+    def skipped(self) -> Sequence[str]:
+        """Blows that cannot be had on this machine, with the reason."""
+
+    def namespace(self, program: str) -> str | None:
+        """Where "rendezvous", "gateway" or "client" runs; `None`: in this process' own."""
+
+    async def build(self) -> None:
+        """Make it.
+
+        Raises:
+            LabError: the system does not let it.
+        """
+
+    def blows(self, programs: Programs) -> AsyncIterator[Blow]:
+        """Without end; each is chosen when it is asked for."""
+
+
+def rendezvous_restarted(programs: Programs) -> Blow:
+    return Blow("the rendezvous is killed and started again", programs.restart_rendezvous)
+
+
+def both_killed(programs: Programs) -> Blow:
+    return Blow(
+        "both peer connections are killed at once", partial(programs.inject, "kill", programs.client, programs.gateway)
+    )

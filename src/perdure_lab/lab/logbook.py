@@ -1,0 +1,63 @@
+"""What perdure's logs say of a run: states, decisions, restarts and rebuilds, on the traffic's clock."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from perdure_lab.lab.children import LogLine
+from perdure_lab.scenario.results import RungUsed, StateSpan
+
+Side = Literal["client", "gateway"]
+
+
+class Logbook:
+    """Lines come with Unix seconds; `begin` says when the traffic began."""
+
+    def __init__(self) -> None:
+        self.state = ""
+        """The client's, now."""
+        self._began_at = time.time()
+        self._states: list[StateSpan] = []
+        self._rungs: list[RungUsed] = []
+        self._negotiations: list[tuple[float, str]] = []
+
+    def begin(self) -> None:
+        self._began_at = time.time()
+
+    def heard(self, side: Side, line: LogLine) -> None:
+        logged_at = line.get("time")
+        at = float(logged_at) if isinstance(logged_at, int | float) else time.time()
+        match line.get("event"):
+            case "tube-state" if side == "client":
+                self.state = str(line.get("after"))
+                self._states.append(StateSpan(at, self.state))
+            case "decision":
+                words = (str(line.get(key, "")) for key in ("trigger", "rung", "why"))
+                self._rungs.append(RungUsed(at, side, *words))
+            case "negotiation-begun" if line.get("by") == "us":
+                self._negotiations.append((at, str(line.get("what"))))
+
+    @property
+    def states(self) -> tuple[StateSpan, ...]:
+        """From the beginning of the traffic on; the first is the state that it found."""
+        before = [span.state for span in self._states if span.at <= self._began_at]
+        first = [StateSpan(0.0, before[-1])] if before else []
+        later = [
+            StateSpan(round(span.at - self._began_at, 4), span.state)
+            for span in self._states
+            if span.at > self._began_at
+        ]
+        return (*first, *later)
+
+    @property
+    def rungs(self) -> tuple[RungUsed, ...]:
+        return tuple(
+            RungUsed(round(each.at - self._began_at, 4), each.side, each.trigger, each.rung, each.reason)
+            for each in self._rungs
+            if each.at > self._began_at
+        )
+
+    def begun(self, what: Literal["restart", "carrier"]) -> int:
+        """How many since the traffic began."""
+        return sum(at > self._began_at and kind == what for at, kind in self._negotiations)

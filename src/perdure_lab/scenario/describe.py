@@ -1,0 +1,93 @@
+"""Steps in words, where the scenario's author gave none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+from perdure_lab.scenario.model import (
+    Action,
+    ClockJump,
+    Cut,
+    Deed,
+    Link,
+    LinkChange,
+    LinkName,
+    MappingLost,
+    ProcessDeed,
+)
+
+
+def describe(actions: Sequence[Action], links: Mapping[LinkName, Link]) -> str:
+    """`links`: as they are before the step."""
+    return "; ".join(_one(action, links) for action in actions)
+
+
+def can_interrupt(actions: Sequence[Action]) -> bool:
+    """Whether silence must be expected after them."""
+    return any(map(_interrupts, actions))
+
+
+def _interrupts(action: Action) -> bool:
+    match action:
+        case LinkChange(_, values):
+            lost = values.get("up") is False or values.get("plugged") is False
+            return lost or "addresses" in values or values.get("cut", Cut.NONE) is not Cut.NONE
+        case MappingLost():
+            return True
+        case ProcessDeed(process, deed):
+            return process != "rendezvous" and deed in (Deed.STOP, Deed.KILL)
+        case ClockJump():
+            return True
+    assert_never(action)
+
+
+def _one(action: Action, links: Mapping[LinkName, Link]) -> str:
+    match action:
+        case LinkChange(name, values):
+            parts = [text for key, value in values.items() if (text := _field(key, value, links[name]))]
+            return f"{name.site} {name.name}: {', '.join(parts)}"
+        case MappingLost(link):
+            return f"{link.site} {link.name}: the NAT forgets its mappings"
+        case ProcessDeed(process, deed):
+            return f"{process}: {_DEEDS[deed]}"
+        case ClockJump(process, seconds):
+            return f"{process}: its clock jumps by {seconds:g} s"
+    assert_never(action)
+
+
+_DEEDS = {
+    Deed.STOP: "the process is stopped",
+    Deed.CONTINUE: "the process runs on",
+    Deed.KILL: "the process is killed",
+    Deed.START: "the process is started",
+}
+
+_CUTS = {
+    Cut.NONE: "the path is whole again",
+    Cut.ALL: "every packet is swallowed",
+    Cut.PEERS: "every packet between the peers is swallowed",
+    Cut.PEERS_UDP: "UDP between the peers is swallowed",
+}
+
+
+def _field(key: str, value: object, link: Link) -> str:
+    match key, value:
+        case "up", bool():
+            return "on" if value else "off"
+        case "plugged", bool():
+            return "plugged in" if value else "unplugged"
+        case "addresses", tuple():
+            return f"address {', '.join(value) or 'none'}" if value != link.addresses else ""
+        case "cut", Cut():
+            return _CUTS[value]
+        case "delay" | "jitter", float():
+            return f"{key} {value * 1000:g} ms"
+        case "loss", float():
+            return f"loss {value * 100:g} %"
+        case "rate", float():
+            return f"{value / 1000:g} kB/s"
+        case "rate", None:
+            return "no limit of the rate"
+        case _:
+            return f"{key} {value}"

@@ -1,0 +1,210 @@
+"""A history that nobody thought of: links, faults and traffic, all drawn from the seed.
+
+Faults come alone and in clusters, so that rare ones meet: each has a beginning, and most have an end, drawn from
+milliseconds to minutes. At last everything is made good, and after `checks.SETTLED_AFTER` it has to be well.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from random import Random
+
+from perdure.wire import ResetCode
+from perdure_lab.scenario.figures import duration
+from perdure_lab.scenario.model import Link, LinkName, Nat
+from perdure_lab.sim.checks import SETTLED_AFTER, check_liveness
+from perdure_lab.sim.faults import Faults, where
+from perdure_lab.sim.simulation import Simulation
+
+CHAOS_SECONDS = 1200.0
+"""Twenty minutes of trouble, of which most is calm, as in life."""
+
+LAST_STREAM_SECONDS = 2.0
+"""In which a stream that is opened at last is there at both ends: a round trip, and a lost packet's retransmission."""
+
+LAST_WORDS_SECONDS = 3.0
+"""In which what is said at last, on a good network, has come: some round trips, and a lost packet's retransmission."""
+
+FORBIDDEN_TARGET = b"192.0.2.1:23"
+
+_MEAN_SAYING = 25.0
+"""Seconds between two things that the applications do."""
+
+
+class Ending(Enum):
+    """How a history's last tube ends."""
+
+    STOPPED = "the client is stopped"
+    UNUSED = "nobody says anything"
+    GONE = "the client crashes, and is not started again"
+
+
+_SHORT_PATIENCE = 90.0
+"""Seconds: `session_timeout` of a history that ends unused, `abandon_after` of one whose client is gone."""
+
+_ENDS_WITHIN = {Ending.STOPPED: 5.0, Ending.UNUSED: _SHORT_PATIENCE + 5.0, Ending.GONE: _SHORT_PATIENCE + 60.0}
+"""Seconds: a polite end takes a round trip; ICE tells after 20 s that the other end is gone, then patience begins."""
+
+
+class Chaos:
+    """One history."""
+
+    def __init__(self, seed: int, *, seconds: float = CHAOS_SECONDS) -> None:
+        self._settings = _settings(seed)
+        self.simulation = Simulation(
+            seed,
+            _links(seed),
+            has_relay=bool(seed % 2),
+            settings=self._settings,
+            mapping_lifetime=Random(f"{seed} mappings").choice([30.0, 120.0, 300.0]),
+        )
+        self.seconds = seconds
+        self._ending = _ending(seed)
+        self._dice: Random = self.simulation.world.dice("chaos")
+        self.faults = Faults(self.simulation, self._dice, until=seconds)
+        self._note_what_was_drawn()
+
+    def run(self) -> None:
+        """From the beginning to the last check. Violations are the simulation's."""
+        simulation, world = self.simulation, self.simulation.world
+        try:
+            self.faults.begin()
+            world.after(2.0, self._talk)
+            simulation.run(self.seconds)
+            self.faults.end_all()
+            simulation.run(self.seconds + SETTLED_AFTER)
+            for _ in range(2):  # the first may meet the instant in which an unused tube ends
+                simulation.act("client", simulation.client.open_stream)
+                simulation.run(world.now + LAST_STREAM_SECONDS)
+                if self._has_stream("client"):
+                    break
+            self._say_last()
+            simulation.run(world.now + LAST_WORDS_SECONDS)
+            if not simulation.violations:
+                check_liveness(simulation)
+            if not simulation.violations:
+                self._end_the_tube()
+        finally:
+            simulation.close()
+
+    def _note_what_was_drawn(self) -> None:
+        simulation = self.simulation
+        for name, link in simulation.internet.links.items():
+            behind = "" if link.nat is Nat.NONE else f", behind a NAT ({link.nat.value})"
+            path = f"delay {duration(link.delay)}, jitter {duration(link.jitter)}, loss {link.loss:.0%}"
+            simulation.note(f"{where(name)}: {', '.join(link.addresses)}{behind}, metric {link.metric}, {path}")
+        relay = "a relay" if simulation.has_relay else "no relay"
+        remembers = duration(simulation.internet.mapping_lifetime)
+        simulation.note(f"{relay}; NATs remember who is silent for {remembers}; in the end {self._ending.value}")
+        for setting, value in self._settings.items():
+            simulation.note(f"{setting} = {value}")
+
+    def _end_the_tube(self) -> None:
+        """One that nobody wants, or uses, or whose other end has gone for good, does not live on."""
+        simulation = self.simulation
+        manager = simulation.client.manager
+        assert manager is not None
+        simulation.note(f"the end: {self._ending.value}")
+        match self._ending:
+            case Ending.STOPPED:
+                simulation.act("client", simulation.client.stop)
+            case Ending.UNUSED:
+                pass
+            case Ending.GONE:
+                simulation.crash("client")
+        simulation.run(simulation.world.now + _ENDS_WITHIN[self._ending])
+        if not manager.state.is_final and self._ending is not Ending.GONE:
+            simulation.violated(f"{self._ending.value}, and the client's tube is {manager.state.name}")
+        if manager.tube_id in simulation.gateway.registry:
+            simulation.violated(f"{self._ending.value}, and the gateway keeps the tube")
+
+    # Traffic.
+
+    def _talk(self) -> None:
+        world, dice = self.simulation.world, self._dice
+        if world.now >= self.seconds:
+            return
+        world.after(dice.expovariate(1 / _MEAN_SAYING), self._talk)
+        for site in ("client", "gateway"):
+            if self.simulation.machines[site].runs and self.simulation.is_started(site) and dice.random() < 0.6:
+                self.simulation.act(site, self._say, site)
+
+    def _say_last(self) -> None:
+        """Once all is well, what is said arrives at once, both ways, in each stream and in the new one."""
+        simulation = self.simulation
+        for site in ("client", "gateway"):
+            if not self._has_stream(site):
+                simulation.violated(f"the {site} has no stream to say anything in")
+            for talker in simulation.process(site).talkers:
+                simulation.act(site, talker.say, 100)
+
+    def _has_stream(self, site: str) -> bool:
+        """Whether it could say something that would arrive."""
+        return any(talker.speaks and talker.manager.state.is_up for talker in self.simulation.process(site).talkers)
+
+    def _say(self, site: str) -> None:
+        dice = self._dice
+        process = self.simulation.process(site)
+        talkers = process.talkers = [talker for talker in process.talkers if talker.is_alive]
+        if site == "client" and (not talkers or dice.random() < 0.15) and len(talkers) < 8:
+            target = FORBIDDEN_TARGET if dice.random() < 0.1 else None
+            if (new := self.simulation.client.open_stream(*([target] if target else []))) is not None:
+                new.is_forbidden = target is not None
+                self.simulation.note(
+                    f"{site} opens stream {new.stream_id}{' to what is not allowed' if target else ''}"
+                )
+                new.reads_after = dice.choice([0.0, 0.0, 0.01, 2.0])
+                talkers = process.talkers
+        if not talkers:
+            return
+        talker, act = dice.choice(talkers), dice.random()
+        if act < 0.85:
+            talker.say(int(math.exp(dice.uniform(0, math.log(150_000)))))
+        elif act < 0.95:
+            self.simulation.note(f"{site} finishes stream {talker.stream_id}")
+            talker.finish()
+        else:
+            self.simulation.note(f"{site} resets stream {talker.stream_id}")
+            talker.reset(ResetCode.ABORTED)
+
+
+def _ending(seed: int) -> Ending:
+    return Random(f"{seed} ending").choice(list(Ending))
+
+
+def _settings(seed: int) -> dict[str, object]:
+    """Little patience, and for some small windows and buffers, so that a little traffic meets their bounds."""
+    dice = Random(f"{seed} settings")
+    settings: dict[str, object] = {}
+    match _ending(seed):
+        case Ending.UNUSED:
+            settings["session.session_timeout"] = _SHORT_PATIENCE
+        case Ending.GONE:
+            settings["restart.abandon_after"] = _SHORT_PATIENCE
+    if dice.random() < 0.5:
+        settings["resources.stream_window_bytes"] = 65536
+        settings["resources.stream_buffer_bytes"] = 65536
+        settings["resources.session_buffer_bytes"] = dice.choice([65536, 1048576])
+    return settings
+
+
+def _links(seed: int) -> dict[LinkName, Link]:
+    """The machines' networks, drawn from the seed."""
+    dice = Random(f"{seed} links")
+    links = {}
+    nats = [Nat.NONE, Nat.NONE, Nat.ENDPOINT_INDEPENDENT, Nat.SYMMETRIC]
+    for place, name in enumerate(dice.sample(["eth", "wlan", "wwan"], dice.choice([1, 2, 2, 3]))):
+        links[LinkName("client", name)] = Link(
+            addresses=(f"192.168.{10 + place}.10",),
+            metric=100 * (place + 1),
+            delay=dice.choice([0.0002, 0.005, 0.02, 0.08]),
+            jitter=dice.choice([0.0, 0.0, 0.002]),
+            loss=dice.choice([0.0, 0.0, 0.0, 0.01]),
+            nat=dice.choice(nats),
+        )
+    for place in range(dice.choice([1, 1, 2])):
+        links[LinkName("gateway", f"eth{place}")] = Link(
+            addresses=(f"10.{place}.0.10",), metric=100 * (place + 1), delay=dice.choice([0.0002, 0.005])
+        )
+    return links

@@ -1,0 +1,234 @@
+"""What must hold in every simulation, at every step and at its end.
+
+Safety: a stream's bytes arrive in order, once, unaltered, and none is reset without a reason (`application`); no
+stream opens to a target that is not allowed; who is told to write on has room; no tube ends without a reason; no more
+than the storm budget's restarts; states change by the table; signals are well formed, and none follows a tube's end;
+nothing raises, and nothing is logged as an error.
+
+Liveness: once the network has been good for `SETTLED_AFTER`, the wanted tube is up at both ends, all that was
+written has arrived, and nobody waits for room.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from perdure.core.decision import Because, Rung, Trigger
+from perdure.core.recovery import FIRST_OFFER_TIMEOUT
+from perdure.core.restart import JITTER
+from perdure.core.state import TRANSITIONS, Reason, State
+from perdure.core.storm import STORM_WINDOW
+from perdure.signals import ChannelClosed
+from perdure_lab.sim.application import Course
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.core.actions import ChangeState
+    from perdure.core.decision import Decision
+    from perdure.manager import TunnelConnectionManager
+    from perdure.signals import Signal
+    from perdure_lab.sim.peers import Process
+    from perdure_lab.sim.simulation import Simulation
+
+SETTLED_AFTER = 30.0
+"""Seconds of a good network after which everything has to be well."""
+
+UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
+"""Restarts that no network causes: the storm budget does not count them."""
+
+ROUNDING = 0.001
+"""Seconds."""
+
+GO_ON = (
+    Because.RETRY,
+    Because.RESTART_FAILED,
+    Because.PEER_CANNOT_RESTART,
+    Because.PEER_IS_BEHIND,
+    Because.ANSWERED_LATE,
+    Because.PEERS_TURN,
+)
+"""Why a decision goes on with what a network event began, and is not the judgement of a new one."""
+
+
+class TubeWatch:
+    """Watches one end of a tube."""
+
+    def __init__(self, process: Process, manager: TunnelConnectionManager, violated: Callable[[str], None]) -> None:
+        self._process = process
+        self._manager = manager
+        self._violated = violated
+        self._name = f"{process.machine.name} {manager.tube_id}"
+        self._restarts: deque[float] = deque()
+        self._failures = 0
+        """Attempts in a row that failed, since the path worked or a network event may have been judged."""
+        self._failures_in_all = 0
+        """Since the path worked; before, those of the first set-up are missing, which nobody is told of."""
+        self._has_worked = False
+        self._has_short_lives = False
+        """Whether carriers were lost again and again, which counts as attempts too."""
+        self._state = manager.state
+        self._began_at = process.machine.always_clock
+        self._lost_at = self._began_at
+        """Since when it is without a carrier, while it is."""
+        self._peer = "gateway" if process.machine.name == "client" else "client"
+        self._peers_life = process.simulation.life_of(self._peer)
+        manager.add_state_change_callback(self._changed)
+        manager.add_network_change_callback(self._decided)
+
+    def _changed(self, change: ChangeState) -> None:
+        if change.before is not self._state or change.after not in TRANSITIONS[change.before]:
+            self._violated(
+                f"{self._name}: from {self._state.name} to {change.after.name} as if from {change.before.name}"
+            )
+        if change.after.is_up:
+            self._failures = self._failures_in_all = 0
+            self._has_worked = True
+        if change.after is State.RECONNECTING:
+            self._lost_at = self._process.machine.always_clock
+        if change.after.is_final and not self._may_end(change.reason):
+            self._violated(f"{self._name}: it ended for no reason: {change.reason.value}")
+        self._state = change.after
+        session = self._manager.streams.session
+        if session.stream_count > (most := self._process.registry.limits.max_streams):
+            self._violated(f"{self._name}: carries {session.stream_count} streams; {most} are allowed")
+
+    def _may_end(self, reason: Reason) -> bool:
+        process, now = self._process, self._process.machine.always_clock + ROUNDING
+        simulation = process.simulation
+        policy, limits = process.registry.policy, simulation.settings.session
+        is_first = self._state is State.CONNECTING
+        match reason:
+            case Reason.SHUT_DOWN:
+                return process.is_ending
+            case Reason.SESSION_TIMEOUT:
+                used_at = max(self._began_at, simulation.book.heard_at.get(self._manager, 0.0))
+                return now - used_at >= limits.session_timeout > 0
+            case Reason.ATTEMPTS_EXHAUSTED:
+                # The last attempt's failure is the end, and no wait. One that is killed fails at once. What is decided
+                # at the first set-up nobody is told: there the waits between the attempts have to be over.
+                waits = policy.max_restart_attempts - 1
+                if is_first:
+                    return now - self._began_at >= policy.restart_backoff_base * (2.0**waits - 1)
+                return self._failures_in_all >= waits or self._has_short_lives
+            case Reason.ABANDONED:
+                patience = min(FIRST_OFFER_TIMEOUT, policy.abandon_after) if is_first else policy.abandon_after
+                return (is_first or self._state is State.RECONNECTING) and now - self._lost_at >= patience
+            case Reason.PEER_RESTARTED | Reason.UNKNOWN_SESSION:
+                return self._has_peer_ended()
+            case Reason.CLOSED_BY_PEER:
+                simulation.claims.append(self.check_claim)  # it may still be closing
+                return True
+            case _:
+                return False
+
+    def _has_peer_ended(self) -> bool:
+        simulation = self._process.simulation
+        has_restarted = simulation.life_of(self._peer) != self._peers_life
+        return has_restarted or simulation.has_ended(self._peer, self._manager.tube_id)
+
+    def check_claim(self) -> None:
+        """It ended because the other end had closed it."""
+        if not self._has_peer_ended():
+            self._violated(f"{self._name}: it ended because the other end had closed it, which is there")
+
+    def _decided(self, decision: Decision) -> None:
+        self._has_short_lives = self._has_short_lives or decision.reason is Because.SHORT_LIVES
+        if decision.reason is Because.BACKOFF:
+            self._failures += 1
+            self._failures_in_all += 1
+            if decision.next_attempt_at is not None:
+                self._check_backoff(decision.next_attempt_at - decision.at)
+        elif decision.trigger is not None and decision.trigger.is_network_event and decision.reason not in GO_ON:
+            self._failures = 0
+        if decision.rung not in (Rung.ICE_RESTART, Rung.REBUILD) or decision.trigger in UNCOUNTED:
+            return
+        restarts, budget = self._restarts, self._process.registry.policy.storm_budget
+        while restarts and restarts[0] <= decision.at - STORM_WINDOW + ROUNDING:
+            restarts.popleft()
+        restarts.append(decision.at)
+        if len(restarts) > budget:
+            self._violated(f"{self._name}: {len(restarts)} restarts in a minute; the budget is {budget}")
+
+    def _check_backoff(self, delay: float) -> None:
+        policy = self._process.registry.policy
+        base, most = policy.restart_backoff_base, policy.restart_backoff_max
+        shortest = min(most, base * 2.0 ** (self._failures - 1))
+        longest = min(most, base * 2.0 ** (self._failures_in_all - 1) * (1 + JITTER)) if self._has_worked else most
+        if not shortest - ROUNDING <= delay <= longest + ROUNDING:
+            bounds = f"{shortest:.1f} to {longest:.1f}"
+            self._violated(f"{self._name}: waits {delay:.1f} s after {self._failures} failures, not {bounds}")
+
+
+class SignalCheck:
+    """The signals of one process, as its application gets them."""
+
+    def __init__(self, name: str, violated: Callable[[str], None]) -> None:
+        self._name = name
+        self._violated = violated
+        self._ended: set[str] = set()
+
+    async def handle(self, signal: Signal) -> None:
+        if signal.tube_id in self._ended:
+            self._violated(f"{self._name}: {signal.kind} behind the end of tube {signal.tube_id}")
+        try:
+            json.dumps(signal.as_dict())
+        except (TypeError, ValueError) as error:
+            self._violated(f"{self._name}: {signal.kind} is not JSON: {error}")
+        if isinstance(signal, ChannelClosed):
+            self._ended.add(signal.tube_id)
+
+
+class ErrorLog(logging.Handler):
+    """Nothing that perdure logs as an error happens in a simulation."""
+
+    def __init__(self, violated: Callable[[str], None]) -> None:
+        super().__init__(logging.ERROR)
+        self._violated = violated
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._violated(f"logged: {self.format(record)}")
+
+
+def check_liveness(simulation: Simulation) -> None:
+    """The network has been good for `SETTLED_AFTER`."""
+    for check in simulation.claims:
+        check()
+    manager = simulation.client.manager
+    if manager is None or not manager.state.is_up:
+        simulation.violated(f"the client's tube is {manager.state.name if manager is not None else 'not there'}")
+        return
+    if manager.tube_id not in simulation.gateway.registry:
+        simulation.violated("the gateway has no such tube")
+        return
+    other = simulation.gateway.registry.manager(manager.tube_id)
+    if not other.state.is_up:
+        simulation.violated(f"the gateway's tube is {other.state.name}")
+    living = sum(
+        not conversation.is_over
+        for (tube_id, _), conversation in simulation.book.conversations.items()
+        if tube_id == manager.tube_id
+    )
+    for site, end in (("client", manager), ("gateway", other)):
+        if end.streams.session.stream_count > living:
+            count = end.streams.session.stream_count
+            simulation.violated(f"the {site}'s session carries {count} streams; {living} are alive")
+    for process in (simulation.client, simulation.gateway):
+        for talker in process.talkers:
+            waits = talker.backlog_bytes or (talker.speaks and talker.waits_for_room)
+            if talker.manager.tube_id == manager.tube_id and talker.is_alive and waits:
+                simulation.violated(f"the {process.machine.name}'s stream {talker.stream_id} still waits for room")
+    for (tube_id, stream_id), conversation in simulation.book.conversations.items():
+        if tube_id == manager.tube_id and not conversation.was_reset:
+            for name, course in (("up", conversation.up), ("down", conversation.down)):
+                _check_course(simulation, f"stream {stream_id} {name}", course)
+
+
+def _check_course(simulation: Simulation, name: str, course: Course) -> None:
+    if course.received_bytes != course.sent_bytes:
+        simulation.violated(f"{name}: {course.received_bytes} of {course.sent_bytes} bytes have come")
+    elif course.is_finished and not course.is_heard_out:
+        simulation.violated(f"{name}: its end has not come")

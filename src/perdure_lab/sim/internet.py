@@ -1,0 +1,326 @@
+"""The network between the machines: the scenario's links as they are now, and what a packet would meet.
+
+A path leaves by the link that has its local address, as in the lab (source routing), and enters by the link that has
+the remote one; what it meets is both links' sum. The services (rendezvous, relay) are in the middle: one link away.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from perdure.netmon.state import Address, DefaultRoute, Family, Interface, Snapshot
+from perdure_lab.scenario.model import Cut, Link, LinkName, Nat
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from random import Random
+
+    from perdure_lab.sim.world import World
+
+SERVICES_DELAY = 0.0002
+"""Seconds one way between a link's router and the services, and between two routers."""
+
+
+MAPPING_LIFETIME = 120.0
+"""Seconds without a packet after which a NAT forgets: RFC 4787 REQ-5, and Linux."""
+
+BURST_SECONDS = 0.08
+"""The mean length of a burst of losses: some ten packets in a row, as a radio that fades."""
+
+
+class Bursts:
+    """When a link swallows everything: a part of the time, a moment at a time (Gilbert's model of losses)."""
+
+    def __init__(self, random: Random, share: float, since: float) -> None:
+        self.share = share
+        self._random = random
+        self._turns = [since]
+        """When a burst begins, ends, begins, …; only as far as anybody has asked."""
+
+    def lasts_at(self, instant: float) -> bool:
+        turns, share = self._turns, self.share
+        while turns[-1] <= instant:
+            is_on = len(turns) % 2 == 0
+            mean = BURST_SECONDS if is_on else BURST_SECONDS * (1 - share) / share
+            turns.append(turns[-1] + self._random.expovariate(1 / mean))
+        return bisect_right(turns, instant) % 2 == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """What befalls a link beside what a scenario can say of it."""
+
+    is_deaf: bool = False
+    """Nothing gets in to the site."""
+    is_mute: bool = False
+    """Nothing gets out of it."""
+    late_in: float = 0.0
+    """Seconds more, one direction only."""
+    late_out: float = 0.0
+    bursts: Bursts | None = None
+    disorder: float = 0.0
+    """The share of packets that others overtake: they come `DISORDER_SECONDS` later."""
+    doubled: float = 0.0
+    """The share of packets that come twice. SCTP and TCP take one; the line has to carry both."""
+
+
+FAIR = Weather()
+
+DISORDER_SECONDS = 0.03
+
+
+class Way(NamedTuple):
+    """What a packet meets on its way, one direction."""
+
+    delay: float
+    jitter: float
+    loss: float
+    rate: float | None
+    back: float
+    """The delay of the other direction."""
+    disorder: float = 0.0
+    doubled: float = 0.0
+    bursts: tuple[Bursts, ...] = ()
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether every packet takes just `delay`."""
+        return not (self.loss or self.jitter or self.rate is not None or self.disorder or self.bursts)
+
+    @property
+    def round_trip(self) -> float:
+        return self.delay + self.back
+
+    @property
+    def lost_share(self) -> float:
+        """Of all packets, over a time."""
+        kept = 1 - self.loss
+        for bursts in self.bursts:
+            kept *= 1 - bursts.share
+        return 1 - kept
+
+    def seconds(self, random: Random) -> float:
+        """How long a packet takes, but for its own length."""
+        taken = self.delay
+        if self.jitter:
+            taken += self.jitter * (2 * random.random() - 1)
+        if self.disorder and random.random() < self.disorder:
+            taken += DISORDER_SECONDS
+        return max(0.0, taken)
+
+    def on_the_line(self, random: Random, size: int) -> float:
+        """Seconds for which a packet of `size` bytes keeps the line from others."""
+        if self.rate is None:
+            return 0.0
+        return size / self.rate * (2 if self.doubled and random.random() < self.doubled else 1)
+
+    def loses(self, random: Random, instant: float) -> bool:
+        """Whether a packet that is sent then is lost."""
+        if self.loss and random.random() < self.loss:
+            return True
+        return bool(self.bursts) and any(bursts.lasts_at(instant) for bursts in self.bursts)
+
+
+class Internet:
+    """The links of all sites. Who listens is told after each change."""
+
+    def __init__(
+        self, world: World, links: Mapping[LinkName, Link], *, mapping_lifetime: float = MAPPING_LIFETIME
+    ) -> None:
+        self.links = dict(links)
+        self.weather = dict.fromkeys(links, FAIR)
+        self.rebindings = dict.fromkeys(links, 0)
+        """How often each link's NAT has lost its mappings."""
+        self._world = world
+        self.mapping_lifetime = mapping_lifetime
+        self._silent_sites: set[str] = set()
+        self._silent_since: dict[LinkName, float] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self._home: dict[tuple[str, str], LinkName] = {}
+        self._snapshots: dict[str, Snapshot] = {}
+        """Those that were asked for since a link changed."""
+        self._ways: dict[tuple[LinkName | None, LinkName | None], Way | None] = {}
+        """The same, whether the addresses are there or not."""
+        self._index()
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after each change; what is returned ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    # What happens to it.
+
+    def change(self, name: LinkName, **values: object) -> None:
+        self.links[name] = dataclasses.replace(self.links[name], **values)  # type: ignore[arg-type]
+        self._index()
+        self.told()
+
+    def befall(self, name: LinkName, **values: object) -> None:
+        """Its weather changes."""
+        self.weather[name] = dataclasses.replace(self.weather[name], **values)  # type: ignore[arg-type]
+        self._ways.clear()
+        self.told()
+
+    def lose_mappings(self, name: LinkName) -> None:
+        """Where there is a NAT, it forgets them."""
+        if self.links[name].nat is not Nat.NONE:
+            self.rebindings[name] += 1
+            self.told()
+
+    def machine_changed(self, site: str, *, is_silent: bool) -> None:
+        """Its machine runs, or does not (`is_silent`): no packet leaves it then."""
+        if is_silent:
+            self._silent_sites.add(site)
+        else:
+            self._silent_sites.discard(site)
+        self.told()
+
+    def _index(self) -> None:
+        self._snapshots.clear()
+        self._ways.clear()
+        self._home = {
+            (name.site, address): name
+            for name, link in self.links.items()
+            if link.up and link.plugged
+            for address in link.addresses
+        }
+
+    def told(self) -> None:
+        """Something is different now, of the links or of the machines at their ends."""
+        self._age_mappings()
+        for listener in list(self._listeners):
+            listener()
+
+    def _age_mappings(self) -> None:
+        speaking = {name for name in self._home.values() if name.site not in self._silent_sites}
+        now = self._world.now
+        for name, link in self.links.items():
+            if link.nat is Nat.NONE:
+                continue
+            if name not in speaking:
+                self._silent_since.setdefault(name, now)
+            elif now - self._silent_since.pop(name, now) > self.mapping_lifetime:
+                self.rebindings[name] += 1
+
+    # What is there.
+
+    def home(self, site: str, address: str) -> LinkName | None:
+        """The link of `site` that has `address` and can be used, as far as the machine can see."""
+        return self._home.get((site, address))
+
+    def addresses(self, site: str) -> list[str]:
+        """What a socket of `site` may be bound to, the default route's first."""
+        found = [(self.links[name].metric, address) for (at, address), name in self._home.items() if at == site]
+        return [address for _, address in sorted(found)]
+
+    def is_translated(self, site: str, address: str) -> bool:
+        """Whether a NAT hides `address` from the other sites."""
+        home = self.home(site, address)
+        return home is not None and self.links[home].nat is not Nat.NONE
+
+    def way(self, site: str, address: str, peer_site: str, peer_address: str) -> Way | None:
+        """From one peer's address to the other's; `None`: nothing arrives."""
+        here, there = self.home(site, address), self.home(peer_site, peer_address)
+        if here is None or there is None or (":" in address) != (":" in peer_address):
+            return None
+        if self.links[here].cut is not Cut.NONE or self.links[there].cut is not Cut.NONE:
+            return None
+        return self._between(here, there)
+
+    def way_by_relay(self, site: str, address: str, peer_site: str, peer_address: str) -> Way | None:
+        """As `way`, through the relay."""
+        here, there = self.home(site, address), self.home(peer_site, peer_address)
+        if here is None or there is None or Cut.ALL in (self.links[here].cut, self.links[there].cut):
+            return None
+        return self._between(here, there)
+
+    def way_to_services(self, site: str, address: str) -> Way | None:
+        """From a peer's address to the rendezvous or the relay."""
+        here = self._home_beside_services(site, address)
+        return None if here is None else self._between(here, None)
+
+    def way_from_services(self, site: str, address: str) -> Way | None:
+        """From the rendezvous or the relay to a peer's address."""
+        here = self._home_beside_services(site, address)
+        return None if here is None else self._between(None, here)
+
+    def _home_beside_services(self, site: str, address: str) -> LinkName | None:
+        here = self.home(site, address)
+        return None if here is None or self.links[here].cut is Cut.ALL else here
+
+    def _between(self, here: LinkName | None, there: LinkName | None) -> Way | None:
+        """Out by one link and in by the other; `None` stands for the services."""
+        try:
+            return self._ways[here, there]
+        except KeyError:
+            found = self._ways[here, there] = self._way_between(here, there)
+            return found
+
+    def _way_between(self, here: LinkName | None, there: LinkName | None) -> Way | None:
+        first, out = (self.links[here], self.weather[here]) if here is not None else (_MIDDLE, FAIR)
+        second, into = (self.links[there], self.weather[there]) if there is not None else (_MIDDLE, FAIR)
+        if out.is_mute or into.is_deaf:
+            return None
+        delay = SERVICES_DELAY + first.delay + second.delay
+        rates = [rate for rate in (first.rate, second.rate) if rate is not None]
+        return Way(
+            delay=delay + out.late_out + into.late_in,
+            jitter=first.jitter + second.jitter,
+            loss=1 - (1 - first.loss) * (1 - second.loss),
+            rate=min(rates, default=None),
+            back=delay + out.late_in + into.late_out,
+            disorder=max(out.disorder, into.disorder),
+            doubled=max(out.doubled, into.doubled),
+            bursts=tuple(weather.bursts for weather in (out, into) if weather.bursts is not None),
+        )
+
+    def snapshot(self, site: str) -> Snapshot:
+        """What the machine of `site` sees of its network."""
+        if (found := self._snapshots.get(site)) is None:
+            found = self._snapshots[site] = self._seen(site)
+        return found
+
+    def _seen(self, site: str) -> Snapshot:
+        mine = {name: link for name, link in self.links.items() if name.site == site}
+        interfaces = tuple(_interface(name, link.up and link.plugged, link.addresses) for name, link in mine.items())
+        defaults = []
+        for family in Family:
+            ready = [
+                (link.metric, interface_of(name), gateway)
+                for name, link in mine.items()
+                if link.up and link.plugged and (gateway := _gateway(link.addresses, family)) is not None
+            ]
+            if ready:
+                _, interface, gateway = min(ready)
+                defaults.append(DefaultRoute(family, interface, gateway))
+        return Snapshot(interfaces, tuple(defaults))
+
+
+def interface_of(name: LinkName) -> str:
+    """As in the lab."""
+    return f"{name.name}0"
+
+
+_MIDDLE = Link()
+
+
+@cache
+def _interface(name: LinkName, is_up: bool, addresses: tuple[str, ...]) -> Interface:
+    return Interface(interface_of(name), is_up, frozenset(map(Address, addresses)) if is_up else frozenset())
+
+
+@cache
+def _gateway(addresses: tuple[str, ...], family: Family) -> str | None:
+    """The router of the first network of that family."""
+    version = 4 if family is Family.IPV4 else 6
+    for address in addresses:
+        parsed = ipaddress.ip_address(address)
+        if parsed.version == version:
+            return str(ipaddress.ip_network(f"{address}/{24 if version == 4 else 64}", strict=False)[1])
+    return None

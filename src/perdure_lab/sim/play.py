@@ -1,0 +1,217 @@
+"""A scenario played in the simulator: the same description as the lab's, and the same kind of result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from perdure.core.decision import Rung
+from perdure_lab.scenario.figures import OWN_SUBJECT
+from perdure_lab.scenario.model import TICK_SECONDS, ClockJump, Deed, LinkChange, MappingLost, ProcessDeed
+from perdure_lab.scenario.results import (
+    SILENCE_FLOOR,
+    Direction,
+    NetworkEvent,
+    RungUsed,
+    RunResult,
+    Silence,
+    StateSpan,
+    Throughput,
+    attribute,
+)
+from perdure_lab.sim.simulation import Simulation
+
+if TYPE_CHECKING:
+    from perdure_lab.scenario.model import Action, Scenario, Step
+    from perdure_lab.sim.application import Talker
+
+SET_UP_TIMEOUT = 30.0
+"""Seconds, of the simulation, until its first session must have begun."""
+
+WARM_UP = 1.0
+"""Seconds of traffic that are not measured, as in the lab."""
+
+LAST_BYTES_TIMEOUT = 60.0
+LOOK_INTERVAL = 0.1
+BIN_SECONDS = 0.05
+
+
+def play(scenario: Scenario, seed: int) -> RunResult:
+    """Play `scenario` once."""
+    return Play(scenario, seed).run()
+
+
+class Play:
+    """One run of a scenario."""
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self._scenario = scenario
+        self.simulation = Simulation(seed, scenario.links, has_relay=scenario.relay, settings=scenario.settings)
+        self._talkers: list[tuple[Direction, Talker]] = []
+        self._began_at = 0.0
+        self._events: list[NetworkEvent] = []
+        self._silences: list[Silence] = []
+        self._heard_at: dict[Talker, float] = {}
+        self._bins: dict[Direction, list[float]] = {"up": [], "down": []}
+        self._ends_at = 0.0
+
+    def run(self) -> RunResult:
+        """Play it, once."""
+        simulation, scenario = self.simulation, self._scenario
+        try:
+            self._begin()
+            for step in scenario.steps:
+                simulation.run(self._began_at + step.at)
+                self._apply(step)
+            self._ends_at = self._began_at + scenario.seconds
+            simulation.run(self._ends_at)
+            while not self._has_all() and simulation.world.now < self._ends_at + LAST_BYTES_TIMEOUT:
+                simulation.run(simulation.world.now + LOOK_INTERVAL)
+            self._end_silences()
+            return self._told()
+        finally:
+            simulation.close()
+
+    def _begin(self) -> None:
+        simulation = self.simulation
+        while simulation.client.manager is None or not simulation.client.manager.state.is_up:
+            simulation.run(simulation.world.now + LOOK_INTERVAL)
+            if simulation.world.now > SET_UP_TIMEOUT:
+                raise AssertionError("no session began")
+        simulation.act("client", self._open)
+        simulation.run(simulation.world.now + 0.5)
+        for gateway_talker in simulation.gateway.talkers:
+            self._talkers.append(("up", gateway_talker))
+        for client_talker in simulation.client.talkers:
+            self._talkers.append(("down", client_talker))
+        self._began_at = simulation.world.now + WARM_UP
+        for _, talker in self._talkers:
+            simulation.act("client" if talker.is_client else "gateway", self._say, talker)
+        simulation.run(self._began_at)
+        simulation.note("the traffic is measured from now on: the scenario's 0 s")
+        for direction, talker in self._talkers:
+            self._heard_at[talker] = self._began_at
+            talker.on_heard = lambda count, direction=direction, talker=talker: self._heard(direction, talker, count)
+
+    def _open(self) -> None:
+        for _ in range(self._scenario.traffic.connections):
+            assert self.simulation.client.open_stream() is not None
+
+    def _say(self, talker: Talker) -> None:
+        if self._ends_at and self.simulation.world.now >= self._ends_at:
+            return
+        talker.say(max(1, round(self._scenario.traffic.rate * TICK_SECONDS)))
+        loop = self.simulation.machines["client" if talker.is_client else "gateway"].loop
+        loop.call_later(TICK_SECONDS, self._say, talker)
+
+    def _heard(self, direction: Direction, talker: Talker, count: int) -> None:
+        now = self.simulation.world.now
+        since, self._heard_at[talker] = self._heard_at[talker], now
+        if self._ends_at and since > self._ends_at:
+            return
+        self._note_silence(direction, since, now, ended=True)
+        bins, place = self._bins[direction], int((now - self._began_at) / BIN_SECONDS)
+        bins.extend([0.0] * (place + 1 - len(bins)))
+        bins[place] += count / BIN_SECONDS
+
+    def _has_all(self) -> bool:
+        """Whether all that was written has arrived; a stream that was reset waits for nothing."""
+        return all(talker.conversation.was_reset or _has_heard_all(talker) for _, talker in self._talkers)
+
+    def _end_silences(self) -> None:
+        for direction, talker in self._talkers:
+            if not _has_heard_all(talker):
+                self._note_silence(direction, self._heard_at[talker], self._ends_at, ended=False)
+
+    def _note_silence(self, direction: Direction, since: float, until: float, *, ended: bool) -> None:
+        if until - since >= SILENCE_FLOOR:
+            self._silences.append(Silence(since - self._began_at, until - self._began_at, direction, ended=ended))
+
+    # Steps.
+
+    def _apply(self, step: Step) -> None:
+        self.simulation.note(step.text)
+        for action in step.actions:
+            self._act(action)
+        self._events.append(NetworkEvent(step.at, step.text, step.measured))
+
+    def _act(self, action: Action) -> None:
+        simulation = self.simulation
+        match action:
+            case LinkChange(name, values):
+                simulation.internet.change(name, **values)
+            case MappingLost(name):
+                simulation.internet.lose_mappings(name)
+            case ProcessDeed(process, deed):
+                self._do(process, deed)
+            case ClockJump(process, seconds):
+                simulation.jump(process, seconds)
+            case _:
+                assert_never(action)
+
+    def _do(self, process: str, deed: Deed) -> None:
+        simulation = self.simulation
+        if process == "rendezvous":
+            if deed in (Deed.STOP, Deed.KILL):
+                simulation.rendezvous.stop()
+            else:
+                simulation.rendezvous.start()
+            return
+        match deed:
+            case Deed.STOP:
+                simulation.stop(process, asleep=False)
+            case Deed.CONTINUE:
+                simulation.wake(process)
+            case Deed.KILL:
+                simulation.crash(process)
+            case Deed.START:
+                simulation.start(process)
+            case _:
+                assert_never(deed)
+
+    # The result.
+
+    def _told(self) -> RunResult:
+        simulation = self.simulation
+        conversations = [talker.conversation for direction, talker in self._talkers if direction == "down"]
+        courses = [course for conversation in conversations for course in (conversation.up, conversation.down)]
+        most = max(len(values) for values in self._bins.values())
+        throughput = {way: tuple(values + [0.0] * (most - len(values))) for way, values in self._bins.items()}
+        recoveries = simulation.recoveries
+        violation = simulation.violations[0] if simulation.violations else None
+        return RunResult(
+            scenario=self._scenario.name,
+            subject=OWN_SUBJECT,
+            seed=simulation.world.seed,
+            seconds=self._scenario.seconds,
+            impairment="simulated",
+            events=tuple(self._events),
+            states=tuple(
+                StateSpan(at - self._began_at, change.after.value)
+                for at, site, change in simulation.changes
+                if site == "client"
+            ),
+            rungs=tuple(
+                RungUsed(
+                    at - self._began_at,
+                    "client" if site == "client" else "gateway",
+                    decision.trigger.value if decision.trigger is not None else "set-up",
+                    decision.rung.value,
+                    decision.reason.value,
+                )
+                for at, site, decision in simulation.decisions
+            ),
+            silences=attribute(tuple(sorted(self._silences, key=lambda silence: silence.began_at)), self._events),
+            throughput=Throughput(BIN_SECONDS, throughput["up"], throughput["down"]),
+            connections=len(conversations),
+            connections_kept=sum(not conversation.was_reset for conversation in conversations),
+            bytes_sent=sum(course.sent_bytes for course in courses),
+            bytes_lost=sum(course.sent_bytes - course.received_bytes for course in courses),
+            bytes_wrong=0,  # one is a violation, and so a problem
+            restarts=recoveries[Rung.ICE_RESTART],
+            rebuilds=recoveries[Rung.REBUILD],
+            problem=violation,
+        )
+
+
+def _has_heard_all(talker: Talker) -> bool:
+    return talker.theirs.received_bytes == talker.theirs.sent_bytes
