@@ -85,7 +85,7 @@ def test_room_that_a_streams_end_makes_reaches_the_streams_that_waited(end: type
     assert hungry in pair.initiator.blocked
     for stream_id in streams:
         if end is None:
-            pair.initiator.reset_stream(stream_id)
+            pair.initiator.abort_stream(stream_id)
         else:
             frame = Gone(stream_id) if end is Gone else Reset(stream_id, ResetCode.ABORTED)
             pair.initiator.note(pair.initiator.session.receive(pair.generation, encode_frame(frame), pair.now))
@@ -153,8 +153,8 @@ def test_whatever_ends_a_stream_gives_back_what_it_held(budget: ByteBudget) -> N
     unheard = session.open_stream(b"t")
     pair.initiator.write(unheard, SOME)
     assert budget.held_bytes == 5 * SOME
-    pair.initiator.reset_stream(unheard)
-    pair.initiator.reset_stream(streams[0])
+    pair.initiator.abort_stream(unheard)
+    pair.initiator.abort_stream(streams[0])
     assert budget.held_bytes == 3 * SOME
     pair.acceptor.reset_stream(streams[1])
     pair.send(pair.acceptor)

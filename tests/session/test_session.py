@@ -92,7 +92,7 @@ def test_half_close_leaves_the_other_direction_open(pair: Pair) -> None:
 def test_a_reset_carries_its_code_and_frees_the_stream_at_both_ends(pair: Pair) -> None:
     stream_id = pair.initiator.session.open_stream(b"t")
     pair.settle()
-    pair.acceptor.note(pair.acceptor.session.reset(stream_id, ResetCode.REFUSED))
+    pair.acceptor.session.reset(stream_id, ResetCode.REFUSED)
     pair.settle()
     assert pair.initiator.saw_reset == {stream_id: ResetCode.REFUSED}
     assert [end.session.stream_count for end in pair.ends] == [0, 0]

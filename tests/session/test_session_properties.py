@@ -19,6 +19,7 @@ STEPS = st.one_of(
     st.tuples(st.just("write"), SIDES, STREAMS, st.integers(1, 9000)),
     st.tuples(st.just("finish"), SIDES, STREAMS),
     st.tuples(st.just("reset"), SIDES, STREAMS),
+    st.tuples(st.just("abort"), SIDES, STREAMS),
     st.tuples(st.just("consume"), SIDES, STREAMS),
     st.tuples(st.just("send"), SIDES, st.integers(1, 4)),
     st.tuples(st.just("deliver"), SIDES, st.integers(1, 4)),
@@ -87,6 +88,8 @@ def use_stream(verb: str, pair: Pair, end: End, stream_id: int, *rest: object) -
             end.finish(stream_id)
         case "reset", []:
             end.reset_stream(stream_id)
+        case "abort", []:
+            end.abort_stream(stream_id)
         case "consume", []:
             end.consume(stream_id)
 
@@ -94,11 +97,15 @@ def use_stream(verb: str, pair: Pair, end: End, stream_id: int, *rest: object) -
 def check_direction(sender: End, receiver: End, stream_id: int) -> None:
     read = bytes(receiver.read.get(stream_id, b""))
     assert read == position_coded(0, len(read)), "the bytes read are not the bytes written, in order"
-    if stream_id in sender.reset | receiver.reset:
+    if stream_id in sender.aborted | receiver.reset:
         assert len(read) <= sender.written.get(stream_id, 0)
+        return
+    assert len(read) == sender.written.get(stream_id, 0), "bytes are missing"
+    if stream_id in sender.reset:
+        assert stream_id not in sender.saw_reset, "a reset that answers one"
+        assert (stream_id in receiver.saw_finish) == (stream_id in sender.finished) or not read
     else:
         assert stream_id not in sender.saw_reset.keys() | receiver.saw_reset.keys(), "a reset that nobody asked for"
-        assert len(read) == sender.written.get(stream_id, 0), "bytes are missing"
         assert (stream_id in receiver.saw_finish) == (stream_id in sender.finished)
 
 

@@ -159,6 +159,8 @@ def test_what_is_held_is_what_nobody_acknowledged(pair: Pair, stream_id: int) ->
     assert session.buffered_bytes == 0
     pair.initiator.write(stream_id, 1000)
     pair.initiator.reset_stream(stream_id)
+    assert session.buffered_bytes == 1000
+    pair.initiator.abort_stream(stream_id)
     assert session.buffered_bytes == 0
 
 

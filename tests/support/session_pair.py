@@ -47,6 +47,8 @@ class End:
     written: dict[int, int] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
     reset: set[int] = field(default_factory=set)
+    """Reset here, or aborted."""
+    aborted: set[int] = field(default_factory=set)
     read: dict[int, bytearray] = field(default_factory=dict)
     unconsumed: dict[int, int] = field(default_factory=dict)
     blocked: set[int] = field(default_factory=set)
@@ -68,19 +70,24 @@ class End:
                     self.opened[stream_id] = target
                     self.session.accept(stream_id)
                 case StreamAccepted(stream_id):
+                    assert stream_id not in self.reset, "an acceptance behind a reset here"
                     self.accepted.add(stream_id)
                 case StreamData(stream_id, data):
                     assert stream_id not in self.saw_finish, "bytes after the end"
                     assert stream_id not in self.saw_reset, "bytes after a reset"
+                    assert stream_id not in self.reset, "bytes behind a reset here"
                     self.read.setdefault(stream_id, bytearray()).extend(data)
                     self.unconsumed[stream_id] = self.unconsumed.get(stream_id, 0) + len(data)
                 case StreamFinished(stream_id):
                     assert stream_id not in self.saw_finish, "the end came twice"
+                    assert stream_id not in self.reset, "the end behind a reset here"
                     self.saw_finish.add(stream_id)
                 case StreamReset(stream_id, code):
                     assert stream_id not in self.saw_reset, "a reset came twice"
+                    assert stream_id not in self.reset, "a reset behind a reset here"
                     self.saw_reset[stream_id] = code
                 case StreamWritable(stream_id):
+                    assert stream_id not in self.reset, "room behind a reset here"
                     self.blocked.discard(stream_id)
                 case SessionResumed():
                     self.resumed.append(event)
@@ -110,7 +117,13 @@ class End:
     def reset_stream(self, stream_id: int) -> None:
         if stream_id not in self.reset:
             self.reset.add(stream_id)
-            self.note(self.session.reset(stream_id, ResetCode.ABORTED))
+            self.session.reset(stream_id, ResetCode.ABORTED)
+
+    def abort_stream(self, stream_id: int) -> None:
+        """Also where it was reset before."""
+        self.reset.add(stream_id)
+        self.aborted.add(stream_id)
+        self.note(self.session.abort(stream_id, ResetCode.ABORTED))
 
     def consume(self, stream_id: int) -> None:
         if (count := self.unconsumed.pop(stream_id, 0)) > 0:

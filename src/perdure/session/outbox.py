@@ -4,7 +4,8 @@ Rules:
 1. Replies go first, then control, then acknowledgements, then data.
 2. A WINDOW is followed by a PING, as nothing else would answer it on a path that has died.
 3. A lone acknowledgement waits `ACK_DELAY` for company; OPEN, RESET, WINDOW and a long overdue one do not wait.
-4. Data goes round-robin, each ready stream an equal share of a message, so that a keystroke goes out with the next
+4. A stream's FIN and RESET follow its last byte, in the same message where there is room.
+5. Data goes round-robin, each ready stream an equal share of a message, so that a keystroke goes out with the next
    message whatever else is being sent.
 """
 
@@ -22,6 +23,7 @@ from perdure.wire import (
     Frame,
     Open,
     Ping,
+    Reset,
     Window,
     encode_data_header,
     encode_frame,
@@ -232,6 +234,8 @@ class Outbox:
                     room -= self._add_stream_data(parts, stream, min(room, share), now)
                     if stream.has_data:
                         self._sendable[stream_id] = None
+                    elif stream.reset_code is not None:
+                        self.schedule(stream)
 
     def _add_stream_data(self, parts: Parts, stream: Stream, room: int, now: float) -> int:
         size = 0
@@ -246,6 +250,9 @@ class Outbox:
             self._traffic.sent(stream.stream_id, offset + length, fresh=fresh, again=length - fresh, now=now)
         if room - size >= MAX_DATA_OVERHEAD_BYTES and (end := stream.take_fin(now)) is not None:
             parts.append(encode_frame(Fin(stream.stream_id, end)))
+            size += len(parts[-1])
+        if room - size >= MAX_DATA_OVERHEAD_BYTES and (code := stream.take_reset(now)) is not None:
+            parts.append(encode_frame(Reset(stream.stream_id, code)))
             size += len(parts[-1])
         return size
 

@@ -68,13 +68,13 @@ class Receiver:
             position = known.pop(stream.stream_id, None)
             if position is None and stream.open_acknowledged:
                 self._gone(stream, events)
-            elif position is None and stream.reset_code is not None:
+            elif position is None and stream.reset_code is not None and not stream.buffer:
                 self._streams.forget(stream)
             else:
                 held = len(stream.buffer)
                 again, accepted = stream.resume(position, now)
                 resent_bytes += again
-                if accepted:
+                if accepted and stream.reset_code is None:
                     events.append(StreamAccepted(stream.stream_id))
                 self._streams.freed(held - len(stream.buffer), events)
                 self._outbox.schedule(stream)
@@ -92,22 +92,21 @@ class Receiver:
             if isinstance(frame, Data | Fin):
                 self._outbox.reply(Gone(frame.stream_id))
             return
-        if stream.reset_code is not None:
-            return
         stream.acknowledge_open(now)
+        is_read = stream.reset_code is None
         match frame:
             case Data(_, offset, payload):
                 fresh = stream.receive_data(offset, payload)
-                if fresh is not None:
+                if fresh is not None and is_read:
                     self._traffic.received(len(fresh), now)
                     events.append(StreamData(stream.stream_id, _unpinned(fresh)))
             case Fin(_, offset):
-                if stream.receive_fin(offset):
+                if stream.receive_fin(offset) and is_read:
                     events.append(StreamFinished(stream.stream_id))
             case Ack(_, position):
                 self._apply_ack(stream, position, events, now)
             case Window(_, limit):
-                if stream.receive_window(limit):
+                if stream.receive_window(limit) and is_read:
                     events.append(StreamAccepted(stream.stream_id))
             case _:
                 assert_never(frame)

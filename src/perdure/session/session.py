@@ -185,14 +185,31 @@ class Session:
             stream.finish()
             self._outbox.schedule(stream)
 
-    def reset(self, stream_id: int, code: ResetCode) -> list[SessionEvent]:
-        """End both directions now; bytes not yet delivered are dropped, which may make room for other streams."""
+    def reset(self, stream_id: int, code: ResetCode) -> None:
+        """End both directions: nothing more is read or written here, and the peer hears `code` behind what was written.
+
+        The stream counts as one of `max_streams`, and what it holds as held, until the peer has answered; a peer that
+        never reads delays that until the tube's end, or until `abort`.
+        """
+        if (stream := self._streams.get_open(stream_id)) is None:
+            return
+        stream.reset(code)
+        self._streams.stop_waiting(stream)
+        if stream.open_told or stream.buffer:
+            self._outbox.schedule(stream)
+        else:
+            self._streams.forget(stream)
+
+    def abort(self, stream_id: int, code: ResetCode) -> list[SessionEvent]:
+        """End both directions and drop what is held, which may make room for other streams; the peer hears `code`.
+
+        Also behind a `reset`, whose code stands.
+        """
         events: list[SessionEvent] = []
-        stream = self._streams.get_open(stream_id)
-        if stream is None:
+        if (stream := self._streams.get(stream_id)) is None:
             return events
         held = len(stream.buffer)
-        stream.reset(code)
+        stream.abort(code)
         self._streams.stop_waiting(stream)
         self._streams.freed(held, events)
         if stream.open_told:

@@ -4,7 +4,15 @@ Rules:
 1. Every frame is idempotent, so a carrier may be lost between any two bytes and everything be said again.
 2. A FIN counts as one offset after the last byte, as in TCP, so that an ACK covers it.
 3. OPEN is answered by an ACK at once; WINDOW for a stream opened by the peer means that it was accepted.
-4. RESET ends both directions. It is repeated on each carrier until the peer says GONE (or RESET, when they cross).
+4. No end overtakes the bytes before it. FIN and RESET are sent once every byte accepted before them was sent on this
+   carrier, which delivers in order; RESET also follows the FIN, and the WINDOW that accepts the stream.
+5. RESET ends both directions. On each carrier the unacknowledged bytes are sent again and then the RESET, until the
+   peer says GONE (or RESET, when they cross).
+6. A stream that was reset here reads no more: what comes within the credit is acknowledged and dropped, and the credit
+   does not grow. It is forgotten when the peer says GONE or RESET, never because both FINs were acknowledged.
+7. `abort` drops what is held, so that RESET is due at once. The peer's RESET does the same: it reads no more.
+8. RESET waits for an answer as a FIN does. Bytes of a reset stream that wait for credit wait for none, as those of any
+   stream: they are no sign of a bad path.
 """
 
 from __future__ import annotations
@@ -86,10 +94,19 @@ class Stream:
         self._fin_wanted = True
 
     def reset(self, code: ResetCode) -> None:
-        """Drop everything and tell the peer `code`."""
+        """Send RESET behind what was written; read no more."""
         self.reset_code = code
+        # Credit that the peer has not heard of is taken back, but for what tells it that its stream was accepted.
+        accepts = self.accepted and not self.mine
+        self._limit_granted = max(self._limit_told, INITIAL_CREDIT_BYTES + 1 if accepts else 0)
+
+    def abort(self, code: ResetCode) -> None:
+        """Drop what is held; send RESET next. The code of an earlier `reset` stands."""
+        if self.reset_code is None:
+            self.reset_code = code
         self.buffer.clear()
-        self._reset_told = False
+        self._fin_wanted = False
+        self._limit_granted = self._limit_told
 
     def consume(self, count: int, window_bytes: int) -> None:
         """`count` received bytes have gone on; the peer's credit grows up to a window of `window_bytes`."""
@@ -118,7 +135,7 @@ class Stream:
     @property
     def has_data(self) -> bool:
         """Whether DATA or a FIN can be sent now."""
-        if self.reset_code is not None or not self._open_told:
+        if not self._open_told:
             return False
         buffer = self.buffer
         if buffer.sent < buffer.end:
@@ -128,9 +145,14 @@ class Stream:
     @property
     def has_control(self) -> bool:
         """Whether OPEN, RESET or WINDOW is due; an ACK alone may wait."""
-        if self.reset_code is not None:
-            return not self._reset_told
-        return not self._open_told or self._limit_granted > self._limit_told
+        return not self._open_told or self._limit_granted > self._limit_told or self._reset_is_due
+
+    @property
+    def _reset_is_due(self) -> bool:
+        """Whether RESET can be sent now: everything before it was."""
+        if self.reset_code is None or self._reset_told or not self._open_told:
+            return False
+        return self.buffer.sent == self.buffer.end and self._fin_sent >= self._fin_wanted
 
     @property
     def received_position(self) -> int:
@@ -138,7 +160,7 @@ class Stream:
 
     @property
     def has_ack(self) -> bool:
-        return self.received + self.fin_received > self._ack_told and self.reset_code is None
+        return self.received + self.fin_received > self._ack_told and not self._reset_told
 
     @property
     def ack_is_urgent(self) -> bool:
@@ -147,23 +169,19 @@ class Stream:
     def take_control(self, now: float) -> list[Frame]:
         """The control frames that are due, ACK included; they count as told."""
         frames: list[Frame] = []
-        if self.reset_code is not None:
-            if not self._reset_told and self._open_told:
-                frames.append(Reset(self.stream_id, self.reset_code))
-                self._await(now)
-            self._reset_told = True
-            return frames
         if not self._open_told:
             frames.append(Open(self.stream_id, self._limit_granted, self.target))
             self._open_told = True
             self._limit_told = self._limit_granted
             self._await(now)
-        if self.has_ack:
+        if self.has_ack and not self._reset_is_due:
             self._ack_told = self.received_position
             frames.append(Ack(self.stream_id, self._ack_told))
         if self._limit_granted > self._limit_told:
             self._limit_told = self._limit_granted
             frames.append(Window(self.stream_id, self._limit_granted))
+        if (code := self.take_reset(now)) is not None:
+            frames.append(Reset(self.stream_id, code))
         return frames
 
     def take_data(self, most_bytes: int, now: float) -> tuple[int, list[memoryview]]:
@@ -181,6 +199,14 @@ class Stream:
         self._fin_sent = True
         self._await(now)
         return self.buffer.end
+
+    def take_reset(self, now: float) -> ResetCode | None:
+        """The code of a RESET that is due now."""
+        if not self._reset_is_due:
+            return None
+        self._reset_told = True
+        self._await(now)
+        return self.reset_code
 
     # What the peer says.
 
@@ -273,8 +299,9 @@ class Stream:
 
     @property
     def is_done(self) -> bool:
-        """Whether both directions ended and the peer knows: the stream can be forgotten."""
-        return self.has_ended and self._consumed == self.received and not self.has_ack
+        """Whether both directions ended and the peer knows: the stream can be forgotten. One that was reset waits for
+        the peer's GONE."""
+        return self.has_ended and self._consumed == self.received and not self.has_ack and self.reset_code is None
 
     def acknowledge_open(self, now: float) -> None:
         """Any word of the peer about a stream opened here shows that it has the OPEN."""
@@ -288,4 +315,4 @@ class Stream:
     def _progress(self, now: float) -> None:
         self.open_acknowledged = True
         waiting = self.buffer.sent > self.buffer.acknowledged or (self._fin_sent and not self._fin_acked)
-        self.awaiting_since = now if waiting else None
+        self.awaiting_since = now if waiting or self._reset_told else None

@@ -292,9 +292,9 @@ class Link:
         self._schedule_turn()
 
     def reset(self, stream_id: int, code: ResetCode) -> None:
-        """End both directions now, or refuse a stream; the peer's sink hears `stream_reset` with `code`.
+        """End both directions, or refuse a stream; the peer's sink hears `stream_reset` with `code`.
 
-        Bytes that are under way, either way, are dropped. This end's sink hears nothing more.
+        What was written before is delivered first. This end's sink hears nothing more; what comes is dropped.
 
         Raises:
             ValueError: `code` is no `ResetCode`.
@@ -302,7 +302,21 @@ class Link:
         code = ResetCode(code)
         self._check_id(stream_id)
         self._let_go(stream_id)
-        self._handle_session(self.session.reset(stream_id, code))
+        self.session.reset(stream_id, code)
+        self._schedule_turn()
+
+    def abort(self, stream_id: int, code: ResetCode) -> None:
+        """`reset` that does not wait for the peer to read: what was written and not yet delivered is dropped.
+
+        Also behind a `reset`, whose code stands.
+
+        Raises:
+            ValueError: `code` is no `ResetCode`.
+        """
+        code = ResetCode(code)
+        self._check_id(stream_id)
+        self._let_go(stream_id)
+        self._handle_session(self.session.abort(stream_id, code))
         self._schedule_turn()
 
     def consume(self, stream_id: int, count: int) -> None:
