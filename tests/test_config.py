@@ -13,11 +13,9 @@ from perdure.config import (
     ResourceLimits,
     RestartPolicy,
     SessionLimits,
-    defaults_of,
     parse_ice_server,
-    settings_of,
-    show_number,
 )
+from perdure.fields import defaults_of, settings_of, show_number
 
 SECTIONS = [RestartPolicy, SessionLimits, ResourceLimits]
 
@@ -25,27 +23,27 @@ SECTIONS = [RestartPolicy, SessionLimits, ResourceLimits]
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("max_restart_attempts", 0, "max_restart_attempts is 0, outside 1 to 1000"),
-        ("max_restart_attempts", 2.0, "max_restart_attempts is 2.0, not a whole number from 1 to 1000"),
+        ("max_restart_attempts", 0, "max_restart_attempts is 0, not a whole number from 1 to 1000"),
+        ("max_restart_attempts", 2.0, "max_restart_attempts is 2, not a whole number from 1 to 1000"),
         ("max_restart_attempts", True, "max_restart_attempts is True, not a whole number from 1 to 1000"),
         pytest.param(
             "max_restart_attempts",
             10**5000,
-            "max_restart_attempts is beyond 1e308, outside 1 to 1000",
+            "max_restart_attempts is beyond 1e308, not a whole number from 1 to 1000",
             id="5001 digits",
         ),
-        ("restart_backoff_base", 0.0, "restart_backoff_base is 0, outside 0.01 to 3600 s"),
+        ("restart_backoff_base", 0.0, "restart_backoff_base is 0, not a number from 0.01 to 3600 s"),
         ("restart_backoff_base", math.nan, "restart_backoff_base is nan, not a number from 0.01 to 3600 s"),
         ("restart_backoff_base", False, "restart_backoff_base is False, not a number from 0.01 to 3600 s"),
         ("restart_backoff_max", 1.0, "restart_backoff_max is 1, below restart_backoff_base (5 s)"),
-        ("attempt_timeout", -1.5, "attempt_timeout is -1.5, outside 0.1 to 600 s"),
-        ("abandon_after", math.inf, "abandon_after is inf, outside 1 to 2592000 s"),
-        ("abandon_after", -math.inf, "abandon_after is -inf, outside 1 to 2592000 s"),
-        ("abandon_after", 1e300, "abandon_after is 1e+300, outside 1 to 2592000 s"),
-        ("abandon_after", 2592000.5, "abandon_after is 2592000.5, outside 1 to 2592000 s"),
+        ("attempt_timeout", -1.5, "attempt_timeout is -1.5, not a number from 0.1 to 600 s"),
+        ("abandon_after", math.inf, "abandon_after is inf, not a number from 1 to 2592000 s"),
+        ("abandon_after", -math.inf, "abandon_after is -inf, not a number from 1 to 2592000 s"),
+        ("abandon_after", 1e300, "abandon_after is 1e+300, not a number from 1 to 2592000 s"),
+        ("abandon_after", 2592000.5, "abandon_after is 2592000.5, not a number from 1 to 2592000 s"),
         ("abandon_after", "3600", "abandon_after is '3600', not a number from 1 to 2592000 s"),
         ("abandon_after", None, "abandon_after is None, not a number from 1 to 2592000 s"),
-        ("quality_threshold", 80, "quality_threshold is 80, outside 0 to 1"),
+        ("quality_threshold", 80, "quality_threshold is 80, not a number from 0 to 1"),
         ("ice_keepalive_enabled", 1, "ice_keepalive_enabled is 1, not true or false"),
         ("ice_keepalive_enabled", "no", "ice_keepalive_enabled is 'no', not true or false"),
     ],
@@ -59,16 +57,19 @@ def test_a_bad_policy_names_the_field_the_value_and_the_range(field: str, value:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("session_timeout", 0.5, "session_timeout is 0.5, outside 1 to 2592000 s, or 0 (never)"),
+        ("session_timeout", 0.5, "session_timeout is 0.5, not a number from 1 to 2592000 s, or 0 (never)"),
         ("session_duration_limit", math.nan, "session_duration_limit is nan, not a number from 1 to 2592000 s, or 0"),
-        ("session_timeout_warning_stages", (60, -5), "session_timeout_warning_stages[1] is -5, outside 1 to 2592000 s"),
+        (
+            "session_timeout_warning_stages",
+            (60, -5),
+            "session_timeout_warning_stages[1] is -5, not a number from 1",
+        ),
         ("session_timeout_warning_stages", (True,), "session_timeout_warning_stages[0] is True, not a number from 1"),
         (
             "session_timeout_warning_stages",
-            [60],
-            "session_timeout_warning_stages is [60], not a tuple (in TOML: a list",
+            60,
+            "session_timeout_warning_stages is 60, not a list of numbers from 1 to 2592000 s",
         ),
-        ("session_timeout_warning_stages", 60, "session_timeout_warning_stages is 60, not a tuple (in TOML: a list)"),
         ("session_timeout_warning_stages", (60,) * 33, "session_timeout_warning_stages has 33 values, more than 32"),
     ],
 )
@@ -81,9 +82,9 @@ def test_a_bad_session_limit_names_the_field_the_value_and_the_range(field: str,
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("max_streams", 0, "max_streams is 0, outside 1 to 1024"),
-        ("max_streams", 10**6, "max_streams is 1000000, outside 1 to 1024"),
-        ("stream_window_bytes", 1, "stream_window_bytes is 1, outside 64 KiB to 1 GiB"),
+        ("max_streams", 0, "max_streams is 0, not a whole number from 1 to 1024"),
+        ("max_streams", 10**6, "max_streams is 1000000, not a whole number from 1 to 1024"),
+        ("stream_window_bytes", 1, "stream_window_bytes is 1, not a whole number from 64 KiB to 1 GiB"),
         ("session_buffer_bytes", 2**18, "session_buffer_bytes is 262144, below stream_buffer_bytes (2097152)"),
     ],
 )
@@ -100,7 +101,7 @@ def test_a_session_that_never_times_out_is_allowed_beside_the_range() -> None:
 def test_what_is_no_number_is_shown_in_a_bounded_message() -> None:
     with pytest.raises(ValueError, match=r"abandon_after is 'x+") as error:
         RestartPolicy(abandon_after="x" * 10_000)  # type: ignore[arg-type]
-    assert len(str(error.value)) < 120
+    assert len(str(error.value)) < 160
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, settings_of
-from perdure.configfile import MAX_FILE_BYTES, TABLES, Configuration, Layer, layered, parse_assignments, read_file
+from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
+from perdure.configfile import TABLES, Configuration, Layer, layered, parse_assignments, read_file
+from perdure.fields import settings_of
+from perdure.tomlfile import MAX_TEXT_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,19 +89,22 @@ def test_an_empty_file_and_one_that_begins_with_a_byte_order_mark_are_good(path:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[restart]\nabandon_after = -1", ": restart.abandon_after is -1, outside 1 to 2592000 s"),
-        ("[restart]\nabandon_after = inf", ": restart.abandon_after is inf, outside 1 to 2592000 s"),
-        ("[restart]\nabandon_after = nan", ": restart.abandon_after is nan, not a number from 1 to 2592000 s"),
-        ("[restart]\nabandon_after = '60'", ": restart.abandon_after is '60', not a number from 1 to 2592000 s"),
-        ("[restart]\nabandon_after = true", ": restart.abandon_after is True, not a number from 1 to 2592000 s"),
-        ("[restart]\nabandon_after = [60]", ": restart.abandon_after is [60], not a number from 1 to 2592000 s"),
-        ("[restart.abandon_after]\nx = 1", ": restart.abandon_after is {'x': 1}, not a number from 1 to 2592000 s"),
-        ("[resources]\nmax_tubes = 1.5", ": resources.max_tubes is 1.5, not a whole number from 1 to 1000000"),
-        ("[resources]\nmax_tubes = 1979-05-27", ": resources.max_tubes is datetime.date(1979, 5, 27), not a whole"),
-        ("[resources]\nmax_tubes = 0x" + "f" * 9999, ": resources.max_tubes is beyond 1e308, outside 1 to 1000000"),
+        ("[restart]\nabandon_after = -1", ":2: restart.abandon_after is -1, not a number from 1 to 2592000 s"),
+        ("[restart]\nabandon_after = inf", ":2: restart.abandon_after is inf, not a number from 1 to 2592000 s"),
+        ("[restart]\nabandon_after = nan", ":2: restart.abandon_after is nan, not a number from 1 to 2592000 s"),
+        ("[restart]\nabandon_after = '60'", ":2: restart.abandon_after is '60', not a number from 1 to 2592000 s"),
+        ("[restart]\nabandon_after = true", ":2: restart.abandon_after is True, not a number from 1 to 2592000 s"),
+        ("[restart]\nabandon_after = [60]", ":2: restart.abandon_after is [60], not a number from 1 to 2592000 s"),
+        ("[restart.abandon_after]\nx = 1", ":1: restart.abandon_after is {'x': 1}, not a number from 1 to 2592000 s"),
+        ("[resources]\nmax_tubes = 1.5", ":2: resources.max_tubes is 1.5, not a whole number from 1 to 1000000"),
+        ("[resources]\nmax_tubes = 1979-05-27", ":2: resources.max_tubes is datetime.date(1979, 5, 27), not a whole"),
+        (
+            "[resources]\nmax_tubes = 0x" + "f" * 9999,
+            ":2: resources.max_tubes is beyond 1e308, not a whole number from 1",
+        ),
         (
             "[session]\nsession_timeout_warning_stages = [60, 'x']",
-            ": session.session_timeout_warning_stages[1] is 'x', not a number from 1 to 2592000 s",
+            ":2: session.session_timeout_warning_stages[1] is 'x', not a number from 1 to 2592000 s",
         ),
         (
             "[restart]\nrestart_backoff_base = 90",
@@ -116,41 +121,40 @@ def test_a_bad_value_names_file_table_key_value_and_range(path: Path, content: s
     [
         (
             "[restart]\nmax_restart_atempts = 5",
-            ": there is no 'restart.max_restart_atempts'; did you mean restart.max_restart_attempts?",
+            ":2: there is no 'restart.max_restart_atempts'; did you mean restart.max_restart_attempts?",
         ),
         (
             "[restart]\nMax-Restart-Attempts = 5",
-            ": there is no 'restart.Max-Restart-Attempts'; did you mean restart.max_restart_attempts?",
+            ":2: there is no 'restart.Max-Restart-Attempts'; did you mean restart.max_restart_attempts?",
         ),
         (
             "[session]\nabandon_after = 5",
-            ": there is no 'session.abandon_after'; did you mean restart.abandon_after?",
+            ":2: there is no 'session.abandon_after'; did you mean restart.abandon_after?",
         ),
-        ("[restart]\nq = 5", ": there is no 'restart.q'; `perdure config show` lists the names"),
-        ('[restart]\n"\\u001b[2J" = 5', ": there is no 'restart.\\x1b[2J'; `perdure config show` lists the names"),
-        ("[restrat]\n", ": there is no table 'restrat'; did you mean restart?"),
-        ("[q]\n", ": there is no table 'q'; there are restart, session, resources"),
-        ("abandon_after = 5", ": abandon_after stands in no table; it belongs under [restart]"),
-        ("abandon_aftre = 5", ": 'abandon_aftre' stands in no table; did you mean restart.abandon_after?"),
-        ("restart = 5", ": restart is 5, not a table; write [restart]"),
-        ("[[restart]]\nabandon_after = 5", ": restart is [{'abandon_after': 5}], not a table; write [restart]"),
+        ("[restart]\nq = 5", ":2: there is no 'restart.q'; `perdure config show` lists the names"),
+        ('[restart]\n"\\u001b[2J" = 5', ":1: there is no 'restart.\\x1b[2J'; `perdure config show` lists the names"),
+        ("[restrat]\n", ":1: there is no table 'restrat'; did you mean restart?"),
+        ("[q]\n", ":1: there is no table 'q'; there are restart, session, resources"),
+        ("abandon_after = 5", ":1: abandon_after stands in no table; it belongs under [restart]"),
+        ("abandon_aftre = 5", ":1: 'abandon_aftre' stands in no table; did you mean restart.abandon_after?"),
+        ("restart = 5", ":1: restart is not a table; write [restart]"),
+        ("[[restart]]\nabandon_after = 5", ":1: restart is not a table; write [restart]"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest(path: Path, content: str, message: str) -> None:
     assert refusal_of(path, content) == message
 
 
-@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[restart]\nabandon_after = ", " is not TOML: Invalid value (at end of document)"),
-        ("[restart]\nabandon_after == 1\n", " is not TOML: Invalid value (at line 2, column 16)"),
-        ("[restart]\n[restart]\n", " is not TOML: Cannot declare ('restart',) twice (at line 2, column 9)"),
-        ("[restart]\nabandon_after = " + "9" * 9999, " is not TOML: Exceeds the limit"),
-        (b"[restart]\n# caf\xe9\n", " is not UTF-8 at line 2"),
-        (b"#" * (MAX_FILE_BYTES + 1), " has more than 64 KiB, too much for a configuration"),
-        ("x = " + "[" * 60_000, " is nested too deeply"),
+        ("[restart]\nabandon_after = ", ":2: Invalid value"),
+        ("[restart]\nabandon_after == 1\n", ":2: Invalid value"),
+        ("[restart]\n[restart]\n", ":2: Cannot declare restart twice"),
+        ("[restart]\nabandon_after = " + "9" * 9999, ":1: a number has too many digits"),
+        (b"[restart]\n# caf\xe9\n", ":2: it is not UTF-8"),
+        (b"#" * (MAX_TEXT_BYTES + 1), ":1: it has more than 64 KiB"),
+        ("x = " + "[" * 60_000, ":1: it is nested too deeply; 16 levels are the most"),
     ],
     ids=["no value", "two signs", "twice", "digits", "latin 1", "huge", "deep"],
 )
@@ -175,13 +179,12 @@ def test_an_assignment_takes_a_list() -> None:
     assert layered(layer).session.session_timeout_warning_stages == (60.0, 120.0)
 
 
-@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
         ("abandon_after", "--set: 'abandon_after' is not NAME=VALUE, such as restart.abandon_after=60"),
         ("=5", "--set: '=5' is not NAME=VALUE, such as restart.abandon_after=60"),
-        ("abandon_after=0", "--set: restart.abandon_after is 0, outside 1 to 2592000 s"),
+        ("abandon_after=0", "--set: restart.abandon_after is 0, not a number from 1 to 2592000 s"),
         ("abandon_after='5'", "--set: restart.abandon_after is '5', not a number from 1 to 2592000 s"),
         ("abandon_aftre=5", "--set: there is no 'abandon_aftre'; did you mean restart.abandon_after?"),
         ("restrat.abandon_after=5", "--set: there is no 'restrat.abandon_after'; did you mean restart.abandon_after?"),
@@ -191,7 +194,7 @@ def test_an_assignment_takes_a_list() -> None:
         ),
         (
             "abandon_after=" + "[" * 60_000,
-            f"--set: '{'[' * 79}…' for 'abandon_after' is no TOML value",
+            f"--set: '{'[' * 37}...{'[' * 38}' for 'abandon_after' is no TOML value",
         ),
     ],
 )
@@ -210,7 +213,7 @@ def test_values_that_do_not_go_together_name_the_sources_they_come_from(path: Pa
 
 
 def test_a_layer_of_the_program_itself_is_checked_too() -> None:
-    with pytest.raises(ValueError, match=r"^--hold-minutes: restart.abandon_after is inf, outside"):
+    with pytest.raises(ValueError, match=r"^--hold-minutes: restart.abandon_after is inf, not a number from"):
         Layer("--hold-minutes", {"restart.abandon_after": math.inf})
 
 

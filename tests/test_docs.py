@@ -16,7 +16,7 @@ from random import Random
 
 import pytest
 
-from perdure.config import RestartPolicy, SessionLimits, defaults_of
+from perdure.config import RestartPolicy, SessionLimits
 from perdure.configfile import read_file
 from perdure.core.actions import (
     Action,
@@ -58,6 +58,7 @@ from perdure.core.events import (
 )
 from perdure.core.state import CLOSE_REASONS, Reason, State
 from perdure.eventlog import KeyValueFormatter
+from perdure.fields import defaults_of
 from perdure.tube import Link, StreamSink
 from perdure.tube.log import log_decision
 from perdure.wire import ResetCode

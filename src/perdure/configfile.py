@@ -6,24 +6,19 @@ A value's full name is its table's and its own, as TOML writes it: `restart.aban
 
 from __future__ import annotations
 
-import reprlib
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from perdure.config import (
-    KIB,
-    ResourceLimits,
-    RestartPolicy,
-    SessionLimits,
-    Value,
-    check_setting,
-    defaults_of,
-)
+from perdure import tomlfile
+from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
+from perdure.fields import FieldError, nearest, settings_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from perdure.fields import Setting
 
 TABLES: Mapping[str, type] = MappingProxyType(
     {"restart": RestartPolicy, "session": SessionLimits, "resources": ResourceLimits}
@@ -33,34 +28,27 @@ TABLES: Mapping[str, type] = MappingProxyType(
 DEFAULT = "default"
 """The source of what nobody has set."""
 
-MAX_FILE_BYTES = 64 * KIB
-"""A file that sets everything, with a comment each, has 4 KiB."""
-
-_DEFAULTS: Mapping[str, Value] = MappingProxyType(
-    {f"{table}.{key}": value for table, kind in TABLES.items() for key, value in defaults_of(kind).items()}
+_SETTINGS: Mapping[str, Setting] = MappingProxyType(
+    {f"{table}.{key}": setting for table, kind in TABLES.items() for key, setting in settings_of(kind).items()}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Values by their full names, each checked, and the one source that they have.
+    """Values by their full names, and the one source that they have.
 
     Raises:
         ValueError: a name is unknown (the nearest one is told), or a value out of its range.
     """
 
     source: str
-    values: Mapping[str, object]
+    values: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        for name, value in self.values.items():
-            if name not in _DEFAULTS:
-                raise ValueError(f"{self.source}: there is no {_quoted(name)}; {_nearest(name)}")
-            table, _, key = name.partition(".")
-            try:
-                check_setting(TABLES[table], key, value)
-            except ValueError as error:  # its message begins with the key
-                raise ValueError(f"{self.source}: {table}.{error}") from error
+        try:
+            object.__setattr__(self, "values", {name: _converted(name, value) for name, value in self.values.items()})
+        except FieldError as error:
+            raise ValueError(f"{self.source}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +58,7 @@ class Configuration:
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     session: SessionLimits = field(default_factory=SessionLimits)
     resources: ResourceLimits = field(default_factory=ResourceLimits)
-    sources: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(_DEFAULTS, DEFAULT), hash=False)
+    sources: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(_SETTINGS, DEFAULT), hash=False)
 
 
 def layered(*layers: Layer) -> Configuration:
@@ -79,13 +67,14 @@ def layered(*layers: Layer) -> Configuration:
     Raises:
         ValueError: values that are in their ranges do not go together.
     """
-    values = dict(_DEFAULTS)
-    sources = dict.fromkeys(_DEFAULTS, DEFAULT)
+    sources = dict.fromkeys(_SETTINGS, DEFAULT)
+    values: dict[str, dict[str, Any]] = {table: {} for table in TABLES}
     for layer in layers:
         for name, value in layer.values.items():
-            values[name] = _like(_DEFAULTS[name], value)
+            table, _, key = name.partition(".")
+            values[table][key] = value
             sources[name] = layer.source
-    tables = {table: _table(table, values, sources) for table in TABLES}
+    tables = {table: _table(table, values[table], sources) for table in TABLES}
     return Configuration(**tables, sources=MappingProxyType(sources))
 
 
@@ -95,14 +84,19 @@ def read_file(path: Path) -> Layer:
     Raises:
         ValueError: the file cannot be read, is no TOML, or sets what cannot be set.
     """
-    values: dict[str, object] = {}
-    for table, content in _parse(path, _read(path)).items():
-        if table not in TABLES:
-            raise ValueError(f"{path}: {_no_table(table, content)}")
-        if not isinstance(content, dict):
-            raise ValueError(f"{path}: {table} is {reprlib.repr(content)}, not a table; write [{table}]")
-        values |= {f"{table}.{key}": value for key, value in content.items()}
-    return Layer(str(path), _from_toml(values))
+    text = tomlfile.read_text(path)
+    values: dict[str, Any] = {}
+    for table, content in tomlfile.parse(text, str(path)).items():
+        keys: tuple[str, ...] = (table,)
+        try:
+            if table not in TABLES or not isinstance(content, dict):
+                raise ValueError(_no_table(table, content))
+            for key, value in content.items():
+                keys = (table, key)
+                values[".".join(keys)] = _converted(".".join(keys), value)
+        except ValueError as error:
+            raise ValueError(f"{path}:{tomlfile.line_of(text, keys)}: {error}") from error
+    return Layer(str(path), values)
 
 
 def parse_assignments(assignments: Iterable[str], *, source: str = "--set") -> Layer:
@@ -115,105 +109,53 @@ def parse_assignments(assignments: Iterable[str], *, source: str = "--set") -> L
     for assignment in assignments:
         name, equals, text = (part.strip() for part in assignment.partition("="))
         if not equals or not name:
-            raise ValueError(f"{source}: {_quoted(assignment)} is not NAME=VALUE, such as restart.abandon_after=60")
+            raise ValueError(f"{source}: {shown(assignment)} is not NAME=VALUE, such as restart.abandon_after=60")
         values[_full_name(name)] = _parse_value(name, text, source)
-    return Layer(source, _from_toml(values))
+    return Layer(source, values)
 
 
-def _table(table: str, values: Mapping[str, Value], sources: Mapping[str, str]) -> Any:
-    names = [name for name in values if name.startswith(f"{table}.")]
+def _converted(name: str, value: object) -> Any:
+    if name not in _SETTINGS:
+        raise FieldError(name, f"there is no {shown(name)}; {_nearest(name)}")
+    return _SETTINGS[name].converted(name, value)
+
+
+def _table(table: str, values: Mapping[str, Any], sources: Mapping[str, str]) -> Any:
     try:
-        return TABLES[table](**{name.partition(".")[2]: values[name] for name in names})
+        return TABLES[table](**values)
     except ValueError as error:
-        given = dict.fromkeys(sources[name] for name in names if sources[name] != DEFAULT)
+        given = dict.fromkeys(sources[f"{table}.{key}"] for key in settings_of(TABLES[table]) if key in values)
         raise ValueError(f"{' and '.join(given)}: {table}.{error}") from error
 
 
-def _like(default: Value, value: Any) -> Value:
-    """`value`, which was checked: an int where a float is meant becomes one."""
-    match default:
-        case float():
-            return float(value)
-        case tuple():
-            return tuple(float(each) for each in value)
-        case _:
-            checked: Value = value
-            return checked
-
-
-def _from_toml(values: Mapping[str, object]) -> dict[str, object]:
-    return {
-        name: tuple(value) if isinstance(value, list) and isinstance(_DEFAULTS.get(name), tuple) else value
-        for name, value in values.items()
-    }
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"{path} has more than {MAX_FILE_BYTES // KIB} KiB, too much for a configuration")
-    return data
-
-
-def _parse(path: Path, data: bytes) -> dict[str, Any]:
-    import tomllib
-
-    try:
-        return tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows begin a file with U+FEFF
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path} is not UTF-8 at line {line}") from error
-    except ValueError as error:  # TOMLDecodeError, which says line and column, or an int of too many digits
-        raise ValueError(f"{path} is not TOML: {error}") from error
-    except RecursionError as error:
-        raise ValueError(f"{path} is nested too deeply") from error
-
-
 def _parse_value(name: str, text: str, source: str) -> object:
-    import tomllib
-
     try:
-        document = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
+        document = tomlfile.parse(f"value = {text}", source)
+    except tomlfile.TomlError:
         document = {}
     if document.keys() != {"value"}:  # nothing, or further lines
-        what = f"{_quoted(text)} for {_quoted(name)} is no TOML value"
+        what = f"{shown(text)} for {shown(name)} is no TOML value"
         raise ValueError(f"{source}: {what}: a number, true, false, or a list such as [60, 120]")
     return document["value"]
 
 
 def _full_name(name: str) -> str:
     """`restart.abandon_after` for `abandon_after`, where no other table has one; else `name` as it is."""
-    full = [known for known in _DEFAULTS if known.partition(".")[2] == name]
+    full = [known for known in _SETTINGS if known.partition(".")[2] == name]
     return full[0] if len(full) == 1 else name
 
 
 def _no_table(table: str, content: object) -> str:
-    """Why the file's head may not hold `table`."""
-    if not isinstance(content, dict):
-        full = _full_name(table)
-        if full != table:
-            return f"{table} stands in no table; it belongs under [{full.partition('.')[0]}]"
-        return f"{_quoted(table)} stands in no table; {_nearest(table)}"
-    return f"there is no table {_quoted(table)}; {_nearest(table, TABLES)}"
+    """Why the file's head may not hold `table`. What it holds is not repeated: it may be a password."""
+    if table in TABLES:
+        return f"{table} is not a table; write [{table}]"
+    if isinstance(content, dict):
+        return f"there is no table {shown(table)}; {nearest(table, TABLES)}"
+    full = _full_name(table)
+    if full != table:
+        return f"{table} stands in no table; it belongs under [{full.partition('.')[0]}]"
+    return f"{shown(table)} stands in no table; {_nearest(table)}"
 
 
-def _nearest(name: str, known: Iterable[str] = _DEFAULTS) -> str:
-    """The nearest of the known names, as a question. Tables are not compared: they would make all their keys alike."""
-    from difflib import get_close_matches
-
-    by_key = {each.rpartition(".")[2]: each for each in known}
-    key = name.rpartition(".")[2][:64].lower().replace("-", "_")
-    found = get_close_matches(key, by_key, n=1, cutoff=0.5)
-    if found:
-        return f"did you mean {by_key[found[0]]}?"
-    return f"there are {', '.join(known)}" if known is TABLES else "`perdure config show` lists the names"
-
-
-def _quoted(text: str) -> str:
-    """In quotes, without control characters, and of bounded length."""
-    return repr(text if len(text) <= 80 else f"{text[:79]}…")
+def _nearest(name: str) -> str:
+    return nearest(name, _SETTINGS, otherwise="`perdure config show` lists the names")

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.cli import app
-from perdure.config import settings_of
 from perdure.configfile import TABLES
+from perdure.fields import settings_of
 
 TIMERS_PAGE = Path(__file__).parents[2] / "docs" / "timers.md"
 
@@ -121,7 +121,9 @@ def test_a_mistake_is_explained_and_exits_with_2(tmp_path: Path) -> None:
     path.write_text("[restart]\nmax_restart_atempts = 5")
     assert "did you mean restart.max_restart_attempts?" in refusal_of("--config", str(path))
     assert "cannot be read: Is a directory" in refusal_of("--config", str(tmp_path))
-    assert "--set: restart.abandon_after is 0, outside 1 to 2592000 s" in refusal_of("--set", "abandon_after=0")
+    assert "--set: restart.abandon_after is 0, not a number from 1 to 2592000 s" in refusal_of(
+        "--set", "abandon_after=0"
+    )
     assert "--hold-minutes: restart.abandon_after is nan, not a number" in refusal_of("--hold-minutes", "nan")
     assert "'nobody' is not one of" in refusal_of("--for", "nobody")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,8 +20,8 @@ from perdure.cli.running import say
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from perdure.config import Setting, Value
     from perdure.configfile import Configuration
+    from perdure.fields import Setting
 
 app = typer.Typer(
     help="What may be set, and what is.",
@@ -86,9 +86,9 @@ def _tables() -> dict[str, type]:
     return dict(TABLES)
 
 
-def _rows(table: str, configuration: Configuration) -> Iterator[tuple[str, Setting, Value, str]]:
+def _rows(table: str, configuration: Configuration) -> Iterator[tuple[str, Setting, Any, str]]:
     """Name, description, value and source of each setting of a table."""
-    from perdure.config import settings_of
+    from perdure.fields import settings_of
 
     for name, setting in settings_of(_tables()[table]).items():
         yield name, setting, getattr(getattr(configuration, table), name), configuration.sources[f"{table}.{name}"]
@@ -114,8 +114,8 @@ def _section(table: str, configuration: Configuration, *, explain: bool) -> Iter
             yield from textwrap.wrap(setting.text, 80, initial_indent=indent, subsequent_indent=indent)
 
 
-def _with_unit(value: Value, setting: Setting) -> list[str]:
-    from perdure.config import KIB, show_bytes, show_number
+def _with_unit(value: Any, setting: Setting) -> list[str]:
+    from perdure.fields import KIB, show_bytes, show_number
 
     if isinstance(value, tuple):
         return [shown for each in value for shown in _with_unit(each, setting)] or ["none"]
@@ -134,11 +134,9 @@ def _range(setting: Setting) -> str:
 def _json(configuration: Configuration) -> str:
     """`{table: {name: {value, unit, low, high, zero, source, meaning}}}`, where a bool's bounds are null."""
     import json
-    import math
 
-    def described(setting: Setting, value: Value, source: str) -> dict[str, object]:
-        low, high = (bound if math.isfinite(bound) else None for bound in (setting.low, setting.high))
-        said = {"value": value, "unit": setting.unit, "low": low, "high": high, "zero": setting.zero}
+    def described(setting: Setting, value: Any, source: str) -> dict[str, object]:
+        said = {"value": value, "unit": setting.unit, "low": setting.low, "high": setting.high, "zero": setting.zero}
         return {**said, "source": source, "meaning": setting.text}
 
     tables = {
@@ -170,7 +168,8 @@ def _markdown(table: str, configuration: Configuration) -> str:
 
 def _head() -> str:
     """How the timers relate."""
-    from perdure.config import RestartPolicy, show_number
+    from perdure.config import RestartPolicy
+    from perdure.fields import show_number
 
     policy = RestartPolicy()
     patient = command_defaults(exit_on_fail=False).values["restart.max_restart_attempts"]

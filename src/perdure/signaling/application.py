@@ -19,6 +19,7 @@ import msgspec
 
 from perdure.errors import ProtocolError
 from perdure.eventlog import log_event
+from perdure.nesting import check_nesting
 from perdure.signaling.base import MAX_WAITING_MESSAGES
 from perdure.signaling.messages import (
     MAX_SDP_BYTES,
@@ -194,12 +195,15 @@ def read_candidate(data: Mapping[str, object] | str) -> Candidate:
         ProtocolError: it is not such data, or a field is out of its bounds.
     """
     try:
-        fields = msgspec.json.decode(data) if isinstance(data, str) else data
+        fields = data
+        if isinstance(data, str):
+            check_nesting(data)
+            fields = msgspec.json.decode(data)
         if not isinstance(fields, Mapping):
             raise ProtocolError(f"an ICE candidate comes as a dict, not as {type(fields).__name__}")
         own = {name: fields[name] for name in Candidate.__struct_fields__ if name in fields}
         candidate = msgspec.convert({"type": "candidate", **own}, Candidate)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         hint = "; pass the icecandidate signal's data" if isinstance(error, msgspec.ValidationError) else ""
         raise ProtocolError(f"this is not an ICE candidate: {error}{hint}") from error
     return _checked(candidate)

@@ -16,6 +16,7 @@ from typing import Annotated
 import msgspec
 
 from perdure.errors import ProtocolError
+from perdure.nesting import check_nesting
 
 PATH = "/v1"
 """The rendezvous' WebSocket path; its number is the version of these frames."""
@@ -154,8 +155,9 @@ def decode_client_frame(text: str | bytes) -> ClientFrame:
         ProtocolError: not one of these frames, or a field is out of its bounds. `Join.room` is any text: see `is_id`.
     """
     try:
+        check_nesting(text)
         frame: ClientFrame = _client_decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise ProtocolError(f"a frame for the rendezvous cannot be read: {error}"[:MAX_REASON_CHARACTERS]) from error
     return frame
 
@@ -167,8 +169,9 @@ def decode_server_frame(text: str | bytes) -> ServerFrame:
         ProtocolError: not one of these frames, or a field is out of its bounds.
     """
     try:
+        check_nesting(text)
         frame: ServerFrame = _server_decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise ProtocolError(f"a frame of the rendezvous cannot be read: {error}"[:MAX_REASON_CHARACTERS]) from error
     return frame
 

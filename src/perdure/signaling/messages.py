@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from perdure.errors import ProtocolError
+from perdure.nesting import check_nesting
 
 MAX_SDP_BYTES = 16 * 1024
 """A data-channel offer of libwebrtc is 0.6 to 2 KiB; 16 KiB leaves room for a machine with many interfaces."""
@@ -72,8 +73,9 @@ def decode_message(data: bytes) -> Message:
         ProtocolError: not a message of these types, or a field is out of its bounds.
     """
     try:
+        check_nesting(data)
         message: Message = _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise ProtocolError(f"a signaling message cannot be read: {error}") from error
     match message:
         case Offer(generation, sdp, restarts, cause):
