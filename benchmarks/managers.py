@@ -34,8 +34,8 @@ from perdure.core.decision import Trigger
 from perdure.core.events import (
     CarrierLost,
     Event,
+    IceUnhealthy,
     NetworkChanged,
-    PathDoubted,
     PathEvidence,
     RttMeasured,
 )
@@ -262,7 +262,7 @@ def measure_decisions(count: int) -> list[Figure]:
     cases: list[tuple[str, Callable[[Connection], None], Callable[[Connection], object]]] = [
         ("the network moved: ICE restart", lambda core: None, told(lambda core: moved)),
         ("the same, with 64 decisions in the log", fill_log, told(lambda core: moved)),
-        ("ICE doubts the path: hold, ask", lambda core: None, told(lambda core: PathDoubted(core.carrier))),
+        ("ICE doubts the path: hold, ask", lambda core: None, told(lambda core: IceUnhealthy(core.carrier))),
         ("the carrier is lost: rebuild", lambda core: None, told(lambda core: CarrierLost(core.carrier, "gone"))),
         ("an answer is overdue: probe", silent, timeout),
         ("the path is silent: rebuild", probed, timeout),

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perdure import (
-    Because,
     ChannelClosed,
     ConnectionStateChanged,
+    DecisionReason,
     IceCandidate,
     IceRestartOffer,
     NetworkChangeDetected,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from perdure import Decision, Signal, StreamSink
-    from perdure.core.actions import ChangeState
+    from perdure.core.actions import StateChanged
     from perdure.wire import ResetCode
 
 
@@ -224,18 +224,18 @@ async def test_a_tube_that_is_let_go_of_warns_of_nothing() -> None:
 @pytest.mark.parametrize(
     ("change", "data", "rung", "reason"),
     [
-        (NetworkChangeType.INTERFACE_CHANGE, None, Rung.ICE_RESTART, Because.NETWORK_MOVED),
-        (NetworkChangeType.IP_ADDRESS_CHANGE, {}, Rung.ICE_RESTART, Because.NETWORK_MOVED),
-        (NetworkChangeType.IP_ADDRESS_CHANGE, {"is_new_address": True}, Rung.REBUILD, Because.NEW_ADDRESS),
-        (NetworkChangeType.WAKE_UP, {"slept_seconds": 30}, Rung.HOLD, Because.SHORT_SLEEP),
-        (NetworkChangeType.WAKE_UP, {"slept_seconds": 3600.0}, Rung.REBUILD, Because.LONG_SLEEP),
-        (NetworkChangeType.CONNECTION_TIMEOUT, None, Rung.HOLD, Because.DOUBTED),
-        (NetworkChangeType.ICE_FAILURE, None, Rung.HOLD, Because.DOUBTED),
-        (NetworkChangeType.QUALITY_DEGRADATION, None, Rung.HOLD, Because.DOUBTED),
+        (NetworkChangeType.INTERFACE_CHANGE, None, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+        (NetworkChangeType.IP_ADDRESS_CHANGE, {}, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+        (NetworkChangeType.IP_ADDRESS_CHANGE, {"is_new_address": True}, Rung.REBUILD, DecisionReason.NEW_ADDRESS),
+        (NetworkChangeType.WAKE_UP, {"slept_seconds": 30}, Rung.HOLD, DecisionReason.SHORT_SLEEP),
+        (NetworkChangeType.WAKE_UP, {"slept_seconds": 3600.0}, Rung.REBUILD, DecisionReason.LONG_SLEEP),
+        (NetworkChangeType.CONNECTION_TIMEOUT, None, Rung.HOLD, DecisionReason.DOUBTED),
+        (NetworkChangeType.ICE_FAILURE, None, Rung.HOLD, DecisionReason.DOUBTED),
+        (NetworkChangeType.QUALITY_DEGRADATION, None, Rung.HOLD, DecisionReason.DOUBTED),
     ],
 )
 async def test_each_kind_of_change_has_its_rung_and_loses_nothing(
-    pair: ApplicationPair, change: NetworkChangeType, data: Any, rung: Rung, reason: Because
+    pair: ApplicationPair, change: NetworkChangeType, data: Any, rung: Rung, reason: DecisionReason
 ) -> None:
     decision = await pair.here.manager.handle_network_change(change, data)
     assert decision is not None
@@ -251,7 +251,7 @@ async def test_without_an_address_nothing_is_attempted_until_there_is_one(pair: 
     changed = NetworkChangeType.IP_ADDRESS_CHANGE
     decision = await manager.handle_network_change(changed, {"has_address": False})
     assert decision is not None
-    assert (decision.rung, decision.reason) == (Rung.WAIT, Because.NO_ADDRESS)
+    assert (decision.rung, decision.reason) == (Rung.WAIT, DecisionReason.NO_ADDRESS)
     with pytest.raises(PeerError, match="no usable address"):
         await manager.restart_ice()
     await manager.handle_network_change(changed, {"has_address": True})
@@ -290,7 +290,7 @@ async def test_a_change_before_the_tube_began_has_nothing_to_recover(registry: T
     manager = registry.create_tube()
     decision = await manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE)
     assert decision is not None
-    assert (decision.rung, decision.reason) == (Rung.HOLD, Because.NOT_BEGUN)
+    assert (decision.rung, decision.reason) == (Rung.HOLD, DecisionReason.NOT_BEGUN)
     assert manager.state is State.INITIALIZING
 
 
@@ -298,7 +298,7 @@ async def test_a_recovery_that_is_asked_for_twice_is_one(pair: ApplicationPair) 
     manager = pair.here.manager
     first, second = await asyncio.gather(manager.restart_ice(), manager.restart_ice())
     assert first == second
-    assert manager.decisions[-1].reason is Because.UNDER_WAY
+    assert manager.decisions[-1].reason is DecisionReason.UNDER_WAY
     await pair.here.reached(State.CONNECTED, since=3)
     assert manager.metrics.ice_restart_attempts == 1
 
@@ -355,12 +355,12 @@ async def test_a_tube_with_perdures_own_signaling_refuses_the_applications() -> 
 
 
 async def test_callbacks_hear_each_change_and_decision_until_they_are_removed(pair: ApplicationPair) -> None:
-    states: list[ChangeState] = []
+    states: list[StateChanged] = []
     decisions: list[Decision] = []
     later: list[State] = []
     heard = asyncio.Event()
 
-    async def hear_later(change: ChangeState) -> None:
+    async def hear_later(change: StateChanged) -> None:
         await asyncio.sleep(0)
         later.append(change.after)
         if change.after is State.CONNECTED:
@@ -419,7 +419,7 @@ async def test_an_async_state_callback_may_shut_the_tube_down_and_wait_for_it(pa
     manager = pair.here.manager
     done = asyncio.Event()
 
-    async def shut_down(_: ChangeState) -> None:
+    async def shut_down(_: StateChanged) -> None:
         await manager.shutdown()
         done.set()
 
@@ -544,7 +544,7 @@ async def test_a_state_callback_may_open_streams_and_change_limits_the_moment_a_
     async with ApplicationPair() as pair:
         streams: list[Recorder] = []
 
-        def on_change(change: ChangeState) -> None:
+        def on_change(change: StateChanged) -> None:
             if change.after is State.CONNECTED:
                 pair.here.registry.configure_resource_limits(max_streams=1)
                 streams.append(Recorder.open(pair.here.manager))

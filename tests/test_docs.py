@@ -22,7 +22,6 @@ from perdure.core.actions import (
     Action,
     AnswerRestart,
     ApplyAnswer,
-    ChangeState,
     CloseCarrier,
     KeepAlive,
     MakeAnswer,
@@ -31,10 +30,11 @@ from perdure.core.actions import (
     Probe,
     RestartIce,
     SayGoodbye,
+    StateChanged,
     WarnOfTimeout,
 )
 from perdure.core.connection import Connection
-from perdure.core.decision import Because, Decision, Rung, Trigger
+from perdure.core.decision import Decision, DecisionReason, Rung, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
@@ -42,9 +42,9 @@ from perdure.core.events import (
     Event,
     Extended,
     HealthMeasured,
+    IceUnhealthy,
     NetworkChanged,
     OfferReceived,
-    PathDoubted,
     PathEvidence,
     PeerLeft,
     PeerRestarted,
@@ -252,10 +252,10 @@ EVENTS: dict[str, Callable[..., None]] = {
     r"the peer answers the offer( with its old ICE credentials)?": Tube.peer_answers_offer,
     "the new carrier works": Tube.carrier_works,
     "interface change": network_event(Trigger.INTERFACE_CHANGE),
-    "interface change, here": network_event(Trigger.INTERFACE_CHANGE, is_stranded=True),
-    "address change, here": network_event(Trigger.IP_ADDRESS_CHANGE, is_stranded=True),
-    "interface change, elsewhere": network_event(Trigger.INTERFACE_CHANGE, is_stranded=False),
-    "address change, elsewhere": network_event(Trigger.IP_ADDRESS_CHANGE, is_stranded=False),
+    "interface change, here": network_event(Trigger.INTERFACE_CHANGE, local_address_lost=True),
+    "address change, here": network_event(Trigger.IP_ADDRESS_CHANGE, local_address_lost=True),
+    "interface change, elsewhere": network_event(Trigger.INTERFACE_CHANGE, local_address_lost=False),
+    "address change, elsewhere": network_event(Trigger.IP_ADDRESS_CHANGE, local_address_lost=False),
     "interface change, to a new address": network_event(Trigger.INTERFACE_CHANGE, is_new_address=True),
     "address change": network_event(Trigger.IP_ADDRESS_CHANGE),
     "address change, to a new address": network_event(Trigger.IP_ADDRESS_CHANGE, is_new_address=True, has_address=True),
@@ -266,7 +266,7 @@ EVENTS: dict[str, Callable[..., None]] = {
         NetworkChanged(Trigger.WAKE_UP, slept_seconds=float(slept))
     ),
     r"(\w+) is reported": lambda tube, name: tube.feed(NetworkChanged(Trigger[name])),
-    "ICE says disconnected": lambda tube: tube.feed(PathDoubted(tube.core.carrier)),
+    "ICE says disconnected": lambda tube: tube.feed(IceUnhealthy(tube.core.carrier)),
     "the engine gives the carrier up": lambda tube: tube.feed(CarrierLost(tube.core.carrier, "gone")),
     r"(\d+) ICE checks were sent, (\d+) answered": Tube.checks_counted,
     "signaling is away": fed(SignalingChanged(False)),
@@ -345,7 +345,7 @@ def said(tube: Tube) -> tuple[str, str, str]:
     actions, tube.told = tube.told, []
     decisions = [decided(action) for action in actions if isinstance(action, Decision)]
     deeds = list(dict.fromkeys(filter(None, map(done, actions))))
-    changes = [f"{a.after.name}: {a.reason.value}" for a in actions if isinstance(a, ChangeState)]
+    changes = [f"{a.after.name}: {a.reason.value}" for a in actions if isinstance(a, StateChanged)]
     return "<br>".join(decisions), ", ".join(deeds), "<br>".join(changes) or tube.core.state.name
 
 
@@ -402,11 +402,11 @@ def test_each_trigger_has_a_worked_example_of_its_own() -> None:
 # The ladder's tables.
 
 
-def ladder() -> list[tuple[set[Trigger | None], bool, set[Rung], Because]]:
+def ladder() -> list[tuple[set[Trigger | None], bool, set[Rung], DecisionReason]]:
     """Each row: its triggers, whether each of them must occur, its rungs, its reason."""
     text = PAGE.read_text().partition("<!-- ladder -->")[2].partition("<!-- end of ladder -->")[0]
     return [
-        (*read_triggers(triggers), {Rung(rung) for rung in rungs.split(", ")}, Because(reason))
+        (*read_triggers(triggers), {Rung(rung) for rung in rungs.split(", ")}, DecisionReason(reason))
         for _, _, rows in tables(text)
         if rows[0] == LADDER_COLUMNS
         for triggers, _, rungs, reason in rows[1:]
@@ -441,7 +441,7 @@ WANDERED = (
 def wander(random: Random, steps: int) -> Iterator[Decision]:
     """Decisions of a tube to which anything happens in any order."""
     role, stage = random.choice(["client", "gateway"]), random.choice(["connected", "begins"])
-    tube = Tube(f"{role} {stage}, with max_restart_attempts = 2, storm_budget = 4")
+    tube = Tube(f"{role} {stage}, with max_restart_attempts = 2, max_restarts_per_minute = 4")
     for _ in range(steps):
         yield from (action for action in tube.told if isinstance(action, Decision))
         tube.told.clear()
@@ -499,7 +499,7 @@ POOR_AND_SILENT = [
 MOVED = [("0", "client connected"), ("10", "address change, elsewhere"), ("20", "address change, here")]
 
 
-POOR_IN_A_STORM = [
+POOR_AT_THE_LIMIT = [
     ("0", "client connected"),
     *[
         (f"{second + part}", event)
@@ -517,10 +517,10 @@ POOR_IN_A_STORM = [
 
 
 POOR_WHILE_UNSETTLED = [
-    *POOR_IN_A_STORM[:11],
-    *POOR_IN_A_STORM[13:15],
+    *POOR_AT_THE_LIMIT[:11],
+    *POOR_AT_THE_LIMIT[13:15],
     ("33.9", "interface change"),
-    *POOR_IN_A_STORM[15:],
+    *POOR_AT_THE_LIMIT[15:],
 ]
 """One restart is left, and the network moves just before."""
 
@@ -541,7 +541,7 @@ RESTARTED_OFTEN = [
 
 
 @cache
-def met() -> dict[tuple[Trigger | None, Rung, Because], int]:
+def met() -> dict[tuple[Trigger | None, Rung, DecisionReason], int]:
     """The decisions that occur, and how often each did."""
     found: list[Decision] = []
     for seed in range(300):
@@ -550,7 +550,7 @@ def met() -> dict[tuple[Trigger | None, Rung, Because], int]:
         SHORT_LIVES,
         QUALITY_AGAIN,
         POOR_AND_SILENT,
-        POOR_IN_A_STORM,
+        POOR_AT_THE_LIMIT,
         POOR_WHILE_UNSETTLED,
         MOVED,
         RESTARTED_OFTEN,
@@ -588,7 +588,7 @@ def test_the_page_names_every_trigger_rung_state_and_reason() -> None:
     words = PAGE.read_text()
     for name in [*Trigger.__members__, *Rung.__members__, *State.__members__]:
         assert re.search(rf"\b{name}\b", words), name
-    for reason in Because:
+    for reason in DecisionReason:
         assert reason.value in words, reason
 
 
@@ -629,7 +629,7 @@ def ends() -> Iterator[tuple[State, Reason]]:
 
 
 def ended(tube: Tube) -> tuple[State, Reason]:
-    change = [action for action in tube.told if isinstance(action, ChangeState)][-1]
+    change = [action for action in tube.told if isinstance(action, StateChanged)][-1]
     assert change.after.is_final
     return change.after, change.reason
 
@@ -645,7 +645,8 @@ def test_the_page_names_every_setting_of_a_tube_and_its_default() -> None:
 
 def test_the_pages_log_line_is_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "perdure.tube"):
-        log_decision("my_tube", Decision(Trigger.CONNECTION_TIMEOUT, Rung.WAIT, Because.BACKOFF, 1, 105.2, at=100.0))
+        decision = Decision(Trigger.CONNECTION_TIMEOUT, Rung.WAIT, DecisionReason.BACKOFF, 1, 105.2, at=100.0)
+        log_decision("my_tube", decision)
     line = KeyValueFormatter().format(caplog.records[0])
     assert line.partition(" ")[2] in PAGE.read_text()
 

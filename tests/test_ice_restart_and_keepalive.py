@@ -14,7 +14,7 @@ import pytest
 
 from core.cores import NEW_ADDRESS, OFFLINE, ONLINE, ROAM, closes, connected, decisions, lose, rungs, sdp, states
 from perdure import (
-    Because,
+    DecisionReason,
     IceCandidate,
     IceRestartOffer,
     Reason,
@@ -28,13 +28,13 @@ from perdure import (
 )
 from perdure.core.actions import (
     AnswerRestart,
-    ChangeState,
     KeepAlive,
     MakeOffer,
     MeasureHealth,
     Probe,
     RestartIce,
     SayGoodbye,
+    StateChanged,
     WarnOfTimeout,
 )
 from perdure.core.connection import FAREWELL_SECONDS
@@ -45,9 +45,9 @@ from perdure.core.events import (
     CloseRequested,
     Extended,
     HealthMeasured,
+    IceUnhealthy,
     NetworkChanged,
     OfferReceived,
-    PathDoubted,
     PathEvidence,
     RecoveryRequested,
     RttMeasured,
@@ -115,7 +115,7 @@ class Tube:
         return [at for at, action in self.log if isinstance(action, kind)]
 
     def changes(self) -> list[tuple[float, State, Reason]]:
-        return [(at, action.after, action.reason) for at, action in self.log if isinstance(action, ChangeState)]
+        return [(at, action.after, action.reason) for at, action in self.log if isinstance(action, StateChanged)]
 
     def _tell_evidence(self) -> None:
         is_ping = self._asked_at is not None
@@ -145,20 +145,20 @@ class Tube:
 @pytest.mark.parametrize(
     ("event", "rung", "reason"),
     [
-        (ROAM, Rung.ICE_RESTART, Because.NETWORK_MOVED),
-        (NetworkChanged(Trigger.IP_ADDRESS_CHANGE), Rung.ICE_RESTART, Because.NETWORK_MOVED),
-        (NEW_ADDRESS, Rung.REBUILD, Because.NEW_ADDRESS),
-        (OFFLINE, Rung.WAIT, Because.NO_ADDRESS),
-        (NetworkChanged(Trigger.WAKE_UP, slept_seconds=30), Rung.HOLD, Because.SHORT_SLEEP),
-        (NetworkChanged(Trigger.WAKE_UP, slept_seconds=90), Rung.REBUILD, Because.LONG_SLEEP),
-        (NetworkChanged(Trigger.CONNECTION_TIMEOUT), Rung.HOLD, Because.DOUBTED),
-        (NetworkChanged(Trigger.QUALITY_DEGRADATION), Rung.HOLD, Because.DOUBTED),
-        (PathDoubted(3), Rung.HOLD, Because.DOUBTED),
-        (RecoveryRequested(), Rung.ICE_RESTART, Because.ASKED),
-        (RecoveryRequested(rebuild=True), Rung.REBUILD, Because.ASKED),
+        (ROAM, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+        (NetworkChanged(Trigger.IP_ADDRESS_CHANGE), Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+        (NEW_ADDRESS, Rung.REBUILD, DecisionReason.NEW_ADDRESS),
+        (OFFLINE, Rung.WAIT, DecisionReason.NO_ADDRESS),
+        (NetworkChanged(Trigger.WAKE_UP, slept_seconds=30), Rung.HOLD, DecisionReason.SHORT_SLEEP),
+        (NetworkChanged(Trigger.WAKE_UP, slept_seconds=90), Rung.REBUILD, DecisionReason.LONG_SLEEP),
+        (NetworkChanged(Trigger.CONNECTION_TIMEOUT), Rung.HOLD, DecisionReason.DOUBTED),
+        (NetworkChanged(Trigger.QUALITY_DEGRADATION), Rung.HOLD, DecisionReason.DOUBTED),
+        (IceUnhealthy(3), Rung.HOLD, DecisionReason.DOUBTED),
+        (RecoveryRequested(), Rung.ICE_RESTART, DecisionReason.ASKED),
+        (RecoveryRequested(rebuild=True), Rung.REBUILD, DecisionReason.ASKED),
     ],
 )
-def test_each_trigger_has_its_rung(event: Event, rung: Rung, reason: Because) -> None:
+def test_each_trigger_has_its_rung(event: Event, rung: Rung, reason: DecisionReason) -> None:
     actions = Tube().tell(event, at=10.0)
     assert rungs(actions) == [(rung.name, reason.name)]
     assert bool([action for action in actions if isinstance(action, RestartIce)]) is (rung is Rung.ICE_RESTART)
@@ -168,7 +168,7 @@ def test_each_trigger_has_its_rung(event: Event, rung: Rung, reason: Because) ->
 def test_silence_while_an_answer_is_due_rebuilds() -> None:
     tube = Tube()
     tube.peer_answers = False
-    tube.tell(PathDoubted(3), at=10.0)
+    tube.tell(IceUnhealthy(3), at=10.0)
     tube.until(12.0)
     assert [(decision.trigger, decision.rung) for decision in decisions([action for _, action in tube.log])] == [
         (Trigger.ICE_FAILURE, Rung.HOLD),
@@ -241,7 +241,7 @@ def test_a_new_network_event_acts_at_once_and_starts_the_count_over() -> None:
     tube = Tube()
     lose(tube.core, 0.0)
     tube.until(12.0)
-    assert tube.core.decisions[-1].reason is Because.BACKOFF
+    assert tube.core.decisions[-1].reason is DecisionReason.BACKOFF
     assert isinstance(tube.tell(ROAM)[-1], MakeOffer)
     tube.until(12.0 + 3 * POLICY.attempt_timeout)
     assert tube.core.state is State.RECONNECTING
@@ -275,7 +275,7 @@ def test_no_flapping_network_causes_more_than_six_restarts_a_minute(interval: fl
     begun = sorted(tube.instants(RestartIce) + tube.instants(MakeOffer))
     assert begun
     for first in begun:
-        assert len([at for at in begun if first <= at < first + 60]) <= POLICY.storm_budget
+        assert len([at for at in begun if first <= at < first + 60]) <= POLICY.max_restarts_per_minute
 
 
 def test_one_handover_that_is_told_three_times_is_one_restart() -> None:
@@ -318,7 +318,7 @@ def test_a_peer_that_does_not_answer_in_time_is_given_a_new_carrier(timeout: flo
     assert tube.instants(MakeOffer) == []
     tube.until(10.0 + timeout)
     assert tube.instants(MakeOffer) == [pytest.approx(10.0 + timeout)]
-    assert tube.core.decisions[-1].reason is Because.RESTART_FAILED
+    assert tube.core.decisions[-1].reason is DecisionReason.RESTART_FAILED
 
 
 def test_restarts_that_cross_end_in_the_impolite_ends() -> None:
@@ -585,7 +585,7 @@ async def test_a_peer_that_answers_with_its_old_credentials_makes_the_tube_build
         pair.here.other = pair.there
         await manager.set_remote_description(answer, "answer")
         assert (await pair.here.reached(State.CONNECTED, since=3)).reason is Reason.SESSION_RESUMED
-        assert manager.decisions[-1].reason is Because.PEER_CANNOT_RESTART
+        assert manager.decisions[-1].reason is DecisionReason.PEER_CANNOT_RESTART
         stream.write(b"and after")
         assert await stream.received(17) == b"before, and after"
         assert (manager.metrics.ice_restart_attempts, manager.metrics.reconnection_attempts) == (1, 1)
@@ -601,7 +601,7 @@ async def test_a_peer_that_does_not_answer_in_time_makes_the_tube_build_a_new_ca
         pair.here.other = there
         assert (await pair.here.reached(State.CONNECTED, since=3)).reason is Reason.SESSION_RESUMED
         assert lost.rung == Rung.ICE_RESTART.value
-        assert pair.here.manager.decisions[-1].reason is Because.RESTART_FAILED
+        assert pair.here.manager.decisions[-1].reason is DecisionReason.RESTART_FAILED
         stream = Recorder.open(pair.here.manager)
         stream.write(b"works")
         assert await stream.received(5) == b"works"

@@ -11,8 +11,8 @@ import pytest
 
 from perdure import (
     CLOSE_REASONS,
-    Because,
     ChannelClosed,
+    DecisionReason,
     NetworkChangeDetected,
     NetworkChangeType,
     Reason,
@@ -219,7 +219,7 @@ async def test_a_path_that_still_works_carries_on_without_an_address_and_moves_w
     for _ in range(3):
         decision = await pair.here.manager.handle_network_change(ADDRESS_CHANGE, {"has_address": False})
         assert decision is not None
-        assert decision.reason is Because.NO_ADDRESS
+        assert decision.reason is DecisionReason.NO_ADDRESS
     await transfer.reached(1_000_000)
     assert pair.here.states() == ["connecting", "connected"]
     await pair.here.manager.handle_network_change(ADDRESS_CHANGE, {"has_address": True})
@@ -263,7 +263,7 @@ async def test_an_interface_change_while_signaling_is_away_is_answered_when_it_r
     manager.set_signaling_available(False)
     decision = await manager.handle_network_change(INTERFACE_CHANGE)
     assert decision is not None
-    assert (decision.rung, decision.reason) == (Rung.WAIT, Because.NO_SIGNALING)
+    assert (decision.rung, decision.reason) == (Rung.WAIT, DecisionReason.NO_SIGNALING)
     transfer = Transfer(manager, 500_000)
     await transfer.finish()
     manager.set_signaling_available(True)
@@ -293,7 +293,7 @@ async def test_a_flapping_interface_causes_no_more_restarts_than_the_budget_and_
         await transfer.finish()
         manager = pair.here.manager
         assert 4 <= manager.metrics.ice_restart_attempts + manager.metrics.reconnection_attempts <= 6
-        assert manager.decisions[-1].reason in (Because.STORM_BUDGET, Because.UNSETTLED)
+        assert manager.decisions[-1].reason in (DecisionReason.RESTART_LIMIT, DecisionReason.UNSETTLED)
 
 
 async def test_events_that_come_in_a_burst_are_one_hand_over(pair: ApplicationPair) -> None:
@@ -313,7 +313,9 @@ async def test_events_that_come_in_a_burst_are_one_hand_over(pair: ApplicationPa
 async def test_whatever_happens_in_whatever_order_no_byte_is_lost(seed: int) -> None:
     """Each step comes at a random moment of the recovery before it."""
     chance = random.Random(seed)
-    policy = RestartPolicy(storm_budget=1000, handover_grace=0.01, restart_backoff_base=0.01, ice_restart_timeout=0.5)
+    policy = RestartPolicy(
+        max_restarts_per_minute=1000, handover_grace=0.01, restart_backoff_base=0.01, ice_restart_timeout=0.5
+    )
     async with ApplicationPair(policy) as pair:
         await pair.connect()
         transfers = [Transfer(end.manager, 3_000_000, seed + 1) for end in (pair.here, pair.there)]

@@ -154,7 +154,7 @@ async def under(*managers: TunnelConnectionManager) -> Snapshot:
 
 
 async def test_an_address_that_goes_and_comes_back_during_a_rebuild_leaves_the_tube_connected() -> None:
-    async with ApplicationPair(RestartPolicy(storm_budget=100)) as pair:
+    async with ApplicationPair(RestartPolicy(max_restarts_per_minute=100)) as pair:
         await pair.connect()
         registry, manager = pair.here.registry, pair.here.manager
         for _ in range(3):

@@ -18,7 +18,7 @@ from perdure.core.connection import Connection
 from perdure.core.events import (
     AnswerReceived,
     HealthMeasured,
-    PathDoubted,
+    IceUnhealthy,
     PathEvidence,
     RttMeasured,
     SessionResumed,
@@ -254,7 +254,7 @@ class CoreMaker:
 
 def fill_log(core: Connection) -> None:
     for _ in range(KEPT_DECISIONS):
-        core.handle_event(PathDoubted(core.carrier), clock())
+        core.handle_event(IceUnhealthy(core.carrier), clock())
 
 
 def fresh_float(value: float) -> float:

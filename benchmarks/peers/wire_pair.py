@@ -15,16 +15,16 @@ from perdure.config import RestartPolicy, TransportConfig
 from perdure.core.state import State
 from perdure.manager import Endpoint, TunnelConnectionManager
 from perdure.registry import TubeRegistry
-from perdure.signaling.conversation import Conversation
 from perdure.signaling.envelope import ID_BYTES, DataKeys, Side
 from perdure.signaling.messages import Answer, Candidate, Offer, encode_message
+from perdure.signaling.reliable_channel import ReliableChannel
 from perdure.ticket import SECRET_BYTES, Ticket
 from perdure.transport.rtc import RtcTransport
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES, FrameType
 
 if TYPE_CHECKING:
     from perdure.config import IceServer
-    from perdure.core.actions import ChangeState
+    from perdure.core.actions import StateChanged
     from perdure.signaling.base import SignalingListener
     from perdure.signaling.messages import Message
     from perdure.transport.base import Carrier, CarrierListener, Path, PathStatistics
@@ -192,7 +192,7 @@ class WirePair:
         ends = [JoinedSignaling(self._said), JoinedSignaling(self._said)]
         ends[0].other, ends[1].other = ends[1], ends[0]
         session_id = os.urandom(SESSION_ID_BYTES)
-        self._changes: list[asyncio.Queue[ChangeState]] = [asyncio.Queue(), asyncio.Queue()]
+        self._changes: list[asyncio.Queue[StateChanged]] = [asyncio.Queue(), asyncio.Queue()]
         self._managers: list[TunnelConnectionManager] = []
         policies = [policy, RestartPolicy(ice_keepalive_enabled=False)]
         for each, transport, signaling, key, queue in zip(
@@ -277,6 +277,6 @@ def sealed_bytes(message: Message) -> int:
     """What the rendezvous carries of `message`, before base64."""
     ticket = Ticket("ws://127.0.0.1", bytes(SECRET_BYTES))
     keys = DataKeys(ticket, bytes(SESSION_ID_BYTES), bytes(ID_BYTES), bytes(ID_BYTES), side=Side.CLIENT)
-    conversation = Conversation()
-    conversation.add(encode_message(message))
-    return sum(len(keys.seal(body)) for body in conversation.bodies())
+    reliable = ReliableChannel()
+    reliable.add(encode_message(message))
+    return sum(len(keys.seal(body)) for body in reliable.bodies())

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
-    from perdure.core.actions import ChangeState
-    from perdure.core.decision import Because, Decision, Rung
+    from perdure.core.actions import StateChanged
+    from perdure.core.decision import Decision, DecisionReason, Rung
     from perdure.core.decision import Trigger as NetworkChangeType
     from perdure.core.state import CLOSE_REASONS, Reason, State
     from perdure.delivery import SignalHandler
@@ -49,8 +49,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "perdure.config": ("IceServer", "ResourceLimits", "RestartPolicy", "SessionLimits", "TransportConfig"),
-    "perdure.core.actions": ("ChangeState",),
-    "perdure.core.decision": ("Because", "Decision", "Rung"),
+    "perdure.core.actions": ("StateChanged",),
+    "perdure.core.decision": ("DecisionReason", "Decision", "Rung"),
     "perdure.core.state": ("CLOSE_REASONS", "Reason", "State"),
     "perdure.errors": (
         "CarrierError",
@@ -87,14 +87,13 @@ _HOME["NetworkChangeType"] = ("perdure.core.decision", "Trigger")
 
 __all__ = [
     "CLOSE_REASONS",
-    "Because",
     "Capacity",
     "CarrierError",
-    "ChangeState",
     "ChannelClosed",
     "ConnectionMetrics",
     "ConnectionStateChanged",
     "Decision",
+    "DecisionReason",
     "Endpoint",
     "IceCandidate",
     "IceRestartOffer",
@@ -122,6 +121,7 @@ __all__ = [
     "SignalHandler",
     "SignalingChannel",
     "State",
+    "StateChanged",
     "StreamSink",
     "TicketError",
     "Transport",

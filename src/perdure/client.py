@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
-    from perdure.core.actions import ChangeState
+    from perdure.core.actions import StateChanged
     from perdure.manager import TunnelConnectionManager
     from perdure.netmon.monitor import NetworkMoved
     from perdure.ticket import Ticket
@@ -131,7 +131,7 @@ class TunnelClient:
             log_event(log, logging.WARNING, "new-session", retry_in=delay, why=_sentence(end))
             await asyncio.sleep(delay)
 
-    async def _run_session(self) -> ChangeState:
+    async def _run_session(self) -> StateChanged:
         session_id = os.urandom(SESSION_ID_BYTES)
         self._session_worked = False
         self._signaling = ClientSignaling(self._ticket, session_id, on_status=self._signaling_changed)
@@ -150,8 +150,8 @@ class TunnelClient:
         # The tube first: its offer is gathered while the link to the rendezvous comes back.
         self._registry.network_moved(moved)
         if (signaling := self._signaling) is not None:
-            is_stranded = moved.strands(signaling.local_address)
-            signaling.network_moved(is_stranded=is_stranded, slept_seconds=moved.slept_seconds)
+            local_address_lost = moved.invalidates(signaling.local_address)
+            signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)
 
     def _accept(self, target: Target) -> asyncio.Protocol:
         """The protocol of a new local connection."""
@@ -198,7 +198,7 @@ class TunnelClient:
         if not self._failed.done():
             self._failed.set_exception(error)
 
-    def _state_changed(self, change: ChangeState) -> None:
+    def _state_changed(self, change: StateChanged) -> None:
         if change.after is State.CONNECTED:
             self._session_worked = True
             if not self._was_ready:
@@ -206,5 +206,5 @@ class TunnelClient:
                 self._on_ready()
 
 
-def _sentence(end: ChangeState) -> str:
+def _sentence(end: StateChanged) -> str:
     return f"{end.reason.value} ({end.detail})" if end.detail else end.reason.value

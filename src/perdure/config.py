@@ -68,7 +68,7 @@ class RestartPolicy:
             60,
         ),
     ] = 1.0
-    storm_budget: Annotated[
+    max_restarts_per_minute: Annotated[
         int, _setting("Restarts a minute, whatever the network does; further ones wait.", "", 1, 1000)
     ] = 6
     timeout_threshold: Annotated[

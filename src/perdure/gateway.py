@@ -85,8 +85,8 @@ class Gateway:
     def _network_moved(self, moved: NetworkMoved) -> None:
         # The tubes first: their offers are gathered while the link to the rendezvous comes back.
         self.tubes.network_moved(moved)
-        is_stranded = moved.strands(self._signaling.local_address)
-        self._signaling.network_moved(is_stranded=is_stranded, slept_seconds=moved.slept_seconds)
+        local_address_lost = moved.invalidates(self._signaling.local_address)
+        self._signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)
 
     def _stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
         try:

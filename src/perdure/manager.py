@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import TYPE_CHECKING, Literal, assert_never
 
-from perdure.core.actions import ChangeState, KeepAlive, WarnOfTimeout
+from perdure.core.actions import KeepAlive, StateChanged, WarnOfTimeout
 from perdure.core.decision import Decision, Rung, Trigger
 from perdure.core.events import CloseRequested, Extended, NetworkChanged, RecoveryRequested, Started, Used
 from perdure.core.state import Reason, State
@@ -113,8 +113,8 @@ class TunnelConnectionManager:
         self._announcer = Announcer(tube_id, conversation_id, signal_handler)
         self._first_offer: Offer | None = None
         self._descriptions = Descriptions()
-        self._end: ChangeState | None = None
-        self._end_waiters: list[asyncio.Future[ChangeState]] | None = None
+        self._end: StateChanged | None = None
+        self._end_waiters: list[asyncio.Future[StateChanged]] | None = None
         self._established_at: float | None = None
         if endpoint is None:
             endpoint = self._application_endpoint(offer)
@@ -174,7 +174,7 @@ class TunnelConnectionManager:
         return self._driver.core.decisions
 
     @property
-    def end(self) -> ChangeState | None:
+    def end(self) -> StateChanged | None:
         """The last change, where the tube has FAILED or is CLOSED."""
         return self._end
 
@@ -208,7 +208,7 @@ class TunnelConnectionManager:
         Args:
             data: what is known: `has_address` (bool: whether there is a usable local address now; without it there
                 is one), `is_new_address` (bool: it appeared within the last 2 s, so the engine cannot know it yet),
-                `is_stranded` (bool: the path's own address is gone, or leads elsewhere now; without it, it may),
+                `local_address_lost` (bool: the path's own address is gone, or leads elsewhere now; without it, it may),
                 `slept_seconds` (for WAKE_UP), `detail` (a word for the log).
 
         Raises:
@@ -221,13 +221,13 @@ class TunnelConnectionManager:
 
     def network_moved(self, moved: NetworkMoved) -> None:
         """What a `NetworkMonitor` told; called by the registry."""
-        is_stranded = None if moved.change is None else moved.strands(self.streams.local_address)
+        local_address_lost = None if moved.change is None else moved.invalidates(self.streams.local_address)
         self._driver.network_changed(
             NetworkChanged(
                 moved.trigger,
                 moved.has_address,
                 moved.is_new_address,
-                is_stranded,
+                local_address_lost,
                 moved.slept_seconds,
                 moved.detail,
             )
@@ -281,11 +281,11 @@ class TunnelConnectionManager:
         """Other ICE servers, or other credentials, are in use from now on; called by the registry."""
         self._announcer.ice_servers_changed(servers)
 
-    async def wait_ended(self) -> ChangeState:
+    async def wait_ended(self) -> StateChanged:
         """Wait until the tube has FAILED or is CLOSED; the last change, with its reason."""
         if self._end is not None:
             return self._end
-        waiter: asyncio.Future[ChangeState] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[StateChanged] = asyncio.get_running_loop().create_future()
         self._end_waiters = [*(self._end_waiters or ()), waiter]
         try:
             return await waiter
@@ -310,7 +310,7 @@ class TunnelConnectionManager:
         check_type("seconds", seconds, (int, float, NoneType), "a number, or None")
         self._driver.feed(Extended(self._registry.session_limits.session_timeout if seconds is None else seconds))
 
-    def add_state_change_callback(self, callback: Callable[[ChangeState], object]) -> Callable[[], None]:
+    def add_state_change_callback(self, callback: Callable[[StateChanged], object]) -> Callable[[], None]:
         """Call `callback`, plain or async, with each change of state; what is returned removes it."""
         check_callable("a callback", callback)
         return self._announcer.add_state_callback(callback)
@@ -451,7 +451,7 @@ class TunnelConnectionManager:
     def _told(self, action: Told) -> None:
         announcer = self._announcer
         match action:
-            case ChangeState():
+            case StateChanged():
                 self._changed(action)
             case Decision():
                 announcer.decided(action)
@@ -462,7 +462,7 @@ class TunnelConnectionManager:
             case _:
                 assert_never(action)
 
-    def _changed(self, change: ChangeState) -> None:
+    def _changed(self, change: StateChanged) -> None:
         if change.after is State.CONNECTED:
             self._descriptions.forget()
             self._first_offer = None

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from random import Random
     from types import TracebackType
 
-    from perdure.core.actions import ChangeState
+    from perdure.core.actions import StateChanged
     from perdure.delivery import SignalHandler
     from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
     from perdure.transport.base import Transport
@@ -398,7 +398,7 @@ class TubeRegistry:
         if self._sweeper is None:
             self._sweep_later()
 
-    def changed(self, manager: TunnelConnectionManager, change: ChangeState) -> None:
+    def changed(self, manager: TunnelConnectionManager, change: StateChanged) -> None:
         """A tube's state changed."""
         if change.after is State.CONNECTED:
             self._setting_up.pop(manager.tube_id, None)

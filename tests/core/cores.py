@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from perdure.config import RestartPolicy, SessionLimits
-from perdure.core.actions import ChangeState, CloseCarrier
+from perdure.core.actions import CloseCarrier, StateChanged
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision, Trigger
 from perdure.core.events import (
@@ -108,11 +108,11 @@ def deadline(core: Connection) -> float:
 
 
 def states(actions: list[Action]) -> list[State]:
-    return [action.after for action in actions if isinstance(action, ChangeState)]
+    return [action.after for action in actions if isinstance(action, StateChanged)]
 
 
 def reasons(actions: list[Action]) -> list[str]:
-    return [action.reason.name for action in actions if isinstance(action, ChangeState)]
+    return [action.reason.name for action in actions if isinstance(action, StateChanged)]
 
 
 def decisions(actions: list[Action]) -> list[Decision]:
@@ -126,7 +126,7 @@ def rungs(actions: list[Action]) -> list[tuple[str, str]]:
 
 def rest_of(actions: list[Action]) -> list[Action]:
     """What is to be done, beside telling of it."""
-    return [action for action in actions if not isinstance(action, ChangeState | Decision)]
+    return [action for action in actions if not isinstance(action, StateChanged | Decision)]
 
 
 def closes(actions: list[Action]) -> bool:

@@ -32,7 +32,6 @@ from perdure.core.actions import (
     AnswerRestart,
     ApplyAnswer,
     ApplyCandidate,
-    ChangeState,
     CloseCarrier,
     KeepAlive,
     MakeAnswer,
@@ -41,6 +40,7 @@ from perdure.core.actions import (
     RenewNetworks,
     RestartIce,
     SayGoodbye,
+    StateChanged,
     WarnOfTimeout,
 )
 from perdure.core.climber import MAX_CANDIDATES_OF_CARRIER
@@ -53,9 +53,9 @@ from perdure.core.events import (
     CloseRequested,
     Event,
     Extended,
+    IceUnhealthy,
     NetworkChanged,
     OfferReceived,
-    PathDoubted,
     PathEvidence,
     PeerLeft,
     PeerRestarted,
@@ -67,9 +67,9 @@ from perdure.core.events import (
     Started,
 )
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT, MAX_DECISIONS
-from perdure.core.restart import COURTESY_DELAY, SHORT_LIVES_FORGIVEN
+from perdure.core.restart import GLARE_DELAY, SHORT_LIVES_FORGIVEN
+from perdure.core.restart_limit import QUIET_BEFORE_LAST
 from perdure.core.state import Reason, State
-from perdure.core.storm import QUIET_BEFORE_LAST
 
 UNLIMITED = SessionLimits(session_timeout=0.0)
 
@@ -252,15 +252,15 @@ def test_a_lost_carrier_is_built_anew_at_once() -> None:
     actions = lose(core, 10.0)
     assert actions[0] == CloseCarrier()
     assert rungs(actions) == [("REBUILD", "CARRIER_LOST")]
-    assert ChangeState(State.CONNECTED, State.RECONNECTING, Reason.CARRIER_LOST, "") in actions
+    assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.CARRIER_LOST, "") in actions
     assert actions[-1] == MakeOffer(5, Trigger.ICE_FAILURE)
     assert reasons(core.handle_event(SessionResumed(5), 10.1)) == ["SESSION_RESUMED"]
 
 
 def test_the_polite_end_leaves_the_first_word_to_the_other_but_not_for_long() -> None:
     core = connected(polite=True)
-    assert rungs(lose(core, 10.0)) == [("WAIT", "COURTESY")]
-    assert rest_of(core.handle_timeout(10.0 + COURTESY_DELAY)) == [MakeOffer(4, Trigger.ICE_FAILURE)]
+    assert rungs(lose(core, 10.0)) == [("WAIT", "GLARE")]
+    assert rest_of(core.handle_timeout(10.0 + GLARE_DELAY)) == [MakeOffer(4, Trigger.ICE_FAILURE)]
 
 
 def test_an_address_that_the_engine_does_not_know_is_answered_by_a_rebuild() -> None:
@@ -273,7 +273,7 @@ def test_an_address_that_the_engine_does_not_know_is_answered_by_a_rebuild() -> 
 def test_the_peers_offer_replaces_a_carrier_that_works_here() -> None:
     core = connected(polite=True)
     actions = core.handle_event(OfferReceived(5, sdp("new"), cause="address change"), 1.0)
-    assert ChangeState(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "address change") in actions
+    assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "address change") in actions
     assert rest_of(actions) == [CloseCarrier(), MakeAnswer(5, sdp("new"))]
 
 
@@ -281,7 +281,7 @@ def test_the_peers_offer_replaces_a_carrier_that_works_here() -> None:
 def test_a_cause_that_this_version_does_not_know_harms_nothing(cause: str) -> None:
     core = connected(polite=True)
     actions = core.handle_event(OfferReceived(5, sdp("new"), cause=cause), 1.0)
-    assert ChangeState(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "ICE failure") in actions
+    assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "ICE failure") in actions
 
 
 @pytest.mark.parametrize("answer", [sdp("peer"), "not SDP at all"])
@@ -310,7 +310,7 @@ def test_three_attempts_fail_and_the_tube_with_them() -> None:
     assert waits == [pytest.approx(delay, rel=0.11) for delay in (5.0, 10.0)]
     assert reasons(actions) == ["ATTEMPTS_EXHAUSTED"]
     last = actions[-1]
-    assert isinstance(last, ChangeState)
+    assert isinstance(last, StateChanged)
     assert "is UDP allowed" in last.detail
 
 
@@ -400,17 +400,17 @@ def test_an_event_that_takes_the_paths_address_acts_at_once_though_another_waits
     core.handle_event(AnswerReceived(core.generation, sdp("there")), 10.1)
     core.handle_event(SessionResumed(core.carrier), 10.2)
     assert core.state is State.CONNECTED
-    assert rungs(core.handle_event(replace(ROAM, is_stranded=True), 10.3)) == [("REBUILD", "STRANDED")]
+    assert rungs(core.handle_event(replace(ROAM, local_address_lost=True), 10.3)) == [("REBUILD", "LOCAL_ADDRESS_LOST")]
 
 
 def test_what_was_under_way_when_the_path_lost_its_address_does_not_speak_for_it() -> None:
     """The old network goes, and some milliseconds later the new one comes, as for a laptop that is unplugged."""
     core = connected()
-    assert rungs(core.handle_event(replace(OFFLINE, is_stranded=True), 10.0)) == [("WAIT", "NO_ADDRESS")]
+    assert rungs(core.handle_event(replace(OFFLINE, local_address_lost=True), 10.0)) == [("WAIT", "NO_ADDRESS")]
     core.handle_event(SignalingChanged(False), 10.001)
     core.handle_event(PathEvidence(3, 10.002, None), 10.002)
     assert rungs(core.handle_event(SignalingChanged(True), 10.01)) == [("WAIT", "NO_ADDRESS")]
-    assert rungs(core.handle_event(replace(NEW_ADDRESS, has_address=True, is_stranded=False), 10.02)) == [
+    assert rungs(core.handle_event(replace(NEW_ADDRESS, has_address=True, local_address_lost=False), 10.02)) == [
         ("REBUILD", "NEW_ADDRESS")
     ]
 
@@ -451,7 +451,7 @@ def test_silence_goes_on_counting_while_a_restart_is_under_way() -> None:
     assert rungs(core.handle_event(ROAM, 12.0)) == [("REBUILD", "PATH_SILENT")]
 
 
-def test_a_storm_of_events_causes_six_restarts_a_minute() -> None:
+def test_many_events_cause_six_restarts_a_minute() -> None:
     core = connected()
     restarts: list[float] = []
     for second in range(120):
@@ -465,7 +465,7 @@ def test_a_storm_of_events_causes_six_restarts_a_minute() -> None:
             core.handle_event(PathEvidence(core.carrier, now + 0.2, None), now + 0.2)
     assert core.state is State.CONNECTED
     for at in restarts:
-        assert sum(at <= other < at + 60.0 for other in restarts) <= POLICY.storm_budget
+        assert sum(at <= other < at + 60.0 for other in restarts) <= POLICY.max_restarts_per_minute
     assert len(restarts) >= 15
 
 
@@ -482,31 +482,31 @@ def test_an_interface_that_flaps_leaves_a_restart_for_the_address_that_it_comes_
         if look % 8 == 7:  # what is built works at once, and is lost with the next flap
             core.handle_event(AnswerReceived(core.generation, sdp("there")), now)
             core.handle_event(SessionResumed(core.carrier), now)
-    assert len(offers) <= POLICY.storm_budget - len(QUIET_BEFORE_LAST)
+    assert len(offers) <= POLICY.max_restarts_per_minute - len(QUIET_BEFORE_LAST)
     rest_at = 10.0 + looks / 4
     core.handle_event(there, rest_at)
     assert [rung for rung, _ in rungs(rest(core, rest_at + QUIET_BEFORE_LAST[1]))].count("REBUILD") == 1
 
 
-def test_the_peers_restarts_count_in_the_storm_budget() -> None:
+def test_the_peers_restarts_count_towards_the_restart_limit() -> None:
     core = connected()
-    for generation in range(4, 4 + 2 * POLICY.storm_budget, 2):
+    for generation in range(4, 4 + 2 * POLICY.max_restarts_per_minute, 2):
         core.handle_event(OfferReceived(generation, sdp("theirs"), cause="interface change"), 10.0)
     core.handle_event(SessionResumed(core.carrier), 10.1)
-    assert rungs(core.handle_event(ROAM, 12.0)) == [("WAIT", "STORM_BUDGET")]
+    assert rungs(core.handle_event(ROAM, 12.0)) == [("WAIT", "RESTART_LIMIT")]
     assert rungs(core.handle_timeout(70.0))[0] == ("ICE_RESTART", "NETWORK_MOVED")
 
 
-def test_an_event_in_a_storm_during_an_attempt_is_judged_again_when_the_budget_has_room() -> None:
+def test_an_event_at_the_restart_limit_during_an_attempt_is_judged_again_when_there_is_room() -> None:
     """The attempt may be for the network that this event takes away."""
-    core = connected(policy=RestartPolicy(storm_budget=1, attempt_timeout=300.0))
+    core = connected(policy=RestartPolicy(max_restarts_per_minute=1, attempt_timeout=300.0))
     core.handle_event(NEW_ADDRESS, 10.0)
-    assert rungs(core.handle_event(replace(ROAM, is_stranded=True), 20.0)) == [("HOLD", "STORM_BUDGET")]
-    assert ("REBUILD", "STRANDED") in rungs(rest(core, 70.0))
+    assert rungs(core.handle_event(replace(ROAM, local_address_lost=True), 20.0)) == [("HOLD", "RESTART_LIMIT")]
+    assert ("REBUILD", "LOCAL_ADDRESS_LOST") in rungs(rest(core, 70.0))
 
 
-def test_the_end_of_a_storms_wait_and_an_overdue_silence_are_one_recovery() -> None:
-    core = connected(policy=RestartPolicy(storm_budget=1, silence_floor=0.305))
+def test_the_end_of_the_limits_wait_and_an_overdue_silence_are_one_recovery() -> None:
+    core = connected(policy=RestartPolicy(max_restarts_per_minute=1, silence_floor=0.305))
     core.handle_event(ROAM, 10.0)
     core.handle_event(PathEvidence(3, None, 10.0), 10.0)
     rest(core, 69.9)
@@ -515,9 +515,9 @@ def test_the_end_of_a_storms_wait_and_an_overdue_silence_are_one_recovery() -> N
 
 
 @pytest.mark.parametrize("restart_fails_by", ["silence", "refusal", "loss"])
-def test_a_restart_that_fails_when_the_storm_budget_is_spent_waits_and_goes_on(restart_fails_by: str) -> None:
+def test_a_restart_that_fails_when_the_restart_limit_is_reached_waits_and_goes_on(restart_fails_by: str) -> None:
     # Found by review: it was left without a deadline.
-    core = connected(policy=RestartPolicy(storm_budget=1))
+    core = connected(policy=RestartPolicy(max_restarts_per_minute=1))
     core.handle_event(ROAM, 10.0)
     match restart_fails_by:
         case "silence":
@@ -526,7 +526,7 @@ def test_a_restart_that_fails_when_the_storm_budget_is_spent_waits_and_goes_on(r
             actions = core.handle_event(AnswerReceived(5, sdp("peer")), 10.1)
         case _:
             actions = lose(core, 10.1)
-    assert rungs(actions) == [("WAIT", "STORM_BUDGET")]
+    assert rungs(actions) == [("WAIT", "RESTART_LIMIT")]
     assert core.next_deadline() == 70.0
     assert MakeOffer(7, Trigger.INTERFACE_CHANGE) in core.handle_timeout(70.0)
 
@@ -584,7 +584,7 @@ def test_a_held_path_does_not_heal_by_what_was_heard_before_it_was_held() -> Non
 
 def test_a_path_that_is_held_after_a_failed_restart_is_asked_anew() -> None:
     # Found by Hypothesis: its silence was overdue already, and judged at the same instant for ever.
-    core = connected(policy=RestartPolicy(storm_budget=1))
+    core = connected(policy=RestartPolicy(max_restarts_per_minute=1))
     core.handle_event(ROAM, 0.0)
     core.handle_event(PathEvidence(3, None, 0.0), 0.0)
     assert Probe() in core.handle_timeout(3.0)
@@ -701,7 +701,7 @@ def test_silence_while_an_answer_is_due_is_probed_and_then_ends_the_carrier() ->
 def test_the_polite_end_that_notices_silence_waits_a_moment_for_the_others_offer_and_keeps_the_path() -> None:
     core = connected(polite=True)
     actions = silent(core, 10.0)
-    assert rungs(actions) == [("WAIT", "COURTESY")]
+    assert rungs(actions) == [("WAIT", "GLARE")]
     assert not closes(actions)
     assert closes(core.handle_timeout(deadline(core)))
 
@@ -716,7 +716,7 @@ def test_a_sign_of_life_ends_the_suspicion() -> None:
 
 def test_a_path_that_is_slow_and_not_dead_is_given_more_time_on_each_carrier() -> None:
     # Found by review: a message that needs more than the limit to cross was sent again and again, for ever.
-    core, now, waits = connected(policy=RestartPolicy(storm_budget=100)), 10.0, []
+    core, now, waits = connected(policy=RestartPolicy(max_restarts_per_minute=100)), 10.0, []
     for _ in range(8):
         core.handle_event(PathEvidence(core.carrier, now, now), now)
         began_at = now
@@ -738,7 +738,7 @@ def test_an_idle_path_is_asked_every_five_minutes_and_gone_thirty_seconds_after(
 
 
 def test_a_doubted_path_is_judged_by_the_fast_limit() -> None:
-    for doubt in (PathDoubted(3), OFFLINE, NetworkChanged(Trigger.ICE_FAILURE)):
+    for doubt in (IceUnhealthy(3), OFFLINE, NetworkChanged(Trigger.ICE_FAILURE)):
         core = connected()
         core.handle_event(doubt, 10.0)
         assert core.state is State.CONNECTED
@@ -779,11 +779,11 @@ def test_a_peer_that_talks_but_gets_nothing_is_tried_on_another_carrier() -> Non
 
 def test_the_engines_doubt_is_probed_and_changes_nothing_else() -> None:
     core = connected()
-    actions = core.handle_event(PathDoubted(3), 10.0)
+    actions = core.handle_event(IceUnhealthy(3), 10.0)
     assert rungs(actions) == [("HOLD", "DOUBTED")]
     assert rest_of(actions) == [Probe()]
     assert core.state is State.CONNECTED
-    assert core.handle_event(PathDoubted(1), 10.0) == []
+    assert core.handle_event(IceUnhealthy(1), 10.0) == []
 
 
 def test_an_overdue_silence_and_the_end_of_a_grace_at_one_instant_are_one_recovery() -> None:
@@ -940,7 +940,7 @@ def test_an_end_has_its_reason_closes_the_carrier_and_is_the_last_word(
     core = connected()
     actions = core.handle_event(event, 5.0)
     assert actions[0] == CloseCarrier()
-    assert [(each.after, each.reason) for each in actions if isinstance(each, ChangeState)] == [(state, reason)]
+    assert [(each.after, each.reason) for each in actions if isinstance(each, StateChanged)] == [(state, reason)]
     assert core.next_deadline() is None
     assert core.handle_event(OfferReceived(99, sdp("late")), 6.0) == []
     assert core.handle_event(CloseRequested(), 6.0) == []
@@ -972,7 +972,7 @@ def test_no_silence_is_judged_while_the_last_message_leaves() -> None:
     core = connected()
     core.handle_event(PathEvidence(3, None, 4.9), 4.9)
     core.handle_event(CloseRequested(), 5.0)
-    core.handle_event(PathDoubted(3), 5.1)
+    core.handle_event(IceUnhealthy(3), 5.1)
     assert core.next_deadline() == 5.0 + FAREWELL_SECONDS
 
 
@@ -983,7 +983,7 @@ def test_no_silence_is_judged_while_the_last_message_leaves() -> None:
         PeerLeft(""),
         PeerRestarted(),
         SessionEnded(Reason.PROTOCOL, ""),
-        replace(ROAM, is_stranded=True),
+        replace(ROAM, local_address_lost=True),
     ],
 )
 def test_a_close_that_nobody_can_hear_any_more_ends_at_once_with_its_own_reason(event: Event) -> None:
@@ -1008,7 +1008,7 @@ def test_a_tube_is_not_closed_here_for_a_reason_of_the_peers() -> None:
 def test_the_last_decisions_are_kept_and_no_more() -> None:
     core = connected()
     for tick in range(1000):
-        core.handle_event(PathDoubted(3), 10.0 + tick / 100)
+        core.handle_event(IceUnhealthy(3), 10.0 + tick / 100)
     assert len(core.decisions) == MAX_DECISIONS
     assert core.decisions[-1].at == pytest.approx(19.99)
 
@@ -1024,7 +1024,7 @@ def test_what_the_driver_reads() -> None:
 
 def test_time_that_goes_back_is_the_callers_mistake() -> None:
     core = connected()
-    core.handle_event(PathDoubted(3), 5.0)
+    core.handle_event(IceUnhealthy(3), 5.0)
     with pytest.raises(ValueError, match="went back"):
         core.handle_timeout(4.0)
     with pytest.raises(ValueError, match="went back"):

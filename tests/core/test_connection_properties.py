@@ -14,13 +14,13 @@ from perdure.core.actions import (
     Action,
     AnswerRestart,
     ApplyAnswer,
-    ChangeState,
     CloseCarrier,
     KeepAlive,
     MakeAnswer,
     MakeOffer,
     Probe,
     RestartIce,
+    StateChanged,
 )
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision, Rung, Trigger
@@ -32,9 +32,9 @@ from perdure.core.events import (
     Event,
     Extended,
     HealthMeasured,
+    IceUnhealthy,
     NetworkChanged,
     OfferReceived,
-    PathDoubted,
     PathEvidence,
     PeerLeft,
     PeerRestarted,
@@ -47,14 +47,14 @@ from perdure.core.events import (
     Used,
 )
 from perdure.core.recovery import MAX_DECISIONS
+from perdure.core.restart_limit import LIMIT_WINDOW
 from perdure.core.state import CLOSE_REASONS, TRANSITIONS, Reason, State
-from perdure.core.storm import STORM_WINDOW
 
 POLICIES = st.sampled_from(
     [
         RestartPolicy(),
         RestartPolicy(ice_keepalive_enabled=False),
-        RestartPolicy(storm_budget=1, handover_grace=0.0),
+        RestartPolicy(max_restarts_per_minute=1, handover_grace=0.0),
         RestartPolicy(max_restart_attempts=1, abandon_after=30.0, stall_timeout=1.0),
         RestartPolicy(timeout_threshold=120.0, stall_timeout=10.0, silence_floor=0.05, handover_grace=60.0),
     ]
@@ -131,7 +131,7 @@ NETWORK: st.SearchStrategy[Event] = st.one_of(
         st.sampled_from(Trigger),
         has_address=st.sampled_from([None, None, True, False]),
         is_new_address=st.booleans(),
-        is_stranded=st.sampled_from([None, None, True, False]),
+        local_address_lost=st.sampled_from([None, None, True, False]),
         slept_seconds=st.sampled_from([0.0, 30.0, 600.0]),
     ),
     st.builds(SignalingChanged, st.booleans()),
@@ -142,7 +142,7 @@ ANY: st.SearchStrategy[Event] = st.one_of(
     st.builds(AnswerReceived, NUMBERS, DESCRIPTIONS),
     st.builds(CandidateReceived, NUMBERS, st.just("c"), st.none(), st.none()),
     st.builds(CarrierLost, NUMBERS, st.just("")),
-    st.builds(PathDoubted, NUMBERS),
+    st.builds(IceUnhealthy, NUMBERS),
     st.builds(SessionResumed, NUMBERS),
     st.builds(PathEvidence, NUMBERS, INSTANTS, INSTANTS, st.booleans(), INSTANTS),
     st.builds(RttMeasured, NUMBERS, st.floats(0, 100)),
@@ -231,7 +231,7 @@ class Watch:
 
     def _check_action(self, action: Action) -> None:
         match action:
-            case ChangeState(before, after):
+            case StateChanged(before, after):
                 assert before is self._state
                 assert after in TRANSITIONS[before]
                 self._state = after
@@ -283,7 +283,7 @@ def test_no_history_leaves_an_attempt_without_an_end(steps: list[Step], polite: 
     watch.run([each for each in steps if not isinstance(each[0], Extended)])
     watch.feed(SignalingChanged(True))
     watch.feed(NetworkChanged(Trigger.INTERFACE_CHANGE, has_address=True))
-    # Restart, three attempts with their waits and a storm's minute, and a grace of up to a minute.
+    # Restart, three attempts with their waits and the restart limit's minute, and a grace of up to a minute.
     until = watch.now + 300.0 + policy.max_restart_attempts * 90.0
     watch.rest(until)
     watch.now = until
@@ -307,13 +307,13 @@ def test_no_history_leaves_an_attempt_without_an_end(steps: list[Step], polite: 
 def test_no_network_causes_more_restarts_a_minute_than_the_budget_allows(
     steps: list[Step], polite: bool, budget: int, grace: float
 ) -> None:
-    watch = Watch(polite=polite, policy=RestartPolicy(storm_budget=budget, handover_grace=grace))
+    watch = Watch(polite=polite, policy=RestartPolicy(max_restarts_per_minute=budget, handover_grace=grace))
     watch.feed(OfferReceived(3, sdp("a")) if polite else AnswerReceived(3, sdp("a")))
     watch.feed(SessionResumed(3))
     watch.run(steps)
     instants = [at for at, trigger in watch.climbs if trigger not in UNCOUNTED]
     for at in instants:
-        assert sum(at <= other < at + STORM_WINDOW for other in instants) <= budget
+        assert sum(at <= other < at + LIMIT_WINDOW for other in instants) <= budget
 
 
 @settings(max_examples=300, deadline=None)

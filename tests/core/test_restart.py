@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from perdure.config import RestartPolicy
-from perdure.core.decision import Because, Decision, Rung, Situation, Trigger
-from perdure.core.restart import COURTESY_DELAY, JITTER, SHORT_LIVES_FORGIVEN, Ladder, backoff, renewal_delay
+from perdure.core.decision import Decision, DecisionReason, Rung, Situation, Trigger
+from perdure.core.restart import GLARE_DELAY, JITTER, SHORT_LIVES_FORGIVEN, Ladder, backoff, renewal_delay
 from perdure.core.state import Reason
 
 POLICY = RestartPolicy()
@@ -41,20 +41,24 @@ Ask = Callable[[Ladder, Situation], Decision]
 
 
 def event(
-    trigger: Trigger, *, is_new_address: bool = False, is_stranded: bool | None = None, slept_seconds: float = 0.0
+    trigger: Trigger,
+    *,
+    is_new_address: bool = False,
+    local_address_lost: bool | None = None,
+    slept_seconds: float = 0.0,
 ) -> Ask:
     return lambda ladder, situation: ladder.network_event(
         trigger,
         situation,
         is_new_address=is_new_address,
-        is_stranded=is_stranded,
+        local_address_lost=local_address_lost,
         slept_seconds=slept_seconds,
     )
 
 
 ROAM = event(Trigger.INTERFACE_CHANGE)
-UNTOUCHED = event(Trigger.INTERFACE_CHANGE, is_new_address=True, is_stranded=False)
-STRANDED = event(Trigger.INTERFACE_CHANGE, is_stranded=True)
+UNTOUCHED = event(Trigger.INTERFACE_CHANGE, is_new_address=True, local_address_lost=False)
+LOCAL_ADDRESS_LOST = event(Trigger.INTERFACE_CHANGE, local_address_lost=True)
 NEW_ADDRESS = event(Trigger.IP_ADDRESS_CHANGE, is_new_address=True)
 NAP = event(Trigger.WAKE_UP, slept_seconds=59.0)
 SLEEP = event(Trigger.WAKE_UP, slept_seconds=60.0)
@@ -96,73 +100,73 @@ def first(ladder: Ladder, situation: Situation) -> Decision:
     return ladder.first(situation)
 
 
-TABLE: list[tuple[Ask, Situation, Rung, Because]] = [
+TABLE: list[tuple[Ask, Situation, Rung, DecisionReason]] = [
     # Network events go first, also where the path still looks good.
-    (ROAM, WORKING, Rung.ICE_RESTART, Because.NETWORK_MOVED),
-    (ROAM, POLITE, Rung.ICE_RESTART, Because.NETWORK_MOVED),
-    (ROAM, SILENT, Rung.REBUILD, Because.PATH_SILENT),
-    (ROAM, LOST, Rung.REBUILD, Because.NOT_OPEN),
-    (ROAM, HELD, Rung.REBUILD, Because.PATH_SILENT),
-    (ROAM, RESTARTING, Rung.ICE_RESTART, Because.NETWORK_MOVED),
-    (ROAM, BUILDING, Rung.REBUILD, Because.NOT_OPEN),
-    (ROAM, WORKING._replace(restarts=7), Rung.ICE_RESTART, Because.NETWORK_MOVED),
-    (ROAM, WORKING._replace(restarts=8), Rung.REBUILD, Because.WORN),
-    (ROAM, NOT_BEGUN, Rung.HOLD, Because.NOT_BEGUN),
-    (ROAM, NO_SIGNALING, Rung.WAIT, Because.NO_SIGNALING),
-    (ROAM, NO_ADDRESS, Rung.WAIT, Because.NO_ADDRESS),
-    (ROAM, RESTARTING._replace(signaling=False), Rung.HOLD, Because.NO_SIGNALING),
-    (ROAM, BUILDING._replace(has_address=False), Rung.HOLD, Because.NO_ADDRESS),
-    (NEW_ADDRESS, WORKING, Rung.REBUILD, Because.NEW_ADDRESS),
-    (NEW_ADDRESS, BUILDING, Rung.REBUILD, Because.NEW_ADDRESS),
-    (STRANDED, WORKING, Rung.REBUILD, Because.STRANDED),
-    (UNTOUCHED, WORKING, Rung.HOLD, Because.UNTOUCHED),
-    (UNTOUCHED, SILENT, Rung.HOLD, Because.UNTOUCHED),
-    (UNTOUCHED, HELD, Rung.REBUILD, Because.NEW_ADDRESS),
-    (UNTOUCHED, LOST, Rung.REBUILD, Because.NEW_ADDRESS),
+    (ROAM, WORKING, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+    (ROAM, POLITE, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+    (ROAM, SILENT, Rung.REBUILD, DecisionReason.PATH_SILENT),
+    (ROAM, LOST, Rung.REBUILD, DecisionReason.NOT_OPEN),
+    (ROAM, HELD, Rung.REBUILD, DecisionReason.PATH_SILENT),
+    (ROAM, RESTARTING, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+    (ROAM, BUILDING, Rung.REBUILD, DecisionReason.NOT_OPEN),
+    (ROAM, WORKING._replace(restarts=7), Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+    (ROAM, WORKING._replace(restarts=8), Rung.REBUILD, DecisionReason.WORN),
+    (ROAM, NOT_BEGUN, Rung.HOLD, DecisionReason.NOT_BEGUN),
+    (ROAM, NO_SIGNALING, Rung.WAIT, DecisionReason.NO_SIGNALING),
+    (ROAM, NO_ADDRESS, Rung.WAIT, DecisionReason.NO_ADDRESS),
+    (ROAM, RESTARTING._replace(signaling=False), Rung.HOLD, DecisionReason.NO_SIGNALING),
+    (ROAM, BUILDING._replace(has_address=False), Rung.HOLD, DecisionReason.NO_ADDRESS),
+    (NEW_ADDRESS, WORKING, Rung.REBUILD, DecisionReason.NEW_ADDRESS),
+    (NEW_ADDRESS, BUILDING, Rung.REBUILD, DecisionReason.NEW_ADDRESS),
+    (LOCAL_ADDRESS_LOST, WORKING, Rung.REBUILD, DecisionReason.LOCAL_ADDRESS_LOST),
+    (UNTOUCHED, WORKING, Rung.HOLD, DecisionReason.UNTOUCHED),
+    (UNTOUCHED, SILENT, Rung.HOLD, DecisionReason.UNTOUCHED),
+    (UNTOUCHED, HELD, Rung.REBUILD, DecisionReason.NEW_ADDRESS),
+    (UNTOUCHED, LOST, Rung.REBUILD, DecisionReason.NEW_ADDRESS),
     # A path that is lost with its address is replaced also while signaling is away.
-    (STRANDED, NO_SIGNALING, Rung.REBUILD, Because.STRANDED),
-    (NEW_ADDRESS, NO_SIGNALING, Rung.REBUILD, Because.NEW_ADDRESS),
-    (UNTOUCHED, NO_SIGNALING, Rung.WAIT, Because.NO_SIGNALING),
-    (NAP, WORKING, Rung.HOLD, Because.SHORT_SLEEP),
-    (NAP, LOST, Rung.REBUILD, Because.NOT_OPEN),
-    (SLEEP, WORKING, Rung.REBUILD, Because.LONG_SLEEP),
-    (SLEEP, LOST, Rung.REBUILD, Because.NOT_OPEN),
-    (SLEEP, NO_SIGNALING, Rung.WAIT, Because.NO_SIGNALING),
+    (LOCAL_ADDRESS_LOST, NO_SIGNALING, Rung.REBUILD, DecisionReason.LOCAL_ADDRESS_LOST),
+    (NEW_ADDRESS, NO_SIGNALING, Rung.REBUILD, DecisionReason.NEW_ADDRESS),
+    (UNTOUCHED, NO_SIGNALING, Rung.WAIT, DecisionReason.NO_SIGNALING),
+    (NAP, WORKING, Rung.HOLD, DecisionReason.SHORT_SLEEP),
+    (NAP, LOST, Rung.REBUILD, DecisionReason.NOT_OPEN),
+    (SLEEP, WORKING, Rung.REBUILD, DecisionReason.LONG_SLEEP),
+    (SLEEP, LOST, Rung.REBUILD, DecisionReason.NOT_OPEN),
+    (SLEEP, NO_SIGNALING, Rung.WAIT, DecisionReason.NO_SIGNALING),
     # Silence.
-    (silence, SILENT, Rung.REBUILD, Because.PATH_SILENT),
-    (silence, POLITE, Rung.WAIT, Because.COURTESY),
-    (silence, NO_SIGNALING, Rung.WAIT, Because.NO_SIGNALING),
-    (silence, NO_ADDRESS, Rung.WAIT, Because.NO_ADDRESS),
+    (silence, SILENT, Rung.REBUILD, DecisionReason.PATH_SILENT),
+    (silence, POLITE, Rung.WAIT, DecisionReason.GLARE),
+    (silence, NO_SIGNALING, Rung.WAIT, DecisionReason.NO_SIGNALING),
+    (silence, NO_ADDRESS, Rung.WAIT, DecisionReason.NO_ADDRESS),
     # A carrier that the engine gave up.
-    (loss, WORKING._replace(is_open=False), Rung.REBUILD, Because.CARRIER_LOST),
-    (loss, POLITE._replace(is_open=False), Rung.WAIT, Because.COURTESY),
-    (loss, NO_SIGNALING._replace(is_open=False), Rung.WAIT, Because.NO_SIGNALING),
-    (loss, NO_ADDRESS._replace(is_open=False), Rung.WAIT, Because.NO_ADDRESS),
+    (loss, WORKING._replace(is_open=False), Rung.REBUILD, DecisionReason.CARRIER_LOST),
+    (loss, POLITE._replace(is_open=False), Rung.WAIT, DecisionReason.GLARE),
+    (loss, NO_SIGNALING._replace(is_open=False), Rung.WAIT, DecisionReason.NO_SIGNALING),
+    (loss, NO_ADDRESS._replace(is_open=False), Rung.WAIT, DecisionReason.NO_ADDRESS),
     # Quality.
-    (poor_busy, WORKING, Rung.HOLD, Because.CARRIES_DATA),
-    (poor_idle, WORKING, Rung.ICE_RESTART, Because.POOR_PATH),
-    (poor_idle, SILENT, Rung.REBUILD, Because.PATH_SILENT),
-    (poor_idle, NO_SIGNALING, Rung.HOLD, Because.NO_SIGNALING),
+    (poor_busy, WORKING, Rung.HOLD, DecisionReason.CARRIES_DATA),
+    (poor_idle, WORKING, Rung.ICE_RESTART, DecisionReason.POOR_PATH),
+    (poor_idle, SILENT, Rung.REBUILD, DecisionReason.PATH_SILENT),
+    (poor_idle, NO_SIGNALING, Rung.HOLD, DecisionReason.NO_SIGNALING),
     # Opinions.
-    (doubt, WORKING, Rung.HOLD, Because.DOUBTED),
-    (doubt, NOT_BEGUN, Rung.HOLD, Because.NOT_BEGUN),
+    (doubt, WORKING, Rung.HOLD, DecisionReason.DOUBTED),
+    (doubt, NOT_BEGUN, Rung.HOLD, DecisionReason.NOT_BEGUN),
     # The user.
-    (request, WORKING, Rung.ICE_RESTART, Because.ASKED),
-    (request, SILENT, Rung.REBUILD, Because.PATH_SILENT),
-    (request, LOST, Rung.REBUILD, Because.NOT_OPEN),
-    (request, NOT_BEGUN, Rung.REBUILD, Because.NOT_OPEN),
-    (request, RESTARTING, Rung.HOLD, Because.UNDER_WAY),
-    (request, NO_SIGNALING, Rung.HOLD, Because.NO_SIGNALING),
-    (request, LOST._replace(signaling=False), Rung.WAIT, Because.NO_SIGNALING),
-    (request_to_rebuild, WORKING, Rung.REBUILD, Because.ASKED),
-    (request_to_rebuild, BUILDING, Rung.HOLD, Because.UNDER_WAY),
+    (request, WORKING, Rung.ICE_RESTART, DecisionReason.ASKED),
+    (request, SILENT, Rung.REBUILD, DecisionReason.PATH_SILENT),
+    (request, LOST, Rung.REBUILD, DecisionReason.NOT_OPEN),
+    (request, NOT_BEGUN, Rung.REBUILD, DecisionReason.NOT_OPEN),
+    (request, RESTARTING, Rung.HOLD, DecisionReason.UNDER_WAY),
+    (request, NO_SIGNALING, Rung.HOLD, DecisionReason.NO_SIGNALING),
+    (request, LOST._replace(signaling=False), Rung.WAIT, DecisionReason.NO_SIGNALING),
+    (request_to_rebuild, WORKING, Rung.REBUILD, DecisionReason.ASKED),
+    (request_to_rebuild, BUILDING, Rung.HOLD, DecisionReason.UNDER_WAY),
     # What was waited for.
-    (wait_over, LOST, Rung.REBUILD, Because.RETRY),
-    (wait_over, HELD, Rung.REBUILD, Because.RETRY),
-    (wait_over, LOST._replace(signaling=False), Rung.WAIT, Because.NO_SIGNALING),
-    (wait_over, LOST._replace(has_address=False), Rung.WAIT, Because.NO_ADDRESS),
-    (first, LOST, Rung.REBUILD, Because.FIRST),
-    (first, LOST._replace(signaling=False), Rung.WAIT, Because.NO_SIGNALING),
+    (wait_over, LOST, Rung.REBUILD, DecisionReason.RETRY),
+    (wait_over, HELD, Rung.REBUILD, DecisionReason.RETRY),
+    (wait_over, LOST._replace(signaling=False), Rung.WAIT, DecisionReason.NO_SIGNALING),
+    (wait_over, LOST._replace(has_address=False), Rung.WAIT, DecisionReason.NO_ADDRESS),
+    (first, LOST, Rung.REBUILD, DecisionReason.FIRST),
+    (first, LOST._replace(signaling=False), Rung.WAIT, DecisionReason.NO_SIGNALING),
 ]
 
 
@@ -171,21 +175,21 @@ def ladder(policy: RestartPolicy = POLICY) -> Ladder:
 
 
 @pytest.mark.parametrize(("ask", "situation", "rung", "reason"), TABLE)
-def test_the_table(ask: Ask, situation: Situation, rung: Rung, reason: Because) -> None:
+def test_the_table(ask: Ask, situation: Situation, rung: Rung, reason: DecisionReason) -> None:
     decision = ask(ladder(), situation)
     assert (decision.rung, decision.reason) == (rung, reason)
     assert decision.at == situation.now
 
 
-def stormy() -> Ladder:
+def at_the_limit() -> Ladder:
     """Its budget was spent by the peer, long enough ago to leave no grace."""
     spent = ladder()
-    for second in range(POLICY.storm_budget):
+    for second in range(POLICY.max_restarts_per_minute):
         spent.peer_began(Trigger.INTERFACE_CHANGE, 90.0 + second)
     return spent
 
 
-STORM_TABLE: list[tuple[Ask, Situation, Rung]] = [
+TABLE_AT_THE_LIMIT: list[tuple[Ask, Situation, Rung]] = [
     (ROAM, WORKING, Rung.WAIT),
     (NEW_ADDRESS, WORKING, Rung.WAIT),
     (SLEEP, WORKING, Rung.WAIT),
@@ -195,23 +199,23 @@ STORM_TABLE: list[tuple[Ask, Situation, Rung]] = [
 ]
 
 
-@pytest.mark.parametrize(("ask", "situation", "rung"), STORM_TABLE)
-def test_a_spent_storm_budget_lets_nothing_climb(ask: Ask, situation: Situation, rung: Rung) -> None:
-    decision = ask(stormy(), situation)
-    assert (decision.rung, decision.reason) == (rung, Because.STORM_BUDGET)
+@pytest.mark.parametrize(("ask", "situation", "rung"), TABLE_AT_THE_LIMIT)
+def test_a_reached_restart_limit_lets_nothing_climb(ask: Ask, situation: Situation, rung: Rung) -> None:
+    decision = ask(at_the_limit(), situation)
+    assert (decision.rung, decision.reason) == (rung, DecisionReason.RESTART_LIMIT)
     assert decision.next_attempt_at == 150.0
-    assert ask(stormy(), situation._replace(now=150.0)).reason is not Because.STORM_BUDGET
+    assert ask(at_the_limit(), situation._replace(now=150.0)).reason is not DecisionReason.RESTART_LIMIT
 
 
-def test_poor_quality_in_a_storm_is_left_to_the_next_health_check() -> None:
-    decision = poor_idle(stormy(), WORKING)
-    assert (decision.rung, decision.reason) == (Rung.HOLD, Because.STORM_BUDGET)
+def test_poor_quality_at_the_restart_limit_is_left_to_the_next_health_check() -> None:
+    decision = poor_idle(at_the_limit(), WORKING)
+    assert (decision.rung, decision.reason) == (Rung.HOLD, DecisionReason.RESTART_LIMIT)
     assert decision.next_attempt_at is None
 
 
 @pytest.mark.parametrize("ask", [loss, request, request_to_rebuild])
-def test_what_the_engine_lost_and_what_the_user_wants_is_no_storm(ask: Ask) -> None:
-    assert ask(stormy(), LOST).rung is Rung.REBUILD
+def test_what_the_engine_lost_and_what_the_user_wants_is_not_limited(ask: Ask) -> None:
+    assert ask(at_the_limit(), LOST).rung is Rung.REBUILD
 
 
 def test_the_users_requests_and_the_engines_losses_do_not_spend_the_budget() -> None:
@@ -227,7 +231,7 @@ def test_six_restarts_a_minute_and_no_more_whatever_their_trigger() -> None:
     for tick, ask in enumerate([ROAM, NEW_ADDRESS, SLEEP, silence, wait_over, poor_idle] * 100):
         decision = ask(busy, WORKING._replace(now=100.0 + tick / 10))
         climbed += decision.rung in (Rung.ICE_RESTART, Rung.REBUILD)
-    assert climbed == POLICY.storm_budget
+    assert climbed == POLICY.max_restarts_per_minute
 
 
 # The grace.
@@ -237,7 +241,7 @@ def test_a_second_event_within_the_grace_waits_for_the_first_ones_result() -> No
     moved = ladder()
     ROAM(moved, WORKING)
     again = event(Trigger.IP_ADDRESS_CHANGE)(moved, RESTARTING._replace(now=100.5))
-    assert (again.rung, again.reason, again.next_attempt_at) == (Rung.HOLD, Because.IN_GRACE, 101.0)
+    assert (again.rung, again.reason, again.next_attempt_at) == (Rung.HOLD, DecisionReason.IN_GRACE, 101.0)
     assert ROAM(moved, WORKING._replace(now=101.0)).rung is Rung.ICE_RESTART
 
 
@@ -247,11 +251,14 @@ def test_a_new_address_does_not_wait_for_the_grace() -> None:
     assert NEW_ADDRESS(moved, RESTARTING._replace(now=100.5)).rung is Rung.REBUILD
 
 
-@pytest.mark.parametrize("ask", [STRANDED, event(Trigger.IP_ADDRESS_CHANGE, is_new_address=True, is_stranded=True)])
+@pytest.mark.parametrize(
+    "ask",
+    [LOCAL_ADDRESS_LOST, event(Trigger.IP_ADDRESS_CHANGE, is_new_address=True, local_address_lost=True)],
+)
 def test_a_path_that_is_up_again_and_loses_its_address_does_not_wait_for_the_grace(ask: Ask) -> None:
     moved = ladder()
     NEW_ADDRESS(moved, WORKING)
-    assert ask(moved, BUILDING._replace(now=100.1)).reason is Because.IN_GRACE
+    assert ask(moved, BUILDING._replace(now=100.1)).reason is DecisionReason.IN_GRACE
     assert ask(moved, WORKING._replace(now=100.2)).rung is Rung.REBUILD
 
 
@@ -259,21 +266,21 @@ def test_several_events_of_one_new_address_cause_one_rebuild() -> None:
     # Found by review: each event of a change to a new address aborted the rebuild of the one before.
     moved = ladder()
     assert NEW_ADDRESS(moved, WORKING).rung is Rung.REBUILD
-    assert NEW_ADDRESS(moved, BUILDING._replace(now=100.05)).reason is Because.IN_GRACE
+    assert NEW_ADDRESS(moved, BUILDING._replace(now=100.05)).reason is DecisionReason.IN_GRACE
     assert NEW_ADDRESS(moved, BUILDING._replace(now=101.0)).rung is Rung.REBUILD
 
 
 def test_the_peers_hand_over_has_a_grace_here_too() -> None:
     moved = ladder()
     moved.peer_began(Trigger.INTERFACE_CHANGE, 100.0)
-    assert ROAM(moved, WORKING._replace(now=100.5)).reason is Because.IN_GRACE
+    assert ROAM(moved, WORKING._replace(now=100.5)).reason is DecisionReason.IN_GRACE
 
 
 @pytest.mark.parametrize("ask", [silence, loss, request, poor_idle])
 def test_what_no_network_event_began_has_no_grace(ask: Ask) -> None:
     moved = ladder()
     ask(moved, WORKING)
-    assert ROAM(moved, WORKING._replace(now=100.1)).reason is not Because.IN_GRACE
+    assert ROAM(moved, WORKING._replace(now=100.1)).reason is not DecisionReason.IN_GRACE
 
 
 def test_a_build_that_fails_within_the_grace_is_not_spent_but_only_once() -> None:
@@ -283,13 +290,13 @@ def test_a_build_that_fails_within_the_grace_is_not_spent_but_only_once() -> Non
     within = moved.rebuild_failed(Trigger.IP_ADDRESS_CHANGE, LOST._replace(now=100.2), "")
     assert (within.rung, within.reason, within.attempt, within.next_attempt_at) == (
         Rung.WAIT,
-        Because.IN_GRACE,
+        DecisionReason.IN_GRACE,
         0,
         101.0,
     )
     moved.retry(Trigger.IP_ADDRESS_CHANGE, LOST._replace(now=101.0))
     after = moved.rebuild_failed(Trigger.IP_ADDRESS_CHANGE, LOST._replace(now=101.2), "")
-    assert (after.reason, after.attempt) == (Because.BACKOFF, 1)
+    assert (after.reason, after.attempt) == (DecisionReason.BACKOFF, 1)
 
 
 # Attempts.
@@ -303,22 +310,22 @@ def test_attempts_wait_five_and_ten_seconds_and_the_third_is_the_last() -> None:
     failing = ladder()
     waits = [fail(failing), fail(failing)]
     assert [(wait.rung, wait.reason, wait.attempt) for wait in waits] == [
-        (Rung.WAIT, Because.BACKOFF, 1),
-        (Rung.WAIT, Because.BACKOFF, 2),
+        (Rung.WAIT, DecisionReason.BACKOFF, 1),
+        (Rung.WAIT, DecisionReason.BACKOFF, 2),
     ]
     for wait, base in zip(waits, (5.0, 10.0), strict=True):
         assert wait.next_attempt_at is not None
         assert base <= wait.next_attempt_at - 100.0 <= base * (1 + JITTER)
     last = fail(failing)
-    assert (last.rung, last.reason, last.attempt, last.detail) == (Rung.FAIL, Because.EXHAUSTED, 3, "why")
+    assert (last.rung, last.reason, last.attempt, last.detail) == (Rung.FAIL, DecisionReason.EXHAUSTED, 3, "why")
 
 
 def test_the_polite_end_never_fails_by_itself() -> None:
     failing = ladder()
     polite = LOST._replace(is_polite=True)
     last = [fail(failing, polite) for _ in range(3)][-1]
-    assert (last.rung, last.reason, last.next_attempt_at) == (Rung.WAIT, Because.PEERS_TURN, None)
-    assert failing.retry(Trigger.ICE_FAILURE, polite).reason is Because.PEERS_TURN
+    assert (last.rung, last.reason, last.next_attempt_at) == (Rung.WAIT, DecisionReason.PEERS_TURN, None)
+    assert failing.retry(Trigger.ICE_FAILURE, polite).reason is DecisionReason.PEERS_TURN
 
 
 @pytest.mark.parametrize("ask", [ROAM, NEW_ADDRESS, SLEEP])
@@ -366,17 +373,17 @@ def test_no_number_of_failures_is_too_large() -> None:
 
 
 def test_carriers_that_die_young_are_forgiven_five_times_then_wait_and_then_fail() -> None:
-    young, found = ladder(), list[tuple[Rung, Because, int]]()
+    young, found = ladder(), list[tuple[Rung, DecisionReason, int]]()
     for life in range(SHORT_LIVES_FORGIVEN + 3):
         now = 100.0 + life
         young.succeeded(now)
         decision = young.carrier_lost(LOST._replace(now=now + 0.1), "")
         found.append((decision.rung, decision.reason, decision.attempt))
-    assert found[:SHORT_LIVES_FORGIVEN] == [(Rung.REBUILD, Because.CARRIER_LOST, 1)] * SHORT_LIVES_FORGIVEN
+    assert found[:SHORT_LIVES_FORGIVEN] == [(Rung.REBUILD, DecisionReason.CARRIER_LOST, 1)] * SHORT_LIVES_FORGIVEN
     assert found[SHORT_LIVES_FORGIVEN:] == [
-        (Rung.WAIT, Because.SHORT_LIVES, 1),
-        (Rung.WAIT, Because.SHORT_LIVES, 2),
-        (Rung.FAIL, Because.EXHAUSTED, 3),
+        (Rung.WAIT, DecisionReason.SHORT_LIVES, 1),
+        (Rung.WAIT, DecisionReason.SHORT_LIVES, 2),
+        (Rung.FAIL, DecisionReason.EXHAUSTED, 3),
     ]
 
 
@@ -387,7 +394,7 @@ def test_a_life_that_was_long_or_proved_itself_is_not_young(prove: bool) -> None
         now = 100.0 + life
         old.succeeded(now)
         if prove:
-            old.proved()
+            old.acknowledged()
         lost_at = now + (0.1 if prove else 0.3)
         assert old.carrier_lost(LOST._replace(now=lost_at), "").rung is Rung.REBUILD
 
@@ -398,9 +405,9 @@ def test_a_life_that_was_long_or_proved_itself_is_not_young(prove: bool) -> None
 def test_restarts_for_quality_wait_longer_each_time_until_it_is_restored() -> None:
     poor = ladder()
     assert poor_idle(poor, WORKING).rung is Rung.ICE_RESTART
-    assert poor_idle(poor, WORKING._replace(now=104.0)).reason is Because.QUALITY_BACKOFF
+    assert poor_idle(poor, WORKING._replace(now=104.0)).reason is DecisionReason.QUALITY_BACKOFF
     assert poor_idle(poor, WORKING._replace(now=106.0)).rung is Rung.ICE_RESTART
-    assert poor_idle(poor, WORKING._replace(now=115.0)).reason is Because.QUALITY_BACKOFF
+    assert poor_idle(poor, WORKING._replace(now=115.0)).reason is DecisionReason.QUALITY_BACKOFF
     poor.quality_restored()
     assert poor_idle(poor, WORKING._replace(now=115.0)).rung is Rung.ICE_RESTART
 
@@ -408,12 +415,12 @@ def test_restarts_for_quality_wait_longer_each_time_until_it_is_restored() -> No
 # Words.
 
 
-def test_courtesy_is_short() -> None:
-    assert silence(ladder(), POLITE).next_attempt_at == 100.0 + COURTESY_DELAY
+def test_a_wait_for_glare_is_short() -> None:
+    assert silence(ladder(), POLITE).next_attempt_at == 100.0 + GLARE_DELAY
 
 
 def test_every_reason_rung_and_trigger_is_a_phrase_of_its_own() -> None:
-    for words in (Because, Rung, Trigger, Reason):
+    for words in (DecisionReason, Rung, Trigger, Reason):
         phrases = [word.value for word in words]
         assert len(set(phrases)) == len(phrases) == len(words.__members__)
 

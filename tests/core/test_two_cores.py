@@ -14,9 +14,9 @@ from core.cores import NEW_ADDRESS, OFFLINE, ROAM
 from core.world import Signaling, World
 from perdure.config import RestartPolicy
 from perdure.core.decision import Rung, Trigger
-from perdure.core.events import CarrierLost, Event, NetworkChanged, PathDoubted, RecoveryRequested
+from perdure.core.events import CarrierLost, Event, IceUnhealthy, NetworkChanged, RecoveryRequested
+from perdure.core.restart_limit import QUIET_BEFORE_LAST
 from perdure.core.state import State
-from perdure.core.storm import QUIET_BEFORE_LAST
 
 Name = Literal["polite", "impolite"]
 
@@ -114,7 +114,7 @@ def test_a_carrier_that_only_one_end_loses_is_built_anew() -> None:
 def test_the_engines_doubts_at_both_ends_change_nothing_while_data_flows() -> None:
     world = World()
     for _ in range(20):
-        world.tell(PathDoubted(world.impolite.core.carrier), "polite", "impolite")
+        world.tell(IceUnhealthy(world.impolite.core.carrier), "polite", "impolite")
         world.run(0.3)
     assert world.is_well
     assert world.negotiations == 0
@@ -156,7 +156,7 @@ def test_a_network_that_never_rests_costs_no_more_than_the_budget() -> None:
         world.run(1.7)
     minutes = world.now / 60.0
     for end in world.ends:
-        assert end.negotiations <= RestartPolicy().storm_budget * (minutes + 1)
+        assert end.negotiations <= RestartPolicy().max_restarts_per_minute * (minutes + 1)
     world.run_until_well(120.0)
 
 

@@ -295,11 +295,11 @@ async def test_the_list_names_every_scenario_and_marks_the_short_form() -> None:
 
 def test_a_settings_value_is_passed_on_as_it_is() -> None:
     scenario = parse_scenario(
-        HEAD + "relay = true\n[settings]\nreason = 'r'\nrestart.storm_budget = 9\n", source="own", name="own"
+        HEAD + "relay = true\n[settings]\nreason = 'r'\nrestart.max_restarts_per_minute = 9\n", source="own", name="own"
     )
     own = dataclasses.replace(scenario, settings={**scenario.settings, "restart.braces": "{target} {}"})
     assert options(own, PERDURE, directory="/d", target_port=9)[-4:] == [
-        *("--set", "restart.storm_budget=9"),
+        *("--set", "restart.max_restarts_per_minute=9"),
         *("--set", 'restart.braces="{target} {}"'),
     ]
 

@@ -109,7 +109,7 @@ async def test_a_change_is_told_at_once_within_the_hint() -> None:
         assert monitor.snapshot == WLAN
     assert moved.trigger is Trigger.INTERFACE_CHANGE
     assert moved.change is not None
-    assert moved.change.strands("10.0.0.2")
+    assert moved.change.invalidates("10.0.0.2")
     assert moved.has_address
     assert moved.is_new_address
     assert moved.slept_seconds == 0.0
@@ -355,7 +355,7 @@ async def test_a_source_that_shows_nothing_any_more_is_replaced(
         heard = Heard(monitor)
         source.error = PermissionError("not permitted in this sandbox")
         source.hint()
-        assert (await heard.next()).strands("10.0.0.2")
+        assert (await heard.next()).invalidates("10.0.0.2")
     words = [it.getMessage().split()[0] for it in caplog.records if it.levelno == logging.WARNING]
     assert words == ["network-look-failed", "network-source-failed"]
 
@@ -369,9 +369,9 @@ async def test_a_source_that_can_no_longer_read_this_network_is_replaced_and_wha
         heard = Heard(monitor)
         source.error = ValueError("an address of 1 bytes")
         source.hint()
-        assert heard.events.get_nowait().strands("10.0.0.2")
+        assert heard.events.get_nowait().invalidates("10.0.0.2")
         polling.move(ETH)
-        assert (await heard.next()).strands("192.168.1.7")
+        assert (await heard.next()).invalidates("192.168.1.7")
     [record] = [it for it in caplog.records if it.levelno == logging.WARNING]
     assert record.getMessage().startswith("network-source-failed source=fake instead=polling error=ValueError")
     assert source.closes
@@ -391,7 +391,7 @@ async def test_what_changed_when_a_watch_ended_is_told_once() -> None:
         heard = Heard(monitor)
         source.fail(OSError("the socket is gone"))
         moved = heard.events.get_nowait()
-        assert moved.strands("198.51.100.7")
+        assert moved.invalidates("198.51.100.7")
         assert "gone0 went" in moved.detail
         assert heard.events.empty()
 
@@ -420,7 +420,7 @@ async def test_what_polling_shows_first_is_no_change_though_it_came_late_and_sho
         assert monitor.snapshot == polling.snapshot
         assert heard.events.empty()
         polling.move(WLAN)
-        assert (await heard.next()).strands("10.0.0.2")
+        assert (await heard.next()).invalidates("10.0.0.2")
 
 
 async def test_a_network_that_could_not_be_looked_at_at_first_did_not_come_when_it_can_be(polling: FakeSource) -> None:

@@ -27,7 +27,7 @@ LO = interface("lo", "127.0.0.1", "::1", is_loopback=True)
 
 
 def ips(snapshot: Snapshot) -> set[str]:
-    return {place.ip for place in snapshot.bindable}
+    return {address.ip for address in snapshot.bindable}
 
 
 # What counts.
@@ -128,16 +128,16 @@ def test_the_standby_takes_over() -> None:
         "eth0 went",
         "10.0.0.2 lost from eth0",
     )
-    assert change.strands("10.0.0.2")
-    assert not change.strands("192.168.1.7")
+    assert change.invalidates("10.0.0.2")
+    assert not change.invalidates("192.168.1.7")
 
 
 def test_the_default_route_moves_while_both_interfaces_stay() -> None:
     change = diff(network(ETH, WLAN, wlan0="192.168.1.1"), network(ETH, WLAN, eth0="10.0.0.1"))
     assert told(change) == {"default_interface_changed"}
     assert change.trigger is Trigger.INTERFACE_CHANGE
-    assert change.strands("192.168.1.7")
-    assert not change.strands("10.0.0.2")
+    assert change.invalidates("192.168.1.7")
+    assert not change.invalidates("10.0.0.2")
 
 
 def test_an_address_is_renewed_on_the_same_interface() -> None:
@@ -145,7 +145,7 @@ def test_an_address_is_renewed_on_the_same_interface() -> None:
     assert told(change) == {"address_lost", "address_added"}
     assert change.trigger is Trigger.IP_ADDRESS_CHANGE
     assert change.reasons == ("10.0.0.2 lost from eth0", "10.0.0.9 new on eth0")
-    assert change.strands("10.0.0.2")
+    assert change.invalidates("10.0.0.2")
 
 
 def test_the_only_network_goes_and_another_comes() -> None:
@@ -166,7 +166,7 @@ def test_a_cable_is_pulled_and_its_route_stays() -> None:
     )
     assert told(change) == {"address_lost"}
     assert change.trigger is Trigger.INTERFACE_CHANGE
-    assert change.strands("10.0.0.2")
+    assert change.invalidates("10.0.0.2")
 
 
 def test_another_network_gives_the_same_address() -> None:
@@ -174,7 +174,7 @@ def test_another_network_gives_the_same_address() -> None:
     assert told(change) == {"default_gateway_changed"}
     assert change.trigger is Trigger.INTERFACE_CHANGE
     assert change.reasons == ("IPv4 gateway on eth0 changed 10.0.0.1 -> 10.0.0.254",)
-    assert change.strands("10.0.0.2")
+    assert change.invalidates("10.0.0.2")
 
 
 def test_ipv6_routers_that_take_turns_do_not_matter() -> None:
@@ -183,7 +183,7 @@ def test_ipv6_routers_that_take_turns_do_not_matter() -> None:
     assert told(change) == {"default_gateway_changed"}
     assert change.trigger is None
     assert not change.is_nothing
-    assert not change.strands("2001:db8::7")
+    assert not change.invalidates("2001:db8::7")
 
 
 def test_a_gateway_that_is_not_known_has_not_changed() -> None:
@@ -199,16 +199,16 @@ def test_ipv6_comes_some_seconds_after_ipv4() -> None:
     change = diff(before, routed(network(both, eth0="10.0.0.1"), Family.IPV6, "eth0", "fe80::1"))
     assert told(change) == {"default_interface_changed", "address_added", "family_gained"}
     assert change.trigger is Trigger.IP_ADDRESS_CHANGE
-    assert not change.strands("10.0.0.2")
+    assert not change.invalidates("10.0.0.2")
 
 
-def test_a_family_s_default_route_that_goes_strands_who_lived_on_it() -> None:
+def test_a_family_s_default_route_that_goes_invalidates_what_used_it() -> None:
     both = network(interface("eth0", "10.0.0.2", "2001:db8::7"), eth0="10.0.0.1")
     change = diff(routed(both, Family.IPV6, "eth0", "fe80::1"), both)
     assert told(change) == {"default_interface_changed"}
     assert change.trigger is Trigger.INTERFACE_CHANGE
-    assert change.strands("2001:db8::7")
-    assert not change.strands("10.0.0.2")
+    assert change.invalidates("2001:db8::7")
+    assert not change.invalidates("10.0.0.2")
 
 
 def test_a_container_that_comes_and_goes_is_nothing() -> None:
@@ -218,22 +218,22 @@ def test_a_container_that_comes_and_goes_is_nothing() -> None:
     assert diff(with_docker, alone).is_nothing
 
 
-def test_a_standby_that_comes_strands_nobody() -> None:
+def test_a_standby_that_comes_invalidates_nothing() -> None:
     change = diff(network(ETH, eth0="10.0.0.1"), network(ETH, WLAN, eth0="10.0.0.1"))
     assert told(change) == {"address_added"}
     assert change.trigger is Trigger.INTERFACE_CHANGE
     assert change.reasons == ("wlan0 came", "192.168.1.7 new on wlan0")
-    assert not change.strands("10.0.0.2")
+    assert not change.invalidates("10.0.0.2")
 
 
 def test_a_vpn_that_takes_the_default_route() -> None:
     tunnel = interface("tun0", "10.8.0.6", kind="tun")
     up = diff(network(ETH, tunnel, eth0="10.0.0.1"), network(ETH, tunnel, tun0="10.8.0.1"))
     assert up.trigger is Trigger.INTERFACE_CHANGE
-    assert up.strands("10.0.0.2")
+    assert up.invalidates("10.0.0.2")
     down = diff(network(ETH, tunnel, tun0="10.8.0.1"), network(ETH, eth0="10.0.0.1"))
-    assert down.strands("10.8.0.6")
-    assert not down.strands("10.0.0.2")
+    assert down.invalidates("10.8.0.6")
+    assert not down.invalidates("10.0.0.2")
 
 
 def test_a_privacy_address_is_replaced_without_a_word_until_the_old_one_goes() -> None:
@@ -244,46 +244,46 @@ def test_a_privacy_address_is_replaced_without_a_word_until_the_old_one_goes() -
     between = network(interface("eth0", stable, old_is_deprecated, new))
     after = network(interface("eth0", stable, new))
     assert diff(before, between).is_nothing
-    assert not diff(before, between).strands(old.ip)
+    assert not diff(before, between).invalidates(old.ip)
     change = diff(between, after)
     assert told(change) == {"address_lost"}
     assert change.trigger is Trigger.IP_ADDRESS_CHANGE
-    assert change.strands(old.ip)
-    assert not change.strands(stable)
+    assert change.invalidates(old.ip)
+    assert not change.invalidates(stable)
 
 
 def test_an_address_that_is_proven_unique_is_news() -> None:
     tentative = network(interface("eth0", Address("2001:db8::7", is_tentative=True)))
     change = diff(tentative, network(interface("eth0", "2001:db8::7")))
     assert change.first_address
-    assert not change.strands("2001:db8::7")
+    assert not change.invalidates("2001:db8::7")
 
 
-def test_an_address_that_moves_with_the_default_route_strands_nobody() -> None:
+def test_an_address_that_moves_with_the_default_route_invalidates_nothing() -> None:
     change = diff(network(ETH, eth0="10.0.0.1"), network(interface("wlan0", "10.0.0.2"), wlan0="10.0.0.1"))
     assert change.trigger is Trigger.INTERFACE_CHANGE
-    assert not change.strands("10.0.0.2")
+    assert not change.invalidates("10.0.0.2")
 
 
 def test_an_address_that_an_earlier_change_took_is_still_gone_when_the_new_network_comes() -> None:
     """The old network often goes some milliseconds before the new one comes: each is a change of its own."""
     away = network()
     comes = diff(away, network(interface("wlan0", "192.168.1.7"), wlan0="192.168.1.1"))
-    assert diff(network(ETH, eth0="10.0.0.1"), away).strands("10.0.0.2")
-    assert comes.strands("10.0.0.2")
-    assert not comes.strands("192.168.1.7")
-    assert not diff(away, network(ETH, eth0="10.0.0.1")).strands("10.0.0.2")
+    assert diff(network(ETH, eth0="10.0.0.1"), away).invalidates("10.0.0.2")
+    assert comes.invalidates("10.0.0.2")
+    assert not comes.invalidates("192.168.1.7")
+    assert not diff(away, network(ETH, eth0="10.0.0.1")).invalidates("10.0.0.2")
 
 
-def test_an_address_is_understood_in_any_spelling_and_a_name_is_never_stranded() -> None:
+def test_an_address_is_understood_in_any_spelling_and_a_name_is_never_invalidated() -> None:
     change = diff(network(ETH, interface("eth1", "2001:db8::7"), eth0="10.0.0.1"), network())
-    assert change.strands("2001:DB8:0::7")
-    assert not change.strands("0123abcd.local")
+    assert change.invalidates("2001:DB8:0::7")
+    assert not change.invalidates("0123abcd.local")
 
 
-def test_an_address_on_an_interface_that_does_not_count_is_stranded_when_it_goes() -> None:
+def test_an_address_on_an_interface_that_does_not_count_is_invalidated_when_it_goes() -> None:
     docker = interface("docker0", "172.17.0.1", kind="bridge")
-    assert diff(network(ETH, docker), network(ETH)).strands("172.17.0.1")
+    assert diff(network(ETH, docker), network(ETH)).invalidates("172.17.0.1")
 
 
 def test_an_address_without_a_default_route_is_half_a_change() -> None:
@@ -342,7 +342,7 @@ def test_nothing_changes_from_a_network_to_itself(snapshot: Snapshot) -> None:
     assert change.is_nothing
     assert change.trigger is None
     assert told(change) == set()
-    assert not any(change.strands(place.ip) for place in snapshot.bindable)
+    assert not any(change.invalidates(address.ip) for address in snapshot.bindable)
 
 
 @given(snapshots(), snapshots())
@@ -363,8 +363,8 @@ def test_the_names_agree_with_the_sets(before: Snapshot, after: Snapshot) -> Non
 
 
 @given(snapshots(), snapshots())
-def test_what_strands_somebody_is_told(before: Snapshot, after: Snapshot) -> None:
+def test_what_invalidates_an_address_is_told(before: Snapshot, after: Snapshot) -> None:
     change = diff(before, after)
-    for place in before.bindable:
-        if change.strands(place.ip):
+    for address in before.bindable:
+        if change.invalidates(address.ip):
             assert change.trigger is not None

@@ -29,7 +29,7 @@ class End:
         self.sent: list[bytes] = []
         self.channel = SealedChannel(transmit=self.sent.append, on_close=lambda: None)
         self.keys = DataKeys(TICKET, b"s" * 16, b"c" * 16, b"g" * 16, side=side)
-        self.channel.open_way(self.keys)
+        self.channel.peer_reachable(self.keys)
         self.listener = Listener()
         self.channel.attach(self.listener)
         self.sent.clear()
@@ -101,10 +101,10 @@ def test_an_acknowledgement_that_was_owed_when_the_way_closed_goes_out_when_it_o
     world: World, client: End, gateway: End
 ) -> None:
     client.send_to(gateway, OFFER)
-    gateway.channel.close_way()
+    gateway.channel.peer_unreachable()
     world.run(1.0)
     assert not gateway.sent
-    gateway.channel.open_way(gateway.keys)
+    gateway.channel.peer_reachable(gateway.keys)
     gateway.carry_to(client)
     assert client.channel.acked_seq == 1
 
@@ -121,8 +121,8 @@ def test_what_was_lost_while_the_peer_was_away_is_sent_again_in_order(client: En
     gateway.channel.send(ANSWER)
     gateway.channel.send(CANDIDATES[0])
     gateway.sent.clear()
-    gateway.channel.close_way()
-    gateway.channel.open_way_again(gateway.keys)
+    gateway.channel.peer_unreachable()
+    gateway.channel.peer_returned(gateway.keys)
     gateway.carry_to(client)
     assert client.listener.messages == [ANSWER, CANDIDATES[0]]
 

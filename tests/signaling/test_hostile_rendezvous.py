@@ -173,7 +173,7 @@ async def test_the_answer_to_an_earlier_knock_does_not_count() -> None:
         await rendezvous.inject(me, old, sender=rendezvous.gateway)
         await eventually(lambda: client.refused[EnvelopeRefusal.REPLAYED] == 1)
         rendezvous.tamper = lambda sender, _kind, envelope: [old] if sender is Role.GATEWAY else [envelope]
-        client.network_moved(is_stranded=True, slept_seconds=0.0)
+        client.network_moved(local_address_lost=True, slept_seconds=0.0)
         await eventually(lambda: client.refused[EnvelopeRefusal.UNKNOWN_EPOCH] == 1)
         assert not client.available
 

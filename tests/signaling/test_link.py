@@ -89,7 +89,7 @@ class Rig:
         return self.opened[-1]
 
     def move(self) -> None:
-        self.link.network_moved(is_stranded=True, slept_seconds=0.0)
+        self.link.network_moved(local_address_lost=True, slept_seconds=0.0)
 
     @property
     def still_open(self) -> int:

@@ -91,11 +91,11 @@ async def test_a_lost_path_is_told_and_comes_back() -> None:
     async with RendezvousServer() as server, gateway_and_client(_ticket(server.port)) as (sessions, client, heard):
         session = await sessions.first()
         await within(client.wait_available())
-        client.network_moved(is_stranded=True, slept_seconds=0.0)
+        client.network_moved(local_address_lost=True, slept_seconds=0.0)
         await eventually(lambda: heard.availability[-2:] == [False, True])
         client.send(Offer(1, "x"))
         await session.listener.until(lambda messages: messages == [Offer(1, "x")])
-        sessions.signaling.network_moved(is_stranded=True, slept_seconds=0.0)
+        sessions.signaling.network_moved(local_address_lost=True, slept_seconds=0.0)
         await eventually(lambda: heard.availability[-4:] == [False, True, False, True])
         await eventually(lambda: session.channel.available)
         session.channel.send(Answer(1, "y"))
@@ -128,7 +128,7 @@ async def test_a_session_that_the_gateway_closed_is_a_restart_to_its_client_and_
         session.channel.close()
         session.channel.close()
         assert sessions.signaling.session_count == 0
-        client.network_moved(is_stranded=True, slept_seconds=0.0)
+        client.network_moved(local_address_lost=True, slept_seconds=0.0)
         await eventually(lambda: heard.restarts == 1)
         await heard.until(lambda messages: messages[-1] == Bye(HAS_ENDED))
         assert len(sessions.opened) == 1

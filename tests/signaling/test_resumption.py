@@ -106,7 +106,7 @@ async def test_what_is_said_while_the_link_is_down_crosses_behind_the_join_witho
     async with HostileRendezvous() as rendezvous, _resumable(_ticket(rendezvous.port)) as (_, session, client, _):
         client.attach(speaking := Speaking())
         (me,) = rendezvous.clients
-        client.network_moved(is_stranded=True, slept_seconds=0.0)
+        client.network_moved(local_address_lost=True, slept_seconds=0.0)
         await session.listener.until(lambda messages: messages == [Offer(1, "moved")])
         await asyncio.sleep(SOON)
         assert len(rendezvous.envelopes(me, EnvelopeType.KNOCK)) == 1
@@ -115,7 +115,7 @@ async def test_what_is_said_while_the_link_is_down_crosses_behind_the_join_witho
 
 async def test_mail_of_before_the_gateway_went_is_no_sign_that_it_is_there() -> None:
     async with RendezvousServer() as server, _resumable(_ticket(server.port)) as (sessions, session, client, heard):
-        client.network_moved(is_stranded=True, slept_seconds=0.0)
+        client.network_moved(local_address_lost=True, slept_seconds=0.0)
         session.channel.send(Answer(2, "waits at the rendezvous"))
         await sessions.signaling.close(flush_timeout=0.0)
         await heard.until(lambda messages: messages == [Answer(2, "waits at the rendezvous")])
@@ -141,7 +141,7 @@ async def test_mail_of_before_the_gateway_forgot_the_session_is_no_sign_that_it_
                 session.channel.send(Answer(2, "waits at the rendezvous"))
                 await asyncio.sleep(0.1)
                 session.channel.close()
-                client.network_moved(is_stranded=True, slept_seconds=0.0)
+                client.network_moved(local_address_lost=True, slept_seconds=0.0)
                 await eventually(lambda: heard.restarts == 1, seconds=SOON)
                 assert [message for message in heard.messages if message != Bye(HAS_ENDED)] == [
                     Answer(1, "spoken"),
@@ -157,7 +157,7 @@ async def test_a_session_that_the_gateway_forgot_is_noticed_within_a_second(says
         session.channel.close()
         if says:
             client.send(Offer(1, "for a session that is gone"))
-        client.network_moved(is_stranded=True, slept_seconds=0.0)
+        client.network_moved(local_address_lost=True, slept_seconds=0.0)
         await eventually(lambda: heard.restarts == 1, seconds=SOON)
 
 
@@ -166,7 +166,7 @@ async def test_another_gateway_process_is_a_restart_though_messages_went_behind_
         await sessions.signaling.close(flush_timeout=0.0)
         await eventually(lambda: client.status.state is SignalingState.WAITING_FOR_GATEWAY)
         async with Sessions(_ticket(server.port)) as newer:
-            client.network_moved(is_stranded=True, slept_seconds=0.0)
+            client.network_moved(local_address_lost=True, slept_seconds=0.0)
             client.send(Offer(1, "for the old one"))
             await eventually(lambda: heard.restarts == 1)
             client.send(Offer(2, "for the new one"))
@@ -197,7 +197,7 @@ async def test_a_reconnect_during_a_knock_agrees_keys_once_more() -> None:
         for number in range(1, 6):
             await eventually(lambda: client.status.state is not SignalingState.UNREACHABLE)
             client.send(Offer(number, "v=0"))
-            client.network_moved(is_stranded=True, slept_seconds=0.0)
+            client.network_moved(local_address_lost=True, slept_seconds=0.0)
         session = await sessions.first()
         await within(client.wait_available())
         await session.listener.until(lambda messages: len(messages) == 5)
@@ -229,18 +229,18 @@ async def test_whatever_happens_to_the_paths_each_message_arrives_once_and_in_or
                 case 0:
                     near.swallow()
                     await asyncio.sleep(random.random() * 0.05)
-                    client.network_moved(is_stranded=True, slept_seconds=0.0)
+                    client.network_moved(local_address_lost=True, slept_seconds=0.0)
                 case 1:
                     far.swallow()
                     await asyncio.sleep(random.random() * 0.05)
-                    sessions.signaling.network_moved(is_stranded=True, slept_seconds=0.0)
+                    sessions.signaling.network_moved(local_address_lost=True, slept_seconds=0.0)
                 case 2:
                     near.cut()
                 case 3:
                     far.cut()
                 case 4:
-                    client.network_moved(is_stranded=True, slept_seconds=0.0)
-                    sessions.signaling.network_moved(is_stranded=True, slept_seconds=0.0)
+                    client.network_moved(local_address_lost=True, slept_seconds=0.0)
+                    sessions.signaling.network_moved(local_address_lost=True, slept_seconds=0.0)
                 case 5:
                     near.port = far.port = (await stack.enter_async_context(RendezvousServer())).port
                     near.cut()

@@ -207,7 +207,7 @@ async def test_a_network_that_moved_makes_a_new_connection_at_once() -> None:
     async with RendezvousServer() as server, _link(server.port) as (link, owner):
         for count in range(1, 4):
             await eventually(lambda count=count: owner.ups == count)  # type: ignore[misc]
-            link.network_moved(is_stranded=True, slept_seconds=0.0)
+            link.network_moved(local_address_lost=True, slept_seconds=0.0)
         await eventually(lambda: owner.ups == 4)
         assert owner.downs == [""] * 3
 
@@ -227,7 +227,7 @@ async def test_after_a_change_a_connection_whose_first_packets_are_lost_is_not_w
     async with RendezvousServer() as server, path, _link(path.sockets[0].getsockname()[1]) as (link, owner):
         await eventually(lambda: link.is_up)
         is_moving = True
-        link.network_moved(is_stranded=True, slept_seconds=0.0)
+        link.network_moved(local_address_lost=True, slept_seconds=0.0)
         await eventually(lambda: owner.ups == 2, seconds=0.95)
         assert owner.downs == [""]
         assert await within(asyncio.gather(*(_ended(writer) for writer in held))) == [True, True]
@@ -239,7 +239,7 @@ async def test_after_a_change_a_rendezvous_that_refuses_is_heard_at_once() -> No
     async with _link(server.port) as (link, owner):
         await eventually(lambda: link.is_up)
         await server.close()
-        link.network_moved(is_stranded=True, slept_seconds=0.0)
+        link.network_moved(local_address_lost=True, slept_seconds=0.0)
         await eventually(lambda: "connection refused" in owner.downs, seconds=1.0)
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("rendezvous")]
 

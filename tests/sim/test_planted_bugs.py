@@ -13,12 +13,12 @@ import pytest
 
 from perdure.core import restart
 from perdure.core.connection import Connection
-from perdure.core.decision import Because, Decision, Rung, Trigger
+from perdure.core.decision import Decision, DecisionReason, Rung, Trigger
 from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
 from perdure.core.restart import Ladder, backoff
+from perdure.core.restart_limit import RestartLimit
 from perdure.core.state import Reason
-from perdure.core.storm import StormBudget
 from perdure.forward.target import AllowList
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.session.events import SessionResumed, StreamData
@@ -70,8 +70,8 @@ def reset_the_backoff_on_failure(patch: Patch) -> None:
 
 
 def restart_without_limit(patch: Patch) -> None:
-    patch.setattr(StormBudget, "empty_until", lambda self, now: None)
-    patch.setattr(StormBudget, "kept_until", lambda self, now, network_event: None)
+    patch.setattr(RestartLimit, "empty_until", lambda self, now: None)
+    patch.setattr(RestartLimit, "kept_until", lambda self, now, network_event: None)
 
 
 def drop_the_fin_on_a_rebuild(patch: Patch) -> None:
@@ -152,7 +152,7 @@ def end_the_tube_with_its_carrier(patch: Patch) -> None:
     """A new session would hide it from who only looks at the end."""
 
     def give_up(self: Ladder, situation: Any, detail: str) -> Decision:
-        return Decision(Trigger.ICE_FAILURE, Rung.FAIL, Because.EXHAUSTED, 1, None, situation.now, detail)
+        return Decision(Trigger.ICE_FAILURE, Rung.FAIL, DecisionReason.EXHAUSTED, 1, None, situation.now, detail)
 
     patch.setattr(Ladder, "carrier_lost", give_up)
 

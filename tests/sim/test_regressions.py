@@ -61,16 +61,16 @@ def test_a_client_that_slept_through_the_end_of_its_first_session_begins_another
 
 
 @pytest.mark.parametrize(
-    ("seed", "flapping", "turning", "talking", "storm_budget"),
+    ("seed", "flapping", "turning", "talking", "max_restarts_per_minute"),
     [(99, 1.0, 0.2, 0.3, 1), (168, 3.0, 0.05, 0.05, 2), (210, 4.0, 0.2, 0.05, 1), (346, 1.0, 0.2, 0.05, 2)],
 )
 def test_a_path_that_carries_one_way_only_ends_no_session(
-    seed: int, flapping: float, turning: float, talking: float, storm_budget: int
+    seed: int, flapping: float, turning: float, talking: float, max_restarts_per_minute: int
 ) -> None:
     """Found by seed 103380: on a network that came and went, and with no restart left, one end heard the other for 30 s
     and was not heard. It took that for a peer which never acknowledges what it got, and ended the tube."""
     dice = Random(seed)
-    simulation = Simulation(1, LINKS, settings={"restart.storm_budget": storm_budget})
+    simulation = Simulation(1, LINKS, settings={"restart.max_restarts_per_minute": max_restarts_per_minute})
     try:
         simulation.run(5.0)
         simulation.act("client", simulation.client.open_stream)

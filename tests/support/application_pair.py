@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from perdure import ResourceLimits, RestartPolicy, SessionLimits, Signal, TunnelConnectionManager
-    from perdure.core.actions import ChangeState
+    from perdure.core.actions import StateChanged
     from perdure.delivery import SignalHandler
     from perdure.manager import OnStream
     from perdure.transport.base import Transport
@@ -40,7 +40,7 @@ class ApplicationEnd:
         self.conversation_id = conversation_id
         self.other: ApplicationEnd | None = None
         self.signals: list[Signal] = []
-        self.changes: list[ChangeState] = []
+        self.changes: list[StateChanged] = []
         self.answers: list[str] = []
         """What this end answered, in order."""
         self.refused: list[str] = []
@@ -58,7 +58,7 @@ class ApplicationEnd:
         )
         self.manager.add_state_change_callback(self._note)
 
-    async def reached(self, state: State, since: int = 0) -> ChangeState:
+    async def reached(self, state: State, since: int = 0) -> StateChanged:
         """Wait for a change to `state` after the first `since` changes."""
         async with asyncio.timeout(TIMEOUT):
             while True:
@@ -84,7 +84,7 @@ class ApplicationEnd:
         """The states that signals told, in order."""
         return [signal.after for signal in self.signals if isinstance(signal, ConnectionStateChanged)]
 
-    def _note(self, change: ChangeState) -> None:
+    def _note(self, change: StateChanged) -> None:
         self.changes.append(change)
         self._changed.set()
 

@@ -14,7 +14,7 @@ from perdure.registry import TubeRegistry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure.core.actions import ChangeState
+    from perdure.core.actions import StateChanged
     from perdure.manager import OnStream
     from perdure.signaling.base import SignalingListener
     from perdure.signaling.messages import Message
@@ -72,7 +72,7 @@ class End:
     """One manager and what it told."""
 
     def __init__(self, registry: TubeRegistry, signaling: DirectSignaling, *, session_id: bytes, key: bytes | None):
-        self.changes: list[ChangeState] = []
+        self.changes: list[StateChanged] = []
         self.on_loss: Callable[[], None] = lambda: None
         self.on_stream: OnStream = lambda manager, stream_id, target: None
         self.signaling = signaling
@@ -85,7 +85,7 @@ class End:
         )
         self.manager.add_state_change_callback(self._changed)
 
-    def _changed(self, change: ChangeState) -> None:
+    def _changed(self, change: StateChanged) -> None:
         self.changes.append(change)
         if change.after is State.RECONNECTING:
             self.on_loss()

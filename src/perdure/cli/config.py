@@ -227,9 +227,9 @@ that has failed, by a new carrier; it has `attempt_timeout`. When that has faile
 of `restart_backoff_base` follows, doubled each time up to `restart_backoff_max` (and lengthened by up to a tenth, so
 that many clients do not come back in step). With the defaults, {attempts} attempts of {attempt} s with waits of
 {waits} last about {whole} s. A new network event starts the count over and acts at once, except within
-`handover_grace` after the last one, which waits for that one's result unless there is a new address; `storm_budget`
-bounds what a network that flaps can cause, and its last two restarts wait until it is at rest. While there is no
-usable address, or the rendezvous is out of reach, no attempt is spent.
+`handover_grace` after the last one, which waits for that one's result unless there is a new address;
+`max_restarts_per_minute` bounds what a network that flaps can cause, and its last two restarts wait until it is at
+rest. While there is no usable address, or the rendezvous is out of reach, no attempt is spent.
 
 **How it ends.** The tube fails after `max_restart_attempts` at the end that connects (the gateway waits for the other
 end, which may come back from a network it cannot see), after `abandon_after` without a carrier at either end, or

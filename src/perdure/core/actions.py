@@ -99,7 +99,7 @@ class SayGoodbye:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeState:
+class StateChanged:
     """The state changed; tell whoever listens."""
 
     before: State
@@ -122,6 +122,6 @@ Action = (
     | MeasureHealth
     | WarnOfTimeout
     | SayGoodbye
-    | ChangeState
+    | StateChanged
     | Decision
 )

@@ -25,9 +25,9 @@ from perdure.core.events import (
     Event,
     Extended,
     HealthMeasured,
+    IceUnhealthy,
     NetworkChanged,
     OfferReceived,
-    PathDoubted,
     PathEvidence,
     PeerLeft,
     PeerRestarted,
@@ -180,7 +180,7 @@ class Connection:
                 self._learn(event)
             case RttMeasured(carrier):
                 if self._is_current(carrier):
-                    recovery.proved()
+                    recovery.acknowledged()
                     self._vigil.rtt_measured(event)
             case HealthMeasured(carrier):
                 if self._is_current(carrier):
@@ -196,7 +196,7 @@ class Connection:
             case CarrierLost(carrier, detail):
                 if self._is_current(carrier):
                     recovery.carrier_lost(detail)
-            case PathDoubted(carrier):
+            case IceUnhealthy(carrier):
                 if self._is_current(carrier) and self.state.is_up:
                     recovery.doubted(Trigger.ICE_FAILURE)
             case SessionResumed(carrier):
@@ -226,7 +226,9 @@ class Connection:
     def _route_last(self, event: Event) -> None:
         """While the last message leaves nothing is recovered any more."""
         match event:
-            case CarrierLost() | SessionEnded() | PeerLeft() | PeerRestarted() | NetworkChanged(is_stranded=True):
+            case (
+                CarrierLost() | SessionEnded() | PeerLeft() | PeerRestarted() | NetworkChanged(local_address_lost=True)
+            ):
                 self._finish_closing()  # nobody would hear it any more
             case _:
                 pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.core.actions import ChangeState
+from perdure.core.actions import StateChanged
 from perdure.core.state import TRANSITIONS, Reason, State
 from perdure.core.timers import Timers
 
@@ -37,4 +37,4 @@ class Context:
         if state not in TRANSITIONS[before]:
             raise AssertionError(f"{before} to {state} is not in the table")
         self.state = state
-        self.actions.append(ChangeState(before, state, reason, detail))
+        self.actions.append(StateChanged(before, state, reason, detail))

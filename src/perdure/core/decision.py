@@ -34,20 +34,20 @@ class Rung(Enum):
     FAIL = "fail"
 
 
-class Because(Enum):
+class DecisionReason(Enum):
     """Why this rung."""
 
     FIRST = "the first carrier"
     NOT_BEGUN = "there is nothing to recover yet"
     CARRIES_DATA = "the path carries data"
-    DOUBTED = "somebody doubts the path; it is asked"
+    DOUBTED = "a problem is reported; probing the path"
     UNTOUCHED = "the path's own address is as it was; the path is asked"
     SHORT_SLEEP = "the sleep was short; the path is asked"
     IN_GRACE = "a hand-over has just begun; its result is awaited"
     UNDER_WAY = "a recovery is under way"
     QUALITY_BACKOFF = "a restart for quality was tried not long ago"
     NETWORK_MOVED = "the network moved, and the engine knows where to"
-    STRANDED = "the path's own address is gone, or leads elsewhere now"
+    LOCAL_ADDRESS_LOST = "the path's own address is gone, or leads elsewhere now"
     NEW_ADDRESS = "the engine does not know the new address yet"
     LONG_SLEEP = "the machine slept long"
     PATH_SILENT = "the path is silent while an answer is due"
@@ -62,9 +62,9 @@ class Because(Enum):
     RETRY = "the wait is over"
     NO_SIGNALING = "the peer cannot be told while signaling is away"
     NO_ADDRESS = "there is no usable address"
-    STORM_BUDGET = "there were as many restarts in the last minute as may be"
+    RESTART_LIMIT = "there were as many restarts in the last minute as may be"
     UNSETTLED = "the last restarts of a minute are kept for when the network is at rest"
-    COURTESY = "the other end saw it too, and has the first word"
+    GLARE = "the other end saw it too, and has the first word"
     BACKOFF = "the attempt failed"
     ANSWERED_LATE = "the peer answers an offer whose attempt is over: it is back"
     SHORT_LIVES = "carriers are lost again and again"
@@ -79,7 +79,7 @@ class Decision:
     trigger: Trigger | None
     """`None`: the first set-up."""
     rung: Rung
-    reason: Because
+    reason: DecisionReason
     attempt: int
     """Which attempt in a row this is, or was; 0 where none is counted."""
     next_attempt_at: float | None

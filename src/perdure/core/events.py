@@ -57,7 +57,7 @@ class CarrierLost:
 
 
 @dataclass(frozen=True, slots=True)
-class PathDoubted:
+class IceUnhealthy:
     """The engine's ICE says that the path does not work: evidence, not a verdict."""
 
     carrier: int
@@ -113,7 +113,7 @@ class NetworkChanged:
     """Whether there is a usable local address now; `None`: as far as is known."""
     is_new_address: bool = False
     """Whether the engine cannot know that address yet."""
-    is_stranded: bool | None = None
+    local_address_lost: bool | None = None
     """Whether the path in use cannot be trusted any more: its local address is gone, or leads elsewhere now. `None`:
     that is not known, so it may be."""
     slept_seconds: float = 0.0
@@ -183,7 +183,7 @@ Event = (
     | AnswerReceived
     | CandidateReceived
     | CarrierLost
-    | PathDoubted
+    | IceUnhealthy
     | SessionResumed
     | PathEvidence
     | RttMeasured

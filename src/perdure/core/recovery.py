@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import Probe, RenewNetworks
 from perdure.core.climber import Climber, Phase
-from perdure.core.decision import Because, Decision, Rung, Situation, Trigger
+from perdure.core.decision import Decision, DecisionReason, Rung, Situation, Trigger
 from perdure.core.restart import Ladder
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from perdure.core.keepalive import Liveness
 
 MAX_DECISIONS = 64
-"""Decisions kept for whoever asks: hours of a calm tube, minutes of a storm."""
+"""Decisions kept for whoever asks: hours of a calm tube, minutes of a network that flaps."""
 
 FIRST_OFFER_TIMEOUT = 60.0
 """Seconds that the polite end waits for the first carrier: six attempts' worth."""
@@ -55,7 +55,7 @@ class Recovery:
         self._decisions: tuple[Decision, ...] = ()
         self._signaling = False
         self._has_address = True
-        self._pending: tuple[NetworkChanged, float, Because] | None = None
+        self._pending: tuple[NetworkChanged, float, DecisionReason] | None = None
         """A network event that waits, when it came, and why it waits (a hand-over's result, signaling, the budget)."""
 
     @property
@@ -107,12 +107,12 @@ class Recovery:
             self._has_address = event.has_address
         if event.trigger.is_network_event:
             self._ladder.network_moved(self._context.now)
-            if event.is_new_address or event.is_stranded:
+            if event.is_new_address or event.local_address_lost:
                 # Also where nothing is built now: the peer may build, or what is waited for may come.
                 self._context.actions.append(RenewNetworks())
-            # What this event leaves untouched, an earlier one that still waits may have stranded.
-            is_sure = self._pending is None or event.is_stranded
-            self._judge(event if is_sure else replace(event, is_stranded=None))
+            # What this event leaves untouched, an earlier one that still waits may have invalidated.
+            is_sure = self._pending is None or event.local_address_lost
+            self._judge(event if is_sure else replace(event, local_address_lost=None))
         else:
             self.doubted(event.trigger, event.detail)
 
@@ -122,9 +122,10 @@ class Recovery:
             return
         (event, came_at, why), self._pending = self._pending, None
         # What was under way when a path lost its address is heard after that, and proves nothing.
-        works = self._context.state.is_up and not event.is_stranded and self._liveness.last_heard_at > came_at
+        works = self._context.state.is_up and not event.local_address_lost and self._liveness.last_heard_at > came_at
         # What was begun while the network did not rest is begun anew, as it would have been without the wait.
-        if works or (self._climber.is_attempting and why not in (Because.UNSETTLED, Because.STORM_BUDGET)):
+        waits = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT)
+        if works or (self._climber.is_attempting and not waits):
             self._execute(self._ladder.network_event_answered(event.trigger, self._situation()))
         else:
             self._judge(event)
@@ -154,7 +155,7 @@ class Recovery:
         if self._context.state.is_up:
             self._execute(self._ladder.carrier_lost(self._situation(), detail))
         elif self._climber.is_attempting:
-            self._attempt_failed(Because.RESTART_FAILED, detail)
+            self._attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
     def resumed(self) -> bool:
         """The session flows on the current carrier; whether that is new, and so ended an attempt."""
@@ -164,9 +165,9 @@ class Recovery:
         """The peer was last heard at `at`, which the liveness is not told yet; whether that ended a recovery."""
         return at is not None and self._succeeds(self._climber.heard(at, self._liveness.last_heard_at))
 
-    def proved(self) -> None:
+    def acknowledged(self) -> None:
         """Something that was sent on the current carrier was acknowledged."""
-        self._ladder.proved()
+        self._ladder.acknowledged()
 
     # The attempt.
 
@@ -178,7 +179,7 @@ class Recovery:
     def attempt_timed_out(self) -> None:
         found = f"no path to the other end was found in {self._policy.attempt_timeout:.0f} s"
         detail = f"{found}; is UDP allowed, and --ice-server (STUN, TURN) right at both ends?"
-        self._attempt_failed(Because.RESTART_FAILED, detail)
+        self._attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
     def offered(self, offer: OfferReceived) -> bool:
         """The peer's offer, of a new carrier or of a restart of this one; whether it counts."""
@@ -189,7 +190,7 @@ class Recovery:
         if offer.restarts and offer.restarts != climber.carrier:
             # Only a new carrier helps, and the peer is there to take its offer.
             climber.stop_attempt()
-            self._execute(self._ladder.retry(trigger, self._situation(), Because.PEER_IS_BEHIND))
+            self._execute(self._ladder.retry(trigger, self._situation(), DecisionReason.PEER_IS_BEHIND))
             return True
         self._pending = None
         self._ladder.peer_began(trigger, self._context.now)
@@ -211,7 +212,7 @@ class Recovery:
         if not climber.is_refusal(answer):
             climber.take_answer(answer)
         elif climber.is_attempting:
-            self._attempt_failed(Because.PEER_CANNOT_RESTART, "")
+            self._attempt_failed(DecisionReason.PEER_CANNOT_RESTART, "")
         return True
 
     def end(self, state: State, reason: Reason, detail: str = "") -> None:
@@ -220,7 +221,7 @@ class Recovery:
         self._context.timers.clear()
         self._context.change(state, reason, detail)
 
-    def _attempt_failed(self, reason: Because, detail: str) -> None:
+    def _attempt_failed(self, reason: DecisionReason, detail: str) -> None:
         climber = self._climber
         was_restart = climber.phase is Phase.RESTARTING
         climber.stop_attempt()
@@ -242,7 +243,7 @@ class Recovery:
             event.trigger,
             self._situation(),
             is_new_address=event.is_new_address,
-            is_stranded=event.is_stranded,
+            local_address_lost=event.local_address_lost,
             slept_seconds=event.slept_seconds,
         )
         if event.detail:
@@ -260,7 +261,7 @@ class Recovery:
         trigger = decision.trigger
         match decision.rung:
             case Rung.HOLD:
-                if decision.reason is not Because.CARRIES_DATA:
+                if decision.reason is not DecisionReason.CARRIES_DATA:
                     self._ask()
             case Rung.ICE_RESTART:
                 self._pending = None

@@ -7,8 +7,8 @@ Rules, in their order:
 3. A network event acts at once, also where the path still looks good, unless it leaves the path's own address as it
    was: then the path is only asked. Within the grace after a hand-over an event waits for that one's result, unless it
    brings an address that is new and that one did not, or takes the address of a path that is up.
-4. No more than `storm_budget` restarts a minute, whatever the network does; the peer's count as well, and the last ones
-   wait until it has come to rest. What the engine or the user ended does not count: no network causes that.
+4. No more than `max_restarts_per_minute`, whatever the network does; the peer's count as well, and the last ones wait
+   until it has come to rest. What the engine or the user ended does not count: no network causes that.
 5. ICE restart where the path may still work, SCTP's timer has not backed off, and the carrier is not worn by many
    restarts; otherwise rebuild. A path that lost its own address is rebuilt: that is faster (docs/design.md).
 6. A restart that fails climbs to a rebuild; a rebuild that fails waits, longer each time, until the attempts are spent.
@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.core.decision import Because, Decision, Rung, Situation, Trigger
+from perdure.core.decision import Decision, DecisionReason, Rung, Situation, Trigger
+from perdure.core.restart_limit import RestartLimit
 from perdure.core.state import Reason
-from perdure.core.storm import StormBudget
 
 if TYPE_CHECKING:
     from random import Random
@@ -48,13 +48,13 @@ with 4 local addresses, and `get_stats` four times as dear after 7): after so ma
 LONG_SLEEP_SECONDS = 60.0
 """A nap below leaves NAT mappings and SCTP's state alive (Tailscale: no rebind on a 55 s nap); a probe tells."""
 
-COURTESY_DELAY = 0.1
+GLARE_DELAY = 0.1
 """Seconds that the polite end leaves the first word to the other one after a loss which both of them see: more than a
 local rendezvous needs, and little beside an outage that only the polite end has noticed."""
 
 
 _UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
-"""What the storm budget does not count."""
+"""What the restart limit does not count."""
 
 _ASKED_AGAIN = (Trigger.REQUEST, Trigger.QUALITY_DEGRADATION)
 """What does not wait while the path is up: the user knows the answer, and the next health check decides anew."""
@@ -67,12 +67,12 @@ class Ladder:
         "_attempts_failed",
         "_grace_is_for_known",
         "_grace_until",
+        "_limit",
         "_policy",
         "_quality_tries",
         "_quality_until",
         "_random",
         "_short_lives",
-        "_storm",
         "_succeeded_at",
     )
 
@@ -83,7 +83,7 @@ class Ladder:
         self._grace_until = 0.0
         self._grace_is_for_known = True
         """Whether the hand-over of the grace was to a network that the engine knew: one to a new address breaks it."""
-        self._storm = StormBudget(policy.storm_budget)
+        self._limit = RestartLimit(policy.max_restarts_per_minute)
         self._short_lives = 0
         self._succeeded_at: float | None = None
         self._quality_tries = 0
@@ -93,7 +93,7 @@ class Ladder:
 
     def network_moved(self, now: float) -> None:
         """A network event came, of this end or, as its offer says, of the peer."""
-        self._storm.moved(now)
+        self._limit.moved(now)
 
     def peer_began(self, trigger: Trigger | None, now: float) -> None:
         """The peer climbs a rung for `trigger`."""
@@ -108,7 +108,7 @@ class Ladder:
         self._attempts_failed = 0
         self._succeeded_at = now
 
-    def proved(self) -> None:
+    def acknowledged(self) -> None:
         """What was sent on the new carrier was acknowledged: it was a success, however short its life."""
         self._short_lives = 0
         self._succeeded_at = None
@@ -121,7 +121,7 @@ class Ladder:
 
     def first(self, situation: Situation) -> Decision:
         """This end makes the first offer."""
-        return self._obstacle(None, situation) or self._climb(None, Rung.REBUILD, Because.FIRST, situation)
+        return self._obstacle(None, situation) or self._climb(None, Rung.REBUILD, DecisionReason.FIRST, situation)
 
     def network_event(
         self,
@@ -129,48 +129,48 @@ class Ladder:
         situation: Situation,
         *,
         is_new_address: bool,
-        is_stranded: bool | None,
+        local_address_lost: bool | None,
         slept_seconds: float,
     ) -> Decision:
-        """An interface or an address changed, or the machine woke up. `is_stranded` is `None` where it is not known."""
+        """An interface or an address changed, or the machine woke up. `local_address_lost=None`: it is not known."""
         self._attempts_failed = 0
-        is_lost = is_stranded or (is_stranded is None and is_new_address)
+        is_lost = local_address_lost or (local_address_lost is None and is_new_address)
         ready = situation._replace(signaling=True) if is_lost else situation
         if (obstacle := self._obstacle(trigger, ready)) is not None:
             return obstacle
         is_wake_up = trigger is Trigger.WAKE_UP
         if is_wake_up and slept_seconds < LONG_SLEEP_SECONDS and situation.is_open:
-            return self._hold(trigger, Because.SHORT_SLEEP, situation)
-        if is_stranded is False and situation.is_up and not is_wake_up:
-            return self._hold(trigger, Because.UNTOUCHED, situation)
-        is_news = (is_new_address and self._grace_is_for_known) or (is_stranded and situation.is_up)
+            return self._hold(trigger, DecisionReason.SHORT_SLEEP, situation)
+        if local_address_lost is False and situation.is_up and not is_wake_up:
+            return self._hold(trigger, DecisionReason.UNTOUCHED, situation)
+        is_news = (is_new_address and self._grace_is_for_known) or (local_address_lost and situation.is_up)
         if situation.now < self._grace_until and not is_news:
-            return self._hold(trigger, Because.IN_GRACE, situation, self._grace_until)
-        if (storm := self._in_storm(trigger, situation)) is not None:
-            return storm
+            return self._hold(trigger, DecisionReason.IN_GRACE, situation, self._grace_until)
+        if (limited := self._limit_reached(trigger, situation)) is not None:
+            return limited
         self._grace_until = situation.now + self._policy.handover_grace
         self._grace_is_for_known = not is_new_address
         if is_wake_up and situation.is_open:
-            return self._climb(trigger, Rung.REBUILD, Because.LONG_SLEEP, situation)
+            return self._climb(trigger, Rung.REBUILD, DecisionReason.LONG_SLEEP, situation)
         if is_new_address:
-            return self._climb(trigger, Rung.REBUILD, Because.NEW_ADDRESS, situation)
-        if is_stranded:
-            return self._climb(trigger, Rung.REBUILD, Because.STRANDED, situation)
-        return self._restart_or_rebuild(trigger, Because.NETWORK_MOVED, situation)
+            return self._climb(trigger, Rung.REBUILD, DecisionReason.NEW_ADDRESS, situation)
+        if local_address_lost:
+            return self._climb(trigger, Rung.REBUILD, DecisionReason.LOCAL_ADDRESS_LOST, situation)
+        return self._restart_or_rebuild(trigger, DecisionReason.NETWORK_MOVED, situation)
 
     def network_event_answered(self, trigger: Trigger, situation: Situation) -> Decision:
         """An event that waited needs nothing more."""
-        reason = Because.UNDER_WAY if situation.is_attempting else Because.CARRIES_DATA
+        reason = DecisionReason.UNDER_WAY if situation.is_attempting else DecisionReason.CARRIES_DATA
         return self._hold(trigger, reason, situation)
 
     def path_silent(self, situation: Situation) -> Decision:
         """No answer came although one was due."""
         trigger = Trigger.CONNECTION_TIMEOUT
-        if (obstacle := self._obstacle(trigger, situation) or self._in_storm(trigger, situation)) is not None:
+        if (obstacle := self._obstacle(trigger, situation) or self._limit_reached(trigger, situation)) is not None:
             return obstacle
         if situation.is_polite:
-            return self._wait(trigger, Because.COURTESY, situation, situation.now + COURTESY_DELAY)
-        return self._climb(trigger, Rung.REBUILD, Because.PATH_SILENT, situation)
+            return self._wait(trigger, DecisionReason.GLARE, situation, situation.now + GLARE_DELAY)
+        return self._climb(trigger, Rung.REBUILD, DecisionReason.PATH_SILENT, situation)
 
     def carrier_lost(self, situation: Situation, detail: str) -> Decision:
         """The engine gave a working carrier up."""
@@ -181,122 +181,127 @@ class Ladder:
             return obstacle
         if self._short_lives > SHORT_LIVES_FORGIVEN:
             self._attempts_failed = self._short_lives - SHORT_LIVES_FORGIVEN - 1
-            return self._failed(trigger, situation, Because.SHORT_LIVES, detail)
+            return self._failed(trigger, situation, DecisionReason.SHORT_LIVES, detail)
         if situation.is_polite:
-            return self._wait(trigger, Because.COURTESY, situation, situation.now + COURTESY_DELAY, detail)
-        return self._climb(trigger, Rung.REBUILD, Because.CARRIER_LOST, situation, detail)
+            return self._wait(trigger, DecisionReason.GLARE, situation, situation.now + GLARE_DELAY, detail)
+        return self._climb(trigger, Rung.REBUILD, DecisionReason.CARRIER_LOST, situation, detail)
 
     def quality_poor(self, situation: Situation, *, carries_data: bool) -> Decision:
         """The path's quality is below the threshold."""
         trigger = Trigger.QUALITY_DEGRADATION
         if carries_data:
-            return self._hold(trigger, Because.CARRIES_DATA, situation)
-        if (obstacle := self._obstacle(trigger, situation) or self._in_storm(trigger, situation)) is not None:
+            return self._hold(trigger, DecisionReason.CARRIES_DATA, situation)
+        if (obstacle := self._obstacle(trigger, situation) or self._limit_reached(trigger, situation)) is not None:
             return obstacle
         if situation.now < self._quality_until:
-            return self._hold(trigger, Because.QUALITY_BACKOFF, situation)
+            return self._hold(trigger, DecisionReason.QUALITY_BACKOFF, situation)
         self._quality_tries += 1
         self._quality_until = situation.now + self._backoff(self._quality_tries)
-        return self._restart_or_rebuild(trigger, Because.POOR_PATH, situation)
+        return self._restart_or_rebuild(trigger, DecisionReason.POOR_PATH, situation)
 
     def requested(self, situation: Situation, *, rebuild: bool) -> Decision:
         """The user asks for a new path."""
         trigger = Trigger.REQUEST
         if situation.is_attempting:
-            return self._hold(trigger, Because.UNDER_WAY, situation)
+            return self._hold(trigger, DecisionReason.UNDER_WAY, situation)
         if (obstacle := self._obstacle(trigger, situation)) is not None:
             return obstacle
         if rebuild:
-            return self._climb(trigger, Rung.REBUILD, Because.ASKED, situation)
-        return self._restart_or_rebuild(trigger, Because.ASKED, situation)
+            return self._climb(trigger, Rung.REBUILD, DecisionReason.ASKED, situation)
+        return self._restart_or_rebuild(trigger, DecisionReason.ASKED, situation)
 
     def doubted(self, trigger: Trigger, situation: Situation) -> Decision:
         """Somebody else's opinion of the path: evidence, never the verdict."""
-        return self._hold(trigger, Because.DOUBTED if situation.has_begun else Because.NOT_BEGUN, situation)
+        reason = DecisionReason.DOUBTED if situation.has_begun else DecisionReason.NOT_BEGUN
+        return self._hold(trigger, reason, situation)
 
     # When an attempt, or a wait, is over.
 
-    def retry(self, trigger: Trigger | None, situation: Situation, reason: Because = Because.RETRY) -> Decision:
+    def retry(
+        self, trigger: Trigger | None, situation: Situation, reason: DecisionReason = DecisionReason.RETRY
+    ) -> Decision:
         """A wait is over, or what was waited for is there, or an ICE restart failed: only a new carrier helps."""
-        if (obstacle := self._obstacle(trigger, situation) or self._in_storm(trigger, situation)) is not None:
+        if (obstacle := self._obstacle(trigger, situation) or self._limit_reached(trigger, situation)) is not None:
             return obstacle
         if self._attempts_failed >= self._policy.max_restart_attempts:
-            return self._wait(trigger, Because.PEERS_TURN, situation)
+            return self._wait(trigger, DecisionReason.PEERS_TURN, situation)
         return self._climb(trigger, Rung.REBUILD, reason, situation)
 
     def answered_late(self, trigger: Trigger | None, situation: Situation) -> Decision:
         """The peer found an offer that had waited for it, and builds on a carrier that is gone here."""
-        if (obstacle := self._obstacle(trigger, situation) or self._in_storm(trigger, situation)) is not None:
+        if (obstacle := self._obstacle(trigger, situation) or self._limit_reached(trigger, situation)) is not None:
             return obstacle
-        return self._climb(trigger, Rung.REBUILD, Because.ANSWERED_LATE, situation)
+        return self._climb(trigger, Rung.REBUILD, DecisionReason.ANSWERED_LATE, situation)
 
     def rebuild_failed(self, trigger: Trigger | None, situation: Situation, detail: str) -> Decision:
         """A carrier could not be built."""
         if (obstacle := self._obstacle(trigger, situation, detail)) is not None:
             return obstacle
         if situation.now < self._grace_until:
-            return self._wait(trigger, Because.IN_GRACE, situation, self._grace_until, detail)
-        return self._failed(trigger, situation, Because.BACKOFF, detail)
+            return self._wait(trigger, DecisionReason.IN_GRACE, situation, self._grace_until, detail)
+        return self._failed(trigger, situation, DecisionReason.BACKOFF, detail)
 
     # How.
 
     def _obstacle(self, trigger: Trigger | None, situation: Situation, detail: str = "") -> Decision | None:
         """Nothing can be attempted now, and nothing is spent."""
         if not situation.has_begun and trigger is not Trigger.REQUEST:
-            return self._hold(trigger, Because.NOT_BEGUN, situation)
+            return self._hold(trigger, DecisionReason.NOT_BEGUN, situation)
         if not situation.has_address:
-            return self._wait(trigger, Because.NO_ADDRESS, situation, detail=detail)
+            return self._wait(trigger, DecisionReason.NO_ADDRESS, situation, detail=detail)
         if not situation.signaling:
-            return self._wait(trigger, Because.NO_SIGNALING, situation, detail=detail)
+            return self._wait(trigger, DecisionReason.NO_SIGNALING, situation, detail=detail)
         return None
 
-    def _in_storm(self, trigger: Trigger | None, situation: Situation) -> Decision | None:
+    def _limit_reached(self, trigger: Trigger | None, situation: Situation) -> Decision | None:
         if trigger in _UNCOUNTED:
             return None
-        reason, until = Because.STORM_BUDGET, self._storm.empty_until(situation.now)
+        reason, until = DecisionReason.RESTART_LIMIT, self._limit.empty_until(situation.now)
         if until is None:
             is_network_event = trigger is not None and trigger.is_network_event
-            reason, until = Because.UNSETTLED, self._storm.kept_until(situation.now, network_event=is_network_event)
+            reason = DecisionReason.UNSETTLED
+            until = self._limit.kept_until(situation.now, network_event=is_network_event)
         if until is None:
             return None
         if situation.is_attempting:
             return self._hold(trigger, reason, situation, until)
         return self._wait(trigger, reason, situation, until)
 
-    def _restart_or_rebuild(self, trigger: Trigger, why: Because, situation: Situation) -> Decision:
+    def _restart_or_rebuild(self, trigger: Trigger, why: DecisionReason, situation: Situation) -> Decision:
         if not situation.is_open:
-            return self._climb(trigger, Rung.REBUILD, Because.NOT_OPEN, situation)
+            return self._climb(trigger, Rung.REBUILD, DecisionReason.NOT_OPEN, situation)
         if situation.silent_for >= RESTART_USEFUL_SECONDS:
-            return self._climb(trigger, Rung.REBUILD, Because.PATH_SILENT, situation)
+            return self._climb(trigger, Rung.REBUILD, DecisionReason.PATH_SILENT, situation)
         if situation.restarts >= MAX_RESTARTS_OF_CARRIER:
-            return self._climb(trigger, Rung.REBUILD, Because.WORN, situation)
+            return self._climb(trigger, Rung.REBUILD, DecisionReason.WORN, situation)
         return self._climb(trigger, Rung.ICE_RESTART, why, situation)
 
-    def _failed(self, trigger: Trigger | None, situation: Situation, reason: Because, detail: str) -> Decision:
+    def _failed(self, trigger: Trigger | None, situation: Situation, reason: DecisionReason, detail: str) -> Decision:
         self._attempts_failed += 1
         if self._attempts_failed < self._policy.max_restart_attempts:
             next_at = situation.now + self._backoff(self._attempts_failed)
             return self._wait(trigger, reason, situation, next_at, detail)
         if situation.is_polite:
-            return self._wait(trigger, Because.PEERS_TURN, situation, detail=detail)
-        return Decision(trigger, Rung.FAIL, Because.EXHAUSTED, self._attempts_failed, None, situation.now, detail)
+            return self._wait(trigger, DecisionReason.PEERS_TURN, situation, detail=detail)
+        reason = DecisionReason.EXHAUSTED
+        return Decision(trigger, Rung.FAIL, reason, self._attempts_failed, None, situation.now, detail)
 
     def _backoff(self, failures: int) -> float:
         return backoff(self._policy, failures, self._random)
 
     def _count(self, trigger: Trigger | None, now: float) -> None:
         if trigger not in _UNCOUNTED:
-            self._storm.spend(now)
+            self._limit.spend(now)
 
     def _hold(
-        self, trigger: Trigger | None, reason: Because, situation: Situation, next_at: float | None = None
+        self, trigger: Trigger | None, reason: DecisionReason, situation: Situation, next_at: float | None = None
     ) -> Decision:
         return Decision(trigger, Rung.HOLD, reason, self._attempts_failed, next_at, situation.now)
 
     def _wait(
         self,
         trigger: Trigger | None,
-        reason: Because,
+        reason: DecisionReason,
         situation: Situation,
         next_at: float | None = None,
         detail: str = "",
@@ -307,7 +312,7 @@ class Ladder:
         return Decision(trigger, Rung.WAIT, reason, self._attempts_failed, next_at, situation.now, detail)
 
     def _climb(
-        self, trigger: Trigger | None, rung: Rung, reason: Because, situation: Situation, detail: str = ""
+        self, trigger: Trigger | None, rung: Rung, reason: DecisionReason, situation: Situation, detail: str = ""
     ) -> Decision:
         self._count(trigger, situation.now)
         return Decision(trigger, rung, reason, self._attempts_failed + 1, None, situation.now, detail)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from perdure.core.decision import Trigger
 from perdure.eventlog import error_fields, log_event
 from perdure.netmon.debounce import Debounce
-from perdure.netmon.knowledge import Knowledge
+from perdure.netmon.engine_address_cache import EngineAddressCache
 from perdure.netmon.netlink import NetlinkSource
 from perdure.netmon.state import Snapshot, detailed, diff
 from perdure.netmon.wakeup import SleepWatch
@@ -60,9 +60,9 @@ class NetworkMoved:
     detail: str = ""
     """The reasons, for the log."""
 
-    def strands(self, address: str | None) -> bool | None:
+    def invalidates(self, address: str | None) -> bool | None:
         """Whether a connection from this local address cannot be trusted any more; `None` where that is not known."""
-        return None if address is None or self.change is None else self.change.strands(address)
+        return None if address is None or self.change is None else self.change.invalidates(address)
 
 
 def clocks() -> tuple[float, float]:
@@ -97,7 +97,7 @@ class NetworkMonitor:
         self._sleep_watch = sleep_watch or SleepWatch(tick_interval)
         self._listeners: dict[object, Callable[[NetworkMoved], None]] = {}
         self._debounce = Debounce()
-        self._knowledge = Knowledge()
+        self._engine_addresses = EngineAddressCache()
         self._snapshot = Snapshot()
         self._shown_by: Source | None = None
         """Who showed the snapshot; `None`: nobody yet."""
@@ -174,7 +174,7 @@ class NetworkMonitor:
             self._fall_back(error)
         if (shown := self._show()) is not None:
             self._judged(shown)
-            self._knowledge.saw(shown, self._clocks()[0])
+            self._engine_addresses.saw(shown, self._clocks()[0])
 
     def _watch_ended(self, error: OSError) -> None:
         """Perhaps at the moment of a change, so that what polling finds different is told."""
@@ -258,7 +258,7 @@ class NetworkMonitor:
 
     def _read_clocks(self) -> Sleep:
         slept = self._sleep_watch.read(*self._clocks())
-        self._knowledge.stopped(slept.stopped)
+        self._engine_addresses.stopped(slept.stopped)
         return slept
 
     def _look(self, slept: Sleep) -> None:
@@ -268,7 +268,7 @@ class NetworkMonitor:
         after = change.after
         self._debounce.looked(asyncio.get_running_loop().time())
         if shown is not None:
-            self._knowledge.saw(after, self._clocks()[0])
+            self._engine_addresses.saw(after, self._clocks()[0])
 
         self._is_held = is_held = change.is_half and not self._is_held
         if is_held:
@@ -303,7 +303,7 @@ class NetworkMonitor:
             self._tell(change, change.trigger, change.after, 0.0, detail)
 
     def _tell(self, change: Change | None, trigger: Trigger, after: Snapshot, slept: float, detail: str) -> None:
-        is_new_address = self._knowledge.is_new(after, self._clocks()[0])
+        is_new_address = self._engine_addresses.is_new(after, self._clocks()[0])
         has_address = after.has_address or self._shown_by is None
         moved = NetworkMoved(change, trigger, has_address, is_new_address, slept, detail)
         log_event(

@@ -70,7 +70,7 @@ ON_THE_INTERNET = {
 case that a test network uses one; then AS112's (RFC 7534), as lists of bogons refuse all of documentation."""
 
 
-class Place(NamedTuple):
+class InterfaceAddress(NamedTuple):
     """An address where it is."""
 
     interface: str
@@ -92,10 +92,10 @@ class Snapshot:
         return frozenset(route.interface for route in self.defaults)
 
     @cached_property
-    def bindable(self) -> frozenset[Place]:
+    def bindable(self) -> frozenset[InterfaceAddress]:
         """Every address that counts, the deprecated and temporary ones included."""
         return frozenset(
-            Place(interface.name, address.ip)
+            InterfaceAddress(interface.name, address.ip)
             for interface in self.interfaces
             if interface.is_up and self._counts(interface)
             for address in interface.addresses
@@ -103,10 +103,10 @@ class Snapshot:
         )
 
     @cached_property
-    def usable(self) -> frozenset[Place]:
+    def usable(self) -> frozenset[InterfaceAddress]:
         """The addresses that are news when they appear."""
         passing = {
-            Place(interface.name, address.ip)
+            InterfaceAddress(interface.name, address.ip)
             for interface in self.interfaces
             for address in interface.addresses
             if address.is_deprecated or address.is_temporary
@@ -120,7 +120,7 @@ class Snapshot:
 
     @cached_property
     def families(self) -> frozenset[Family]:
-        return frozenset(family_of(place.ip) for place in self.bindable)
+        return frozenset(family_of(address.ip) for address in self.bindable)
 
     @cached_property
     def holders(self) -> dict[str, str]:
@@ -169,7 +169,7 @@ class Change:
         """Whether addresses came and a default route is still missing: it usually follows within milliseconds."""
         return self.address_added and not self.address_lost and not self.after.defaults
 
-    def strands(self, address: str) -> bool:
+    def invalidates(self, address: str) -> bool:
         """Whether a connection bound to the local `address` can no longer be trusted after this change.
 
         So it is when the address is gone (with this change or an earlier one, as the new network often comes later than
@@ -225,8 +225,8 @@ def diff(before: Snapshot, after: Snapshot) -> Change:
             *(route.reason for route in routes if route.reason),
             *(f"{name} went" for name in sorted(went)),
             *(f"{name} came" for name in sorted(came)),
-            *(f"{place.ip} lost from {place.interface}" for place in sorted(lost)),
-            *(f"{place.ip} new on {place.interface}" for place in sorted(added)),
+            *(f"{address.ip} lost from {address.interface}" for address in sorted(lost)),
+            *(f"{address.ip} new on {address.interface}" for address in sorted(added)),
         ),
         trigger=trigger,
     )
@@ -239,7 +239,7 @@ def detailed(shown: Snapshot, known: Snapshot) -> Snapshot:
     """
     kinds = {interface.name: interface.kind for interface in known.interfaces}
     addresses = {
-        Place(interface.name, address.ip): replace(address, is_tentative=False)
+        InterfaceAddress(interface.name, address.ip): replace(address, is_tentative=False)
         for interface in known.interfaces
         for address in interface.addresses
     }
@@ -247,7 +247,9 @@ def detailed(shown: Snapshot, known: Snapshot) -> Snapshot:
         replace(
             interface,
             kind=kinds.get(interface.name, interface.kind),
-            addresses=frozenset(addresses.get(Place(interface.name, it.ip), it) for it in interface.addresses),
+            addresses=frozenset(
+                addresses.get(InterfaceAddress(interface.name, it.ip), it) for it in interface.addresses
+            ),
         )
         for interface in shown.interfaces
     )
@@ -312,8 +314,8 @@ def _is_another_gateway(before: DefaultRoute | None, after: DefaultRoute | None)
     return before.gateway != after.gateway
 
 
-def _names(places: frozenset[Place]) -> frozenset[str]:
-    return frozenset(place.interface for place in places)
+def _names(addresses: frozenset[InterfaceAddress]) -> frozenset[str]:
+    return frozenset(address.interface for address in addresses)
 
 
 def _is_bindable(address: Address) -> bool:

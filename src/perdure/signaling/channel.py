@@ -1,4 +1,4 @@
-"""One session's channel: a conversation, the keys of the moment, and the listener. Both ends of a session have one."""
+"""One session's channel: a reliable channel, the keys of the moment, and the listener. Both ends have one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from perdure.errors import ProtocolError
 from perdure.eventlog import log_event
-from perdure.signaling.conversation import HEAD_BYTES, Conversation
 from perdure.signaling.envelope import MAX_PLAINTEXT_BYTES, EnvelopeRefusal, EnvelopeRefusedError
 from perdure.signaling.messages import Message, decode_message, encode_message
+from perdure.signaling.reliable_channel import HEAD_BYTES, ReliableChannel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class SealedChannel:
     def __init__(self, *, transmit: Callable[[bytes], None], on_close: Callable[[], None]) -> None:
         self._transmit = transmit
         self._on_close = on_close
-        self._conversation = Conversation()
+        self._reliable = ReliableChannel()
         self._keys: DataKeys | None = None
         self._is_available = False
         self._is_closed = False
@@ -79,7 +79,7 @@ class SealedChannel:
         except ProtocolError as error:
             raise ValueError(str(error)) from error
         if not self._is_closed:
-            self._conversation.add(encoded)
+            self._reliable.add(encoded)
             self._flush()
 
     def close(self) -> None:
@@ -97,37 +97,37 @@ class SealedChannel:
     @property
     def wants_new_keys(self) -> bool:
         """Whether a message is missing, so that a client should knock."""
-        return self._conversation.has_gap
+        return self._reliable.has_gap
 
     @property
     def sealed_seq(self) -> int:
         """The newest message that was sent; 0 before any under keys that are new."""
-        return self._conversation.sealed_seq
+        return self._reliable.sealed_seq
 
     @property
     def acked_seq(self) -> int:
         """The newest message that the peer says it has."""
-        return self._conversation.acked_seq
+        return self._reliable.acked_seq
 
-    def open_way(self, keys: DataKeys) -> None:
+    def peer_reachable(self, keys: DataKeys) -> None:
         """The peer can be reached. Under new keys, what it has not acknowledged is sealed and sent again."""
         if self._is_closed:
             return
         if keys is not self._keys:
             self._keys = keys
-            self._conversation.begin_again()
+            self._reliable.begin_again()
         was_available, self._is_available = self._is_available, True
         self._flush()
         if not was_available and self._listener is not None:
             self._listener.signaling_available(True)
 
-    def open_way_again(self, keys: DataKeys) -> None:
-        """`open_way` to a peer that may have been away: what it has not acknowledged is sent again, under any keys."""
+    def peer_returned(self, keys: DataKeys) -> None:
+        """`peer_reachable`, and it may have been away: what it has not acknowledged is sent again, under any keys."""
         if not self._is_available:
-            self._conversation.send_again()
-        self.open_way(keys)
+            self._reliable.send_again()
+        self.peer_reachable(keys)
 
-    def close_way(self) -> None:
+    def peer_unreachable(self) -> None:
         """The peer cannot be reached now; the keys still open what is under way."""
         was_available, self._is_available = self._is_available, False
         if was_available and self._listener is not None:
@@ -135,7 +135,7 @@ class SealedChannel:
 
     def restart(self) -> None:
         """The peer's process is a new one: drop what was queued for the old, then tell the listener."""
-        self._conversation = Conversation()
+        self._reliable = ReliableChannel()
         self._keys = None
         if self._listener is not None:
             self._listener.signaling_peer_restarted()
@@ -159,7 +159,7 @@ class SealedChannel:
         if self._is_closed:
             return False
         try:
-            encoded, asks_for_resync = self._conversation.handle_body(body)
+            encoded, asks_for_resync = self._reliable.handle_body(body)
             message = None if encoded is None else decode_message(encoded)
         except ProtocolError as error:
             log_event(_logger, logging.WARNING, "unreadable-message", why=str(error))
@@ -168,8 +168,8 @@ class SealedChannel:
             self._listener.signaling_message(message)
         elif message is not None:
             self._unheard.append(message)
-        owed_acks = self._conversation.owed_acks
-        if self._conversation.has_gap or owed_acks >= MAX_OWED_ACKS:
+        owed_acks = self._reliable.owed_acks
+        if self._reliable.has_gap or owed_acks >= MAX_OWED_ACKS:
             self._flush()
         elif owed_acks and self._ack_timer is None:
             self._ack_timer = asyncio.get_running_loop().call_later(ACK_DELAY, self._flush)
@@ -180,5 +180,5 @@ class SealedChannel:
             self._ack_timer.cancel()
             self._ack_timer = None
         if self._is_available and self._keys is not None:
-            for body in self._conversation.bodies():
+            for body in self._reliable.bodies():
                 self._transmit(self._keys.seal(body))

@@ -174,9 +174,9 @@ class ClientSignaling:
         """This machine's address on the connection to the rendezvous; `None` while there is none."""
         return self._link.local_address
 
-    def network_moved(self, *, is_stranded: bool | None, slept_seconds: float) -> None:
+    def network_moved(self, *, local_address_lost: bool | None, slept_seconds: float) -> None:
         """See `RendezvousLink.network_moved`."""
-        self._link.network_moved(is_stranded=is_stranded, slept_seconds=slept_seconds)
+        self._link.network_moved(local_address_lost=local_address_lost, slept_seconds=slept_seconds)
 
     def close(self) -> None:
         """Deliver nothing more and leave; what was handed over has a second to arrive. Twice is fine."""
@@ -202,7 +202,7 @@ class ClientSignaling:
     def link_opening(self) -> None:
         if self._ending is None and self._keys is not None and self._is_confirmed:
             self._sent_before = self._channel.sealed_seq
-            self._channel.open_way(self._keys)
+            self._channel.peer_reachable(self._keys)
             self._cancel_knock()
             self._knock_timer = asyncio.get_running_loop().call_later(RESUMPTION_TIMEOUT, self._resumption_failed)
 
@@ -210,13 +210,13 @@ class ClientSignaling:
         if self._status.state is SignalingState.READY:
             self._knock()
         else:
-            self._lose_way()
+            self._gateway_unreachable()
 
     def link_up(self) -> None:
         self._set_status(SignalingState.WAITING_FOR_GATEWAY)
 
     def link_down(self, reason: str) -> None:
-        self._lose_way()
+        self._gateway_unreachable()
         self._set_status(SignalingState.UNREACHABLE, reason)
 
     def link_failed(self, error: RendezvousError) -> None:
@@ -230,7 +230,7 @@ class ClientSignaling:
         elif present:
             self._knock()
         else:
-            self._lose_way()
+            self._gateway_unreachable()
             self._set_status(SignalingState.WAITING_FOR_GATEWAY)
 
     def link_received(self, sender: str, body: bytes) -> None:
@@ -249,7 +249,7 @@ class ClientSignaling:
             self._refusals.record(error.refusal)
 
     def _knock(self) -> None:
-        self._channel.close_way()
+        self._channel.peer_unreachable()
         self._keys = self._sent_before = None
         self._link.forget(GATEWAY)  # Sealed under keys that end now; what is not acknowledged is sealed again.
         self._client_epoch = self._token_bytes(ID_BYTES)
@@ -295,7 +295,7 @@ class ClientSignaling:
             self._is_confirmed = False
             self._channel.restart()
         self._keys = keys
-        self._channel.open_way(keys)
+        self._channel.peer_reachable(keys)
         self._set_status(SignalingState.READY)
 
     def _handle_data(self, session_id: bytes, envelope: bytes) -> None:
@@ -314,14 +314,14 @@ class ClientSignaling:
     def _transmit(self, envelope: bytes) -> None:
         self._link.send(GATEWAY, envelope)
 
-    def _lose_way(self) -> None:
+    def _gateway_unreachable(self) -> None:
         self._awaits_welcome = False
         self._cancel_knock()
-        self._channel.close_way()
+        self._channel.peer_unreachable()
 
     def _fail(self, error: PerdureError) -> None:
         self._error = error
-        self._lose_way()
+        self._gateway_unreachable()
         self._set_status(SignalingState.FAILED, str(error))
         self._end()
 

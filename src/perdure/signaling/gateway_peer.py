@@ -167,9 +167,9 @@ class GatewaySignaling:
         """This machine's address on the connection to the rendezvous; `None` while there is none."""
         return self._link.local_address
 
-    def network_moved(self, *, is_stranded: bool | None, slept_seconds: float) -> None:
+    def network_moved(self, *, local_address_lost: bool | None, slept_seconds: float) -> None:
         """See `RendezvousLink.network_moved`."""
-        self._link.network_moved(is_stranded=is_stranded, slept_seconds=slept_seconds)
+        self._link.network_moved(local_address_lost=local_address_lost, slept_seconds=slept_seconds)
 
     async def close(self, *, flush_timeout: float = 1.0) -> None:
         """Close every channel and leave; what was handed over has `flush_timeout` seconds to arrive. Twice is fine."""
@@ -191,18 +191,18 @@ class GatewaySignaling:
     # What the link says.
 
     def link_opening(self) -> None:
-        pass  # a client's way opens when the rendezvous says that it is there
+        pass  # a client is reachable once the rendezvous says that it is there
 
     def link_up(self) -> None:
         self._set_status(SignalingState.READY)
 
     def link_down(self, reason: str) -> None:
-        self._close_ways()
+        self._all_peers_unreachable()
         self._set_status(SignalingState.UNREACHABLE, reason)
 
     def link_failed(self, error: RendezvousError) -> None:
         self._error = error
-        self._close_ways()
+        self._all_peers_unreachable()
         self._set_status(SignalingState.FAILED, str(error))
 
     def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
@@ -210,9 +210,9 @@ class GatewaySignaling:
             if session.peer_id != peer_id or session.channel is None:
                 continue
             if not present:
-                session.channel.close_way()
+                session.channel.peer_unreachable()
             elif session.keys is not None and session.pending is None:
-                session.channel.open_way_again(session.keys)  # the rendezvous drops what has waited too long
+                session.channel.peer_returned(session.keys)  # the rendezvous drops what has waited too long
 
     def link_received(self, sender: str, body: bytes) -> None:
         if self._is_closed:
@@ -246,7 +246,7 @@ class GatewaySignaling:
             session.peer_id, session.knock_number = sender, knock.number
             session.pending = DataKeys(self._ticket, session_id, knock.client_epoch, gateway_epoch, side=Side.GATEWAY)
             if session.channel is not None:
-                session.channel.close_way()
+                session.channel.peer_unreachable()
         self._link.forget(sender)  # Sealed for the epoch before this knock.
         welcome = Welcome(gateway_epoch, self._instance, known, status)
         nonce = self._token_bytes(NONCE_BYTES)
@@ -278,7 +278,7 @@ class GatewaySignaling:
             if session.channel is None or session_id in self._ended:  # the owner may have refused it just now
                 self._tell_end(session, keys)
                 return
-            session.channel.open_way(keys)
+            session.channel.peer_reachable(keys)
             session.channel.handle_body(body)
         elif session.channel is not None:
             session.channel.handle_envelope(envelope)
@@ -293,7 +293,7 @@ class GatewaySignaling:
 
     def _tell_end(self, session: _Session, keys: DataKeys) -> None:
         channel = self._channel(session)
-        channel.open_way(keys)
+        channel.peer_reachable(keys)
         channel.send(Bye(HAS_ENDED))
         channel.close()
 
@@ -310,10 +310,10 @@ class GatewaySignaling:
             if len(self._ended) > MAX_ENDED_SESSIONS:
                 del self._ended[next(iter(self._ended))]
 
-    def _close_ways(self) -> None:
+    def _all_peers_unreachable(self) -> None:
         for session in list(self._sessions.values()):
             if session.channel is not None:
-                session.channel.close_way()
+                session.channel.peer_unreachable()
 
     def _set_status(self, state: SignalingState, reason: str = "") -> None:
         status = SignalingStatus(state, self._link.url, reason)

@@ -217,14 +217,15 @@ class RendezvousLink:
         for seq in [seq for seq, send in self._unacked.items() if send.to == to]:
             self._forget(seq)
 
-    def network_moved(self, *, is_stranded: bool | None, slept_seconds: float) -> None:
+    def network_moved(self, *, local_address_lost: bool | None, slept_seconds: float) -> None:
         """The network changed, or the process slept: connect anew, at once, unless the connection has come through it.
         An attempt under way gets another one beside it.
 
         Args:
-            is_stranded: whether the connection's `local_address` is gone, or leads elsewhere now; `None`: not known.
+            local_address_lost: whether the connection's `local_address` is gone, or leads elsewhere now; `None`: not
+                known.
         """
-        if self._local_address is not None and not is_stranded and slept_seconds < LONGEST_FORGIVEN_SLEEP:
+        if self._local_address is not None and not local_address_lost and slept_seconds < LONGEST_FORGIVEN_SLEEP:
             return
         self._goes_ahead = self._has_moved = True
         if self._dialling is not None:

@@ -24,7 +24,7 @@ from perdure.tube.log import log_decision, log_state_change, log_timeout_warning
 
 if TYPE_CHECKING:
     from perdure.config import IceServer
-    from perdure.core.actions import ChangeState, WarnOfTimeout
+    from perdure.core.actions import StateChanged, WarnOfTimeout
     from perdure.core.decision import Decision, Rung
     from perdure.signaling.messages import Candidate
 
@@ -41,7 +41,7 @@ class Announcer:
         self.tube_id = tube_id
         self.conversation_id = conversation_id
         self._signals = SignalQueue(handler) if handler is not None else None
-        self._state_callbacks: Callbacks[ChangeState] | None = None
+        self._state_callbacks: Callbacks[StateChanged] | None = None
         self._decision_callbacks: Callbacks[Decision] | None = None
         self._lost_at = 0.0
 
@@ -55,7 +55,7 @@ class Announcer:
         """Signals at which the handler raised."""
         return self._signals.failed if self._signals is not None else 0
 
-    def add_state_callback(self, callback: Callable[[ChangeState], object]) -> Callable[[], None]:
+    def add_state_callback(self, callback: Callable[[StateChanged], object]) -> Callable[[], None]:
         if self._state_callbacks is None:
             self._state_callbacks = Callbacks()
         return self._state_callbacks.add(callback)
@@ -65,7 +65,7 @@ class Announcer:
             self._decision_callbacks = Callbacks()
         return self._decision_callbacks.add(callback)
 
-    def state_changed(self, change: ChangeState, generation: int) -> None:
+    def state_changed(self, change: StateChanged, generation: int) -> None:
         outage = None
         if change.after is State.RECONNECTING:
             self._lost_at = clock()

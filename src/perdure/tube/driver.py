@@ -20,7 +20,6 @@ from perdure.core.actions import (
     AnswerRestart,
     ApplyAnswer,
     ApplyCandidate,
-    ChangeState,
     CloseCarrier,
     KeepAlive,
     MakeAnswer,
@@ -30,6 +29,7 @@ from perdure.core.actions import (
     RenewNetworks,
     RestartIce,
     SayGoodbye,
+    StateChanged,
     WarnOfTimeout,
 )
 from perdure.core.connection import Connection
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from perdure.tube.link import OpenStream
     from perdure.tube.wheel import Wheel
 
-Told = ChangeState | Decision | KeepAlive | WarnOfTimeout
+Told = StateChanged | Decision | KeepAlive | WarnOfTimeout
 """What the core decides that the application hears of."""
 
 _CLOSE_CODES = {
@@ -293,7 +293,7 @@ class Driver:
             case SayGoodbye(reason, detail):
                 self._is_closing = True
                 link.say_goodbye(_CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))
-            case ChangeState():
+            case StateChanged():
                 if action.after.is_final:
                     self._is_closing = True
                     self._wind_up(action)
@@ -307,7 +307,7 @@ class Driver:
             self.restarted_at = clock()
         log_negotiation_begun(self.tube_id, generation, what, "us")
 
-    def _wind_up(self, change: ChangeState) -> None:
+    def _wind_up(self, change: StateChanged) -> None:
         self._is_running = False
         self._disarm()
         if change.reason is not Reason.CLOSED_BY_PEER:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from perdure.core.connection import FAREWELL_SECONDS
-from perdure.core.events import HealthMeasured, PathDoubted, PathEvidence, SessionEnded
+from perdure.core.events import HealthMeasured, IceUnhealthy, PathEvidence, SessionEnded
 from perdure.core.events import RttMeasured as CoreRttMeasured
 from perdure.core.events import SessionResumed as CoreSessionResumed
 from perdure.core.state import Reason
@@ -373,7 +373,7 @@ class Link:
     def carrier_ice_state(self, generation: int, state: IceState) -> None:
         log_ice_state(self._driver.tube_id, generation, state)
         if state is not IceState.CONNECTED:
-            self._driver.feed(PathDoubted(generation))
+            self._driver.feed(IceUnhealthy(generation))
 
     def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
         self._driver.feed(

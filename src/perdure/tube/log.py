@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from perdure.core.decision import Because, Decision, Rung
+from perdure.core.decision import Decision, DecisionReason, Rung
 from perdure.core.state import State
 from perdure.eventlog import Field, error_fields, log_event
 
 if TYPE_CHECKING:
-    from perdure.core.actions import ChangeState, WarnOfTimeout
+    from perdure.core.actions import StateChanged, WarnOfTimeout
     from perdure.session import SessionResumed
     from perdure.transport.base import IceState
 
 log = logging.getLogger("perdure.tube")
 
 
-def log_state_change(tube_id: str, change: ChangeState, generation: int, outage: float | None) -> None:
+def log_state_change(tube_id: str, change: StateChanged, generation: int, outage: float | None) -> None:
     """`outage`: seconds from the loss, where the tube is back from one."""
     fields: dict[str, Field] = {"reason": change.reason.value}
     if change.detail:
@@ -41,8 +41,8 @@ def log_decision(tube_id: str, decision: Decision) -> None:
         fields["retry_in"] = round(decision.next_attempt_at - decision.at, 1)
     if decision.detail:
         fields["detail"] = decision.detail
-    is_costly = decision.rung in (Rung.WAIT, Rung.FAIL) and decision.reason is not Because.COURTESY
-    is_only_early = decision.trigger is None and decision.reason is Because.NO_SIGNALING
+    is_costly = decision.rung in (Rung.WAIT, Rung.FAIL) and decision.reason is not DecisionReason.GLARE
+    is_only_early = decision.trigger is None and decision.reason is DecisionReason.NO_SIGNALING
     level = logging.WARNING if is_costly and not is_only_early else logging.DEBUG
     log_event(log, level, "decision", tube=tube_id, **fields)
 

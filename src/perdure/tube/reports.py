@@ -14,7 +14,7 @@ MAX_SLEPT_SECONDS = 10 * 365 * 86400.0
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "has_address": bool,
     "is_new_address": bool,
-    "is_stranded": bool,
+    "local_address_lost": bool,
     "slept_seconds": (int, float),
     "detail": str,
 }

@@ -70,7 +70,7 @@ def simulate(
     """Two peers, their signaling and a bad network in virtual time: thousands of histories, each from its seed.
 
     Checked at every step: each stream's bytes arrive in order, once and unaltered; no stream opens to a target that is
-    not allowed; buffers stay within their bounds, restarts within the storm budget; states change as they may, and
+    not allowed; buffers stay within their bounds, restarts within the restart limit; states change as they may, and
     signals are well formed. At the end: 30 s after the network is good again, all is connected and all is delivered.
     (The lab's scenarios end sooner: there, no connection and no byte may be lost.)
 

@@ -22,7 +22,7 @@ CALM_SECONDS = 1.5
 RECOVERY_TIMEOUT = 20.0
 """Seconds after which a fault counts as not recovered from."""
 
-STORM_BUDGET = 1000
+MAX_RESTARTS_PER_MINUTE = 1000
 """The demo breaks things more often than any network does; the default would make it wait after six faults a minute."""
 
 SETTLED_GAP = 0.15
@@ -85,7 +85,7 @@ class Demo:
     async def _start(self, stack: AsyncExitStack) -> Programs:
         await self._traffic.listen(self._stage.namespace("gateway"))
         target = f"127.0.0.1:{self._traffic.target_port}"
-        patience = ("--set", f"storm_budget={STORM_BUDGET}")
+        patience = ("--set", f"max_restarts_per_minute={MAX_RESTARTS_PER_MINUTE}")
         programs = Programs(self._stage, target, *patience, on_log=self._client_logged)
         await programs.start(stack)
         await self._traffic.begin(self._stage.namespace("client"), programs.port)

@@ -2,7 +2,7 @@
 
 Safety: a stream's bytes arrive in order, once, unaltered, and none is reset without a reason (`application`); no
 stream opens to a target that is not allowed; who is told to write on has room; no tube ends without a reason; no more
-than the storm budget's restarts; states change by the table; signals are well formed, and none follows a tube's end;
+than the restart limit's restarts; states change by the table; signals are well formed, and none follows a tube's end;
 nothing raises, and nothing is logged as an error.
 
 Liveness: once the network has been good for `SETTLED_AFTER`, the wanted tube is up at both ends, all that was
@@ -16,18 +16,18 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from perdure.core.decision import Because, Rung, Trigger
+from perdure.core.decision import DecisionReason, Rung, Trigger
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT
 from perdure.core.restart import JITTER
+from perdure.core.restart_limit import LIMIT_WINDOW
 from perdure.core.state import TRANSITIONS, Reason, State
-from perdure.core.storm import STORM_WINDOW
 from perdure.signals import ChannelClosed
 from perdure_lab.sim.application import Course
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure.core.actions import ChangeState
+    from perdure.core.actions import StateChanged
     from perdure.core.decision import Decision
     from perdure.manager import TunnelConnectionManager
     from perdure.signals import Signal
@@ -38,18 +38,18 @@ SETTLED_AFTER = 30.0
 """Seconds of a good network after which everything has to be well."""
 
 UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
-"""Restarts that no network causes: the storm budget does not count them."""
+"""Restarts that no network causes: the restart limit does not count them."""
 
 ROUNDING = 0.001
 """Seconds."""
 
 GO_ON = (
-    Because.RETRY,
-    Because.RESTART_FAILED,
-    Because.PEER_CANNOT_RESTART,
-    Because.PEER_IS_BEHIND,
-    Because.ANSWERED_LATE,
-    Because.PEERS_TURN,
+    DecisionReason.RETRY,
+    DecisionReason.RESTART_FAILED,
+    DecisionReason.PEER_CANNOT_RESTART,
+    DecisionReason.PEER_IS_BEHIND,
+    DecisionReason.ANSWERED_LATE,
+    DecisionReason.PEERS_TURN,
 )
 """Why a decision goes on with what a network event began, and is not the judgement of a new one."""
 
@@ -79,7 +79,7 @@ class TubeWatch:
         manager.add_state_change_callback(self._changed)
         manager.add_network_change_callback(self._decided)
 
-    def _changed(self, change: ChangeState) -> None:
+    def _changed(self, change: StateChanged) -> None:
         if change.before is not self._state or change.after not in TRANSITIONS[change.before]:
             self._violated(
                 f"{self._name}: from {self._state.name} to {change.after.name} as if from {change.before.name}"
@@ -136,8 +136,8 @@ class TubeWatch:
             self._violated(f"{self._name}: it ended because the other end had closed it, which is there")
 
     def _decided(self, decision: Decision) -> None:
-        self._has_short_lives = self._has_short_lives or decision.reason is Because.SHORT_LIVES
-        if decision.reason is Because.BACKOFF:
+        self._has_short_lives = self._has_short_lives or decision.reason is DecisionReason.SHORT_LIVES
+        if decision.reason is DecisionReason.BACKOFF:
             self._failures += 1
             self._failures_in_all += 1
             if decision.next_attempt_at is not None:
@@ -146,8 +146,8 @@ class TubeWatch:
             self._failures = 0
         if decision.rung not in (Rung.ICE_RESTART, Rung.REBUILD) or decision.trigger in UNCOUNTED:
             return
-        restarts, budget = self._restarts, self._process.registry.policy.storm_budget
-        while restarts and restarts[0] <= decision.at - STORM_WINDOW + ROUNDING:
+        restarts, budget = self._restarts, self._process.registry.policy.max_restarts_per_minute
+        while restarts and restarts[0] <= decision.at - LIMIT_WINDOW + ROUNDING:
             restarts.popleft()
         restarts.append(decision.at)
         if len(restarts) > budget:

@@ -25,7 +25,7 @@ from perdure_lab.sim.engine import Engine
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from perdure.core.actions import ChangeState
+    from perdure.core.actions import StateChanged
     from perdure.netmon.state import Snapshot
     from perdure.signaling.base import SignalingChannel
     from perdure.tube import StreamSink
@@ -203,8 +203,8 @@ class GatewayProcess(Process):
 
     def network_moved(self, moved: NetworkMoved) -> None:
         self.registry.network_moved(moved)
-        is_stranded = moved.strands(self.signaling.local_address)
-        self.signaling.network_moved(is_stranded=is_stranded, slept_seconds=moved.slept_seconds)
+        local_address_lost = moved.invalidates(self.signaling.local_address)
+        self.signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)
 
     def stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
         if not _ALLOWED.permits(parse_target(target.decode())):
@@ -244,8 +244,8 @@ class ClientProcess(Process):
     def network_moved(self, moved: NetworkMoved) -> None:
         self.registry.network_moved(moved)
         if (signaling := self._signaling) is not None:
-            is_stranded = moved.strands(signaling.local_address)
-            signaling.network_moved(is_stranded=is_stranded, slept_seconds=moved.slept_seconds)
+            local_address_lost = moved.invalidates(signaling.local_address)
+            signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)
 
     def open_stream(self, target: bytes = ALLOWED_TARGET) -> Talker | None:
         """A new stream through the tube; `None` where there is none now, or it takes no more."""
@@ -268,7 +268,7 @@ class ClientProcess(Process):
             failures = 0 if self._session_worked else failures + 1
             await asyncio.sleep(renewal_delay(self.registry.policy, end.reason, failures, self.random))
 
-    async def _run_session(self) -> ChangeState:
+    async def _run_session(self) -> StateChanged:
         simulation, session_id = self.simulation, self.token(SESSION_ID_BYTES)
         self._session_worked = False
         self._signaling = ClientSignaling(
@@ -290,5 +290,5 @@ class ClientProcess(Process):
             finally:
                 await manager.shutdown(Reason.SHUT_DOWN, "the client was stopped")
 
-    def _state_changed(self, change: ChangeState) -> None:
+    def _state_changed(self, change: StateChanged) -> None:
         self._session_worked = self._session_worked or change.after is State.CONNECTED

@@ -24,7 +24,7 @@ from perdure_lab.sim.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from perdure.core.actions import ChangeState
+    from perdure.core.actions import StateChanged
     from perdure.core.decision import Decision
     from perdure.manager import TunnelConnectionManager
     from perdure_lab.scenario.model import Link, LinkName
@@ -59,7 +59,7 @@ class Simulation:
         self.settings = layered(Layer("the scenario", settings or {}))
         self.book = Book(self.violated, self.settings.resources, lambda: self.world.now)
         self.violations: list[str] = []
-        self.changes: list[tuple[float, str, ChangeState]] = []
+        self.changes: list[tuple[float, str, StateChanged]] = []
         """When, at which end, and what."""
         self.decisions: list[tuple[float, str, Decision]] = []
         self.claims: list[Callable[[], None]] = []
@@ -209,7 +209,7 @@ class Simulation:
     def watch(self, process: Process, manager: TunnelConnectionManager) -> None:
         TubeWatch(process, manager, self.violated)
 
-        def changed(change: ChangeState) -> None:
+        def changed(change: StateChanged) -> None:
             self.changes.append((self.world.now, process.machine.name, change))
             if change.after.is_final:
                 self._ended.add((process.machine.name, manager.tube_id))

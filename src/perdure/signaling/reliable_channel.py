@@ -22,7 +22,7 @@ _ASKS_FOR_RESYNC = 1
 HEAD_BYTES = _HEAD.size
 
 
-class Conversation:
+class ReliableChannel:
     """One end's numbers and unacknowledged messages of a session."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perdure.netmon.state import Place, Snapshot
+    from perdure.netmon.state import InterfaceAddress, Snapshot
 
 KNOWN_AFTER = 2.5
 """Seconds until the engine has surely seen an address: libwebrtc's 2 s, and time for its threads to come to it."""
@@ -18,32 +18,32 @@ KNOWN_AFTER = 2.5
 _SINCE_BEFORE = float("-inf")
 
 
-class Knowledge:
+class EngineAddressCache:
     """Since when each address has been there for the engine to see. Instants are seconds on a clock that stands still
     while the machine sleeps, as the engine's timer does."""
 
     __slots__ = ("_is_first", "_seen_at")
 
     def __init__(self) -> None:
-        self._seen_at: dict[Place, float] = {}
+        self._seen_at: dict[InterfaceAddress, float] = {}
         self._is_first = True
 
     def saw(self, snapshot: Snapshot, now: float) -> None:
         """What is there now. What the first snapshot holds was there before; an address that comes back begins anew, as
         the engine may have noticed that it was away."""
         appeared_at = _SINCE_BEFORE if self._is_first else now
-        self._seen_at = {place: self._seen_at.get(place, appeared_at) for place in snapshot.bindable}
+        self._seen_at = {address: self._seen_at.get(address, appeared_at) for address in snapshot.bindable}
         self._is_first = False
 
     def stopped(self, seconds: float) -> None:
         """The process was stopped for `seconds` while the clock ran, and the engine with it: they do not count."""
-        self._seen_at = {place: at + seconds for place, at in self._seen_at.items()}
+        self._seen_at = {address: at + seconds for address, at in self._seen_at.items()}
 
     def is_new(self, snapshot: Snapshot, now: float) -> bool:
         """Whether the engine knows no address of the interfaces with the default routes (without one: of any)."""
-        in_use = frozenset(place for place in snapshot.bindable if place.interface in snapshot.default_interfaces)
-        places = in_use or snapshot.bindable
-        return bool(places) and not any(_is_known(self._seen_at.get(place, now), now) for place in places)
+        in_use = frozenset(address for address in snapshot.bindable if address.interface in snapshot.default_interfaces)
+        addresses = in_use or snapshot.bindable
+        return bool(addresses) and not any(_is_known(self._seen_at.get(address, now), now) for address in addresses)
 
 
 def _is_known(seen_at: float, now: float) -> bool:

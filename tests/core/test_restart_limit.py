@@ -1,14 +1,14 @@
-"""The storm budget."""
+"""The restart limit."""
 
 from __future__ import annotations
 
 import pytest
 
-from perdure.core.storm import QUIET_BEFORE_LAST, SILENT_BEFORE_LAST, STORM_WINDOW, StormBudget
+from perdure.core.restart_limit import LIMIT_WINDOW, QUIET_BEFORE_LAST, SILENT_BEFORE_LAST, RestartLimit
 
 
-def spent(*instants: float, budget_size: int = 3) -> StormBudget:
-    budget = StormBudget(budget_size)
+def spent(*instants: float, budget_size: int = 3) -> RestartLimit:
+    budget = RestartLimit(budget_size)
     for at in instants:
         budget.spend(at)
     return budget
@@ -19,12 +19,12 @@ def test_a_budget_that_is_not_spent_allows_the_next_restart_now() -> None:
 
 
 def test_a_spent_budget_waits_until_the_oldest_restart_is_a_minute_old() -> None:
-    assert spent(0.0, 1.0, 2.0).empty_until(3.0) == STORM_WINDOW
-    assert spent(0.0, 1.0, 2.0).empty_until(STORM_WINDOW) is None
+    assert spent(0.0, 1.0, 2.0).empty_until(3.0) == LIMIT_WINDOW
+    assert spent(0.0, 1.0, 2.0).empty_until(LIMIT_WINDOW) is None
 
 
 def test_restarts_of_the_peer_beyond_the_budget_put_the_next_one_off() -> None:
-    assert spent(0.0, 1.0, 2.0, 30.0).empty_until(31.0) == 1.0 + STORM_WINDOW
+    assert spent(0.0, 1.0, 2.0, 30.0).empty_until(31.0) == 1.0 + LIMIT_WINDOW
 
 
 @pytest.mark.parametrize(("used", "place"), [(4, 1), (5, 0)])
@@ -37,7 +37,7 @@ def test_the_last_two_restarts_are_kept_for_when_the_network_is_at_rest(
     budget.moved(110.0)
     budget.moved(111.0)
     quiet = (QUIET_BEFORE_LAST if network_event else SILENT_BEFORE_LAST)[place]
-    until = min(111.0 + quiet, 100.0 + STORM_WINDOW)
+    until = min(111.0 + quiet, 100.0 + LIMIT_WINDOW)
     assert budget.kept_until(111.5, network_event=network_event) == until
     assert budget.kept_until(until, network_event=network_event) is None
     assert budget.empty_until(111.5) is None
@@ -54,4 +54,4 @@ def test_at_most_half_of_a_budget_is_kept_and_never_its_first_restart(size: int,
 def test_a_network_that_never_rests_has_a_kept_restart_when_the_oldest_is_a_minute_old() -> None:
     budget = spent(0.0, 1.0, 2.0, 3.0, 58.0, budget_size=6)
     budget.moved(59.0)
-    assert budget.kept_until(59.0, network_event=True) == STORM_WINDOW
+    assert budget.kept_until(59.0, network_event=True) == LIMIT_WINDOW

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from perdure.errors import ProtocolError
 from perdure.signaling.base import MAX_WAITING_MESSAGES
-from perdure.signaling.conversation import Conversation
+from perdure.signaling.reliable_channel import ReliableChannel
 
 
-def _exchange(sender: Conversation, receiver: Conversation) -> list[bytes]:
+def _exchange(sender: ReliableChannel, receiver: ReliableChannel) -> list[bytes]:
     taken = [receiver.handle_body(body)[0] for body in sender.bodies()]
     for body in receiver.bodies():
         sender.handle_body(body)
@@ -20,7 +20,7 @@ def _exchange(sender: Conversation, receiver: Conversation) -> list[bytes]:
 
 @given(st.lists(st.sampled_from(["add", "deliver", "lose", "lose answers", "new keys"]), max_size=60))
 def test_each_message_is_taken_once_and_in_order_whatever_new_keys_lose(steps: list[str]) -> None:
-    sender, receiver = Conversation(), Conversation()
+    sender, receiver = ReliableChannel(), ReliableChannel()
     added: list[bytes] = []
     taken: list[bytes | None] = []
     for step in [*steps, "new keys", "deliver"]:
@@ -45,7 +45,7 @@ def test_each_message_is_taken_once_and_in_order_whatever_new_keys_lose(steps: l
 
 
 def test_a_gap_asks_for_new_keys_until_they_come() -> None:
-    sender, receiver = Conversation(), Conversation()
+    sender, receiver = ReliableChannel(), ReliableChannel()
     sender.add(b"1")
     sender.bodies()
     sender.add(b"2")
@@ -61,7 +61,7 @@ def test_a_gap_asks_for_new_keys_until_they_come() -> None:
 
 
 def test_what_the_bound_drops_is_not_waited_for() -> None:
-    sender, receiver = Conversation(), Conversation()
+    sender, receiver = ReliableChannel(), ReliableChannel()
     for number in range(MAX_WAITING_MESSAGES + 3):
         sender.add(b"%d" % number)
     assert sender.dropped == 3
@@ -71,27 +71,27 @@ def test_what_the_bound_drops_is_not_waited_for() -> None:
 
 
 def test_new_keys_always_say_something() -> None:
-    conversation = Conversation()
-    assert conversation.bodies() == []
-    conversation.begin_again()
-    assert len(conversation.bodies()) == 1
+    reliable = ReliableChannel()
+    assert reliable.bodies() == []
+    reliable.begin_again()
+    assert len(reliable.bodies()) == 1
 
 
 @given(st.binary(max_size=40))
 def test_a_body_of_garbage_is_a_protocol_error_or_taken(garbage: bytes) -> None:
     try:
-        message, _ = Conversation().handle_body(garbage)
+        message, _ = ReliableChannel().handle_body(garbage)
     except ProtocolError:
         return
     assert message is None or garbage.endswith(message)
 
 
 def test_an_acknowledgement_of_what_was_never_sent_is_a_protocol_error() -> None:
-    peer = Conversation()
-    other = Conversation()
+    peer = ReliableChannel()
+    other = ReliableChannel()
     other.add(b"x")
     for body in other.bodies():
         peer.handle_body(body)
     (ack,) = peer.bodies()
     with pytest.raises(ProtocolError):
-        Conversation().handle_body(ack)
+        ReliableChannel().handle_body(ack)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-STORM_WINDOW = 60.0
+LIMIT_WINDOW = 60.0
 """Seconds over which the budget counts."""
 
 QUIET_BEFORE_LAST = (4.0, 1.0)
@@ -10,13 +10,13 @@ QUIET_BEFORE_LAST = (4.0, 1.0)
 built while an interface flaps is lost again; so a restart is left for when it has come to rest, which may be with
 another address, and nobody waits for the minute's end. A budget keeps back at most half of itself."""
 
-SILENT_BEFORE_LAST = (STORM_WINDOW, 10.0)
+SILENT_BEFORE_LAST = (LIMIT_WINDOW, 10.0)
 """The same, where no network event asks for the restart, but what follows one: silence, poor quality. Otherwise the end
 whose network is at rest would spend what the other one needs."""
 
 
-class StormBudget:
-    """At most `budget` restarts in any `STORM_WINDOW`."""
+class RestartLimit:
+    """At most `budget` restarts in any `LIMIT_WINDOW`."""
 
     __slots__ = ("_budget", "_moved_at", "_restarts")
 
@@ -37,7 +37,7 @@ class StormBudget:
     def empty_until(self, now: float) -> float | None:
         """When the next restart may begin; `None`: now, as far as their number goes."""
         counted = self._counted(now)
-        return counted[0] + STORM_WINDOW if len(counted) == self._budget else None
+        return counted[0] + LIMIT_WINDOW if len(counted) == self._budget else None
 
     def kept_until(self, now: float, *, network_event: bool) -> float | None:
         """When one that is left may begin, if the network does not move again before; `None`: now.
@@ -50,8 +50,8 @@ class StormBudget:
         if not 0 < left <= min(len(QUIET_BEFORE_LAST), self._budget // 2):
             return None
         delays = QUIET_BEFORE_LAST if network_event else SILENT_BEFORE_LAST
-        until = min(counted[0] + STORM_WINDOW, self._moved_at + delays[left - 1])
+        until = min(counted[0] + LIMIT_WINDOW, self._moved_at + delays[left - 1])
         return until if now < until else None
 
     def _counted(self, now: float) -> list[float]:
-        return [at for at in self._restarts if now < at + STORM_WINDOW]
+        return [at for at in self._restarts if now < at + LIMIT_WINDOW]
