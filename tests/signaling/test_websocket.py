@@ -26,9 +26,10 @@ from perdure.signaling.frames import (
     decode_client_frame,
     encode_frame,
 )
+from perdure.signaling.outbox import MAX_UNACKED_MESSAGES
 from perdure.signaling.reasons import describe_failure
 from perdure.signaling.server import RendezvousLimits, RendezvousServer
-from perdure.signaling.websocket import MAX_UNACKED_MESSAGES, RendezvousLink
+from perdure.signaling.websocket import RendezvousLink
 from support.signaling import eventually, within
 
 if TYPE_CHECKING:

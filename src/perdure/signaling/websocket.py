@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -25,7 +25,6 @@ from perdure.errors import ProtocolError, RendezvousError
 from perdure.signaling.dialling import Dialling
 from perdure.signaling.envelope import MAX_ENVELOPE_BYTES
 from perdure.signaling.frames import (
-    GATEWAY,
     MAX_BODY_BYTES,
     PATH,
     Acked,
@@ -36,12 +35,11 @@ from perdure.signaling.frames import (
     Presence,
     Refused,
     Role,
-    Send,
     decode_server_frame,
     encode_frame,
     max_frame_bytes,
 )
-from perdure.signaling.rate import TokenBucket
+from perdure.signaling.outbox import Outbox
 from perdure.signaling.reasons import describe_failure
 
 if TYPE_CHECKING:
@@ -70,19 +68,8 @@ PING_TIMEOUT = 5.0
 LONGEST_FORGIVEN_SLEEP = 10.0
 """Seconds of a process's sleep after which it connects anew: as long as it would wait for a silent rendezvous."""
 
-MAX_UNACKED_MESSAGES = 512
-MAX_UNACKED_BYTES = 4 * 1024 * 1024
-"""Kept for all receivers together; beyond, the oldest goes (the layer above seals it again, or it is too old)."""
-
 MAX_SENDERS = 1024
 """Senders whose highest number is remembered; the longest silent is forgotten (envelopes refuse its replays)."""
-
-MAX_UNWRITTEN_FRAMES = 4096
-"""Acknowledgements and messages a connection has not taken yet; beyond, the connection is given up as stuck."""
-
-_FRAMES_PER_SECOND = 80.0
-_FRAME_BURST = 300
-"""Below the rendezvous' limits (100 and 400), so that sending much again never earns a refusal."""
 
 LASTING_TIME = 5.0
 """Seconds: a connection that ends sooner does not reset the back-off, or a refusal after joining would spin."""
@@ -159,15 +146,8 @@ class RendezvousLink:
         """What ends the connection, or the wait for the next one, where another is wanted at once."""
         self._is_wanted_anew = False
         """Whether another connection is wanted since the present one was begun."""
-        self._next_seq = 1
-        self._unacked: OrderedDict[int, Send] = OrderedDict()
-        self._unacked_bytes = 0
+        self._outbox = Outbox()
         self._highest: OrderedDict[str, int] = OrderedDict()
-        self._unwritten: deque[int | Got] = deque()
-        self._writable = asyncio.Event()
-        self._all_acked = asyncio.Event()
-        self.dropped = 0
-        """Messages that the bound on the unacknowledged threw away."""
 
     @property
     def url(self) -> str:
@@ -183,6 +163,11 @@ class RendezvousLink:
     def local_address(self) -> str | None:
         """This machine's address on the connection; `None` while there is none."""
         return self._local_address
+
+    @property
+    def dropped(self) -> int:
+        """Messages that the bound on the unacknowledged threw away."""
+        return self._outbox.dropped
 
     def start(self) -> None:
         """Connect, and stay connected. Needs a running event loop.
@@ -202,20 +187,13 @@ class RendezvousLink:
         """
         if not 0 < len(body) <= MAX_ENVELOPE_BYTES:
             raise ValueError(f"a body has 1 to {MAX_ENVELOPE_BYTES} bytes, not {len(body)}")
-        seq = self._next_seq
-        self._next_seq += 1
-        self._unacked[seq] = Send(to, seq, body)
-        self._unacked_bytes += len(body)
-        while len(self._unacked) > MAX_UNACKED_MESSAGES or self._unacked_bytes > MAX_UNACKED_BYTES:
-            self._forget(next(iter(self._unacked)))
-            self.dropped += 1
+        seq = self._outbox.add(to, body)
         if self._phase is not _Phase.APART:
             self._write(seq)
 
     def forget(self, to: str) -> None:
         """Do not send again what `to` has not acknowledged."""
-        for seq in [seq for seq, send in self._unacked.items() if send.to == to]:
-            self._forget(seq)
+        self._outbox.forget(to)
 
     def network_moved(self, *, local_address_lost: bool | None, slept_seconds: float) -> None:
         """The network changed, or the process slept: connect anew, at once, unless the connection has come through it.
@@ -242,10 +220,9 @@ class RendezvousLink:
         if task is None:
             return
         try:
-            if self.is_up and self._unacked and flush_timeout > 0:
-                self._all_acked.clear()
+            if self.is_up and flush_timeout > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._all_acked.wait(), flush_timeout)
+                    await asyncio.wait_for(self._outbox.emptied(), flush_timeout)
         finally:
             task.cancel()
             await asyncio.wait({task})
@@ -352,10 +329,9 @@ class RendezvousLink:
 
     def _begin_writing(self, websocket: Socket) -> asyncio.Task[None]:
         self._call(self._listener.link_opening)
-        self._unwritten = deque(self._unacked)  # With what `link_opening` itself sent or forgot.
-        self._writable.set()
+        self._outbox.begin_again()  # With what `link_opening` itself sent or forgot.
         self._phase = _Phase.AHEAD
-        return asyncio.create_task(self._write_all(websocket), name="rendezvous link writer")
+        return asyncio.create_task(self._outbox.write_to(websocket), name="rendezvous link writer")
 
     async def _exchange(self, websocket: Socket) -> str:
         self._phase = _Phase.JOINED
@@ -366,9 +342,7 @@ class RendezvousLink:
                 case Deliver() as deliver:
                     self._take(deliver)
                 case Acked(receiver, seq):
-                    send = self._unacked.get(seq)
-                    if send is not None and send.to in {receiver, GATEWAY}:
-                        self._forget(seq)
+                    self._outbox.acknowledged(receiver, seq)
                 case Presence(peer_id, role, present):
                     self._call(self._listener.link_presence, peer_id, role, present)
                 case Refused() as refused:
@@ -394,32 +368,10 @@ class RendezvousLink:
             raise RendezvousError(reason, url=self._url)
         return f"{refused.code.value}: {refused.reason}"
 
-    def _forget(self, seq: int) -> None:
-        self._unacked_bytes -= len(self._unacked.pop(seq).body)
-        if not self._unacked:
-            self._all_acked.set()
-
     def _write(self, item: int | Got) -> None:
-        self._unwritten.append(item)
-        self._writable.set()
-        if len(self._unwritten) > MAX_UNWRITTEN_FRAMES:
+        self._outbox.write(item)
+        if self._outbox.is_stuck:
             self._connect_anew()
-
-    async def _write_all(self, websocket: Socket) -> None:
-        now = asyncio.get_running_loop().time
-        bucket = TokenBucket(_FRAMES_PER_SECOND, _FRAME_BURST, now=now())
-        while True:
-            while self._unwritten:
-                item = self._unwritten.popleft()
-                frame = item if isinstance(item, Got) else self._unacked.get(item)
-                if frame is None:
-                    continue
-                if not bucket.take(now()):
-                    await asyncio.sleep(bucket.delay(now()))
-                    bucket.take(now())
-                await websocket.send(encode_frame(frame))
-            self._writable.clear()
-            await self._writable.wait()
 
     def _call(self, callback: Callable[..., None], *args: object) -> None:
         try:
