@@ -17,28 +17,24 @@ from pathlib import Path
 
 import psutil
 import pytest
-from typer import Typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from perdure_lab.cli.simulate import simulate
 from perdure_lab.sim import course
 from perdure_lab.sim.chaos import Chaos
 from perdure_lab.sim.course import Outcome
 
-app = Typer()
-app.command()(simulate)
-
 
 def simulated(*arguments: str) -> str:
     """Standard output of a `perdure simulate` that succeeds."""
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(simulate, arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
 def refusal_of(*arguments: str) -> str:
     """Standard error of one that is refused, in one line."""
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    result = CliRunner().invoke(simulate, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 2, result.output
     return " ".join(result.stderr.split())
 
@@ -63,7 +59,7 @@ def test_what_is_as_frequent_is_told_by_name(monkeypatch: pytest.MonkeyPatch) ->
         for seed, rung, kind in ((2, "rebuild", "unplugged"), (1, "ICE restart", "asleep"))
     ]
     monkeypatch.setattr(course, "run", lambda *_, **__: (outcome for outcome in outcomes))
-    said = CliRunner().invoke(app, ["--seeds", "2"]).stdout
+    said = CliRunner().invoke(simulate, ["--seeds", "2"]).stdout
     assert "\nrecoveries: 1 × ICE restart, 1 × rebuild\n" in said
     assert "\nfaults: 2 of 2 kinds: asleep 1, unplugged 1\n" in said
     assert "the longest 9.0 s (seed 1)\n" in said
@@ -138,7 +134,7 @@ def test_chaos_has_silences() -> None:
 def violated(monkeypatch: pytest.MonkeyPatch, run: Callable[[Chaos], None]) -> str:
     """Standard output where chaos of seed 7 is played by `run`, which violates something."""
     monkeypatch.setattr(Chaos, "run", run)
-    result = CliRunner().invoke(app, ["--seed", "7"])
+    result = CliRunner().invoke(simulate, ["--seed", "7"])
     assert result.exit_code == 1
     assert result.stdout.endswith("1 of 1 history violated something\n")
     return result.stdout
@@ -185,7 +181,7 @@ def test_a_process_that_dies_ends_it_with_the_figures_so_far(monkeypatch: pytest
         raise RuntimeError("a process that plays histories was ended by SIGKILL")
 
     monkeypatch.setattr(course, "run", run)
-    result = CliRunner().invoke(app, ["--seeds", "300", "--json", str(tmp_path / "figures.json")])
+    result = CliRunner().invoke(simulate, ["--seeds", "300", "--json", str(tmp_path / "figures.json")])
     assert result.exit_code == 1
     assert result.stdout.startswith("1 history of chaos (seed 1), ")
     assert result.stdout.endswith("\nended early: 1 of 300\nnothing was violated so far\n")
@@ -321,7 +317,7 @@ def test_a_second_interrupt_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(course, "run", run)
     monkeypatch.setattr(os, "_exit", ended_with.append)
-    CliRunner().invoke(app, [])
+    CliRunner().invoke(simulate, [])
     assert ended_with == [130]
 
 
@@ -332,7 +328,7 @@ def test_interrupted_before_a_history_has_ended_it_claims_nothing(monkeypatch: p
         yield from ()
 
     monkeypatch.setattr("perdure_lab.sim.course.run", interrupted)
-    result = CliRunner().invoke(app, [])
+    result = CliRunner().invoke(simulate, [])
     assert (result.exit_code, result.stdout) == (130, "interrupted before a history had ended\n")
 
 
@@ -342,6 +338,6 @@ def test_by_hours_a_history_that_does_not_end_is_told(monkeypatch: pytest.Monkey
             yield Outcome(seed, 60.0, 1, (), (), "", Counter(), ())
 
     monkeypatch.setattr(course, "run", all_but_the_first)
-    result = CliRunner().invoke(app, ["--hours", "1000"])
+    result = CliRunner().invoke(simulate, ["--hours", "1000"])
     assert result.exit_code == 1
     assert result.stderr.startswith("perdure: the history of seed 1 does not end: ")

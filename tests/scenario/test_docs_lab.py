@@ -7,9 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from perdure_lab.cli.lab import app
+from perdure_lab.cli.lab import lab
 from perdure_lab.lab.subject import filled, read_subject
 from perdure_lab.scenario.expectation import Expectation
 from perdure_lab.scenario.model import Cut, Deed, Link, Nat, Traffic
@@ -56,5 +56,5 @@ def test_what_the_page_says_is_filled_in_is_filled_in() -> None:
 
 
 def test_the_pages_list_is_what_lab_list_prints() -> None:
-    printed = CliRunner().invoke(app, ["list"]).output
+    printed = CliRunner().invoke(lab, ["list"]).output
     assert f"```text\n{printed}```" in PAGE

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from perdure.cli.options import (
-    Assignments,
-    ConfigFile,
-    ExitOnFail,
-    HoldMinutes,
-    command_defaults,
-    read_configuration,
-)
+from perdure.cli import options
 from perdure.cli.running import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from perdure.configfile import Configuration
     from perdure.fields import Setting
-
-app = typer.Typer(
-    help="What may be set, and what is.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 
 class User(StrEnum):
@@ -39,29 +26,36 @@ class User(StrEnum):
     LIBRARY = "library"
 
 
-For = Annotated[
-    User, typer.Option("--for", help="Whose values to show: those of a command, or of the library used from Python.")
-]
-Explain = Annotated[bool, typer.Option("--explain", help="Say what each value means.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-AsMarkdown = Annotated[bool, typer.Option("--markdown", hidden=True, help="Print docs/timers.md.")]
-
-
-@app.callback()
-def _config() -> None:
+@click.group
+def config() -> None:
     """What may be set, and what is."""
 
 
-@app.command(short_help="Show each value, its unit, range and source.")
+@config.command(short_help="Show each value, its unit, range and source.")
+@options.config
+@options.assignments
+@options.hold_minutes
+@options.exit_on_fail
+@click.option(
+    "--for",
+    "user",
+    type=click.Choice([user.value for user in User]),
+    default=User.SERVE.value,
+    callback=lambda context, option, value: User(value),
+    help="Whose values to show: those of a command, or of the library used from Python.",
+)
+@click.option("--explain", is_flag=True, help="Say what each value means.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--markdown", "as_markdown", is_flag=True, hidden=True, help="Print docs/timers.md.")
 def show(
-    config: ConfigFile = None,
-    assignments: Assignments = None,
-    hold_minutes: HoldMinutes = None,
-    exit_on_fail: ExitOnFail = False,
-    user: For = User.SERVE,
-    explain: Explain = False,
-    as_json: AsJson = False,
-    as_markdown: AsMarkdown = False,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    hold_minutes: float | None,
+    exit_on_fail: bool,
+    user: User,
+    explain: bool,
+    as_json: bool,
+    as_markdown: bool,
 ) -> None:
     """Show the value of each setting with its unit, its range and where it comes from.
 
@@ -70,8 +64,8 @@ def show(
     if as_markdown:
         say(timers_page())
         return
-    defaults = None if user is User.LIBRARY else command_defaults(exit_on_fail=exit_on_fail)
-    configuration = read_configuration(config, assignments, defaults=defaults, hold_minutes=hold_minutes)
+    defaults = None if user is User.LIBRARY else options.command_defaults(exit_on_fail=exit_on_fail)
+    configuration = options.read_configuration(config, assignments, defaults=defaults, hold_minutes=hold_minutes)
     if as_json:
         say(_json(configuration))
         return
@@ -172,7 +166,7 @@ def _head() -> str:
     from perdure.fields import show_number
 
     policy = RestartPolicy()
-    patient = command_defaults(exit_on_fail=False).values["restart.max_restart_attempts"]
+    patient = options.command_defaults(exit_on_fail=False).values["restart.max_restart_attempts"]
     waits = [
         min(policy.restart_backoff_max, policy.restart_backoff_base * 2**failed)
         for failed in range(policy.max_restart_attempts - 1)

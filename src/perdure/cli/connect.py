@@ -3,62 +3,56 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from perdure.cli.options import (
-    Assignments,
-    ConfigFile,
-    ExitOnFail,
-    Faults,
-    HoldMinutes,
-    IceServers,
-    JsonLogs,
-    Level,
-    Loopback,
-    command_defaults,
-    read_configuration,
-    read_ticket_argument,
-    transport_config,
-)
+from perdure.cli import options
 from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from perdure.forward.target import Forward
 
-TicketArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="TICKET|@FILE|-", help="What `perdure serve` printed, a file that holds it, or - for standard input."
-    ),
-]
-Forwards = Annotated[
-    list[str],
-    typer.Option(
-        "-L",
-        "--local",
-        metavar="[BIND:]PORT:HOST:HOSTPORT",
-        help="Listen on PORT (127.0.0.1 unless BIND says otherwise; 0 picks a free one) and come out at HOST:HOSTPORT "
-        "beside the gateway; may be given again.",
-    ),
-]
 
-
+@click.command
+@click.argument(
+    "ticket",
+    metavar="TICKET|@FILE|-",
+    help="What `perdure serve` printed, a file that holds it, or - for standard input.",
+)
+@click.option(
+    "-L",
+    "--local",
+    multiple=True,
+    required=True,
+    metavar="[BIND:]PORT:HOST:HOSTPORT",
+    help="Listen on PORT (127.0.0.1 unless BIND says otherwise; 0 picks a free one) and come out at HOST:HOSTPORT "
+    "beside the gateway; may be given again.",
+)
+@options.ice_server
+@options.loopback
+@options.hold_minutes
+@options.config
+@options.assignments
+@options.exit_on_fail
+@options.log_level
+@options.json_logs
+@options.faults
 def connect(
-    ticket: TicketArgument,
-    local: Forwards,
-    ice_server: IceServers = None,
-    loopback: Loopback = False,
-    hold_minutes: HoldMinutes = None,
-    config: ConfigFile = None,
-    assignments: Assignments = None,
-    exit_on_fail: ExitOnFail = False,
-    log_level: Level = LogLevel.INFO,
-    json_logs: JsonLogs = False,
-    faults: Faults = False,
+    ticket: str,
+    local: tuple[str, ...],
+    ice_server: tuple[str, ...],
+    loopback: bool,
+    hold_minutes: float | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    exit_on_fail: bool,
+    log_level: LogLevel,
+    json_logs: bool,
+    faults: bool,
 ) -> None:
     """Forward local ports through the gateway of TICKET; says `ready` when they work. Ctrl-C ends it."""
     from perdure.forward.target import parse_forward
@@ -68,12 +62,12 @@ def connect(
     try:
         forwards = [parse_forward(text) for text in local]
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="-L") from error
-    transport = transport_config(ice_server, loopback)
-    settings = read_configuration(
-        config, assignments, defaults=command_defaults(exit_on_fail=exit_on_fail), hold_minutes=hold_minutes
+        raise click.BadParameter(str(error), param_hint="-L") from error
+    transport = options.transport_config(ice_server, loopback)
+    settings = options.read_configuration(
+        config, assignments, defaults=options.command_defaults(exit_on_fail=exit_on_fail), hold_minutes=hold_minutes
     )
-    parsed = parse_ticket(read_ticket_argument(ticket), now=time.time())
+    parsed = parse_ticket(options.read_ticket_argument(ticket), now=time.time())
     set_up_logging(log_level, as_json=json_logs)
 
     async def run() -> None:

@@ -4,54 +4,58 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from perdure.cli.running import LogLevel
 from perdure.errors import TicketError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perdure.config import TransportConfig
     from perdure.configfile import Configuration, Layer
 
-Level = Annotated[LogLevel, typer.Option("--log-level", help="The least important lines to log on standard error.")]
-JsonLogs = Annotated[bool, typer.Option("--json-logs", help="Log JSON, one object a line.")]
-Loopback = Annotated[bool, typer.Option("--loopback", help="Also use 127.0.0.1 and ::1: both ends on one machine.")]
-IceServers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--ice-server",
-        metavar="URL",
-        help="stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT; may be given again. See README.md.",
-    ),
-]
-ExitOnFail = Annotated[
-    bool, typer.Option("--exit-on-fail", help="End with an exit code where it would wait and try again.")
-]
-HoldMinutes = Annotated[
-    float | None,
-    typer.Option(
-        min=0.1,
-        max=60 * 24 * 30,
-        metavar="MINUTES",
-        help="How long connections are kept open while the other end is out of reach: restart.abandon_after, which "
-        "is 60 minutes unless the file says otherwise.",
-    ),
-]
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="Read settings from a TOML file; see `perdure config show`."),
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="Set one value, such as restart.attempt_timeout=20; wins over the file; may be given again.",
-    ),
-]
-Faults = Annotated[bool, typer.Option("--faults", hidden=True)]
+log_level = click.option(
+    "--log-level",
+    type=click.Choice([level.value for level in LogLevel]),
+    default=LogLevel.INFO.value,
+    callback=lambda context, option, value: LogLevel(value),
+    help="The least important lines to log on standard error.",
+)
+json_logs = click.option("--json-logs", is_flag=True, help="Log JSON, one object a line.")
+loopback = click.option("--loopback", is_flag=True, help="Also use 127.0.0.1 and ::1: both ends on one machine.")
+ice_server = click.option(
+    "--ice-server",
+    multiple=True,
+    metavar="URL",
+    help="stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT; may be given again. See README.md.",
+)
+exit_on_fail = click.option(
+    "--exit-on-fail", is_flag=True, help="End with an exit code where it would wait and try again."
+)
+hold_minutes = click.option(
+    "--hold-minutes",
+    type=click.FloatRange(0.1, 60 * 24 * 30),
+    metavar="MINUTES",
+    help="How long connections are kept open while the other end is out of reach: restart.abandon_after, which "
+    "is 60 minutes unless the file says otherwise.",
+)
+config = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read settings from a TOML file; see `perdure config show`.",
+)
+assignments = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set one value, such as restart.attempt_timeout=20; wins over the file; may be given again.",
+)
+faults = click.option("--faults", is_flag=True, hidden=True)
 
 MAX_TICKET_FILE_BYTES = 4096
 
@@ -67,17 +71,17 @@ def parse_listen(text: str) -> tuple[str, int]:
     """`HOST:PORT` with a port from 0."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535 or not host:
-        raise typer.BadParameter(f"{text!r} is not HOST:PORT", param_hint="--listen")
+        raise click.BadParameter(f"{text!r} is not HOST:PORT", param_hint="--listen")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def transport_config(ice_servers: list[str] | None, loopback: bool) -> TransportConfig:
+def transport_config(ice_servers: Sequence[str], loopback: bool) -> TransportConfig:
     from perdure.config import TransportConfig, parse_ice_server
 
     try:
-        return TransportConfig(tuple(parse_ice_server(text) for text in ice_servers or ()), loopback=loopback)
+        return TransportConfig(tuple(parse_ice_server(text) for text in ice_servers), loopback=loopback)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--ice-server") from error
+        raise click.BadParameter(str(error), param_hint="--ice-server") from error
 
 
 def command_defaults(*, exit_on_fail: bool) -> Layer:
@@ -91,12 +95,12 @@ def command_defaults(*, exit_on_fail: bool) -> Layer:
 
 
 def read_configuration(
-    file: Path | None, assignments: list[str] | None, *, defaults: Layer | None, hold_minutes: float | None
+    file: Path | None, assignments: Sequence[str], *, defaults: Layer | None, hold_minutes: float | None
 ) -> Configuration:
     """`defaults` (where there are any) under --config under --set and --hold-minutes, which must not both be given.
 
     Raises:
-        typer.BadParameter: what is given is wrong; it names the source.
+        click.BadParameter: what is given is wrong; it names the source.
     """
     from perdure.configfile import Layer, layered, parse_assignments, read_file
 
@@ -104,7 +108,7 @@ def read_configuration(
         layers = [] if defaults is None else [defaults]
         if file is not None:
             layers.append(read_file(file))
-        assigned = parse_assignments(assignments or ())
+        assigned = parse_assignments(assignments)
         if hold_minutes is not None:
             held = Layer("--hold-minutes", {"restart.abandon_after": hold_minutes * 60})
             twice = held.values.keys() & assigned.values.keys()
@@ -113,7 +117,7 @@ def read_configuration(
             layers.append(held)
         return layered(*layers, assigned)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise click.BadParameter(str(error)) from error
 
 
 def read_ticket_argument(text: str) -> str:

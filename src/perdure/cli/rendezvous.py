@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
 
-import typer
+import click
 
-from perdure.cli.options import Faults, JsonLogs, Level, parse_listen
+from perdure.cli import options
 from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
 
-Listen = Annotated[
-    str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 picks a free one and prints it.")
-]
 
-
-def rendezvous(
-    listen: Listen = "127.0.0.1:8765",
-    log_level: Level = LogLevel.INFO,
-    json_logs: JsonLogs = False,
-    faults: Faults = False,
-) -> None:
+@click.command
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default="127.0.0.1:8765",
+    help="Where to listen; port 0 picks a free one and prints it.",
+)
+@options.log_level
+@options.json_logs
+@options.faults
+def rendezvous(listen: str, log_level: LogLevel, json_logs: bool, faults: bool) -> None:
     """Match peers and pass their sealed messages; it can read none of them.
 
     /livez and /metrics answer on the same port.
     """
     end_on_signals()
-    host, port = parse_listen(listen)
+    host, port = options.parse_listen(listen)
     set_up_logging(log_level, as_json=json_logs)
 
     async def run() -> None:

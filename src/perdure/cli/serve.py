@@ -6,66 +6,60 @@ import os
 import secrets
 import time
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from perdure.cli.options import (
-    MAX_TICKET_FILE_BYTES,
-    Assignments,
-    ConfigFile,
-    ExitOnFail,
-    Faults,
-    HoldMinutes,
-    IceServers,
-    JsonLogs,
-    Level,
-    Loopback,
-    command_defaults,
-    read_configuration,
-    transport_config,
-)
+from perdure.cli import options
 from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
 from perdure.errors import TicketError
 from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, parse_ticket
 
-RendezvousUrl = Annotated[str, typer.Option("--rendezvous", metavar="URL", help="ws://HOST:PORT or wss://HOST.")]
-Allow = Annotated[
-    list[str],
-    typer.Option(
-        "--allow", metavar="HOST:PORT", help="What clients may reach; HOST:* for every port; may be given again."
-    ),
-]
-TicketFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--ticket-file",
-        help="Write the ticket there, readable by you alone. A file that holds a ticket of this rendezvous is used "
-        "again, so that clients come back to a restarted gateway; what a file holds is never replaced.",
-    ),
-]
-TicketHours = Annotated[
-    float | None,
-    typer.Option(
-        "--ticket-hours", min=0.001, max=24 * 3650, help="A new ticket admits new sessions for so many hours."
-    ),
-]
 
-
+@click.command
+@click.option("--rendezvous", metavar="URL", required=True, help="ws://HOST:PORT or wss://HOST.")
+@click.option(
+    "--allow",
+    multiple=True,
+    required=True,
+    metavar="HOST:PORT",
+    help="What clients may reach; HOST:* for every port; may be given again.",
+)
+@click.option(
+    "--ticket-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the ticket there, readable by you alone. A file that holds a ticket of this rendezvous is used "
+    "again, so that clients come back to a restarted gateway; what a file holds is never replaced.",
+)
+@click.option(
+    "--ticket-hours",
+    type=click.FloatRange(0.001, 24 * 3650),
+    metavar="HOURS",
+    help="A new ticket admits new sessions for so many hours.",
+)
+@options.ice_server
+@options.loopback
+@options.hold_minutes
+@options.config
+@options.assignments
+@options.exit_on_fail
+@options.log_level
+@options.json_logs
+@options.faults
 def serve(
-    rendezvous: RendezvousUrl,
-    allow: Allow,
-    ticket_file: TicketFile = None,
-    ticket_hours: TicketHours = None,
-    ice_server: IceServers = None,
-    loopback: Loopback = False,
-    hold_minutes: HoldMinutes = None,
-    config: ConfigFile = None,
-    assignments: Assignments = None,
-    exit_on_fail: ExitOnFail = False,
-    log_level: Level = LogLevel.INFO,
-    json_logs: JsonLogs = False,
-    faults: Faults = False,
+    rendezvous: str,
+    allow: tuple[str, ...],
+    ticket_file: Path | None,
+    ticket_hours: float | None,
+    ice_server: tuple[str, ...],
+    loopback: bool,
+    hold_minutes: float | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    exit_on_fail: bool,
+    log_level: LogLevel,
+    json_logs: bool,
+    faults: bool,
 ) -> None:
     """Let the holders of a ticket reach what --allow names. The ticket is standard output's first line."""
     from perdure.forward.target import parse_allow
@@ -74,14 +68,14 @@ def serve(
     try:
         allowed = parse_allow(allow)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--allow") from error
+        raise click.BadParameter(str(error), param_hint="--allow") from error
     try:
         check_rendezvous_url(rendezvous)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--rendezvous") from error
-    transport = transport_config(ice_server, loopback)
-    settings = read_configuration(
-        config, assignments, defaults=command_defaults(exit_on_fail=exit_on_fail), hold_minutes=hold_minutes
+        raise click.BadParameter(str(error), param_hint="--rendezvous") from error
+    transport = options.transport_config(ice_server, loopback)
+    settings = options.read_configuration(
+        config, assignments, defaults=options.command_defaults(exit_on_fail=exit_on_fail), hold_minutes=hold_minutes
     )
     ticket = _ticket(rendezvous, ticket_file, ticket_hours, now=time.time())
     set_up_logging(log_level, as_json=json_logs)
@@ -124,7 +118,7 @@ def _ticket(url: str, path: Path | None, hours: float | None, *, now: float) -> 
 def _read_ticket(path: Path, now: float) -> Ticket:
     try:
         with path.open("rb") as file:
-            ticket = parse_ticket(file.read(MAX_TICKET_FILE_BYTES).decode("utf-8", "replace"), now=now)
+            ticket = parse_ticket(file.read(options.MAX_TICKET_FILE_BYTES).decode("utf-8", "replace"), now=now)
         path.chmod(0o600)
         return ticket
     except OSError as error:

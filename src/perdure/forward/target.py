@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perdure.wire import MAX_TARGET_BYTES
@@ -60,7 +61,7 @@ def parse_target(text: str) -> Target:
     return _target(parts[0], parts[1], text)
 
 
-def parse_allow(texts: list[str]) -> AllowList:
+def parse_allow(texts: Sequence[str]) -> AllowList:
     """Each `HOST:PORT`, or `HOST:*` for every port of a host. Raises `ValueError` with what is wrong."""
     entries = set()
     for text in texts:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from perdure.cli.exit_codes import ExitCode
 from perdure.cli.running import LogLevel, run_until_stopped, set_up_logging
@@ -13,12 +14,24 @@ from perdure.cli.running import LogLevel, run_until_stopped, set_up_logging
 if TYPE_CHECKING:
     from perdure_lab.demo.report import Report
 
-Seconds = Annotated[float, typer.Option(min=5, max=86400, help="How long the traffic runs.")]
-Loopback = Annotated[bool, typer.Option("--loopback", help="On 127.0.0.1, even where a real network is possible.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there as JSON.")]
 
-
-def demo(seconds: Seconds = 30, loopback: Loopback = False, json_file: JsonFile = None) -> None:
+@click.command(short_help="Watch connections live through every loss.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(5, 86400),
+    metavar="SECONDS",
+    default=30,
+    help="How long the traffic runs.",
+)
+@click.option("--loopback", is_flag=True, help="On 127.0.0.1, even where a real network is possible.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the result there as JSON.",
+)
+def demo(seconds: float, loopback: bool, json_file: Path | None) -> None:
     """Watch TCP connections live through the loss of their network, and of the WebRTC connection under them.
 
     Where the system permits it (as root, or with user namespaces), this is a small network of its own with Ethernet,
@@ -32,7 +45,7 @@ def demo(seconds: Seconds = 30, loopback: Loopback = False, json_file: JsonFile 
     from perdure_lab.lab.tools import LabError
 
     if json_file is not None and not json_file.parent.is_dir():
-        raise typer.BadParameter(f"{json_file} cannot be written: there is no such folder", param_hint="--json")
+        raise click.BadParameter(f"{json_file} cannot be written: there is no such folder", param_hint="--json")
     set_up_logging(LogLevel.WARNING, as_json=False)
     console = Console()
     reports: list[Report] = []
@@ -58,8 +71,8 @@ def demo(seconds: Seconds = 30, loopback: Loopback = False, json_file: JsonFile 
     if json_file is not None:
         _write_json(report, json_file)
     if was_stopped:
-        raise typer.Exit(ExitCode.INTERRUPTED)
-    raise typer.Exit(ExitCode.DONE if report.is_clean else ExitCode.FAILED)
+        sys.exit(ExitCode.INTERRUPTED)
+    sys.exit(ExitCode.DONE if report.is_clean else ExitCode.FAILED)
 
 
 def _write_json(report: Report, path: Path) -> None:
@@ -73,4 +86,4 @@ def _write_json(report: Report, path: Path) -> None:
     try:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     except OSError as error:
-        raise typer.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint="--json") from error
+        raise click.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint="--json") from error

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from perdure.cli.exit_codes import ExitCode
 from perdure.cli.running import LogLevel, run_until_stopped, say, set_up_logging
@@ -21,44 +22,16 @@ if TYPE_CHECKING:
     from perdure_lab.lab.subject import Subject
     from perdure_lab.scenario.results import ScenarioReport
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, short_help="Try it on networks that change.")
-
 KEPT_RUNS = 5
 """Of each scenario the page keeps so many timelines, the median and the worst ones; the figures are of all runs."""
 
-Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME|all|FILE]...", help="Scenarios, or files that hold your own.")
-]
-Repeat = Annotated[int, typer.Option(min=1, max=1000, help="How often each is run.")]
-Short = Annotated[bool, typer.Option("--short", help="The short form, some minutes in all; all of it without NAME.")]
-Peer = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--peer",
-        metavar="NAME|FILE",
-        help="Also run this program, in the same way: one that the lab knows, or a file that names your own's command "
-        "lines; may be given again.",
-    ),
-]
-OnlyPeers = Annotated[bool, typer.Option("--only-peers", help="Leave perdure out.")]
-Jobs = Annotated[int, typer.Option(min=1, max=64, help="Runs at once; more than the machine has cores blur figures.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Of the first run's losses and jitter.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 also where an expected figure was missed.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every result there as JSON.")]
-HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a timeline per run.")]
 
-Logs = Annotated[
-    Path | None,
-    typer.Option("--logs", metavar="FOLDER", help="Keep there what every program logs, a file each; runs add to it."),
-]
-
-
-@app.callback()
+@click.group(short_help="Try it on networks that change.")
 def lab() -> None:
     """Real networks that change under real TCP connections, and how long they are silent."""
 
 
-@app.command("list", short_help="Show the scenarios.")
+@lab.command("list", short_help="Show the scenarios.")
 def list_scenarios() -> None:
     """The scenarios that come with perdure; those of the short form are marked."""
     from perdure_lab.scenario.library import load, names
@@ -70,30 +43,78 @@ def list_scenarios() -> None:
         say(f"{name:<{width}}  {scenario.seconds:3.0f} s  {mark:<5}  {scenario.title}")
 
 
-@app.command(short_help="Show a scenario's file.")
-def show(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+@lab.command(short_help="Show a scenario's file.")
+@click.argument("name", metavar="NAME")
+def show(name: str) -> None:
     """The file of a scenario, to copy and change for one of your own."""
     from perdure_lab.scenario.library import text_of
 
     try:
         say(text_of(name).rstrip())
     except KeyError:
-        raise typer.BadParameter(_unknown(name)) from None
+        raise click.BadParameter(_unknown(name)) from None
 
 
-@app.command(short_help="Run scenarios.")
+@lab.command(short_help="Run scenarios.")
+@click.argument("names", nargs=-1, metavar="[NAME|all|FILE]...", help="Scenarios, or files that hold your own.")
+@click.option("--repeat", type=click.IntRange(1, 1000), metavar="TIMES", default=1, help="How often each is run.")
+@click.option("--short", is_flag=True, help="The short form, some minutes in all; all of it without NAME.")
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="Also run this program, in the same way: one that the lab knows, or a file that names your own's command "
+    "lines; may be given again.",
+)
+@click.option("--only-peers", is_flag=True, help="Leave perdure out.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    metavar="RUNS",
+    default=1,
+    help="Runs at once; more than the machine has cores blur figures.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31),
+    metavar="SEED",
+    default=1,
+    help="Of the first run's losses and jitter.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 1 also where an expected figure was missed.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write every result there as JSON.",
+)
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a page with a timeline per run.",
+)
+@click.option(
+    "--logs",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Keep there what every program logs, a file each; runs add to it.",
+)
 def run(
-    names: Names = None,
-    repeat: Repeat = 1,
-    short: Short = False,
-    peers: Peer = None,
-    only_peers: OnlyPeers = False,
-    jobs: Jobs = 1,
-    seed: Seed = 1,
-    strict: Strict = False,
-    json_file: JsonFile = None,
-    html_file: HtmlFile = None,
-    logs: Logs = None,
+    names: tuple[str, ...],
+    repeat: int,
+    short: bool,
+    peers: tuple[str, ...],
+    only_peers: bool,
+    jobs: int,
+    seed: int,
+    strict: bool,
+    json_file: Path | None,
+    html_file: Path | None,
+    logs: Path | None,
 ) -> None:
     """Run scenarios in network namespaces that exist for the run alone; as root, or where user namespaces are allowed.
 
@@ -114,9 +135,9 @@ def run(
         with contextlib.suppress(OSError):
             logs.mkdir(exist_ok=True)
         if not (logs.is_dir() and os.access(logs, os.W_OK)):
-            raise typer.BadParameter(f"{logs} is not a folder that may be written to", param_hint="--logs")
-    chosen = _chosen(names or [], short=short)
-    subjects = _subjects(peers or [], only_peers=only_peers)
+            raise click.BadParameter(f"{logs} is not a folder that may be written to", param_hint="--logs")
+    chosen = _chosen(names, short=short)
+    subjects = _subjects(peers, only_peers=only_peers)
     _check(chosen)
     set_up_logging(LogLevel.WARNING, as_json=False)
     console = Console()
@@ -149,15 +170,15 @@ def run(
                 say(_interruption(reports, len(courses[0].plan) if courses else 0))
         finally:
             options = [
-                *(word for peer in peers or [] for word in ("--peer", peer)),
+                *(word for peer in peers for word in ("--peer", peer)),
                 *(["--only-peers"] if only_peers else []),
             ]
             unwritten = _write(reports, json_file, html_file, jobs, _commands(chosen, options))
             for text in unwritten:
-                typer.echo(f"perdure: {text}", err=True)
+                click.echo(f"perdure: {text}", err=True)
     if unwritten:
-        raise typer.Exit(ExitCode.FAILED)
-    raise typer.Exit(ExitCode.INTERRUPTED if was_stopped else _exit_code(reports, strict=strict))
+        sys.exit(ExitCode.FAILED)
+    sys.exit(ExitCode.INTERRUPTED if was_stopped else _exit_code(reports, strict=strict))
 
 
 def _exit_code(reports: Sequence[ScenarioReport], *, strict: bool) -> ExitCode:
@@ -175,19 +196,19 @@ def _check_outputs(json_file: Path | None, html_file: Path | None) -> None:
     """Whether both can be written, which would otherwise be seen after hours of runs.
 
     Raises:
-        typer.BadParameter: one cannot, or both are the same file.
+        click.BadParameter: one cannot, or both are the same file.
     """
     for path, option in ((json_file, "--json"), (html_file, "--html")):
         if path is None:
             continue
         if not path.parent.is_dir():
-            raise typer.BadParameter(f"{path} cannot be written: there is no such folder", param_hint=option)
+            raise click.BadParameter(f"{path} cannot be written: there is no such folder", param_hint=option)
         try:
             _try_to_write(path)
         except OSError as error:
-            raise typer.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint=option) from error
+            raise click.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint=option) from error
     if json_file is not None and html_file is not None and os.path.realpath(json_file) == os.path.realpath(html_file):
-        raise typer.BadParameter(f"{html_file} is the file of --json too", param_hint="--html")
+        raise click.BadParameter(f"{html_file} is the file of --json too", param_hint="--html")
 
 
 def _try_to_write(path: Path) -> None:
@@ -199,20 +220,20 @@ def _try_to_write(path: Path) -> None:
         Path(os.path.realpath(path)).unlink()
 
 
-def _chosen(names: list[str], *, short: bool) -> list[Chosen]:
+def _chosen(names: Sequence[str], *, short: bool) -> list[Chosen]:
     from perdure_lab.lab.course import Chosen
     from perdure_lab.scenario import library
     from perdure_lab.scenario.document import read_text
     from perdure_lab.scenario.parse import parse_scenario
 
     if not names and not short:
-        raise typer.BadParameter(f"name a scenario, `all`, or a file; there is {', '.join(library.names())}")
+        raise click.BadParameter(f"name a scenario, `all`, or a file; there is {', '.join(library.names())}")
     found: dict[str, Chosen] = {}
 
     def add(chosen: Chosen, source: str) -> None:
         name = chosen.scenario.name
         if found.setdefault(name, chosen).text != chosen.text:
-            raise typer.BadParameter(f"{source}: another scenario that was named is {name!r} too; rename the file")
+            raise click.BadParameter(f"{source}: another scenario that was named is {name!r} too; rename the file")
 
     for name in names or ["all"]:
         path = Path(name)
@@ -224,10 +245,10 @@ def _chosen(names: list[str], *, short: bool) -> list[Chosen]:
                 text = read_text(path)
                 scenario = parse_scenario(text, source=name, name=path.stem)
             except ValueError as error:
-                raise typer.BadParameter(str(error)) from error
+                raise click.BadParameter(str(error)) from error
             add(Chosen(scenario, text, named=name), name)
         else:
-            raise typer.BadParameter(_unknown(name))
+            raise click.BadParameter(_unknown(name))
     if not short:
         return list(found.values())
     shortened = [
@@ -236,7 +257,7 @@ def _chosen(names: list[str], *, short: bool) -> list[Chosen]:
         if each.scenario.short_seconds is not None
     ]
     if not shortened:
-        raise typer.BadParameter(f"{', '.join(names)}: no part of the short form", param_hint="--short")
+        raise click.BadParameter(f"{', '.join(names)}: no part of the short form", param_hint="--short")
     return shortened
 
 
@@ -247,7 +268,7 @@ def _unknown(name: str) -> str:
     return f"there is no scenario {name!r}; {nearest(name, names())}"
 
 
-def _subjects(peers: list[str], *, only_peers: bool) -> list[Subject]:
+def _subjects(peers: Sequence[str], *, only_peers: bool) -> list[Subject]:
     from perdure_lab.lab.subject import PEERS, PERDURE, read_subject
     from perdure_lab.scenario.reading import nearest
 
@@ -259,16 +280,16 @@ def _subjects(peers: list[str], *, only_peers: bool) -> list[Subject]:
             try:
                 subject = read_subject(Path(peer))
             except ValueError as error:
-                raise typer.BadParameter(str(error), param_hint="--peer") from error
+                raise click.BadParameter(str(error), param_hint="--peer") from error
             if subject.name in {PERDURE.name, *PEERS} or subjects.get(subject.name, subject) != subject:
-                raise typer.BadParameter(
+                raise click.BadParameter(
                     f"{peer}: the name {subject.name!r} is taken; give it another in `name`", param_hint="--peer"
                 )
         else:
-            raise typer.BadParameter(f"there is no peer {peer!r}; {nearest(peer, PEERS)}", param_hint="--peer")
+            raise click.BadParameter(f"there is no peer {peer!r}; {nearest(peer, PEERS)}", param_hint="--peer")
         subjects[subject.name] = subject
     if not subjects:
-        raise typer.BadParameter(
+        raise click.BadParameter(
             "without perdure and without --peer there is nothing to run", param_hint="--only-peers"
         )
     return list(subjects.values())

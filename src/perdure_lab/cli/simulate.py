@@ -14,9 +14,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from perdure.cli.exit_codes import ExitCode
 from perdure.cli.running import STOPS, output_failed, say, try_to_write, warn
@@ -36,36 +36,46 @@ DEFAULT_SEEDS = 200
 
 DEFAULT_FIRST = 1
 
-Scenario = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="One of the lab's built-in scenarios (no file), or chaos: everything is drawn from the seed.",
-    ),
-]
-Seeds = Annotated[
-    int | None,
-    typer.Option(min=1, show_default=str(DEFAULT_SEEDS), help="So many histories, of the seeds from --first on."),
-]
-First = Annotated[int | None, typer.Option(min=0, show_default=str(DEFAULT_FIRST), help="The first seed.")]
-Hours = Annotated[float | None, typer.Option(help="Instead of --seeds: go on until so many hours are simulated.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="This one history, alone.")]
-Trace = Annotated[bool, typer.Option("--trace", help="With --seed: print all that happened.")]
-Jobs = Annotated[
-    int | None, typer.Option(min=0, max=256, show_default="0", help="Processes; 0: one for each core that it may use.")
-]
-JsonFile = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the figures there as JSON.")]
 
-
+@click.command(short_help="Play thousands of bad networks in virtual time.")
+@click.option(
+    "--scenario",
+    metavar="NAME",
+    default="chaos",
+    help="One of the lab's built-in scenarios (no file), or chaos: everything is drawn from the seed.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    metavar="COUNT",
+    show_default=str(DEFAULT_SEEDS),
+    help="So many histories, of the seeds from --first on.",
+)
+@click.option(
+    "--first", type=click.IntRange(min=0), metavar="SEED", show_default=str(DEFAULT_FIRST), help="The first seed."
+)
+@click.option(
+    "--hours", type=float, metavar="HOURS", help="Instead of --seeds: go on until so many hours are simulated."
+)
+@click.option("--seed", type=click.IntRange(min=0), metavar="SEED", help="This one history, alone.")
+@click.option("--trace", is_flag=True, help="With --seed: print all that happened.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(0, 256),
+    metavar="PROCESSES",
+    show_default="0",
+    help="Processes; 0: one for each core that it may use.",
+)
+@click.option("--json", "json_file", metavar="FILE", help="Write the figures there as JSON.")
 def simulate(
-    scenario: Scenario = "chaos",
-    seeds: Seeds = None,
-    first: First = None,
-    hours: Hours = None,
-    seed: Seed = None,
-    trace: Trace = False,
-    jobs: Jobs = None,
-    json_file: JsonFile = None,
+    scenario: str,
+    seeds: int | None,
+    first: int | None,
+    hours: float | None,
+    seed: int | None,
+    trace: bool,
+    jobs: int | None,
+    json_file: str | None,
 ) -> None:
     """Two peers, their signaling and a bad network in virtual time: thousands of histories, each from its seed.
 
@@ -111,9 +121,9 @@ def simulate(
             warn(f"perdure: {failure}")
         is_written = path is None or _is_written(path, _figures(wanted, tally, cut_short, failure, fingerprint))
     if tally.violations or failure or output_failed() or not is_written:
-        raise typer.Exit(ExitCode.FAILED)
+        sys.exit(ExitCode.FAILED)
     if cut_short:
-        raise typer.Exit(ExitCode.INTERRUPTED)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 def _check(
@@ -132,27 +142,27 @@ def _check(
 
     known = [CHAOS, *names()]
     if scenario not in known:
-        raise typer.BadParameter(
+        raise click.BadParameter(
             f"there is no scenario {scenario!r}; {nearest(scenario, known)}", param_hint="--scenario"
         )
     if trace and seed is None:
-        raise typer.BadParameter("it shows one history: give its --seed", param_hint="--trace")
+        raise click.BadParameter("it shows one history: give its --seed", param_hint="--trace")
     if seed is not None and not (seeds is first is hours is jobs is None):
-        raise typer.BadParameter(
+        raise click.BadParameter(
             "that is one history; leave --seeds, --first, --hours and --jobs out", param_hint="--seed"
         )
     if hours is not None:
         if not (math.isfinite(hours) and hours > 0):
-            raise typer.BadParameter(f"{hours:g} is not a number of hours above 0", param_hint="--hours")
+            raise click.BadParameter(f"{hours:g} is not a number of hours above 0", param_hint="--hours")
         if seeds is not None:
-            raise typer.BadParameter("it goes on until they are simulated; leave --seeds out", param_hint="--hours")
+            raise click.BadParameter("it goes on until they are simulated; leave --seeds out", param_hint="--hours")
 
 
 def _checked(json_file: str) -> Path:
     """Where the JSON goes, found to be writable: otherwise that would be seen after hours of histories."""
     if json_file in ("", "-"):
         text = "a file name is missing" + ("; - is not one" if json_file else "")
-        raise typer.BadParameter(text, param_hint="--json")
+        raise click.BadParameter(text, param_hint="--json")
     path = Path(json_file)
     try:
         if path.is_dir():
@@ -166,7 +176,7 @@ def _checked(json_file: str) -> Path:
             why = "there is no such folder"
     except OSError as error:
         why = str(error.strerror)
-    raise typer.BadParameter(f"{path} cannot be written: {why}", param_hint="--json")
+    raise click.BadParameter(f"{path} cannot be written: {why}", param_hint="--json")
 
 
 def _is_written(path: Path, figures: dict[str, Any]) -> bool:
