@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 
 from perdure.transport import engine
@@ -13,10 +11,3 @@ from perdure.transport import engine
 def loopback_candidates() -> None:
     """Allow them before any test connects: a test whose connection does without would take them from all after it."""
     engine.prepare(loopback=True)
-
-
-@pytest.fixture
-def no_garbage() -> None:
-    """For a test that goes as deep as Python does: garbage of tests before, collected down there, would have no stack
-    left for what its weak references call."""
-    gc.collect()

@@ -40,6 +40,11 @@ class FieldError(ValueError):
         self.name = name
 
 
+def number(unit: str, low: float, high: float, text: str = "", *, zero: str = "") -> msgspec.Meta:
+    """A number from `low` to `high`; `text` says what it means."""
+    return msgspec.Meta(ge=low, le=high, description=text, extra={"unit": unit, "zero": zero})
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """A field: what it takes, and what it means."""
@@ -205,8 +210,13 @@ def nearest(name: str, known: Iterable[str], *, otherwise: str = "") -> str:
     """
     from difflib import get_close_matches
 
-    by_key = {each.rpartition(".")[2]: each for each in known}
-    key = name.rpartition(".")[2][:64].lower().replace("-", "_")
-    if found := get_close_matches(key, by_key, n=1, cutoff=0.5):
+    known = tuple(known)
+    by_key = {_key(each): each for each in known}
+    if found := get_close_matches(_key(name), by_key, n=1, cutoff=0.5):
         return f"did you mean {by_key[found[0]]}?"
-    return otherwise or f"there {'is' if len(by_key) == 1 else 'are'} {', '.join(by_key)}"
+    return otherwise or f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
+
+
+def _key(name: str) -> str:
+    """What is compared."""
+    return name.rpartition(".")[2][:64].lower().replace("-", "_")

@@ -71,7 +71,7 @@ async def test_a_program_does_not_take_a_name_that_the_lab_knows(tmp_path: Path,
 
 async def test_perdure_is_no_peer_of_its_own() -> None:
     for options in (["--peer", "perdure"], ["--only-peers", "--peer", "perdure"]):
-        assert "there is no peer 'perdure'; there is keeper, wrtc, fowl, ssh" in await refusal("black-hole", *options)
+        assert "there is no peer 'perdure'; there are keeper, wrtc, fowl, ssh" in await refusal("black-hole", *options)
 
 
 async def test_two_programs_do_not_have_one_name(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from perdure_lab.cli.lab import lab
 from perdure_lab.lab.subject import filled, read_subject
-from perdure_lab.scenario.expectation import Expectation
+from perdure_lab.scenario.expectation import STATES, Expectation
 from perdure_lab.scenario.model import Cut, Deed, Link, Nat, Traffic
-from perdure_lab.scenario.parse import STATES, parse_scenario
+from perdure_lab.scenario.parse import parse_scenario
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lab.md").read_text()
 FILES = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -221,9 +221,9 @@ def _try_to_write(path: Path) -> None:
 
 
 def _chosen(names: Sequence[str], *, short: bool) -> list[Chosen]:
+    from perdure.tomlfile import read_text
     from perdure_lab.lab.course import Chosen
     from perdure_lab.scenario import library
-    from perdure_lab.scenario.document import read_text
     from perdure_lab.scenario.parse import parse_scenario
 
     if not names and not short:
@@ -262,15 +262,15 @@ def _chosen(names: Sequence[str], *, short: bool) -> list[Chosen]:
 
 
 def _unknown(name: str) -> str:
+    from perdure.fields import nearest
     from perdure_lab.scenario.library import names
-    from perdure_lab.scenario.reading import nearest
 
     return f"there is no scenario {name!r}; {nearest(name, names())}"
 
 
 def _subjects(peers: Sequence[str], *, only_peers: bool) -> list[Subject]:
+    from perdure.fields import nearest
     from perdure_lab.lab.subject import PEERS, PERDURE, read_subject
-    from perdure_lab.scenario.reading import nearest
 
     subjects = {} if only_peers else {PERDURE.name: PERDURE}
     for peer in peers:

@@ -136,8 +136,8 @@ def _check(
     *,
     trace: bool,
 ) -> None:
+    from perdure.fields import nearest
     from perdure_lab.scenario.library import names
-    from perdure_lab.scenario.reading import nearest
     from perdure_lab.sim.course import CHAOS
 
     known = [CHAOS, *names()]

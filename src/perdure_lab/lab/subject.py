@@ -18,12 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
+from perdure import tomlfile
+from perdure.fields import shown
 from perdure_lab.lab.peers.exchange import SOCKET as READY_FILE
 from perdure_lab.lab.topology import SERVICES_NAME
-from perdure_lab.scenario.document import document, read_text
-from perdure_lab.scenario.reading import shown
+from perdure_lab.scenario.reading import Table
 
 RENDEZVOUS_PORT = 8765
 RELAY_PORT = 3478
@@ -109,7 +108,8 @@ PEERS: Mapping[str, Subject] = {
 """What `--peer` knows by name. What was done for each is told in benchmarks/README.md."""
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
+@dataclass(frozen=True, slots=True)
+class _File:
     """A subject's TOML file; command lines as a shell would split them."""
 
     gateway: str
@@ -126,9 +126,9 @@ def read_subject(path: Path) -> Subject:
     Raises:
         ValueError: with the file and the reason.
     """
-    tables = document(read_text(path), str(path))
+    text = tomlfile.read_text(path)
+    read = _File(**Table(str(path), text, (), tomlfile.parse(text, str(path))).read(_File))
     try:
-        read = msgspec.convert(tables, _File)
         subject = Subject(
             name=_file_name(path.stem if read.name is None else read.name),
             gateway=tuple(shlex.split(read.gateway)),
@@ -141,7 +141,7 @@ def read_subject(path: Path) -> Subject:
             filled(words, directory="", target_port=1)
     except KeyError as error:
         raise ValueError(f"{path}: there is no {{{error.args[0]}}} to fill in; {_KNOWN}") from error
-    # An unknown or a missing key, a quote that is not closed, or braces as {}, {target.x} or {target[x]}.
+    # A quote that is not closed, or braces as {}, {target.x} or {target[x]}.
     except (ValueError, IndexError, AttributeError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
     return subject

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias, get_args
+
+from perdure.fields import number
+
+MAX_SECONDS = 3600.0
+"""The longest scenario."""
 
 SHORTEST_LIMIT = 0.05
 """Seconds that may be asked for at least: whoever plays a scenario need not see shorter silences, and whatever is not
 seen would pass."""
+
+State: TypeAlias = Literal["connected", "degraded", "reconnecting"]
+
+STATES: tuple[State, ...] = get_args(State)
+"""States that a scenario may ask for."""
+
+_Limit: TypeAlias = Annotated[float, number("s", SHORTEST_LIMIT, MAX_SECONDS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +30,11 @@ class Expectation:
     a network back: the time before it was no tunnel's fault. All in seconds, of the direction that waited longer.
     """
 
-    silence_p50: float | None = None
-    silence_worst: float | None = None
-    after_p50: float | None = None
-    after_worst: float | None = None
-    max_restarts: int | None = None
+    silence_p50: _Limit | None = None
+    silence_worst: _Limit | None = None
+    after_p50: _Limit | None = None
+    after_worst: _Limit | None = None
+    max_restarts: Annotated[int, number("", 0, 1000)] | None = None
     """ICE restarts and rebuilds of one run, together."""
-    states: tuple[str, ...] = ()
+    states: tuple[State, ...] = ()
     """States that the client's tube must have shown, such as `degraded`."""

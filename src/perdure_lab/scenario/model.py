@@ -10,8 +10,11 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
+from msgspec import Meta
+
+from perdure.fields import number
 from perdure_lab.scenario.expectation import Expectation
 
 SITES = ("client", "gateway")
@@ -54,20 +57,20 @@ class LinkName(NamedTuple):
 class Link:
     """One network attachment of a site, with a router of its own."""
 
-    addresses: tuple[str, ...] = ()
+    addresses: Annotated[tuple[str, ...], Meta(max_length=8)] = ()
     """Without prefix; IPv4 lives in a /24, IPv6 in a /64, whose first address is the router's."""
     up: bool = True
     """The interface is switched on."""
     plugged: bool = True
     """The cable is in, or the radio associated. Without, the machine's network manager takes the addresses away."""
-    metric: int = 100
+    metric: Annotated[int, number("", 0, 1_000_000)] = 100
     """The default route goes over the lowest metric."""
-    delay: float = 0.0
-    jitter: float = 0.0
+    delay: Annotated[float, number("s", 0, 10)] = 0.0
+    jitter: Annotated[float, number("s", 0, 10)] = 0.0
     """Seconds; each packet's delay is `delay` ± `jitter`, and the order of packets stays."""
-    loss: float = 0.0
+    loss: Annotated[float, number("", 0, 1)] = 0.0
     """The share of packets lost, each way, 0 to 1."""
-    rate: float | None = None
+    rate: Annotated[float, number("", 0, 1e9)] | None = None
     """Bytes a second, each way."""
     nat: Nat = Nat.NONE
     cut: Cut = Cut.NONE
@@ -139,8 +142,8 @@ TICK_SECONDS = 0.01
 class Traffic:
     """TCP connections through the tunnel, each with as many bytes a second in each direction."""
 
-    connections: int = 2
-    rate: float = 200_000.0
+    connections: Annotated[int, number("", 1, 64)] = 2
+    rate: Annotated[float, number("", 1000, 100e6)] = 200_000.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from ipaddress import ip_network
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from itertools import combinations
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
-from perdure.configfile import Layer
+from msgspec import Meta
+
+from perdure import tomlfile
+from perdure.configfile import TABLES
+from perdure.fields import nearest, number, settings_of, shown
 from perdure_lab.scenario.describe import can_interrupt, describe
-from perdure_lab.scenario.document import document
-from perdure_lab.scenario.expectation import SHORTEST_LIMIT, Expectation
+from perdure_lab.scenario.expectation import MAX_SECONDS, Expectation
 from perdure_lab.scenario.model import (
-    PROCESSES,
+    INTERNET_NETWORKS,
     SITES,
     Action,
     ClockJump,
-    Cut,
     Deed,
     Link,
     LinkChange,
@@ -29,53 +32,116 @@ from perdure_lab.scenario.model import (
     Step,
     Traffic,
 )
-from perdure_lab.scenario.reading import Table, nearest, shown
+from perdure_lab.scenario.reading import Table
 
-MAX_SECONDS = 3600.0
 MAX_STEPS = 1000
 MAX_LINKS = 8
 """Of a site; each has an interface and a router of its own."""
 
-STATES = ("connected", "degraded", "reconnecting")
-"""States that a scenario may ask for."""
+_SETTINGS = ("restart", "session", "resources")
+"""Tables of perdure's settings that a scenario may change."""
 
 _SILENCES = ("silence_p50", "silence_worst", "after_p50", "after_worst")
+
+_NAT_STAYS = "nat cannot change during a run; set it for the link, outside the steps"
+
+_Text: TypeAlias = Annotated[str, Meta(pattern=r"\S")]
+_Jump: TypeAlias = Annotated[float, number("s", 0.001, 86400)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What stands outside all tables, and the names of the tables."""
+
+    title: _Text
+    text: _Text
+    seconds: Annotated[float, number("s", 1, MAX_SECONDS)]
+    short_seconds: Annotated[float, number("s", 1, MAX_SECONDS)] | None = None
+    relay: bool = False
+    settings: Any = None
+    traffic: Any = None
+    client: Any = None
+    gateway: Any = None
+    step: Any = None
+    expect: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    reason: _Text
+    restart: Any = None
+    session: Any = None
+    resources: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    at: Annotated[float, number("s", 0, MAX_SECONDS)]
+    every: Annotated[float, number("s", 0, MAX_SECONDS)] = 0.0
+    times: Annotated[int, number("", 1, MAX_STEPS)] = 1
+    text: str = ""
+    measure: bool | None = None
+    client: Any = None
+    gateway: Any = None
+    process: Any = None
+    clock: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class _LinkStep(Link):
+    mapping: Literal["lost"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Processes:
+    client: Deed | None = None
+    gateway: Deed | None = None
+    rendezvous: Deed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Clocks:
+    client: _Jump | None = None
+    gateway: _Jump | None = None
 
 
 def parse_scenario(text: str, *, source: str, name: str) -> Scenario:
     """The scenario `name` in `text`; `source` is what errors call the file.
 
     Raises:
-        ScenarioError: with file, line and reason.
+        TomlError: with file, line and reason.
     """
-    top = Table(source, text, (), document(text, source, lists=("step",)))
-    top.knows(("title", "text", "seconds", "short_seconds", "relay", "settings", "traffic", *SITES, "step", "expect"))
+    top = Table(source, text, (), tomlfile.parse(text, source, lists=("step",)))
+    head = _Head(**top.read(_Head))
+    if head.short_seconds is not None and head.short_seconds > head.seconds:
+        raise top.fail(f"short_seconds is {head.short_seconds:g}, more than seconds, {head.seconds:g}", "short_seconds")
     links = _links(top)
-    seconds = top.seconds("seconds", None, 1, MAX_SECONDS)
-    steps = _steps(top, links, seconds)
     settings, reason = _settings(top.table("settings"))
-    short_seconds = top.seconds("short_seconds", None, 1, seconds) if "short_seconds" in top.values else None
     scenario = Scenario(
         name=name,
-        title=top.string("title"),
-        text=top.string("text"),
-        seconds=seconds,
+        title=one_line(head.title),
+        text=one_line(head.text),
+        seconds=head.seconds,
         links=links,
-        steps=steps,
-        short_seconds=short_seconds,
-        relay=top.boolean("relay", default=False),
+        steps=_steps(top, links, head.seconds),
+        short_seconds=head.short_seconds,
+        relay=head.relay,
         settings=settings,
         settings_reason=reason,
-        traffic=_traffic(top.table("traffic")),
-        expectation=_expectation(top.table("expect")),
+        traffic=Traffic(**top.table("traffic").read(Traffic)),
+        expectation=Expectation(**top.table("expect").read(Expectation)),
     )
     _check_limits(top.table("expect"), scenario)
     return scenario
 
 
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _links(top: Table) -> dict[LinkName, Link]:
     links: dict[LinkName, Link] = {}
-    for number, site in enumerate(SITES):
+    for number_of_site, site in enumerate(SITES, 1):
         table = top.table(site)
         found = table.values or {"eth": {}}  # a site needs nothing but a network
         if len(found) > MAX_LINKS:
@@ -83,41 +149,35 @@ def _links(top: Table) -> dict[LinkName, Link]:
         for index, name in enumerate(found):
             if not (name.isascii() and name.isalpha() and name.islower() and len(name) <= 8):
                 raise table.fail(f"a link is called with 1 to 8 small letters, not {shown(name)}", name)
-            values = _fields(
-                Table(top.source, top.text, (*table.path, name), {}) if not table.values else table.table(name),
-                _INITIAL,
-            )
-            default = Link(addresses=(f"192.168.{10 * (number + 1) + index}.10",), metric=100 * (index + 1))
-            links[LinkName(site, name)] = dataclasses.replace(default, **values)
+            default = Link(addresses=(f"192.168.{10 * number_of_site + index}.10",), metric=100 * (index + 1))
+            links[LinkName(site, name)] = dataclasses.replace(default, **_link(table.table(name), Link))
     _check_metrics(top, links)
     return links
 
 
 def _steps(top: Table, links: Mapping[LinkName, Link], seconds: float) -> tuple[Step, ...]:
-    drafts: list[tuple[float, int, Table, tuple[Action, ...]]] = []
+    drafts: list[tuple[float, int, Table, _Step, tuple[Action, ...]]] = []
     for order, table in enumerate(top.tables("step")):
-        for key in table.values:
-            if key == "nat":
-                raise table.fail(_NAT_STAYS, key)
-            if key in (*_CHANGEABLE, "mapping"):
-                raise table.fail(f"say whose {key} it is, as in {next(iter(links))}.{key}", key)
-        table.knows(("at", "every", "times", "text", "measure", "process", "clock", *SITES))
+        for key in table.values.keys() & settings_of(_LinkStep).keys():
+            whose = f"say whose {key} it is, as in {next(iter(links))}.{key}"
+            raise table.fail(_NAT_STAYS if key == "nat" else whose, key)
+        step = _Step(**table.read(_Step))
         actions = _actions(table, links)
-        at = table.seconds("at", None, 0, seconds)
-        times = table.whole("times", 1, 1, MAX_STEPS)
-        every = table.seconds("every", 0.0 if times == 1 else None, 0, seconds)
+        at, every, times = step.at, step.every, step.times
+        if times > 1 and "every" not in table.values:
+            raise table.fail("every is missing", "every")
         if at + every * (times - 1) > seconds:
             raise table.fail(f"it happens at {at + every * (times - 1):g} s, after the end at {seconds:g} s", "at")
-        drafts.extend((at + every * index, order, table, actions) for index in range(times))
+        drafts.extend((at + every * index, order, table, step, actions) for index in range(times))
         if len(drafts) > MAX_STEPS:
             raise table.fail(f"a scenario has at most {MAX_STEPS} steps, repetitions counted")
     drafts.sort(key=lambda draft: draft[:2])
     state, steps = dict(links), []
     owners: dict[str, LinkName] = {}
     _check_networks(top, links, owners)
-    for at, _, table, actions in drafts:
-        text = table.string("text", describe(actions, state))
-        steps.append(Step(at, actions, text, table.boolean("measure", can_interrupt(actions))))
+    for at, _, table, step, actions in drafts:
+        measured = can_interrupt(actions) if step.measure is None else step.measure
+        steps.append(Step(at, actions, one_line(step.text) or describe(actions, state), measured))
         for action in actions:
             if isinstance(action, LinkChange):
                 state[action.link] = action.applied(state[action.link])
@@ -135,92 +195,59 @@ def _actions(table: Table, links: Mapping[LinkName, Link]) -> tuple[Action, ...]
             if name not in links:
                 raise place.fail(f"{site} has no link {shown(key)}; {nearest(key, known)}", key)
             actions += _link_actions(name, place.table(key), links[name])
-    processes = table.table("process")
-    processes.knows(PROCESSES)
-    for process in processes.values:
-        actions.append(ProcessDeed(process, Deed(processes.choice(process, None, list(Deed)))))
-    clocks = table.table("clock")
-    clocks.knows(SITES)
-    actions += [ClockJump(process, clocks.seconds(process, None, 0.001, 86400)) for process in clocks.values]
+    actions += [ProcessDeed(*each) for each in table.table("process").read(_Processes).items()]
+    actions += [ClockJump(*each) for each in table.table("clock").read(_Clocks).items()]
     if not actions:
         raise table.fail("this step changes nothing; write such as client.eth.up = false")
     return tuple(actions)
 
 
 def _link_actions(name: LinkName, table: Table, link: Link) -> list[Action]:
-    actions: list[Action] = []
     if "nat" in table.values:
         raise table.fail(_NAT_STAYS, "nat")
-    if "mapping" in table.values:
-        table.choice("mapping", None, ("lost",))
-        if link.nat is Nat.NONE:
-            raise table.fail(
-                f"{name} has no NAT whose mappings could be lost; give it one: nat = 'symmetric'", "mapping"
-            )
-        actions.append(MappingLost(name))
-    values = _fields(table, (*_CHANGEABLE, "mapping"))
-    if values:
-        actions.insert(0, LinkChange(name, values))
-    return actions
+    values = _link(table, _LinkStep)
+    is_lost = values.pop("mapping", None) is not None
+    if is_lost and link.nat is Nat.NONE:
+        raise table.fail(f"{name} has no NAT whose mappings could be lost; give it one: nat = 'symmetric'", "mapping")
+    return [*([LinkChange(name, values)] if values else []), *([MappingLost(name)] if is_lost else [])]
 
 
-def _fields(table: Table, known: tuple[str, ...]) -> dict[str, Any]:
-    table.knows(known)
-    return {key: _READERS[key](table, key) for key in table.values if key in _READERS}
+def _link(table: Table, kind: type[Link]) -> dict[str, Any]:
+    """The fields of `kind` that stand in the table."""
+    values = table.read(kind)
+    if "addresses" in values:
+        values["addresses"] = tuple(_address(table, each) for each in values["addresses"])
+    if values.get("rate") == 0:
+        values["rate"] = None
+    return values
 
 
-_READERS: Mapping[str, Callable[[Table, str], Any]] = {
-    "addresses": Table.addresses,
-    "up": lambda table, key: table.boolean(key, default=True),
-    "plugged": lambda table, key: table.boolean(key, default=True),
-    "metric": lambda table, key: table.whole(key, None, 0, 1_000_000),
-    "delay": lambda table, key: table.seconds(key, None, 0, 10),
-    "jitter": lambda table, key: table.seconds(key, None, 0, 10),
-    "loss": lambda table, key: table.number(key, None, 0, 1),
-    "rate": lambda table, key: table.number(key, None, 0, 1e9) or None,
-    "cut": lambda table, key: Cut(table.choice(key, None, list(Cut))),
-    "nat": lambda table, key: Nat(table.choice(key, None, list(Nat))),
-}
-
-_CHANGEABLE = ("up", "plugged", "addresses", "metric", "delay", "jitter", "loss", "rate", "cut")
-_INITIAL = (*_CHANGEABLE, "nat")
-_NAT_STAYS = "nat cannot change during a run; set it for the link, outside the steps"
+def _address(table: Table, text: str) -> str:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        reason = f"{shown(text)} is no address; write one such as '192.168.1.10', no prefix"
+        raise table.fail(reason, "addresses") from None
+    host, own = (int(address) & 0xFF, (0, 1, 255)) if address.version == 4 else (int(address) & (2**64 - 1), (0, 1))
+    if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
+        raise table.fail(f"{text} is not an address for a machine in a network", "addresses")
+    if host in own:
+        raise table.fail(f"{text} is the network's own address, its router's or its broadcast's", "addresses")
+    for network in INTERNET_NETWORKS:
+        if address in ip_network(network):
+            raise table.fail(f"{text} is in {network}, which is the internet's between the sites", "addresses")
+    return str(address)
 
 
 def _settings(table: Table) -> tuple[dict[str, object], str]:
+    """By full name, and why."""
     if not table.values:
         return {}, ""
-    reason = table.string("reason", None)
-    settings: dict[str, object] = {}
-    for key in table.values:
-        if key == "reason":
-            continue
-        inner = table.table(key)
-        for name, value in inner.values.items():
-            given = {f"{key}.{name}": tuple(value) if isinstance(value, list) else value}
-            try:
-                settings |= Layer("perdure", given).values
-            except ValueError as error:
-                raise inner.fail(str(error), name) from error
-    return settings, reason
-
-
-def _traffic(table: Table) -> Traffic:
-    table.knows(("connections", "rate"))
-    default = Traffic()
-    return Traffic(
-        table.whole("connections", default.connections, 1, 64), table.number("rate", default.rate, 1000, 100e6)
+    reason = _Settings(**table.read(_Settings)).reason
+    tables = {key: table.table(key).read(TABLES[key]) for key in _SETTINGS}
+    return {f"{key}.{name}": value for key, values in tables.items() for name, value in values.items()}, one_line(
+        reason
     )
-
-
-def _expectation(table: Table) -> Expectation:
-    table.knows((*_SILENCES, "max_restarts", "states"))
-    silences = {key: table.seconds(key, None, SHORTEST_LIMIT, MAX_SECONDS) for key in _SILENCES if key in table.values}
-    most = table.whole("max_restarts", None, 0, 1000) if "max_restarts" in table.values else None
-    states = table.values.get("states", [])
-    if not isinstance(states, list) or any(state not in STATES for state in states):
-        raise table.fail(f"states is {shown(states)}, not a list of {', '.join(STATES)}", "states")
-    return Expectation(max_restarts=most, states=tuple(states), **silences)
 
 
 def _check_limits(table: Table, scenario: Scenario) -> None:
