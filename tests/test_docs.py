@@ -39,6 +39,7 @@ from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
     CloseRequested,
+    CloseSent,
     Event,
     Extended,
     HealthMeasured,
@@ -191,6 +192,8 @@ class Tube:
                 case CloseCarrier():
                     self.data_since = self.ping_since = self.heard_at = None
                     self.checks_sent = self.checks_answered = 0
+                case SayGoodbye():
+                    self.feed(CloseSent())  # nothing is held
                 case _:
                     pass
         if self.ping_since == self.now and not self.is_watched:

@@ -43,6 +43,7 @@ from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
     CloseRequested,
+    CloseSent,
     Extended,
     HealthMeasured,
     IceUnhealthy,
@@ -132,6 +133,8 @@ class Tube:
                 elif self._asked_at is None:
                     self._asked_at = self.now
                 self._tell_evidence()
+            if isinstance(action, SayGoodbye):
+                self._note(self.core.handle_event(CloseSent(), self.now))
             if isinstance(action, MakeOffer):
                 self._asked_at = None
                 if self.peer_builds:

@@ -33,6 +33,7 @@ from perdure.core.actions import (
     ApplyAnswer,
     ApplyCandidate,
     CloseCarrier,
+    CloseNow,
     KeepAlive,
     MakeAnswer,
     MakeOffer,
@@ -44,13 +45,14 @@ from perdure.core.actions import (
     WarnOfTimeout,
 )
 from perdure.core.climber import MAX_CANDIDATES_OF_CARRIER
-from perdure.core.connection import FAREWELL_SECONDS, RETURN_TIMEOUT, Connection
+from perdure.core.connection import FAREWELL_SECONDS, GOODBYE_TIMEOUT, RETURN_TIMEOUT, Connection
 from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
     CarrierLost,
     CloseRequested,
+    CloseSent,
     Event,
     Extended,
     IceUnhealthy,
@@ -890,6 +892,7 @@ def test_a_session_that_nobody_uses_is_warned_of_and_closed_gracefully() -> None
         (3540.0, 60.0),
     ]
     assert actions[-1] == SayGoodbye(Reason.SESSION_TIMEOUT, "")
+    core.handle_event(CloseSent(), 3600.0)
     assert reasons(rest(core, 3601.0)) == ["SESSION_TIMEOUT"]
 
 
@@ -908,7 +911,7 @@ def test_an_extension_puts_it_off() -> None:
     rest(core, 3599.0)
     core.handle_event(Extended(3600.0), 3599.0)
     assert states(rest(core, 7198.0)) == []
-    assert states(rest(core, 7200.0)) == [State.CLOSED]
+    assert states(rest(core, 7202.0)) == [State.CLOSED]
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 1e9, float("inf"), float("nan")])
@@ -947,25 +950,57 @@ def test_an_end_has_its_reason_closes_the_carrier_and_is_the_last_word(
     assert core.handle_timeout(7.0) == []
 
 
-def test_a_close_says_goodbye_and_lets_it_leave() -> None:
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.9])
+def test_a_close_says_goodbye_behind_what_is_held_and_lets_it_leave(seconds: float) -> None:
     core = connected()
     assert core.handle_event(CloseRequested(Reason.SHUT_DOWN, "bye"), 5.0) == [SayGoodbye(Reason.SHUT_DOWN, "bye")]
-    assert core.next_deadline() == 5.0 + FAREWELL_SECONDS
-    actions = core.handle_timeout(5.0 + FAREWELL_SECONDS)
+    assert core.handle_event(CloseSent(), 5.0 + seconds) == []
+    assert core.next_deadline() == 5.0 + seconds + FAREWELL_SECONDS
+    actions = core.handle_timeout(5.0 + seconds + FAREWELL_SECONDS)
     assert rest_of(actions) == [CloseCarrier()]
     assert reasons(actions) == ["SHUT_DOWN"]
+
+
+def test_a_peer_that_does_not_take_what_is_held_puts_the_goodbye_off_for_a_while_and_no_longer() -> None:
+    core = connected()
+    core.handle_event(CloseRequested(Reason.SHUT_DOWN), 5.0)
+    assert core.next_deadline() == 5.0 + GOODBYE_TIMEOUT
+    assert core.handle_timeout(5.0 + GOODBYE_TIMEOUT) == [CloseNow()]
+    end = 5.0 + GOODBYE_TIMEOUT + FAREWELL_SECONDS
+    assert core.next_deadline() == end
+    core.handle_event(CloseSent(), end - 0.1)
+    assert core.next_deadline() == end, "it has its time, sent or not"
+    assert reasons(core.handle_timeout(end)) == ["SHUT_DOWN"]
+
+
+def test_a_last_message_that_was_sent_twice_puts_nothing_off() -> None:
+    core = connected()
+    core.handle_event(CloseRequested(), 5.0)
+    core.handle_event(CloseSent(), 5.0)
+    core.handle_event(CloseSent(), 5.1)
+    assert core.next_deadline() == 5.0 + FAREWELL_SECONDS
+
+
+def test_the_last_message_of_a_session_that_refused_its_peer_ends_nothing_by_itself() -> None:
+    core = connected()
+    before = core.next_deadline()
+    assert core.handle_event(CloseSent(), 0.1) == []
+    assert core.next_deadline() == before
 
 
 @pytest.mark.parametrize(
     "event",
     [ROAM, PathEvidence(3, 5.0, 5.0), RttMeasured(3, 9.0), OfferReceived(6, sdp("x")), CloseRequested(), Started()],
 )
-def test_nothing_is_recovered_while_the_last_message_leaves(event: Event) -> None:
+@pytest.mark.parametrize("is_sent", [False, True])
+def test_nothing_is_recovered_while_the_last_message_leaves(event: Event, is_sent: bool) -> None:
     core = connected()
     core.handle_event(CloseRequested(), 5.0)
+    if is_sent:
+        core.handle_event(CloseSent(), 5.0)
     assert core.handle_event(event, 5.1) == []
-    assert core.next_deadline() == 5.0 + FAREWELL_SECONDS
-    assert reasons(core.handle_timeout(100.0)) == ["CLOSED_LOCALLY"]
+    assert core.next_deadline() == 5.0 + (FAREWELL_SECONDS if is_sent else GOODBYE_TIMEOUT)
+    assert reasons(rest(core, 100.0)) == ["CLOSED_LOCALLY"]
 
 
 def test_no_silence_is_judged_while_the_last_message_leaves() -> None:
@@ -973,7 +1008,7 @@ def test_no_silence_is_judged_while_the_last_message_leaves() -> None:
     core.handle_event(PathEvidence(3, None, 4.9), 4.9)
     core.handle_event(CloseRequested(), 5.0)
     core.handle_event(IceUnhealthy(3), 5.1)
-    assert core.next_deadline() == 5.0 + FAREWELL_SECONDS
+    assert core.next_deadline() == 5.0 + GOODBYE_TIMEOUT
 
 
 @pytest.mark.parametrize(
@@ -1036,6 +1071,7 @@ def test_a_tube_that_is_closed_while_its_path_is_restarted_says_goodbye_on_the_o
     core = connected()
     core.handle_event(ROAM, 10.0)
     assert SayGoodbye(Reason.SHUT_DOWN, "") in core.handle_event(CloseRequested(Reason.SHUT_DOWN), 10.1)
+    core.handle_event(CloseSent(), 10.1)
     assert states(core.handle_timeout(10.1 + FAREWELL_SECONDS)) == [State.CLOSED]
 
 

@@ -15,20 +15,23 @@ from perdure.core.actions import (
     AnswerRestart,
     ApplyAnswer,
     CloseCarrier,
+    CloseNow,
     KeepAlive,
     MakeAnswer,
     MakeOffer,
     Probe,
     RestartIce,
+    SayGoodbye,
     StateChanged,
 )
-from perdure.core.connection import Connection
+from perdure.core.connection import FAREWELL_SECONDS, GOODBYE_TIMEOUT, Connection
 from perdure.core.decision import Decision, Rung, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
     CarrierLost,
     CloseRequested,
+    CloseSent,
     Event,
     Extended,
     HealthMeasured,
@@ -149,6 +152,7 @@ ANY: st.SearchStrategy[Event] = st.one_of(
     st.builds(HealthMeasured, NUMBERS, st.none() | st.floats(0, 100), NUMBERS, NUMBERS),
     st.builds(RecoveryRequested, st.booleans()),
     st.just(Used()),
+    st.just(CloseSent()),
     st.builds(Extended, st.floats(0, 1e5)),
 )
 ENDS: st.SearchStrategy[Event] = st.one_of(
@@ -274,6 +278,28 @@ def test_the_contracts_hold_for_any_order_of_events(
 ) -> None:
     watch = Watch(polite=polite, policy=policy, limits=limits, seed=seed)
     watch.run([*steps, *ends])
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS, STEPS, st.booleans(), POLICIES)
+def test_a_tube_that_is_closed_ends_within_its_time_whatever_happens(
+    before: list[Step], behind: list[Step], polite: bool, policy: RestartPolicy
+) -> None:
+    watch = Watch(polite=polite, policy=policy)
+    watch.run(before)
+    told = len(watch.actions)
+    closed_at = watch.now
+    watch.feed(CloseRequested())
+    ends_at = closed_at + GOODBYE_TIMEOUT + FAREWELL_SECONDS
+    for step, pause, _ in behind:
+        if watch.now + pause < ends_at:
+            watch.run([(step, pause, "in time")])
+    watch.rest(ends_at)
+    assert watch.core.state.is_final
+    done = [action for action in watch.actions[told:] if not isinstance(action, StateChanged | CloseCarrier)]
+    assert sum(isinstance(action, SayGoodbye) for action in done) <= 1
+    assert sum(isinstance(action, CloseNow) for action in done) <= 1
+    assert all(isinstance(action, SayGoodbye | CloseNow) for action in done)
 
 
 @settings(max_examples=500, deadline=None)

@@ -1,12 +1,15 @@
-"""No end of a stream overtakes its bytes: resets behind data, and aborts, which drop it."""
+"""No end overtakes its bytes: a reset and a close stand behind what was accepted before; an abort drops it."""
 
 from __future__ import annotations
 
 import pytest
 
+from perdure.session import SessionClosed, StreamData, StreamFinished
 from perdure.session.stream import INITIAL_CREDIT_BYTES
 from perdure.wire import (
     Ack,
+    Close,
+    CloseCode,
     Data,
     Fin,
     Frame,
@@ -304,3 +307,122 @@ def test_early_data_for_a_target_that_is_refused_ends_with_the_reason(pair: Pair
     assert stream_id not in pair.initiator.accepted
     assert pair.initiator.session.buffered_bytes == 0
     assert counts(pair) == [0, 0]
+
+
+# A close stands behind everything.
+
+
+def test_a_close_with_nothing_held_is_the_next_message(pair: Pair, stream_id: int) -> None:
+    pair.initiator.write(stream_id, 10)
+    pair.settle()
+    pair.initiator.close()
+    assert frames_of(pair.initiator, pair.now) == [Close(CloseCode.DONE, "enough")]
+    assert pair.initiator.session.is_close_sent
+
+
+def test_what_was_written_before_a_close_is_acknowledged_before_it(pair: Pair, stream_id: int) -> None:
+    pair.initiator.write(stream_id, 60_000)
+    pair.initiator.finish(stream_id)
+    pair.initiator.close()
+    sent = frames_of(pair.initiator, pair.now)
+    assert not [frame for frame in sent if isinstance(frame, Close)]
+    assert not pair.initiator.session.is_close_sent
+    say(pair, pair.acceptor, *sent)
+    pair.settle()
+    assert bytes(pair.acceptor.read[stream_id]) == position_coded(0, 60_000)
+    assert pair.acceptor.saw_finish == {stream_id}
+    assert pair.acceptor.closed == SessionClosed(CloseCode.DONE, "enough", by_peer=True)
+
+
+def test_a_reset_before_a_close_is_told(pair: Pair, stream_id: int) -> None:
+    pair.initiator.write(stream_id, 10)
+    pair.initiator.session.reset(stream_id, ResetCode.TIMED_OUT)
+    pair.initiator.close()
+    pair.settle()
+    assert pair.acceptor.saw_reset == {stream_id: ResetCode.TIMED_OUT}
+    assert pair.acceptor.closed is not None
+
+
+def test_a_close_waits_for_the_next_carrier_where_something_is_held(pair: Pair, stream_id: int) -> None:
+    pair.initiator.write(stream_id, 10)
+    pair.send(pair.initiator)
+    pair.initiator.close()
+    pair.connect()
+    pair.settle()
+    assert bytes(pair.acceptor.read[stream_id]) == position_coded(0, 10)
+    assert pair.acceptor.closed is not None
+
+
+def test_a_close_is_said_only_on_a_carrier_on_which_both_ends_have_proved_themselves() -> None:
+    pair = Pair()
+    pair.initiator.close()
+    pair.connect()
+    pair.exchange(3)
+    assert pair.acceptor.closed is not None
+    assert not pair.acceptor.unusable
+
+
+def test_once_closed_a_session_takes_neither_streams_nor_bytes(pair: Pair, stream_id: int) -> None:
+    pair.initiator.write(stream_id, 10)
+    pair.initiator.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        pair.initiator.session.open_stream(b"t")
+    assert not pair.initiator.session.is_writable(stream_id)
+    assert pair.initiator.session.write(stream_id, b"late")
+    pair.settle()
+    assert len(pair.acceptor.read[stream_id]) == 10
+
+
+def test_a_stream_that_the_peer_opens_behind_a_close_is_lost_at_once(pair: Pair, stream_id: int) -> None:
+    pair.acceptor.write(stream_id, 10)
+    pair.acceptor.close()
+    late = pair.initiator.session.open_stream(b"t")
+    pair.initiator.write(late, 10)
+    pair.send(pair.initiator)
+    pair.deliver(pair.acceptor)
+    assert late not in pair.acceptor.opened
+    assert not pair.acceptor.unusable
+    pair.send(pair.acceptor)
+    pair.deliver(pair.initiator)
+    assert pair.initiator.saw_reset == {late: ResetCode.SESSION_LOST}
+    assert pair.initiator.closed is None
+
+
+def test_what_the_peer_sends_is_delivered_until_the_close(pair: Pair, stream_id: int) -> None:
+    fill_the_credit(pair, stream_id)
+    pair.initiator.close()
+    pair.acceptor.write(stream_id, 1000)
+    pair.exchange(2)
+    assert len(pair.initiator.read[stream_id]) == 1000
+    assert pair.initiator.closed is None
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_who_does_not_wait_longer_says_close_at_once(pair: Pair, stream_id: int, reads: bool) -> None:
+    fill_the_credit(pair, stream_id)
+    pair.initiator.close()
+    if reads:
+        pair.settle()
+        assert pair.acceptor.closed is not None
+    pair.initiator.session.close_now()
+    assert pair.initiator.session.buffered_bytes == 0
+    expected = [] if reads else [Close(CloseCode.DONE, "enough")]
+    assert frames_of(pair.initiator, pair.now) == expected, "once"
+
+
+def test_a_peer_that_closes_reads_no_more(pair: Pair, stream_id: int) -> None:
+    fill_the_credit(pair, stream_id)
+    pair.initiator.close()
+    pair.acceptor.close()
+    pair.exchange(1)
+    assert pair.initiator.closed is not None
+    assert pair.initiator.session.buffered_bytes == 0
+    assert not pair.initiator.session.is_close_sent
+    assert pair.initiator.session.next_message(pair.now) is None
+
+
+def test_what_comes_before_a_close_is_told_before_it(pair: Pair, stream_id: int) -> None:
+    frames: tuple[Frame, ...] = (Data(stream_id, 0, memoryview(b"last")), Fin(stream_id, 4), Close(CloseCode.DONE, ""))
+    message = b"".join(map(encode_frame, frames))
+    events = pair.acceptor.session.receive(pair.generation, message, pair.now)
+    assert [type(event) for event in events] == [StreamData, StreamFinished, SessionClosed]

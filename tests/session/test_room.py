@@ -173,6 +173,8 @@ def test_a_session_that_is_closed_gives_everything_back(budget: ByteBudget) -> N
     pair, stream_id = connected(SMALL_LIMITS, budget)
     pair.initiator.write(stream_id, SOME)
     pair.initiator.session.close(CloseCode.DONE, "")
+    assert budget.held_bytes == SOME, "it is delivered first"
+    pair.initiator.session.close_now()
     assert (budget.held_bytes, pair.initiator.session.buffered_bytes) == (0, 0)
 
 

@@ -53,7 +53,8 @@ def run(pair: Pair, steps: list[tuple[object, ...]]) -> list[list[int]]:
 def take(step: tuple[object, ...], pair: Pair, opened: list[list[int]]) -> None:
     match step:
         case ("open", int(side)):
-            if len(opened[side]) < 6:
+            end = pair.ends[side]
+            if len(opened[side]) < 6 and not end.is_closing and end.closed is None:
                 opened[side].append(pair.ends[side].session.open_stream(b"target"))
         case ("cut",):
             pair.cut()
@@ -126,6 +127,37 @@ def test_what_is_read_is_what_was_written_over_carriers_cut_anywhere(steps: list
             if stream_id in end.reset and stream_id not in other.reset and stream_id in other.opened:
                 ended_cleanly = stream_id in other.saw_finish and stream_id in other.finished
                 assert stream_id in other.saw_reset or ended_cleanly
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(STEPS, min_size=5, max_size=40), st.lists(STEPS, max_size=20), SIDES)
+def test_what_was_accepted_before_a_close_is_delivered_before_it(
+    before: list[tuple[object, ...]], behind: list[tuple[object, ...]], side: int
+) -> None:
+    pair = Pair()
+    opened = run(pair, before)
+    closing, other = pair.ends[side], pair.ends[1 - side]
+    closing.close()
+    for step in behind:
+        if not closing.session.is_close_sent:  # it is not repeated on another carrier
+            take(step, pair, opened)
+    if not closing.session.is_close_sent:
+        pair.connect()
+    pair.settle()
+    assert closing.session.is_close_sent
+    assert not closing.unusable + other.unusable
+    assert other.closed is not None
+    assert other.closed.by_peer
+    assert (closing.session.buffered_bytes, other.session.buffered_bytes) == (0, 0)
+    for stream_id in opened[0] + opened[1]:
+        read = bytes(other.read.get(stream_id, b""))
+        assert read == position_coded(0, len(read))
+        if stream_id in closing.aborted | other.reset or stream_id in closing.saw_reset:
+            continue
+        assert len(read) == closing.written.get(stream_id, 0), "bytes are missing"
+        assert (stream_id in other.saw_finish) == (stream_id in closing.finished) or stream_id in closing.reset
+        is_known = stream_id in other.opened or stream_id in opened[1 - side]
+        assert stream_id in other.saw_reset or stream_id not in closing.reset or not is_known
 
 
 @settings(max_examples=100, deadline=None)

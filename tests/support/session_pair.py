@@ -22,7 +22,7 @@ from perdure.session import (
     StreamReset,
     StreamWritable,
 )
-from perdure.wire import ResetCode
+from perdure.wire import CloseCode, ResetCode
 
 SESSION_ID = bytes(range(16))
 KEY = bytes(range(32))
@@ -61,6 +61,7 @@ class End:
     unusable: list[str] = field(default_factory=list)
     closed: SessionClosed | None = None
     inbox: deque[bytes] = field(default_factory=deque)
+    is_closing: bool = False
 
     def note(self, events: list[SessionEvent]) -> None:
         for event in events:
@@ -87,6 +88,7 @@ class End:
                     assert stream_id not in self.reset, "a reset behind a reset here"
                     self.saw_reset[stream_id] = code
                 case StreamWritable(stream_id):
+                    assert not self.is_closing, "room in a session that is closed here"
                     assert stream_id not in self.reset, "room behind a reset here"
                     self.blocked.discard(stream_id)
                 case SessionResumed():
@@ -102,7 +104,7 @@ class End:
 
     def write(self, stream_id: int, count: int) -> None:
         """Write the next `count` position-coded bytes, where there is room."""
-        if stream_id in self.blocked or stream_id in self.finished or stream_id in self.reset:
+        if self.is_closing or stream_id in self.blocked | self.finished | self.reset:
             return
         start = self.written.get(stream_id, 0)
         self.written[stream_id] = start + count
@@ -113,6 +115,10 @@ class End:
         if stream_id not in self.reset:
             self.finished.add(stream_id)
             self.session.finish(stream_id)
+
+    def close(self) -> None:
+        self.is_closing = True
+        self.session.close(CloseCode.DONE, "enough")
 
     def reset_stream(self, stream_id: int) -> None:
         if stream_id not in self.reset:

@@ -92,10 +92,15 @@ class WarnOfTimeout:
 
 @dataclass(frozen=True, slots=True)
 class SayGoodbye:
-    """Tell the peer that the session ends for `reason`; the carrier is closed a little later."""
+    """The session ends for `reason`: take no more, deliver what is held, then tell the peer. `CloseSent` follows."""
 
     reason: Reason
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseNow:
+    """The goodbye has waited long enough: tell the peer next, and drop what is still held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,7 @@ Action = (
     | MeasureHealth
     | WarnOfTimeout
     | SayGoodbye
+    | CloseNow
     | StateChanged
     | Decision
 )

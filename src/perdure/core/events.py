@@ -176,6 +176,11 @@ class CloseRequested:
             raise ValueError(f"{self.reason} is not a reason to close a tube here")
 
 
+@dataclass(frozen=True, slots=True)
+class CloseSent:
+    """The session's last message went out on the carrier, behind everything that was held."""
+
+
 Event = (
     Started
     | SignalingChanged
@@ -196,4 +201,5 @@ Event = (
     | SessionEnded
     | PeerLeft
     | CloseRequested
+    | CloseSent
 )

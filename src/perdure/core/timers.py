@@ -23,7 +23,9 @@ class Timer(IntEnum):
     """A peer that never came back is given up."""
     LIFETIME = 6
     """A session's warning or end is due."""
-    FAREWELL = 7
+    GOODBYE = 7
+    """What is held has had its time to be delivered, and the last message behind it."""
+    FAREWELL = 8
     """The last message has had its time to leave."""
 
 

@@ -134,6 +134,9 @@ class Receiver:
             self._outbox.reply(Gone(frame.stream_id))
             return
         self._streams.see(frame.stream_id)
+        if self._streams.is_closing:
+            self._outbox.reply(Gone(frame.stream_id))
+            return
         if self._streams.is_full:
             self._outbox.reply(Reset(frame.stream_id, ResetCode.LIMIT))
             return

@@ -4,6 +4,7 @@ Rules:
 1. On a new carrier nothing but HELLO and RESUME is sent until the peer's RESUME proved that it owns the session.
 2. A message of any carrier but the current one is ignored.
 3. What the peer sends never raises: it yields `CarrierUnusable`, and the carrier is built anew.
+4. No end overtakes what was accepted before it: a stream's as `stream` says, the session's as `ending` says.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.errors import ProtocolError
+from perdure.session.ending import Ending, Phase
 from perdure.session.events import CarrierUnusable, SessionClosed, SessionEvent, SessionResumed
 from perdure.session.handshake import CarrierState, Handshake
 from perdure.session.outbox import Outbox, Parts
@@ -27,7 +29,6 @@ from perdure.wire import (
     ResetCode,
     Resume,
     decode_message,
-    encode_frame,
 )
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ class Session:
     """
 
     __slots__ = (
-        "_close_told",
-        "_closed",
+        "_ending",
         "_handshake",
         "_outbox",
         "_receiver",
@@ -75,8 +75,7 @@ class Session:
         self._traffic = Traffic(self._streams)
         self._outbox = Outbox(self._streams, self._traffic)
         self._receiver = Receiver(self._streams, self._outbox, self._traffic)
-        self._closed: Close | None = None
-        self._close_told = False
+        self._ending = Ending()
 
     @property
     def session_id(self) -> bytes:
@@ -144,9 +143,8 @@ class Session:
         return self._streams.take_forgotten()
 
     def is_writable(self, stream_id: int) -> bool:
-        """Whether there is such a stream, and it was neither finished nor reset here."""
-        stream = self._streams.get(stream_id)
-        return stream is not None and not stream.is_finished
+        """Whether `write` would take bytes: there is such a stream, and neither it nor the session was ended here."""
+        return self._streams.get_writable(stream_id) is not None
 
     def was_seen(self, stream_id: int) -> bool:
         """Whether there is, or once was, such a stream."""
@@ -154,7 +152,7 @@ class Session:
 
     def open_stream(self, target: bytes) -> int:
         """A new stream to `target`; its id. Raises `RuntimeError` at the limit of streams, or when closed."""
-        if self._closed is not None:
+        if self._ending.phase is not Phase.OPEN:
             raise RuntimeError("the session is closed")
         if self._streams.is_full:
             raise RuntimeError(f"the session carries {len(self._streams)} streams already, its limit")
@@ -172,8 +170,8 @@ class Session:
 
     def write(self, stream_id: int, data: bytes) -> bool:
         """Take `data`, all of it. False: no room beyond it; stop until `StreamWritable`. A gone stream drops it."""
-        stream = self._streams.get(stream_id)
-        if stream is None or stream.is_finished:
+        stream = self._streams.get_writable(stream_id)
+        if stream is None:
             return True
         stream.buffer.append(data)
         self._outbox.schedule(stream)
@@ -229,15 +227,30 @@ class Session:
     # The end.
 
     def close(self, code: CloseCode, reason: str) -> None:
-        """End the session; the peer is told by one last message."""
-        if self._closed is None:
-            self._end(Close(code, reason), told=False)
+        """End the session: nothing more is taken, what is held is delivered, and then one last message tells the peer.
+
+        With nothing held that is the next message. `close_now` ends the wait.
+        """
+        if self._ending.phase is Phase.OPEN:
+            self._ending.drain(Close(code, reason))
+            self._streams.take_no_more()
+
+    def close_now(self) -> None:
+        """Behind `close`: the last message is the next one, and what is still held is dropped."""
+        if self._ending.phase is Phase.DRAINING:
+            self._ending.end_drained()
+            self._clear()
+
+    @property
+    def is_close_sent(self) -> bool:
+        """Whether this end's last message was handed out."""
+        return self._ending.phase is Phase.SAID
 
     def abandon(self) -> None:
         """End the session without a word, and give back to the budget what it held. Twice is fine."""
         self.carrier_lost()
-        if self._closed is None:
-            self._end(Close(CloseCode.DONE, "abandoned"), told=True)
+        if not self._ending.is_over:
+            self._end(None)
 
     # Carriers.
 
@@ -287,8 +300,11 @@ class Session:
         """The next message for the current carrier, or `None` where nothing is due."""
         if self._handshake.state is CarrierState.ABSENT:
             return None
-        if self._closed is not None:
-            return self._last_message(self._closed)
+        if self._ending.phase is not Phase.OPEN:
+            if self._ending.phase is Phase.DRAINING and self._handshake.state is CarrierState.RESUMED:
+                self._close_if_settled()
+            if self._ending.is_over:
+                return self._ending.take()
         parts: Parts = []
         room = MAX_MESSAGE_BYTES
         if self._handshake.is_due:
@@ -303,14 +319,14 @@ class Session:
         """Apply one message of the carrier of `generation`."""
         events: list[SessionEvent] = []
         handshake = self._handshake
-        if generation != handshake.generation or handshake.state is CarrierState.ABSENT or self._closed is not None:
+        if generation != handshake.generation or handshake.state is CarrierState.ABSENT or self._ending.is_over:
             return events
         try:
             for frame in decode_message(message):
                 match frame:
                     case Hello() | Resume() | Close():
                         self._apply_handshake(frame, events, now)
-                        if self._closed is not None:
+                        if self._ending.is_over:
                             break
                     case _ if handshake.is_resumed:
                         self._receiver.apply(frame, events, now)
@@ -334,21 +350,19 @@ class Session:
                 self._refuse(refusal, events)
             case Close(code, reason):
                 self._handshake.check_close(frame)
-                self._end(frame, told=True)
+                self._end(None)
                 events.append(SessionClosed(code, reason, by_peer=True))
             case _:
                 assert_never(frame)
 
     def _refuse(self, refusal: Close | None, events: list[SessionEvent]) -> None:
         if refusal is not None:
-            self._end(refusal, told=False)
+            self._end(refusal)
             events.append(SessionClosed(refusal.code, refusal.reason, by_peer=False))
 
-    def _last_message(self, close: Close) -> bytes | None:
-        if self._close_told:
-            return None
-        self._close_told = True
-        return encode_frame(close)
+    def _close_if_settled(self) -> None:
+        if all(stream.is_settled for stream in self._streams):
+            self.close_now()
 
     def _forget_under_way(self) -> None:
         self._outbox.forget_under_way()
@@ -356,8 +370,10 @@ class Session:
         for stream in self._streams:
             stream.carrier_lost()
 
-    def _end(self, close: Close, *, told: bool) -> None:
-        self._closed = close
-        self._close_told = told
+    def _end(self, close: Close | None) -> None:
+        self._ending.end(close)
+        self._clear()
+
+    def _clear(self) -> None:
         self._streams.clear()
         self._outbox.clear_queues()

@@ -303,6 +303,11 @@ class Stream:
         the peer's GONE."""
         return self.has_ended and self._consumed == self.received and not self.has_ack and self.reset_code is None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the peer has all that this end accepted for the stream, its ends included."""
+        return not self.buffer and self._fin_acked >= self._fin_wanted and self.reset_code is None
+
     def acknowledge_open(self, now: float) -> None:
         """Any word of the peer about a stream opened here shows that it has the OPEN."""
         if not self.open_acknowledged:

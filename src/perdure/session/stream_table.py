@@ -34,6 +34,7 @@ class StreamTable:
         "_streams",
         "_waiting",
         "buffered_bytes",
+        "is_closing",
         "limits",
     )
 
@@ -41,6 +42,8 @@ class StreamTable:
         self.limits = limits
         self.buffered_bytes = 0
         """Unacknowledged and unsent bytes of every stream."""
+        self.is_closing = False
+        """Whether no stream and no bytes are taken any more."""
         self._budget = budget
         self._streams: dict[int, Stream] = {}
         self._next_id = 1 if initiator else 2
@@ -77,6 +80,11 @@ class StreamTable:
         stream = self._streams.get(stream_id)
         return stream if stream is not None and stream.reset_code is None else None
 
+    def get_writable(self, stream_id: int) -> Stream | None:
+        """The stream, if bytes are taken for it."""
+        stream = self._streams.get(stream_id)
+        return stream if stream is not None and not stream.is_finished and not self.is_closing else None
+
     def add(self, stream_id: int, target: bytes, *, mine: bool, send_limit: int) -> Stream:
         """A new stream."""
         stream = Stream(stream_id, target, mine=mine, window_bytes=self.window_bytes, send_limit=send_limit)
@@ -101,6 +109,11 @@ class StreamTable:
         """The ids that were forgotten since this was asked last, and those that had ended when all were cleared."""
         forgotten, self._forgotten = self._forgotten or [], None
         return forgotten
+
+    def take_no_more(self) -> None:
+        """Neither streams nor bytes; who waits for room is not told of any."""
+        self.is_closing = True
+        self._waiting.clear()
 
     def clear(self) -> None:
         for stream in self._streams.values():

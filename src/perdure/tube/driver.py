@@ -21,6 +21,7 @@ from perdure.core.actions import (
     ApplyAnswer,
     ApplyCandidate,
     CloseCarrier,
+    CloseNow,
     KeepAlive,
     MakeAnswer,
     MakeOffer,
@@ -293,6 +294,8 @@ class Driver:
             case SayGoodbye(reason, detail):
                 self._is_closing = True
                 link.say_goodbye(_CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))
+            case CloseNow():
+                link.close_now()
             case StateChanged():
                 if action.after.is_final:
                     self._is_closing = True

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from perdure.core.connection import FAREWELL_SECONDS
-from perdure.core.events import HealthMeasured, IceUnhealthy, PathEvidence, SessionEnded
+from perdure.core.events import CloseSent, HealthMeasured, IceUnhealthy, PathEvidence, SessionEnded
 from perdure.core.events import RttMeasured as CoreRttMeasured
 from perdure.core.events import SessionResumed as CoreSessionResumed
 from perdure.core.state import Reason
@@ -177,8 +177,11 @@ class Link:
             self._carrier.measure()
 
     def say_goodbye(self, code: CloseCode, reason: str) -> None:
-        self._pump()  # what was written before goes before
         self.session.close(code, reason)
+        self._pump()
+
+    def close_now(self) -> None:
+        self.session.close_now()
         self._pump()
 
     def wind_up(self) -> None:
@@ -500,6 +503,8 @@ class Link:
         self._ack_at = session.next_deadline()
         if session.has_forgotten:
             self._schedule_turn()
+        if sent and session.is_close_sent:
+            self._driver.feed(CloseSent())
         if sent and (not self._is_watching or (self._watches_only_ping and not session.awaits_only_ping)):
             self._driver.feed(self.evidence(carrier.generation))
         else:
