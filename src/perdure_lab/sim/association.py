@@ -10,7 +10,7 @@ Measured on the engine (docs/reliability.md):
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from perdure.transport.base import IceState, LossReason
 from perdure_lab.sim.flow import MAX_TRIES, Flow
@@ -18,8 +18,8 @@ from perdure_lab.sim.flow import MAX_TRIES, Flow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure_lab.sim.engine import SimCarrier
     from perdure_lab.sim.internet import Internet, Way
+    from perdure_lab.sim.machine import Loop
     from perdure_lab.sim.world import World
 
 OPENING_ROUND_TRIPS = 2.6
@@ -45,10 +45,50 @@ class Pair(NamedTuple):
     """How often the NATs of both had lost their mappings when it was chosen, or when ICE followed the last time."""
 
 
+class End(Protocol):
+    """A carrier, as its association sees it."""
+
+    name: str
+    local: list[str]
+    """The addresses that it has gathered."""
+    remote: set[str]
+    """Those of the peer's candidates."""
+
+    @property
+    def site(self) -> str:
+        """The machine's name."""
+
+    @property
+    def loop(self) -> Loop:
+        """Of the process; what the end is told, it is told there."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether packets reach it, though it may be stalled."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it can do anything now."""
+
+    @property
+    def has_relay(self) -> bool:
+        """Whether it knows a TURN server."""
+
+    def opened(self, binding: bytes) -> None: ...
+
+    def received(self, message: bytes) -> None: ...
+
+    def drained(self) -> None: ...
+
+    def doubted(self, state: IceState) -> None: ...
+
+    def lost(self, reason: LossReason, detail: str) -> None: ...
+
+
 class Association:
     """Between the carrier that offered and the one that answered."""
 
-    def __init__(self, world: World, internet: Internet, offerer: SimCarrier, answerer: SimCarrier) -> None:
+    def __init__(self, world: World, internet: Internet, offerer: End, answerer: End) -> None:
         self.ends = (offerer, answerer)
         self.is_open = False
         self._world = world
@@ -80,7 +120,7 @@ class Association:
     def pair(self) -> Pair | None:
         return self._pair
 
-    def flow_from(self, carrier: SimCarrier) -> Flow:
+    def flow_from(self, carrier: End) -> Flow:
         return self._flows[self.ends.index(carrier)]
 
     @property
@@ -91,7 +131,7 @@ class Association:
             self._ways = (None, None) if is_over or self._pair is None else self._ways_of(self._pair)
         return self._ways
 
-    def close(self, by: SimCarrier) -> None:
+    def close(self, by: End) -> None:
         """One end has closed it. The other hears of it where a packet gets through, and from ICE otherwise."""
         if self._is_closed:
             return

@@ -1,7 +1,7 @@
 """A history that nobody thought of: links, faults and traffic, all drawn from the seed.
 
 Faults come alone and in clusters, so that rare ones meet: each has a beginning, and most have an end, drawn from
-milliseconds to minutes. At last everything is made good, and after `checks.SETTLED_AFTER` it has to be well.
+milliseconds to minutes. At last everything is made good, and after `liveness.SETTLED_AFTER` it has to be well.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from random import Random
 from perdure.wire import ResetCode
 from perdure_lab.scenario.figures import duration
 from perdure_lab.scenario.model import Link, LinkName, Nat
-from perdure_lab.sim.checks import SETTLED_AFTER, check_liveness
 from perdure_lab.sim.faults import Faults, where
+from perdure_lab.sim.liveness import SETTLED_AFTER, check_liveness
 from perdure_lab.sim.simulation import Simulation
 
 CHAOS_SECONDS = 1200.0

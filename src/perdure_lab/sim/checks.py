@@ -1,17 +1,13 @@
-"""What must hold in every simulation, at every step and at its end.
+"""What must hold at every step of a simulation.
 
-Safety: a stream's bytes arrive in order, once, unaltered, and none is reset without a reason (`application`); no
-stream opens to a target that is not allowed; who is told to write on has room; no tube ends without a reason; no more
-than the restart limit's restarts; states change by the table; signals are well formed, and none follows a tube's end;
-nothing raises, and nothing is logged as an error.
-
-Liveness: once the network has been good for `SETTLED_AFTER`, the wanted tube is up at both ends, all that was
-written has arrived, and nobody waits for room.
+A stream's bytes arrive in order, once, unaltered, and none is reset without a reason (`application`); no stream opens
+to a target that is not allowed; who is told to write on has room; no tube ends without a reason; no more than the
+restart limit's restarts; states change by the table; signals are well formed (`signal_check`); nothing raises, and
+nothing is logged as an error. What must hold at the end: `liveness`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import deque
 from typing import TYPE_CHECKING
@@ -21,8 +17,6 @@ from perdure.core.recovery import FIRST_OFFER_TIMEOUT
 from perdure.core.restart import JITTER
 from perdure.core.restart_limit import LIMIT_WINDOW
 from perdure.core.state import TRANSITIONS, Reason, State
-from perdure.signals import ChannelClosed
-from perdure_lab.sim.application import Course
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +24,7 @@ if TYPE_CHECKING:
     from perdure.core.actions import StateChanged
     from perdure.core.decision import Decision
     from perdure.manager import TunnelConnectionManager
-    from perdure.signals import Signal
     from perdure_lab.sim.peers import Process
-    from perdure_lab.sim.simulation import Simulation
-
-SETTLED_AFTER = 30.0
-"""Seconds of a good network after which everything has to be well."""
 
 UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
 """Restarts that no network causes: the restart limit does not count them."""
@@ -75,7 +64,7 @@ class TubeWatch:
         self._lost_at = self._began_at
         """Since when it is without a carrier, while it is."""
         self._peer = "gateway" if process.machine.name == "client" else "client"
-        self._peers_life = process.simulation.life_of(self._peer)
+        self._peers_life = process.surroundings.life_of(self._peer)
         manager.add_state_change_callback(self._changed)
         manager.add_network_change_callback(self._decided)
 
@@ -98,14 +87,14 @@ class TubeWatch:
 
     def _may_end(self, reason: Reason) -> bool:
         process, now = self._process, self._process.machine.always_clock + ROUNDING
-        simulation = process.simulation
-        policy, limits = process.registry.policy, simulation.settings.session
+        surroundings = process.surroundings
+        policy, limits = process.registry.policy, surroundings.settings.session
         is_first = self._state is State.CONNECTING
         match reason:
             case Reason.SHUT_DOWN:
                 return process.is_ending
             case Reason.SESSION_TIMEOUT:
-                used_at = max(self._began_at, simulation.book.heard_at.get(self._manager, 0.0))
+                used_at = max(self._began_at, surroundings.book.heard_at.get(self._manager, 0.0))
                 return now - used_at >= limits.session_timeout > 0
             case Reason.ATTEMPTS_EXHAUSTED:
                 # The last attempt's failure is the end, and no wait. One that is killed fails at once. What is decided
@@ -120,15 +109,15 @@ class TubeWatch:
             case Reason.PEER_RESTARTED | Reason.UNKNOWN_SESSION:
                 return self._has_peer_ended()
             case Reason.CLOSED_BY_PEER:
-                simulation.claims.append(self.check_claim)  # it may still be closing
+                surroundings.claims.append(self.check_claim)  # it may still be closing
                 return True
             case _:
                 return False
 
     def _has_peer_ended(self) -> bool:
-        simulation = self._process.simulation
-        has_restarted = simulation.life_of(self._peer) != self._peers_life
-        return has_restarted or simulation.has_ended(self._peer, self._manager.tube_id)
+        surroundings = self._process.surroundings
+        has_restarted = surroundings.life_of(self._peer) != self._peers_life
+        return has_restarted or surroundings.has_ended(self._peer, self._manager.tube_id)
 
     def check_claim(self) -> None:
         """It ended because the other end had closed it."""
@@ -163,25 +152,6 @@ class TubeWatch:
             self._violated(f"{self._name}: waits {delay:.1f} s after {self._failures} failures, not {bounds}")
 
 
-class SignalCheck:
-    """The signals of one process, as its application gets them."""
-
-    def __init__(self, name: str, violated: Callable[[str], None]) -> None:
-        self._name = name
-        self._violated = violated
-        self._ended: set[str] = set()
-
-    async def handle(self, signal: Signal) -> None:
-        if signal.tube_id in self._ended:
-            self._violated(f"{self._name}: {signal.kind} behind the end of tube {signal.tube_id}")
-        try:
-            json.dumps(signal.as_dict())
-        except (TypeError, ValueError) as error:
-            self._violated(f"{self._name}: {signal.kind} is not JSON: {error}")
-        if isinstance(signal, ChannelClosed):
-            self._ended.add(signal.tube_id)
-
-
 class ErrorLog(logging.Handler):
     """Nothing that perdure logs as an error happens in a simulation."""
 
@@ -191,44 +161,3 @@ class ErrorLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._violated(f"logged: {self.format(record)}")
-
-
-def check_liveness(simulation: Simulation) -> None:
-    """The network has been good for `SETTLED_AFTER`."""
-    for check in simulation.claims:
-        check()
-    manager = simulation.client.manager
-    if manager is None or not manager.state.is_up:
-        simulation.violated(f"the client's tube is {manager.state.name if manager is not None else 'not there'}")
-        return
-    if manager.tube_id not in simulation.gateway.registry:
-        simulation.violated("the gateway has no such tube")
-        return
-    other = simulation.gateway.registry.manager(manager.tube_id)
-    if not other.state.is_up:
-        simulation.violated(f"the gateway's tube is {other.state.name}")
-    living = sum(
-        not conversation.is_over
-        for (tube_id, _), conversation in simulation.book.conversations.items()
-        if tube_id == manager.tube_id
-    )
-    for site, end in (("client", manager), ("gateway", other)):
-        if end.streams.session.stream_count > living:
-            count = end.streams.session.stream_count
-            simulation.violated(f"the {site}'s session carries {count} streams; {living} are alive")
-    for process in (simulation.client, simulation.gateway):
-        for talker in process.talkers:
-            waits = talker.backlog_bytes or (talker.speaks and talker.waits_for_room)
-            if talker.manager.tube_id == manager.tube_id and talker.is_alive and waits:
-                simulation.violated(f"the {process.machine.name}'s stream {talker.stream_id} still waits for room")
-    for (tube_id, stream_id), conversation in simulation.book.conversations.items():
-        if tube_id == manager.tube_id and not conversation.was_reset:
-            for name, course in (("up", conversation.up), ("down", conversation.down)):
-                _check_course(simulation, f"stream {stream_id} {name}", course)
-
-
-def _check_course(simulation: Simulation, name: str, course: Course) -> None:
-    if course.received_bytes != course.sent_bytes:
-        simulation.violated(f"{name}: {course.received_bytes} of {course.sent_bytes} bytes have come")
-    elif course.is_finished and not course.is_heard_out:
-        simulation.violated(f"{name}: its end has not come")

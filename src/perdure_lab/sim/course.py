@@ -21,7 +21,8 @@ from perdure_lab.scenario.figures import Measure
 from perdure_lab.scenario.library import load
 from perdure_lab.sim.chaos import Chaos
 from perdure_lab.sim.play import Play
-from perdure_lab.sim.simulation import VIOLATION, Simulation, error_text
+from perdure_lab.sim.simulation import Simulation, error_text
+from perdure_lab.sim.surroundings import VIOLATION
 
 CHAOS = "chaos"
 """The scenario in which everything is drawn from the seed."""

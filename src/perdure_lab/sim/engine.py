@@ -239,8 +239,8 @@ class SimCarrier:
             return
         if self._association is None:
             association = Association(self._engine.world, self._engine.internet, self, peer)
-            for end in association.ends:
-                end.associated(association)
+            for carrier in (self, peer):
+                carrier.associated(association)
         else:
             self.remote.clear()
             self._association.restarted()

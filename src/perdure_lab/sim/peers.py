@@ -6,7 +6,7 @@ They put the parts together as `perdure.client` and `perdure.gateway` do, whose 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from perdure.core.restart import renewal_delay
 from perdure.core.state import Reason, State
@@ -19,8 +19,8 @@ from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES
 from perdure_lab.sim.application import NOT_BEGUN, Talker
-from perdure_lab.sim.checks import SignalCheck
 from perdure_lab.sim.engine import Engine
+from perdure_lab.sim.signal_check import SignalCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from perdure_lab.sim.application import Book
     from perdure_lab.sim.internet import Internet
     from perdure_lab.sim.machine import Machine
-    from perdure_lab.sim.simulation import Simulation
+    from perdure_lab.sim.surroundings import Surroundings
+
+OnTube: TypeAlias = "Callable[[Process, TunnelConnectionManager], None]"
 
 ALLOWED_TARGET = b"127.0.0.1:22"
 """What the gateway lets a client have."""
@@ -105,33 +107,38 @@ class SimulatedSource:
 
 
 class Process:
-    """What both peers have. Made, and used, within the machine's loop."""
+    """What both peers have. Made, and used, within the machine's loop.
 
-    def __init__(self, simulation: Simulation, machine: Machine) -> None:
-        world = simulation.world
-        self.simulation = simulation
+    Args:
+        on_tube: called with each tube's manager before that is started.
+    """
+
+    def __init__(self, surroundings: Surroundings, machine: Machine, on_tube: OnTube) -> None:
+        world = surroundings.world
+        self.surroundings = surroundings
+        self._on_tube = on_tube
         self.machine = machine
         self.loop = machine.loop
-        self.book: Book = simulation.book
+        self.book: Book = surroundings.book
         self.random = world.dice(f"{machine.name} {world.serial()}")
         self.engine = Engine(
             world,
-            simulation.internet,
+            surroundings.internet,
             machine,
-            simulation.carriers,
-            misused=simulation.violated,
-            has_relay=simulation.has_relay,
+            surroundings.carriers,
+            misused=surroundings.violated,
+            has_relay=surroundings.has_relay,
         )
         self.registry = TubeRegistry(
-            simulation.settings.restart,
-            simulation.settings.session,
-            simulation.settings.resources,
+            surroundings.settings.restart,
+            surroundings.settings.session,
+            surroundings.settings.resources,
             transport=self.engine,
-            signal_handler=SignalCheck(machine.name, simulation.violated).handle,
+            signal_handler=SignalCheck(machine.name, surroundings.violated).handle,
             on_stream=self.stream_opened,
             random=self.random,
         )
-        self.source = SimulatedSource(simulation.internet, machine)
+        self.source = SimulatedSource(surroundings.internet, machine)
         self.ticks = RareTicks()
         self.network = NetworkMonitor(
             self.source,
@@ -152,10 +159,6 @@ class Process:
     def network_moved(self, moved: NetworkMoved) -> None:
         """As `perdure.client` and `perdure.gateway` pass it on."""
         raise NotImplementedError
-
-    def watch(self, manager: TunnelConnectionManager) -> None:
-        """Check all that a tube does."""
-        self.simulation.watch(self, manager)
 
     def token(self, count: int) -> bytes:
         return self.random.randbytes(count)
@@ -188,16 +191,16 @@ class Process:
 class GatewayProcess(Process):
     """Serves whoever has the ticket."""
 
-    def __init__(self, simulation: Simulation, machine: Machine) -> None:
-        super().__init__(simulation, machine)
+    def __init__(self, surroundings: Surroundings, machine: Machine, on_tube: OnTube) -> None:
+        super().__init__(surroundings, machine, on_tube)
         self.signaling = GatewaySignaling(
-            simulation.ticket,
+            surroundings.ticket,
             on_session=self._begin_tube,
             has_room=lambda: self.registry.check_capacity().has_room,
             random=self.random,
             now=lambda: machine.always_clock,
             token_bytes=self.token,
-            open_socket=lambda: simulation.rendezvous.open(machine),
+            open_socket=lambda: surroundings.rendezvous.open(machine),
         )
         self.signaling.start()
 
@@ -222,15 +225,15 @@ class GatewayProcess(Process):
         except (RuntimeError, ValueError):
             channel.close()
             return
-        self.watch(manager)
+        self._on_tube(self, manager)
         manager.start()
 
 
 class ClientProcess(Process):
     """Wants one tube, always."""
 
-    def __init__(self, simulation: Simulation, machine: Machine) -> None:
-        super().__init__(simulation, machine)
+    def __init__(self, surroundings: Surroundings, machine: Machine, on_tube: OnTube) -> None:
+        super().__init__(surroundings, machine, on_tube)
         self.manager: TunnelConnectionManager | None = None
         self._signaling: ClientSignaling | None = None
         self._session_worked = False
@@ -269,20 +272,20 @@ class ClientProcess(Process):
             await asyncio.sleep(renewal_delay(self.registry.policy, end.reason, failures, self.random))
 
     async def _run_session(self) -> StateChanged:
-        simulation, session_id = self.simulation, self.token(SESSION_ID_BYTES)
+        surroundings, session_id = self.surroundings, self.token(SESSION_ID_BYTES)
         self._session_worked = False
         self._signaling = ClientSignaling(
-            simulation.ticket,
+            surroundings.ticket,
             session_id,
             random=self.random,
             token_bytes=self.token,
-            open_socket=lambda: simulation.rendezvous.open(self.machine),
+            open_socket=lambda: surroundings.rendezvous.open(self.machine),
         )
         async with self._signaling as signaling:
             endpoint = Endpoint(session_id, self.token(SESSION_KEY_BYTES), signaling)
             manager = self.registry.create_tube(endpoint.tube_id, endpoint=endpoint)
             manager.add_state_change_callback(self._state_changed)
-            self.watch(manager)
+            self._on_tube(self, manager)
             self.manager = manager
             manager.start()
             try:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import traceback
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from perdure.configfile import Layer, layered
-from perdure.core.decision import Rung
-from perdure.ticket import Ticket
 from perdure.tube.clock import clock_from
-from perdure_lab.sim.application import Book
 from perdure_lab.sim.checks import ErrorLog, TubeWatch
-from perdure_lab.sim.internet import MAPPING_LIFETIME, Internet
+from perdure_lab.sim.internet import MAPPING_LIFETIME
 from perdure_lab.sim.machine import Machine
 from perdure_lab.sim.peers import ClientProcess, GatewayProcess, Process
-from perdure_lab.sim.rendezvous import Rendezvous
-from perdure_lab.sim.world import World
+from perdure_lab.sim.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,14 +21,9 @@ if TYPE_CHECKING:
     from perdure.core.decision import Decision
     from perdure.manager import TunnelConnectionManager
     from perdure_lab.scenario.model import Link, LinkName
-    from perdure_lab.sim.engine import SimCarrier
 
 
-VIOLATION = "VIOLATION"
-"""In the trace, before what was violated."""
-
-
-class Simulation:
+class Simulation(Surroundings):
     """Begins with both peers started.
 
     Args:
@@ -52,28 +40,9 @@ class Simulation:
         settings: Mapping[str, object] | None = None,
         mapping_lifetime: float = MAPPING_LIFETIME,
     ) -> None:
-        self.world = World(seed)
-        self.internet = Internet(self.world, links, mapping_lifetime=mapping_lifetime)
-        self.has_relay = has_relay
-        self.carriers: dict[str, SimCarrier] = {}
-        self.settings = layered(Layer("the scenario", settings or {}))
-        self.book = Book(self.violated, self.settings.resources, lambda: self.world.now)
-        self.violations: list[str] = []
-        self.changes: list[tuple[float, str, StateChanged]] = []
-        """When, at which end, and what."""
-        self.decisions: list[tuple[float, str, Decision]] = []
-        self.claims: list[Callable[[], None]] = []
-        """What ends of tubes said of their peers, to be checked once all is settled."""
-        self.trace: list[str] = []
-        """What happened, a line each, for a reader."""
-        self._started: set[str] = set()
-        self._starts: Counter[str] = Counter()
-        self._ended: set[tuple[str, str]] = set()
-        """Ends of tubes: the process, and the tube's id."""
+        super().__init__(seed, links, has_relay=has_relay, settings=settings, mapping_lifetime=mapping_lifetime)
         self._to_start: set[str] = set()
         self._errors = ErrorLog(self.violated)
-        self.rendezvous = Rendezvous(self.world, self.internet)
-        self.ticket = Ticket("ws://rendezvous.sim/v1", self.world.dice("ticket").randbytes(32))
         self.machines = {name: Machine(self.world, name, self._failed) for name in ("client", "gateway")}
         self.gateway: GatewayProcess
         self.client: ClientProcess
@@ -133,10 +102,6 @@ class Simulation:
         """That of the client or the gateway which was started last."""
         return self.gateway if name == "gateway" else self.client
 
-    def is_started(self, process: str) -> bool:
-        """Whether it runs, or would if its machine did."""
-        return process in self._started
-
     def stop(self, process: str, *, asleep: bool) -> None:
         """Its machine sleeps, or it is stalled."""
         self.machines[process].stop(asleep=asleep)
@@ -172,41 +137,12 @@ class Simulation:
             self.process(process).goes_on(has_slept=True)
 
     def _start_gateway(self) -> None:
-        self.gateway = GatewayProcess(self, self.machines["gateway"])
+        self.gateway = GatewayProcess(self, self.machines["gateway"], self._watch)
 
     def _start_client(self) -> None:
-        self.client = ClientProcess(self, self.machines["client"])
+        self.client = ClientProcess(self, self.machines["client"], self._watch)
 
-    # What is checked.
-
-    def life_of(self, process: str) -> int:
-        """Which of its lives a process is in; 0 while it has none."""
-        return self._starts[process] if process in self._started else 0
-
-    def has_ended(self, process: str, tube_id: str) -> bool:
-        """Whether that end of the tube has."""
-        return (process, tube_id) in self._ended
-
-    @property
-    def recoveries(self) -> Counter[Rung]:
-        """ICE restarts and rebuilds that either end began."""
-        begun = (decision.rung for _, _, decision in self.decisions if decision.trigger is not None)
-        return Counter(rung for rung in begun if rung in (Rung.ICE_RESTART, Rung.REBUILD))
-
-    def note(self, text: str) -> None:
-        """A line for the trace."""
-        self.trace.append(f"{self.world.now:10.4f} {text}")
-
-    @property
-    def fingerprint(self) -> str:
-        """What tells one history from another: the same seed has the same, on each machine and Python."""
-        return hashlib.sha256("\n".join((*self.trace, str(self.world.performed))).encode()).hexdigest()[:16]
-
-    def violated(self, text: str) -> None:
-        self.violations.append(f"at {self.world.now:.3f} s, event {self.world.performed}: {text}")
-        self.note(f"{VIOLATION}: {text}")
-
-    def watch(self, process: Process, manager: TunnelConnectionManager) -> None:
+    def _watch(self, process: Process, manager: TunnelConnectionManager) -> None:
         TubeWatch(process, manager, self.violated)
 
         def changed(change: StateChanged) -> None:

@@ -1,0 +1,53 @@
+"""What must hold once the network has been good for a while: all is up, all has arrived, nobody waits for room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perdure_lab.sim.application import Course
+    from perdure_lab.sim.simulation import Simulation
+
+SETTLED_AFTER = 30.0
+"""Seconds of a good network after which everything has to be well."""
+
+
+def check_liveness(simulation: Simulation) -> None:
+    """The network has been good for `SETTLED_AFTER`."""
+    for check in simulation.claims:
+        check()
+    manager = simulation.client.manager
+    if manager is None or not manager.state.is_up:
+        simulation.violated(f"the client's tube is {manager.state.name if manager is not None else 'not there'}")
+        return
+    if manager.tube_id not in simulation.gateway.registry:
+        simulation.violated("the gateway has no such tube")
+        return
+    other = simulation.gateway.registry.manager(manager.tube_id)
+    if not other.state.is_up:
+        simulation.violated(f"the gateway's tube is {other.state.name}")
+    living = sum(
+        not conversation.is_over
+        for (tube_id, _), conversation in simulation.book.conversations.items()
+        if tube_id == manager.tube_id
+    )
+    for site, end in (("client", manager), ("gateway", other)):
+        if end.streams.session.stream_count > living:
+            count = end.streams.session.stream_count
+            simulation.violated(f"the {site}'s session carries {count} streams; {living} are alive")
+    for process in (simulation.client, simulation.gateway):
+        for talker in process.talkers:
+            waits = talker.backlog_bytes or (talker.speaks and talker.waits_for_room)
+            if talker.manager.tube_id == manager.tube_id and talker.is_alive and waits:
+                simulation.violated(f"the {process.machine.name}'s stream {talker.stream_id} still waits for room")
+    for (tube_id, stream_id), conversation in simulation.book.conversations.items():
+        if tube_id == manager.tube_id and not conversation.was_reset:
+            for name, course in (("up", conversation.up), ("down", conversation.down)):
+                _check_course(simulation, f"stream {stream_id} {name}", course)
+
+
+def _check_course(simulation: Simulation, name: str, course: Course) -> None:
+    if course.received_bytes != course.sent_bytes:
+        simulation.violated(f"{name}: {course.received_bytes} of {course.sent_bytes} bytes have come")
+    elif course.is_finished and not course.is_heard_out:
+        simulation.violated(f"{name}: its end has not come")
