@@ -15,7 +15,6 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from perdure_lab.demo.loopback import Loopback
 from perdure_lab.demo.programs import Programs
 
 SETTLE_SECONDS = 3.0
@@ -32,7 +31,7 @@ def help_seconds(runs: int) -> list[float]:
 
 async def resident_megabytes() -> dict[str, float]:
     async with AsyncExitStack() as stack:
-        programs = Programs(Loopback(), "127.0.0.1:9")
+        programs = Programs("127.0.0.1:9", "--loopback", rendezvous="127.0.0.1:0")
         await programs.start(stack)
         await asyncio.sleep(SETTLE_SECONDS)
         children = (programs.rendezvous, programs.gateway, programs.client)

@@ -14,7 +14,6 @@ import os
 import statistics
 from contextlib import AsyncExitStack
 
-from perdure_lab.demo.loopback import Loopback
 from perdure_lab.demo.programs import Programs
 from perdure_lab.lab.traffic import Traffic
 from perdure_lab.scenario.model import TICK_SECONDS
@@ -28,7 +27,7 @@ async def measure(kills: int, bytes_per_second: int) -> list[float]:
     silences: list[float] = []
     traffic = Traffic(1, bytes_per_second, kills * (CALM_SECONDS + WATCH_SECONDS))
     await traffic.listen(None)
-    programs = Programs(Loopback(), f"127.0.0.1:{traffic.target_port}")
+    programs = Programs(f"127.0.0.1:{traffic.target_port}", "--loopback", rendezvous="127.0.0.1:0")
     async with AsyncExitStack() as stack:
         await programs.start(stack)
         await traffic.begin(None, programs.port)

@@ -347,9 +347,9 @@ def said(tube: Tube) -> tuple[str, str, str]:
     """What the core did since it was asked last, as an example's last three columns say it."""
     actions, tube.told = tube.told, []
     decisions = [decided(action) for action in actions if isinstance(action, Decision)]
-    deeds = list(dict.fromkeys(filter(None, map(done, actions))))
+    performed = list(dict.fromkeys(filter(None, map(done, actions))))
     changes = [f"{a.after.name}: {a.reason.value}" for a in actions if isinstance(a, StateChanged)]
-    return "<br>".join(decisions), ", ".join(deeds), "<br>".join(changes) or tube.core.state.name
+    return "<br>".join(decisions), ", ".join(performed), "<br>".join(changes) or tube.core.state.name
 
 
 ROUTINE = {"asks the peer", "reads the statistics"}
@@ -367,9 +367,9 @@ def replayed(rows: list[list[str]]) -> list[list[str]]:
             tube.serve_timeout()
         else:
             tube.wait(at - 2 * SUFFICIENTLY_NEAR)
-            decisions, deeds, state = said(tube)
-            if decisions or ":" in state or not set(filter(None, deeds.split(", "))) <= ROUTINE:
-                written.append([f"before {at_text}", "what the example does not tell", decisions, deeds, state])
+            decisions, performed, state = said(tube)
+            if decisions or ":" in state or not set(filter(None, performed.split(", "))) <= ROUTINE:
+                written.append([f"before {at_text}", "what the example does not tell", decisions, performed, state])
             if event == "wait":
                 tube.wait(at)
             else:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from perdure_lab.cli.lab import lab
 from perdure_lab.lab.subject import filled, read_subject
 from perdure_lab.scenario.expectation import STATES, Expectation
-from perdure_lab.scenario.model import Cut, Deed, Link, Nat, Traffic
+from perdure_lab.scenario.model import Cut, Link, Nat, ProcessAction, Traffic
 from perdure_lab.scenario.parse import parse_scenario
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lab.md").read_text()
@@ -41,7 +41,7 @@ def test_a_program_of_the_page_is_taken(text: str, tmp_path: Path) -> None:
 def test_the_page_names_every_key_and_word_of_a_scenario() -> None:
     keys = [field.name for kind in (Link, Traffic, Expectation) for field in fields(kind)]
     whole = max(SCENARIOS, key=len)
-    for word in [*keys, *Nat, *Cut, *Deed, *STATES]:
+    for word in [*keys, *Nat, *Cut, *ProcessAction, *STATES]:
         assert f"`{word}`" in PAGE or f'"{word}"' in PAGE, word
     for key in [*keys, "short_seconds", "relay", "every", "times", "text", "measure", "mapping", "process", "clock"]:
         assert re.search(rf"\b{key}\b.* =", whole), f"{key} is not in the scenario that has every key"

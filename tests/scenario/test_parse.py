@@ -8,12 +8,12 @@ from perdure.tomlfile import TomlError
 from perdure_lab.scenario.model import (
     ClockJump,
     Cut,
-    Deed,
     LinkChange,
     LinkName,
     MappingLost,
     Nat,
-    ProcessDeed,
+    ProcessAction,
+    ProcessChange,
     Scenario,
 )
 from perdure_lab.scenario.parse import parse_scenario
@@ -92,7 +92,7 @@ def test_every_kind_of_action_is_read_and_told_in_words() -> None:
         first.text == "client eth: address 10.0.0.5, every packet between the peers is swallowed; gateway eth: metric 7"
     )
     assert second.actions == (MappingLost(LinkName("client", "eth")),)
-    assert third.actions == (ProcessDeed("rendezvous", Deed.KILL), ClockJump("client", 120.0))
+    assert third.actions == (ProcessChange("rendezvous", ProcessAction.KILL), ClockJump("client", 120.0))
 
 
 def test_settings_are_perdures_own_and_have_a_reason() -> None:

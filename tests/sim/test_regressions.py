@@ -75,7 +75,7 @@ def test_a_path_that_carries_one_way_only_ends_no_session(
         simulation.run(5.0)
         simulation.act("client", simulation.client.open_stream)
         simulation.run(6.0)
-        talkers = {site: simulation.process(site).talkers[0] for site in ("gateway", "client")}
+        workloads = {site: simulation.process(site).workloads[0] for site in ("gateway", "client")}
         is_up, changes_at = True, 6.0 + flapping
         for half in range(13, 241):
             simulation.run(half / 2)
@@ -85,9 +85,9 @@ def test_a_path_that_carries_one_way_only_ends_no_session(
             if dice.random() < turning:
                 is_deaf, is_mute = dice.choice([(False, False), (True, False), (False, True)])
                 simulation.internet.befall(CLIENT, is_deaf=is_deaf, is_mute=is_mute)
-            for site, talker in talkers.items():
+            for site, workload in workloads.items():
                 if dice.random() < talking:
-                    simulation.act(site, talker.say, 100)
+                    simulation.act(site, workload.say, 100)
         assert Reason.PEER_STALLED not in [change.reason for _, _, change in simulation.changes]
     finally:
         simulation.close()
@@ -102,8 +102,8 @@ def test_who_was_away_for_longer_than_the_rendezvous_keeps_mail_is_told_again(si
     simulation.act("client", simulation.client.open_stream)
     simulation.run(100.0)
     simulation.internet.change(CLIENT, cut=Cut.ALL)
-    for talker in simulation.gateway.talkers:
-        simulation.act("gateway", talker.say, 100)
+    for workload in simulation.gateway.workloads:
+        simulation.act("gateway", workload.say, 100)
     simulation.run(300.0)
     simulation.internet.change(CLIENT, cut=Cut.NONE)
     simulation.run(305.0)

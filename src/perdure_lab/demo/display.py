@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from types import TracebackType
 
-    from perdure_lab.demo.report import Fault, Report
+    from perdure_lab.demo.report import FaultResult, Report
     from perdure_lab.demo.show import Show
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -99,7 +99,7 @@ def print_result(console: Console, report: Report) -> None:
         console.print(f"left out: {skipped}", style="yellow", highlight=False, soft_wrap=True)
 
 
-def _silence(fault: Fault) -> Text:
+def _silence(fault: FaultResult) -> Text:
     if fault.silence is None:
         return Text("…", "yellow")
     if not fault.recovered:

@@ -10,7 +10,7 @@ import asyncio
 import os
 
 from perdure_lab.demo.loopback import Loopback
-from perdure_lab.demo.report import Fault, Moment, Task, Told
+from perdure_lab.demo.report import FaultResult, Moment, Task, Told
 from perdure_lab.demo.run import Demo
 from perdure_lab.demo.stage import Stage
 from perdure_lab.lab.apart import asked, done, end_with_the_asker, tell
@@ -49,7 +49,7 @@ def _stage(task: Task) -> Stage:
     return PrivateNetwork()
 
 
-def _tell(news: Moment | Fault) -> None:
+def _tell(news: Moment | FaultResult) -> None:
     tell(Told(moment=news) if isinstance(news, Moment) else Told(fault=news))
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from perdure_lab.demo.stage import Blow, both_killed, rendezvous_restarted
+from perdure_lab.demo.stage import Fault, both_killed, rendezvous_restarted
 
 if TYPE_CHECKING:
     from perdure_lab.demo.programs import Programs
@@ -29,14 +29,14 @@ class Loopback:
     async def build(self) -> None:
         pass
 
-    async def blows(self, programs: Programs) -> AsyncIterator[Blow]:
+    async def faults(self, programs: Programs) -> AsyncIterator[Fault]:
         client, gateway, inject = programs.client, programs.gateway, programs.inject
         while True:
-            yield Blow("the client's peer connection is killed", partial(inject, "kill", client))
-            yield Blow("the gateway's peer connection is killed", partial(inject, "kill", gateway))
+            yield Fault("the client's peer connection is killed", partial(inject, "kill", client))
+            yield Fault("the gateway's peer connection is killed", partial(inject, "kill", gateway))
             if self._has_filters:
                 everywhere = partial(inject, "blackhole", client, gateway)
-                yield Blow("every packet of the carrier is dropped, both ways", everywhere)
-            yield Blow("the client's network interface changes", partial(inject, "interface", client))
+                yield Fault("every packet of the carrier is dropped, both ways", everywhere)
+            yield Fault("the client's network interface changes", partial(inject, "interface", client))
             yield rendezvous_restarted(programs)
             yield both_killed(programs)

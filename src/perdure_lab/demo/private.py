@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perdure_lab.demo.stage import Blow, both_killed, rendezvous_restarted
+from perdure_lab.demo.stage import Fault, both_killed, rendezvous_restarted
 from perdure_lab.lab.namespaces import entered
 from perdure_lab.lab.network import Network
 from perdure_lab.lab.subject import RENDEZVOUS_PORT
@@ -56,27 +56,27 @@ class PrivateNetwork:
         except LabError as error:
             self.skipped.append(f"a NAT that forgets its mappings: {error}")
 
-    async def blows(self, programs: Programs) -> AsyncIterator[Blow]:
+    async def faults(self, programs: Programs) -> AsyncIterator[Fault]:
         change, forget = self._network.change, self._network.forget_mappings
         while True:
             used = await self._in_use()
             other = _WIFI if used == _ETHERNET else _ETHERNET
             name = _NAMES[used]
             off, on = LinkChange(used, {"up": False}), LinkChange(used, {"up": True})
-            yield Blow(f"{name} is switched off, {_NAMES[other]} takes over", partial(change, off))
-            yield Blow(f"{name} is switched on again", partial(change, on))
+            yield Fault(f"{name} is switched off, {_NAMES[other]} takes over", partial(change, off))
+            yield Fault(f"{name} is switched on again", partial(change, on))
 
             used = await self._in_use()
-            yield Blow(f"{_NAMES[used]} gets another address", partial(change, self._renewed(used)))
+            yield Fault(f"{_NAMES[used]} gets another address", partial(change, self._renewed(used)))
 
             used = await self._in_use()
             cut, whole = LinkChange(used, {"cut": Cut.PEERS}), LinkChange(used, {"cut": Cut.NONE})
             swallowed = f"{_NAMES[used]}'s path swallows every packet, and nothing tells of it"
-            yield Blow(swallowed, partial(change, cut), mend=partial(change, whole))
+            yield Fault(swallowed, partial(change, cut), mend=partial(change, whole))
 
             if not self.skipped:
                 used = await self._in_use()
-                yield Blow(f"{_NAMES[used]}'s NAT forgets its mappings", partial(forget, used))
+                yield Fault(f"{_NAMES[used]}'s NAT forgets its mappings", partial(forget, used))
             yield rendezvous_restarted(programs)
             yield both_killed(programs)
 

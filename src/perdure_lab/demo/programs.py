@@ -5,12 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 from perdure_lab.lab.children import Child, LogLine
-
-if TYPE_CHECKING:
-    from perdure_lab.demo.stage import Stage
 
 
 class Programs:
@@ -18,20 +14,27 @@ class Programs:
 
     Args:
         options: further words for the gateway and the client.
+        rendezvous: HOST:PORT that it listens on.
+        namespace: the network namespace of "rendezvous", "gateway" or "client"; `None`: this process' own.
         on_log: hears each line that the client logs.
     """
 
     def __init__(
-        self, stage: Stage, target: str, *options: str, on_log: Callable[[LogLine], None] = lambda line: None
+        self,
+        target: str,
+        *options: str,
+        rendezvous: str,
+        namespace: Callable[[str], str | None] = lambda program: None,
+        on_log: Callable[[LogLine], None] = lambda line: None,
     ) -> None:
-        self._stage = stage
         self._target = target
-        self._options = ("--faults", *stage.options, *options)
+        self._options = ("--faults", *options)
+        self._namespace = namespace
         self._on_log = on_log
         self._url = ""
         self.port = 0
         """The client's, which leads to the target."""
-        self.rendezvous = self._rendezvous_at(stage.rendezvous)
+        self.rendezvous = self._rendezvous_at(rendezvous)
         self.gateway = self.client = self.rendezvous
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -78,4 +81,4 @@ class Programs:
 
     def _child(self, name: str, *words: str, on_log: Callable[[LogLine], None] = lambda line: None) -> Child:
         command = [sys.executable, "-m", "perdure", *words, "--json-logs"]
-        return Child(name, self._stage.namespace(name), command, driven=True, on_log=on_log)
+        return Child(name, self._namespace(name), command, driven=True, on_log=on_log)

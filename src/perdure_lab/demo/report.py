@@ -9,7 +9,7 @@ CONNECTIONS = 4
 
 
 @dataclass
-class Fault:
+class FaultResult:
     name: str
     at: float
     """Seconds since the traffic began."""
@@ -26,7 +26,7 @@ class Report:
     network: str = ""
     """"private": a network of its own, as the lab makes it; or "loopback"."""
     seconds: float = 0.0
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[FaultResult] = field(default_factory=list)
     connections: int = CONNECTIONS
     connections_kept: int = 0
     bytes_sent: int = 0
@@ -85,7 +85,7 @@ class Told:
     """Exactly one field is set."""
 
     moment: Moment | None = None
-    fault: Fault | None = None
+    fault: FaultResult | None = None
     """One that begins, or the last one, when it is over."""
     report: Report | None = None
     """The last word."""

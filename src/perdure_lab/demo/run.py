@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from time import monotonic
 
 from perdure_lab.demo.programs import Programs
-from perdure_lab.demo.report import CONNECTIONS, Fault, Moment, Report
-from perdure_lab.demo.stage import Blow, Stage
+from perdure_lab.demo.report import CONNECTIONS, FaultResult, Moment, Report
+from perdure_lab.demo.stage import Fault, Stage
 from perdure_lab.lab.children import LogLine
 from perdure_lab.lab.traffic import Traffic
 
@@ -39,7 +39,7 @@ class Demo:
         tell: hears of moments, and of each fault when it begins and when it is over.
     """
 
-    def __init__(self, stage: Stage, seconds: float, tell: Callable[[Moment | Fault], None]) -> None:
+    def __init__(self, stage: Stage, seconds: float, tell: Callable[[Moment | FaultResult], None]) -> None:
         self.report = Report(skipped=list(stage.skipped))
         self._stage = stage
         self._seconds = seconds
@@ -86,16 +86,23 @@ class Demo:
         await self._traffic.listen(self._stage.namespace("gateway"))
         target = f"127.0.0.1:{self._traffic.target_port}"
         patience = ("--set", f"max_restarts_per_minute={MAX_RESTARTS_PER_MINUTE}")
-        programs = Programs(self._stage, target, *patience, on_log=self._client_logged)
+        programs = Programs(
+            target,
+            *self._stage.options,
+            *patience,
+            rendezvous=self._stage.rendezvous,
+            namespace=self._stage.namespace,
+            on_log=self._client_logged,
+        )
         await programs.start(stack)
         await self._traffic.begin(self._stage.namespace("client"), programs.port)
         self._phase = "running"
         return programs
 
     async def _break_things(self, programs: Programs) -> None:
-        blows = self._stage.blows(programs)
+        faults = self._stage.faults(programs)
         while await self._calm():
-            await self._suffer(await anext(blows))
+            await self._inject(await anext(faults))
 
     async def _calm(self) -> bool:
         """Wait; whether there is time left for another fault."""
@@ -103,18 +110,18 @@ class Demo:
         await asyncio.sleep(min(CALM_SECONDS, max(0.0, left)))
         return left > CALM_SECONDS
 
-    async def _suffer(self, blow: Blow) -> None:
-        fault = Fault(blow.name, self._traffic.elapsed)
-        self.report.faults.append(fault)
-        self._tell(fault)
+    async def _inject(self, fault: Fault) -> None:
+        result = FaultResult(fault.name, self._traffic.elapsed)
+        self.report.faults.append(result)
+        self._tell(result)
         self._traffic.take_silence()
-        await blow.strike()
-        fault.recovered = await self._settled()
-        if blow.mend is not None:
-            await blow.mend()
-            fault.recovered = await self._settled() and fault.recovered
-        fault.silence = self._traffic.take_silence()
-        self._tell(fault)
+        await fault.strike()
+        result.recovered = await self._settled()
+        if fault.mend is not None:
+            await fault.mend()
+            result.recovered = await self._settled() and result.recovered
+        result.silence = self._traffic.take_silence()
+        self._tell(result)
 
     async def _settled(self) -> bool:
         """Wait until everything flows again; whether it did in time."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from perdure.errors import PerdureError
-from perdure_lab.demo.report import Fault, Moment, Report, Task, Told
+from perdure_lab.demo.report import FaultResult, Moment, Report, Task, Told
 from perdure_lab.lab.apart import Worker
 from perdure_lab.lab.tools import LabError, check, check_platform, isolated
 from perdure_lab.lab.traffic import CLOSING_TIMEOUT
@@ -37,7 +37,7 @@ class Show:
         self.moment = Moment("starting")
         self.throughput: deque[float] = deque(maxlen=60)
         """Bytes delivered a second, in all, one value each tenth of a second."""
-        self.faults: deque[Fault] = deque(maxlen=_SHOWN_FAULTS)
+        self.faults: deque[FaultResult] = deque(maxlen=_SHOWN_FAULTS)
         """The last ones."""
         self._on_change = on_change
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Blow:
+class Fault:
     """Something that breaks; `mend` puts it right once everything flows again."""
 
     name: str
@@ -23,7 +23,7 @@ class Blow:
 class Stage(Protocol):
     @property
     def rendezvous(self) -> str:
-        """HOST:PORT that it listens on."""
+        """HOST:PORT that the rendezvous listens on."""
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ class Stage(Protocol):
 
     @property
     def skipped(self) -> Sequence[str]:
-        """Blows that cannot be had on this machine, with the reason."""
+        """Faults that cannot be had on this machine, with the reason."""
 
     def namespace(self, program: str) -> str | None:
         """Where "rendezvous", "gateway" or "client" runs; `None`: in this process' own."""
@@ -43,15 +43,15 @@ class Stage(Protocol):
             LabError: the system does not let it.
         """
 
-    def blows(self, programs: Programs) -> AsyncIterator[Blow]:
+    def faults(self, programs: Programs) -> AsyncIterator[Fault]:
         """Without end; each is chosen when it is asked for."""
 
 
-def rendezvous_restarted(programs: Programs) -> Blow:
-    return Blow("the rendezvous is killed and started again", programs.restart_rendezvous)
+def rendezvous_restarted(programs: Programs) -> Fault:
+    return Fault("the rendezvous is killed and started again", programs.restart_rendezvous)
 
 
-def both_killed(programs: Programs) -> Blow:
-    return Blow(
+def both_killed(programs: Programs) -> Fault:
+    return Fault(
         "both peer connections are killed at once", partial(programs.inject, "kill", programs.client, programs.gateway)
     )

@@ -28,10 +28,10 @@ from perdure_lab.lab.traffic import Traffic
 from perdure_lab.scenario.model import (
     Action,
     ClockJump,
-    Deed,
     LinkChange,
     MappingLost,
-    ProcessDeed,
+    ProcessAction,
+    ProcessChange,
     Scenario,
     Step,
 )
@@ -222,30 +222,30 @@ class Run:
                 await self._network.change(action)
             case MappingLost(name):
                 await self._network.forget_mappings(name)
-            case ProcessDeed(process, deed):
-                await self._do(process, deed)
+            case ProcessChange(process, process_action):
+                await self._do(process, process_action)
             case ClockJump(process, seconds):
                 self._clock_file(process).write_text(str(seconds), encoding="ascii")
                 self._children[process].send(signal.SIGUSR1)
             case _:
                 assert_never(action)
 
-    async def _do(self, process: str, deed: Deed) -> None:
+    async def _do(self, process: str, action: ProcessAction) -> None:
         child = self._children.get(process)
         if child is None:  # not every subject has a rendezvous
             return
-        match deed:
-            case Deed.STOP:
+        match action:
+            case ProcessAction.STOP:
                 child.send(signal.SIGSTOP)
-            case Deed.CONTINUE:
+            case ProcessAction.CONTINUE:
                 child.send(signal.SIGCONT)
-            case Deed.KILL:
+            case ProcessAction.KILL:
                 await child.kill()
-            case Deed.START:
+            case ProcessAction.START:
                 await child.kill()
                 await child.start()
             case _:
-                assert_never(deed)
+                assert_never(action)
 
     def _say(self, phase: str) -> None:
         self._on_progress(Progress(phase, self._traffic.elapsed, self._logbook.state))

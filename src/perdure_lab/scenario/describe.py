@@ -9,12 +9,12 @@ from perdure_lab.scenario.model import (
     Action,
     ClockJump,
     Cut,
-    Deed,
     Link,
     LinkChange,
     LinkName,
     MappingLost,
-    ProcessDeed,
+    ProcessAction,
+    ProcessChange,
 )
 
 
@@ -35,8 +35,8 @@ def _interrupts(action: Action) -> bool:
             return lost or "addresses" in values or values.get("cut", Cut.NONE) is not Cut.NONE
         case MappingLost():
             return True
-        case ProcessDeed(process, deed):
-            return process != "rendezvous" and deed in (Deed.STOP, Deed.KILL)
+        case ProcessChange(process, process_action):
+            return process != "rendezvous" and process_action in (ProcessAction.STOP, ProcessAction.KILL)
         case ClockJump():
             return True
     assert_never(action)
@@ -49,18 +49,18 @@ def _one(action: Action, links: Mapping[LinkName, Link]) -> str:
             return f"{name.site} {name.name}: {', '.join(parts)}"
         case MappingLost(link):
             return f"{link.site} {link.name}: the NAT forgets its mappings"
-        case ProcessDeed(process, deed):
-            return f"{process}: {_DEEDS[deed]}"
+        case ProcessChange(process, process_action):
+            return f"{process}: {_PROCESS_ACTIONS[process_action]}"
         case ClockJump(process, seconds):
             return f"{process}: its clock jumps by {seconds:g} s"
     assert_never(action)
 
 
-_DEEDS = {
-    Deed.STOP: "the process is stopped",
-    Deed.CONTINUE: "the process runs on",
-    Deed.KILL: "the process is killed",
-    Deed.START: "the process is started",
+_PROCESS_ACTIONS = {
+    ProcessAction.STOP: "the process is stopped",
+    ProcessAction.CONTINUE: "the process runs on",
+    ProcessAction.KILL: "the process is killed",
+    ProcessAction.START: "the process is started",
 }
 
 _CUTS = {

@@ -98,7 +98,7 @@ class MappingLost:
     link: LinkName
 
 
-class Deed(StrEnum):
+class ProcessAction(StrEnum):
     """What happens to a process."""
 
     STOP = "stop"
@@ -109,9 +109,9 @@ class Deed(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessDeed:
+class ProcessChange:
     process: str
-    deed: Deed
+    action: ProcessAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class ClockJump:
     seconds: float
 
 
-Action: TypeAlias = LinkChange | MappingLost | ProcessDeed | ClockJump
+Action: TypeAlias = LinkChange | MappingLost | ProcessChange | ClockJump
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,13 @@ from perdure_lab.scenario.model import (
     SITES,
     Action,
     ClockJump,
-    Deed,
     Link,
     LinkChange,
     LinkName,
     MappingLost,
     Nat,
-    ProcessDeed,
+    ProcessAction,
+    ProcessChange,
     Scenario,
     Step,
     Traffic,
@@ -94,9 +94,9 @@ class _LinkStep(Link):
 
 @dataclass(frozen=True, slots=True)
 class _Processes:
-    client: Deed | None = None
-    gateway: Deed | None = None
-    rendezvous: Deed | None = None
+    client: ProcessAction | None = None
+    gateway: ProcessAction | None = None
+    rendezvous: ProcessAction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def _actions(table: Table, links: Mapping[LinkName, Link]) -> tuple[Action, ...]
             if name not in links:
                 raise place.fail(f"{site} has no link {shown(key)}; {nearest(key, known)}", key)
             actions += _link_actions(name, place.table(key), links[name])
-    actions += [ProcessDeed(*each) for each in table.table("process").read(_Processes).items()]
+    actions += [ProcessChange(*each) for each in table.table("process").read(_Processes).items()]
     actions += [ClockJump(*each) for each in table.table("clock").read(_Clocks).items()]
     if not actions:
         raise table.fail("this step changes nothing; write such as client.eth.up = false")

@@ -1,4 +1,4 @@
-"""What runs over the tubes: streams of bytes both ways, and the book that knows what each must hear."""
+"""What runs over the tubes: streams of bytes both ways, and the ledger that knows what each must hear."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ class Conversation:
 
 
 NOT_BEGUN = Conversation(Course(0), Course(0))
-"""Of a talker whose stream has no id yet."""
+"""Of a workload whose stream has no id yet."""
 
 
-class Book:
+class Ledger:
     """Every stream of a simulation.
 
     Args:
@@ -101,10 +101,10 @@ class Book:
 
 
 @dataclass(eq=False)
-class Talker:
+class Workload:
     """One end of a stream: a `StreamSink` that writes, checks what it reads, and says so where it is wrong."""
 
-    book: Book
+    ledger: Ledger
     manager: TunnelConnectionManager
     conversation: Conversation
     is_client: bool
@@ -167,7 +167,7 @@ class Talker:
             data = said(mine.number, mine.sent_bytes, count)
             self.backlog_bytes -= count
             if mine.sent_bytes == mine.received_bytes:
-                mine.silent_since = self.book.now()
+                mine.silent_since = self.ledger.now()
             mine.sent_bytes += count
             self.waits_for_room = not self.streams.write(self.stream_id, data)
             if not self.waits_for_room:
@@ -179,39 +179,39 @@ class Talker:
     def _check_room(self) -> None:
         """Who was told to go on must have had room. What the peer has not heard is held at least, unless that
         acknowledges it unread, because the target is not allowed."""
-        limits, theirs = self.book.limits, self.mine.sent_bytes - self.mine.received_bytes
+        limits, theirs = self.ledger.limits, self.mine.sent_bytes - self.mine.received_bytes
         is_full = self.streams.session.buffered_bytes >= limits.session_buffer_bytes
         if not self.is_forbidden and theirs >= (SMALLEST_SHARE_BYTES if is_full else limits.stream_buffer_bytes):
-            self.book.violated(f"stream {self.stream_id}: {theirs} bytes are held, and it may go on")
+            self.ledger.violated(f"stream {self.stream_id}: {theirs} bytes are held, and it may go on")
 
     # StreamSink.
 
     def _check_open(self, what: str) -> None:
         if not self.is_open:
-            self.book.violated(f"stream {self.stream_id}: {what} behind its end")
+            self.ledger.violated(f"stream {self.stream_id}: {what} behind its end")
 
     def stream_accepted(self) -> None:
         self._check_open("it was accepted")
         if self.is_forbidden:
-            self.book.violated(f"stream {self.stream_id} was accepted, whose target is not allowed")
+            self.ledger.violated(f"stream {self.stream_id} was accepted, whose target is not allowed")
 
     def stream_data(self, data: memoryview) -> None:
         theirs = self.theirs
         self._check_open("bytes")
         if theirs.is_heard_out:
-            self.book.violated(f"stream {self.stream_id}: bytes behind the end")
+            self.ledger.violated(f"stream {self.stream_id}: bytes behind the end")
         if bytes(data) != said(theirs.number, theirs.received_bytes, len(data)):
-            self.book.violated(f"stream {self.stream_id}: other bytes than were sent at {theirs.received_bytes}")
+            self.ledger.violated(f"stream {self.stream_id}: other bytes than were sent at {theirs.received_bytes}")
         theirs.received_bytes += len(data)
-        self.book.heard_at[self.manager] = clock()
-        since, theirs.silent_since = theirs.silent_since, self.book.now()
+        self.ledger.heard_at[self.manager] = clock()
+        since, theirs.silent_since = theirs.silent_since, self.ledger.now()
         if theirs.silent_since - since >= SILENCE_FLOOR:
-            self.book.silences.append(theirs.silent_since - since)
+            self.ledger.silences.append(theirs.silent_since - since)
         if theirs.received_bytes > theirs.sent_bytes:
-            self.book.violated(f"stream {self.stream_id}: more bytes than were sent")
+            self.ledger.violated(f"stream {self.stream_id}: more bytes than were sent")
         self.unread_bytes += len(data)
-        if self.unread_bytes > self.book.limits.stream_window_bytes:
-            self.book.violated(f"stream {self.stream_id}: {self.unread_bytes} bytes came beyond what was read")
+        if self.unread_bytes > self.ledger.limits.stream_window_bytes:
+            self.ledger.violated(f"stream {self.stream_id}: {self.unread_bytes} bytes came beyond what was read")
         if self.reads_after:
             asyncio.get_running_loop().call_later(self.reads_after, self._read, len(data))
         else:
@@ -229,13 +229,13 @@ class Talker:
         self._check_open("the other's end")
         if theirs.is_heard_out or not theirs.is_finished or theirs.received_bytes != theirs.sent_bytes:
             text = f"the end after {theirs.received_bytes} of {theirs.sent_bytes} bytes"
-            self.book.violated(f"stream {self.stream_id}: {text}")
+            self.ledger.violated(f"stream {self.stream_id}: {text}")
         theirs.is_heard_out = True
 
     def stream_reset(self, code: ResetCode) -> None:
         self._check_open("a reset")
         if not self._may_be_reset(code):
-            self.book.violated(f"stream {self.stream_id} was reset for no reason: {code.name}")
+            self.ledger.violated(f"stream {self.stream_id} was reset for no reason: {code.name}")
         self.is_open = False
         self.conversation.was_reset = True
 

@@ -136,18 +136,20 @@ class Chaos:
         for site in ("client", "gateway"):
             if not self._has_stream(site):
                 simulation.violated(f"the {site} has no stream to say anything in")
-            for talker in simulation.process(site).talkers:
-                simulation.act(site, talker.say, 100)
+            for workload in simulation.process(site).workloads:
+                simulation.act(site, workload.say, 100)
 
     def _has_stream(self, site: str) -> bool:
         """Whether it could say something that would arrive."""
-        return any(talker.speaks and talker.manager.state.is_up for talker in self.simulation.process(site).talkers)
+        return any(
+            workload.speaks and workload.manager.state.is_up for workload in self.simulation.process(site).workloads
+        )
 
     def _say(self, site: str) -> None:
         dice = self._dice
         process = self.simulation.process(site)
-        talkers = process.talkers = [talker for talker in process.talkers if talker.is_alive]
-        if site == "client" and (not talkers or dice.random() < 0.15) and len(talkers) < 8:
+        workloads = process.workloads = [workload for workload in process.workloads if workload.is_alive]
+        if site == "client" and (not workloads or dice.random() < 0.15) and len(workloads) < 8:
             target = FORBIDDEN_TARGET if dice.random() < 0.1 else None
             if (new := self.simulation.client.open_stream(*([target] if target else []))) is not None:
                 new.is_forbidden = target is not None
@@ -155,18 +157,18 @@ class Chaos:
                     f"{site} opens stream {new.stream_id}{' to what is not allowed' if target else ''}"
                 )
                 new.reads_after = dice.choice([0.0, 0.0, 0.01, 2.0])
-                talkers = process.talkers
-        if not talkers:
+                workloads = process.workloads
+        if not workloads:
             return
-        talker, act = dice.choice(talkers), dice.random()
+        workload, act = dice.choice(workloads), dice.random()
         if act < 0.85:
-            talker.say(int(math.exp(dice.uniform(0, math.log(150_000)))))
+            workload.say(int(math.exp(dice.uniform(0, math.log(150_000)))))
         elif act < 0.95:
-            self.simulation.note(f"{site} finishes stream {talker.stream_id}")
-            talker.finish()
+            self.simulation.note(f"{site} finishes stream {workload.stream_id}")
+            workload.finish()
         else:
-            self.simulation.note(f"{site} resets stream {talker.stream_id}")
-            talker.reset(ResetCode.ABORTED)
+            self.simulation.note(f"{site} resets stream {workload.stream_id}")
+            workload.reset(ResetCode.ABORTED)
 
 
 def _ending(seed: int) -> Ending:

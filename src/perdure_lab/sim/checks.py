@@ -94,7 +94,7 @@ class TubeWatch:
             case Reason.SHUT_DOWN:
                 return process.is_ending
             case Reason.SESSION_TIMEOUT:
-                used_at = max(self._began_at, surroundings.book.heard_at.get(self._manager, 0.0))
+                used_at = max(self._began_at, surroundings.ledger.heard_at.get(self._manager, 0.0))
                 return now - used_at >= limits.session_timeout > 0
             case Reason.ATTEMPTS_EXHAUSTED:
                 # The last attempt's failure is the end, and no wait. One that is killed fails at once. What is decided

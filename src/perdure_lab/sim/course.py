@@ -58,7 +58,7 @@ class Outcome:
     outages: tuple[float, ...]
     """Seconds that the client's tube was not up, each time that it came back."""
     silences: tuple[float, ...] = ()
-    """Seconds without a byte: of chaos, each of `application.Book`; of a scenario, the longest of each measured step,
+    """Seconds without a byte: of chaos, each of `application.Ledger`; of a scenario, the longest of each measured step,
     or what of it is left behind the step (`measure`)."""
     kinds: Counter[str] = field(default_factory=Counter)
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -72,7 +72,7 @@ def simulate(scenario: str, seed: int, *, whole_trace: bool = False) -> Outcome:
         if scenario == CHAOS:
             played = Chaos(seed)
             played.run()
-            silences = tuple(played.simulation.book.silences)
+            silences = tuple(played.simulation.ledger.silences)
         else:
             described = load(scenario)
             played = Play(described, seed)

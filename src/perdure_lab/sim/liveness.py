@@ -28,7 +28,7 @@ def check_liveness(simulation: Simulation) -> None:
         simulation.violated(f"the gateway's tube is {other.state.name}")
     living = sum(
         not conversation.is_over
-        for (tube_id, _), conversation in simulation.book.conversations.items()
+        for (tube_id, _), conversation in simulation.ledger.conversations.items()
         if tube_id == manager.tube_id
     )
     for site, end in (("client", manager), ("gateway", other)):
@@ -36,11 +36,11 @@ def check_liveness(simulation: Simulation) -> None:
             count = end.streams.session.stream_count
             simulation.violated(f"the {site}'s session carries {count} streams; {living} are alive")
     for process in (simulation.client, simulation.gateway):
-        for talker in process.talkers:
-            waits = talker.backlog_bytes or (talker.speaks and talker.waits_for_room)
-            if talker.manager.tube_id == manager.tube_id and talker.is_alive and waits:
-                simulation.violated(f"the {process.machine.name}'s stream {talker.stream_id} still waits for room")
-    for (tube_id, stream_id), conversation in simulation.book.conversations.items():
+        for workload in process.workloads:
+            waits = workload.backlog_bytes or (workload.speaks and workload.waits_for_room)
+            if workload.manager.tube_id == manager.tube_id and workload.is_alive and waits:
+                simulation.violated(f"the {process.machine.name}'s stream {workload.stream_id} still waits for room")
+    for (tube_id, stream_id), conversation in simulation.ledger.conversations.items():
         if tube_id == manager.tube_id and not conversation.was_reset:
             for name, course in (("up", conversation.up), ("down", conversation.down)):
                 _check_course(simulation, f"stream {stream_id} {name}", course)

@@ -18,7 +18,7 @@ from perdure.registry import TubeRegistry
 from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES
-from perdure_lab.sim.application import NOT_BEGUN, Talker
+from perdure_lab.sim.application import NOT_BEGUN, Workload
 from perdure_lab.sim.engine import Engine
 from perdure_lab.sim.signal_check import SignalCheck
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from perdure.netmon.state import Snapshot
     from perdure.signaling.base import SignalingChannel
     from perdure.tube import StreamSink
-    from perdure_lab.sim.application import Book
+    from perdure_lab.sim.application import Ledger
     from perdure_lab.sim.internet import Internet
     from perdure_lab.sim.machine import Machine
     from perdure_lab.sim.surroundings import Surroundings
@@ -119,7 +119,7 @@ class Process:
         self._on_tube = on_tube
         self.machine = machine
         self.loop = machine.loop
-        self.book: Book = surroundings.book
+        self.ledger: Ledger = surroundings.ledger
         self.random = world.dice(f"{machine.name} {world.serial()}")
         self.engine = Engine(
             world,
@@ -147,7 +147,7 @@ class Process:
             sleep_watch=self.ticks,
         )
         self.network.subscribe(self.network_moved)
-        self.talkers: list[Talker] = []
+        self.workloads: list[Workload] = []
         self.is_ending = False
         """Whether its tubes end because it does."""
         self.begin(self.network.start())
@@ -212,11 +212,11 @@ class GatewayProcess(Process):
     def stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
         if not _ALLOWED.permits(parse_target(target.decode())):
             return None
-        conversation = self.book.conversation(manager.tube_id, stream_id)
-        talker = Talker(self.book, manager, conversation, is_client=False, stream_id=stream_id)
-        self.talkers.append(talker)
+        conversation = self.ledger.conversation(manager.tube_id, stream_id)
+        workload = Workload(self.ledger, manager, conversation, is_client=False, stream_id=stream_id)
+        self.workloads.append(workload)
         self.loop.call_later(0.001, manager.streams.accept, stream_id)
-        return talker
+        return workload
 
     def _begin_tube(self, session_id: bytes, channel: SignalingChannel) -> None:
         endpoint = Endpoint(session_id, None, channel)
@@ -250,19 +250,19 @@ class ClientProcess(Process):
             local_address_lost = moved.invalidates(signaling.local_address)
             signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)
 
-    def open_stream(self, target: bytes = ALLOWED_TARGET) -> Talker | None:
+    def open_stream(self, target: bytes = ALLOWED_TARGET) -> Workload | None:
         """A new stream through the tube; `None` where there is none now, or it takes no more."""
         manager = self.manager
         if manager is None or manager.state.is_final:
             return None
-        talker = Talker(self.book, manager, NOT_BEGUN, is_client=True)
+        workload = Workload(self.ledger, manager, NOT_BEGUN, is_client=True)
         try:
-            talker.stream_id = manager.streams.open_stream(target, talker)
+            workload.stream_id = manager.streams.open_stream(target, workload)
         except RuntimeError:
             return None
-        talker.conversation = self.book.conversation(manager.tube_id, talker.stream_id)
-        self.talkers.append(talker)
-        return talker
+        workload.conversation = self.ledger.conversation(manager.tube_id, workload.stream_id)
+        self.workloads.append(workload)
+        return workload
 
     async def _run_sessions(self) -> None:
         failures = 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.decision import Rung
 from perdure_lab.scenario.figures import OWN_SUBJECT
-from perdure_lab.scenario.model import TICK_SECONDS, ClockJump, Deed, LinkChange, MappingLost, ProcessDeed
+from perdure_lab.scenario.model import TICK_SECONDS, ClockJump, LinkChange, MappingLost, ProcessAction, ProcessChange
 from perdure_lab.scenario.results import (
     SILENCE_FLOOR,
     Direction,
@@ -22,7 +22,7 @@ from perdure_lab.sim.simulation import Simulation
 
 if TYPE_CHECKING:
     from perdure_lab.scenario.model import Action, Scenario, Step
-    from perdure_lab.sim.application import Talker
+    from perdure_lab.sim.application import Workload
 
 SET_UP_TIMEOUT = 30.0
 """Seconds, of the simulation, until its first session must have begun."""
@@ -46,11 +46,11 @@ class Play:
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self._scenario = scenario
         self.simulation = Simulation(seed, scenario.links, has_relay=scenario.relay, settings=scenario.settings)
-        self._talkers: list[tuple[Direction, Talker]] = []
+        self._workloads: list[tuple[Direction, Workload]] = []
         self._began_at = 0.0
         self._events: list[NetworkEvent] = []
         self._silences: list[Silence] = []
-        self._heard_at: dict[Talker, float] = {}
+        self._heard_at: dict[Workload, float] = {}
         self._bins: dict[Direction, list[float]] = {"up": [], "down": []}
         self._ends_at = 0.0
 
@@ -79,33 +79,35 @@ class Play:
                 raise AssertionError("no session began")
         simulation.act("client", self._open)
         simulation.run(simulation.world.now + 0.5)
-        for gateway_talker in simulation.gateway.talkers:
-            self._talkers.append(("up", gateway_talker))
-        for client_talker in simulation.client.talkers:
-            self._talkers.append(("down", client_talker))
+        for gateway_workload in simulation.gateway.workloads:
+            self._workloads.append(("up", gateway_workload))
+        for client_workload in simulation.client.workloads:
+            self._workloads.append(("down", client_workload))
         self._began_at = simulation.world.now + WARM_UP
-        for _, talker in self._talkers:
-            simulation.act("client" if talker.is_client else "gateway", self._say, talker)
+        for _, workload in self._workloads:
+            simulation.act("client" if workload.is_client else "gateway", self._say, workload)
         simulation.run(self._began_at)
         simulation.note("the traffic is measured from now on: the scenario's 0 s")
-        for direction, talker in self._talkers:
-            self._heard_at[talker] = self._began_at
-            talker.on_heard = lambda count, direction=direction, talker=talker: self._heard(direction, talker, count)
+        for direction, workload in self._workloads:
+            self._heard_at[workload] = self._began_at
+            workload.on_heard = lambda count, direction=direction, workload=workload: self._heard(
+                direction, workload, count
+            )
 
     def _open(self) -> None:
         for _ in range(self._scenario.traffic.connections):
             assert self.simulation.client.open_stream() is not None
 
-    def _say(self, talker: Talker) -> None:
+    def _say(self, workload: Workload) -> None:
         if self._ends_at and self.simulation.world.now >= self._ends_at:
             return
-        talker.say(max(1, round(self._scenario.traffic.rate * TICK_SECONDS)))
-        loop = self.simulation.machines["client" if talker.is_client else "gateway"].loop
-        loop.call_later(TICK_SECONDS, self._say, talker)
+        workload.say(max(1, round(self._scenario.traffic.rate * TICK_SECONDS)))
+        loop = self.simulation.machines["client" if workload.is_client else "gateway"].loop
+        loop.call_later(TICK_SECONDS, self._say, workload)
 
-    def _heard(self, direction: Direction, talker: Talker, count: int) -> None:
+    def _heard(self, direction: Direction, workload: Workload, count: int) -> None:
         now = self.simulation.world.now
-        since, self._heard_at[talker] = self._heard_at[talker], now
+        since, self._heard_at[workload] = self._heard_at[workload], now
         if self._ends_at and since > self._ends_at:
             return
         self._note_silence(direction, since, now, ended=True)
@@ -115,12 +117,12 @@ class Play:
 
     def _has_all(self) -> bool:
         """Whether all that was written has arrived; a stream that was reset waits for nothing."""
-        return all(talker.conversation.was_reset or _has_heard_all(talker) for _, talker in self._talkers)
+        return all(workload.conversation.was_reset or _has_heard_all(workload) for _, workload in self._workloads)
 
     def _end_silences(self) -> None:
-        for direction, talker in self._talkers:
-            if not _has_heard_all(talker):
-                self._note_silence(direction, self._heard_at[talker], self._ends_at, ended=False)
+        for direction, workload in self._workloads:
+            if not _has_heard_all(workload):
+                self._note_silence(direction, self._heard_at[workload], self._ends_at, ended=False)
 
     def _note_silence(self, direction: Direction, since: float, until: float, *, ended: bool) -> None:
         if until - since >= SILENCE_FLOOR:
@@ -141,38 +143,38 @@ class Play:
                 simulation.internet.change(name, **values)
             case MappingLost(name):
                 simulation.internet.lose_mappings(name)
-            case ProcessDeed(process, deed):
-                self._do(process, deed)
+            case ProcessChange(process, process_action):
+                self._do(process, process_action)
             case ClockJump(process, seconds):
                 simulation.jump(process, seconds)
             case _:
                 assert_never(action)
 
-    def _do(self, process: str, deed: Deed) -> None:
+    def _do(self, process: str, action: ProcessAction) -> None:
         simulation = self.simulation
         if process == "rendezvous":
-            if deed in (Deed.STOP, Deed.KILL):
+            if action in (ProcessAction.STOP, ProcessAction.KILL):
                 simulation.rendezvous.stop()
             else:
                 simulation.rendezvous.start()
             return
-        match deed:
-            case Deed.STOP:
+        match action:
+            case ProcessAction.STOP:
                 simulation.stop(process, asleep=False)
-            case Deed.CONTINUE:
+            case ProcessAction.CONTINUE:
                 simulation.wake(process)
-            case Deed.KILL:
+            case ProcessAction.KILL:
                 simulation.crash(process)
-            case Deed.START:
+            case ProcessAction.START:
                 simulation.start(process)
             case _:
-                assert_never(deed)
+                assert_never(action)
 
     # The result.
 
     def _told(self) -> RunResult:
         simulation = self.simulation
-        conversations = [talker.conversation for direction, talker in self._talkers if direction == "down"]
+        conversations = [workload.conversation for direction, workload in self._workloads if direction == "down"]
         courses = [course for conversation in conversations for course in (conversation.up, conversation.down)]
         most = max(len(values) for values in self._bins.values())
         throughput = {way: tuple(values + [0.0] * (most - len(values))) for way, values in self._bins.items()}
@@ -213,5 +215,5 @@ class Play:
         )
 
 
-def _has_heard_all(talker: Talker) -> bool:
-    return talker.theirs.received_bytes == talker.theirs.sent_bytes
+def _has_heard_all(workload: Workload) -> bool:
+    return workload.theirs.received_bytes == workload.theirs.sent_bytes

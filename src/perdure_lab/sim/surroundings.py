@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from perdure.configfile import Layer, layered
 from perdure.core.decision import Rung
 from perdure.ticket import Ticket
-from perdure_lab.sim.application import Book
+from perdure_lab.sim.application import Ledger
 from perdure_lab.sim.internet import MAPPING_LIFETIME, Internet
 from perdure_lab.sim.rendezvous import Rendezvous
 from perdure_lab.sim.world import World
@@ -48,7 +48,7 @@ class Surroundings:
         self.has_relay = has_relay
         self.carriers: dict[str, SimCarrier] = {}
         self.settings = layered(Layer("the scenario", settings or {}))
-        self.book = Book(self.violated, self.settings.resources, lambda: self.world.now)
+        self.ledger = Ledger(self.violated, self.settings.resources, lambda: self.world.now)
         self.violations: list[str] = []
         self.changes: list[tuple[float, str, StateChanged]] = []
         """When, at which end, and what."""
