@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
+from perdure.config import ResourceLimits, RestartPolicy, ServeSettings, SessionLimits, TransportSettings
 from perdure.configfile import TABLES, Configuration, Layer, layered, parse_assignments, read_file
 from perdure.fields import settings_of
 from perdure.tomlfile import MAX_TEXT_BYTES
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EVERYTHING = """\
+[serve]
+rendezvous = "wss://rendezvous.example"
+allow = ["127.0.0.1:22", "db:*"]
+
+[transport]
+ice_servers = ["stun:stun.example"]
+
 [restart]
 restart_backoff_base = 2      # an integer is good for seconds
 ice_keepalive_enabled = false
@@ -54,6 +61,8 @@ def test_without_layers_everything_is_the_default() -> None:
 def test_each_table_of_a_file_sets_its_class(path: Path) -> None:
     path.write_text(EVERYTHING)
     configuration = layered(read_file(path))
+    assert configuration.serve == ServeSettings("wss://rendezvous.example", ("127.0.0.1:22", "db:*"))
+    assert configuration.transport == TransportSettings(("stun:stun.example",))
     assert configuration.restart == RestartPolicy(restart_backoff_base=2.0, ice_keepalive_enabled=False)
     assert configuration.session == SessionLimits(session_timeout_warning_stages=(60.0, 120.5))
     assert configuration.resources == ResourceLimits(max_streams=7)
@@ -106,6 +115,9 @@ def test_an_empty_file_and_one_that_begins_with_a_byte_order_mark_are_good(path:
             "[session]\nsession_timeout_warning_stages = [60, 'x']",
             ":2: session.session_timeout_warning_stages[1] is 'x', not a number from 1 to 2592000 s",
         ),
+        ("[serve]\nrendezvous = 5", ":2: serve.rendezvous is not a text such as ws://HOST:PORT or wss://HOST"),
+        ("[serve]\nallow = 'db:5432'", ":2: serve.allow is 'db:5432', not a list of texts such as HOST:PORT or HOST:*"),
+        ("[serve]\nallow = ['db:1', 5432]", ":2: serve.allow[1] is 5432, not a text such as HOST:PORT or HOST:*"),
         (
             "[restart]\nrestart_backoff_base = 90",
             ": restart.restart_backoff_max is 60, below restart_backoff_base (90 s)",
@@ -134,9 +146,10 @@ def test_a_bad_value_names_file_table_key_value_and_range(path: Path, content: s
         ("[restart]\nq = 5", ":2: there is no 'restart.q'; `perdure config show` lists the names"),
         ('[restart]\n"\\u001b[2J" = 5', ":1: there is no 'restart.\\x1b[2J'; `perdure config show` lists the names"),
         ("[restrat]\n", ":1: there is no table 'restrat'; did you mean restart?"),
-        ("[q]\n", ":1: there is no table 'q'; there are restart, session, resources"),
+        ("[q]\n", ":1: there is no table 'q'; there are serve, transport, restart, session, resources"),
         ("abandon_after = 5", ":1: abandon_after stands in no table; it belongs under [restart]"),
         ("abandon_aftre = 5", ":1: 'abandon_aftre' stands in no table; did you mean restart.abandon_after?"),
+        ("allow = ['db:1']", ":1: allow stands in no table; it belongs under [serve]"),
         ("restart = 5", ":1: restart is not a table; write [restart]"),
         ("[[restart]]\nabandon_after = 5", ":1: restart is not a table; write [restart]"),
     ],
@@ -219,6 +232,28 @@ def test_a_layer_of_the_program_itself_is_checked_too() -> None:
 
 NAMES = [f"{table}.{name}" for table, kind in TABLES.items() for name in settings_of(kind)]
 SCALARS = st.integers() | st.floats() | st.booleans() | st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "ice_servers = ['turn:me:hunter2@turn.example']",
+        "transport = 'turn:me:hunter2@turn.example'",
+        "[transport]\nice_servers = 'turn:me:hunter2@turn.example'",
+        "[transport]\nice_servers = [['turn:me:hunter2@turn.example']]",
+        "[transport]\nice_server = ['turn:me:hunter2@turn.example']",
+        "[transport]\nice_servers = ['turn:me:hunter2@turn.example'",
+        "[restart.ice_servers]\na = 'turn:me:hunter2@turn.example'",
+    ],
+)
+def test_a_password_in_the_wrong_place_is_not_repeated(path: Path, content: str) -> None:
+    assert "hunter2" not in refusal_of(path, content)
+
+
+def test_a_password_that_is_no_toml_value_is_not_repeated() -> None:
+    with pytest.raises(ValueError, match="is no TOML value") as error:
+        parse_assignments(["ice_servers=turn:me:hunter2@turn.example"])
+    assert "hunter2" not in str(error.value)
 
 
 @given(st.sampled_from(NAMES), SCALARS)

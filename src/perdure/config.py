@@ -194,6 +194,57 @@ class ResourceLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """Where clients find a gateway, and what they may reach: for serve alone."""
+
+    rendezvous: Annotated[
+        str,
+        Meta(
+            description="The rendezvous that clients meet at.",
+            extra={"form": "ws://HOST:PORT or wss://HOST", "secret": True},
+        ),
+    ] = ""
+    allow: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="What clients may reach, as a list; `*` stands for every port of a host.",
+            extra={"form": "HOST:PORT or HOST:*"},
+        ),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TransportSettings:
+    """How carriers find their way."""
+
+    ice_servers: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=MAX_VALUES,
+            description="STUN and TURN servers, as a list. Without one only machines that reach each other directly "
+            "connect. A file that holds a password should be readable by you alone.",
+            extra={"form": "stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT", "secret": True},
+        ),
+    ] = ()
+    loopback: Annotated[
+        bool, Meta(description="Whether 127.0.0.1 and ::1 are used too, for both ends on one machine.")
+    ] = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def config(self) -> TransportConfig:
+        """
+        Raises:
+            ValueError: a text is no ICE server.
+        """
+        return TransportConfig(tuple(map(parse_ice_server, self.ice_servers)), loopback=self.loopback)
+
+
+@dataclass(frozen=True, slots=True)
 class IceServer:
     """A STUN or TURN server: `stun:HOST[:PORT]`, `turn:HOST[:PORT][?transport=udp|tcp]` or `turns:…`."""
 
@@ -219,6 +270,8 @@ def parse_ice_server(text: str) -> IceServer:
     """
     scheme, _, rest = text.partition(":")
     login, at, host = rest.rpartition("@")
+    if not at and scheme.startswith("turn"):
+        raise ValueError(f"a TURN server needs a user name and a password: {scheme}:USER:PASSWORD@HOST:PORT")
     if not at:
         return IceServer(text)
     username, colon, password = login.rpartition(":")
@@ -227,6 +280,15 @@ def parse_ice_server(text: str) -> IceServer:
             f"the ICE server at {host!r} has a user name but no password: {scheme}:USER:PASSWORD@HOST:PORT"
         )
     return IceServer(f"{scheme}:{host}", username, password)
+
+
+def hide_password(text: str) -> str:
+    """The URL of an ICE server or of a rendezvous, to be shown."""
+    login, at, host = text.rpartition("@")
+    if not at:
+        return text
+    scheme, is_url, _ = login.partition("//")
+    return f"{scheme}//…@{host}" if is_url else f"{login.rpartition(':')[0]}:…@{host}"
 
 
 @dataclass(frozen=True, slots=True)

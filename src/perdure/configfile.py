@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from perdure import tomlfile
-from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
+from perdure.config import ResourceLimits, RestartPolicy, ServeSettings, SessionLimits, TransportSettings
 from perdure.fields import FieldError, nearest, settings_of, shown
 
 if TYPE_CHECKING:
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from perdure.fields import Setting
 
 TABLES: Mapping[str, type] = MappingProxyType(
-    {"restart": RestartPolicy, "session": SessionLimits, "resources": ResourceLimits}
+    {
+        "serve": ServeSettings,
+        "transport": TransportSettings,
+        "restart": RestartPolicy,
+        "session": SessionLimits,
+        "resources": ResourceLimits,
+    }
 )
 """Tables of the file, which are also the fields of `Configuration`."""
 
@@ -55,6 +61,8 @@ class Layer:
 class Configuration:
     """All that may be set, and by full name where each value comes from."""
 
+    serve: ServeSettings = field(default_factory=ServeSettings)
+    transport: TransportSettings = field(default_factory=TransportSettings)
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     session: SessionLimits = field(default_factory=SessionLimits)
     resources: ResourceLimits = field(default_factory=ResourceLimits)
@@ -134,8 +142,10 @@ def _parse_value(name: str, text: str, source: str) -> object:
     except tomlfile.TomlError:
         document = {}
     if document.keys() != {"value"}:  # nothing, or further lines
-        what = f"{shown(text)} for {shown(name)} is no TOML value"
-        raise ValueError(f"{source}: {what}: a number, true, false, or a list such as [60, 120]")
+        setting = _SETTINGS.get(_full_name(name))
+        what = "what is given" if setting and setting.secret else shown(text)
+        example = "a number, true, false, or a list such as [60, 120] or ['HOST:22']"
+        raise ValueError(f"{source}: {what} for {shown(name)} is no TOML value: {example}")
     return document["value"]
 
 

@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from perdure.cli import app
 from perdure.configfile import TABLES
 from perdure.fields import settings_of
+from support.processes import running, running_rendezvous
+from support.targets import echo, serving
 
 TIMERS_PAGE = Path(__file__).parents[2] / "docs" / "timers.md"
 
@@ -126,6 +128,94 @@ def test_a_mistake_is_explained_and_exits_with_2(tmp_path: Path) -> None:
     )
     assert "--hold-minutes: restart.abandon_after is nan, not a number" in refusal_of("--hold-minutes", "nan")
     assert "'nobody' is not one of" in refusal_of("--for", "nobody")
+
+
+HOME = """\
+[serve]
+rendezvous = "wss://rendezvous.example"
+allow = ["127.0.0.1:22", "db:*"]
+
+[transport]
+ice_servers = ["turn:me:hunter2@turn.example"]
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A file that only its owner can read."""
+    path = tmp_path / "home.toml"
+    path.touch(mode=0o600)
+    path.write_text(HOME)
+    return path
+
+
+def test_a_file_says_where_to_meet_and_what_is_allowed_until_a_flag_does(home: Path) -> None:
+    file = ("--config", str(home))
+    assert settings(*file)["serve"]["rendezvous"]["value"] == "wss://rendezvous.example"
+    assert settings(*file)["serve"]["allow"]["source"] == str(home)
+    flags = ("--allow", "web:80", "--rendezvous", "ws://other", "--ice-server", "stun:s", "--loopback")
+    tables = settings(*file, *flags)
+    given = {(each["source"], str(each["value"])) for name in ("serve", "transport") for each in tables[name].values()}
+    assert given == {
+        ("--rendezvous", "ws://other"),
+        ("--allow", "['web:80']"),
+        ("--ice-server", "['stun:s']"),
+        ("--loopback", "True"),
+    }
+
+
+def test_connect_shows_nothing_that_only_serve_uses(home: Path) -> None:
+    assert "rendezvous.example" in shown("--config", str(home))
+    for user in ("connect", "library"):
+        assert "rendezvous.example" not in shown("--config", str(home), "--for", user)
+        assert "serve" not in settings("--config", str(home), "--for", user)
+
+
+def test_a_password_is_never_shown(home: Path) -> None:
+    for options in ([], ["--json"]):
+        text = shown("--config", str(home), *options)
+        assert "turn:me:…@turn.example" in text
+        assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "serve.rendezvous",
+            '"https://x"',
+            "serve.rendezvous: a rendezvous URL looks like ws://HOST:PORT or wss://HOST",
+        ),
+        ("serve.allow", '["db"]', "serve.allow: a target looks like HOST:PORT"),
+        ("transport.ice_servers", '["turn:me@x"]', "transport.ice_servers: the ICE server at 'x' has a user name but"),
+    ],
+)
+def test_a_text_that_is_no_url_or_target_names_its_source(tmp_path: Path, name: str, value: str, message: str) -> None:
+    path = tmp_path / "perdure.toml"
+    path.write_text(f"{name} = {value}\n")
+    assert f"{path}: {message}" in refusal_of("--config", str(path))
+    assert f"--set: {message}" in refusal_of("--set", f"{name}={value}")
+
+
+@pytest.mark.parametrize(("mode", "is_told"), [(0o600, False), (0o640, True), (0o604, True)])
+def test_a_password_that_others_can_read_is_told_in_one_line(home: Path, mode: int, is_told: bool) -> None:
+    home.chmod(mode)
+    result = CliRunner().invoke(app, ["config", "show", "--config", str(home)])
+    line = f"perdure: {home} holds a password, and others can read it: chmod 600 {home}\n"
+    assert result.stderr == (line if is_told else "")
+    assert result.exit_code == 0
+    home.write_text(HOME.replace("me:hunter2@", "").replace("turn:", "stun:"))
+    assert CliRunner().invoke(app, ["config", "show", "--config", str(home)]).stderr == ""
+
+
+async def test_both_ends_run_with_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "perdure.toml"
+    async with serving(echo) as target, running_rendezvous() as (_, url):
+        path.write_text(f'[serve]\nrendezvous = "{url}"\nallow = ["{target}"]\n[transport]\nloopback = true\n')
+        async with running("serve", "--config", str(path)) as gateway:
+            ticket = await gateway.says("perdure1-")
+            async with running("connect", ticket, "-L", f"0:{target}", "--config", str(path)) as client:
+                await client.says("ready")
 
 
 def test_the_timers_page_is_made_from_the_settings() -> None:

@@ -19,8 +19,9 @@ CONNECT = ("connect", GOOD)
     ("arguments", "message"),
     [
         (("explode",), "No such command 'explode'"),
-        (("serve",), "Missing option '--rendezvous'"),
-        (SERVE, "Missing option '--allow'"),
+        (("serve",), "give --rendezvous URL, or set rendezvous under [serve] in the file that --config names"),
+        (SERVE, "give --allow HOST:PORT, or set allow under [serve] in the file that --config names"),
+        ((*SERVE, "--allow", "localhost:1", "--set", "allow=['a:1']"), "--allow and --set serve.allow say the same"),
         (("connect",), "Missing argument"),
         (CONNECT, "Missing option '-L'"),
         ((*CONNECT, "-L"), "requires an argument"),

@@ -11,7 +11,7 @@ from perdure.cli import options
 from perdure.cli.running import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from perdure.configfile import Configuration
@@ -34,6 +34,10 @@ def config() -> None:
 @config.command(short_help="Show each value, its unit, range and source.")
 @options.config
 @options.assignments
+@options.rendezvous
+@options.allow
+@options.ice_server
+@options.loopback
 @options.hold_minutes
 @options.exit_on_fail
 @click.option(
@@ -50,6 +54,10 @@ def config() -> None:
 def show(
     config: Path | None,
     assignments: tuple[str, ...],
+    rendezvous: str | None,
+    allow: tuple[str, ...],
+    ice_server: tuple[str, ...],
+    loopback: bool,
     hold_minutes: float | None,
     exit_on_fail: bool,
     user: User,
@@ -65,13 +73,23 @@ def show(
         say(timers_page())
         return
     defaults = None if user is User.LIBRARY else options.command_defaults(exit_on_fail=exit_on_fail)
-    configuration = options.read_configuration(config, assignments, defaults=defaults, hold_minutes=hold_minutes)
+    configuration = options.read_configuration(
+        config,
+        assignments,
+        defaults=defaults,
+        hold_minutes=hold_minutes,
+        ice_server=ice_server,
+        loopback=loopback,
+        rendezvous=rendezvous,
+        allow=allow,
+    )
+    tables = [table for table in _tables() if user is User.SERVE or table != "serve"]
     if as_json:
-        say(_json(configuration))
+        say(_json(tables, configuration))
         return
     whose = "the library" if user is User.LIBRARY else f"perdure {user}"
     say(f"What {whose} uses. --explain says what each value means.\n" if not explain else f"What {whose} uses.\n")
-    say("\n\n".join("\n".join(_section(table, configuration, explain=explain)) for table in _tables()))
+    say("\n\n".join("\n".join(_section(table, configuration, explain=explain)) for table in tables))
 
 
 def _tables() -> dict[str, type]:
@@ -81,11 +99,15 @@ def _tables() -> dict[str, type]:
 
 
 def _rows(table: str, configuration: Configuration) -> Iterator[tuple[str, Setting, Any, str]]:
-    """Name, description, value and source of each setting of a table."""
+    """Name, description, value (without a password) and source of each setting of a table."""
+    from perdure.config import hide_password
     from perdure.fields import settings_of
 
     for name, setting in settings_of(_tables()[table]).items():
-        yield name, setting, getattr(getattr(configuration, table), name), configuration.sources[f"{table}.{name}"]
+        value = getattr(getattr(configuration, table), name)
+        if setting.secret:
+            value = hide_password(value) if isinstance(value, str) else tuple(map(hide_password, value))
+        yield name, setting, value, configuration.sources[f"{table}.{name}"]
 
 
 def _section(table: str, configuration: Configuration, *, explain: bool) -> Iterator[str]:
@@ -113,6 +135,8 @@ def _with_unit(value: Any, setting: Setting) -> list[str]:
 
     if isinstance(value, tuple):
         return [shown for each in value for shown in _with_unit(each, setting)] or ["none"]
+    if isinstance(value, str):
+        return [value or "none"]
     if isinstance(value, bool):
         return ["true" if value else "false"]
     if value == 0 and setting.zero:
@@ -125,7 +149,7 @@ def _range(setting: Setting) -> str:
     return f"0, {setting.bounds}" if setting.zero else setting.bounds
 
 
-def _json(configuration: Configuration) -> str:
+def _json(tables: Iterable[str], configuration: Configuration) -> str:
     """`{table: {name: {value, unit, low, high, zero, source, meaning}}}`, where a bool's bounds are null."""
     import json
 
@@ -133,11 +157,11 @@ def _json(configuration: Configuration) -> str:
         said = {"value": value, "unit": setting.unit, "low": setting.low, "high": setting.high, "zero": setting.zero}
         return {**said, "source": source, "meaning": setting.text}
 
-    tables = {
+    said = {
         table: {name: described(setting, value, source) for name, setting, value, source in _rows(table, configuration)}
-        for table in _tables()
+        for table in tables
     }
-    return json.dumps(tables, indent=2, ensure_ascii=False)
+    return json.dumps(said, indent=2, ensure_ascii=False)
 
 
 def timers_page() -> str:
@@ -156,7 +180,8 @@ def _markdown(table: str, configuration: Configuration) -> str:
     ]
     for name, setting, value, _ in _rows(table, configuration):
         default = ", ".join(shown.replace(f" {setting.unit}", "") for shown in _with_unit(value, setting))
-        lines.append(f"| `{name}` | {default} | {setting.unit} | {_range(setting)} | {setting.text} |")
+        bounds = f"`{setting.form}`" if setting.form else _range(setting)
+        lines.append(f"| `{name}` | {default} | {setting.unit} | {bounds} | {setting.text} |")
     return "\n".join(lines)
 
 
@@ -190,7 +215,14 @@ Every value that may be set. This page is generated from `src/perdure/config.py`
 
 ## How to set them
 ```toml
-# perdure.toml, for perdure serve --config perdure.toml
+# perdure.toml, for perdure serve --config perdure.toml --ticket-file home.ticket
+[serve]
+rendezvous = "wss://rendezvous.example"
+allow = ["127.0.0.1:22"]
+
+[transport]
+ice_servers = ["stun:stun.example:3478", "turn:USER:PASSWORD@turn.example:3478"]
+
 [restart]
 abandon_after = 7200
 
@@ -199,11 +231,13 @@ session_timeout_warning_stages = [1800, 2700]
 ```
 
 A later source wins: the default, the command's default, `--config FILE`, then `--set NAME=VALUE` or a flag that means
-the same, which is `--hold-minutes` for `restart.abandon_after`. NAME is `restart.abandon_after` or, because no name
-stands in two tables, `abandon_after`. `perdure config show` takes the same options, and prints each value with its
-unit, its range and its source. A name that does not exist, a value outside its range and a file that is not TOML end
-the command with exit code 2 before anything is connected. From Python, hand `RestartPolicy`, `SessionLimits` and
-`ResourceLimits` to what you build.
+the same, such as `--hold-minutes` for `restart.abandon_after`. A list is replaced as a whole: one `--allow` hides the
+`allow` of the file. NAME is `restart.abandon_after` or, because no name stands in two tables, `abandon_after`. `perdure
+config show` takes the same options, and prints each value with its unit, its range and its source. A name that does
+not exist, a value outside its range and a file that is not TOML end the command with exit code 2 before anything is
+connected. `connect` takes the same file and does not use `[serve]`. A password in the file is never shown; where
+others can read the file, a line on standard error says so. From Python, hand `RestartPolicy`, `SessionLimits`,
+`ResourceLimits` and `TransportConfig` to what you build.
 
 `serve` and `connect` set two values otherwise. `max_restart_attempts` is {patient}, because at a terminal it is time
 (`abandon_after`) that ends the patience and not a count; with `--exit-on-fail` it is {attempts}. `session_timeout` is

@@ -63,9 +63,13 @@ def connect(
         forwards = [parse_forward(text) for text in local]
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="-L") from error
-    transport = options.transport_config(ice_server, loopback)
     settings = options.read_configuration(
-        config, assignments, defaults=options.command_defaults(exit_on_fail=exit_on_fail), hold_minutes=hold_minutes
+        config,
+        assignments,
+        defaults=options.command_defaults(exit_on_fail=exit_on_fail),
+        hold_minutes=hold_minutes,
+        ice_server=ice_server,
+        loopback=loopback,
     )
     parsed = parse_ticket(options.read_ticket_argument(ticket), now=time.time())
     set_up_logging(log_level, as_json=json_logs)
@@ -80,7 +84,7 @@ def connect(
             policy=settings.restart,
             session_limits=settings.session,
             limits=settings.resources,
-            transport=transport,
+            transport=settings.transport.config(),
             on_listening=_show_listening,
             on_ready=lambda: say("ready"),
             exit_on_fail=exit_on_fail,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from perdure.cli.running import LogLevel
+from perdure.cli.running import LogLevel, warn
 from perdure.errors import TicketError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from perdure.config import TransportConfig
     from perdure.configfile import Configuration, Layer
 
 log_level = click.option(
@@ -31,6 +31,15 @@ ice_server = click.option(
     multiple=True,
     metavar="URL",
     help="stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT; may be given again. See README.md.",
+)
+rendezvous = click.option(
+    "--rendezvous", metavar="URL", help="ws://HOST:PORT or wss://HOST; or serve.rendezvous in the --config file."
+)
+allow = click.option(
+    "--allow",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="What clients may reach; HOST:* for every port; may be given again; or serve.allow in the --config file.",
 )
 exit_on_fail = click.option(
     "--exit-on-fail", is_flag=True, help="End with an exit code where it would wait and try again."
@@ -75,15 +84,6 @@ def parse_listen(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def transport_config(ice_servers: Sequence[str], loopback: bool) -> TransportConfig:
-    from perdure.config import TransportConfig, parse_ice_server
-
-    try:
-        return TransportConfig(tuple(parse_ice_server(text) for text in ice_servers), loopback=loopback)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--ice-server") from error
-
-
 def command_defaults(*, exit_on_fail: bool) -> Layer:
     """What `serve` and `connect` set under the file: patient, unless the user wants to hear of a failure."""
     from perdure.configfile import Layer
@@ -95,29 +95,76 @@ def command_defaults(*, exit_on_fail: bool) -> Layer:
 
 
 def read_configuration(
-    file: Path | None, assignments: Sequence[str], *, defaults: Layer | None, hold_minutes: float | None
+    file: Path | None,
+    assignments: Sequence[str],
+    *,
+    defaults: Layer | None,
+    hold_minutes: float | None,
+    ice_server: tuple[str, ...],
+    loopback: bool,
+    rendezvous: str | None = None,
+    allow: tuple[str, ...] = (),
 ) -> Configuration:
-    """`defaults` (where there are any) under --config under --set and --hold-minutes, which must not both be given.
+    """`defaults` (where there are any) under --config under --set and the flags, which must not say the same.
 
     Raises:
         click.BadParameter: what is given is wrong; it names the source.
     """
     from perdure.configfile import Layer, layered, parse_assignments, read_file
 
+    given = {
+        "--hold-minutes": ("restart.abandon_after", None if hold_minutes is None else hold_minutes * 60),
+        "--ice-server": ("transport.ice_servers", ice_server or None),
+        "--loopback": ("transport.loopback", loopback or None),
+        "--rendezvous": ("serve.rendezvous", rendezvous),
+        "--allow": ("serve.allow", allow or None),
+    }
     try:
         layers = [] if defaults is None else [defaults]
         if file is not None:
             layers.append(read_file(file))
+            _warn_of_password(file, layers[-1])
         assigned = parse_assignments(assignments)
-        if hold_minutes is not None:
-            held = Layer("--hold-minutes", {"restart.abandon_after": hold_minutes * 60})
-            twice = held.values.keys() & assigned.values.keys()
-            if twice:
-                raise ValueError(f"--hold-minutes and --set {twice.pop()} say the same; give one of them")
-            layers.append(held)
-        return layered(*layers, assigned)
+        for flag, (name, value) in given.items():
+            if value is not None and name in assigned.values:
+                raise ValueError(f"{flag} and --set {name} say the same; give one of them")
+            if value is not None:
+                layers.append(Layer(flag, {name: value}))
+        configuration = layered(*layers, assigned)
+        _check_texts(configuration)
+        return configuration
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _check_texts(configuration: Configuration) -> None:
+    """Whether URLs and targets are such.
+
+    Raises:
+        ValueError: one is not; it names the source.
+    """
+    from perdure.config import parse_ice_server
+    from perdure.forward.target import parse_allow
+    from perdure.ticket import check_rendezvous_url
+
+    def check(name: str, texts: Iterable[str], parse: Callable[[str], object]) -> None:
+        try:
+            for text in texts:
+                parse(text)
+        except ValueError as error:
+            raise ValueError(f"{configuration.sources[name]}: {name}: {error}") from error
+
+    serve, transport = configuration.serve, configuration.transport
+    check("serve.rendezvous", filter(None, [serve.rendezvous]), check_rendezvous_url)
+    check("serve.allow", serve.allow, lambda text: parse_allow([text]))
+    check("transport.ice_servers", transport.ice_servers, parse_ice_server)
+
+
+def _warn_of_password(file: Path, layer: Layer) -> None:
+    """A line on standard error where others can read a password in `file`."""
+    texts = [*layer.values.get("transport.ice_servers", ()), layer.values.get("serve.rendezvous", "")]
+    if any("@" in text for text in texts) and os.name == "posix" and file.stat().st_mode & 0o044:
+        warn(f"perdure: {file} holds a password, and others can read it: chmod 600 {file}")
 
 
 def read_ticket_argument(text: str) -> str:

@@ -12,18 +12,12 @@ import click
 from perdure.cli import options
 from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
 from perdure.errors import TicketError
-from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, parse_ticket
+from perdure.ticket import SECRET_BYTES, Ticket, parse_ticket
 
 
 @click.command
-@click.option("--rendezvous", metavar="URL", required=True, help="ws://HOST:PORT or wss://HOST.")
-@click.option(
-    "--allow",
-    multiple=True,
-    required=True,
-    metavar="HOST:PORT",
-    help="What clients may reach; HOST:* for every port; may be given again.",
-)
+@options.rendezvous
+@options.allow
 @click.option(
     "--ticket-file",
     type=click.Path(path_type=Path),
@@ -47,7 +41,7 @@ from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, parse_tic
 @options.json_logs
 @options.faults
 def serve(
-    rendezvous: str,
+    rendezvous: str | None,
     allow: tuple[str, ...],
     ticket_file: Path | None,
     ticket_hours: float | None,
@@ -65,19 +59,20 @@ def serve(
     from perdure.forward.target import parse_allow
 
     end_on_signals()
-    try:
-        allowed = parse_allow(allow)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--allow") from error
-    try:
-        check_rendezvous_url(rendezvous)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--rendezvous") from error
-    transport = options.transport_config(ice_server, loopback)
     settings = options.read_configuration(
-        config, assignments, defaults=options.command_defaults(exit_on_fail=exit_on_fail), hold_minutes=hold_minutes
+        config,
+        assignments,
+        defaults=options.command_defaults(exit_on_fail=exit_on_fail),
+        hold_minutes=hold_minutes,
+        ice_server=ice_server,
+        loopback=loopback,
+        rendezvous=rendezvous,
+        allow=allow,
     )
-    ticket = _ticket(rendezvous, ticket_file, ticket_hours, now=time.time())
+    for name, flag in (("rendezvous", "--rendezvous URL"), ("allow", "--allow HOST:PORT")):
+        if not getattr(settings.serve, name):
+            raise click.UsageError(f"give {flag}, or set {name} under [serve] in the file that --config names")
+    ticket = _ticket(settings.serve.rendezvous, ticket_file, ticket_hours, now=time.time())
     set_up_logging(log_level, as_json=json_logs)
     say(ticket.encode())
 
@@ -87,11 +82,11 @@ def serve(
 
         gateway = Gateway(
             ticket,
-            allowed,
+            parse_allow(settings.serve.allow),
             policy=settings.restart,
             session_limits=settings.session,
             limits=settings.resources,
-            transport=transport,
+            transport=settings.transport.config(),
             exit_on_fail=exit_on_fail,
         )
         await run_driven(gateway.run(), lambda: gateway.tubes, driven=faults)
