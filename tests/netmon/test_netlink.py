@@ -1,4 +1,8 @@
-"""A real kernel's changes, in a network namespace of the test's own, reach the listener within 100 ms."""
+"""A real kernel's changes, in a network namespace of the test's own, are told as soon as the kernel tells of them.
+
+Nothing but the kernel's messages makes the monitor look here: its tick is an hour away. When it looks after a message
+is `Debounce`'s, and tested with it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +35,7 @@ if not sys.platform.startswith("linux"):
 
 from perdure.netmon.netlink import NetlinkSource
 from perdure.netmon.rtnetlink import NLM_F_DUMP_INTR, NLMSG_DONE
+from perdure.netmon.state import ON_THE_INTERNET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -39,9 +43,6 @@ if TYPE_CHECKING:
     Said = dict[str, Any]
 
 WATCHING = Path(__file__).with_name("watching.py")
-
-PROMPT = 0.1
-"""Seconds from the `ip` command's start to the listener's call: what the monitor promises."""
 
 TIMEOUT = 10.0
 """Seconds that anything may take; a hang is a failure."""
@@ -58,16 +59,20 @@ class Namespace:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def ip(self, *commands: str) -> float:
-        """Run `ip` commands, all in one go; gives the time before."""
-        began_at = time.monotonic()
+    def ip(self, *commands: str) -> None:
+        """Run `ip` commands, all in one go."""
         batch = "\n".join(commands)
         subprocess.run(["ip", "-n", self.name, "-b", "-"], input=batch, text=True, check=True, timeout=TIMEOUT)
-        return began_at
 
     def run(self, *words: bytes) -> None:
         """Run one `ip` command of any bytes."""
         subprocess.run([b"ip", b"-n", self.name.encode(), *words], check=True, timeout=TIMEOUT)
+
+    def probes_of_duplicates(self, interface: str, count: int) -> None:
+        """How often an IPv6 address of `interface` asks whether somebody else has it (RFC 4862 §5.1)."""
+        setting = f"/proc/sys/net/ipv6/conf/{interface}/dad_transmits"
+        command = ["ip", "netns", "exec", self.name, "sh", "-c", f"echo {count} > {setting}"]
+        subprocess.run(command, check=True, timeout=TIMEOUT)
 
 
 @pytest.fixture
@@ -236,21 +241,19 @@ async def test_an_interface_may_be_called_anything(namespace: Namespace) -> None
 
 async def test_a_first_address_and_its_route_are_one_event(namespace: Namespace) -> None:
     async with watching(namespace) as watch:
-        began_at = namespace.ip(*ADDRESSED)
+        namespace.ip(*ADDRESSED)
         said = await watch.next("moved")
         assert said["detail"] == "IPv4 default route appeared on eth0; eth0 came; 10.0.0.2 new on eth0"
         assert said["has_address"]
         assert said["is_new_address"]
-        assert said["at"] - began_at < PROMPT
 
 
 async def test_an_address_renewed_on_the_same_interface(namespace: Namespace) -> None:
     namespace.ip(*ADDRESSED)
     async with watching(namespace) as watch:
-        began_at = namespace.ip("addr del 10.0.0.2/24 dev eth0", *RENEWED)
+        namespace.ip("addr del 10.0.0.2/24 dev eth0", *RENEWED)
         said = await watch.moved("10.0.0.9 new on eth0")
         assert said["is_new_address"]
-        assert said["at"] - began_at < PROMPT
 
 
 async def test_the_active_interface_is_switched_off_and_the_standby_takes_over(namespace: Namespace) -> None:
@@ -260,12 +263,11 @@ async def test_the_active_interface_is_switched_off_and_the_standby_takes_over(n
         *("addr add 10.0.1.2/24 dev wlan0", "route add default via 10.0.1.1 metric 600"),
     )
     async with watching(namespace) as watch:
-        began_at = namespace.ip("link set eth0 down")
+        namespace.ip("link set eth0 down")
         said = await watch.next("moved")
         assert "IPv4 default route moved eth0 -> wlan0; eth0 went; 10.0.0.2 lost from eth0" in said["detail"]
         assert said["trigger"] == "INTERFACE_CHANGE"
         assert not said["is_new_address"]
-        assert said["at"] - began_at < PROMPT
 
 
 async def test_a_cable_is_pulled(namespace: Namespace) -> None:
@@ -282,45 +284,45 @@ async def test_a_cable_is_pulled(namespace: Namespace) -> None:
 async def test_an_interface_vanishes(namespace: Namespace) -> None:
     namespace.ip(*ADDRESSED)
     async with watching(namespace) as watch:
-        began_at = namespace.ip("link del eth0")
+        namespace.ip("link del eth0")
         said = await watch.next("moved")
         assert not said["has_address"]
-        assert said["at"] - began_at < PROMPT
 
 
 async def test_another_gateway_with_the_same_address(namespace: Namespace) -> None:
     namespace.ip(*ADDRESSED)
     async with watching(namespace) as watch:
-        began_at = namespace.ip("route replace default via 10.0.0.254")
+        namespace.ip("route replace default via 10.0.0.254")
         said = await watch.next("moved")
         assert said["detail"] == "IPv4 gateway on eth0 changed 10.0.0.1 -> 10.0.0.254"
-        assert said["at"] - began_at < PROMPT
 
 
 async def test_ipv4_to_ipv6_only(namespace: Namespace) -> None:
     namespace.ip(*ADDRESSED)
     async with watching(namespace) as watch:
-        began_at = namespace.ip(
+        namespace.ip(
             "addr add 2001:db8:5::2/64 dev eth0 nodad",
             "route add default via fe80::1 dev eth0",
             "addr del 10.0.0.2/24 dev eth0",
         )
         said = await watch.moved("10.0.0.2 lost from eth0")
         assert said["has_address"]
-        assert said["at"] - began_at < PROMPT
         assert (await watch.report())["addresses"] == [["eth0", "2001:db8:5::2"]]
 
 
 async def test_an_ipv6_address_counts_when_it_is_proven_unique_and_until_it_goes(namespace: Namespace) -> None:
     async with watching(namespace) as watch:
-        began_at = namespace.ip("addr add 2001:db8:5::2/64 dev eth0")
-        said = await watch.moved("2001:db8:5::2 new on eth0")
-        assert said["at"] - began_at > 0.3  # duplicate address detection waits a random part of 1 s, and then 1 s
+        namespace.probes_of_duplicates("eth0", 1000)  # one a second
+        namespace.ip("addr add 2001:db8:5::1/64 dev eth0", "addr add 10.0.0.2/24 dev eth0")
+        await watch.moved("10.0.0.2 new on eth0")
+        assert (await watch.report())["addresses"] == [["eth0", "10.0.0.2"]]
+        namespace.probes_of_duplicates("eth0", 1)
+        namespace.ip("addr add 2001:db8:5::2/64 dev eth0")
+        await watch.moved("2001:db8:5::2 new on eth0")
         namespace.ip("addr change 2001:db8:5::2/64 dev eth0 preferred_lft 0 valid_lft 100")
-        began_at = namespace.ip("addr del 2001:db8:5::2/64 dev eth0")
+        namespace.ip("addr del 2001:db8:5::2/64 dev eth0")
         said = await watch.next("moved")
         assert "2001:db8:5::2 lost from eth0" in said["detail"]
-        assert said["at"] - began_at < PROMPT
 
 
 async def test_containers_and_bridges_are_told_to_nobody(namespace: Namespace) -> None:
@@ -369,36 +371,17 @@ async def test_a_list_of_bogons_does_not_hide_the_default_route(namespace: Names
         await watch.moved("IPv6 default route appeared on eth0")
 
 
-async def flaps_a_second(namespace: Namespace, count: int) -> float:
-    """Take eth0 down and up again `count` times, 50 times a second; gives what came of that."""
-    began_at = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *("ip", "-n", namespace.name, "-b", "-"), stdin=asyncio.subprocess.PIPE
-    )
-    assert process.stdin is not None
-    for number in range(2 * count):
-        await asyncio.sleep(began_at + number * 0.01 - time.monotonic())
-        process.stdin.write(b"link set eth0 up\n" if number % 2 else b"link set eth0 down\n")
-    process.stdin.close()
-    async with asyncio.timeout(TIMEOUT):
-        assert await process.wait() == 0
-    return count / (time.monotonic() - began_at)
-
-
-async def test_fifty_flaps_a_second_are_bounded_work(namespace: Namespace) -> None:
+async def test_an_interface_that_flaps_is_bounded_work(namespace: Namespace) -> None:
     namespace.ip(*ADDRESSED)
     async with watching(namespace) as watch:
         before = await watch.report()
-        assert await flaps_a_second(namespace, 150) > 20  # 50, unless the machine is busy
-        namespace.ip("route replace default via 10.0.0.1")
-        await asyncio.sleep(1.0)
-        after = await watch.report()
-        looks = len(after["look_seconds"]) - len(before["look_seconds"])
+        namespace.ip(*["link set eth0 down", "link set eth0 up"] * 150, "route replace default via 10.0.0.1")
+        async with asyncio.timeout(TIMEOUT):
+            while (after := await watch.report())["default_routes"] == [] or after["addresses"] == []:
+                continue
+        looks = after["looks"] - before["looks"]
         assert looks <= LOOKS_AT_ONCE + (after["at"] - before["at"]) / LOOK_INTERVAL
         assert len(watch.moves) <= looks
-        assert after["hints"] - before["hints"] > looks
-        # Measured: 1.6 % of a core; with a look for each hint 9 %.
-        assert after["cpu_seconds"] - before["cpu_seconds"] < 0.05 * (after["at"] - before["at"])
         assert after["addresses"] == [["eth0", "10.0.0.2"]]
         assert after["descriptors"] == before["descriptors"]
 
@@ -430,13 +413,16 @@ async def test_a_machine_with_two_hundred_interfaces(namespace: Namespace) -> No
             f"link set away{number} addrgenmode none up",
         )
     async with watching(namespace) as watch:
+        before = await watch.report()
         for number in range(10):
-            began_at = namespace.ip(f"addr add 10.2.{number}.2/24 dev eth0")
-            said = await watch.moved(f"10.2.{number}.2 new on eth0")
-            assert said["at"] - began_at < PROMPT
-            await asyncio.sleep(0.4)  # not a burst, which would be held
-        looks = sorted((await watch.report())["look_seconds"][1:])
-        assert looks[len(looks) // 2] < 0.05
+            namespace.ip(f"addr add 10.2.{number}.2/24 dev eth0")
+            await watch.moved(f"10.2.{number}.2 new on eth0")
+        after = await watch.report()
+    looks = after["looks"] - before["looks"]
+    # Links and addresses in a dump each, and a route in two families: nothing is asked for each interface.
+    assert after["questions"] - before["questions"] <= looks * (2 + sum(map(len, ON_THE_INTERNET.values())))
+    # The kernel fills some 32 KiB of a datagram; 200 links have 300 KiB.
+    assert after["answers"] - before["answers"] <= looks * 40
 
 
 async def test_a_stopped_process_slept_and_hears_what_it_missed(namespace: Namespace) -> None:
@@ -448,8 +434,8 @@ async def test_a_stopped_process_slept_and_hears_what_it_missed(namespace: Names
         watch.process.send_signal(signal.SIGCONT)
         said = await watch.next("moved")
         assert said["trigger"] == "WAKE_UP"
-        assert 0.7 < said["slept_seconds"] < 3.0
-        assert (await watch.next("moved"))["detail"] == "10.0.0.9 new on eth0"
+        assert said["slept_seconds"] >= 0.5
+        await watch.moved("10.0.0.9 new on eth0")
 
 
 async def test_polling_sees_the_same_later(namespace: Namespace) -> None:

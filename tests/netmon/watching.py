@@ -9,10 +9,13 @@ import argparse
 import asyncio
 import json
 import os
+import socket
 import sys
 import time
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
+from perdure.netmon import netlink
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.netmon.netlink import NetlinkSource
 from perdure.netmon.polling import PollingSource
@@ -27,13 +30,13 @@ if TYPE_CHECKING:
 
 
 class CountedSource:
-    """Counts the hints and looks of `source`, and times the looks."""
+    """Counts the hints and looks of `source`."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.name = source.name
         self.hints = 0
-        self.look_seconds: list[float] = []
+        self.looks = 0
 
     def watch(self, hint: Callable[[], None], failed: Callable[[OSError], None]) -> None:
         def counted() -> None:
@@ -43,13 +46,25 @@ class CountedSource:
         self.source.watch(counted, failed)
 
     def look(self) -> Snapshot:
-        began_at = time.perf_counter()
-        snapshot = self.source.look()
-        self.look_seconds.append(time.perf_counter() - began_at)
-        return snapshot
+        self.looks += 1
+        return self.source.look()
 
     def close(self) -> None:
         self.source.close()
+
+
+class CountedSocket(socket.socket):
+    """Counts what is asked of the kernel, and the datagrams of its answers."""
+
+    questions = answers = 0
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        CountedSocket.questions += 1
+        return super().send(data, flags)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        CountedSocket.answers += size > 1  # a hint is not read
+        return super().recv(size, flags)
 
 
 def say(what: str, **fields: object) -> None:
@@ -83,10 +98,12 @@ async def watch(options: argparse.Namespace) -> None:
             say(
                 "report",
                 hints=source.hints,
-                look_seconds=source.look_seconds,
-                cpu_seconds=time.process_time(),
+                looks=source.looks,
+                questions=CountedSocket.questions,
+                answers=CountedSocket.answers,
                 descriptors=len(os.listdir("/proc/self/fd")),
                 addresses=sorted(monitor.snapshot.bindable),
+                default_routes=[str(it) for it in monitor.snapshot.defaults],
             )
 
 
@@ -94,6 +111,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--poll", action="store_true")
     parser.add_argument("--receive-buffer", type=int)
-    parser.add_argument("--tick", type=float, default=1.0)
+    parser.add_argument("--tick", type=float, default=3600.0)
     parser.add_argument("--shortest-stop", type=float, default=2.0)
+    vars(netlink)["socket"] = SimpleNamespace(**vars(socket) | {"socket": CountedSocket})
     asyncio.run(watch(parser.parse_args()))
