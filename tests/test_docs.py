@@ -692,7 +692,7 @@ def blocks(document: Path, language: str) -> list[str]:
 def output_of(program: str) -> str:
     """What `program` prints, run as written by a Python of its own."""
     done = subprocess.run(
-        [sys.executable, "-"], input=program, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+        [sys.executable, "-"], input=program, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -11,7 +11,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 def test_two_processes_talk_through_an_ice_restart_and_part_with_a_reason() -> None:
     program = [sys.executable, str(EXAMPLES / "two_processes.py")]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr  # the engine itself may say something there
     assert "Warning" not in done.stderr

@@ -345,7 +345,7 @@ async def test_only_the_end_that_has_an_offer_answers_and_only_the_other_offers(
 
 async def test_an_offer_that_replaces_the_one_a_tube_was_created_with_is_answered_in_its_place() -> None:
     # Found by review: it was refused, and the earlier one, which nobody waited for any more, was answered.
-    async with ApplicationPair(RestartPolicy(attempt_timeout=0.1, restart_backoff_base=0.01)) as pair:
+    async with ApplicationPair(RestartPolicy(attempt_timeout=1.0, restart_backoff_base=0.01)) as pair:
         pair.here.create()
         pair.there.create(await pair.here.registry.create_offer("tube"))
         pair.here.other = None
@@ -468,14 +468,14 @@ async def test_an_outage_is_no_failure_of_the_tube(pair: ApplicationPair) -> Non
 
 async def test_an_ice_server_that_the_engine_refuses_is_named_at_once() -> None:
     transport = TransportConfig(ice_servers=(IceServer("stun:host:99999"),), loopback=True)
-    async with asyncio.timeout(2), TubeRegistry(transport=transport) as registry:
+    async with asyncio.timeout(TIMEOUT), TubeRegistry(transport=transport) as registry:
         registry.create_tube("tube")
         with pytest.raises(CarrierError, match="99999"):
             await registry.create_offer("tube")
 
 
 async def test_an_offer_that_the_engine_cannot_read_is_refused_at_once_with_its_reason() -> None:
-    async with asyncio.timeout(2), make_registry() as here, make_registry() as there:
+    async with asyncio.timeout(TIMEOUT), make_registry() as here, make_registry() as there:
         here.create_tube("tube")
         offer = (await here.create_offer("tube")).replace("m=application", "m=nonsense\r\nm=application")
         there.create_tube("tube", offer=offer)

@@ -114,9 +114,7 @@ async def test_a_connected_gateway_stops_and_its_clients_are_told() -> None:
         writer.write(b"hello")
         assert await reader.readexactly(5) == b"hello"
         assert await tunnel.gateway.stop(signal.SIGINT) == 0
-        await tunnel.client.program.logs(
-            "tube-state", after="closed", reason="the other end closed the tube", timeout=2
-        )
+        await tunnel.client.program.logs("tube-state", after="closed", reason="the other end closed the tube")
         with pytest.raises(ConnectionResetError):
             await reader.read()
 

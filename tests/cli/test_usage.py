@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 
 import pytest
 
@@ -72,10 +71,8 @@ async def test_help_names_the_exit_codes() -> None:
 async def test_a_local_port_in_use_exits_with_6_and_names_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        began_at = time.monotonic()
         program = await output_of(*CONNECT, "-L", f"{port}:127.0.0.1:9")
         assert program.process.returncode == 6, program.said
-        assert time.monotonic() - began_at < 5
     assert program.stderr.seen == [f"perdure: cannot listen on 127.0.0.1:{port}: Address already in use"]
     assert program.stdout.text == ""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.processes import running_client, running_gateway, running_rendezvous, running_tunnel
+from support.recorder import TIMEOUT
 from support.targets import connected, echo, serving
 
 if TYPE_CHECKING:
@@ -71,11 +72,11 @@ async def test_a_restarted_gateway_is_told_from_a_lost_carrier_and_new_connectio
         await gateway.kill()
         async with running_gateway(url, "--ticket-file", str(path)) as (restarted, again):
             assert again == ticket
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(TIMEOUT):
                 writer.write(b"are you still there?")
                 with pytest.raises(ConnectionResetError):
                     await reader.read()
-                await client.program.logs("tube-state", since=since, before="connecting", after="connected", timeout=3)
+                await client.program.logs("tube-state", since=since, before="connecting", after="connected")
                 async with connected(client.port()) as (new_reader, new_writer):
                     new_writer.write(b"hello again")
                     assert await new_reader.readexactly(11) == b"hello again"
@@ -98,8 +99,8 @@ async def test_an_idle_client_learns_of_a_restarted_gateway_too(tmp_path: Path) 
         since = client.program.mark
         await gateway.kill()
         async with running_gateway(url, "--ticket-file", str(path)):
-            await client.program.logs("tube-state", since=since, before="connecting", after="connected", timeout=3)
-            async with connected(client.port()) as (reader, writer), asyncio.timeout(2):
+            await client.program.logs("tube-state", since=since, before="connecting", after="connected")
+            async with connected(client.port()) as (reader, writer):
                 writer.write(b"hello")
                 assert await reader.readexactly(5) == b"hello"
 

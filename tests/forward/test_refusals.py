@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,11 +37,10 @@ async def ask(port: int) -> None:
         await reader.read()
 
 
-async def see_reset(port: int, *, within: float = 2.0) -> None:
+async def see_reset(port: int) -> None:
     """Connect, and be reset: after a word, or so soon that connecting itself sees it."""
-    async with asyncio.timeout(within):
-        with pytest.raises(ConnectionResetError):
-            await ask(port)
+    with pytest.raises(ConnectionResetError):
+        await ask(port)
 
 
 async def test_a_target_that_is_not_allowed_is_refused_by_name_and_not_dialled(
@@ -99,13 +97,13 @@ async def test_a_target_that_refuses_is_a_reset_and_named_at_both_ends() -> None
 async def test_a_target_whose_name_is_unknown_is_a_reset_and_named_at_both_ends() -> None:
     target = "no-such-host.invalid:80"
     async with running_tunnel(target) as tunnel:
-        await see_reset(tunnel.port(), within=5)
+        await see_reset(tunnel.port())
         await tunnel.gateway.logs("target-failed", target=target, why="unreachable")
         await tunnel.client.program.logs("stream-ended", target=target, why="the gateway cannot reach or resolve it")
 
 
-async def test_a_target_that_never_answers_is_given_up_after_ten_seconds() -> None:
-    """A full queue of connections: the kernel drops every further SYN. The others are not held up meanwhile."""
+async def test_a_target_that_never_answers_is_given_up_and_holds_up_nobody_meanwhile() -> None:
+    """A full queue of connections: the kernel drops every further SYN."""
     with socket.socket() as full, socket.socket() as first, socket.socket() as second, socket.socket() as third:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -114,15 +112,14 @@ async def test_a_target_that_never_answers_is_given_up_after_ten_seconds() -> No
             filler.connect_ex(full.getsockname())
         target = f"127.0.0.1:{full.getsockname()[1]}"
         async with serving(echo) as other, running_tunnel(target, other) as tunnel:
-            began_at = time.monotonic()
             async with connected(tunnel.port(0)) as (reader, _):
-                async with connected(tunnel.port(1)) as (other_reader, other_writer), asyncio.timeout(2):
+                reading = asyncio.ensure_future(reader.read())
+                async with connected(tunnel.port(1)) as (other_reader, other_writer):
                     other_writer.write(b"meanwhile")
                     assert await other_reader.readexactly(9) == b"meanwhile"
-                async with asyncio.timeout(13):
-                    with pytest.raises(ConnectionResetError):
-                        await reader.read()
-            assert time.monotonic() - began_at > 9
+                assert not reading.done()
+                with pytest.raises(ConnectionResetError):
+                    await reading
             await tunnel.gateway.logs("target-failed", target=target, why="timed out")
             why = "the target did not answer in time"
             await tunnel.client.program.logs("stream-ended", target=target, why=why)

@@ -124,7 +124,7 @@ async def ssh(tmp_path: Path) -> AsyncIterator[Ssh]:
 
 
 async def test_ssh_runs_a_command(ssh: Ssh) -> None:
-    async with asyncio.timeout(20), ssh.run("echo hello; exit 7") as process:
+    async with asyncio.timeout(60), ssh.run("echo hello; exit 7") as process:
         out, err = await process.communicate()
         assert (process.returncode, out, err) == (7, b"hello\n", b"")
 
@@ -132,7 +132,7 @@ async def test_ssh_runs_a_command(ssh: Ssh) -> None:
 async def test_ssh_carries_bytes_both_ways_while_the_carrier_is_killed(ssh: Ssh) -> None:
     data, digest = random_bytes(20_000_000)
     kills = 0
-    async with asyncio.timeout(40), ssh.run("cat") as process:
+    async with asyncio.timeout(60), ssh.run("cat") as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(data)
@@ -150,7 +150,7 @@ async def test_ssh_carries_bytes_both_ways_while_the_carrier_is_killed(ssh: Ssh)
 
 
 async def test_a_shell_keeps_its_state_across_a_lost_carrier(ssh: Ssh) -> None:
-    async with asyncio.timeout(20), ssh.run("sh") as process:
+    async with asyncio.timeout(60), ssh.run("sh") as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(b"word=kept; echo ready\n")

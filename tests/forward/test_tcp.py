@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from support.processes import Program
 
+TIMEOUT = 90.0
+"""Seconds that a test may take; far above what it does take, so that a hang is a failure."""
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -43,7 +46,7 @@ async def test_many_small_questions_are_answered_in_turn(ticket: str) -> None:
             await writer.drain()
 
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(TIMEOUT),
         serving(answer) as target,
         running_client(ticket, target) as client,
         connected(client.port()) as (reader, writer),
@@ -63,7 +66,7 @@ async def test_a_client_that_shuts_its_write_side_down_reads_the_whole_answer(ti
 
     data, digest = random_bytes(3_000_000)
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(TIMEOUT),
         serving(answer_at_the_end) as target,
         running_client(ticket, target) as client,
         connected(client.port()) as (reader, writer),
@@ -82,7 +85,7 @@ async def test_a_server_that_ends_first_still_gets_what_the_client_sends(ticket:
         got.set_result(await reader.read())
 
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(TIMEOUT),
         serving(greet_and_listen) as target,
         running_client(ticket, target) as client,
         connected(client.port()) as (reader, writer),
@@ -99,15 +102,14 @@ async def test_a_reset_by_the_target_is_a_reset_for_the_client(ticket: str) -> N
         reset(writer)
 
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(TIMEOUT),
         serving(reset_after_a_word) as target,
         running_client(ticket, target) as client,
         connected(client.port()) as (reader, writer),
     ):
         writer.write(b"word")
-        async with asyncio.timeout(2):
-            with pytest.raises(ConnectionResetError):
-                await reader.read()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
 
 
 async def test_a_reset_by_the_client_is_a_reset_for_the_target(ticket: str) -> None:
@@ -123,24 +125,23 @@ async def test_a_reset_by_the_client_is_a_reset_for_the_target(ticket: str) -> N
             ended.set_result("end")
 
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(TIMEOUT),
         serving(listen) as target,
         running_client(ticket, target) as client,
         connected(client.port()) as (reader, writer),
     ):
         assert await reader.readexactly(5) == b"hello"
         reset(writer)
-        async with asyncio.timeout(2):
-            assert await ended == "reset"
+        assert await ended == "reset"
 
 
 async def test_a_target_that_closes_at_once_is_an_end_for_the_client(ticket: str) -> None:
     async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    async with asyncio.timeout(30), serving(leave) as target, running_client(ticket, target) as client:
+    async with asyncio.timeout(TIMEOUT), serving(leave) as target, running_client(ticket, target) as client:
         for _ in range(20):
-            async with connected(client.port()) as (reader, _writer), asyncio.timeout(2):
+            async with connected(client.port()) as (reader, _writer):
                 assert await reader.read() == b""
 
 
@@ -154,15 +155,14 @@ async def test_writing_to_a_target_that_has_closed_earns_a_reset(ticket: str) ->
             await writer.drain()
 
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(TIMEOUT),
         serving(leave) as target,
         running_client(ticket, target) as client,
         connected(client.port()) as (reader, writer),
     ):
         assert await reader.read() == b""
-        async with asyncio.timeout(5):
-            with pytest.raises((ConnectionResetError, BrokenPipeError)):
-                await write_until_reset(writer)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            await write_until_reset(writer)
 
 
 async def test_the_answer_of_a_target_that_closes_without_reading_all_arrives(ticket: str) -> None:
@@ -174,9 +174,9 @@ async def test_the_answer_of_a_target_that_closes_without_reading_all_arrives(ti
         await writer.drain()
         reset(writer)
 
-    async with asyncio.timeout(30), serving(refuse) as target, running_client(ticket, target) as client:
+    async with asyncio.timeout(TIMEOUT), serving(refuse) as target, running_client(ticket, target) as client:
         for _ in range(300):
-            async with connected(client.port()) as (reader, writer), asyncio.timeout(2):
+            async with connected(client.port()) as (reader, writer):
                 writer.write(bytes(100_000))
                 assert await reader.readexactly(13) == b"413 too large"
                 with pytest.raises(ConnectionResetError):
@@ -194,7 +194,7 @@ async def test_a_large_upload_arrives_whole(ticket: str) -> None:
 
     data, digest = random_bytes(50_000_000)
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(TIMEOUT),
         serving(digest_all) as target,
         running_client(ticket, target) as client,
         connected(client.port()) as (_reader, writer),
@@ -215,7 +215,7 @@ async def test_a_reader_that_stops_does_not_stop_the_others(ticket: str) -> None
         await reader.read()
 
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(TIMEOUT),
         serving(flood) as flooding,
         serving(echo) as echoing,
         running_client(ticket, flooding, echoing) as client,
@@ -232,7 +232,7 @@ async def test_a_reader_that_stops_does_not_stop_the_others(ticket: str) -> None
 
 async def test_several_clients_share_one_gateway(ticket: str) -> None:
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(TIMEOUT),
         serving(echo) as target,
         running_client(ticket, target) as first,
         running_client(ticket, target) as second,
@@ -258,7 +258,7 @@ def has_ipv6_loopback() -> bool:
 
 async def test_every_address_listens_on_the_one_port_that_is_printed(ticket: str) -> None:
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(TIMEOUT),
         serving(echo) as target,
         running("connect", ticket, "-L", f"*:0:{target}", "--loopback", "--json-logs") as program,
     ):

@@ -26,6 +26,7 @@ from perdure.signaling.frames import (
     encode_frame,
 )
 from perdure.signaling.server import RendezvousLimits, RendezvousServer
+from support.recorder import TIMEOUT
 
 if TYPE_CHECKING:
     from perdure.signaling.frames import ClientFrame, ServerFrame
@@ -44,7 +45,7 @@ class Peer:
         await self.websocket.send(encode_frame(frame))
 
     async def receive(self) -> ServerFrame:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(TIMEOUT):
             return decode_server_frame(await self.websocket.recv())
 
     async def refusal(self) -> RefusalCode:
@@ -52,7 +53,7 @@ class Peer:
         while True:
             frame = await self.receive()
             if isinstance(frame, Refused):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(TIMEOUT):
                     with pytest.raises(ConnectionClosed):
                         await self.websocket.recv()
                 return frame.code
@@ -77,7 +78,7 @@ class Peers(contextlib.AsyncExitStack):
 
 async def _http(port: int, request: str) -> tuple[str, str]:
     """The status line and the body of a plain request."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(TIMEOUT):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(f"{request} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         answer = (await reader.read()).decode()
@@ -176,7 +177,7 @@ async def test_a_peer_that_rejoins_takes_its_own_place_silently() -> None:
     async with RendezvousServer() as server, Peers(server) as peers:
         old = await peers.join(Role.GATEWAY, GATEWAY)
         new = await peers.join(Role.GATEWAY, GATEWAY)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(TIMEOUT):
             with pytest.raises(ConnectionClosed):
                 await old.websocket.recv()
         client = await peers.join(Role.CLIENT, CLIENT)
@@ -208,7 +209,7 @@ async def test_a_room_with_mail_lingers_and_then_goes() -> None:
         first = await peers.join(Role.CLIENT, CLIENT)
         await first.send(Send("", 1, b"x"))
         await first.websocket.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(TIMEOUT):
             while "perdure_rendezvous_rooms 0.0" not in (await _http(server.port, "GET /metrics"))[1]:
                 pass
         _, metrics = await _http(server.port, "GET /metrics")
@@ -268,7 +269,7 @@ async def test_a_far_too_long_frame_ends_the_connection() -> None:
     async with RendezvousServer() as server, Peers(server) as peers:
         peer = await peers.join(Role.CLIENT, CLIENT)
         await peer.websocket.send("x" * 1_000_000)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(TIMEOUT):
             with pytest.raises(ConnectionClosed, match="1009"):
                 await peer.websocket.recv()
 

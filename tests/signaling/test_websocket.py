@@ -229,7 +229,7 @@ async def test_after_a_change_a_connection_whose_first_packets_are_lost_is_not_w
         await eventually(lambda: link.is_up)
         is_moving = True
         link.network_moved(local_address_lost=True, slept_seconds=0.0)
-        await eventually(lambda: owner.ups == 2, seconds=0.95)
+        await eventually(lambda: owner.ups == 2)
         assert owner.downs == [""]
         assert await within(asyncio.gather(*(_ended(writer) for writer in held))) == [True, True]
 
@@ -241,7 +241,7 @@ async def test_after_a_change_a_rendezvous_that_refuses_is_heard_at_once() -> No
         await eventually(lambda: link.is_up)
         await server.close()
         link.network_moved(local_address_lost=True, slept_seconds=0.0)
-        await eventually(lambda: "connection refused" in owner.downs, seconds=1.0)
+        await eventually(lambda: "connection refused" in owner.downs)
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("rendezvous")]
 
 

@@ -66,7 +66,7 @@ def test_closing_it_ends_the_processes_at_once() -> None:
 
 def until_it_waits(process: psutil.Process) -> None:
     """Until it sleeps, as one that plays a history never does."""
-    give_up_at = time.monotonic() + 60
+    give_up_at = time.monotonic() + 120
     while process.status() != psutil.STATUS_SLEEPING:
         assert time.monotonic() < give_up_at
         time.sleep(0.02)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 START_TIMEOUT = 15.0
 """Seconds for a process to say what it says at its start; a loaded two-core machine needs 2 s for three of them."""
 
-STOP_TIMEOUT = 3.0
-"""Seconds for a process to end after SIGINT or SIGTERM: what perdure promises."""
+STOP_TIMEOUT = 15.0
+"""Seconds for a process to end after SIGINT or SIGTERM; it promises 3, on a machine that has time for it."""
 
 _ENVIRONMENT = os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "200", "PYTHONWARNINGS": "default"}
 
@@ -118,7 +118,7 @@ class Program:
         """Break the carrier as `perdure.faults` can, and wait until that is done."""
         since = self.mark
         self.write(fault + "\n")
-        await self.logs("fault", since=since, fault=fault, timeout=5)
+        await self.logs("fault", since=since, fault=fault)
 
     def write(self, text: str, *, end: bool = False) -> None:
         """Write to standard input."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.gateway_peer import MAX_SESSIONS, GatewaySignaling
+from support.recorder import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,14 +25,14 @@ SECRET = bytes(range(32))
 T = TypeVar("T")
 
 
-async def eventually(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], bool], *, seconds: float = TIMEOUT) -> None:
     """Wait until `condition`, which the work of other tasks makes true."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 — what is awaited has no event of its own.
             await asyncio.sleep(0.002)
 
 
-async def within(awaitable: Awaitable[T], *, seconds: float = 5.0) -> T:
+async def within(awaitable: Awaitable[T], *, seconds: float = TIMEOUT) -> T:
     """`awaitable`'s result, or a failed test instead of one that hangs."""
     return await asyncio.wait_for(awaitable, seconds)
 

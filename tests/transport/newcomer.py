@@ -72,7 +72,7 @@ async def main(after_seconds: float, *, others_stay: bool) -> float:
     if not others_stay:
         old.close()
     new = transport.offer(5, after)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await after.gathered(NEW)
     seconds = time.monotonic() - offered_at
     assert after.offers == 1

@@ -11,7 +11,7 @@ from perdure.transport.rtc import RtcTransport
 if TYPE_CHECKING:
     from perdure.transport.base import Carrier, IceState, LossReason, PathStatistics
 
-TIMEOUT = 10.0
+TIMEOUT = 20.0
 
 OFFER = "a=setup:actpass"
 """What only an offer says (RFC 8842 §5.2)."""

@@ -101,7 +101,7 @@ class Relay:
                 assert self.process.returncode is None, "the TURN server ended"
                 try:
                     await loop.sock_sendall(asking, BINDING_REQUEST)
-                    async with asyncio.timeout(0.1):
+                    async with asyncio.timeout(0.1):  # it may be lost
                         await loop.sock_recv(asking, 2048)
                         return
                 except ConnectionRefusedError:

@@ -72,7 +72,7 @@ async def test_a_full_carrier_says_so_and_says_when_it_has_drained(peers: Peers)
 async def test_killing_one_end_is_noticed_by_the_other_at_once(peers: Peers) -> None:
     here, _ = await peers.open()
     here.kill()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(TIMEOUT):
         assert await peers.offerer.lost is LossReason.KILLED
         assert await peers.answerer.lost is LossReason.CHANNEL_CLOSED
 
@@ -87,7 +87,7 @@ async def test_nothing_is_heard_after_close_and_closing_or_sending_again_is_fine
     here.restart(4)
     here.answer_restart(5, "late")
     here.measure()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(TIMEOUT):
         await peers.answerer.lost
     assert not peers.offerer.lost.done()
 
@@ -183,16 +183,23 @@ class HastyEngine:
         self.handlers["icecandidate"](SimpleNamespace(candidate=found))
 
 
+async def told(listener: Mock, count: int) -> None:
+    """Wait until the listener has heard `count` things."""
+    async with asyncio.timeout(TIMEOUT):
+        while len(listener.mock_calls) < count:  # noqa: ASYNC110  a mock has no event
+            await asyncio.sleep(0)
+
+
 async def test_a_candidate_waits_for_its_description_and_is_never_told_under_anothers() -> None:
     engine: Any = HastyEngine()
     listener = Mock()
     carrier = RtcCarrier(3, listener)
     carrier.connect(engine, engine)
     carrier.start_offer()
-    await asyncio.sleep(0.01)
+    await told(listener, 2)
     engine.handlers["open"](None)
     carrier.restart(4)
-    await asyncio.sleep(0.01)
+    await told(listener, 6)
     engine.find(1)
     engine.find(2)
     carrier.close()
