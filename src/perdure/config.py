@@ -28,83 +28,72 @@ class RestartPolicy:
 
     max_restart_attempts: Annotated[
         int,
-        number("", 1, 1000, "Attempts in a row that may fail before the tube does; a new network event starts over."),
+        number("", 1, 1000),
+        "Attempts in a row that may fail before the tube does; a new network event starts over.",
     ] = 3
     restart_backoff_base: Annotated[
-        float, number("s", 0.01, 3600, "The wait after the first failed attempt; doubled after each further one.")
+        float, number("s", 0.01, 3600), "The wait after the first failed attempt; doubled after each further one."
     ] = 5.0
-    restart_backoff_max: Annotated[float, number("s", 0.01, 86400, "The longest wait between two attempts.")] = 60.0
+    restart_backoff_max: Annotated[float, number("s", 0.01, 86400), "The longest wait between two attempts."] = 60.0
     attempt_timeout: Annotated[
         float,
-        number(
-            "s",
-            0.1,
-            600,
-            "From an offer to a resumed session. ICE with a relay at 300 ms RTT needs about 3 s; 10 s leaves room.",
-        ),
+        number("s", 0.1, 600),
+        "From an offer to a resumed session. ICE with a relay at 300 ms RTT needs about 3 s; 10 s leaves room.",
     ] = 10.0
     ice_restart_timeout: Annotated[
         float,
-        number(
-            "s",
-            0.1,
-            600,
+        number("s", 0.1, 600),
+        (
             "From a restart's offer to data on the path; then the carrier is built anew. A restart takes two round "
-            "trips of signaling and the first checks: below 1 s even through a relay.",
+            "trips of signaling and the first checks: below 1 s even through a relay."
         ),
     ] = 3.0
     handover_grace: Annotated[
         float,
-        number(
-            "s",
-            0,
-            60,
+        number("s", 0, 60),
+        (
             "After a recovery that a network event began, further events wait this long for its result: the first "
-            "checks on a new path may fail on stale mappings, and one change must not burn the backoff.",
+            "checks on a new path may fail on stale mappings, and one change must not burn the backoff."
         ),
     ] = 1.0
     max_restarts_per_minute: Annotated[
-        int, number("", 1, 1000, "Restarts a minute, whatever the network does; further ones wait.")
+        int, number("", 1, 1000), "Restarts a minute, whatever the network does; further ones wait."
     ] = 6
     timeout_threshold: Annotated[
         float,
-        number(
-            "s",
-            1,
-            3600,
+        number("s", 1, 3600),
+        (
             "Silence after which a path counts as lost in any case: that of an idle ping, and the most that is "
-            "granted to a slow path while data waits for an answer.",
+            "granted to a slow path while data waits for an answer."
         ),
     ] = 30.0
     silence_floor: Annotated[
         float,
-        number(
-            "s",
-            0.05,
-            60,
+        number("s", 0.05, 60),
+        (
             "Silence, while data waits for an answer, below which no path is suspected; above it RFC 6298's "
-            "retransmission timeout decides. 300 ms leaves room for a stalled process.",
+            "retransmission timeout decides. 300 ms leaves room for a stalled process."
         ),
     ] = 0.3
     stall_timeout: Annotated[
         float,
-        number(
-            "s", 1, 86400, "A peer that acknowledges nothing for this long, but answers a later ping, ends the session."
-        ),
+        number("s", 1, 86400),
+        "A peer that acknowledges nothing for this long, but answers a later ping, ends the session.",
     ] = 30.0
     abandon_after: Annotated[
-        float, number("s", 1, _MONTH, "Without a carrier for this long, the peer is given up.")
+        float, number("s", 1, _MONTH), "Without a carrier for this long, the peer is given up."
     ] = 3600.0
     quality_threshold: Annotated[
-        float, number("", 0, 1, "The quality (0 to 1) below which CONNECTED becomes DEGRADED.")
+        float, number("", 0, 1), "The quality (0 to 1) below which CONNECTED becomes DEGRADED."
     ] = 0.8
     connection_health_check_interval: Annotated[
         float,
-        number("s", 1, 86400, "Between two looks at the engine's statistics; an eighth of it while DEGRADED."),
+        number("s", 1, 86400),
+        "Between two looks at the engine's statistics; an eighth of it while DEGRADED.",
     ] = 120.0
-    ice_keepalive_enabled: Annotated[bool, Meta(description="Whether an idle path is pinged.")] = True
+    ice_keepalive_enabled: Annotated[bool, "Whether an idle path is pinged."] = True
     ice_keepalive_interval: Annotated[
-        float, number("s", 1, 86400, "Without a byte for this long, the peer is asked whether it is there.")
+        float, number("s", 1, 86400), "Without a byte for this long, the peer is asked whether it is there."
     ] = 300.0
 
     def __post_init__(self) -> None:
@@ -119,20 +108,18 @@ class SessionLimits:
     """How long a tube lives that nobody uses."""
 
     session_timeout: Annotated[
-        float, number("s", 1, _MONTH, "Without the user's activity for this long, the tube is closed.", zero="never")
+        float, number("s", 1, _MONTH, zero="never"), "Without the user's activity for this long, the tube is closed."
     ] = 3600.0
     session_timeout_warning: Annotated[
-        float, number("s", 1, _MONTH, "Without the user's activity for this long, the first warning is given.")
+        float, number("s", 1, _MONTH), "Without the user's activity for this long, the first warning is given."
     ] = 1140.0
     session_timeout_warning_stages: Annotated[
         tuple[Annotated[float, number("s", 1, _MONTH)], ...],
-        Meta(
-            max_length=MAX_VALUES,
-            description="When further warnings are given; those that lie behind the timeout are not.",
-        ),
+        Meta(max_length=MAX_VALUES),
+        "When further warnings are given; those that lie behind the timeout are not.",
     ] = (1800.0, 2700.0, 3300.0, 3540.0)
     session_duration_limit: Annotated[
-        float, number("s", 1, _MONTH, "The tube is closed this long after it began, used or not.", zero="never")
+        float, number("s", 1, _MONTH, zero="never"), "The tube is closed this long after it began, used or not."
     ] = 0.0
 
     def __post_init__(self) -> None:
@@ -143,45 +130,34 @@ class SessionLimits:
 class ResourceLimits:
     """What tubes may hold."""
 
-    max_tubes: Annotated[int, number("", 1, 10**6, "Tubes in one registry.")] = 1000
+    max_tubes: Annotated[int, number("", 1, 10**6), "Tubes in one registry."] = 1000
     max_concurrent_creates: Annotated[
-        int, number("", 1, 10**6, "Tubes in one registry that are being set up at the same time.")
+        int, number("", 1, 10**6), "Tubes in one registry that are being set up at the same time."
     ] = 100
-    max_streams: Annotated[int, number("", 1, MAX_STREAMS, "Streams in one tube.")] = 1024
+    max_streams: Annotated[int, number("", 1, MAX_STREAMS), "Streams in one tube."] = 1024
     stream_window_bytes: Annotated[
         int,
-        number(
-            "bytes",
-            64 * KIB,
-            1024 * MIB,
-            "Credit granted to the peer, each stream: what may be under way or unread here. Many streams get less "
-            "each.",
-        ),
+        number("bytes", 64 * KIB, 1024 * MIB),
+        "Credit granted to the peer, each stream: what may be under way or unread here. Many streams get less each.",
     ] = 2 * MIB
     stream_buffer_bytes: Annotated[
         int,
-        number(
-            "bytes",
-            64 * KIB,
-            1024 * MIB,
-            "Unacknowledged and unsent bytes kept, each stream; a full buffer stops reading the TCP socket.",
-        ),
+        number("bytes", 64 * KIB, 1024 * MIB),
+        "Unacknowledged and unsent bytes kept, each stream; a full buffer stops reading the TCP socket.",
     ] = 2 * MIB
     session_buffer_bytes: Annotated[
         int,
-        number(
-            "bytes",
-            64 * KIB,
-            2**40,
+        number("bytes", 64 * KIB, 2**40),
+        (
             "The same over all streams of a tube; beyond it each stream still has 64 KiB. It also bounds the credit "
-            "that many streams are granted together.",
+            "that many streams are granted together."
         ),
     ] = 64 * MIB
-    total_buffer_bytes: Annotated[int, number("bytes", 64 * KIB, 2**40, "The same over all tubes of a registry.")] = (
+    total_buffer_bytes: Annotated[int, number("bytes", 64 * KIB, 2**40), "The same over all tubes of a registry."] = (
         1024 * MIB
     )
     stale_tube_timeout: Annotated[
-        float, number("s", 1, _MONTH, "A tube that was created and never began to connect is swept after this long.")
+        float, number("s", 1, _MONTH), "A tube that was created and never began to connect is swept after this long."
     ] = 300.0
 
     def __post_init__(self) -> None:
@@ -199,17 +175,13 @@ class ServeSettings:
 
     rendezvous: Annotated[
         str,
-        Meta(
-            description="The rendezvous that clients meet at.",
-            extra={"form": "ws://HOST:PORT or wss://HOST", "secret": True},
-        ),
+        Meta(extra={"form": "ws://HOST:PORT or wss://HOST", "secret": True}),
+        "The rendezvous that clients meet at.",
     ] = ""
     allow: Annotated[
         tuple[str, ...],
-        Meta(
-            description="What clients may reach, as a list; `*` stands for every port of a host.",
-            extra={"form": "HOST:PORT or HOST:*"},
-        ),
+        Meta(extra={"form": "HOST:PORT or HOST:*"}),
+        "What clients may reach, as a list; `*` stands for every port of a host.",
     ] = ()
 
     def __post_init__(self) -> None:
@@ -224,14 +196,14 @@ class TransportSettings:
         tuple[str, ...],
         Meta(
             max_length=MAX_VALUES,
-            description="STUN and TURN servers, as a list. Without one only machines that reach each other directly "
-            "connect. A file that holds a password should be readable by you alone.",
             extra={"form": "stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT", "secret": True},
         ),
+        (
+            "STUN and TURN servers, as a list. Without one only machines that reach each other directly connect. A "
+            "file that holds a password should be readable by you alone."
+        ),
     ] = ()
-    loopback: Annotated[
-        bool, Meta(description="Whether 127.0.0.1 and ::1 are used too, for both ends on one machine.")
-    ] = False
+    loopback: Annotated[bool, "Whether 127.0.0.1 and ::1 are used too, for both ends on one machine."] = False
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -1,6 +1,7 @@
 """Values from outside become what a class' annotations ask for, or an error that names field, value and range. Pure.
 
-A field is annotated `Annotated[float, msgspec.Meta(ge=…, le=…, description=…, extra=…)]`, where `extra` may hold
+A field is annotated `Annotated[float, number("s", 0.1, 600), "What it means."]`. The `extra` of its `msgspec.Meta` may
+hold
 
 * `unit`: what the number counts;
 * `zero`: what 0 means, where 0 is allowed beside the range;
@@ -40,9 +41,9 @@ class FieldError(ValueError):
         self.name = name
 
 
-def number(unit: str, low: float, high: float, text: str = "", *, zero: str = "") -> msgspec.Meta:
-    """A number from `low` to `high`; `text` says what it means."""
-    return msgspec.Meta(ge=low, le=high, description=text, extra={"unit": unit, "zero": zero})
+def number(unit: str, low: float, high: float, *, zero: str = "") -> msgspec.Meta:
+    """The annotation of a number from `low` to `high`."""
+    return msgspec.Meta(ge=low, le=high, extra={"unit": unit, "zero": zero})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Setting:
     """As msgspec converts to it."""
     default: Any
     """`MISSING` where there is none."""
+    text: str
+    """What it means."""
     noun: str
     """What a value is: `a whole number`, `a list of texts`."""
     item: str = ""
@@ -62,7 +65,6 @@ class Setting:
     low: float | None = None
     """Of a number, or of each in a list."""
     high: float | None = None
-    text: str = ""
     unit: str = ""
     zero: str = ""
     form: str = ""
@@ -111,10 +113,12 @@ class Setting:
 def settings_of(kind: type) -> Mapping[str, Setting]:
     """The fields of a dataclass, in their order."""
     hints = get_type_hints(kind, include_extras=True)
-    return {
-        each.name: Setting(hints[each.name], each.default, **_described(inspect.type_info(hints[each.name])))
-        for each in fields(kind)
-    }
+    return {each.name: _setting(hints[each.name], each.default) for each in fields(kind)}
+
+
+def _setting(hint: Any, default: Any) -> Setting:
+    text = next((said for said in getattr(hint, "__metadata__", ()) if isinstance(said, str)), "")
+    return Setting(hint, default, text, **_described(inspect.type_info(hint)))
 
 
 def defaults_of(kind: type) -> dict[str, Any]:
@@ -122,8 +126,8 @@ def defaults_of(kind: type) -> dict[str, Any]:
     return {name: setting.default for name, setting in settings_of(kind).items() if setting.default is not MISSING}
 
 
-def converted(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
-    """`values` as the fields of `kind` hold them.
+def converted(kind: type, values: Mapping[str, object], *, others: Iterable[str] = ()) -> dict[str, Any]:
+    """`values` as the fields of `kind` hold them; `others` are names that there could have been too.
 
     Raises:
         FieldError: there is no such field (the nearest one is named), or a value does not fit.
@@ -131,7 +135,7 @@ def converted(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
     settings = settings_of(kind)
     for name in values:
         if name not in settings:
-            raise FieldError(name, f"there is no {shown(name)} here; {nearest(name, settings)}")
+            raise FieldError(name, f"there is no {shown(name)} here; {nearest(name, [*settings, *others])}")
     return {name: settings[name].converted(name, value) for name, value in values.items()}
 
 
@@ -149,9 +153,8 @@ def check_fields(instance: Any) -> None:
 def _described(info: inspect.Type) -> dict[str, Any]:
     """What a type says of the values that it takes."""
     match info:
-        case inspect.Metadata(inner, schema, extra):
-            said = {"text": schema["description"]} if schema and "description" in schema else {}
-            return _described(inner) | said | (extra or {})
+        case inspect.Metadata(inner, _, extra):
+            return _described(inner) | (extra or {})
         case inspect.UnionType(types):  # with None only: a field that may stay unset
             return _described(types[0])
         case inspect.IntType():

@@ -1,8 +1,10 @@
-"""How deeply a TOML or JSON text nests, counted before a parser recurses into it. Pure.
+"""How deeply a TOML or JSON text nests, bounded by counting before a parser recurses into it. Pure.
 
-1. Up to the first mistake in a text, `tokens` splits it as a parser would; behind it neither counts.
-2. Arrays, tables and objects may nest `MAX_DEPTH` deep, and a dotted TOML key may have as many parts: tomllib takes
-   time and memory with the square of that number (64 KiB of `a.a.a…` takes 3 GiB).
+1. Up to the first mistake in a TOML text, `tokens` splits it as a parser would; behind it neither counts.
+2. Arrays and tables may nest `MAX_DEPTH` deep, and a dotted TOML key may have as many parts: tomllib takes time and
+   memory with the square of that number (64 KiB of `a.a.a…` takes 3 GiB).
+3. A JSON text, which comes from a peer, may hold `MAX_JSON_PARTS` arrays and objects, however they nest: that takes no
+   loop over its brackets.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 MAX_DEPTH = 16
 """What perdure reads nests 4 deep. 16 leaves room for fields of later versions, far below any recursion limit."""
 
+MAX_JSON_PARTS = 64
+"""A message of perdure is one object."""
+
 _TOKEN = re.compile(
     r'''
       """ (?: [^"\\] | \\. | "(?!"") )*+ "{0,5}     # a text over several lines; the last quotes may be part of it
@@ -28,6 +33,8 @@ _TOKEN = re.compile(
     ''',
     re.VERBOSE | re.DOTALL,
 )
+
+_JSON_TEXT = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 
 def tokens(text: str) -> Iterator[tuple[int, str]]:
@@ -56,11 +63,15 @@ def line_too_deep(text: str) -> int | None:
     return None
 
 
-def check_nesting(data: str | bytes) -> None:
+def check_json(data: str | bytes) -> None:
     """
     Raises:
-        ValueError: the JSON in `data` nests too deeply.
+        ValueError: the JSON in `data` holds more arrays and objects than any message.
     """
     text = data if isinstance(data, str) else data.decode("latin-1")
-    if text.count("[") + text.count("{") > MAX_DEPTH and line_too_deep(text) is not None:
-        raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+    if _parts(text) > MAX_JSON_PARTS and _parts(_JSON_TEXT.sub("", text)) > MAX_JSON_PARTS:
+        raise ValueError(f"it holds more than {MAX_JSON_PARTS} arrays and objects")
+
+
+def _parts(text: str) -> int:
+    return text.count("[") + text.count("{")

@@ -12,7 +12,6 @@ from perdure.cli.running import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from perdure.configfile import Configuration
     from perdure.fields import Setting
@@ -32,14 +31,9 @@ def config() -> None:
 
 
 @config.command(short_help="Show each value, its unit, range and source.")
-@options.config
-@options.assignments
 @options.rendezvous
 @options.allow
-@options.ice_server
-@options.loopback
-@options.hold_minutes
-@options.exit_on_fail
+@options.settings
 @click.option(
     "--for",
     "user",
@@ -52,18 +46,12 @@ def config() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--markdown", "as_markdown", is_flag=True, hidden=True, help="Print docs/timers.md.")
 def show(
-    config: Path | None,
-    assignments: tuple[str, ...],
-    rendezvous: str | None,
-    allow: tuple[str, ...],
-    ice_server: tuple[str, ...],
-    loopback: bool,
-    hold_minutes: float | None,
     exit_on_fail: bool,
     user: User,
     explain: bool,
     as_json: bool,
     as_markdown: bool,
+    **given: Any,
 ) -> None:
     """Show the value of each setting with its unit, its range and where it comes from.
 
@@ -73,16 +61,7 @@ def show(
         say(timers_page())
         return
     defaults = None if user is User.LIBRARY else options.command_defaults(exit_on_fail=exit_on_fail)
-    configuration = options.read_configuration(
-        config,
-        assignments,
-        defaults=defaults,
-        hold_minutes=hold_minutes,
-        ice_server=ice_server,
-        loopback=loopback,
-        rendezvous=rendezvous,
-        allow=allow,
-    )
+    configuration = options.configuration(defaults, **given)
     tables = [table for table in _tables() if user is User.SERVE or table != "serve"]
     if as_json:
         say(_json(tables, configuration))

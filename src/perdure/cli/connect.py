@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +12,6 @@ from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from perdure.forward.target import Forward
 
@@ -32,27 +31,18 @@ if TYPE_CHECKING:
     help="Listen on PORT (127.0.0.1 unless BIND says otherwise; 0 picks a free one) and come out at HOST:HOSTPORT "
     "beside the gateway; may be given again.",
 )
-@options.ice_server
-@options.loopback
-@options.hold_minutes
-@options.config
-@options.assignments
-@options.exit_on_fail
+@options.settings
 @options.log_level
 @options.json_logs
 @options.faults
 def connect(
     ticket: str,
     local: tuple[str, ...],
-    ice_server: tuple[str, ...],
-    loopback: bool,
-    hold_minutes: float | None,
-    config: Path | None,
-    assignments: tuple[str, ...],
     exit_on_fail: bool,
     log_level: LogLevel,
     json_logs: bool,
     faults: bool,
+    **given: Any,
 ) -> None:
     """Forward local ports through the gateway of TICKET; says `ready` when they work. Ctrl-C ends it."""
     from perdure.forward.target import parse_forward
@@ -63,14 +53,7 @@ def connect(
         forwards = [parse_forward(text) for text in local]
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="-L") from error
-    settings = options.read_configuration(
-        config,
-        assignments,
-        defaults=options.command_defaults(exit_on_fail=exit_on_fail),
-        hold_minutes=hold_minutes,
-        ice_server=ice_server,
-        loopback=loopback,
-    )
+    settings = options.configuration(options.command_defaults(exit_on_fail=exit_on_fail), **given)
     parsed = parse_ticket(options.read_ticket_argument(ticket), now=time.time())
     set_up_logging(log_level, as_json=json_logs)
 

@@ -66,6 +66,14 @@ assignments = click.option(
 )
 faults = click.option("--faults", is_flag=True, hidden=True)
 
+
+def settings(command: Callable[..., None]) -> Callable[..., None]:
+    """The options about settings that serve, connect and config show have; all but the last go to `configuration`."""
+    for option in (exit_on_fail, assignments, config, hold_minutes, loopback, ice_server):
+        command = option(command)
+    return command
+
+
 MAX_TICKET_FILE_BYTES = 4096
 
 _PATIENT_ATTEMPTS = 1000
@@ -94,11 +102,11 @@ def command_defaults(*, exit_on_fail: bool) -> Layer:
     return Layer("the command's default", values)
 
 
-def read_configuration(
-    file: Path | None,
-    assignments: Sequence[str],
-    *,
+def configuration(
     defaults: Layer | None,
+    *,
+    config: Path | None,
+    assignments: Sequence[str],
     hold_minutes: float | None,
     ice_server: tuple[str, ...],
     loopback: bool,
@@ -121,18 +129,18 @@ def read_configuration(
     }
     try:
         layers = [] if defaults is None else [defaults]
-        if file is not None:
-            layers.append(read_file(file))
-            _warn_of_password(file, layers[-1])
+        if config is not None:
+            layers.append(read_file(config))
+            _warn_of_password(config, layers[-1])
         assigned = parse_assignments(assignments)
         for flag, (name, value) in given.items():
             if value is not None and name in assigned.values:
                 raise ValueError(f"{flag} and --set {name} say the same; give one of them")
             if value is not None:
                 layers.append(Layer(flag, {name: value}))
-        configuration = layered(*layers, assigned)
-        _check_texts(configuration)
-        return configuration
+        found = layered(*layers, assigned)
+        _check_texts(found)
+        return found
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 

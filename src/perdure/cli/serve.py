@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,44 +32,24 @@ from perdure.ticket import SECRET_BYTES, Ticket, parse_ticket
     metavar="HOURS",
     help="A new ticket admits new sessions for so many hours.",
 )
-@options.ice_server
-@options.loopback
-@options.hold_minutes
-@options.config
-@options.assignments
-@options.exit_on_fail
+@options.settings
 @options.log_level
 @options.json_logs
 @options.faults
 def serve(
-    rendezvous: str | None,
-    allow: tuple[str, ...],
     ticket_file: Path | None,
     ticket_hours: float | None,
-    ice_server: tuple[str, ...],
-    loopback: bool,
-    hold_minutes: float | None,
-    config: Path | None,
-    assignments: tuple[str, ...],
     exit_on_fail: bool,
     log_level: LogLevel,
     json_logs: bool,
     faults: bool,
+    **given: Any,
 ) -> None:
     """Let the holders of a ticket reach what --allow names. The ticket is standard output's first line."""
     from perdure.forward.target import parse_allow
 
     end_on_signals()
-    settings = options.read_configuration(
-        config,
-        assignments,
-        defaults=options.command_defaults(exit_on_fail=exit_on_fail),
-        hold_minutes=hold_minutes,
-        ice_server=ice_server,
-        loopback=loopback,
-        rendezvous=rendezvous,
-        allow=allow,
-    )
+    settings = options.configuration(options.command_defaults(exit_on_fail=exit_on_fail), **given)
     for name, flag in (("rendezvous", "--rendezvous URL"), ("allow", "--allow HOST:PORT")):
         if not getattr(settings.serve, name):
             raise click.UsageError(f"give {flag}, or set {name} under [serve] in the file that --config names")

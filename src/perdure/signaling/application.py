@@ -19,7 +19,7 @@ import msgspec
 
 from perdure.errors import ProtocolError
 from perdure.eventlog import log_event
-from perdure.nesting import check_nesting
+from perdure.nesting import check_json
 from perdure.signaling.base import MAX_WAITING_MESSAGES
 from perdure.signaling.messages import (
     MAX_SDP_BYTES,
@@ -197,7 +197,7 @@ def read_candidate(data: Mapping[str, object] | str) -> Candidate:
     try:
         fields = data
         if isinstance(data, str):
-            check_nesting(data)
+            check_json(data)
             fields = msgspec.json.decode(data)
         if not isinstance(fields, Mapping):
             raise ProtocolError(f"an ICE candidate comes as a dict, not as {type(fields).__name__}")

@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 
 from perdure.errors import ProtocolError
-from perdure.nesting import check_nesting
+from perdure.nesting import check_json
 
 PATH = "/v1"
 """The rendezvous' WebSocket path; its number is the version of these frames."""
@@ -155,7 +155,7 @@ def decode_client_frame(text: str | bytes) -> ClientFrame:
         ProtocolError: not one of these frames, or a field is out of its bounds. `Join.room` is any text: see `is_id`.
     """
     try:
-        check_nesting(text)
+        check_json(text)
         frame: ClientFrame = _client_decoder.decode(text)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ProtocolError(f"a frame for the rendezvous cannot be read: {error}"[:MAX_REASON_CHARACTERS]) from error
@@ -169,7 +169,7 @@ def decode_server_frame(text: str | bytes) -> ServerFrame:
         ProtocolError: not one of these frames, or a field is out of its bounds.
     """
     try:
-        check_nesting(text)
+        check_json(text)
         frame: ServerFrame = _server_decoder.decode(text)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ProtocolError(f"a frame of the rendezvous cannot be read: {error}"[:MAX_REASON_CHARACTERS]) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from perdure.errors import ProtocolError
-from perdure.nesting import check_nesting
+from perdure.nesting import check_json
 
 MAX_SDP_BYTES = 16 * 1024
 """A data-channel offer of libwebrtc is 0.6 to 2 KiB; 16 KiB leaves room for a machine with many interfaces."""
@@ -73,7 +73,7 @@ def decode_message(data: bytes) -> Message:
         ProtocolError: not a message of these types, or a field is out of its bounds.
     """
     try:
-        check_nesting(data)
+        check_json(data)
         message: Message = _decoder.decode(data)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ProtocolError(f"a signaling message cannot be read: {error}") from error

@@ -46,32 +46,26 @@ _SILENCES = ("silence_p50", "silence_worst", "after_p50", "after_worst")
 _NAT_STAYS = "nat cannot change during a run; set it for the link, outside the steps"
 
 _Text: TypeAlias = Annotated[str, Meta(pattern=r"\S")]
+_Length: TypeAlias = Annotated[float, number("s", 1, MAX_SECONDS)]
 _Jump: TypeAlias = Annotated[float, number("s", 0.001, 86400)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What stands outside all tables, and the names of the tables."""
+    """What stands outside all tables."""
 
     title: _Text
     text: _Text
-    seconds: Annotated[float, number("s", 1, MAX_SECONDS)]
-    short_seconds: Annotated[float, number("s", 1, MAX_SECONDS)] | None = None
+    seconds: _Length
+    short_seconds: _Length | None = None
     relay: bool = False
-    settings: Any = None
-    traffic: Any = None
-    client: Any = None
-    gateway: Any = None
-    step: Any = None
-    expect: Any = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Settings:
+class _Reason:
+    """Why settings are others than perdure's own."""
+
     reason: _Text
-    restart: Any = None
-    session: Any = None
-    resources: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +75,6 @@ class _Step:
     times: Annotated[int, number("", 1, MAX_STEPS)] = 1
     text: str = ""
     measure: bool | None = None
-    client: Any = None
-    gateway: Any = None
-    process: Any = None
-    clock: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +102,15 @@ def parse_scenario(text: str, *, source: str, name: str) -> Scenario:
         TomlError: with file, line and reason.
     """
     top = Table(source, text, (), tomlfile.parse(text, source, lists=("step",)))
-    head = _Head(**top.read(_Head))
+    head = _Head(**top.read(_Head, *SITES, "settings", "traffic", "step", "expect"))
     if head.short_seconds is not None and head.short_seconds > head.seconds:
         raise top.fail(f"short_seconds is {head.short_seconds:g}, more than seconds, {head.seconds:g}", "short_seconds")
     links = _links(top)
     settings, reason = _settings(top.table("settings"))
     scenario = Scenario(
         name=name,
-        title=one_line(head.title),
-        text=one_line(head.text),
+        title=_one_line(head.title),
+        text=_one_line(head.text),
         seconds=head.seconds,
         links=links,
         steps=_steps(top, links, head.seconds),
@@ -135,7 +125,7 @@ def parse_scenario(text: str, *, source: str, name: str) -> Scenario:
     return scenario
 
 
-def one_line(text: str) -> str:
+def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
@@ -161,7 +151,7 @@ def _steps(top: Table, links: Mapping[LinkName, Link], seconds: float) -> tuple[
         for key in table.values.keys() & settings_of(_LinkStep).keys():
             whose = f"say whose {key} it is, as in {next(iter(links))}.{key}"
             raise table.fail(_NAT_STAYS if key == "nat" else whose, key)
-        step = _Step(**table.read(_Step))
+        step = _Step(**table.read(_Step, *SITES, "process", "clock"))
         actions = _actions(table, links)
         at, every, times = step.at, step.every, step.times
         if times > 1 and "every" not in table.values:
@@ -177,7 +167,7 @@ def _steps(top: Table, links: Mapping[LinkName, Link], seconds: float) -> tuple[
     _check_networks(top, links, owners)
     for at, _, table, step, actions in drafts:
         measured = can_interrupt(actions) if step.measure is None else step.measure
-        steps.append(Step(at, actions, one_line(step.text) or describe(actions, state), measured))
+        steps.append(Step(at, actions, _one_line(step.text) or describe(actions, state), measured))
         for action in actions:
             if isinstance(action, LinkChange):
                 state[action.link] = action.applied(state[action.link])
@@ -243,11 +233,9 @@ def _settings(table: Table) -> tuple[dict[str, object], str]:
     """By full name, and why."""
     if not table.values:
         return {}, ""
-    reason = _Settings(**table.read(_Settings)).reason
+    reason = _one_line(table.read(_Reason, *_SETTINGS)["reason"])
     tables = {key: table.table(key).read(TABLES[key]) for key in _SETTINGS}
-    return {f"{key}.{name}": value for key, values in tables.items() for name, value in values.items()}, one_line(
-        reason
-    )
+    return {f"{key}.{name}": value for key, values in tables.items() for name, value in values.items()}, reason
 
 
 def _check_limits(table: Table, scenario: Scenario) -> None:

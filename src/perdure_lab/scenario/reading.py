@@ -29,8 +29,10 @@ class Table:
         """The error to raise about `keys` below this table."""
         return TomlError(f"{self.source}:{line_of(self.text, (*self.path, *keys))}: {reason}")
 
-    def read(self, kind: type) -> dict[str, Any]:
-        """The values as the fields of the dataclass `kind` hold them; seconds may be a text such as `25ms`.
+    def read(self, kind: type, *tables: str) -> dict[str, Any]:
+        """The values as the fields of the dataclass `kind` hold them, but for the inner `tables`.
+
+        Seconds may be a text such as `25ms`.
 
         Raises:
             TomlError: a field is missing or unknown, or its value does not fit.
@@ -40,9 +42,10 @@ class Table:
             if setting.default is MISSING and name not in self.values:
                 raise self.fail(f"{name} is missing", name)
         in_seconds = {name for name, setting in settings.items() if setting.unit == "s"}
-        values = {name: _seconds(value) if name in in_seconds else value for name, value in self.values.items()}
+        own = {name: value for name, value in self.values.items() if name not in tables}
+        values = {name: _seconds(value) if name in in_seconds else value for name, value in own.items()}
         try:
-            return converted(kind, values)
+            return converted(kind, values, others=tables)
         except FieldError as error:
             hint = ", or a text such as '25ms'" if error.name in in_seconds else ""
             raise self.fail(f"{error}{hint}", error.name) from error
