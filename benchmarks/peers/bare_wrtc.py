@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import webrtc
 from benchmarks.peers import child
 
-from perdure_lab.lab.peers.copying import HIGH_WATER_BYTES, LABEL, LOW_WATER_BYTES, MESSAGE_BYTES, Copy, Dialer
+from perdure_lab.peers.copying import HIGH_WATER_BYTES, LABEL, LOW_WATER_BYTES, MESSAGE_BYTES, Copy, Dialer
 
 MODULE = "benchmarks.peers.bare_wrtc"
 OPEN_TIMEOUT = 20.0

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from perdure_lab.lab.subject import PEERS, filled
+from perdure_lab.lab.subject import filled
 from perdure_lab.lab.tools import LabError, check
+from perdure_lab.peers.subjects import PEERS
 
 if sys.platform != "linux":
     pytest.skip("the lab is made of Linux' network namespaces", allow_module_level=True)

@@ -270,7 +270,8 @@ def _unknown(name: str) -> str:
 
 def _subjects(peers: Sequence[str], *, only_peers: bool) -> list[Subject]:
     from perdure.fields import nearest
-    from perdure_lab.lab.subject import PEERS, PERDURE, read_subject
+    from perdure_lab.lab.subject import PERDURE, read_subject
+    from perdure_lab.peers.subjects import PEERS
 
     subjects = {} if only_peers else {PERDURE.name: PERDURE}
     for peer in peers:

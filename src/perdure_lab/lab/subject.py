@@ -1,4 +1,4 @@
-"""What is run in the lab: perdure, one of its peers, or a user's own program, each as command lines.
+"""What is run in the lab: perdure, a peer (`perdure_lab.peers`) or a user's own program, each as command lines.
 
 A command line is a list of words, in which these are filled in:
 
@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from perdure import tomlfile
 from perdure.fields import shown
-from perdure_lab.lab.peers.exchange import SOCKET as READY_FILE
 from perdure_lab.lab.topology import SERVICES_NAME
 from perdure_lab.scenario.reading import Table
 
@@ -68,44 +66,6 @@ PERDURE = Subject(
     setting_options=("--set", "{name}={value}"),
     logs_events=True,
 )
-
-_RELAY_WORDS = (
-    "--stun",
-    "{stun}",
-    "--turn",
-    "{turn}",
-    "--turn-user",
-    "{turn_user}",
-    "--turn-password",
-    "{turn_password}",
-)
-
-
-def _peer(name: str, module: str, *options: str, rendezvous: tuple[str, ...] = (), ready: str = READY_FILE) -> Subject:
-    """Of `perdure_lab.lab.peers`, whose programs all have the same words."""
-    program = ("{python}", "-m", f"perdure_lab.lab.peers.{module}")
-    return Subject(
-        name=name,
-        gateway=(*program, "gateway", "{directory}", "{target}", *options),
-        client=(*program, "client", "{directory}", "{port}", *options),
-        rendezvous=rendezvous,
-        ready_file=ready and f"{{directory}}/{ready}",
-        relay_options=_RELAY_WORDS,
-    )
-
-
-_MAILBOX = ("{python}", "-m", "perdure_lab.lab.peers.mailbox", "{directory}", str(RENDEZVOUS_PORT))
-
-PEERS: Mapping[str, Subject] = {
-    subject.name: subject
-    for subject in (
-        _peer("keeper", "keeper"),
-        _peer("wrtc", "bare_wrtc"),
-        _peer("fowl", "dilated", "--mailbox", "ws://{rendezvous}/v1", rendezvous=_MAILBOX, ready=""),
-        _peer("ssh", "openssh"),
-    )
-}
-"""What `--peer` knows by name. What was done for each is told in benchmarks/README.md."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """OpenSSH's `-L` with keepalives, started again whenever it ends, as autossh does.
 
-    python -m perdure_lab.lab.peers.openssh gateway FOLDER HOST:PORT
-    python -m perdure_lab.lab.peers.openssh client FOLDER PORT
+    python -m perdure_lab.peers.openssh gateway FOLDER HOST:PORT
+    python -m perdure_lab.peers.openssh client FOLDER PORT
 
 Each start asks the gateway beside the network for its present addresses, as from a name service that never fails.
 TCP connections end with the SSH connection that carried them: what SSH cannot do is not made up for.
@@ -16,9 +16,9 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from perdure_lab.lab.peers import exchange, words
-from perdure_lab.lab.peers.exchange import Exchange
-from perdure_lab.lab.peers.words import Words
+from perdure_lab.peers import exchange, words
+from perdure_lab.peers.exchange import Exchange
+from perdure_lab.peers.words import Words
 
 SSH_PORT = 2222
 

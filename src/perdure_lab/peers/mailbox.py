@@ -1,6 +1,6 @@
 """Where fowl's two ends meet: PyPI `magic-wormhole-mailbox-server`.
 
-python -m perdure_lab.lab.peers.mailbox FOLDER PORT
+python -m perdure_lab.peers.mailbox FOLDER PORT
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from perdure_lab.lab.peers import words
+from perdure_lab.peers import words
 
 
 def main() -> None:

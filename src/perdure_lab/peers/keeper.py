@@ -1,7 +1,7 @@
 """PyPI `keeper-pam-webrtc-rs` (Rust, webrtc-rs) as it is meant to be used, with its own ICE restart.
 
-    python -m perdure_lab.lab.peers.keeper gateway FOLDER HOST:PORT
-    python -m perdure_lab.lab.peers.keeper client FOLDER PORT
+    python -m perdure_lab.peers.keeper gateway FOLDER HOST:PORT
+    python -m perdure_lab.peers.keeper client FOLDER PORT
 
 It has its own TCP listener and its own dial. What its users' program, Keeper Commander, does with its signals is done
 here, at once instead of through a router: candidates are carried over whenever there are some, a request to restart is
@@ -18,10 +18,10 @@ import os
 from functools import partial
 from typing import Any
 
-from perdure_lab.lab.peers import exchange, words
-from perdure_lab.lab.peers.exchange import Exchange, Message
-from perdure_lab.lab.peers.gate import Gate
-from perdure_lab.lab.peers.words import Words
+from perdure_lab.peers import exchange, words
+from perdure_lab.peers.exchange import Exchange, Message
+from perdure_lab.peers.gate import Gate
+from perdure_lab.peers.words import Words
 
 MODULE = "keeper_pam_webrtc_rs"
 

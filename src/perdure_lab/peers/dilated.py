@@ -1,7 +1,7 @@
 """PyPI `fowl`: TCP forwarded through a dilated magic-wormhole, which reconnects by itself.
 
-    python -m perdure_lab.lab.peers.dilated gateway FOLDER HOST:PORT --mailbox ws://HOST:PORT/v1
-    python -m perdure_lab.lab.peers.dilated client FOLDER PORT --mailbox ws://HOST:PORT/v1
+    python -m perdure_lab.peers.dilated gateway FOLDER HOST:PORT --mailbox ws://HOST:PORT/v1
+    python -m perdure_lab.peers.dilated client FOLDER PORT --mailbox ws://HOST:PORT/v1
 
 Its library is used instead of its command, whose pings every 30 s cannot be changed. The code of the wormhole, which
 people tell each other, is known to both ends; the mailbox is in the lab's internet, on the network that changes.
@@ -15,8 +15,8 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from perdure_lab.lab.peers import words
-from perdure_lab.lab.peers.words import Words
+from perdure_lab.peers import words
+from perdure_lab.peers.words import Words
 
 APP_ID = "perdure-lab"
 CODE = "7-perdure-lab"

@@ -1,7 +1,7 @@
 """The engine by itself, with nobody who decides anything: one peer connection of `wrtc`, and TCP copied through it.
 
-    python -m perdure_lab.lab.peers.bare_wrtc gateway FOLDER HOST:PORT
-    python -m perdure_lab.lab.peers.bare_wrtc client FOLDER PORT
+    python -m perdure_lab.peers.bare_wrtc gateway FOLDER HOST:PORT
+    python -m perdure_lab.peers.bare_wrtc client FOLDER PORT
 
 Descriptions and candidates are exchanged for the set-up. Candidates that the engine finds later are carried over too,
 as every application with trickle ICE does; ICE is never restarted, and no connection replaced.
@@ -14,10 +14,10 @@ from functools import partial
 
 import webrtc
 
-from perdure_lab.lab.peers import exchange, words
-from perdure_lab.lab.peers.copying import LABEL, Copy, Dialer
-from perdure_lab.lab.peers.exchange import Exchange, Message
-from perdure_lab.lab.peers.words import Words
+from perdure_lab.peers import exchange, words
+from perdure_lab.peers.copying import LABEL, Copy, Dialer
+from perdure_lab.peers.exchange import Exchange, Message
+from perdure_lab.peers.words import Words
 
 
 def main() -> None:

@@ -1,1 +1,0 @@
-"""Programs that perdure is measured against in the lab, each a gateway and a client: `lab.subject.PEERS`."""
