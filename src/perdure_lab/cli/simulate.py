@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +21,13 @@ from perdure.cli.exit_codes import ExitCode
 from perdure.cli.running import STOPS, output_failed, say, try_to_write, warn
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Iterable, Iterator
     from typing import Self
 
     from rich.progress import Progress
 
-    from perdure_lab.scenario.results import Quantiles
     from perdure_lab.sim.course import Outcome, Tally
+    from perdure_lab.sim.summary import Wanted
 
 DEFAULT_SEEDS = 200
 """Some 70 hours of a bad network, in some 10 s."""
@@ -94,11 +92,11 @@ def simulate(
     figures so far, in FILE too, and with 130; a second one ends it at once.
     """
     with _Interrupts() as interrupts:
-        from perdure_lab.sim import course
+        from perdure_lab.sim import course, summary
 
         _check(scenario, seeds, first, hours, seed, jobs, trace=trace)
         path = None if json_file is None else _checked(json_file)
-        wanted = _Wanted(
+        wanted = summary.Wanted(
             scenario,
             first if first is not None else DEFAULT_FIRST,
             1 if seed is not None else seeds or DEFAULT_SEEDS,
@@ -114,12 +112,13 @@ def simulate(
             failure = str(error)
         cut_short = "" if wanted.is_met(tally) else "ended early" if failure else "interrupted"
         if tally.seeds:
-            _report(wanted, tally, cut_short, shows_trace=trace)
+            for line in summary.lines(wanted, tally, cut_short, shows_trace=trace):
+                say(line)
         elif cut_short:
             say(f"{cut_short} before a history had ended")
         if failure:
             warn(f"perdure: {failure}")
-        is_written = path is None or _is_written(path, _figures(wanted, tally, cut_short, failure, fingerprint))
+        is_written = path is None or _is_written(path, summary.figures(wanted, tally, cut_short, failure, fingerprint))
     if tally.violations or failure or output_failed() or not is_written:
         sys.exit(ExitCode.FAILED)
     if cut_short:
@@ -196,34 +195,6 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What was asked for."""
-
-    scenario: str
-    first: int
-    seeds: int
-    hours: float | None
-    """Instead of seeds."""
-
-    @property
-    def total(self) -> float:
-        """Seeds, or simulated seconds."""
-        return self.seeds if self.hours is None else self.hours * 3600
-
-    def done(self, tally: Tally) -> float:
-        """Of `total`."""
-        return tally.seeds if self.hours is None else tally.simulated_seconds
-
-    def is_met(self, tally: Tally) -> bool:
-        return self.done(tally) >= self.total
-
-    def so_far(self, tally: Tally) -> str:
-        if self.hours is None:
-            return f"{tally.seeds:,} of {self.seeds:,}"
-        return f"{tally.simulated_seconds / 3600:,.1f} of {self.hours:,g} hours"
-
-
 class _Interrupts:
     """While it lasts, Ctrl-C and the like are only noted: no outcome is lost halfway into the tally.
 
@@ -274,9 +245,9 @@ TELL_INTERVAL = 60.0
 """Seconds between two lines about the progress where there is no terminal to draw a bar on."""
 
 
-def _run(wanted: _Wanted, processes: int, tally: Tally, interrupts: _Interrupts) -> None:
+def _run(wanted: Wanted, processes: int, tally: Tally, interrupts: _Interrupts) -> None:
     """Fill `tally`, until there is what was wanted or an interrupt comes."""
-    from perdure_lab.sim import course
+    from perdure_lab.sim import course, summary
 
     seeds: Iterator[int] = count(wanted.first)
     if wanted.hours is None:
@@ -286,7 +257,7 @@ def _run(wanted: _Wanted, processes: int, tally: Tally, interrupts: _Interrupts)
         for outcome in outcomes if wanted.hours is None else _in_order(outcomes, wanted.first):
             tally.add(outcome)
             if outcome.violations:
-                progress.tell(f"seed {outcome.seed}: {_headline(outcome)}")
+                progress.tell(f"seed {outcome.seed}: {summary.headline(outcome)}")
             progress.update()
             if wanted.is_met(tally):
                 return
@@ -295,7 +266,7 @@ def _run(wanted: _Wanted, processes: int, tally: Tally, interrupts: _Interrupts)
 class _Progress:
     """A bar where standard error is a terminal, and elsewhere a line each `TELL_INTERVAL`."""
 
-    def __init__(self, wanted: _Wanted, tally: Tally) -> None:
+    def __init__(self, wanted: Wanted, tally: Tally) -> None:
         self._wanted, self._tally = wanted, tally
         self._told_at = time.monotonic()
         self._bar: Progress | None = None
@@ -332,8 +303,10 @@ class _Progress:
             self._bar.update(self._bar.task_ids[0], completed=self._wanted.done(tally))
         elif time.monotonic() - self._told_at >= TELL_INTERVAL:
             self._told_at = time.monotonic()
-            so_far = _counted(tally.seeds, "history", "histories")
-            warn(f"{so_far} after {_duration(tally.took)}; {len(tally.violations):,} violated something")
+            from perdure_lab.sim.summary import counted, duration
+
+            so_far = counted(tally.seeds, "history", "histories")
+            warn(f"{so_far} after {duration(tally.took)}; {len(tally.violations):,} violated something")
 
 
 class _Passing(io.TextIOWrapper):
@@ -368,124 +341,3 @@ def _in_order(outcomes: Iterable[Outcome], seed: int) -> Iterator[Outcome]:
         while (found := early.pop(seed, None)) is not None:
             yield found
             seed += 1
-
-
-def _report(wanted: _Wanted, tally: Tally, cut_short: str, *, shows_trace: bool) -> None:
-    from perdure_lab.scenario.results import quantiles
-    from perdure_lab.sim.course import measure
-    from perdure_lab.sim.faults import possible_pairs
-
-    took = max(tally.took, 1e-9)
-    say(
-        f"{_counted(tally.seeds, 'history', 'histories')} of {wanted.scenario} ({_seeds(tally)}), "
-        f"{_duration(tally.simulated_seconds)} of a "
-        f"tunnel in {_duration(took)}: {tally.simulated_seconds / took:,.0f} times as fast as life, "
-        f"{tally.events / took:,.0f} events a second"
-    )
-    rungs = ", ".join(f"{count:,} × {rung}" for rung, count in _ranked(tally.rungs))
-    say(f"recoveries: {rungs or 'none'}")
-    longest = f" (seed {tally.longest[1]})" if tally.longest is not None and tally.seeds > 1 else ""
-    _say_spread("outages", quantiles(tally.outages), longest)
-    when = "" if measure(wanted.scenario) == "silence" else " after the network is back"
-    _say_spread(f"silences{when}", quantiles(tally.silences), "")
-    if tally.kinds:
-        faults = ", ".join(f"{kind} {count:,}" for kind, count in _ranked(tally.kinds))
-        say(f"faults: {tally.kinds.total():,} of {_counted(len(tally.kinds), 'kind', 'kinds')}: {faults}")
-    if tally.pairs:
-        rarest = _counted(min(tally.pairs.values()), "time", "times")
-        say(f"pairs of kinds that met: {len(tally.pairs):,} of {possible_pairs(tally.kinds):,}; the rarest {rarest}")
-    for outcome in tally.violations:
-        say(f"\nVIOLATED in seed {outcome.seed}: {_headline(outcome)}")
-        if not shows_trace:
-            say("\n".join(outcome.trace))
-        say(f"all of it: perdure simulate --scenario {wanted.scenario} --seed {outcome.seed} --trace")
-    if cut_short:
-        say(f"{cut_short}: {wanted.so_far(tally)}")
-    if tally.violations:
-        say(f"{len(tally.violations):,} of {_counted(tally.seeds, 'history', 'histories')} violated something")
-    else:
-        say("nothing was violated so far" if cut_short else "nothing was violated")
-
-
-def _headline(outcome: Outcome) -> str:
-    """The first violation, without what is below it, as an error has."""
-    return outcome.violations[0].partition("\n")[0]
-
-
-def _ranked(counter: Counter[str]) -> list[tuple[str, int]]:
-    """The most frequent first, and by name where they are as frequent: not by whose process came first."""
-    return sorted(counter.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _say_spread(name: str, spread: Quantiles | None, where: str) -> None:
-    """Of silences too short to be kept only the bound is known."""
-    from perdure_lab.scenario.results import SILENCE_FLOOR
-
-    if spread is None:
-        return
-    p50, p95, worst = (
-        _duration(seconds) if seconds else f"< {_duration(SILENCE_FLOOR)}"
-        for seconds in (spread.p50, spread.p95, spread.worst)
-    )
-    if spread.count == 1:
-        say(f"{name}: 1, of {worst}")
-    else:
-        say(f"{name}: {spread.count:,}; half of them within {p50}, 95 % within {p95}, the longest {worst}{where}")
-
-
-def _seeds(tally: Tally) -> str:
-    return f"seed {tally.first_seed}" if tally.seeds == 1 else f"seeds {tally.first_seed} to {tally.last_seed}"
-
-
-def _counted(count: int, one: str, several: str) -> str:
-    return f"{count:,} {one if count == 1 else several}"
-
-
-def _duration(seconds: float) -> str:
-    """`62 ms`, `1.3 s`, `59.9 s`, `1 min 48 s`, `20.6 minutes`, `4.1 hours`: a longer one never looks shorter."""
-    if round(seconds, 3) < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    if round(seconds) < 600:
-        return f"{round(seconds) // 60} min {round(seconds) % 60} s"
-    if round(seconds / 60, 1) < 60:
-        return f"{seconds / 60:.1f} minutes"
-    return f"{seconds / 3600:,.1f} hours"
-
-
-def _figures(
-    wanted: _Wanted, tally: Tally, cut_short: str, failure: str | None, fingerprint: str | None
-) -> dict[str, Any]:
-    """Outages and silences are in seconds."""
-    from perdure import __version__
-    from perdure_lab.scenario.results import quantiles
-
-    spreads = {"outages": quantiles(tally.outages), "silences": quantiles(tally.silences)}
-    return {
-        "perdure": __version__,
-        "scenario": wanted.scenario,
-        "wanted": {"seeds": wanted.seeds} if wanted.hours is None else {"hours": wanted.hours},
-        "seeds": tally.seeds,
-        "first_seed": tally.first_seed,
-        "last_seed": tally.last_seed,
-        "interrupted": bool(cut_short) and failure is None,
-        "failure": failure,
-        "fingerprint": fingerprint,
-        "simulated_seconds": round(tally.simulated_seconds, 3),
-        "took_seconds": tally.took,
-        "events": tally.events,
-        "recoveries": dict(_ranked(tally.rungs)),
-        **{
-            name: None
-            if spread is None
-            else {"count": spread.count, "p50": spread.p50, "p95": spread.p95, "worst": spread.worst}
-            for name, spread in spreads.items()
-        },
-        "faults": dict(_ranked(tally.kinds)),
-        "pairs": [{"kinds": list(pair), "count": count} for pair, count in sorted(tally.pairs.items())],
-        "violations": [
-            {"seed": outcome.seed, "violations": list(outcome.violations), "trace": list(outcome.trace)}
-            for outcome in tally.violations
-        ],
-    }
