@@ -1,5 +1,10 @@
 """perdure: WebRTC tunnels that outlive the network.
 
+    async with perdure.connect("@home.ticket") as tunnel:
+        reader, writer = await tunnel.open_connection("127.0.0.1", 22)
+
+`connect` and `serve` need a rendezvous between them. With signaling of your own: `TubeRegistry`.
+
 What is named here is public, and is loaded when it is first used: the engine is heavy, and `perdure --help` is not.
 """
 
@@ -10,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from perdure.client import Tunnel, connect
     from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
     from perdure.core.actions import StateChanged
     from perdure.core.decision import Decision, DecisionReason, Rung
@@ -26,9 +32,10 @@ if TYPE_CHECKING:
         RendezvousError,
         TicketError,
     )
-    from perdure.manager import Endpoint, OnStream, TunnelConnectionManager
+    from perdure.gateway import Gateway, serve
+    from perdure.manager import TunnelConnectionManager
     from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
-    from perdure.registry import Capacity, TubeRegistry, get_connection_manager
+    from perdure.registry import Capacity, TubeRegistry
     from perdure.signaling.base import SignalingChannel
     from perdure.signals import (
         ChannelClosed,
@@ -39,10 +46,14 @@ if TYPE_CHECKING:
         NetworkChangeDetected,
         SessionTimeoutWarning,
         Signal,
+        SignalsDropped,
         TurnCredentialsRefreshed,
     )
-    from perdure.transport.base import Transport
-    from perdure.tube import ConnectionMetrics, StreamSink
+    from perdure.streams.handlers import StreamHandler
+    from perdure.streams.target import AllowList, parse_allow
+    from perdure.ticket import Ticket, parse_ticket
+    from perdure.transport.base import Path, Transport
+    from perdure.tube import ConnectionMetrics, Endpoint
     from perdure.wire import ResetCode
 
 __version__ = "0.1.0"
@@ -63,9 +74,11 @@ _HOMES = {
         "TicketError",
     ),
     "perdure.delivery": ("SignalHandler",),
-    "perdure.manager": ("Endpoint", "OnStream", "TunnelConnectionManager"),
+    "perdure.client": ("Tunnel", "connect"),
+    "perdure.gateway": ("Gateway", "serve"),
+    "perdure.manager": ("TunnelConnectionManager",),
     "perdure.netmon.monitor": ("NetworkMonitor", "NetworkMoved"),
-    "perdure.registry": ("Capacity", "TubeRegistry", "get_connection_manager"),
+    "perdure.registry": ("Capacity", "TubeRegistry"),
     "perdure.signaling.base": ("SignalingChannel",),
     "perdure.signals": (
         "ChannelClosed",
@@ -76,10 +89,14 @@ _HOMES = {
         "NetworkChangeDetected",
         "SessionTimeoutWarning",
         "Signal",
+        "SignalsDropped",
         "TurnCredentialsRefreshed",
     ),
-    "perdure.transport.base": ("Transport",),
-    "perdure.tube": ("ConnectionMetrics", "StreamSink"),
+    "perdure.streams.handlers": ("StreamHandler",),
+    "perdure.streams.target": ("AllowList", "parse_allow"),
+    "perdure.ticket": ("Ticket", "parse_ticket"),
+    "perdure.transport.base": ("Path", "Transport"),
+    "perdure.tube": ("ConnectionMetrics", "Endpoint"),
     "perdure.wire": ("ResetCode",),
 }
 _HOME = {name: (home, name) for home, names in _HOMES.items() for name in names}
@@ -87,6 +104,7 @@ _HOME["NetworkChangeType"] = ("perdure.core.decision", "Trigger")
 
 __all__ = [
     "CLOSE_REASONS",
+    "AllowList",
     "Capacity",
     "CarrierError",
     "ChannelClosed",
@@ -95,6 +113,7 @@ __all__ = [
     "Decision",
     "DecisionReason",
     "Endpoint",
+    "Gateway",
     "IceCandidate",
     "IceRestartOffer",
     "IceServer",
@@ -105,7 +124,7 @@ __all__ = [
     "NetworkMonitor",
     "NetworkMoved",
     "NotAuthorisedError",
-    "OnStream",
+    "Path",
     "PeerError",
     "PerdureError",
     "ProtocolError",
@@ -120,16 +139,22 @@ __all__ = [
     "Signal",
     "SignalHandler",
     "SignalingChannel",
+    "SignalsDropped",
     "State",
     "StateChanged",
-    "StreamSink",
+    "StreamHandler",
+    "Ticket",
     "TicketError",
     "Transport",
     "TransportConfig",
     "TubeRegistry",
+    "Tunnel",
     "TunnelConnectionManager",
     "TurnCredentialsRefreshed",
-    "get_connection_manager",
+    "connect",
+    "parse_allow",
+    "parse_ticket",
+    "serve",
 ]
 
 

@@ -4,36 +4,122 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol, Self
 
 from perdure.core.state import Reason
 from perdure.errors import PerdureError, RendezvousError
 from perdure.eventlog import log_event
-from perdure.forward.target import parse_target
-from perdure.forward.tcp import StreamPipe, dial
-from perdure.manager import Endpoint
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import TubeRegistry
+from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
 from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
+from perdure.streams.handlers import HandlerTasks
+from perdure.streams.target import AllowList, parse_allow, parse_target
+from perdure.streams.tcp import dial
+from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, load_ticket
+from perdure.tube import Endpoint
+from perdure.tube.arguments import check_handler
+from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
-    from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
-    from perdure.forward.target import AllowList, Target
-    from perdure.manager import TunnelConnectionManager
+    from random import Random
+    from types import TracebackType
+
+    from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
+    from perdure.delivery import SignalHandler, SignalIterator
     from perdure.netmon.monitor import NetworkMoved
     from perdure.signaling.base import SignalingChannel
-    from perdure.ticket import Ticket
-    from perdure.tube import StreamSink
+    from perdure.streams.handlers import StreamHandler
+    from perdure.streams.streams import Incoming
+    from perdure.streams.transport import StreamTransport
+    from perdure.transport.base import Transport
 
 log = logging.getLogger(__name__)
 
+READY_TIMEOUT = 30.0
+"""Seconds for the rendezvous to let the gateway in, where entering waits for that."""
 
-class Gateway:
-    """Serves `ticket` until cancelled.
+
+class MakeSignaling(Protocol):
+    """Makes the gateway's way to the rendezvous; as `GatewaySignaling` itself does."""
+
+    def __call__(
+        self,
+        ticket: Ticket,
+        *,
+        on_session: Callable[[bytes, SignalingChannel], None],
+        on_status: Callable[[SignalingStatus], None],
+        has_room: Callable[[], bool],
+    ) -> GatewaySignaling: ...
+
+
+def serve(
+    rendezvous: Ticket | str,
+    *,
+    allow: AllowList | Iterable[str] = (),
+    handler: StreamHandler | None = None,
+    wait: bool = True,
+    timeout: float | None = READY_TIMEOUT,
+    retry: bool = True,
+    ice_servers: Sequence[IceServer | str] = (),
+    loopback: bool = False,
+    signal_handler: SignalHandler | None = None,
+    policy: RestartPolicy = PATIENT_POLICY,
+    session_limits: SessionLimits = UNLIMITED_SESSION,
+    limits: ResourceLimits | None = None,
+) -> Gateway:
+    """A gateway: `async with perdure.serve("ws://HOST:8765", allow=["127.0.0.1:22"]) as gateway:`.
 
     Args:
-        exit_on_fail: end with an error when the rendezvous cannot be reached at the start, instead of waiting for it.
+        rendezvous: the rendezvous' URL, for a new ticket; or a `Ticket`, its text, or `@FILE`, to serve that one again.
+        allow: what clients may reach: `HOST:PORT`, or `HOST:*` for every port of a host.
+        handler: an async function that takes each stream, as `handler(reader, writer)`, instead of a connection to its
+            target; `writer.get_extra_info("target")` says what the client wants. Without `allow` it takes every target.
+        wait: whether entering waits until the rendezvous has let the gateway in.
+        timeout: seconds for that; `None`: for ever.
+        retry: whether the gateway waits for a rendezvous that it has not reached yet, whatever `wait` says.
+
+    The other arguments are those of `connect`.
+
+    Raises:
+        TicketError: the ticket cannot be used.
+        TypeError, ValueError: an argument is of another type, or out of its range; neither `allow` nor `handler`.
+
+    Entering raises:
+        RendezvousError: the rendezvous cannot be reached, or refuses us.
+    """
+    if isinstance(rendezvous, str) and rendezvous.partition(":")[0] in {"ws", "wss"}:
+        check_rendezvous_url(rendezvous)
+        rendezvous = Ticket(rendezvous, secrets.token_bytes(SECRET_BYTES))
+    return Gateway(
+        load_ticket(rendezvous),
+        allow if isinstance(allow, AllowList) else parse_allow(allow),
+        handler=handler,
+        wait=wait,
+        timeout=timeout,
+        retry=retry,
+        transport=transport_config(ice_servers, loopback=loopback),
+        signal_handler=signal_handler,
+        policy=policy,
+        session_limits=session_limits,
+        limits=limits,
+    )
+
+
+class Gateway:
+    """Serves the clients of `ticket`; `serve` makes it, and `async with` opens and closes it.
+
+    Args:
+        incoming: takes each allowed stream as a transport, instead of `handler`.
+        transport: how carriers are built, or a `Transport` of one's own.
+        network: tells of changes of the machine's network; who gives it starts and closes it. Otherwise it has its own.
+        make_signaling: the way to the rendezvous.
+        random: for jitter.
+
+    The other arguments are those of `serve`.
     """
 
     def __init__(
@@ -41,83 +127,180 @@ class Gateway:
         ticket: Ticket,
         allow: AllowList,
         *,
-        policy: RestartPolicy,
-        session_limits: SessionLimits,
-        limits: ResourceLimits,
-        transport: TransportConfig,
-        exit_on_fail: bool = False,
+        handler: StreamHandler | None = None,
+        incoming: Incoming | None = None,
+        wait: bool = True,
+        timeout: float | None = READY_TIMEOUT,
+        retry: bool = True,
+        transport: TransportConfig | Transport | None = None,
+        signal_handler: SignalHandler | None = None,
+        policy: RestartPolicy = PATIENT_POLICY,
+        session_limits: SessionLimits = UNLIMITED_SESSION,
+        limits: ResourceLimits | None = None,
+        network: NetworkMonitor | None = None,
+        make_signaling: MakeSignaling = GatewaySignaling,
+        random: Random | None = None,
     ) -> None:
-        self.tubes = TubeRegistry(policy, session_limits, limits, transport=transport, on_stream=self._stream_opened)
-        """The tubes that are served now."""
+        if not allow.entries and handler is None and incoming is None:
+            raise ValueError('a gateway needs allow=["HOST:PORT", …], what clients may reach, or a handler')
+        self.ticket = ticket
+        """What clients need; `encode()` makes its text."""
+        self.tubes = TubeRegistry(
+            policy,
+            session_limits,
+            limits,
+            transport=transport,
+            signal_handler=signal_handler,
+            incoming=self._stream_opened,
+            random=random,
+        )
+        """The tubes that are served now, one a client."""
+        self._handlers: HandlerTasks | None = None
+        if handler is not None:
+            check_handler(handler)
+            self._handlers = HandlerTasks(handler)
+        self._take: Incoming = self._handlers or incoming or self._begin_dialling
         self._allow = allow
-        self._exit_on_fail = exit_on_fail
-        self._is_stopping = False
+        self._waits = wait
+        self._timeout = timeout
+        self._retry = retry
+        self._own_network = NetworkMonitor() if network is None else None
+        self._network = network or self._own_network
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._make_signaling = make_signaling
+        self._signaling: GatewaySignaling | None = None
         self._dials: set[asyncio.Task[None]] = set()
-        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._is_ready = False
         self._was_ready = False
-        self._signaling = GatewaySignaling(
-            ticket,
+        self._is_closing = False
+        self._error: PerdureError | None = None
+        self._news = asyncio.Event()
+        self._closing: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {self.ticket.rendezvous_url} with {len(self.tubes)} tubes>"
+
+    async def __aenter__(self) -> Self:
+        if self._signaling is not None or self._is_closing:
+            raise RuntimeError("a gateway is entered once; serve() makes another")
+        if self._own_network is not None:
+            await self._own_network.start()
+        assert self._network is not None
+        self._unsubscribe = self._network.subscribe(self._network_moved)
+        self._signaling = self._make_signaling(
+            self.ticket,
             on_session=self._begin_tube,
             on_status=self._signaling_changed,
             has_room=lambda: self.tubes.check_capacity().has_room,
         )
+        self._signaling.start()
+        try:
+            if self._waits:
+                await self._wait_first()
+        except BaseException:
+            await self.close()
+            raise
+        return self
 
-    async def run(self) -> None:
-        """Serve. Cancelling it ends every tube, and tells the clients.
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # Its life.
+
+    async def wait_ready(self) -> None:
+        """Wait until the rendezvous has let the gateway in. Cancelling this changes nothing.
 
         Raises:
-            RendezvousError: the rendezvous refuses us for good, or, with `exit_on_fail`, cannot be reached.
+            RendezvousError: it refuses us for good.
+            RuntimeError: the gateway is closed.
         """
-        async with NetworkMonitor() as network:
-            network.subscribe(self._network_moved)
-            self._signaling.start()
-            try:
-                await self._failed
-            finally:
-                self._is_stopping = True
-                try:
-                    await self.tubes.close_all(Reason.SHUT_DOWN, "the gateway was stopped")
-                finally:
-                    for task in self._dials:
-                        task.cancel()
-                    await self._signaling.close()
+        while not self._is_ready:
+            if self._error is not None:
+                raise self._error
+            if self._is_closing:
+                raise RuntimeError("the gateway is closed")
+            self._news.clear()
+            await self._news.wait()
 
-    def _network_moved(self, moved: NetworkMoved) -> None:
-        # The tubes first: their offers are gathered while the link to the rendezvous comes back.
-        self.tubes.network_moved(moved)
-        local_address_lost = moved.invalidates(self._signaling.local_address)
-        self._signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)
+    async def wait_closed(self) -> None:
+        """Wait until the gateway is closed, or has ended by itself. Cancelling this changes nothing.
 
-    def _stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
+        Raises:
+            RendezvousError: the rendezvous refuses us for good, or, without `retry`, cannot be reached.
+        """
+        while self._error is None and not self._is_closing:
+            self._news.clear()
+            await self._news.wait()
+        if self._error is not None:
+            raise self._error
+
+    def events(self) -> SignalIterator:
+        """The signals of all tubes from now on, as an async iterator; see `Tunnel.events`."""
+        return self.tubes.events()
+
+    async def close(self) -> None:
+        """End every tube behind what was written, and tell the clients. Twice is fine. Cancelling this leaves it ending
+        by itself."""
+        self._is_closing = True
+        self._news.set()
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self._unsubscribe()
         try:
-            wanted = parse_target(target.decode())
-        except ValueError:
-            log_event(log, logging.WARNING, "stream-refused", tube=manager.tube_id, why="the target cannot be read")
-            return None
-        if not self._allow.permits(wanted):
-            why = "it is not in --allow"
-            log_event(log, logging.WARNING, "stream-refused", tube=manager.tube_id, target=str(wanted), why=why)
-            return None
-        # A stream that ends while its target is being dialled must not leave the dialling behind.
-        pipe = StreamPipe(manager.streams, on_reset=lambda code: _cancel(task))
-        pipe.join(stream_id)
-        task = asyncio.get_running_loop().create_task(self._dial(manager, stream_id, wanted, pipe))
+            await self.tubes.close(Reason.SHUT_DOWN, "the gateway was stopped")
+        finally:
+            for task in self._dials:
+                task.cancel()
+            if self._handlers is not None:
+                await self._handlers.close()
+            if self._signaling is not None:
+                await self._signaling.close()
+            if self._own_network is not None:
+                self._own_network.close()
+
+    async def _wait_first(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self.wait_ready()
+        except TimeoutError:
+            assert self._signaling is not None
+            status = self._signaling.status
+            why = status.reason or "no answer"
+            text = f"the rendezvous at {status.url} is unreachable: {why}"
+            raise RendezvousError(text, url=status.url) from None
+
+    # Streams.
+
+    def _stream_opened(self, stream: StreamTransport) -> None:
+        if self._allow.entries and not self._allow.permits(parse_target(stream.target)):
+            about = {"tube": stream.get_extra_info("tube_id"), "target": stream.target}
+            log_event(log, logging.WARNING, "stream-refused", **about, why="it is not in --allow")
+            stream.refuse(ResetCode.NOT_ALLOWED)
+            return
+        self._take(stream)
+
+    def _begin_dialling(self, stream: StreamTransport) -> None:
+        task = asyncio.get_running_loop().create_task(self._dial(stream))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
-        return pipe
 
-    async def _dial(self, manager: TunnelConnectionManager, stream_id: int, target: Target, pipe: StreamPipe) -> None:
-        code = await dial(target, pipe)
+    async def _dial(self, stream: StreamTransport) -> None:
+        code = await dial(parse_target(stream.target), stream)
+        about = {"tube": stream.get_extra_info("tube_id"), "stream": stream.stream_id, "target": stream.target}
         if code is None:
-            manager.streams.accept(stream_id)
-            log_event(log, logging.DEBUG, "stream-opened", tube=manager.tube_id, stream=stream_id, target=str(target))
+            log_event(log, logging.DEBUG, "stream-opened", **about)
         else:
-            why = code.name.lower().replace("_", " ")
-            log_event(log, logging.WARNING, "target-failed", tube=manager.tube_id, target=str(target), why=why)
-            manager.streams.reset(stream_id, code)
+            log_event(log, logging.WARNING, "target-failed", **about, why=code.name.lower().replace("_", " "))
+
+    # Sessions.
 
     def _begin_tube(self, session_id: bytes, channel: SignalingChannel) -> None:
-        if self._is_stopping:
+        if self._is_closing:
             channel.close()
             return
         endpoint = Endpoint(session_id, None, channel)
@@ -129,23 +312,30 @@ class Gateway:
             return
         manager.start()
 
+    def _network_moved(self, moved: NetworkMoved) -> None:
+        # The tubes first: their offers are gathered while the link to the rendezvous comes back.
+        self.tubes.network_moved(moved)
+        if (signaling := self._signaling) is not None:
+            local_address_lost = moved.invalidates(signaling.local_address)
+            signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)
+
     def _signaling_changed(self, status: SignalingStatus) -> None:
         level = logging.INFO if status.state is SignalingState.READY or not status.reason else logging.WARNING
         log_event(log, level, "signaling", status=str(status))
+        self._is_ready = status.state is SignalingState.READY
+        self._was_ready = self._was_ready or self._is_ready
         match status.state:
-            case SignalingState.READY:
-                self._was_ready = True
-            case SignalingState.UNREACHABLE if self._exit_on_fail and not self._was_ready and status.reason:
+            case SignalingState.UNREACHABLE if not self._retry and not self._was_ready and status.reason:
                 self._fail(
                     RendezvousError(f"the rendezvous at {status.url} is unreachable: {status.reason}", url=status.url)
                 )
             case SignalingState.FAILED:
-                self._fail(self._signaling.error or RendezvousError(status.reason, url=status.url))
+                error = self._signaling.error if self._signaling is not None else None
+                self._fail(error or RendezvousError(status.reason, url=status.url))
+        self._news.set()
 
     def _fail(self, error: PerdureError) -> None:
-        if not self._failed.done():
-            self._failed.set_exception(error)
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
+        """It cannot go on."""
+        if self._error is None and not self._is_closing:
+            self._error = error
+            self._news.set()

@@ -1,13 +1,7 @@
-"""The tubes of one application: created, found, limited and closed here.
+"""The tubes of one application, by id: created, found, limited and closed here.
 
-An application that has its own way to tell its peers something needs nothing else of perdure:
-
-1. One end: `create_tube()`, `await create_offer(id)`; send the SDP to the peer.
-2. The other: `create_tube(offer=sdp)`, `await create_answer(id)`; send that back.
-3. The first: `await set_remote_description(id, sdp, "answer")`.
-4. Both: send each `icecandidate` signal's data over, and give what comes to `add_ice_candidate`.
-5. Later: an `ice_restart_offer` signal's SDP goes over too; what `set_remote_description(id, sdp, "offer")` returns
-   goes back as the answer.
+An application that has its own way to tell its peers something needs nothing else of perdure: `create_tube()` at one
+end, `create_tube(initiator=False)` at the other, and `await manager.run_signaling(send, messages)` at both.
 """
 
 from __future__ import annotations
@@ -16,20 +10,21 @@ import asyncio
 import dataclasses
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import SystemRandom
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from types import NoneType
+from typing import TYPE_CHECKING, Self
 
+from perdure.application_signaling import ApplicationSignaling
 from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
-from perdure.core.breaker import CircuitBreaker
 from perdure.core.state import Reason, State
-from perdure.errors import CarrierError, PeerError
-from perdure.manager import Endpoint, OnStream, TunnelConnectionManager
+from perdure.delivery import SignalIterator
+from perdure.manager import TunnelConnectionManager
 from perdure.session import ByteBudget
-from perdure.tube import ConnectionMetrics, clock
-from perdure.tube.arguments import check_callable, check_close, check_methods, check_on_stream, check_type
-from perdure.tube.wheel import Wheel
+from perdure.streams.handlers import HandlerTasks
+from perdure.tube import Endpoint, Environment, clock
+from perdure.tube.arguments import check_callable, check_close, check_handler, check_methods, check_type
 
 if TYPE_CHECKING:
     from random import Random
@@ -38,6 +33,8 @@ if TYPE_CHECKING:
     from perdure.core.actions import StateChanged
     from perdure.delivery import SignalHandler
     from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
+    from perdure.streams.handlers import StreamHandler
+    from perdure.streams.streams import Incoming
     from perdure.transport.base import Transport
 
 MAX_ID_LENGTH = 256
@@ -48,10 +45,6 @@ LAST_WORD_SECONDS = 1.0
 
 MAX_REMEMBERED = 1024
 """Ids of tubes that have ended, kept to say so."""
-
-T = TypeVar("T")
-
-_registries: weakref.WeakSet[TubeRegistry] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +73,18 @@ class TubeRegistry:
     Args:
         policy, session_limits, limits: for all tubes.
         transport: how carriers are built: ICE servers and the like, or a `Transport` of one's own.
-        signal_handler, on_stream: for the tubes that are created without one of their own.
+        signal_handler: called with each `Signal` of the tubes that are created without one of their own; plain (in a
+            worker thread) or async (on the loop).
+        handler: an async function that takes each stream which a peer opens, as `handler(reader, writer)`; for the
+            tubes that are created without one of their own. `writer.get_extra_info("target")` says what the peer wants.
+        incoming: the same for transports instead of readers and writers; see `perdure.streams.streams.Incoming`.
         random: for jitter.
         network: tells of changes of the machine's network; the application starts and closes it. Without one the
-            application reports them itself (`TunnelConnectionManager.handle_network_change`).
+            application reports them itself (`TunnelConnectionManager.report_network_change`).
 
     Raises:
-        TypeError: an argument is of another type; `on_stream` is async.
+        TypeError: an argument is of another type; `handler` is not async.
+        ValueError: both `handler` and `incoming`.
     """
 
     def __init__(
@@ -97,7 +95,8 @@ class TubeRegistry:
         *,
         transport: TransportConfig | Transport | None = None,
         signal_handler: SignalHandler | None = None,
-        on_stream: OnStream | None = None,
+        handler: StreamHandler | None = None,
+        incoming: Incoming | None = None,
         random: Random | None = None,
         network: NetworkMonitor | None = None,
     ) -> None:
@@ -106,29 +105,27 @@ class TubeRegistry:
         _check_config("limits", limits, ResourceLimits)
         if signal_handler is not None:
             check_callable("signal_handler", signal_handler)
-        if on_stream is not None:
-            check_on_stream(on_stream)
-        self.policy = policy or RestartPolicy()
-        self.session_limits = session_limits or SessionLimits()
-        self.random: Random = random or SystemRandom()
-        self.transport = _transport(transport)
-        self._limits = limits or ResourceLimits()
-        self.budget = ByteBudget(self._limits.total_buffer_bytes)
-        self.wheel = Wheel()
+        limits = limits or ResourceLimits()
+        self._environment = Environment(
+            transport=_transport(transport),
+            policy=policy or RestartPolicy(),
+            session_limits=session_limits or SessionLimits(),
+            limits=limits,
+            budget=ByteBudget(limits.total_buffer_bytes),
+            random=random or SystemRandom(),
+        )
         self._signal_handler = signal_handler
-        self._on_stream = on_stream
+        self._handlers: list[HandlerTasks] = []
+        self._incoming = self._taken_by(handler, incoming)
         self._tubes: dict[str, TunnelConnectionManager] = {}
-        self._ids_by_conversation: dict[str, list[str]] = {}
-        """The tubes of each conversation, the latest last."""
         self._setting_up: dict[str, float] = {}
         """The tubes that were never connected yet, and when each was created."""
-        self._breakers: dict[str, CircuitBreaker] = {}
         self._ended: dict[str, Reason] = {}
+        self._iterators: list[SignalIterator] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._was_left = False
         if network is not None:
             self._listen_to(network)
-        _registries.add(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self)} tubes>"
@@ -140,10 +137,7 @@ class TubeRegistry:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._was_left = True
-        managers = list(self)
-        await self.close_all(Reason.SHUT_DOWN)
-        await asyncio.gather(*(manager.wait_told(LAST_WORD_SECONDS) for manager in managers))
+        await self.close(Reason.SHUT_DOWN)
 
     def __len__(self) -> int:
         return len(self._tubes)
@@ -161,28 +155,96 @@ class TubeRegistry:
         tube_id: str | None = None,
         conversation_id: str | None = None,
         *,
+        initiator: bool = True,
         offer: str | None = None,
         endpoint: Endpoint | None = None,
         signal_handler: SignalHandler | None = None,
-        on_stream: OnStream | None = None,
+        handler: StreamHandler | None = None,
+        incoming: Incoming | None = None,
     ) -> TunnelConnectionManager:
-        """A new tube's manager; see `TunnelConnectionManager` for arguments and errors. Without an id it gets one."""
-        return TunnelConnectionManager(
-            tube_id if tube_id is not None else uuid.uuid4().hex,
+        """A new tube; its manager.
+
+        Args:
+            tube_id: the tube's name; not in use here. Without one it gets one.
+            conversation_id: the caller's own id, handed back in every signal.
+            initiator: whether this end begins the session and makes the first offer; one end does, the other does not.
+            offer: the peer's first offer, where this end is given it at once; then it is not the initiator.
+            endpoint: this end of a session with signaling of perdure's; without one the application carries it.
+            signal_handler, handler, incoming: as for the registry, whose own it replaces.
+
+        Raises:
+            TypeError: an argument is of another type; `handler` is not async.
+            ValueError: the id is taken, empty or too long; both `handler` and `incoming`.
+            RuntimeError: the registry carries, or sets up, as many tubes as it may, or was left.
+            ProtocolError: the offer is not one of perdure.
+        """
+        tube_id = uuid.uuid4().hex if tube_id is None else tube_id
+        check_type("tube_id", tube_id, str, "a text")
+        check_type("conversation_id", conversation_id, (str, NoneType), "a text, or None")
+        check_type("endpoint", endpoint, (Endpoint, NoneType), "an Endpoint, or None")
+        if signal_handler is not None:
+            check_callable("signal_handler", signal_handler)
+        self._check_room_for(tube_id)
+        signaling = None if endpoint is not None else ApplicationSignaling(is_initiator=initiator, offer=offer)
+        taken_by = self._taken_by(handler, incoming) or self._incoming
+        manager = TunnelConnectionManager(
+            tube_id,
             conversation_id,
-            self,
-            signal_handler or self._signal_handler,
-            offer=offer,
-            endpoint=endpoint,
-            on_stream=on_stream or self._on_stream,
+            endpoint or signaling.endpoint,  # type: ignore[union-attr]  # one of the two is there
+            self._environment,
+            signaling=signaling,
+            signal_handler=signal_handler or self._signal_handler,
+            incoming=taken_by,
+            on_change=self._changed,
+        )
+        for iterator in self._iterators:
+            manager.publish_to(iterator)
+        self._tubes[tube_id] = manager
+        self._setting_up[tube_id] = clock()
+        if self._sweeper is None:
+            self._sweep_later()
+        return manager
+
+    def begin_again(self, manager: TunnelConnectionManager) -> TunnelConnectionManager:
+        """A new tube in the place of one that has ended: the same id, conversation and handlers, another session.
+
+        Do so at both ends, and `run_signaling` on what is returned.
+
+        Raises:
+            RuntimeError: that one has not ended, or has perdure's own signaling; and as `create_tube`.
+            ValueError: its id is in use again.
+        """
+        if manager.end is None:
+            raise RuntimeError(f"tube {manager.tube_id!r} has not ended")
+        _ = manager.signaling
+        return self.create_tube(
+            manager.tube_id,
+            manager.conversation_id,
+            initiator=manager.is_initiator,
+            signal_handler=manager.signal_handler,
+            incoming=manager.incoming,
         )
 
     def manager(self, tube_id: str) -> TunnelConnectionManager:
         """The manager of `tube_id`. Raises `ValueError` where there is no such tube (any more)."""
         manager = self._tubes.get(tube_id)
         if manager is None:
-            raise ValueError(f"no tube {tube_id!r}: {self._why_unknown(tube_id)}")
+            ended = self._ended.get(tube_id)
+            why = "there never was one, or it was forgotten" if ended is None else f"it has ended: {ended.value}"
+            raise ValueError(f"no tube {tube_id!r}: {why}")
         return manager
+
+    def events(self) -> SignalIterator:
+        """The signals of all tubes from now on, as an async iterator that ends with the registry. A reader that falls
+        behind by more than 256 gets a `SignalsDropped` in their place."""
+        iterator = SignalIterator(lasts=True)
+        if self._was_left:
+            iterator.end()
+            return iterator
+        self._iterators.append(iterator)
+        for manager in self:
+            manager.publish_to(iterator)
+        return iterator
 
     def find_tubes(self, part: str) -> list[str]:
         """The ids of the tubes whose own or whose conversation's id contains `part`, in the order of their creation."""
@@ -192,78 +254,33 @@ class TubeRegistry:
             if part in tube_id or (manager.conversation_id is not None and part in manager.conversation_id)
         ]
 
-    def tube_id_by_conversation_id(self, conversation_id: str) -> str | None:
-        """The tube of `conversation_id`, the latest where several have it; `None` where none has."""
-        ids = self._ids_by_conversation.get(conversation_id)
-        return ids[-1] if ids else None
+    def _check_room_for(self, tube_id: str) -> None:
+        if self._was_left:
+            raise RuntimeError("the registry was left (its `async with` has ended): it takes no tube any more")
+        if not tube_id or len(tube_id) > MAX_ID_LENGTH:
+            raise ValueError(f"a tube's id has 1 to {MAX_ID_LENGTH} characters, not {len(tube_id)}")
+        if tube_id in self._tubes:
+            raise ValueError(f"there is a tube {tube_id!r} already; registry.manager({tube_id!r}) is its manager")
+        limits = self.limits
+        if len(self._tubes) >= limits.max_tubes:
+            raise RuntimeError(f"the registry carries {len(self._tubes)} tubes; max_tubes is {limits.max_tubes}")
+        if len(self._setting_up) >= limits.max_concurrent_creates:
+            most = limits.max_concurrent_creates
+            raise RuntimeError(f"{len(self._setting_up)} tubes are being set up; max_concurrent_creates is {most}")
 
-    def connection_state(self, tube_id: str) -> State:
-        """The state of `tube_id`. Raises `ValueError` where there is no such tube."""
-        return self.manager(tube_id).state
+    def _taken_by(self, handler: StreamHandler | None, incoming: Incoming | None) -> Incoming | None:
+        """What takes the peer's streams."""
+        if handler is None:
+            if incoming is not None:
+                check_callable("incoming", incoming)
+            return incoming
+        if incoming is not None:
+            raise ValueError("handler and incoming both take the peer's streams; give one of them")
+        check_handler(handler)
+        self._handlers.append(HandlerTasks(handler))
+        return self._handlers[-1]
 
-    def statistics(self, tube_id: str) -> ConnectionMetrics:
-        """The figures of `tube_id`. Raises `ValueError` where there is no such tube."""
-        return self.manager(tube_id).metrics
-
-    # Connecting, with the application's own signaling.
-
-    async def create_offer(self, tube_id: str) -> str:
-        """Begin to connect; the first offer's SDP, for the peer.
-
-        Raises:
-            ValueError: there is no such tube.
-            RuntimeError: it is connected, is closing, or does not use the application's signaling.
-            PeerError: the other end makes the offer, or the tube failed again and again and is left alone for a while.
-            CarrierError: the engine made none.
-        """
-        return await self._guarded(tube_id, lambda manager: manager.create_offer())
-
-    async def create_answer(self, tube_id: str) -> str:
-        """Take the offer that the tube was created with; the answer's SDP, for the peer.
-
-        Raises:
-            ValueError: there is no such tube.
-            RuntimeError: it was created without an offer, is connected, or is closing.
-            ProtocolError: the offer gave way to a later one.
-            PeerError: the tube is left alone for a while.
-            CarrierError: the engine made no answer.
-        """
-        return await self._guarded(tube_id, lambda manager: manager.create_answer())
-
-    async def set_remote_description(self, tube_id: str, sdp: str, kind: Literal["offer", "answer"]) -> str | None:
-        """Take the peer's "offer" (returns the answer's SDP) or "answer" (returns `None`).
-
-        Raises:
-            ValueError: there is no such tube, or `kind` is neither.
-            ProtocolError: not SDP, not of this tube, of a negotiation that does not count any more, or an offer of this
-                end where the answer to it is wanted.
-            PeerError: the answer gave way to a newer negotiation.
-            CarrierError: the engine made no answer.
-            RuntimeError: the tube is closing.
-        """
-        return await self.manager(tube_id).set_remote_description(sdp, kind)
-
-    async def restart_ice(self, tube_id: str) -> str:
-        """Recover the path now; the offer's SDP.
-
-        Raises:
-            ValueError: there is no such tube.
-            RuntimeError: it is closing.
-            PeerError: nothing can be offered now (no signaling, no address, or the other end makes the offer), or the
-                tube is left alone for a while.
-            CarrierError: the engine made no offer.
-        """
-        return await self._guarded(tube_id, lambda manager: manager.restart_ice())
-
-    def add_ice_candidate(self, tube_id: str, candidate: Mapping[str, object]) -> bool:
-        """Take a candidate of the peer, its `icecandidate` signal's data; whether it is of use still.
-
-        Raises:
-            ValueError: there is no such tube.
-            ProtocolError: it is not a candidate.
-            RuntimeError: the tube is closing.
-        """
-        return self.manager(tube_id).add_ice_candidate(candidate)
+    # For all tubes.
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
         """Use `servers`, with their new credentials, from now on: for carriers and for ICE restarts.
@@ -274,7 +291,7 @@ class TubeRegistry:
             TypeError: `servers` are not `IceServer`s.
         """
         servers = TransportConfig(ice_servers=tuple(servers)).ice_servers
-        self.transport.set_ice_servers(servers)
+        self._environment.transport.set_ice_servers(servers)
         for manager in self:
             manager.ice_servers_changed(servers)
 
@@ -295,17 +312,19 @@ class TubeRegistry:
 
     # Closing.
 
-    async def close_tube(self, tube_id: str, reason: Reason = Reason.CLOSED_LOCALLY, detail: str = "") -> None:
-        """Close one tube and wait until it is; `reason` is one of `CLOSE_REASONS`. One that has ended: nothing.
-
-        Raises:
-            TypeError: `reason` is no `Reason`, or `detail` no text.
-            ValueError: there never was such a tube, or `reason` is none of `CLOSE_REASONS`.
-        """
-        check_close(reason, detail)
-        if tube_id not in self._tubes and tube_id in self._ended:
-            return
-        await self.manager(tube_id).shutdown(reason, detail)
+    async def close(self, reason: Reason = Reason.SHUT_DOWN, detail: str = "") -> None:
+        """Close every tube, let handlers have the last signals, cancel stream handlers that still run, and take no tube
+        any more. Twice is fine. Raises as `close_all`."""
+        self._was_left = True
+        managers = list(self)
+        await self.close_all(reason, detail)
+        await asyncio.gather(*(manager.wait_told(LAST_WORD_SECONDS) for manager in managers))
+        for handlers in self._handlers:
+            await handlers.close()
+        for iterator in self._iterators:
+            iterator.end()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
 
     async def close_all(self, reason: Reason = Reason.CLOSED_LOCALLY, detail: str = "") -> None:
         """Close every tube and wait until they are. Cancelling this leaves them ending by themselves.
@@ -325,7 +344,7 @@ class TubeRegistry:
 
         Happens by itself while there are tubes that are being set up.
         """
-        stale_before = clock() - self._limits.stale_tube_timeout
+        stale_before = clock() - self.limits.stale_tube_timeout
         stale = [
             tube_id
             for tube_id, created_at in self._setting_up.items()
@@ -339,8 +358,12 @@ class TubeRegistry:
     # Limits.
 
     @property
+    def policy(self) -> RestartPolicy:
+        return self._environment.policy
+
+    @property
     def limits(self) -> ResourceLimits:
-        return self._limits
+        return self._environment.limits
 
     def configure_resource_limits(self, **changes: float) -> ResourceLimits:
         """Change limits by their names in `ResourceLimits`, now and for all tubes; the new ones.
@@ -354,101 +377,41 @@ class TubeRegistry:
         for name in changes:
             if name not in known:
                 raise ValueError(f"there is no limit {name!r}; there are {', '.join(sorted(known))}")
-        self._limits = dataclasses.replace(self._limits, **changes)  # type: ignore[arg-type]
-        self.budget.limit_bytes = self._limits.total_buffer_bytes
+        limits = self._environment.limits = dataclasses.replace(self.limits, **changes)  # type: ignore[arg-type]
+        self._environment.budget.limit_bytes = limits.total_buffer_bytes
         for manager in self:
-            manager.streams.session.set_limits(self._limits)
+            manager.limits_changed()
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweep_later()
-        return self._limits
+        return limits
 
     def check_capacity(self) -> Capacity:
         """How much room there is."""
+        limits = self.limits
         return Capacity(
             tubes=len(self._tubes),
-            max_tubes=self._limits.max_tubes,
+            max_tubes=limits.max_tubes,
             setting_up=len(self._setting_up),
-            max_concurrent_creates=self._limits.max_concurrent_creates,
-            buffered_bytes=self.budget.held_bytes,
-            total_buffer_bytes=self._limits.total_buffer_bytes,
+            max_concurrent_creates=limits.max_concurrent_creates,
+            buffered_bytes=self._environment.budget.held_bytes,
+            total_buffer_bytes=limits.total_buffer_bytes,
         )
 
-    # What managers call.
-
-    def adopt(self, manager: TunnelConnectionManager) -> None:
-        """Take a new tube in. Raises as `TunnelConnectionManager`."""
-        tube_id = manager.tube_id
-        if self._was_left:
-            raise RuntimeError("the registry was left (its `async with` has ended): it takes no tube any more")
-        if not tube_id or len(tube_id) > MAX_ID_LENGTH:
-            raise ValueError(f"a tube's id has 1 to {MAX_ID_LENGTH} characters, not {len(tube_id)}")
-        if tube_id in self._tubes:
-            raise ValueError(f"there is a tube {tube_id!r} already; registry.manager({tube_id!r}) is its manager")
-        limits = self._limits
-        if len(self._tubes) >= limits.max_tubes:
-            raise RuntimeError(f"the registry carries {len(self._tubes)} tubes; max_tubes is {limits.max_tubes}")
-        if len(self._setting_up) >= limits.max_concurrent_creates:
-            most = limits.max_concurrent_creates
-            raise RuntimeError(f"{len(self._setting_up)} tubes are being set up; max_concurrent_creates is {most}")
-        self._tubes[tube_id] = manager
-        if manager.conversation_id is not None:
-            self._ids_by_conversation.setdefault(manager.conversation_id, []).append(tube_id)
-        self._setting_up[tube_id] = clock()
-        if self._sweeper is None:
-            self._sweep_later()
-
-    def changed(self, manager: TunnelConnectionManager, change: StateChanged) -> None:
+    def _changed(self, manager: TunnelConnectionManager, change: StateChanged) -> None:
         """A tube's state changed."""
-        if change.after is State.CONNECTED:
-            self._setting_up.pop(manager.tube_id, None)
-        if not change.after.is_final:
-            return
         tube_id = manager.tube_id
-        self._tubes.pop(tube_id, None)
-        self._setting_up.pop(tube_id, None)
-        self._breakers.pop(tube_id, None)
-        if manager.conversation_id is not None:
-            ids = self._ids_by_conversation[manager.conversation_id]
-            ids.remove(tube_id)
-            if not ids:
-                del self._ids_by_conversation[manager.conversation_id]
-        self._ended[tube_id] = change.reason
-        if len(self._ended) > MAX_REMEMBERED:
-            del self._ended[next(iter(self._ended))]
-
-    async def _guarded(
-        self, tube_id: str, operation: Callable[[TunnelConnectionManager], Coroutine[None, None, T]]
-    ) -> T:
-        """Run an operation of one tube, unless its engine has failed again and again: its failures are its own.
-
-        Nothing else counts: not what a peer or the application said wrong, nor a network that is away.
-        """
-        manager = self.manager(tube_id)
-        breaker = self._breakers.get(tube_id)
-        if breaker is not None and not breaker.allows(clock()):
-            left = (breaker.open_until or clock()) - clock()
-            text = f"tube {tube_id!r} failed again and again; it is left alone for another {left:.0f} s"
-            raise PeerError(text, reason="circuit open")
-        has_failed = False
-        try:
-            return await operation(manager)
-        except CarrierError:
-            has_failed = True
-            raise
-        finally:
-            if not has_failed:
-                self._breakers.pop(tube_id, None)
-            elif tube_id in self._tubes:
-                self._breakers.setdefault(tube_id, CircuitBreaker()).failed(clock())
-
-    def _why_unknown(self, tube_id: str) -> str:
-        ended = self._ended.get(tube_id)
-        return f"it has ended: {ended.value}" if ended is not None else "there never was one, or it was forgotten"
+        if change.after is State.CONNECTED or change.after.is_final:
+            self._setting_up.pop(tube_id, None)
+        if change.after.is_final:
+            self._tubes.pop(tube_id, None)
+            self._ended[tube_id] = change.reason
+            if len(self._ended) > MAX_REMEMBERED:
+                del self._ended[next(iter(self._ended))]
 
     def _sweep_later(self) -> None:
         loop = asyncio.get_running_loop()
-        self._sweeper = loop.call_later(self._limits.stale_tube_timeout / 2, self._sweep_by_timer, weakref.ref(self))
+        self._sweeper = loop.call_later(self.limits.stale_tube_timeout / 2, self._sweep_by_timer, weakref.ref(self))
 
     @staticmethod
     def _sweep_by_timer(me: weakref.ref[TubeRegistry]) -> None:
@@ -459,20 +422,6 @@ class TubeRegistry:
         registry.sweep()
         if registry._setting_up:
             registry._sweep_later()
-
-
-def get_connection_manager(tube_id: str) -> TunnelConnectionManager:
-    """The manager of `tube_id` in whichever registry of this process holds it.
-
-    Raises:
-        ValueError: no registry has such a tube, or several have.
-    """
-    found = [registry for registry in list(_registries) if tube_id in registry]
-    if len(found) > 1:
-        raise ValueError(f"{len(found)} registries of this process have a tube {tube_id!r}; ask the one that is meant")
-    if not found:
-        raise ValueError(f"no registry of this process has a tube {tube_id!r}")
-    return found[0].manager(tube_id)
 
 
 def _check_config(name: str, value: object, kind: type) -> None:

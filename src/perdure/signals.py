@@ -157,3 +157,10 @@ Signal = (
     | ChannelClosed
     | TurnCredentialsRefreshed
 )
+
+
+@dataclass(frozen=True, slots=True)
+class SignalsDropped:
+    """What `events()` yields in the place of signals that were not read in time."""
+
+    count: int

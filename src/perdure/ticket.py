@@ -6,8 +6,10 @@ import base64
 import binascii
 import hashlib
 import struct
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from perdure.errors import TicketError
@@ -22,6 +24,9 @@ _CHECK_BYTES = 4
 """A truncated or mistyped ticket passes with a chance of 2^-32; it is no protection against an attacker."""
 
 MAX_TICKET_CHARACTERS = 1024
+
+MAX_TICKET_FILE_BYTES = 4096
+"""Of a file that holds one: what is read of it."""
 
 _HEADER = struct.Struct(f">Q{SECRET_BYTES}s")
 
@@ -87,6 +92,30 @@ def parse_ticket(text: str, *, now: float) -> Ticket:
         ended = f"{datetime.fromtimestamp(expires_at, UTC):%Y-%m-%d %H:%M} UTC" if expires_at < 2**37 else "long ago"
         raise TicketError(f"the ticket expired at {ended}; ask the gateway's owner for a new one", expired=True)
     return ticket
+
+
+def load_ticket(ticket: Ticket | str) -> Ticket:
+    """A ticket as a program has it: a `Ticket`, its text, or `@FILE`, a file that holds it.
+
+    Raises:
+        TypeError: it is neither a `Ticket` nor a text.
+        TicketError: it is malformed, truncated, or expired; or the file cannot be read. No message repeats the ticket.
+    """
+    if isinstance(ticket, Ticket):
+        return ticket
+    if not isinstance(ticket, str):
+        raise TypeError(f"a ticket is a Ticket, its text, or @FILE, not {type(ticket).__name__}")
+    text = ticket
+    if ticket.startswith("@"):
+        path = Path(ticket[1:]).expanduser()
+        try:
+            with path.open("rb") as file:
+                text = file.read(MAX_TICKET_FILE_BYTES).decode("utf-8", "replace")
+        except OSError as error:
+            raise TicketError(f"the ticket file {path} cannot be read: {error.strerror}") from error
+    elif len(ticket) < 256 and Path(ticket).is_file():
+        raise TicketError(f"{ticket} is a file and not a ticket: did you mean @{ticket}?")
+    return parse_ticket(text, now=time.time())
 
 
 def check_rendezvous_url(url: str) -> None:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, ParamSpec
 
-from perdure.delivery.couriers import is_being_cancelled
+from perdure.delivery.cancellation import is_being_cancelled
 from perdure.delivery.threads import discard
 from perdure.eventlog import error_fields, log_event
 

@@ -7,7 +7,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING
 
-from perdure.delivery.couriers import courier, is_being_cancelled
+from perdure.delivery.cancellation import is_being_cancelled
 from perdure.delivery.threads import SHARED_THREADS, HandlerThreads
 from perdure.eventlog import error_fields, log_event
 
@@ -25,11 +25,15 @@ MAX_REPORTED_ERRORS = 16
 """Types of exceptions that are logged for one handler; a program that makes up new ones is not logged for ever."""
 
 
+_tasks: set[asyncio.Task[None]] = set()
+"""Until they end: the loop itself refers to its tasks only weakly."""
+
+
 class SignalQueue:
     """One handler's signals: in order, one call at a time, bounded. Idle, it is no task, no thread and no buffer.
 
-    1. `emit` only queues. A courier's task calls the handler: an async one on the loop, a plain one in a thread; a
-       plain one's awaitable is awaited on the loop.
+    1. `emit` only queues. A task, for as long as signals wait, calls the handler: an async one on the loop, a plain one
+       in a thread; a plain one's awaitable is awaited on the loop.
     2. Beyond `MAX_WAITING_SIGNALS` the oldest waiting goes, so that the newest state is always told.
     3. An exception loses that one signal. So does a CancelledError that is the handler's own affair.
     4. When the task is cancelled at this handler, as by `abandon` or at the loop's end, the cancellation goes on, what
@@ -65,7 +69,6 @@ class SignalQueue:
         self._waiting: list[Signal] | None = None  # a deque has 600 bytes from its first entry on
         self._is_under_way = False
         self._task: asyncio.Task[None] | None = None
-        """The courier's, while it is here."""
         self._idle_waiters: list[asyncio.Future[None]] | None = None
         self._reported: set[type] | None = None
         self._is_closed = False
@@ -91,7 +94,7 @@ class SignalQueue:
                 self._drop(self._waiting.pop(0))
         if not self._is_under_way:
             self._is_under_way = True
-            courier().submit(self)
+            self._begin()
 
     def close(self) -> None:
         """Take nothing more; what is queued is still delivered. Twice is fine."""
@@ -102,7 +105,7 @@ class SignalQueue:
         self._is_closed = True
         self._drop_waiting()  # now: a handler may ignore that it is cancelled
         if self._task is not None:
-            courier().cancel(self._task)
+            self._task.cancel()
 
     async def drain(self, timeout: float) -> bool:
         """Wait until nothing waits and the handler is done, at most `timeout` seconds. Returns whether that is so.
@@ -115,27 +118,20 @@ class SignalQueue:
             await asyncio.wait((idle,), timeout=timeout)
         return not self._is_under_way
 
-    # For the courier.
+    def _begin(self) -> None:
+        # Not `create_task`: under an eager task factory the handler would run within `emit`.
+        self._task = asyncio.Task(self._deliver(), loop=asyncio.get_running_loop())
+        _tasks.add(self._task)
+        self._task.add_done_callback(self._ended)
 
-    async def deliver(self) -> None:
-        """Call the handler with what waits."""
-        self._task = asyncio.current_task()
-        try:
-            await self._deliver()
-        except asyncio.CancelledError:
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        _tasks.discard(task)
+        if task.cancelled():  # maybe before it began
             self._is_closed = True
             self._drop_waiting()
-            raise
-        finally:
-            self._rest()
-
-    def drop(self) -> None:
-        """Deliver nothing any more."""
-        self._is_closed = True
-        self._drop_waiting()
-        self._rest()
-
-    def _rest(self) -> None:
+        if self._waiting:
+            self._begin()
+            return
         self._task, self._waiting, self._is_under_way = None, None, False
         waiters, self._idle_waiters = self._idle_waiters or (), None
         for idle in waiters:

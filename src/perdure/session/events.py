@@ -86,15 +86,5 @@ class SessionClosed:
     """False: this end refused, and its last message still has to go out."""
 
 
-SessionEvent = (
-    StreamOpened
-    | StreamAccepted
-    | StreamData
-    | StreamFinished
-    | StreamReset
-    | StreamWritable
-    | SessionResumed
-    | RttMeasured
-    | CarrierUnusable
-    | SessionClosed
-)
+StreamEvent = StreamOpened | StreamAccepted | StreamData | StreamFinished | StreamReset | StreamWritable
+SessionEvent = StreamEvent | SessionResumed | RttMeasured | CarrierUnusable | SessionClosed

@@ -81,6 +81,12 @@ class Session:
     def session_id(self) -> bytes:
         return self._handshake.session_id
 
+    def learn_id(self, session_id: bytes) -> None:
+        """The acceptor's session, which was made without an id, has this one."""
+        if self._handshake.session_id:
+            raise ValueError("the session has an id")
+        self._handshake.session_id = session_id
+
     @property
     def is_resumed(self) -> bool:
         """Whether streams flow on the current carrier."""
@@ -137,6 +143,11 @@ class Session:
     def has_forgotten(self) -> bool:
         """Whether `take_forgotten` has something to say."""
         return self._streams.has_forgotten
+
+    @property
+    def max_streams(self) -> int:
+        """How many streams there may be."""
+        return self._streams.limits.max_streams
 
     def take_forgotten(self) -> list[int]:
         """The streams that ended since this was asked last: behind the events so far, nothing is told of them."""
@@ -223,6 +234,25 @@ class Session:
             self._outbox.schedule(stream)
             if stream.is_done:
                 self._streams.forget(stream)
+
+    def consume_all(self, stream_id: int) -> None:
+        """Whatever came has gone on, or is of no use any more."""
+        if (stream := self._streams.get_open(stream_id)) is not None:
+            self.consume(stream_id, stream.unconsumed_bytes)
+
+    def held_bytes(self, stream_id: int) -> int:
+        """Bytes of the stream that are held: not sent, or sent and not acknowledged."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else len(stream.buffer)
+
+    def write_limits(self, stream_id: int) -> tuple[int, int]:
+        """How many bytes may be held before `write` says stop, and at how few `StreamWritable` follows: low, high."""
+        return self._streams.write_limits(self._streams.get(stream_id))
+
+    def set_write_limits(self, stream_id: int, high: int | None, low: int | None) -> None:
+        """Lower them for one stream; `None`: the tube's own."""
+        if (stream := self._streams.get(stream_id)) is not None:
+            stream.write_limits = None if high is None or low is None else (low, high)
 
     # The end.
 

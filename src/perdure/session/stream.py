@@ -53,6 +53,7 @@ class Stream:
         "send_limit",
         "stream_id",
         "target",
+        "write_limits",
     )
 
     def __init__(self, stream_id: int, target: bytes, *, mine: bool, window_bytes: int, send_limit: int) -> None:
@@ -68,6 +69,8 @@ class Stream:
         self.reset_code: ResetCode | None = None
         self.awaiting_since: float | None = None
         """Since when something sent here waits for its first, or its next, acknowledgement."""
+        self.write_limits: tuple[int, int] | None = None
+        """Low and high, where the stream's user wants less to be held than the tube allows."""
         self.open_acknowledged = not mine
         self.is_open_repeated = False
         """The OPEN was lost with a carrier, and is said again."""
@@ -119,6 +122,11 @@ class Stream:
             limit = self._consumed + window_bytes
             if limit - self._limit_granted >= window_bytes // 4:
                 self._limit_granted = limit
+
+    @property
+    def unconsumed_bytes(self) -> int:
+        """Bytes that came and have not gone on."""
+        return self.received - self._consumed
 
     # What is due to the peer.
 

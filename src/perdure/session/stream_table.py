@@ -151,10 +151,19 @@ class StreamTable:
         self.buffered_bytes += count
         if (budget := self._budget) is not None:
             budget.held_bytes += count
-        if len(stream.buffer) < self._room():
+        if len(stream.buffer) <= self.write_limits(stream)[1]:
             return True
         self._waiting[stream.stream_id] = None
         return False
+
+    def write_limits(self, stream: Stream | None) -> tuple[int, int]:
+        """At how few held bytes a stream that waits is told, and above how many it waits: low and high."""
+        high = self._room() - 1
+        low = high // 2
+        if stream is not None and stream.write_limits is not None:
+            own_low, own_high = stream.write_limits
+            return min(low, own_low), min(high, own_high)
+        return low, high
 
     def freed(self, count: int, events: list[SessionEvent]) -> None:
         """`count` held bytes of a stream that stays are gone."""
@@ -166,10 +175,13 @@ class StreamTable:
         """Tell the streams that wait and have room."""
         if not self._waiting:
             return
-        most = self._room() // 2
-        for stream_id in [each for each in self._waiting if len(self._streams[each].buffer) <= most]:
+        ready = [each for each in self._waiting if self._has_room_again(self._streams[each])]
+        for stream_id in ready:
             del self._waiting[stream_id]
             events.append(StreamWritable(stream_id))
+
+    def _has_room_again(self, stream: Stream) -> bool:
+        return len(stream.buffer) <= self.write_limits(stream)[0]
 
     def stop_waiting(self, stream: Stream) -> None:
         """`stream` writes no more."""

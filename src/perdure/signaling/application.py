@@ -41,10 +41,13 @@ _logger = logging.getLogger("perdure.signaling")
 MAX_LINE_BYTES = 100 + MAX_WORD_BYTES
 """What `describe` adds to an SDP at most: 13 for the name, 32 for the session, 10 for each number, and the cause."""
 
+MAX_TEXT_LENGTH = 4 * MAX_SDP_BYTES
+"""Characters of a text that is read: JSON escapes each line's end of an SDP, and no more than doubles it."""
+
 MAX_SHOWN = 20
 """Characters of a wrong word that an error repeats."""
 
-_M = TypeVar("_M", Offer, Answer, Candidate)
+_M = TypeVar("_M", Offer, Answer, Candidate, Message)
 
 _LINE = re.compile(r"^a=x-perdure(?=[:\s]|\Z)([^\n]*)(?:\n|\Z)", re.MULTILINE)
 _VALUE = re.compile(r":1 ([0-9A-Fa-f]{32}) ([0-9]{1,10}) ([0-9]{1,10}) ([^\r\n]+)")
@@ -55,7 +58,7 @@ _ACTPASS = re.compile(r"^a=setup:actpass\s*$", re.MULTILINE)
 _MEDIA_LINE = re.compile(r"^m=", re.MULTILINE)
 
 
-class ApplicationSignaling:
+class ApplicationChannel:
     """A `SignalingChannel` whose other side is the application: what the tube sends is handed over, in order.
 
     What the application receives goes to the tube's manager directly.
@@ -178,6 +181,39 @@ def read_description(sdp: str, kind: Literal["offer", "answer"]) -> tuple[bytes,
     if restarts or cause:
         raise ProtocolError("an answer cannot restart ICE, as the x-perdure line of this one says")
     return session_id, _checked(Answer(generation, rest))
+
+
+class _Text(msgspec.Struct, frozen=True):
+    session: str
+    message: Message
+
+
+_text_decoder = msgspec.json.Decoder(_Text)
+
+
+def write_text(session_id: bytes, message: Message) -> str:
+    """JSON of `message` for the other end: `{"session": 32 hex digits, "message": {"type": …}}`."""
+    return msgspec.json.encode(_Text(session_id.hex(), message)).decode()
+
+
+def read_text(text: str) -> tuple[bytes, Message]:
+    """The session's id and the message of a text that `write_text` made.
+
+    Raises:
+        ProtocolError: it is not such a text, or a field is out of its bounds.
+    """
+    if not isinstance(text, str | bytes):
+        raise ProtocolError(f"a signaling message is a text, not {type(text).__name__}")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise ProtocolError(f"a signaling message of {len(text)} characters is over {MAX_TEXT_LENGTH}")
+    try:
+        read = _text_decoder.decode(text)
+        session_id = bytes.fromhex(read.session)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ProtocolError(f"a signaling message cannot be read: {error}") from error
+    if len(session_id) != SESSION_ID_BYTES:
+        raise ProtocolError(f"a session's id has {SESSION_ID_BYTES} bytes, not {len(session_id)}")
+    return session_id, _checked(read.message)
 
 
 def is_offer(sdp: str) -> bool:

@@ -6,9 +6,6 @@ import inspect
 
 from perdure.core.state import CLOSE_REASONS, Reason
 
-SINK_METHODS = ("stream_accepted", "stream_data", "stream_finished", "stream_reset", "stream_writable")
-"""Those of `StreamSink`."""
-
 
 def check_type(name: str, value: object, kind: type | tuple[type, ...], wanted: str) -> None:
     """Raises `TypeError` where `value` is no `kind`; it does not show the value, which may be a secret."""
@@ -31,13 +28,12 @@ def check_methods(name: str, value: object, methods: tuple[str, ...]) -> None:
         )
 
 
-def check_on_stream(value: object) -> None:
-    """Raises `TypeError` where `value` cannot be called, or is async: the stream's first bytes are there already."""
-    check_callable("on_stream", value)
-    if inspect.iscoroutinefunction(value):
-        raise TypeError(
-            "on_stream is a plain function: it returns the stream's sink at once; begin a task for the rest"
-        )
+def check_handler(value: object) -> None:
+    """Raises `TypeError` unless `value` is an async function, or something else whose call is one."""
+    check_callable("handler", value)
+    call = value if inspect.isroutine(value) else getattr(value, "__call__", None)  # noqa: B004 (how, not whether)
+    if not (inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)):
+        raise TypeError("handler is an async function: async def handler(reader, writer)")
 
 
 def check_close(reason: object, detail: object) -> None:

@@ -1,6 +1,6 @@
 """Drives one tube's core: feeds it what happens, and carries out what it decides.
 
-1. One waking for the core and the session together: by a timer handle, or by the wheel where it is far away.
+1. One timer handle for the core and the session together.
 2. Evidence before deadlines: what the session knows is fed before a due timeout.
 3. Nothing is decided here.
 4. What one action raises is logged, and the next is carried out: a tube always comes to its end.
@@ -34,7 +34,7 @@ from perdure.core.actions import (
     WarnOfTimeout,
 )
 from perdure.core.connection import Connection
-from perdure.core.decision import Decision, Trigger
+from perdure.core.decision import Decision, Rung, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
@@ -48,23 +48,18 @@ from perdure.core.events import (
     Started,
 )
 from perdure.core.state import Reason, State
+from perdure.errors import CarrierError, PeerError
 from perdure.eventlog import log_event
+from perdure.session import Session
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, short_reason
+from perdure.tube.carrier_session import CarrierSession
 from perdure.tube.clock import clock
-from perdure.tube.link import Link
+from perdure.tube.descriptions import LocalDescriptions
 from perdure.tube.log import log, log_negotiation_begun
-from perdure.tube.wheel import FAR_SECONDS
 from perdure.wire import CloseCode, printable
 
 if TYPE_CHECKING:
-    from random import Random
-
-    from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
-    from perdure.session import ByteBudget
-    from perdure.signaling.base import SignalingChannel
-    from perdure.transport.base import Transport
-    from perdure.tube.link import OpenStream
-    from perdure.tube.wheel import Wheel
+    from perdure.tube.environment import Endpoint, Environment
 
 Told = StateChanged | Decision | KeepAlive | WarnOfTimeout
 """What the core decides that the application hears of."""
@@ -77,15 +72,10 @@ _CLOSE_CODES = {
 
 
 class Driver:
-    """One tube's core, its link, and its signaling.
+    """One tube's core, its session over carriers, and its signaling.
 
     Args:
-        session_id: 16 random bytes, shared with the peer.
-        key: the session's key where this end begins the session; `None` at the end that accepts it.
         on_told: hears what the application is to hear of, in the order of the core's decisions.
-        on_described: hears each offer and answer of this end, after it was sent.
-        on_carrier_gone: hears why a carrier (its generation) was given up, after the core was told.
-        on_stream: the peer opened a stream.
     """
 
     __slots__ = (
@@ -94,45 +84,44 @@ class Driver:
         "_due_actions",
         "_is_closing",
         "_is_running",
-        "_on_carrier_gone",
-        "_on_described",
         "_on_told",
         "_timer",
         "_wakes_at",
-        "_wheel",
+        "carriers",
         "channel",
         "core",
+        "descriptions",
+        "end",
         "ice_restarts",
-        "link",
         "rebuilds",
         "restarted_at",
-        "tick",
         "tube_id",
     )
 
     def __init__(
-        self,
-        tube_id: str,
-        transport: Transport,
-        channel: SignalingChannel,
-        *,
-        session_id: bytes,
-        key: bytes | None,
-        policy: RestartPolicy,
-        session_limits: SessionLimits,
-        limits: ResourceLimits,
-        budget: ByteBudget,
-        random: Random,
-        wheel: Wheel,
-        on_told: Callable[[Told], None],
-        on_described: Callable[[Offer | Answer], None],
-        on_carrier_gone: Callable[[int, str], None],
-        on_stream: OpenStream,
+        self, tube_id: str, endpoint: Endpoint, environment: Environment, *, on_told: Callable[[Told], None]
     ) -> None:
         self.tube_id = tube_id
-        self.channel = channel
-        self.core = Connection(policy, session_limits, polite=key is None, random=random, now=clock())
-        self.link = Link(self, transport, on_stream, session_id=session_id, key=key, limits=limits, budget=budget)
+        self.channel = endpoint.channel
+        self.core = Connection(
+            environment.policy,
+            environment.session_limits,
+            polite=not endpoint.is_initiator,
+            random=environment.random,
+            now=clock(),
+        )
+        session = Session(
+            session_id=endpoint.session_id,
+            initiator=endpoint.is_initiator,
+            key=endpoint.key,
+            limits=environment.limits,
+            budget=environment.budget,
+        )
+        self.carriers = CarrierSession(self, environment.transport, session)
+        self.descriptions = LocalDescriptions()
+        """The offers and answers of this end."""
+        self.end: StateChanged | None = None
+        """The last change, where the tube has FAILED or is CLOSED."""
         self.ice_restarts = 0
         """ICE restarts that this end began."""
         self.rebuilds = 0
@@ -140,16 +129,10 @@ class Driver:
         self.restarted_at: float | None = None
         """When the last of either began."""
         self._on_told = on_told
-        self._on_described = on_described
-        self._on_carrier_gone = on_carrier_gone
         self._cause: Trigger | None = None
         """What the last offer of this end answers."""
         self._due_actions: list[Action] | None = None
-        self.tick = 0
-        """The wheel's tick that wakes this tube; 0 where none does."""
-        self._wheel = wheel
         self._timer: asyncio.TimerHandle | None = None
-        """What wakes it sooner than the wheel could."""
         self._wakes_at = math.inf
         self._is_running = False
         self._is_closing = False
@@ -178,16 +161,42 @@ class Driver:
             self.feed(Started())
         self.channel.attach(self)
 
-    def network_changed(self, event: NetworkChanged) -> None:
-        """`feed`, behind a look at what a sleep has done to the timers."""
+    def network_changed(self, event: NetworkChanged) -> Decision | None:
+        """`feed`. The event loop's timers stand still while the machine sleeps: after a sleep ours is set anew."""
+        decision = self.feed(event)
         if event.slept_seconds:
-            self._wheel.set_right()
-        self.feed(event)
+            self._disarm()
+            self.rearm()
+        return decision
 
-    def feed(self, event: Event) -> None:
-        """Tell the core, and do what it decides."""
-        self._carry_out(self.core.handle_event(event, clock()))
+    def feed(self, event: Event) -> Decision | None:
+        """Tell the core, and do what it decides; the last decision among that."""
+        actions = self.core.handle_event(event, clock())
+        decision = next((action for action in reversed(actions) if type(action) is Decision), None)
+        self._carry_out(actions)
         self.rearm()
+        return decision
+
+    def check_open(self) -> None:
+        """Raises `RuntimeError` where the tube is closing, or has ended."""
+        if self.end is not None:
+            raise RuntimeError(f"tube {self.tube_id!r} has ended: {self.end.reason.value}")
+        if self._is_closing:
+            raise RuntimeError(f"tube {self.tube_id!r} is closing")
+
+    async def offer(self, decided: Decision | None) -> Offer | Answer:
+        """The offer that this end has just begun, or had begun before; `decided`: what the core said to that.
+
+        Raises:
+            PeerError: nothing can be offered now.
+            CarrierError: the engine made none.
+        """
+        core = self.core
+        waits = decided is not None and decided.rung in (Rung.WAIT, Rung.FAIL)
+        if core.offered_here and core.carrier and not core.state.is_up and not waits:
+            return await self.descriptions.wait(core.generation, for_offer=True)
+        why = decided.reason.value if decided is not None else "the other end makes the first offer"
+        raise PeerError(f"tube {self.tube_id!r} cannot make an offer now: {why}", reason=core.state.name)
 
     # Signaling.
 
@@ -208,13 +217,13 @@ class Driver:
     def signaling_available(self, available: bool) -> None:
         if available:
             # Evidence first: a path that survived meanwhile needs no recovery.
-            self.feed(self.link.evidence(self.core.carrier))
+            self.feed(self.carriers.evidence(self.core.carrier))
         self.feed(SignalingChanged(available))
 
     def signaling_peer_restarted(self) -> None:
         self.feed(PeerRestarted())
 
-    # The link.
+    # What the carriers say.
 
     def described(self, generation: int, sdp: str) -> None:
         """The carrier's offer or answer is to be sent."""
@@ -228,12 +237,13 @@ class Driver:
         else:
             message = Answer(generation, sdp)
         self.channel.send(message)
-        self._on_described(message)
+        self.descriptions.made(message)
 
     def carrier_gone(self, generation: int, why: str) -> None:
         """The engine, or the session, gave a carrier up."""
         self.feed(CarrierLost(generation, why))
-        self._on_carrier_gone(generation, why)
+        error = CarrierError(f"the engine gave the connection up: {why}", generation=generation)
+        self.descriptions.carrier_gone(error, is_replaced=self.core.carrier != 0)
 
     def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         """A candidate is to be sent."""
@@ -260,45 +270,46 @@ class Driver:
             self._due_actions = None
 
     def _carry_out_one(self, action: Action) -> None:
-        link = self.link
+        carriers = self.carriers
         match action:  # the frequent ones first
             case MeasureHealth():
-                link.measure()
+                carriers.measure()
             case Probe():
-                link.probe()
+                carriers.probe()
             case KeepAlive():
-                link.keep_alive()
+                carriers.probe()
                 self._on_told(action)
             case Decision() | WarnOfTimeout():
                 self._on_told(action)
             case MakeOffer(generation, cause):
                 self._begin(generation, "carrier", cause)
                 self.rebuilds += cause is not None
-                link.offer(generation)
+                carriers.offer(generation)
             case RestartIce(generation, _, cause):
                 self._begin(generation, "restart", cause)
                 self.ice_restarts += 1
-                link.restart(generation)
+                carriers.restart(generation)
             case MakeAnswer(generation, sdp):
-                link.answer(generation, sdp)
+                carriers.answer(generation, sdp)
             case AnswerRestart(generation, sdp):
-                link.answer_restart(generation, sdp)
+                carriers.answer_restart(generation, sdp)
             case ApplyAnswer(_, sdp):
-                link.apply_answer(sdp)
+                carriers.apply_answer(sdp)
             case ApplyCandidate(_, candidate, sdp_mid, sdp_mline):
-                link.add_candidate(candidate, sdp_mid, sdp_mline)
+                carriers.add_candidate(candidate, sdp_mid, sdp_mline)
             case RenewNetworks():
-                link.renew_networks()
+                carriers.renew_networks()
             case CloseCarrier():
-                link.close_carrier()
+                carriers.close_carrier()
             case SayGoodbye(reason, detail):
                 self._is_closing = True
-                link.say_goodbye(_CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))
+                carriers.say_goodbye(_CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))
             case CloseNow():
-                link.close_now()
+                carriers.close_now()
             case StateChanged():
                 if action.after.is_final:
                     self._is_closing = True
+                    self.end = action
                     self._wind_up(action)
                 self._on_told(action)
             case _:
@@ -318,8 +329,8 @@ class Driver:
                 self.channel.send(Bye(short_reason(change.detail or change.reason.value)))
         with self._survived("SignalingChannel.close"):
             self.channel.close()
-        with self._survived("Link.wind_up"):
-            self.link.wind_up()
+        with self._survived("CarrierSession.wind_up"):
+            self.carriers.wind_up()
 
     @contextlib.contextmanager
     def _survived(self, what: str) -> Iterator[None]:
@@ -334,43 +345,36 @@ class Driver:
 
     # Waking.
 
-    def rearm(self, now: float | None = None) -> None:
-        """For the earliest deadline. One that has moved away is noticed at the next waking, unless that is the wheel's:
-        leaving it costs less than being woken for nothing."""
+    def rearm(self) -> None:
+        """Set the timer for the earliest deadline. One that has moved away is noticed at the next waking."""
         if not self._is_running:
             return
-        at, link_at = self.core.next_deadline(), self.link.next_deadline()
-        if at is None or (link_at is not None and link_at < at):
-            at = link_at
-        if at is None or (at >= self._wakes_at and (not self.tick or at < self._wakes_at + FAR_SECONDS)):
+        at = self._next_deadline()
+        if at >= self._wakes_at:
             return
         self._disarm()
         self._wakes_at = at
-        if now is None:
-            now = clock()
-        if at - now > FAR_SECONDS:
-            self.tick = self._wheel.sleep(self, at)
-        else:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now), self.wake)
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - clock()), self._wake)
 
-    def wake(self) -> None:
+    def _next_deadline(self) -> float:
+        core_at, session_at = self.core.next_deadline(), self.carriers.next_deadline()
+        return min(math.inf if core_at is None else core_at, math.inf if session_at is None else session_at)
+
+    def _wake(self) -> None:
         """A deadline may have come. Evidence first: what the session knows and the core does not."""
-        self._timer, self.tick, self._wakes_at = None, 0, math.inf
-        core, link, now = self.core, self.link, clock()
+        self._timer, self._wakes_at = None, math.inf
+        core, carriers, now = self.core, self.carriers, clock()
         core_at = core.next_deadline()
         if core_at is not None and core_at <= now:
-            if link.has_news:
-                self._carry_out(core.handle_event(link.evidence(core.carrier), now))
-                now = clock()  # what that led to took its time, which the core has seen
+            self._carry_out(core.handle_event(carriers.evidence(core.carrier), now))
+            now = clock()  # what that led to took its time, which the core has seen
             self._carry_out(core.handle_timeout(now))
-        link_at = link.next_deadline()
-        if link_at is not None and link_at <= now:
-            link.handle_timeout(now)
-        self.rearm(now)
+        session_at = carriers.next_deadline()
+        if session_at is not None and session_at <= now:
+            carriers.handle_timeout(now)
+        self.rearm()
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        elif self.tick:
-            self._wheel.forget(self, self.tick)
-        self._timer, self.tick, self._wakes_at = None, 0, math.inf
+        self._timer, self._wakes_at = None, math.inf

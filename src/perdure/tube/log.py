@@ -75,3 +75,10 @@ def log_user_failed(tube_id: str, stream_id: int, error: BaseException) -> None:
     """What a stream's user raised, which is the application's mistake."""
     about: dict[str, Field] = {"tube": tube_id, "stream": stream_id}
     log_event(log, logging.WARNING, "stream-user-failed", error, **about, **error_fields(error))
+
+
+def log_stream_refused(tube_id: str, stream_id: int, why: str, target: str = "") -> None:
+    fields: dict[str, Field] = {"tube": tube_id, "stream": stream_id}
+    if target:
+        fields["target"] = target
+    log_event(log, logging.WARNING, "stream-refused", **fields, why=why)

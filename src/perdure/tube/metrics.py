@@ -10,8 +10,8 @@ from perdure.tube.clock import clock
 
 if TYPE_CHECKING:
     from perdure.core.activity import Activity
-    from perdure.tube.announcer import Announcer
     from perdure.tube.driver import Driver
+    from perdure.tube.publisher import EventPublisher
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ class ConnectionMetrics:
     """Signals at which it raised."""
 
 
-def metrics(driver: Driver, announcer: Announcer, established_at: float | None) -> ConnectionMetrics:
+def metrics(driver: Driver, publisher: EventPublisher, established_at: float | None) -> ConnectionMetrics:
     """`established_at`: on `clock`."""
-    core, session = driver.core, driver.link.session
+    core, session = driver.core, driver.carriers.session
     activity: Activity = core.activity
     return ConnectionMetrics(
         last_activity=_datetime(max(activity.last_at, session.last_data_at or 0.0)),
@@ -89,8 +89,8 @@ def metrics(driver: Driver, announcer: Announcer, established_at: float | None) 
         candidates=activity.candidates,
         recovery_candidates=activity.recovery_candidates,
         connection_established_time=None if established_at is None else _datetime(established_at),
-        signals_dropped=announcer.dropped,
-        signals_failed=announcer.failed,
+        signals_dropped=publisher.dropped,
+        signals_failed=publisher.failed,
     )
 
 

@@ -1,72 +1,68 @@
-"""What passes between a tube and an application that signals itself, and does not come when it is wanted.
+"""The offers and answers that this end made, for whoever waits for one.
 
-1. Who asked for a description waits until the engine has made it.
+1. Who asks for a description waits until the engine has made it.
 2. A description is made once, and handed out again to who asks again, until the tube is connected.
-3. The peer's candidates may overtake the description that they belong to; they are kept until it is there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perdure.errors import CarrierError, PeerError, PerdureError
+from perdure.signaling.messages import Offer
 
 if TYPE_CHECKING:
-    from perdure.signaling.messages import Candidate
+    from perdure.signaling.messages import Answer
+
+    Description = Offer | Answer
 
 DESCRIPTION_TIMEOUT = 10.0
 """Seconds for the engine to make a description. It takes milliseconds; a resolver that hangs may take seconds."""
-
-MAX_EARLY_CANDIDATES = 64
-"""The peer's candidates that wait for their description; beyond it the oldest goes. A machine with 4 addresses has 8,
-and a few more for each STUN and TURN server."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiter:
     generation: int
     for_offer: bool
-    outcome: asyncio.Future[str | PerdureError]
+    outcome: asyncio.Future[Description | PerdureError]
 
-    def settle(self, outcome: str | PerdureError) -> None:
+    def settle(self, outcome: Description | PerdureError) -> None:
         if not self.outcome.done():
             self.outcome.set_result(outcome)
 
 
-class Descriptions:
+class LocalDescriptions:
     """Those of one tube. Idle, it holds nothing."""
 
-    __slots__ = ("_early", "_made", "_waiters", "taken")
+    __slots__ = ("_made", "_waiters")
 
     def __init__(self) -> None:
-        self.taken = 0
-        """The generation of the peer's last description that was taken; 0 before the first."""
-        self._made: tuple[int, str] | None = None
+        self._made: Description | None = None
         self._waiters: tuple[_Waiter, ...] = ()
-        self._early: deque[Candidate] | None = None
 
     @property
     def offer_is_awaited(self) -> bool:
         """Whether somebody waits for this end's next offer."""
         return any(waiter.for_offer for waiter in self._waiters)
 
+    @property
+    def last(self) -> Description | None:
+        """The last one, until the path works."""
+        return self._made
+
     def has(self, generation: int) -> bool:
         """Whether this end's description of `generation` is kept."""
-        return self._made is not None and self._made[0] == generation
+        return self._made is not None and self._made.generation == generation
 
-    def is_own(self, sdp: str) -> bool:
-        """Whether this end made `sdp`, however its lines end by now."""
-        return self._made is not None and self._made[1].split() == sdp.split()
-
-    def made(self, generation: int, sdp: str, *, is_offer: bool) -> None:
-        """This end's description is there. Who waits for an offer gets a later one too: it displaced the one before."""
-        self._made = (generation, sdp)
+    def made(self, description: Description) -> None:
+        """It is there. Who waits for an offer gets a later one too: it displaced the one before."""
+        self._made = description
+        is_offer, generation = isinstance(description, Offer), description.generation
         for waiter in self._waiters:
             if waiter.for_offer == is_offer and (is_offer or waiter.generation == generation):
-                waiter.settle(sdp)
+                waiter.settle(description)
             else:
                 what = "offer" if waiter.for_offer else "answer"
                 text = f"the {what} of negotiation {waiter.generation} gave way to negotiation {generation}"
@@ -84,19 +80,19 @@ class Descriptions:
 
     def end(self, error: PerdureError) -> None:
         """The tube has ended: who waits is told, and nothing is kept."""
-        self._made = self._early = None
+        self._made = None
         for waiter in self._waiters:
             waiter.settle(error)
 
-    async def wait(self, generation: int, *, for_offer: bool) -> str:
+    async def wait(self, generation: int, *, for_offer: bool) -> Description:
         """This end's description of `generation`. Cancelling this loses nothing: it can be asked for again.
 
         Raises:
             PeerError: it gave way to another negotiation, or the tube ended.
             CarrierError: the engine made none, or not in time.
         """
-        if self._made is not None and self._made[0] == generation:
-            return self._made[1]
+        if self._made is not None and self._made.generation == generation:
+            return self._made
         waiter = _Waiter(generation, for_offer, asyncio.get_running_loop().create_future())
         self._waiters = (*self._waiters, waiter)
         try:
@@ -110,18 +106,3 @@ class Descriptions:
         if isinstance(outcome, PerdureError):
             raise outcome
         return outcome
-
-    def keep(self, candidate: Candidate) -> None:
-        """It came before the description that it belongs to."""
-        if self._early is None:
-            self._early = deque(maxlen=MAX_EARLY_CANDIDATES)
-        self._early.append(candidate)
-
-    def take(self, generation: int) -> list[Candidate]:
-        """The peer's description of `generation` was taken; the candidates that waited for it."""
-        self.taken = generation
-        early, self._early = self._early or (), None
-        for candidate in early:
-            if candidate.generation > generation:
-                self.keep(candidate)
-        return [candidate for candidate in early if candidate.generation == generation]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from perdure.wire import MAX_TARGET_BYTES
@@ -61,7 +61,23 @@ def parse_target(text: str) -> Target:
     return _target(parts[0], parts[1], text)
 
 
-def parse_allow(texts: Sequence[str]) -> AllowList:
+def check_target(host: object, port: object) -> Target:
+    """A program's own `host` and `port`.
+
+    Raises:
+        TypeError: `host` is no text, or `port` no whole number.
+        ValueError: `host` cannot be one, or `port` is not from 1 to 65535.
+    """
+    if not isinstance(host, str):
+        raise TypeError(f"host is a text, not {type(host).__name__}")
+    if not isinstance(port, int) or isinstance(port, bool):
+        raise TypeError(f"port is a whole number, not {type(port).__name__}")
+    if not 1 <= port <= 65535:
+        raise ValueError(f"port is from 1 to 65535, not {port}")
+    return _target(host, str(port), f"{host}:{port}")
+
+
+def parse_allow(texts: Iterable[str]) -> AllowList:
     """Each `HOST:PORT`, or `HOST:*` for every port of a host. Raises `ValueError` with what is wrong."""
     entries = set()
     for text in texts:

@@ -1,4 +1,4 @@
-"""Tells whoever listens what happens to one tube: the log, the signal handler, the callbacks."""
+"""Tells whoever listens what happens to one tube: the log, the signal handler, the callbacks, the iterators."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from perdure.core.state import State
-from perdure.delivery import Callbacks, SignalHandler, SignalQueue
+from perdure.delivery import Callbacks, SignalQueue
 from perdure.signals import (
     ChannelClosed,
     ConnectionStateChanged,
@@ -26,21 +26,31 @@ if TYPE_CHECKING:
     from perdure.config import IceServer
     from perdure.core.actions import StateChanged, WarnOfTimeout
     from perdure.core.decision import Decision, Rung
+    from perdure.delivery import SignalHandler, SignalIterator
     from perdure.signaling.messages import Candidate
 
 LAST_SIGNALS_TIMEOUT = 30.0
 """Seconds after a tube's end in which a slow handler may still take its last signals."""
 
 
-class Announcer:
+class EventPublisher:
     """One tube's signals and callbacks."""
 
-    __slots__ = ("_decision_callbacks", "_lost_at", "_signals", "_state_callbacks", "conversation_id", "tube_id")
+    __slots__ = (
+        "_decision_callbacks",
+        "_iterators",
+        "_lost_at",
+        "_signals",
+        "_state_callbacks",
+        "conversation_id",
+        "tube_id",
+    )
 
     def __init__(self, tube_id: str, conversation_id: str | None, handler: SignalHandler | None) -> None:
         self.tube_id = tube_id
         self.conversation_id = conversation_id
         self._signals = SignalQueue(handler) if handler is not None else None
+        self._iterators: tuple[SignalIterator, ...] = ()
         self._state_callbacks: Callbacks[StateChanged] | None = None
         self._decision_callbacks: Callbacks[Decision] | None = None
         self._lost_at = 0.0
@@ -54,6 +64,15 @@ class Announcer:
     def failed(self) -> int:
         """Signals at which the handler raised."""
         return self._signals.failed if self._signals is not None else 0
+
+    def add_iterator(self, iterator: SignalIterator) -> Callable[[], None]:
+        """Give each signal to `iterator` too; what is returned removes it."""
+        self._iterators = (*self._iterators, iterator)
+
+        def remove() -> None:
+            self._iterators = tuple(other for other in self._iterators if other is not iterator)
+
+        return remove
 
     def add_state_callback(self, callback: Callable[[StateChanged], object]) -> Callable[[], None]:
         if self._state_callbacks is None:
@@ -117,6 +136,9 @@ class Announcer:
 
     def close(self) -> None:
         """Take nothing more; what waits is still told, unless the handler is too slow."""
+        for iterator in self._iterators:
+            iterator.source_ended()
+        self._iterators = ()
         if self._signals is not None:
             self._signals.close()
             if not self._signals.is_idle:
@@ -134,3 +156,5 @@ class Announcer:
     def _emit(self, signal: Signal) -> None:
         if self._signals is not None:
             self._signals.emit(signal)
+        for iterator in self._iterators:
+            iterator.add(signal)

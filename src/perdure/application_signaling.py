@@ -1,0 +1,348 @@
+"""Signaling that the application carries itself: `manager.signaling`.
+
+Two ways to use it, one of them a tube:
+
+1. `manager.run_signaling(send, messages)`: texts in both directions, all of it in one call at each end.
+2. Step by step: `create_offer`, `create_answer`, `set_remote_description`, `add_ice_candidate`; the signals
+   `ice_restart_offer` and `icecandidate` say what is to be sent.
+
+Towards the tube it is a `SignalingChannel` like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Literal, assert_never
+
+from perdure.core.breaker import CircuitBreaker
+from perdure.core.decision import Rung
+from perdure.core.events import PeerRestarted, Started
+from perdure.errors import CarrierError, PeerError, ProtocolError
+from perdure.eventlog import log_event
+from perdure.signaling.application import (
+    ApplicationChannel,
+    describe,
+    is_offer,
+    read_candidate,
+    read_description,
+    read_text,
+    write_text,
+)
+from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
+from perdure.tube.clock import clock
+from perdure.tube.environment import Endpoint
+from perdure.tube.log import log
+from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES
+
+if TYPE_CHECKING:
+    from perdure.core.decision import Decision
+    from perdure.tube import Driver, EventPublisher
+
+SendText = Callable[[str], Awaitable[object]]
+"""Sends one text to the other end."""
+
+MAX_EARLY_CANDIDATES = 64
+"""The peer's candidates that wait for their description; beyond it the oldest goes. A machine with 4 addresses has 8,
+and a few more for each STUN and TURN server."""
+
+MAX_UNSENT_MESSAGES = 256
+"""For an application that does not send; beyond it the oldest goes, as an offer that old is of no use."""
+
+MAX_REPORTED_TEXTS = 16
+"""Texts of a peer that cannot be used are logged so many times for one tube, and then ignored in silence."""
+
+
+class ApplicationSignaling:
+    """One tube's, on the event loop's thread.
+
+    Args:
+        is_initiator: whether this end begins the session and makes the first offer.
+        offer: the peer's first offer, where this end is given it at once. Then it is the acceptor.
+
+    Raises:
+        ProtocolError: the offer is not one of perdure.
+    """
+
+    def __init__(self, *, is_initiator: bool, offer: str | None) -> None:
+        self._channel = ApplicationChannel(self._said)
+        self._first_offer: Offer | None = None
+        key: bytes | None = None
+        if offer is not None:
+            session_id, message = read_description(offer, "offer")
+            self._first_offer = message if isinstance(message, Offer) else None
+        elif is_initiator:
+            session_id, key = os.urandom(SESSION_ID_BYTES), os.urandom(SESSION_KEY_BYTES)
+        else:
+            session_id = b""
+        self.endpoint = Endpoint(session_id, key, self._channel)
+        self._driver: Driver
+        self._publisher: EventPublisher
+        self._was_connected = False
+        self._taken = 0
+        """The generation of the peer's last description that was taken; 0 before the first."""
+        self._early: deque[Candidate] = deque(maxlen=MAX_EARLY_CANDIDATES)
+        self._breaker = CircuitBreaker()
+        self._is_as_texts = False
+        """Whether `run` carries the messages, rather than signals."""
+        self._unsettled: deque[Message] = deque(maxlen=MAX_UNSENT_MESSAGES)
+        """Messages of the last negotiation: a link may be lost with them, so the next one gets them again."""
+        self._outgoing: asyncio.Queue[Message | None] | None = None
+        """What the link that there is now is to send; `None` ends it."""
+        self._refused_texts = 0
+
+    def bind(self, driver: Driver, publisher: EventPublisher) -> None:
+        """Name the tube's other parts; before anything else."""
+        self._driver, self._publisher = driver, publisher
+
+    # All in one call.
+
+    async def run(self, send: SendText, messages: AsyncIterable[str]) -> None:
+        """Carry the tube's signaling over one link of the application, until that or the tube ends.
+
+        The same call at both ends. A link that was lost and renewed is a second call: the tunnel lives on meanwhile.
+
+        Args:
+            send: sends one text, at most some 17 KiB, to the other end.
+            messages: yields the texts that the other end's `send` sent, in order. Who can alter them can take the tube
+                over: the link must authenticate both ends.
+
+        Raises:
+            RuntimeError: the tube has ended, or another call runs.
+            Exception: whatever `send` or `messages` raised.
+        """
+        if self._outgoing is not None:
+            raise RuntimeError(f"tube {self._driver.tube_id!r}: run_signaling() runs already")
+        self._driver.check_open()
+        self._is_as_texts = True
+        outgoing = self._outgoing = asyncio.Queue()
+        for message in self._unsettled:
+            outgoing.put_nowait(message)
+        self._channel.set_available(True)
+        self._driver.run(connect=True)
+        self._driver.feed(Started())
+        tasks = {asyncio.ensure_future(self._send_all(outgoing, send)), asyncio.ensure_future(self._receive(messages))}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._outgoing = None
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._channel.set_available(False)
+        for task in done:
+            task.result()
+
+    async def _send_all(self, outgoing: asyncio.Queue[Message | None], send: SendText) -> None:
+        while (message := await outgoing.get()) is not None:
+            await send(write_text(self._session_id, message))
+
+    async def _receive(self, messages: AsyncIterable[str]) -> None:
+        async for text in messages:
+            try:
+                self._take_text(text)
+            except ProtocolError as error:
+                self._refused_texts += 1
+                if self._refused_texts <= MAX_REPORTED_TEXTS:
+                    about = {"tube": self._driver.tube_id, "why": str(error)}
+                    log_event(log, logging.WARNING, "signaling-text-refused", **about)
+
+    def _take_text(self, text: str) -> None:
+        session_id, message = read_text(text)
+        if session_id != self._session_id:
+            if self.endpoint.is_initiator or not isinstance(message, Offer):
+                raise ProtocolError(f"this {type(message).__name__.lower()} belongs to another session")
+            if not self._learn_session(session_id):
+                self._driver.feed(PeerRestarted())
+                return
+        self._driver.signaling_message(message)
+
+    # Step by step.
+
+    async def create_offer(self) -> str:
+        """Begin to connect; the first offer's SDP, for the peer.
+
+        Raises:
+            RuntimeError: the tube is connected, is closing or has ended.
+            PeerError: the other end makes the offer; or the engine failed again and again, and rests for a while.
+            CarrierError: the engine made none: an ICE server's URL is bad, …
+        """
+        driver = self._driver
+        driver.check_open()
+        if driver.core.state.is_up:
+            why = "it is connected; restart_ice() recovers its path"
+            raise RuntimeError(f"tube {driver.tube_id!r} needs no first offer: {why}")
+        driver.run(connect=False)
+        return await self.offer(driver.feed(Started()))
+
+    async def offer(self, decided: Decision | None) -> str:
+        """The text of this end's offer, after the core `decided`. Raises as `create_offer`."""
+        return await self._guarded(lambda: self._driver.offer(decided))
+
+    async def create_answer(self) -> str:
+        """Take the offer that this tube was created with; the answer's SDP, for the peer. Cancelling loses nothing.
+
+        Raises:
+            RuntimeError: the tube is closing or has ended, was created without an offer, or is connected.
+            ProtocolError: the offer gave way to a later one.
+            PeerError: the engine failed again and again, and is left alone for a while.
+            CarrierError: the engine made no answer: it cannot read the offer, …
+        """
+        self._driver.check_open()
+        tube_id = self._driver.tube_id
+        if self._first_offer is None:
+            if self._was_connected:
+                raise RuntimeError(f"tube {tube_id!r} is connected, or was: its first offer is answered")
+            raise RuntimeError(f"tube {tube_id!r} was created without an offer: there is nothing to answer")
+        return await self._answer(self._first_offer)
+
+    async def set_remote_description(self, sdp: str, kind: Literal["offer", "answer"]) -> str | None:
+        """Take what the peer described: `kind` "answer" returns nothing, "offer" the answer's SDP.
+
+        The same description twice is fine. Cancelling this loses nothing: the same offer gets the same answer.
+
+        Raises:
+            ValueError: `kind` is neither "offer" nor "answer".
+            ProtocolError: not SDP, not of this tube, of a negotiation that does not count any more, or an offer of this
+                end where the answer to it is wanted.
+            PeerError: the answer gave way to a newer negotiation.
+            CarrierError: the engine made no answer: it cannot read the offer, …
+            RuntimeError: the tube has ended.
+        """
+        self._driver.check_open()
+        session_id, message = read_description(sdp, kind)
+        if session_id != self._session_id and not (isinstance(message, Offer) and self._learn_session(session_id)):
+            raise ProtocolError(f"the {kind} belongs to another tube")
+        if isinstance(message, Offer):
+            return await self._answer(message)
+        core = self._driver.core
+        if message.generation != core.generation or not core.offered_here:
+            raise ProtocolError(f"an answer to offer {message.generation}; the one that counts is {core.generation}")
+        if is_offer(message.sdp) or self._is_own(sdp):
+            raise ProtocolError("this is the offer of this end; the answer is what the other end makes of it")
+        if self._taken != message.generation:
+            self._take_description(message)
+        return None
+
+    def add_ice_candidate(self, candidate: Mapping[str, object] | str) -> bool:
+        """Take a candidate of the peer, as its `icecandidate` signal's `data`; whether it may be of use still. One of
+        a gone generation is no error: candidates come late. One that comes before its description waits for it.
+
+        Raises:
+            ProtocolError: it is not a candidate.
+            RuntimeError: the tube has ended.
+        """
+        self._driver.check_open()
+        message = read_candidate(candidate)
+        generation = self._driver.core.generation
+        if message.generation < generation:
+            return False
+        if message.generation == self._taken == generation:
+            self._driver.signaling_message(message)
+        else:
+            self._early.append(message)
+        return True
+
+    def set_available(self, available: bool) -> None:
+        """Say whether the peer can be told something now. While it cannot, no attempt is made, nor spent."""
+        self._driver.check_open()
+        self._channel.set_available(available)
+
+    # What the tube says.
+
+    def _said(self, message: Message) -> None:
+        if self._is_as_texts:
+            if isinstance(message, Offer | Answer):
+                self._unsettled.clear()
+            self._unsettled.append(message)
+            if self._outgoing is not None:
+                self._outgoing.put_nowait(message)
+            return
+        match message:
+            case Offer(generation, _, restarts):
+                if self._was_connected or not self._driver.descriptions.offer_is_awaited:
+                    rung = Rung.ICE_RESTART if restarts else Rung.REBUILD
+                    self._publisher.offered(describe(self._session_id, message), generation, rung)
+            case Candidate():
+                self._publisher.candidate_found(message)
+            case Answer() | Bye():
+                pass  # who set the offer awaits the answer; the signal `channel_closed` says good-bye
+            case _:
+                assert_never(message)
+
+    def connected(self) -> None:
+        """The path works: nothing of its negotiation is needed any more."""
+        self._was_connected = True
+        self._first_offer = None
+        self._unsettled.clear()
+
+    def ended(self) -> None:
+        """The tube has ended: the link may end behind its last word."""
+        self._first_offer = None
+        self._early.clear()
+        if self._outgoing is not None:
+            self._outgoing.put_nowait(None)
+
+    # Parts.
+
+    @property
+    def _session_id(self) -> bytes:
+        return self._driver.carriers.session.session_id
+
+    def _learn_session(self, session_id: bytes) -> bool:
+        """Whether this end had no session yet, and this is it."""
+        if self._session_id:
+            return False
+        self._driver.carriers.session.learn_id(session_id)
+        return True
+
+    async def _answer(self, offer: Offer) -> str:
+        driver, generation = self._driver, offer.generation
+        core = driver.core
+        driver.run(connect=False)
+        driver.feed(Started())
+        if generation > core.generation:
+            self._take_description(offer)
+        if generation != core.generation or core.offered_here:
+            raise ProtocolError(f"offer {generation} gives way to {core.generation}")
+        if core.state.is_up and not driver.descriptions.has(generation):
+            raise ProtocolError(f"offer {generation} was answered, and the path works")
+        return await self._guarded(lambda: driver.descriptions.wait(generation, for_offer=False))
+
+    def _take_description(self, message: Offer | Answer) -> None:
+        self._driver.signaling_message(message)
+        if message.generation != self._driver.core.generation:
+            return
+        self._taken = message.generation
+        early = list(self._early)
+        self._early.clear()
+        for candidate in early:
+            if candidate.generation == message.generation:
+                self._driver.signaling_message(candidate)
+            elif candidate.generation > message.generation:
+                self._early.append(candidate)
+
+    def _is_own(self, sdp: str) -> bool:
+        """Whether this end made `sdp`, however its lines end by now."""
+        last = self._driver.descriptions.last
+        return last is not None and describe(self._session_id, last).split() == sdp.split()
+
+    async def _guarded(self, description: Callable[[], Awaitable[Offer | Answer]]) -> str:
+        """The text of a description, unless this tube's engine has failed again and again: then it rests a while.
+
+        Nothing else counts: not what a peer or the application said wrong, nor a network that is away.
+        """
+        if not self._breaker.allows(clock()):
+            left = (self._breaker.open_until or clock()) - clock()
+            text = f"tube {self._driver.tube_id!r} failed again and again; it is left alone for another {left:.0f} s"
+            raise PeerError(text, reason="circuit open")
+        try:
+            made = await description()
+        except CarrierError:
+            self._breaker.failed(clock())
+            raise
+        self._breaker.succeeded()
+        return describe(self._session_id, made)

@@ -1,1 +1,0 @@
-"""Forwarding: what a stream is joined to on either side."""

@@ -1,0 +1,26 @@
+"""What both roles, client and gateway, begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from perdure.config import IceServer, RestartPolicy, SessionLimits, TransportConfig, parse_ice_server
+
+PATIENT_POLICY = RestartPolicy(max_restart_attempts=1000)
+"""It is time that ends a tunnel's patience (`abandon_after`), not a count: a network that blocks UDP for a few minutes
+must not cost anybody a connection. 1000 attempts last longer than 16 hours."""
+
+UNLIMITED_SESSION = SessionLimits(session_timeout=0.0)
+"""A connection through a tunnel may be idle as long as plain TCP lets it."""
+
+
+def transport_config(ice_servers: Iterable[IceServer | str], *, loopback: bool) -> TransportConfig:
+    """Of ICE servers as a program or a command line names them.
+
+    Raises:
+        TypeError, ValueError: one is no ICE server. The message does not repeat a password.
+    """
+    if isinstance(ice_servers, str):
+        raise TypeError('ice_servers is a list: ["stun:HOST:PORT"]')
+    servers = tuple(parse_ice_server(server) if isinstance(server, str) else server for server in ice_servers)
+    return TransportConfig(servers, loopback=loopback)

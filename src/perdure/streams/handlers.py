@@ -1,0 +1,59 @@
+"""Streams that a program takes itself: each is given to an async handler as a reader and a writer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from perdure.tube.log import log_user_failed
+
+if TYPE_CHECKING:
+    from perdure.streams.transport import StreamTransport
+
+StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
+"""Takes one stream. When it returns, the stream is closed behind what it wrote; when it raises, it is reset."""
+
+
+class HandlerTasks:
+    """Runs a handler for each stream; `close` cancels those that still run."""
+
+    def __init__(self, handler: StreamHandler) -> None:
+        self._handler = handler
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, transport: StreamTransport) -> None:
+        """An `Incoming`."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport.start(protocol)
+        transport.accept()
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        task = asyncio.Task(self._run(transport, reader, writer), loop=loop)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Cancel the handlers that run, and wait for them."""
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _run(
+        self, transport: StreamTransport, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            await self._handler(reader, writer)
+        except ConnectionError:  # the stream is gone already, and the log says so where it matters
+            transport.reset()
+        except Exception as error:
+            log_user_failed(transport.get_extra_info("tube_id"), transport.stream_id, error)
+            transport.reset()
+        except asyncio.CancelledError:
+            transport.abort()
+            raise
+        else:
+            writer.close()

@@ -1,0 +1,209 @@
+"""The streams of one tube: opened and accepted here, and told what the session says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, assert_never
+
+from perdure.session import (
+    StreamAccepted,
+    StreamData,
+    StreamEvent,
+    StreamFinished,
+    StreamOpened,
+    StreamReset,
+    StreamWritable,
+)
+from perdure.streams.target import parse_target
+from perdure.streams.transport import StreamTransport
+from perdure.tube.log import log_stream_refused, log_user_failed
+from perdure.wire import ResetCode
+
+if TYPE_CHECKING:
+    from perdure.streams.target import Target
+    from perdure.tube.carrier_session import CarrierSession
+
+Incoming = Callable[[StreamTransport], None]
+"""Takes a stream that the peer opened: gives it a protocol (`start`), and calls `accept` or `refuse`, now or later.
+What it raises refuses the stream."""
+
+
+class Streams:
+    """The streams of one tube.
+
+    Args:
+        peer_address: the other end's address on the path in use.
+        incoming: takes the streams that the peer opens; without it they are refused.
+    """
+
+    def __init__(
+        self,
+        tube_id: str,
+        carriers: CarrierSession,
+        *,
+        peer_address: Callable[[], str | None],
+        incoming: Incoming | None,
+    ) -> None:
+        self.tube_id = tube_id
+        self._carriers = carriers
+        self._session = carriers.session
+        self._peer_address = peer_address
+        self._incoming = incoming
+        self._open: dict[int, StreamTransport] = {}
+        self._lingering: set[StreamTransport] = set()
+        """Streams that the session has forgotten, and whose protocol has not read everything."""
+        carriers.consume_by(self)
+
+    def __len__(self) -> int:
+        return len(self._open) + len(self._lingering)
+
+    def open(self, target: Target) -> StreamTransport:
+        """A new stream to `target`. It may be written to at once; `start` gives it its protocol.
+
+        Raises:
+            RuntimeError: the tube has ended, or carries as many streams as it may.
+        """
+        stream_id = self._session.open_stream(target.encode())
+        transport = self._open[stream_id] = StreamTransport(self, stream_id, str(target), is_ours=True)
+        self._carriers.schedule_turn()
+        return transport
+
+    # For StreamTransport.
+
+    def accept(self, stream_id: int) -> None:
+        self._session.accept(stream_id)
+        self._carriers.schedule_turn()
+
+    def write(self, stream_id: int, data: bytes) -> bool:
+        """Take `data`; whether there is room for more."""
+        has_room = self._session.write(stream_id, data)
+        self._carriers.schedule_turn()
+        return has_room
+
+    def finish(self, stream_id: int) -> None:
+        self._session.finish(stream_id)
+        self._carriers.schedule_turn()
+
+    def consume(self, stream_id: int, count: int) -> None:
+        """The protocol got `count` bytes: the peer may send as many more."""
+        self._session.consume(stream_id, count)
+        self._carriers.schedule_turn()
+
+    def close(self, transport: StreamTransport, *, unread: bool, is_heard_out: bool) -> None:
+        """Finish the stream. With bytes `unread`, reset it behind what was written, unless the peer has finished."""
+        stream_id = self._let_go(transport)
+        self._session.finish(stream_id)
+        if unread and not is_heard_out:
+            self._session.reset(stream_id, ResetCode.ABORTED)
+        else:
+            self._session.consume_all(stream_id)
+        self._carriers.schedule_turn()
+
+    def reset(self, transport: StreamTransport, code: ResetCode) -> None:
+        self._session.reset(self._let_go(transport), code)
+        self._carriers.schedule_turn()
+
+    def abort(self, transport: StreamTransport, code: ResetCode) -> None:
+        self._carriers.handle(self._session.abort(self._let_go(transport), code))
+        self._carriers.schedule_turn()
+
+    def lost(self, transport: StreamTransport) -> None:
+        """Its protocol knows now."""
+        self._lingering.discard(transport)
+
+    def held_bytes(self, stream_id: int) -> int:
+        return self._session.held_bytes(stream_id)
+
+    def write_limits(self, stream_id: int) -> tuple[int, int]:
+        return self._session.write_limits(stream_id)
+
+    def set_write_limits(self, stream_id: int, high: int | None, low: int | None) -> None:
+        self._session.set_write_limits(stream_id, high, low)
+
+    def extra_info(self, transport: StreamTransport, name: str, default: Any) -> Any:
+        match name:
+            case "tube_id":
+                return self.tube_id
+            case "peer":
+                return self._peer_address()
+            case "target" | "peername":
+                if name == "peername" and not transport.is_ours:
+                    return default
+                target = parse_target(transport.target)
+                return target.host, target.port
+            case _:
+                return default
+
+    def user_failed(self, transport: StreamTransport, error: BaseException) -> None:
+        log_user_failed(self.tube_id, transport.stream_id, error)
+
+    def _let_go(self, transport: StreamTransport) -> int:
+        self._open.pop(transport.stream_id, None)
+        self._lingering.discard(transport)
+        return transport.stream_id
+
+    # For CarrierSession.
+
+    def stream_event(self, event: StreamEvent) -> None:
+        transport = self._open.get(event.stream_id)
+        match event:
+            case StreamData(stream_id, data):
+                if transport is not None:
+                    transport.data_came(data)
+                else:  # closed here, and the peer goes on: as TCP, a reset behind what was written
+                    self._session.reset(stream_id, ResetCode.ABORTED)
+                    self._carriers.schedule_turn()
+            case StreamWritable():
+                if transport is not None:
+                    transport.has_room()
+            case StreamAccepted():
+                if transport is not None:
+                    transport.was_accepted()
+            case StreamFinished():
+                if transport is not None:
+                    transport.eof_came()
+            case StreamReset(_, code):
+                if transport is not None:
+                    self._lose(transport, code)
+            case StreamOpened(stream_id, target):
+                self._opened(stream_id, target)
+            case _:
+                assert_never(event)
+
+    def stream_forgotten(self, stream_id: int) -> None:
+        self._open.pop(stream_id, None)
+
+    def session_ended(self) -> None:
+        for transport in list(self._open.values()):
+            self._lose(transport, ResetCode.SESSION_LOST)
+
+    def _lose(self, transport: StreamTransport, code: ResetCode) -> None:
+        del self._open[transport.stream_id]
+        self._lingering.add(transport)
+        transport.was_reset(code)
+        if transport.is_idle:
+            self._lingering.discard(transport)
+
+    def _opened(self, stream_id: int, target: bytes) -> None:
+        try:
+            wanted = parse_target(target.decode())
+        except ValueError:
+            self._refuse(stream_id, ResetCode.NOT_ALLOWED, "the target cannot be read")
+            return
+        if self._incoming is None:
+            self._refuse(stream_id, ResetCode.NOT_ALLOWED, "no streams are taken here")
+            return
+        if len(self) >= self._session.max_streams:
+            self._refuse(stream_id, ResetCode.LIMIT, "as many streams as may be are open, or not read to their end")
+            return
+        transport = self._open[stream_id] = StreamTransport(self, stream_id, str(wanted), is_ours=False)
+        try:
+            self._incoming(transport)
+        except Exception as error:
+            log_user_failed(self.tube_id, stream_id, error)
+            transport.refuse(ResetCode.NOT_ALLOWED)
+
+    def _refuse(self, stream_id: int, code: ResetCode, why: str) -> None:
+        log_stream_refused(self.tube_id, stream_id, why)
+        self._session.reset(stream_id, code)
+        self._carriers.schedule_turn()

@@ -1,0 +1,135 @@
+"""TCP at both ends of a tube: ports that are listened on, and targets that are dialled."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from perdure.errors import ListenError
+from perdure.streams.relay import Relay
+from perdure.streams.tcp_socket import reset_tcp
+from perdure.wire import ResetCode
+
+if TYPE_CHECKING:
+    from perdure.streams.target import Target
+    from perdure.streams.transport import StreamTransport
+
+DIAL_TIMEOUT = 10.0
+"""Seconds to reach a target: Linux's first four SYNs (at 0, 1, 3 and 7 s) fit in."""
+
+WRITE_HIGH_BYTES = 256 * 1024
+"""Bytes that may wait for a slow TCP reader before the stream's credit stops growing."""
+
+
+class TcpRelay(Relay):
+    """The TCP side of a relay."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        super().connection_made(transport)
+
+
+class RefusedConnection(asyncio.Protocol):
+    """A local connection that cannot be carried: the program sees a reset at once, not a hang."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        reset_tcp(cast(asyncio.Transport, transport))
+
+
+def forward_connection(stream: StreamTransport, on_lost: Callable[[Exception | None], None]) -> asyncio.Protocol:
+    """The protocol of a local TCP connection that `stream` carries; `on_lost` hears of the stream's end."""
+    local, remote = TcpRelay(), Relay(on_lost)
+    local.join(remote)
+    stream.start(remote)
+    return local
+
+
+async def listen(host: str, port: int, accept: Callable[[], asyncio.Protocol]) -> asyncio.Server:
+    """Listen on `host` (empty: every address) and `port` (0: any free one); `accept` makes each connection's protocol.
+
+    Raises:
+        ListenError: the address is in use, is not this machine's, or needs privileges.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        server = await loop.create_server(accept, host or None, port, reuse_address=True)
+        bound: int = server.sockets[0].getsockname()[1]
+        if any(listening.getsockname()[1] != bound for listening in server.sockets):
+            # Port 0 and two addresses (IPv4, IPv6): the system picked two ports.
+            server.close()
+            server = await loop.create_server(accept, host or None, bound, reuse_address=True)
+        return server
+    except OSError as error:
+        address = f"{f'[{host}]' if ':' in host else host or '*'}:{port}"
+        if isinstance(error, socket.gaierror):
+            why = error.strerror or str(error)
+        else:
+            # asyncio's own text repeats the address as a Python tuple.
+            why = os.strerror(error.errno) if error.errno else str(error)
+        if isinstance(error, PermissionError):
+            why += "; ports below 1024 need privileges"
+        raise ListenError(f"cannot listen on {address}: {why}", address=address) from error
+
+
+async def dial(target: Target, stream: StreamTransport) -> ResetCode | None:
+    """Connect to `target` and join the connection with `stream`, which is accepted or refused; `None`, or why not.
+
+    A stream that ends meanwhile ends the dialling. Cancelling this dials no further.
+    """
+    stream_side = _Dialling()
+    local = TcpRelay()
+    local.join(stream_side)
+    stream.pause_reading()
+    stream.start(stream_side)
+    loop = asyncio.get_running_loop()
+    dialling = loop.create_task(
+        loop.create_connection(lambda: local, target.host, target.port, happy_eyeballs_delay=0.25)
+    )
+    stream_side.dialling = dialling
+    try:
+        await asyncio.wait({dialling}, timeout=DIAL_TIMEOUT)
+    finally:
+        dialling.cancel()  # which does nothing to one that is done
+    if stream_side.has_ended:
+        return None
+    code = _why_not(dialling)
+    if code is None:
+        stream.accept()
+    else:
+        stream.refuse(code)
+    return code
+
+
+def _why_not(dialling: asyncio.Task[object]) -> ResetCode | None:
+    """Why it did not connect; `None` where it did."""
+    if not dialling.done():
+        return ResetCode.TIMED_OUT
+    match dialling.exception():
+        case None:
+            return None
+        case TimeoutError():
+            return ResetCode.TIMED_OUT
+        case ConnectionRefusedError():
+            return ResetCode.REFUSED
+        case error:
+            # With several addresses asyncio joins different errors into one text.
+            return ResetCode.REFUSED if f"[Errno {errno.ECONNREFUSED}]" in str(error) else ResetCode.UNREACHABLE
+
+
+class _Dialling(Relay):
+    """The stream's side while its target is dialled: where the stream ends, nobody needs the connection any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dialling: asyncio.Task[object] | None = None
+        self.has_ended = False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.has_ended = True
+        if self.dialling is not None:
+            self.dialling.cancel()
+        super().connection_lost(error)

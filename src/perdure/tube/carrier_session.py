@@ -1,0 +1,350 @@
+"""One tube's session over one carrier after another.
+
+1. Nothing is decided here: what happens is told to the driver, and what the core decides is done.
+2. Sending is pulled: a message is framed when the carrier has room for it, so that its buffer stays shallow.
+3. What the session says of streams goes to one consumer, in order; the driver hears the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from perdure.core.connection import FAREWELL_SECONDS
+from perdure.core.events import CloseSent, HealthMeasured, IceUnhealthy, PathEvidence, SessionEnded
+from perdure.core.events import RttMeasured as CoreRttMeasured
+from perdure.core.events import SessionResumed as CoreSessionResumed
+from perdure.core.state import Reason
+from perdure.errors import CarrierError
+from perdure.eventlog import log_event
+from perdure.session import CarrierUnusable, RttMeasured, SessionClosed, SessionResumed
+from perdure.transport.base import IceState
+from perdure.tube.clock import clock
+from perdure.tube.log import log, log_ice_state, log_resumed
+from perdure.wire import CloseCode
+
+if TYPE_CHECKING:
+    from perdure.core.events import Event
+    from perdure.session import Session, SessionEvent, StreamEvent
+    from perdure.transport.base import Carrier, LossReason, PathStatistics, Transport
+
+_CLOSE_REASONS = {
+    CloseCode.DONE: Reason.CLOSED_BY_PEER,
+    CloseCode.TIMED_OUT: Reason.CLOSED_BY_PEER,
+    CloseCode.SHUT_DOWN: Reason.CLOSED_BY_PEER,
+    CloseCode.UNKNOWN_SESSION: Reason.UNKNOWN_SESSION,
+    CloseCode.PROTOCOL: Reason.PROTOCOL,
+    CloseCode.VERSION: Reason.PROTOCOL,
+}
+
+
+class StreamConsumer(Protocol):
+    """What hears of the session's streams. None of these may raise."""
+
+    def stream_event(self, event: StreamEvent) -> None:
+        """Something happened to one stream."""
+
+    def stream_forgotten(self, stream_id: int) -> None:
+        """The stream has ended both ways, and the peer knows: no event follows."""
+
+    def session_ended(self) -> None:
+        """The tube has ended, and every stream with it."""
+
+
+class PathListener(Protocol):
+    """What hears of the path: the tube's driver."""
+
+    tube_id: str
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether a sign of life would end a recovery."""
+
+    def feed(self, event: Event) -> object:
+        """Tell the core."""
+
+    def rearm(self) -> None:
+        """`CarrierSession.next_deadline` may have changed."""
+
+    def described(self, generation: int, sdp: str) -> None:
+        """The carrier's offer or answer is to be sent."""
+
+    def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        """A candidate is to be sent."""
+
+    def carrier_gone(self, generation: int, why: str) -> None:
+        """The engine, or the session, gave a carrier up."""
+
+
+class CarrierSession:
+    """A session, and its carrier while there is one.
+
+    Args:
+        session: nobody else drives it; `streams` and the like call what concerns streams, and then `schedule_turn`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_ack_at",
+        "_carrier",
+        "_consumer",
+        "_is_turn_scheduled",
+        "_listener",
+        "_message_bytes",
+        "_told",
+        "_transport",
+        "loop",
+        "session",
+    )
+
+    def __init__(self, listener: PathListener, transport: Transport, session: Session) -> None:
+        self.session = session
+        self._listener = listener
+        self._transport = transport
+        self._consumer: StreamConsumer | None = None
+        self.loop = asyncio.get_running_loop()
+        self._carrier: Carrier | None = None
+        self._message_bytes = 0
+        self._is_turn_scheduled = False
+        self._told: PathEvidence | None = None
+        """What the core was told last of what waits for an answer; `None`: it knows that nothing does."""
+        self._ack_at: float | None = None
+        """When the session wants to be woken, so that an idle tube's waking does not ask the session."""
+
+    def consume_by(self, consumer: StreamConsumer) -> None:
+        """Tell `consumer` of the streams from now on."""
+        self._consumer = consumer
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """The current one."""
+        return self._carrier
+
+    # What the core decides.
+
+    def renew_networks(self) -> None:
+        self._transport.renew()
+
+    def offer(self, generation: int) -> None:
+        try:
+            self._carrier = self._transport.offer(generation, self)
+        except CarrierError as error:
+            self.loop.call_soon(self._listener.carrier_gone, generation, str(error))
+        except Exception as error:
+            self._carrier_failed(generation, error)
+
+    def answer(self, generation: int, sdp: str) -> None:
+        try:
+            self._carrier = self._transport.answer(generation, sdp, self)
+        except CarrierError as error:
+            self.loop.call_soon(self._listener.carrier_gone, generation, str(error))
+        except Exception as error:
+            self._carrier_failed(generation, error)
+
+    def restart(self, generation: int) -> None:
+        if self._carrier is not None:
+            self._carrier.restart(generation)
+
+    def answer_restart(self, generation: int, sdp: str) -> None:
+        if self._carrier is not None:
+            self._carrier.answer_restart(generation, sdp)
+
+    def apply_answer(self, sdp: str) -> None:
+        if self._carrier is not None:
+            self._carrier.apply_answer(sdp)
+
+    def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        if self._carrier is not None:
+            self._carrier.add_candidate(candidate, sdp_mid, sdp_mline)
+
+    def close_carrier(self) -> None:
+        self.session.carrier_lost()
+        carrier, self._carrier = self._carrier, None
+        if carrier is not None:
+            carrier.close()
+
+    def probe(self) -> None:
+        self.session.ping()
+        self._pump()
+
+    def measure(self) -> None:
+        if self._carrier is not None:
+            self._carrier.measure()
+
+    def say_goodbye(self, code: CloseCode, reason: str) -> None:
+        self.session.close(code, reason)
+        self._pump()
+
+    def close_now(self) -> None:
+        self.session.close_now()
+        self._pump()
+
+    def wind_up(self) -> None:
+        """The tube has ended: what was held is given back, and the streams' consumer is told."""
+        self.session.abandon()
+        self._tell_forgotten()
+        if self._consumer is not None:
+            self._consumer.session_ended()
+
+    def kill_carrier(self) -> None:
+        if self._carrier is not None:
+            self._carrier.kill()
+
+    # What the core asks.
+
+    def evidence(self, carrier: int) -> PathEvidence:
+        """What the session knows of its path, for the core."""
+        session = self.session
+        self._told = PathEvidence(
+            carrier, session.last_heard_at, session.awaiting_since(), session.awaits_only_ping, session.last_data_at
+        )
+        return self._told
+
+    @property
+    def local_address(self) -> str | None:
+        """This machine's address on the path in use; see `Carrier.local_address`."""
+        if self._carrier is None:
+            return None
+        try:
+            return self._carrier.local_address
+        except Exception as error:  # one tube's, which must not keep the news of a change from the others
+            log_event(log, logging.ERROR, "no-local-address", error, tube=self._listener.tube_id)
+            return None
+
+    def next_deadline(self) -> float | None:
+        return self._ack_at
+
+    def handle_timeout(self, now: float) -> None:
+        self.session.handle_timeout(now)
+        self._ack_at = self.session.next_deadline()
+        self._pump()
+
+    # What the streams ask.
+
+    def schedule_turn(self) -> None:
+        """Send once the loop's ready callbacks have run: their small writes share a message."""
+        if not self._is_turn_scheduled:
+            self._is_turn_scheduled = True
+            self.loop.call_soon(self._turn)
+
+    def handle(self, events: list[SessionEvent]) -> None:
+        """What the session says to a call for a stream."""
+        for event in events:
+            self._handle(event)
+
+    # The carrier.
+
+    def carrier_description(self, generation: int, sdp: str) -> None:
+        self._listener.described(generation, sdp)
+
+    def carrier_candidate(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        self._listener.candidate_found(generation, candidate, sdp_mid, sdp_mline)
+
+    def carrier_opened(self, generation: int, binding: bytes) -> None:
+        self._message_bytes = 0
+        self.session.carrier_opened(generation, binding)
+        self._pump()
+
+    def carrier_message(self, generation: int, message: bytes) -> None:
+        session = self.session
+        events = session.receive(generation, message, clock())
+        self._ack_at = session.next_deadline()
+        for event in events:
+            self._handle(event)
+        if self._listener.is_recovering:
+            self._listener.feed(self.evidence(generation))
+        self.schedule_turn()
+
+    def carrier_writable(self, generation: int) -> None:
+        self._pump()
+
+    def carrier_ice_state(self, generation: int, state: IceState) -> None:
+        log_ice_state(self._listener.tube_id, generation, state)
+        if state is not IceState.CONNECTED:
+            self._listener.feed(IceUnhealthy(generation))
+
+    def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
+        self._listener.feed(
+            HealthMeasured(generation, statistics.rtt, statistics.checks_sent, statistics.checks_answered)
+        )
+
+    def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
+        self._listener.carrier_gone(generation, f"{reason.value}: {detail}" if detail else reason.value)
+
+    def _carrier_failed(self, generation: int, error: Exception) -> None:
+        """A mistake of the transport's or of ours costs the carrier, and is not silent."""
+        log_event(log, logging.ERROR, "carrier-failed", error, tube=self._listener.tube_id, generation=generation)
+        self.loop.call_soon(self._listener.carrier_gone, generation, f"an error here: {type(error).__qualname__}")
+
+    # The session.
+
+    def _handle(self, event: SessionEvent) -> None:
+        match event:
+            case RttMeasured(seconds):
+                is_idle = not self.session.stream_count
+                if is_idle:
+                    self._told = None
+                self._listener.feed(CoreRttMeasured(self._generation, seconds, is_idle))
+            case SessionResumed(generation):
+                log_resumed(self._listener.tube_id, event)
+                self._told = None
+                self._listener.feed(CoreSessionResumed(generation))
+            case CarrierUnusable(generation, reason):
+                self._listener.carrier_gone(generation, f"protocol error: {reason}")
+            case SessionClosed(code, reason, by_peer):
+                self._pump()
+                farewell = 0.0 if by_peer else FAREWELL_SECONDS
+                self.loop.call_later(farewell, self._listener.feed, SessionEnded(_CLOSE_REASONS[code], reason))
+            case _:
+                if self._consumer is not None:
+                    self._consumer.stream_event(event)
+
+    @property
+    def _generation(self) -> int:
+        return self._carrier.generation if self._carrier is not None else 0
+
+    def _turn(self) -> None:
+        self._is_turn_scheduled = False
+        self._tell_forgotten()
+        self._pump()
+
+    def _tell_forgotten(self) -> None:
+        if self.session.has_forgotten:
+            for stream_id in self.session.take_forgotten():
+                if self._consumer is not None:
+                    self._consumer.stream_forgotten(stream_id)
+
+    def _pump(self) -> None:
+        carrier, session = self._carrier, self.session
+        if carrier is None:
+            return
+        sent = False
+        try:
+            if session.message_bytes != self._message_bytes:
+                self._message_bytes = session.message_bytes
+                carrier.limit_buffer(2 * self._message_bytes)
+            now = clock()
+            while carrier.has_room and (message := session.next_message(now)) is not None:
+                carrier.send(message)
+                sent = True
+        except Exception as error:
+            self._carrier_failed(carrier.generation, error)
+            return
+        self._ack_at = session.next_deadline()
+        if session.has_forgotten:
+            self.schedule_turn()
+        if sent and session.is_close_sent:
+            self._listener.feed(CloseSent())
+        if sent and self._core_must_know:
+            self._listener.feed(self.evidence(carrier.generation))
+        else:
+            self._listener.rearm()
+
+    @property
+    def _core_must_know(self) -> bool:
+        """Whether something waits for an answer, and the core believes that nothing does, or only a ping."""
+        told = self._told
+        if told is None or told.awaiting_since is None:
+            return True
+        return told.awaits_only_ping and not self.session.awaits_only_ping
