@@ -78,8 +78,8 @@ async def test_the_snippet_of_the_specification_runs_as_written(registry: TubeRe
     manager = TunnelConnectionManager(
         tube_id="my_tube", conversation_id="my_conversation", tube_registry=registry, signal_handler=handler
     )
-    await manager.start_monitoring()
-    await manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE)
+    manager.start()
+    manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
     restart_sdp = await manager._execute_ice_restart()
     manager = get_connection_manager("my_tube")
     state, attempts = manager.state, manager.metrics.ice_restart_attempts
@@ -99,16 +99,16 @@ async def test_a_manager_begins_idle_and_monitoring_alone_connects_nothing(regis
     manager = registry.create_tube("tube", "talk")
     assert (manager.tube_id, manager.conversation_id) == ("tube", "talk")
     assert (manager.state, manager.end, manager.decisions) == (State.INITIALIZING, None, ())
-    await manager.start_monitoring()
-    await manager.start_monitoring()
+    manager.start()
+    manager.start()
     assert manager.state is State.INITIALIZING
 
 
 async def test_monitoring_twice_begins_once() -> None:
     pair = ManagerPair()
     await pair.connect()
-    await pair.client.start_monitoring()
-    await pair.client.start_monitoring()
+    pair.client.start()
+    pair.client.start()
     assert [change.after for change in pair.client_end.changes] == [State.CONNECTING, State.CONNECTED]
     await pair.close()
 
@@ -142,7 +142,7 @@ async def test_shutting_down_before_anything_began_is_immediate(registry: TubeRe
 
 async def test_shutting_down_while_an_offer_is_made_ends_the_wait_for_it(registry: TubeRegistry) -> None:
     manager = registry.create_tube("tube")
-    offering = asyncio.ensure_future(manager.create_offer())
+    offering = asyncio.ensure_future(manager.signaling.create_offer())
     await asyncio.sleep(0)
     await manager.shutdown()
     with pytest.raises(PeerError, match="closed here") as caught:
@@ -180,19 +180,19 @@ async def test_what_acts_on_an_ended_tube_says_so_and_what_only_tells_it_somethi
         manager.start_monitoring(),
         manager.restart_ice(),
         manager._execute_ice_restart(),
-        manager.create_offer(),
-        manager.create_answer(),
-        manager.set_remote_description(offer, "offer"),
+        manager.signaling.create_offer(),
+        manager.signaling.create_answer(),
+        manager.signaling.set_remote_description(offer, "offer"),
     ):
         with pytest.raises(RuntimeError, match="has ended: closed here"):
             await coroutine
     with pytest.raises(RuntimeError, match="has ended"):
-        manager.add_ice_candidate({})
+        manager.signaling.add_ice_candidate({})
     with pytest.raises(RuntimeError, match="has ended"):
-        manager.set_signaling_available(True)
+        manager.signaling.set_available(True)
     with pytest.raises(RuntimeError, match="closed"):
         Recorder.open(manager)
-    assert await manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE) is None
+    assert manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE) is None
     manager.update_activity()
     manager.extend(60)
     manager.rebuild()
@@ -211,7 +211,7 @@ async def test_a_tube_that_is_let_go_of_warns_of_nothing() -> None:
         pair = ApplicationPair()
         await pair.connect()
         Recorder.open(pair.here.manager).write(b"unread")
-        await pair.here.manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE)
+        pair.here.manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -240,7 +240,7 @@ async def test_a_tube_that_is_let_go_of_warns_of_nothing() -> None:
 async def test_each_kind_of_change_has_its_rung_and_loses_nothing(
     pair: ApplicationPair, change: NetworkChangeType, data: Any, rung: Rung, reason: DecisionReason
 ) -> None:
-    decision = await pair.here.manager.handle_network_change(change, data)
+    decision = pair.here.manager.report_network_change(change, data)
     assert decision is not None
     assert (decision.trigger, decision.rung, decision.reason) == (change, rung, reason)
     assert decision is pair.here.manager.decisions[-1]
@@ -252,12 +252,12 @@ async def test_each_kind_of_change_has_its_rung_and_loses_nothing(
 async def test_without_an_address_nothing_is_attempted_until_there_is_one(pair: ApplicationPair) -> None:
     manager = pair.here.manager
     changed = NetworkChangeType.IP_ADDRESS_CHANGE
-    decision = await manager.handle_network_change(changed, {"has_address": False})
+    decision = manager.report_network_change(changed, {"has_address": False})
     assert decision is not None
     assert (decision.rung, decision.reason) == (Rung.WAIT, DecisionReason.NO_ADDRESS)
     with pytest.raises(PeerError, match="no usable address"):
         await manager.restart_ice()
-    await manager.handle_network_change(changed, {"has_address": True})
+    manager.report_network_change(changed, {"has_address": True})
     await pair.here.reached(State.CONNECTED, since=3)
     assert manager.metrics.ice_restart_attempts == 1
 
@@ -284,14 +284,14 @@ async def test_a_change_that_cannot_be_understood_is_refused_and_nothing_happens
     pair: ApplicationPair, change: Any, data: Any, why: str
 ) -> None:
     with pytest.raises(ValueError, match=why):
-        await pair.here.manager.handle_network_change(change, data)
+        pair.here.manager.report_network_change(change, data)
     assert [decision.trigger for decision in pair.here.manager.decisions] in ([], [None])
     assert pair.here.manager.state is State.CONNECTED
 
 
 async def test_a_change_before_the_tube_began_has_nothing_to_recover(registry: TubeRegistry) -> None:
     manager = registry.create_tube()
-    decision = await manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE)
+    decision = manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
     assert decision is not None
     assert (decision.rung, decision.reason) == (Rung.HOLD, DecisionReason.NOT_BEGUN)
     assert manager.state is State.INITIALIZING
@@ -316,12 +316,12 @@ async def test_a_cancelled_request_leaves_the_recovery_running(pair: Application
 
 async def test_no_offer_is_promised_while_signaling_is_away(pair: ApplicationPair) -> None:
     manager = pair.here.manager
-    manager.set_signaling_available(False)
+    manager.signaling.set_available(False)
     for _ in range(2):
         with pytest.raises(PeerError, match="signaling is away"):
             await manager.restart_ice()
     assert manager.state is State.CONNECTED
-    manager.set_signaling_available(True)
+    manager.signaling.set_available(True)
     assert await manager.restart_ice()
 
 
@@ -373,7 +373,7 @@ async def test_callbacks_hear_each_change_and_decision_until_they_are_removed(pa
     remove = manager.add_state_change_callback(states.append)
     manager.add_state_change_callback(hear_later)
     manager.add_network_change_callback(decisions.append)
-    await manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE)
+    manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
     async with asyncio.timeout(TIMEOUT):
         await heard.wait()
     assert [change.after for change in states] == [State.RECONNECTING, State.CONNECTED]
@@ -427,7 +427,7 @@ async def test_an_async_state_callback_may_shut_the_tube_down_and_wait_for_it(pa
         done.set()
 
     manager.add_state_change_callback(shut_down)
-    await manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE)
+    manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
     async with asyncio.timeout(TIMEOUT):
         await done.wait()
     assert manager.state is State.CLOSED
@@ -444,7 +444,7 @@ async def test_a_callback_may_report_another_change_and_rebuild(pair: Applicatio
             manager.rebuild()
 
     manager.add_network_change_callback(again)
-    await manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE)
+    manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
     await pair.here.reached(State.CONNECTED, since=3)
     await still_carries(pair)
     assert manager.metrics.ice_restart_attempts + manager.metrics.reconnection_attempts <= 2
@@ -555,9 +555,9 @@ async def test_a_state_callback_may_open_streams_and_change_limits_the_moment_a_
 
         pair.here.create()
         pair.here.manager.add_state_change_callback(on_change)
-        pair.there.create(await pair.here.registry.create_offer("tube"))
-        answer = await pair.there.registry.create_answer("tube")
-        await pair.here.registry.set_remote_description("tube", answer, "answer")
+        pair.there.create(await pair.here.registry.manager("tube").signaling.create_offer())
+        answer = await pair.there.registry.manager("tube").signaling.create_answer()
+        await pair.here.registry.manager("tube").signaling.set_remote_description(answer, "answer")
         await pair.here.reached(State.CONNECTED)
         assert await streams[0].received(7) == b"at once"
 
@@ -568,7 +568,7 @@ async def test_a_state_callback_may_open_streams_and_change_limits_the_moment_a_
 async def test_signals_come_in_order_typed_and_as_dicts(pair: ApplicationPair) -> None:
     manager = pair.here.manager
     before = len(pair.here.signals)
-    await manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE)
+    manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
     await pair.here.reached(State.CONNECTED, since=3)
     await manager.shutdown(detail="enough")
     await pair.here.heard(ChannelClosed)
@@ -663,12 +663,12 @@ async def test_a_handler_that_never_returns_loses_the_oldest_signals_and_they_ar
     registry = TubeRegistry(transport=TransportConfig(loopback=True), signal_handler=block)
     async with registry:
         manager = registry.create_tube()
-        await manager.start_monitoring()
+        manager.start()
         for _ in range(300):
-            await manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE)
+            manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
         await asyncio.sleep(0)
         for _ in range(10):
-            await manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE)
+            manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
         assert 40 <= manager.metrics.signals_dropped <= 60
         release.set()
 
@@ -683,7 +683,7 @@ async def test_a_signal_handler_may_restart_ice(pair: ApplicationPair) -> None:
 
     tasks: list[asyncio.Future[str]] = []
     pair.here.on_signal = on_signal
-    await pair.here.manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE)
+    pair.here.manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
     await pair.here.reached(State.CONNECTED, since=3)
     await asyncio.gather(*tasks, return_exceptions=True)
     await still_carries(pair)
@@ -762,7 +762,7 @@ async def test_activity_is_the_users_and_not_that_of_a_recovery(pair: Applicatio
 async def test_decisions_are_kept_in_order_and_bounded(registry: TubeRegistry) -> None:
     manager = registry.create_tube()
     for _ in range(100):
-        await manager.handle_network_change(NetworkChangeType.INTERFACE_CHANGE)
+        manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
     assert len(manager.decisions) == 64
     assert [decision.at for decision in manager.decisions] == sorted(decision.at for decision in manager.decisions)
 
@@ -805,6 +805,6 @@ async def test_an_absent_peer_fails_the_tube_with_a_reason_and_only_that_one() -
 
 async def test_a_refused_description_leaves_no_trace(pair: ApplicationPair) -> None:
     with pytest.raises(ProtocolError):
-        await pair.here.manager.set_remote_description("nonsense", "offer")
+        await pair.here.manager.signaling.set_remote_description("nonsense", "offer")
     await pair.here.manager.restart_ice()
     await pair.here.reached(State.CONNECTED, since=3)

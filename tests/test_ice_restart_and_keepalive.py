@@ -509,13 +509,13 @@ async def test_a_restart_has_new_credentials_at_both_ends_and_gathers_anew() -> 
     async with ApplicationPair() as pair:
         offers: list[str] = []
         pair.here.create()
-        offers.append(await pair.here.registry.create_offer("tube"))
+        offers.append(await pair.here.registry.manager("tube").signaling.create_offer())
         pair.there.create(offers[0])
-        pair.there.answers.append(await pair.there.registry.create_answer("tube"))
-        await pair.here.registry.set_remote_description("tube", pair.there.answers[0], "answer")
+        pair.there.answers.append(await pair.there.registry.manager("tube").signaling.create_answer())
+        await pair.here.registry.manager("tube").signaling.set_remote_description(pair.there.answers[0], "answer")
         await asyncio.gather(*(end.reached(State.CONNECTED) for end in (pair.here, pair.there)))
         for number in (1, 2):
-            offers.append(await pair.here.registry.restart_ice("tube"))
+            offers.append(await pair.here.registry.manager("tube").restart_ice())
             await asyncio.gather(*(end.reached(State.CONNECTED, 2 * number) for end in (pair.here, pair.there)))
             for end, description in ((pair.here, offers[-1]), (pair.there, pair.there.answers[-1])):
                 # Under load the last candidates of the generation before may still have come.
@@ -565,10 +565,10 @@ async def test_the_old_pair_carries_on_until_the_new_one_works() -> None:
         stream.write(b"on the old pair")
         assert await stream.received(15) == b"on the old pair"
         assert pair.here.manager.state is State.RECONNECTING
-        answer = await pair.there.manager.set_remote_description(offer, "offer")
+        answer = await pair.there.manager.signaling.set_remote_description(offer, "offer")
         assert answer is not None
         pair.here.other = pair.there
-        await pair.here.manager.set_remote_description(answer, "answer")
+        await pair.here.manager.signaling.set_remote_description(answer, "answer")
         assert (await pair.here.reached(State.CONNECTED, since=3)).reason is Reason.ICE_RESTARTED
 
 
@@ -581,12 +581,12 @@ async def test_a_peer_that_answers_with_its_old_credentials_makes_the_tube_build
         manager = pair.here.manager
         pair.here.other = None
         offer = await manager.restart_ice()
-        answer = await pair.there.manager.set_remote_description(offer, "offer")
+        answer = await pair.there.manager.signaling.set_remote_description(offer, "offer")
         assert answer is not None
         for new, old in zip(ice(answer), ice(pair.there.answers[0]), strict=True):
             answer = answer.replace(new, old)
         pair.here.other = pair.there
-        await manager.set_remote_description(answer, "answer")
+        await manager.signaling.set_remote_description(answer, "answer")
         assert (await pair.here.reached(State.CONNECTED, since=3)).reason is Reason.SESSION_RESUMED
         assert manager.decisions[-1].reason is DecisionReason.PEER_CANNOT_RESTART
         stream.write(b"and after")
@@ -613,7 +613,7 @@ async def test_a_peer_that_does_not_answer_in_time_makes_the_tube_build_a_new_ca
 async def test_the_other_end_can_restart_too() -> None:
     async with ApplicationPair() as pair:
         await pair.connect()
-        offer = await pair.there.registry.restart_ice("tube")
+        offer = await pair.there.registry.manager("tube").restart_ice()
         assert ice(offer)[0] != ice(pair.there.answers[0])[0]
         for end in (pair.here, pair.there):
             assert (await end.reached(State.CONNECTED, since=3)).reason is Reason.ICE_RESTARTED

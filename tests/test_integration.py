@@ -21,8 +21,8 @@ from perdure import (
     Rung,
     State,
 )
-from perdure.forward.target import Forward, Target, parse_target
-from perdure.forward.tcp import StreamPipe, dial, listen
+from perdure.streams.target import Forward, Target, parse_target
+from perdure.streams.tcp import StreamPipe, dial, listen
 from support.application_pair import ApplicationPair
 from support.recorder import TIMEOUT, Recorder
 from support.targets import connected, echo, positions, serving
@@ -62,7 +62,7 @@ class Transfer:
         """All of them have come, once and in order."""
         await self._sending
         assert await self.stream.received(len(self._data)) == self._data
-        self.stream.manager.streams.finish(self.stream.stream_id)
+        self.stream.finish()
         async with asyncio.timeout(TIMEOUT):
             await self.stream.finished.wait()
         assert not self.stream.reset.done()
@@ -176,7 +176,7 @@ async def test_a_target_that_refuses_resets_the_connection_and_not_the_tube() ->
 async def test_an_interface_change_under_traffic_restarts_ice_and_loses_nothing(pair: ApplicationPair) -> None:
     transfer = Transfer(pair.here.manager)
     await transfer.reached(500_000)
-    decision = await pair.here.manager.handle_network_change(INTERFACE_CHANGE)
+    decision = pair.here.manager.report_network_change(INTERFACE_CHANGE)
     assert decision is not None
     assert decision.rung is Rung.ICE_RESTART
     for end in (pair.here, pair.there):
@@ -204,7 +204,7 @@ async def test_an_address_that_the_engine_does_not_know_yet_gets_a_new_carrier(
     end = pair.here if side == "here" else pair.there
     transfer = Transfer(pair.here.manager)
     await transfer.reached(500_000)
-    await end.manager.handle_network_change(ADDRESS_CHANGE, {"is_new_address": True, "has_address": True})
+    end.manager.report_network_change(ADDRESS_CHANGE, {"is_new_address": True, "has_address": True})
     for each in (pair.here, pair.there):
         assert (await each.reached(State.CONNECTED, since=3)).reason is Reason.SESSION_RESUMED
     await transfer.finish()
@@ -217,12 +217,12 @@ async def test_a_path_that_still_works_carries_on_without_an_address_and_moves_w
     transfer = Transfer(pair.here.manager)
     await transfer.reached(300_000)
     for _ in range(3):
-        decision = await pair.here.manager.handle_network_change(ADDRESS_CHANGE, {"has_address": False})
+        decision = pair.here.manager.report_network_change(ADDRESS_CHANGE, {"has_address": False})
         assert decision is not None
         assert decision.reason is DecisionReason.NO_ADDRESS
     await transfer.reached(1_000_000)
     assert pair.here.states() == ["connecting", "connected"]
-    await pair.here.manager.handle_network_change(ADDRESS_CHANGE, {"has_address": True})
+    pair.here.manager.report_network_change(ADDRESS_CHANGE, {"has_address": True})
     await pair.here.reached(State.CONNECTED, since=3)
     await transfer.finish()
 
@@ -231,12 +231,12 @@ async def test_a_carrier_lost_without_an_address_is_replaced_when_there_is_one(p
     transfer = Transfer(pair.here.manager)
     await transfer.reached(300_000)
     for end in (pair.here, pair.there):
-        await end.manager.handle_network_change(ADDRESS_CHANGE, {"has_address": False})
+        end.manager.report_network_change(ADDRESS_CHANGE, {"has_address": False})
     pair.here.manager.kill_carrier()
     await pair.there.reached(State.RECONNECTING)
     assert pair.here.manager.metrics.reconnection_attempts == 0
     for end in (pair.here, pair.there):
-        await end.manager.handle_network_change(ADDRESS_CHANGE, {"has_address": True})
+        end.manager.report_network_change(ADDRESS_CHANGE, {"has_address": True})
     await settled(pair)
     await transfer.finish()
 
@@ -246,27 +246,27 @@ async def test_bytes_flow_while_signaling_is_away_and_a_lost_carrier_waits_for_i
 ) -> None:
     ends = (pair.here, pair.there)
     for end in ends:
-        end.manager.set_signaling_available(False)
+        end.manager.signaling.set_available(False)
     transfer = Transfer(pair.here.manager)
     await transfer.reached(500_000)
     pair.there.manager.kill_carrier()
     await pair.here.reached(State.RECONNECTING)
     assert {end.manager.metrics.reconnection_attempts for end in ends} == {0}
     for end in ends:
-        end.manager.set_signaling_available(True)
+        end.manager.signaling.set_available(True)
     await settled(pair)
     await transfer.finish()
 
 
 async def test_an_interface_change_while_signaling_is_away_is_answered_when_it_returns(pair: ApplicationPair) -> None:
     manager = pair.here.manager
-    manager.set_signaling_available(False)
-    decision = await manager.handle_network_change(INTERFACE_CHANGE)
+    manager.signaling.set_available(False)
+    decision = manager.report_network_change(INTERFACE_CHANGE)
     assert decision is not None
     assert (decision.rung, decision.reason) == (Rung.WAIT, DecisionReason.NO_SIGNALING)
     transfer = Transfer(manager, 500_000)
     await transfer.finish()
-    manager.set_signaling_available(True)
+    manager.signaling.set_available(True)
     await settled(pair)
     await Transfer(manager, 500_000).finish()
 
@@ -288,7 +288,7 @@ async def test_a_flapping_interface_causes_no_more_restarts_than_the_budget_and_
         transfer = Transfer(pair.here.manager)
         for number in range(20):
             await transfer.reached(100_000 * number)
-            await pair.here.manager.handle_network_change(INTERFACE_CHANGE)
+            pair.here.manager.report_network_change(INTERFACE_CHANGE)
             await settled(pair)
         await transfer.finish()
         manager = pair.here.manager
@@ -334,9 +334,9 @@ async def test_whatever_happens_in_whatever_order_no_byte_is_lost(seed: int) -> 
                 case 4:
                     manager.report_network_change(NetworkChangeType.WAKE_UP, {"slept_seconds": 100})
                 case _:
-                    manager.set_signaling_available(False)
+                    manager.signaling.set_available(False)
                     manager.report_network_change(INTERFACE_CHANGE)
-                    manager.set_signaling_available(True)
+                    manager.signaling.set_available(True)
         for transfer in transfers:
             await transfer.finish()
         await settled(pair)

@@ -74,7 +74,7 @@ def begun(registry: TubeRegistry, count: int) -> None:
     for number in range(count):
         registry.create_tube(f"tube{number}")
     for manager in registry:
-        task = asyncio.ensure_future(manager.create_offer())
+        task = asyncio.ensure_future(manager.signaling.create_offer())
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 

@@ -168,10 +168,10 @@ async def test_a_conversation_leads_to_its_latest_tube_that_is_left(registry: Tu
 
 async def test_every_method_says_of_an_unknown_tube_that_there_is_none(registry: TubeRegistry) -> None:
     asynchronous = (
-        registry.create_offer("x"),
-        registry.create_answer("x"),
-        registry.set_remote_description("x", SDP, "offer"),
-        registry.restart_ice("x"),
+        registry.manager("x").signaling.create_offer(),
+        registry.manager("x").signaling.create_answer(),
+        registry.manager("x").signaling.set_remote_description(SDP, "offer"),
+        registry.manager("x").restart_ice(),
         registry.close_tube("x"),
     )
     for coroutine in asynchronous:
@@ -181,7 +181,7 @@ async def test_every_method_says_of_an_unknown_tube_that_there_is_none(registry:
         lambda: registry.manager("x"),
         lambda: registry.connection_state("x"),
         lambda: registry.statistics("x"),
-        lambda: registry.add_ice_candidate("x", {}),
+        lambda: registry.manager("x").signaling.add_ice_candidate({}),
         lambda: get_connection_manager("x"),
     )
     for call in synchronous:
@@ -250,7 +250,7 @@ async def test_what_is_no_description_of_this_tube_is_refused_and_changes_nothin
     pair: ApplicationPair, text: Any, why: str, kind: Any
 ) -> None:
     with pytest.raises(ProtocolError, match=why):
-        await pair.here.registry.set_remote_description("tube", text, kind)
+        await pair.here.registry.manager("tube").signaling.set_remote_description(text, kind)
     stream = Recorder.open(pair.here.manager)
     stream.write(b"still here")
     assert await stream.received(10) == b"still here"
@@ -260,20 +260,20 @@ async def test_what_is_no_description_of_this_tube_is_refused_and_changes_nothin
 async def test_a_description_is_an_offer_or_an_answer(pair: ApplicationPair) -> None:
     wrong: Any = "pranswer"
     with pytest.raises(ValueError, match="an offer or an answer, not 'pranswer'"):
-        await pair.here.registry.set_remote_description("tube", SDP, wrong)
+        await pair.here.registry.manager("tube").signaling.set_remote_description(SDP, wrong)
 
 
 async def test_an_answer_given_as_an_offer_and_the_other_way_round_are_refused() -> None:
     async with ApplicationPair() as pair:
         pair.here.create()
-        offer = await pair.here.registry.create_offer("tube")
+        offer = await pair.here.registry.manager("tube").signaling.create_offer()
         pair.there.create(offer)
-        answer = await pair.there.registry.create_answer("tube")
+        answer = await pair.there.registry.manager("tube").signaling.create_answer()
         with pytest.raises(ProtocolError, match="gives way"):
-            await pair.here.registry.set_remote_description("tube", answer, "offer")
+            await pair.here.registry.manager("tube").signaling.set_remote_description(answer, "offer")
         with pytest.raises(ProtocolError, match="the one that counts"):
-            await pair.there.registry.set_remote_description("tube", offer, "answer")
-        await pair.here.registry.set_remote_description("tube", answer, "answer")
+            await pair.there.registry.manager("tube").signaling.set_remote_description(offer, "answer")
+        await pair.here.registry.manager("tube").signaling.set_remote_description(answer, "answer")
         await pair.here.reached(State.CONNECTED)
 
 
@@ -336,24 +336,24 @@ async def test_a_cancelled_call_loses_no_description() -> None:
 async def test_only_the_end_that_has_an_offer_answers_and_only_the_other_offers(registry: TubeRegistry) -> None:
     registry.create_tube("offers")
     with pytest.raises(RuntimeError, match="created without an offer"):
-        await registry.create_answer("offers")
-    registry.create_tube("answers", offer=await registry.create_offer("offers"))
+        await registry.manager("offers").signaling.create_answer()
+    registry.create_tube("answers", offer=await registry.manager("offers").signaling.create_offer())
     with pytest.raises(PeerError, match="cannot make an offer now"):
-        await registry.create_offer("answers")
-    assert await registry.create_answer("answers")
+        await registry.manager("answers").signaling.create_offer()
+    assert await registry.manager("answers").signaling.create_answer()
 
 
 async def test_an_offer_that_replaces_the_one_a_tube_was_created_with_is_answered_in_its_place() -> None:
     # Found by review: it was refused, and the earlier one, which nobody waited for any more, was answered.
     async with ApplicationPair(RestartPolicy(attempt_timeout=1.0, restart_backoff_base=0.01)) as pair:
         pair.here.create()
-        pair.there.create(await pair.here.registry.create_offer("tube"))
+        pair.there.create(await pair.here.registry.manager("tube").signaling.create_offer())
         pair.here.other = None
         later = await pair.here.heard(IceRestartOffer)
         pair.here.other = pair.there
-        answer = await pair.there.registry.set_remote_description("tube", later.sdp, "offer")
+        answer = await pair.there.registry.manager("tube").signaling.set_remote_description(later.sdp, "offer")
         assert answer is not None
-        await pair.here.registry.set_remote_description("tube", answer, "answer")
+        await pair.here.registry.manager("tube").signaling.set_remote_description(answer, "answer")
         await pair.here.reached(State.CONNECTED)
         await pair.there.reached(State.CONNECTED)
 
@@ -374,15 +374,20 @@ async def test_an_offer_that_replaces_the_one_a_tube_was_created_with_is_answere
 )
 async def test_what_is_no_candidate_is_refused(pair: ApplicationPair, candidate: Any) -> None:
     with pytest.raises(ProtocolError):
-        pair.here.registry.add_ice_candidate("tube", candidate)
+        pair.here.registry.manager("tube").signaling.add_ice_candidate(candidate)
     assert pair.here.manager.state is State.CONNECTED
 
 
 async def test_candidates_of_a_gone_negotiation_are_of_no_use_and_no_error(pair: ApplicationPair) -> None:
     data = {"candidate": "candidate:1 1 udp 1 127.0.0.1 9 typ host", "sdp_mid": "0", "sdp_mline_index": 0}
-    assert pair.here.registry.add_ice_candidate("tube", {**data, "generation": 2}) is False
-    assert pair.here.registry.add_ice_candidate("tube", {**data, "generation": 3}) is True
-    assert pair.here.registry.add_ice_candidate("tube", {**data, "candidate": "nonsense", "generation": 3}) is True
+    assert pair.here.registry.manager("tube").signaling.add_ice_candidate({**data, "generation": 2}) is False
+    assert pair.here.registry.manager("tube").signaling.add_ice_candidate({**data, "generation": 3}) is True
+    assert (
+        pair.here.registry.manager("tube").signaling.add_ice_candidate(
+            {**data, "candidate": "nonsense", "generation": 3}
+        )
+        is True
+    )
     assert pair.here.manager.state is State.CONNECTED
 
 
@@ -403,10 +408,10 @@ async def test_candidates_may_overtake_the_description_that_they_belong_to() -> 
 
 async def test_early_candidates_without_end_do_no_harm(pair: ApplicationPair) -> None:
     for generation in range(5, 2000):
-        pair.there.registry.add_ice_candidate(
-            "tube", {"candidate": "x" * 1000, "sdp_mid": None, "sdp_mline_index": None, "generation": generation}
+        pair.there.registry.manager("tube").signaling.add_ice_candidate(
+            {"candidate": "x" * 1000, "sdp_mid": None, "sdp_mline_index": None, "generation": generation}
         )
-    await pair.here.registry.restart_ice("tube")
+    await pair.here.registry.manager("tube").restart_ice()
     await pair.there.reached(State.CONNECTED, since=3)
 
 
@@ -431,15 +436,15 @@ async def test_a_tube_whose_engine_fails_again_and_again_is_left_alone_for_a_whi
             registry.create_tube(tube_id)
         for _ in range(FAILURES):
             with pytest.raises(CarrierError, match="no memory"):
-                await registry.restart_ice("tube")
+                await registry.manager("tube").restart_ice()
         transport.is_broken = False
         with pytest.raises(PeerError, match="left alone for another 30 s") as caught:
-            await registry.restart_ice("tube")
+            await registry.manager("tube").restart_ice()
         assert caught.value.reason == "circuit open"
-        assert await registry.create_offer("other")
+        assert await registry.manager("other").signaling.create_offer()
         await registry.close_tube("tube")
         registry.create_tube("tube")
-        assert await registry.create_offer("tube")
+        assert await registry.manager("tube").signaling.create_offer()
 
 
 async def test_a_success_starts_the_count_of_failures_over() -> None:
@@ -450,20 +455,20 @@ async def test_a_success_starts_the_count_of_failures_over() -> None:
             transport.is_broken = True
             for _ in range(FAILURES - 1):
                 with pytest.raises(CarrierError):
-                    await registry.restart_ice("tube")
+                    await registry.manager("tube").restart_ice()
             transport.is_broken = False
-            assert await registry.restart_ice("tube")
+            assert await registry.manager("tube").restart_ice()
             registry.manager("tube").kill_carrier()
 
 
 async def test_an_outage_is_no_failure_of_the_tube(pair: ApplicationPair) -> None:
     # Found by review: five requests while the network was away shut out the recovery when it was back.
-    pair.here.manager.set_signaling_available(False)
+    pair.here.manager.signaling.set_available(False)
     for _ in range(2 * FAILURES):
         with pytest.raises(PeerError, match="cannot make an offer"):
-            await pair.here.registry.restart_ice("tube")
-    pair.here.manager.set_signaling_available(True)
-    assert await pair.here.registry.restart_ice("tube")
+            await pair.here.registry.manager("tube").restart_ice()
+    pair.here.manager.signaling.set_available(True)
+    assert await pair.here.registry.manager("tube").restart_ice()
 
 
 async def test_an_ice_server_that_the_engine_refuses_is_named_at_once() -> None:
@@ -471,7 +476,7 @@ async def test_an_ice_server_that_the_engine_refuses_is_named_at_once() -> None:
     async with asyncio.timeout(TIMEOUT), TubeRegistry(transport=transport) as registry:
         registry.create_tube("tube")
         with pytest.raises(CarrierError, match="99999"):
-            await registry.create_offer("tube")
+            await registry.manager("tube").signaling.create_offer()
 
 
 async def test_an_offer_that_the_engine_cannot_read_is_refused_at_once_with_its_reason() -> None:
@@ -486,8 +491,8 @@ async def test_an_offer_that_the_engine_cannot_read_is_refused_at_once_with_its_
 async def test_what_a_peer_says_wrong_is_no_failure_of_the_tube(pair: ApplicationPair) -> None:
     for _ in range(2 * FAILURES):
         with pytest.raises(ProtocolError):
-            await pair.here.registry.set_remote_description("tube", "nonsense", "answer")
-    assert await pair.here.registry.restart_ice("tube")
+            await pair.here.registry.manager("tube").signaling.set_remote_description("nonsense", "answer")
+    assert await pair.here.registry.manager("tube").restart_ice()
 
 
 async def test_a_tube_in_two_registries_is_asked_for_in_the_one_that_is_meant() -> None:
@@ -502,8 +507,8 @@ async def test_a_mistake_of_the_caller_is_no_failure_of_the_tube(registry: TubeR
     registry.create_tube("tube")
     for _ in range(2 * FAILURES):
         with pytest.raises(RuntimeError, match="without an offer"):
-            await registry.create_answer("tube")
-    assert await registry.create_offer("tube")
+            await registry.manager("tube").signaling.create_answer()
+    assert await registry.manager("tube").signaling.create_offer()
 
 
 # Limits.
@@ -590,7 +595,7 @@ async def test_tubes_that_never_begin_are_swept_and_those_that_do_are_not() -> N
     """Waits a second, which is the shortest `stale_tube_timeout` there is."""
     async with make_registry() as registry:
         stale, begun = registry.create_tube("stale"), registry.create_tube("begun")
-        await registry.create_offer("begun")
+        await registry.manager("begun").signaling.create_offer()
         assert registry.sweep() == []
         registry.configure_resource_limits(stale_tube_timeout=1)
         async with asyncio.timeout(TIMEOUT):
@@ -805,24 +810,24 @@ async def test_this_ends_own_offer_is_not_taken_for_the_answer_to_it() -> None:
 
 async def test_an_own_restart_offer_is_not_taken_for_its_answer_either(pair: ApplicationPair) -> None:
     pair.here.other = None
-    offer = await pair.here.registry.restart_ice("tube")
+    offer = await pair.here.registry.manager("tube").restart_ice()
     with pytest.raises(ProtocolError, match="an answer cannot restart ICE"):
-        await pair.here.registry.set_remote_description("tube", offer, "answer")
+        await pair.here.registry.manager("tube").signaling.set_remote_description(offer, "answer")
 
 
 async def test_an_sdp_given_as_the_kind_is_not_shown(registry: TubeRegistry) -> None:
     registry.create_tube("tube")
-    offer: Any = await registry.create_offer("tube")
+    offer: Any = await registry.manager("tube").signaling.create_offer()
     with pytest.raises(ValueError, match="kind comes behind its SDP") as caught:
-        await registry.set_remote_description("tube", "answer", offer)
+        await registry.manager("tube").signaling.set_remote_description("answer", offer)
     assert "ice-pwd" not in str(caught.value)
 
 
 async def test_a_connected_tube_says_how_its_path_is_recovered(pair: ApplicationPair) -> None:
     with pytest.raises(RuntimeError, match=r"it is connected; restart_ice\(\) recovers its path"):
-        await pair.here.registry.create_offer("tube")
+        await pair.here.registry.manager("tube").signaling.create_offer()
     with pytest.raises(RuntimeError, match="is connected, or was"):
-        await pair.there.registry.create_answer("tube")
+        await pair.there.registry.manager("tube").signaling.create_answer()
     assert pair.here.states() == ["connecting", "connected"]
 
 
@@ -840,7 +845,9 @@ async def test_a_candidate_in_another_shape_is_refused_with_what_is_wanted(pair:
     signal = await pair.here.heard(IceCandidate)
     browser = {"candidate": signal.candidate, "sdpMid": "0", "sdpMLineIndex": 0}
     with pytest.raises(ProtocolError, match="pass the icecandidate signal's data"):
-        pair.there.registry.add_ice_candidate("tube", signal.as_dict() if shape == "as_dict" else browser)
+        pair.there.registry.manager("tube").signaling.add_ice_candidate(
+            signal.as_dict() if shape == "as_dict" else browser
+        )
 
 
 async def test_a_registry_that_was_left_takes_no_tube() -> None:
@@ -887,7 +894,7 @@ async def test_a_transport_that_raises_anything_fails_the_tube_and_not_silently(
         manager = registry.create_tube("tube")
         async with asyncio.timeout(TIMEOUT):
             with pytest.raises(PeerError):
-                await registry.create_offer("tube")
+                await registry.manager("tube").signaling.create_offer()
             assert (await manager.wait_ended()).after is State.FAILED
     assert "carrier-failed" in caplog.text
     assert "ZeroDivisionError" in caplog.text

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from perdure.tube.wheel import TICK_SECONDS, Wheel
 
 from perdure.tube.clock import clock, clock_from
-from perdure.tube.wheel import TICK_SECONDS, Wheel
 from perdure_lab.sim.machine import Machine
 from perdure_lab.sim.world import World
 

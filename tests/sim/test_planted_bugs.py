@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from perdure.tube.link import Link
 
 from perdure.core import restart
 from perdure.core.connection import Connection
@@ -19,14 +20,13 @@ from perdure.core.negotiation import Negotiation
 from perdure.core.restart import Ladder, backoff
 from perdure.core.restart_limit import RestartLimit
 from perdure.core.state import Reason
-from perdure.forward.target import AllowList
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.session.events import SessionResumed, StreamData
 from perdure.session.send_buffer import SendBuffer
 from perdure.session.stream import Stream
 from perdure.session.stream_table import StreamTable
+from perdure.streams.target import AllowList
 from perdure.tube.driver import Driver
-from perdure.tube.link import Link
 from perdure.wire import ResetCode
 from perdure_lab.sim.chaos import Chaos
 from perdure_lab.sim.engine import SimCarrier

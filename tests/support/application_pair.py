@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from perdure import ResourceLimits, RestartPolicy, SessionLimits, Signal, TunnelConnectionManager
     from perdure.core.actions import StateChanged
     from perdure.delivery import SignalHandler
-    from perdure.manager import OnStream
+    from perdure.streams.streams import Incoming
     from perdure.transport.base import Transport
 
 
@@ -102,12 +102,12 @@ class ApplicationEnd:
         try:
             match signal:
                 case IceCandidate():
-                    other.registry.add_ice_candidate(other.tube_id, signal.data)
+                    other.manager.signaling.add_ice_candidate(signal.data)
                 case IceRestartOffer(sdp=sdp):
-                    answer = await other.manager.set_remote_description(sdp, "offer")
+                    answer = await other.manager.signaling.set_remote_description(sdp, "offer")
                     assert answer is not None
                     other.answers.append(answer)
-                    await self.manager.set_remote_description(answer, "answer")
+                    await self.manager.signaling.set_remote_description(answer, "answer")
                 case _:
                     pass
         except (ProtocolError, RuntimeError) as error:
@@ -124,12 +124,12 @@ class ApplicationPair:
         limits: ResourceLimits | None = None,
         *,
         transport: Transport | None = None,
-        on_stream: OnStream = accept_echo,
+        incoming: Incoming = accept_echo,
     ) -> None:
         """`transport`: of the registry `here`."""
         self.registries = [
             TubeRegistry(
-                policy, session_limits, limits, transport=each or TransportConfig(loopback=True), on_stream=on_stream
+                policy, session_limits, limits, transport=each or TransportConfig(loopback=True), incoming=incoming
             )
             for each in (transport, None)
         ]
@@ -152,9 +152,9 @@ class ApplicationPair:
         """As an application does it: offer, answer, and both ends are connected. `handler`: instead of `here`'s."""
         here, there = here or self.here, there or self.there
         here.create(handler=handler)
-        there.create(await here.registry.create_offer(here.tube_id))
-        there.answers.append(await there.registry.create_answer(there.tube_id))
-        await here.registry.set_remote_description(here.tube_id, there.answers[0], "answer")
+        there.create(await here.manager.signaling.create_offer())
+        there.answers.append(await there.manager.signaling.create_answer())
+        await here.manager.signaling.set_remote_description(there.answers[0], "answer")
         await asyncio.gather(*(end.reached(State.CONNECTED) for end in (here, there)))
 
     async def __aenter__(self) -> Self:

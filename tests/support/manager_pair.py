@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
 from perdure.core.state import State
-from perdure.manager import Endpoint, TunnelConnectionManager
 from perdure.registry import TubeRegistry
+from perdure.tube import Endpoint
+from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure.core.actions import StateChanged
-    from perdure.manager import OnStream
+    from perdure.manager import TunnelConnectionManager
     from perdure.signaling.base import SignalingListener
     from perdure.signaling.messages import Message
+    from perdure.streams.streams import Incoming
+    from perdure.streams.transport import StreamTransport
 
 
 class DirectSignaling:
@@ -68,20 +71,24 @@ class DirectSignaling:
         self._closed = True
 
 
+def refuse(stream: StreamTransport) -> None:
+    stream.refuse(ResetCode.NOT_ALLOWED)
+
+
 class End:
     """One manager and what it told."""
 
     def __init__(self, registry: TubeRegistry, signaling: DirectSignaling, *, session_id: bytes, key: bytes | None):
         self.changes: list[StateChanged] = []
         self.on_loss: Callable[[], None] = lambda: None
-        self.on_stream: OnStream = lambda manager, stream_id, target: None
+        self.incoming: Incoming = refuse
         self.signaling = signaling
         self.registry = registry
         self._waiters: list[tuple[State, asyncio.Future[None]]] = []
         self.manager = registry.create_tube(
             "client" if key else "gateway",
             endpoint=Endpoint(session_id, key, signaling),
-            on_stream=lambda manager, stream_id, target: self.on_stream(manager, stream_id, target),
+            incoming=lambda stream: self.incoming(stream),
         )
         self.manager.add_state_change_callback(self._changed)
 
@@ -144,8 +151,8 @@ class ManagerPair:
         waits = [self.client_end.next(State.CONNECTED), self.gateway_end.next(State.CONNECTED)]
         tasks = [asyncio.ensure_future(wait) for wait in waits]
         await asyncio.sleep(0)
-        await self.gateway.start_monitoring()
-        await self.client.start_monitoring()
+        self.gateway.start()
+        self.client.start()
         await asyncio.gather(*tasks)
 
     async def close(self) -> None:

@@ -3,50 +3,71 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+from perdure.streams.target import Target
+from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
     from perdure.manager import TunnelConnectionManager
-    from perdure.tube import StreamSink
-    from perdure.wire import ResetCode
+    from perdure.streams.transport import StreamTransport
 
 TIMEOUT = 20.0
 """Seconds that anything in a test may take; far above what it does take, so that a hang is a failure."""
 
 CHUNK_BYTES = 16 * 1024
 
+TARGET = Target("target", 1)
 
-class Recorder:
-    """Consumes what it hears unless told not to."""
+REFUSED = Target("refused", 1)
+"""What `accept_echo` refuses."""
 
-    def __init__(self, manager: TunnelConnectionManager, stream_id: int = 0) -> None:
-        self.manager = manager
-        self.stream_id = stream_id
+
+class Recorder(asyncio.Protocol):
+    """Reads what it hears, unless its transport is paused."""
+
+    def __init__(self) -> None:
+        self.transport: StreamTransport
         self.data = bytearray()
-        self.consumes = True
         self.finished = asyncio.Event()
-        self.accepted = asyncio.Event()
         self.writable = asyncio.Event()
+        self.writable.set()
         self.reset: asyncio.Future[ResetCode] = asyncio.get_running_loop().create_future()
+        """Why it was lost before its time."""
         self._grown = asyncio.Event()
 
     @classmethod
-    def open(cls, manager: TunnelConnectionManager, target: bytes = b"target") -> Recorder:
+    def open(cls, manager: TunnelConnectionManager, target: Target = TARGET) -> Recorder:
         """The user of a new stream of `manager`."""
-        recorder = cls(manager)
-        recorder.stream_id = manager.streams.open_stream(target, recorder)
+        recorder = cls()
+        manager.open_stream(target).start(recorder)
         return recorder
 
-    def write(self, data: bytes) -> bool:
-        return self.manager.streams.write(self.stream_id, data)
+    @property
+    def stream_id(self) -> int:
+        return self.transport.stream_id
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be written now."""
+        return self.writable.is_set()
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def finish(self) -> None:
+        self.transport.write_eof()
+
+    async def accepted(self) -> None:
+        async with asyncio.timeout(TIMEOUT):
+            await self.transport.wait_accepted()
 
     async def send(self, data: bytes) -> None:
         """Write all of `data`, waiting where the stream has no room."""
         for start in range(0, len(data), CHUNK_BYTES):
-            self.writable.clear()
-            if not self.write(data[start : start + CHUNK_BYTES]):
-                async with asyncio.timeout(TIMEOUT):
-                    await self.writable.wait()
+            self.write(data[start : start + CHUNK_BYTES])
+            async with asyncio.timeout(TIMEOUT):
+                await self.writable.wait()
 
     async def received(self, count: int) -> bytes:
         """Wait until `count` bytes have come; all that have."""
@@ -56,41 +77,47 @@ class Recorder:
                 await self._grown.wait()
         return bytes(self.data)
 
-    def stream_accepted(self) -> None:
-        self.accepted.set()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("StreamTransport", transport)
 
-    def stream_data(self, data: memoryview) -> None:
+    def data_received(self, data: bytes) -> None:
         assert not self.finished.is_set()
         self.data += data
         self._grown.set()
-        if self.consumes:
-            self.manager.streams.consume(self.stream_id, len(data))
 
-    def stream_finished(self) -> None:
+    def eof_received(self) -> bool:
         self.finished.set()
+        return True
 
-    def stream_reset(self, code: ResetCode) -> None:
-        self.reset.set_result(code)
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is not None:
+            assert self.transport.reset_code is not None
+            self.reset.set_result(self.transport.reset_code)
 
-    def stream_writable(self) -> None:
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
         self.writable.set()
 
 
 class Echo(Recorder):
     """Sends back what comes, as it comes."""
 
-    def stream_data(self, data: memoryview) -> None:
-        super().stream_data(data)
-        self.write(bytes(data))
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.write(data)
 
-    def stream_finished(self) -> None:
-        super().stream_finished()
-        self.manager.streams.finish(self.stream_id)
+    def eof_received(self) -> bool:
+        super().eof_received()
+        self.finish()
+        return True
 
 
-def accept_echo(manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
-    """An `on_stream` that echoes every stream, but for the target `refused`."""
-    if target == b"refused":
-        return None
-    manager.streams.accept(stream_id)
-    return Echo(manager, stream_id)
+def accept_echo(stream: StreamTransport) -> None:
+    """An `Incoming` that echoes every stream, but for the target `REFUSED`."""
+    if stream.target == str(REFUSED):
+        stream.refuse(ResetCode.NOT_ALLOWED)
+        return
+    stream.start(Echo())
+    stream.accept()

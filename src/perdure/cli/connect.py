@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,8 @@ from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perdure.forward.target import Forward
+    from perdure.client import Tunnel
+    from perdure.streams.target import Forward
 
 
 @click.command
@@ -45,7 +47,7 @@ def connect(
     **given: Any,
 ) -> None:
     """Forward local ports through the gateway of TICKET; says `ready` when they work. Ctrl-C ends it."""
-    from perdure.forward.target import parse_forward
+    from perdure.streams.target import parse_forward
     from perdure.ticket import parse_ticket
 
     end_on_signals()
@@ -58,25 +60,33 @@ def connect(
     set_up_logging(log_level, as_json=json_logs)
 
     async def run() -> None:
-        from perdure.client import TunnelClient
+        from perdure.client import Tunnel
         from perdure.faults import run_driven
 
-        client = TunnelClient(
+        tunnel = Tunnel(
             parsed,
-            forwards,
+            wait=False,
+            retry=not exit_on_fail,
             policy=settings.restart,
             session_limits=settings.session,
             limits=settings.resources,
             transport=settings.transport.config(),
-            on_listening=_show_listening,
-            on_ready=lambda: say("ready"),
-            exit_on_fail=exit_on_fail,
         )
-        await run_driven(client.run(), lambda: client.tubes, driven=faults)
+        await run_driven(_forward(tunnel, forwards), lambda: tunnel.tubes, driven=faults)
 
     run_until_stopped(run)
 
 
-def _show_listening(forwards: Sequence[Forward]) -> None:
-    for forward in forwards:
-        say(f"listening {forward}")
+async def _forward(tunnel: Tunnel, forwards: Sequence[Forward]) -> None:
+    """Until the tunnel ends."""
+    async with tunnel:
+        bound = []
+        for forward in forwards:
+            target = forward.target
+            server = await tunnel.listen(forward.bind, forward.port, to=(target.host, target.port))
+            bound.append(replace(forward, port=server.sockets[0].getsockname()[1]))
+        for forward in bound:
+            say(f"listening {forward}")
+        await tunnel.wait_connected()
+        say("ready")
+        await tunnel.wait_closed()

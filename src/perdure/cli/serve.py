@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from perdure.cli import options
 from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
 from perdure.errors import TicketError
 from perdure.ticket import SECRET_BYTES, Ticket, parse_ticket
+
+if TYPE_CHECKING:
+    from perdure.gateway import Gateway
 
 
 @click.command
@@ -46,7 +49,7 @@ def serve(
     **given: Any,
 ) -> None:
     """Let the holders of a ticket reach what --allow names. The ticket is standard output's first line."""
-    from perdure.forward.target import parse_allow
+    from perdure.streams.target import parse_allow
 
     end_on_signals()
     settings = options.configuration(options.command_defaults(exit_on_fail=exit_on_fail), **given)
@@ -64,15 +67,22 @@ def serve(
         gateway = Gateway(
             ticket,
             parse_allow(settings.serve.allow),
+            wait=False,
+            retry=not exit_on_fail,
             policy=settings.restart,
             session_limits=settings.session,
             limits=settings.resources,
             transport=settings.transport.config(),
-            exit_on_fail=exit_on_fail,
         )
-        await run_driven(gateway.run(), lambda: gateway.tubes, driven=faults)
+        await run_driven(_serve(gateway), lambda: gateway.tubes, driven=faults)
 
     run_until_stopped(run)
+
+
+async def _serve(gateway: Gateway) -> None:
+    """Until the gateway ends."""
+    async with gateway:
+        await gateway.wait_closed()
 
 
 def _ticket(url: str, path: Path | None, hours: float | None, *, now: float) -> Ticket:

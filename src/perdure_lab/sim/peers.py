@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from perdure.forward.target import parse_allow, parse_target
+
 from perdure.core.restart import renewal_delay
 from perdure.core.state import Reason, State
-from perdure.forward.target import parse_allow, parse_target
 from perdure.manager import Endpoint, TunnelConnectionManager
 from perdure.netmon.monitor import TICK_INTERVAL, NetworkMonitor, NetworkMoved
 from perdure.netmon.wakeup import Sleep, SleepWatch

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.forward.target import AllowList, Forward, Target, parse_allow, parse_forward, parse_target
+from perdure.streams.target import AllowList, Forward, Target, parse_allow, parse_forward, parse_target
 
 
 @pytest.mark.parametrize(
