@@ -78,15 +78,15 @@ def connect(
 
 
 async def _forward(tunnel: Tunnel, forwards: Sequence[Forward]) -> None:
-    """Until the tunnel ends."""
+    """Until the tunnel ends. A port that cannot be had is told before anything is connected."""
+    bound = []
+    for forward in forwards:
+        target = forward.target
+        server = await tunnel.listen(forward.bind, forward.port, to=(target.host, target.port))
+        bound.append(replace(forward, port=server.sockets[0].getsockname()[1]))
+    for forward in bound:
+        say(f"listening {forward}")
     async with tunnel:
-        bound = []
-        for forward in forwards:
-            target = forward.target
-            server = await tunnel.listen(forward.bind, forward.port, to=(target.host, target.port))
-            bound.append(replace(forward, port=server.sockets[0].getsockname()[1]))
-        for forward in bound:
-            say(f"listening {forward}")
         await tunnel.wait_connected()
         say("ready")
         await tunnel.wait_closed()
