@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from perdure.tube.log import log_user_failed
 
@@ -26,11 +26,11 @@ class HandlerTasks:
         """An `Incoming`."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport.start(protocol)
+        transport.start(asyncio.StreamReaderProtocol(reader, self._begin, loop=loop))
         transport.accept()
-        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        task = asyncio.Task(self._run(transport, reader, writer), loop=loop)
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.Task(self._run(reader, writer), loop=asyncio.get_running_loop())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -42,9 +42,8 @@ class HandlerTasks:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _run(
-        self, transport: StreamTransport, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        transport = cast("StreamTransport", writer.transport)
         try:
             await self._handler(reader, writer)
         except ConnectionError:  # the stream is gone already, and the log says so where it matters

@@ -132,7 +132,7 @@ class StreamTransport(asyncio.Transport):
     def start(self, protocol: asyncio.BaseProtocol) -> None:
         """Give it its protocol, which is told what came so far."""
         self._protocol = protocol
-        protocol.connection_made(self)
+        self._call(protocol.connection_made, self)
         self._deliver()
 
     def accept(self) -> None:
@@ -268,6 +268,13 @@ class StreamTransport(asyncio.Transport):
     def abort(self) -> None:
         """End both directions now; what was written and has not left is dropped, and the peer sees a reset."""
         self._end(lambda: self._streams.abort(self, ResetCode.ABORTED))
+
+    def _force_close(self, error: Exception | None) -> None:
+        """`abort`, with an error for the protocol. asyncio's TLS calls it."""
+        if not self._is_lost:
+            self._is_closing = True
+            self._streams.abort(self, ResetCode.ABORTED)
+            self._lose_soon(error)
 
     def _end(self, tell: Callable[[], None]) -> None:
         if not self._is_lost:

@@ -1,0 +1,507 @@
+"""`perdure.connect` and `perdure.serve`: what a program that imports perdure does first."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import perdure
+from perdure import NotAuthorisedError, PeerError, RendezvousError, ResourceLimits, State, TicketError
+from support.recorder import TIMEOUT
+from support.signaling import eventually
+from support.targets import connected, serving
+from support.tunnels import echo, rendezvous, tunnel_to
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def says(tunnel: perdure.Tunnel, text: bytes, port: int = 7) -> bytes:
+    """What comes back from an echo, to its end."""
+    async with asyncio.timeout(TIMEOUT):
+        reader, writer = await tunnel.open_connection("echo", port)
+        writer.write(text)
+        writer.write_eof()
+        said = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return said
+
+
+def port_of(target: str) -> int:
+    return int(target.rpartition(":")[2])
+
+
+# Connecting.
+
+
+async def test_a_tunnel_that_was_entered_works() -> None:
+    async with tunnel_to() as (tunnel, gateway):
+        assert tunnel.state is State.CONNECTED
+        assert await says(tunnel, b"hello") == b"hello"
+        assert tunnel.metrics.bytes_sent == 5
+        path = tunnel.path
+        assert path is not None
+        assert not path.is_relayed
+        assert path.protocol == "udp"
+        assert tunnel.decisions[-1].rung is perdure.Rung.REBUILD
+        assert len(gateway.tubes) == 1
+    assert tunnel.state is State.CLOSED
+    assert len(gateway.tubes) == 0
+
+
+@pytest.mark.parametrize("form", ["ticket", "text", "file"])
+async def test_a_ticket_is_given_as_itself_as_its_text_or_as_a_file(form: str, tmp_path: Path) -> None:
+    async with rendezvous() as url, perdure.serve(url, handler=echo, loopback=True) as gateway:
+        text = gateway.ticket.encode()
+        file = tmp_path / "home.ticket"
+        file.write_text(text + "\n")
+        ticket: Any = {"ticket": gateway.ticket, "text": text, "file": f"@{file}"}[form]
+        async with perdure.connect(ticket, loopback=True) as tunnel:
+            assert await says(tunnel, b"x") == b"x"
+
+
+@pytest.mark.parametrize("ticket", ["", "nonsense", "perdure1-nonsense", "@/nowhere/at-all.ticket"])
+def test_a_ticket_that_cannot_be_used_is_told_at_the_call(ticket: str) -> None:
+    with pytest.raises(TicketError):
+        perdure.connect(ticket)
+
+
+async def test_a_rendezvous_that_is_away_is_told_when_the_time_is_up() -> None:
+    async with rendezvous() as url:
+        pass
+    with pytest.raises(RendezvousError, match="is unreachable"):
+        async with perdure.serve(url, handler=echo, timeout=0.5):
+            pass
+    ticket = perdure.Ticket(url, bytes(32))
+    with pytest.raises(RendezvousError, match="is unreachable"):
+        async with perdure.connect(ticket, timeout=0.5):
+            pass
+    with pytest.raises(RendezvousError, match="is unreachable"):
+        async with perdure.connect(ticket, retry=False, timeout=TIMEOUT):
+            pass
+
+
+async def test_a_gateway_that_is_away_is_told_when_the_time_is_up() -> None:
+    async with rendezvous() as url:
+        with pytest.raises(PeerError, match="no gateway serves this ticket") as raised:
+            async with perdure.connect(perdure.Ticket(url, bytes(32)), timeout=0.5):
+                pass
+        assert raised.value.reason == "absent"
+
+
+async def test_a_tunnel_entered_without_waiting_connects_when_it_can() -> None:
+    async with rendezvous() as url:
+        ticket = perdure.Ticket(url, bytes(32))
+        async with perdure.connect(ticket, wait=False, loopback=True) as tunnel:
+            assert tunnel.state is State.CONNECTING
+            assert tunnel.path is None
+            saying = asyncio.ensure_future(says(tunnel, b"early"))
+            await asyncio.sleep(0)
+            async with perdure.serve(ticket, handler=echo, loopback=True):
+                async with asyncio.timeout(TIMEOUT):
+                    await tunnel.wait_connected()
+                    assert await saying == b"early"
+
+
+async def test_a_tunnel_is_entered_once() -> None:
+    async with tunnel_to() as (tunnel, gateway):
+        for each in (tunnel, gateway):
+            with pytest.raises(RuntimeError, match="entered once"):
+                await each.__aenter__()
+        assert await says(tunnel, b"still") == b"still"
+
+
+async def test_before_it_is_entered_a_tunnel_says_so() -> None:
+    tunnel = perdure.connect(perdure.Ticket("ws://127.0.0.1:1", bytes(32)))
+    assert tunnel.state is State.INITIALIZING
+    with pytest.raises(RuntimeError, match="not entered yet"):
+        await tunnel.open_connection("echo", 7)
+    with pytest.raises(RuntimeError, match="not entered yet"):
+        _ = tunnel.metrics
+    await tunnel.close()
+
+
+async def test_after_its_end_a_tunnel_says_so() -> None:
+    async with tunnel_to() as (tunnel, _):
+        reader, writer = await tunnel.open_connection("echo", 7)
+        await tunnel.close()
+        await tunnel.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            await tunnel.open_connection("echo", 7)
+        with pytest.raises(RuntimeError, match="closed"):
+            await tunnel.listen("127.0.0.1", 0, to=("echo", 7))
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.write(b"too late")
+        await tunnel.wait_closed()
+
+
+async def test_what_was_written_before_a_tunnel_is_closed_arrives() -> None:
+    heard = asyncio.get_running_loop().create_future()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.set_result(await reader.read())
+
+    async with tunnel_to(listen) as (tunnel, _):
+        _, writer = await tunnel.open_connection("sink", 7)
+        writer.write(b"x" * 1_000_000)
+        writer.close()
+        await tunnel.close()
+        async with asyncio.timeout(TIMEOUT):
+            assert len(await heard) == 1_000_000
+
+
+async def test_a_gateway_that_leaves_and_comes_back_is_found_again() -> None:
+    async with rendezvous() as url:
+        ticket = perdure.Ticket(url, bytes(32))
+        async with (
+            perdure.serve(ticket, handler=echo, loopback=True) as first,
+            perdure.connect(ticket, loopback=True) as tunnel,
+        ):
+            reader, _ = await tunnel.open_connection("echo", 7)
+            await first.close()
+            async with asyncio.timeout(TIMEOUT):
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
+            saying = asyncio.ensure_future(says(tunnel, b"again"))  # waits for the next session
+            async with perdure.serve(ticket, handler=echo, loopback=True):
+                assert await saying == b"again"
+
+
+async def test_without_retry_a_session_that_ends_ends_the_tunnel() -> None:
+    async with rendezvous() as url:
+        ticket = perdure.Ticket(url, bytes(32))
+        async with (
+            perdure.serve(ticket, handler=echo, loopback=True) as gateway,
+            perdure.connect(ticket, loopback=True, retry=False) as tunnel,
+        ):
+            await gateway.close()
+            async with asyncio.timeout(TIMEOUT):
+                with pytest.raises(PeerError, match="the tunnel ended"):
+                    await tunnel.wait_closed()
+            with pytest.raises(PeerError):
+                await tunnel.open_connection("echo", 7)
+
+
+# Targets.
+
+
+async def test_a_gateway_without_a_handler_dials_what_it_allows() -> None:
+    async with serving(echo) as target, tunnel_to(None, allow=[target]) as (tunnel, _):
+        reader, writer = await tunnel.open_connection("127.0.0.1", port_of(target))
+        writer.write(b"hello")
+        writer.write_eof()
+        assert await reader.read() == b"hello"
+        writer.close()
+        with pytest.raises(NotAuthorisedError) as raised:
+            await tunnel.open_connection("127.0.0.1", 1)
+        assert raised.value.target.startswith("127.0.0.1:")
+
+
+async def test_a_target_that_refuses_or_has_no_name_raises_as_a_direct_connection_does() -> None:
+    async with serving(echo) as target:
+        pass
+    async with tunnel_to(None, allow=[target, "no-such-host.invalid:1"]) as (tunnel, _):
+        with pytest.raises(ConnectionRefusedError, match=f"{target}: the target refused"):
+            await tunnel.open_connection("127.0.0.1", port_of(target))
+        with pytest.raises(OSError, match="cannot reach or resolve"):
+            await tunnel.open_connection("no-such-host.invalid", 1)
+        assert tunnel.metrics.streams == 0
+
+
+async def test_a_gateway_serves_something() -> None:
+    with pytest.raises(ValueError, match="allow="):
+        perdure.serve("ws://127.0.0.1:1")
+    wrong: Any = lambda reader, writer: None  # noqa: E731
+    with pytest.raises(TypeError, match="async function"):
+        perdure.serve("ws://127.0.0.1:1", handler=wrong)
+    with pytest.raises(ValueError, match="rendezvous URL"):
+        perdure.serve("ws://", handler=echo)
+
+
+@pytest.mark.parametrize(("host", "port"), [("", 1), ("a b", 1), ("host", 0), ("host", 65536)])
+async def test_a_target_that_cannot_be_one_is_a_mistake(host: str, port: int) -> None:
+    async with tunnel_to() as (tunnel, _):
+        with pytest.raises(ValueError, match=r"host|port"):
+            await tunnel.open_connection(host, port)
+        wrong: Any = (None, "1")
+        with pytest.raises(TypeError, match="host is a text"):
+            await tunnel.open_connection(*wrong)
+
+
+async def test_a_local_port_leads_to_the_target() -> None:
+    async with tunnel_to() as (tunnel, _):
+        server = await tunnel.listen("127.0.0.1", 0, to=("echo", 7))
+        port = server.sockets[0].getsockname()[1]
+        async with connected(port) as (reader, writer):
+            writer.write(b"through a port")
+            writer.write_eof()
+            async with asyncio.timeout(TIMEOUT):
+                assert await reader.read() == b"through a port"
+        with pytest.raises(perdure.ListenError, match="in use"):
+            await tunnel.listen("127.0.0.1", port, to=("echo", 7))
+        await tunnel.close()
+        with pytest.raises(OSError, match=r"[Cc]onnect"):
+            await asyncio.open_connection("127.0.0.1", port)
+
+
+# Handlers.
+
+
+async def test_a_handler_learns_who_wants_what() -> None:
+    told: dict[str, object] = {}
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        told.update({name: writer.get_extra_info(name) for name in ("target", "tube_id", "peer", "peername", "else")})
+
+    async with tunnel_to(handler) as (tunnel, _):
+        reader, _ = await tunnel.open_connection("::1", 80)
+        assert await reader.read() == b""
+        assert told["target"] == ("::1", 80)
+        assert told["tube_id"] == tunnel.manager.tube_id
+        assert isinstance(told["peer"], str)
+        assert (told["peername"], told["else"]) == (None, None)
+
+
+async def test_a_handler_that_raises_resets_its_own_stream_behind_what_it_wrote() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if writer.get_extra_info("target")[1] == 7:
+            await echo(reader, writer)
+        else:
+            writer.write(b"some")
+            raise ValueError("a mistake")
+
+    async with tunnel_to(handler) as (tunnel, _):
+        reader, _ = await tunnel.open_connection("raises", 1)
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(5)
+        assert await says(tunnel, b"others live") == b"others live"
+
+
+async def test_a_handler_that_never_reads_holds_its_writer_up_and_nobody_else() -> None:
+    release = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if writer.get_extra_info("target")[1] == 7:
+            await echo(reader, writer)
+        else:
+            await release.wait()
+
+    async with tunnel_to(handler) as (tunnel, gateway):
+        _, writer = await tunnel.open_connection("never-reads", 1)
+        writer.write(b"x" * 16_000_000)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(writer.drain(), 0.2)
+        assert await says(tunnel, b"y" * 3_000_000) == b"y" * 3_000_000
+        received = next(iter(gateway.tubes)).metrics.bytes_received
+        assert received <= 3_000_000 + ResourceLimits().stream_window_bytes + 64 * 1024
+        release.set()
+        with pytest.raises(ConnectionResetError):  # it left without having read
+            await asyncio.wait_for(writer.drain(), TIMEOUT)
+
+
+async def test_handlers_that_still_run_are_cancelled_when_the_gateway_closes() -> None:
+    cancelled = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async with tunnel_to(handler) as (tunnel, gateway):
+        streams = await tunnel.open_connection("waits", 1)
+        await gateway.close()
+        assert cancelled.is_set()
+        streams[1].close()
+
+
+# TLS, and protocols.
+
+
+def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Of `target.test`: a server's context, and that of a client who trusts it."""
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=target.test", "-addext", "subjectAltName=DNS:target.test"]
+    subprocess.run([*command, "-keyout", key, "-out", cert, "-days", "2", *names], check=True, capture_output=True)
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(cert, key)
+    return server, ssl.create_default_context(cafile=str(cert))
+
+
+class Greeted(asyncio.Protocol):
+    """A client's protocol that keeps what comes."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.BaseTransport | None = None
+        self.data = b""
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert self.transport is None
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.data += data
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost.set()
+
+
+async def test_tls_with_the_target_goes_through(tmp_path: Path) -> None:
+    server_context, client_context = certificate(tmp_path)
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 welcome\r\n")  # the server speaks first, as with SMTP
+        await writer.drain()
+        writer.write(await reader.readline())
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0, ssl=server_context)
+    port = server.sockets[0].getsockname()[1]
+    async with server, tunnel_to(None, allow=[f"127.0.0.1:{port}"]) as (tunnel, _):
+        transport, protocol = await tunnel.create_connection(
+            Greeted, "127.0.0.1", port, ssl=client_context, server_hostname="target.test"
+        )
+        await eventually(lambda: protocol.data == b"220 welcome\r\n")
+        assert transport.get_extra_info("ssl_object").version() == "TLSv1.3"
+        transport.write(b"bye\r\n")
+        async with asyncio.timeout(TIMEOUT):
+            await protocol.lost.wait()
+        assert protocol.data == b"220 welcome\r\nbye\r\n"
+
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await tunnel.create_connection(Greeted, "127.0.0.1", port, ssl=True)
+        with pytest.raises(ValueError, match="goes with ssl"):
+            await tunnel.create_connection(Greeted, "127.0.0.1", port, server_hostname="x")
+        await eventually(lambda: tunnel.metrics.streams == 0)
+
+
+async def test_start_tls_works_on_a_streams_writer(tmp_path: Path) -> None:
+    server_context, client_context = certificate(tmp_path)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readline())
+        await writer.drain()
+        await writer.start_tls(server_context)
+        writer.write(await reader.readline())
+        await writer.drain()
+
+    async with tunnel_to(handler) as (tunnel, _):
+        reader, writer = await tunnel.open_connection("upgrade", 1)
+        writer.write(b"STARTTLS\n")
+        assert await reader.readline() == b"STARTTLS\n"
+        await writer.start_tls(client_context, server_hostname="target.test")
+        writer.write(b"sealed\n")
+        assert await reader.readline() == b"sealed\n"
+        assert writer.get_extra_info("cipher") is not None
+        writer.close()
+
+
+# What is told.
+
+
+async def test_events_tell_the_tunnels_life_and_end_with_it() -> None:
+    async with rendezvous() as url, perdure.serve(url, handler=echo, loopback=True) as gateway:
+        tunnel = perdure.connect(gateway.ticket, loopback=True)
+        events = tunnel.events()
+        async with tunnel:
+            await says(tunnel, b"x")
+        async with asyncio.timeout(TIMEOUT):
+            told = [event async for event in events]
+    states = [event.after for event in told if isinstance(event, perdure.ConnectionStateChanged)]
+    assert states == ["connecting", "connected", "closed"]
+    assert isinstance(told[-1], perdure.ChannelClosed)
+
+
+async def test_a_signal_handler_is_told_too() -> None:
+    told: list[perdure.Signal] = []
+
+    async def hear(signal: perdure.Signal) -> None:
+        told.append(signal)
+
+    async with (
+        rendezvous() as url,
+        perdure.serve(url, handler=echo, loopback=True) as gateway,
+        perdure.connect(gateway.ticket, loopback=True, signal_handler=hear),
+    ):
+        pass
+    assert isinstance(told[-1], perdure.ChannelClosed)
+
+
+# What it leaves behind.
+
+
+async def test_opening_that_is_cancelled_at_any_moment_leaves_nothing() -> None:
+    async with tunnel_to() as (tunnel, gateway):
+        await says(tunnel, b"warm")
+        tasks_before = len(asyncio.all_tasks())
+        for turns in range(60):
+            opening = asyncio.ensure_future(tunnel.open_connection("echo", 7))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if not opening.cancel():
+                _, writer = opening.result()
+                writer.close()
+            await asyncio.gather(opening, return_exceptions=True)
+        await eventually(lambda: tunnel.metrics.streams == 0)
+        await eventually(lambda: next(iter(gateway.tubes)).metrics.streams == 0)
+        await eventually(lambda: len(asyncio.all_tasks()) <= tasks_before)
+
+
+async def test_a_writer_that_nobody_keeps_ends_its_stream() -> None:
+    async with tunnel_to() as (tunnel, _):
+        reader, writer = await tunnel.open_connection("echo", 7)
+        writer.write(b"x")
+        assert await reader.readexactly(1) == b"x"
+        writer.close()
+        del reader, writer
+        gc.collect()
+        await eventually(lambda: tunnel.metrics.streams == 0)
+
+
+async def test_a_tube_carries_as_many_streams_as_it_may_and_says_so_at_one_more() -> None:
+    limits = ResourceLimits(max_streams=3)
+    async with rendezvous() as url, perdure.serve(url, handler=echo, loopback=True, limits=limits) as gateway:
+        async with perdure.connect(gateway.ticket, loopback=True) as tunnel:
+            streams = [await tunnel.open_connection("echo", 7) for _ in range(3)]
+            with pytest.raises(ConnectionRefusedError, match="as many streams as it may"):
+                await tunnel.open_connection("echo", 7)
+            streams[0][1].close()
+            await eventually(lambda: next(iter(gateway.tubes)).metrics.streams < 3)
+            assert await says(tunnel, b"room again") == b"room again"
+        async with perdure.connect(gateway.ticket, loopback=True, limits=limits) as tunnel:
+            streams = [await tunnel.open_connection("echo", 7) for _ in range(3)]
+            with pytest.raises(RuntimeError, match="carries 3 streams"):
+                await tunnel.open_connection("echo", 7)
+
+
+async def test_another_event_loop_is_told() -> None:
+    async with tunnel_to() as (tunnel, _):
+
+        def elsewhere() -> str:
+            try:
+                asyncio.run(tunnel.open_connection("echo", 7))
+            except RuntimeError as error:
+                return str(error)
+            return "no error"
+
+        assert "another event loop" in await asyncio.to_thread(elsewhere)
+        assert await says(tunnel, b"unharmed") == b"unharmed"
+
+
+def test_importing_perdure_imports_no_engine_and_no_cli() -> None:
+    heavy = "{'wrtc', 'webrtc', 'websockets', 'click', 'cryptography'}"
+    code = f"import sys, perdure; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
