@@ -43,7 +43,7 @@ def port_of(target: str) -> int:
 
 async def test_a_tunnel_that_was_entered_works() -> None:
     async with tunnel_to() as (tunnel, gateway):
-        assert tunnel.state is State.CONNECTED
+        assert tunnel.state.is_up
         assert await says(tunnel, b"hello") == b"hello"
         assert tunnel.metrics.bytes_sent == 5
         path = tunnel.path

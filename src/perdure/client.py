@@ -276,7 +276,9 @@ class Tunnel:
             RuntimeError: the tunnel is closed.
         """
         self._check_open()
-        server = await connections.listen(self.open_stream, host, port, to=to, on_lost=self._stream_lost)
+        server = await connections.listen(
+            self.open_stream, host, port, to=to, tcp_connections=self.tubes.tcp_connections, on_lost=self._stream_lost
+        )
         self._servers.append(server)
         return server
 

@@ -290,7 +290,7 @@ class Gateway:
         task.add_done_callback(self._dials.discard)
 
     async def _dial(self, stream: StreamTransport) -> None:
-        code = await dial(parse_target(stream.target), stream)
+        code = await dial(parse_target(stream.target), stream, self.tubes.tcp_connections)
         about = {"tube": stream.get_extra_info("tube_id"), "stream": stream.stream_id, "target": stream.target}
         if code is None:
             log_event(log, logging.DEBUG, "stream-opened", **about)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from perdure.streams.connections import ProtocolT
     from perdure.streams.streams import Incoming
     from perdure.streams.target import Target
+    from perdure.streams.tcp import TcpConnections
     from perdure.streams.transport import StreamTransport
     from perdure.transport.base import Path
     from perdure.tube import Endpoint, Environment
@@ -46,6 +47,7 @@ class TunnelConnectionManager:
         signaling: where the application carries the signaling itself.
         signal_handler: called with each `Signal`; plain (in a worker thread) or async (on the loop).
         incoming: takes the streams that the peer opens; without it they are refused.
+        tcp_connections: where those of `listen` are kept.
         on_change: told of each change of state, first.
     """
 
@@ -59,6 +61,7 @@ class TunnelConnectionManager:
         "_publisher",
         "_signaling",
         "_streams",
+        "_tcp_connections",
         "incoming",
         "is_initiator",
         "signal_handler",
@@ -74,6 +77,7 @@ class TunnelConnectionManager:
         signaling: ApplicationSignaling | None = None,
         signal_handler: SignalHandler | None = None,
         incoming: Incoming | None = None,
+        tcp_connections: TcpConnections,
         on_change: Callable[[TunnelConnectionManager, StateChanged], None],
     ) -> None:
         self.signal_handler = signal_handler
@@ -81,6 +85,7 @@ class TunnelConnectionManager:
         self.is_initiator = endpoint.is_initiator
         """Whether this end began the session."""
         self._environment = environment
+        self._tcp_connections = tcp_connections
         self._on_change = on_change
         self._publisher = EventPublisher(tube_id, conversation_id, signal_handler)
         self._change_waiters: tuple[asyncio.Future[None], ...] = ()
@@ -191,7 +196,7 @@ class TunnelConnectionManager:
         Raises:
             ListenError: the address is in use, is not this machine's, or needs privileges.
         """
-        return await connections.listen(self.open_stream, host, port, to=to)
+        return await connections.listen(self.open_stream, host, port, to=to, tcp_connections=self._tcp_connections)
 
     def open_stream(self, target: Target) -> StreamTransport:
         """A new stream, at once: what is written waits until the other end takes it. For transports of one's own.

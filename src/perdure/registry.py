@@ -23,6 +23,7 @@ from perdure.delivery import SignalIterator
 from perdure.manager import TunnelConnectionManager
 from perdure.session import ByteBudget
 from perdure.streams.handlers import HandlerTasks
+from perdure.streams.tcp import TcpConnections
 from perdure.tube import Endpoint, Environment, clock
 from perdure.tube.arguments import check_callable, check_close, check_handler, check_methods, check_type
 
@@ -114,6 +115,8 @@ class TubeRegistry:
             budget=ByteBudget(limits.total_buffer_bytes),
             random=random or SystemRandom(),
         )
+        self.tcp_connections = TcpConnections()
+        """The TCP connections that its tubes' streams are joined to."""
         self._signal_handler = signal_handler
         self._handlers: list[HandlerTasks] = []
         self._incoming = self._taken_by(handler, incoming)
@@ -195,6 +198,7 @@ class TubeRegistry:
             signaling=signaling,
             signal_handler=signal_handler or self._signal_handler,
             incoming=taken_by,
+            tcp_connections=self.tcp_connections,
             on_change=self._changed,
         )
         for iterator in self._iterators:
@@ -313,14 +317,15 @@ class TubeRegistry:
     # Closing.
 
     async def close(self, reason: Reason = Reason.SHUT_DOWN, detail: str = "") -> None:
-        """Close every tube, let handlers have the last signals, cancel stream handlers that still run, and take no tube
-        any more. Twice is fine. Raises as `close_all`."""
+        """Close every tube and take none any more; let TCP connections have what came for them, and signal handlers
+        their last signals; cancel stream handlers that still run. Twice is fine. Raises as `close_all`."""
         self._was_left = True
         managers = list(self)
         await self.close_all(reason, detail)
         await asyncio.gather(*(manager.wait_told(LAST_WORD_SECONDS) for manager in managers))
         for handlers in self._handlers:
             await handlers.close()
+        await self.tcp_connections.close()
         for iterator in self._iterators:
             iterator.end()
         if self._sweeper is not None:

@@ -83,6 +83,7 @@ async def listen(
     port: int,
     *,
     to: tuple[str, int],
+    tcp_connections: tcp.TcpConnections,
     on_lost: Callable[[Target, ResetCode], None] = lambda target, code: None,
 ) -> asyncio.Server:
     """A local port, whose connections become streams to `to`; `on_lost` hears why one ended before its time."""
@@ -101,7 +102,7 @@ async def listen(
                 log_event(log, logging.WARNING, "stream-ended", target=str(target), why=REASONS[code])
                 on_lost(target, code)
 
-        return tcp.forward_connection(stream, lost)
+        return tcp.forward_connection(stream, lost, tcp_connections)
 
     return await tcp.listen(host, port, accept)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -25,12 +26,54 @@ WRITE_HIGH_BYTES = 256 * 1024
 """Bytes that may wait for a slow TCP reader before the stream's credit stops growing."""
 
 
+FLUSH_TIMEOUT = 1.0
+"""Seconds that TCP connections have to take what was written to them, when all that feeds them has ended."""
+
+
+class TcpConnections:
+    """The TCP connections of a registry's tubes."""
+
+    def __init__(self) -> None:
+        self._open: set[asyncio.Transport] = set()
+        self._gone = asyncio.Event()
+
+    def add(self, transport: asyncio.Transport) -> None:
+        self._open.add(transport)
+
+    def discard(self, transport: asyncio.Transport) -> None:
+        self._open.discard(transport)
+        self._gone.set()
+
+    async def close(self) -> None:
+        """Wait until each has got what was written to it and is closed, `FLUSH_TIMEOUT` at most; then break it off."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_TIMEOUT):
+                while self._open:
+                    self._gone.clear()
+                    await self._gone.wait()
+        for transport in list(self._open):
+            transport.abort()
+
+
 class TcpRelay(Relay):
     """The TCP side of a relay."""
 
+    __slots__ = ("_connections",)
+
+    def __init__(self, connections: TcpConnections) -> None:
+        super().__init__()
+        self._connections = connections
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        tcp = cast(asyncio.Transport, transport)
+        tcp.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self._connections.add(tcp)
         super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        if self.transport is not None:
+            self._connections.discard(self.transport)
 
 
 class RefusedConnection(asyncio.Protocol):
@@ -40,9 +83,11 @@ class RefusedConnection(asyncio.Protocol):
         reset_tcp(cast(asyncio.Transport, transport))
 
 
-def forward_connection(stream: StreamTransport, on_lost: Callable[[Exception | None], None]) -> asyncio.Protocol:
+def forward_connection(
+    stream: StreamTransport, on_lost: Callable[[Exception | None], None], connections: TcpConnections
+) -> asyncio.Protocol:
     """The protocol of a local TCP connection that `stream` carries; `on_lost` hears of the stream's end."""
-    local, remote = TcpRelay(), Relay(on_lost)
+    local, remote = TcpRelay(connections), Relay(on_lost)
     local.join(remote)
     stream.start(remote)
     return local
@@ -75,13 +120,13 @@ async def listen(host: str, port: int, accept: Callable[[], asyncio.Protocol]) -
         raise ListenError(f"cannot listen on {address}: {why}", address=address) from error
 
 
-async def dial(target: Target, stream: StreamTransport) -> ResetCode | None:
+async def dial(target: Target, stream: StreamTransport, connections: TcpConnections) -> ResetCode | None:
     """Connect to `target` and join the connection with `stream`, which is accepted or refused; `None`, or why not.
 
     A stream that ends meanwhile ends the dialling. Cancelling this dials no further.
     """
     stream_side = _Dialling()
-    local = TcpRelay()
+    local = TcpRelay(connections)
     local.join(stream_side)
     stream.pause_reading()
     stream.start(stream_side)
