@@ -12,7 +12,7 @@ from benchmarks.peers import child
 
 from perdure.client import TunnelClient
 from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
-from perdure.forward.target import AllowList, Forward, Target
+from perdure.streams.target import AllowList, Forward, Target
 from perdure.gateway import Gateway
 from perdure.signaling.server import RendezvousServer
 from perdure.ticket import SECRET_BYTES, Ticket, parse_ticket

@@ -105,16 +105,24 @@ def load_ticket(ticket: Ticket | str) -> Ticket:
         return ticket
     if not isinstance(ticket, str):
         raise TypeError(f"a ticket is a Ticket, its text, or @FILE, not {type(ticket).__name__}")
-    text = ticket
     if ticket.startswith("@"):
-        path = Path(ticket[1:]).expanduser()
-        try:
-            with path.open("rb") as file:
-                text = file.read(MAX_TICKET_FILE_BYTES).decode("utf-8", "replace")
-        except OSError as error:
-            raise TicketError(f"the ticket file {path} cannot be read: {error.strerror}") from error
-    elif len(ticket) < 256 and Path(ticket).is_file():
+        return read_ticket(Path(ticket[1:]).expanduser())
+    if len(ticket) < 256 and Path(ticket).is_file():
         raise TicketError(f"{ticket} is a file and not a ticket: did you mean @{ticket}?")
+    return parse_ticket(ticket, now=time.time())
+
+
+def read_ticket(path: Path) -> Ticket:
+    """The ticket in a file.
+
+    Raises:
+        TicketError: it is malformed, truncated, or expired; or the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_TICKET_FILE_BYTES).decode("utf-8", "replace")
+    except OSError as error:
+        raise TicketError(f"the ticket file {path} cannot be read: {error.strerror}") from error
     return parse_ticket(text, now=time.time())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +47,6 @@ def connect(
 ) -> None:
     """Forward local ports through the gateway of TICKET; says `ready` when they work. Ctrl-C ends it."""
     from perdure.streams.target import parse_forward
-    from perdure.ticket import parse_ticket
 
     end_on_signals()
     try:
@@ -56,7 +54,7 @@ def connect(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="-L") from error
     settings = options.configuration(options.command_defaults(exit_on_fail=exit_on_fail), **given)
-    parsed = parse_ticket(options.read_ticket_argument(ticket), now=time.time())
+    parsed = options.ticket(ticket)
     set_up_logging(log_level, as_json=json_logs)
 
     async def run() -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from perdure.cli.running import LogLevel, warn
-from perdure.errors import TicketError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from perdure.configfile import Configuration, Layer
+    from perdure.ticket import Ticket
 
 log_level = click.option(
     "--log-level",
@@ -74,16 +75,6 @@ def settings(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-MAX_TICKET_FILE_BYTES = 4096
-
-_PATIENT_ATTEMPTS = 1000
-"""At a terminal it is time that ends the patience (--hold-minutes), not a count: a network that blocks UDP for a few
-minutes must not cost anybody a connection. 1000 attempts last longer than 16 hours."""
-
-_IDLE_FOR_EVER = 0.0
-"""A forwarded connection may be idle as long as plain TCP lets it: who forwards a port did not ask for a timeout."""
-
-
 def parse_listen(text: str) -> tuple[str, int]:
     """`HOST:PORT` with a port from 0."""
     host, colon, port = text.rpartition(":")
@@ -95,10 +86,11 @@ def parse_listen(text: str) -> tuple[str, int]:
 def command_defaults(*, exit_on_fail: bool) -> Layer:
     """What `serve` and `connect` set under the file: patient, unless the user wants to hear of a failure."""
     from perdure.configfile import Layer
+    from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION
 
-    values = {"session.session_timeout": _IDLE_FOR_EVER}
+    values: dict[str, float] = {"session.session_timeout": UNLIMITED_SESSION.session_timeout}
     if not exit_on_fail:
-        values["restart.max_restart_attempts"] = _PATIENT_ATTEMPTS
+        values["restart.max_restart_attempts"] = PATIENT_POLICY.max_restart_attempts
     return Layer("the command's default", values)
 
 
@@ -152,7 +144,7 @@ def _check_texts(configuration: Configuration) -> None:
         ValueError: one is not; it names the source.
     """
     from perdure.config import parse_ice_server
-    from perdure.forward.target import parse_allow
+    from perdure.streams.target import parse_allow
     from perdure.ticket import check_rendezvous_url
 
     def check(name: str, texts: Iterable[str], parse: Callable[[str], object]) -> None:
@@ -175,21 +167,12 @@ def _warn_of_password(file: Path, layer: Layer) -> None:
         warn(f"perdure: {file} holds a password, and others can read it: chmod 600 {file}")
 
 
-def read_ticket_argument(text: str) -> str:
+def ticket(text: str) -> Ticket:
     """The ticket of `TICKET`, `@FILE` or `-` (standard input).
 
     Raises:
-        TicketError: the file cannot be read.
+        TicketError: it cannot be used, or the file cannot be read.
     """
-    if text == "-":
-        return sys.stdin.readline()
-    if not text.startswith("@"):
-        if len(text) < 256 and Path(text).is_file():
-            raise TicketError(f"{text} is a file and not a ticket: did you mean @{text}?")
-        return text
-    path = Path(text[1:]).expanduser()
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_TICKET_FILE_BYTES).decode("utf-8", "replace")
-    except OSError as error:
-        raise TicketError(f"the ticket file {path} cannot be read: {error.strerror}") from error
+    from perdure.ticket import load_ticket, parse_ticket
+
+    return parse_ticket(sys.stdin.readline(), now=time.time()) if text == "-" else load_ticket(text)

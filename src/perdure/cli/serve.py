@@ -13,7 +13,7 @@ import click
 from perdure.cli import options
 from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
 from perdure.errors import TicketError
-from perdure.ticket import SECRET_BYTES, Ticket, parse_ticket
+from perdure.ticket import SECRET_BYTES, Ticket, read_ticket
 
 if TYPE_CHECKING:
     from perdure.gateway import Gateway
@@ -90,7 +90,7 @@ def _ticket(url: str, path: Path | None, hours: float | None, *, now: float) -> 
     if path is not None and path.exists():
         if hours is not None:
             raise TicketError(f"{path} exists; --ticket-hours is for a new ticket: name another file, or remove it")
-        found = _read_ticket(path, now)
+        found = _read_ticket(path)
         if found.rendezvous_url != url:
             text = f"{path} holds a ticket for {found.rendezvous_url}, not for {url}; name another file, or remove it"
             raise TicketError(text)
@@ -101,18 +101,20 @@ def _ticket(url: str, path: Path | None, hours: float | None, *, now: float) -> 
     return ticket
 
 
-def _read_ticket(path: Path, now: float) -> Ticket:
+def _read_ticket(path: Path) -> Ticket:
     try:
-        with path.open("rb") as file:
-            ticket = parse_ticket(file.read(options.MAX_TICKET_FILE_BYTES).decode("utf-8", "replace"), now=now)
-        path.chmod(0o600)
-        return ticket
-    except OSError as error:
-        raise TicketError(f"the ticket file {path} cannot be read: {error.strerror}") from error
+        ticket = read_ticket(path)
     except TicketError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
         what = "an expired ticket" if error.expired else "no ticket"
         text = f"{path} exists and holds {what}; name another file, or remove it"
         raise TicketError(text, expired=error.expired) from error
+    try:
+        path.chmod(0o600)
+    except OSError as error:
+        raise TicketError(f"the ticket file {path} cannot be made yours alone: {error.strerror}") from error
+    return ticket
 
 
 def _write_secret(path: Path, text: str) -> None:
