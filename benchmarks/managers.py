@@ -1,9 +1,9 @@
-"""100,000 managers in one process: their memory, their CPU when idle, one decision, and what goes over the wire.
+"""10,000 managers in one process: their memory, their CPU when idle, one decision, and what goes over the wire.
 
-    python -m benchmarks.managers [memory] [idle] [decision] [wire] [--managers 100000] [--where] [--json FILE]
+    python -m benchmarks.managers [memory] [idle] [decision] [wire] [--managers 10000] [--where] [--json FILE]
 
 1. `memory` and `idle` connect each manager to a stand-in of the engine (`benchmarks.peers.crowd`); the rest is real:
-   core, session, link, the application's own signaling, signals with a handler, one timer a manager.
+   core, session, the application's own signaling, signals with a handler, one timer a manager.
 2. `decision` asks cores by themselves, each once, as many as are cold in the processor's caches.
 3. `wire` runs two managers on the real engine, over loopback (`benchmarks.peers.wire_pair`).
 4. Each part runs in a process of its own.
@@ -75,7 +75,7 @@ def measure_memory(count: int, where: bool) -> list[Figure]:
     without = asyncio.run(_manager_bytes(max(1, count // 10), handler=False, where=False))
     full = cores + decisions
     return [
-        Figure("a core, CONNECTED", cores, "bytes", 2 * KIB),
+        Figure("a core, CONNECTED", cores, "bytes"),
         Figure("the same, with 64 decisions in its log", full, "bytes", note="what a flapping network leaves behind"),
         Figure("a manager in all, with a signal handler", managers, "bytes", 5 * KIB),
         Figure("a manager in all, without", without, "bytes"),
@@ -197,7 +197,7 @@ async def _measure_idle(counter: WaitCounter, count: int, factor: float, seconds
     }
     acts = sum(rates.values())
     return [
-        Figure("share of a core, idle", share * 100, "%", 5, f"over {seconds:.0f} s at {factor:g} times the rate"),
+        Figure("share of a core, idle", share * 100, "%", 1, f"over {seconds:.0f} s at {factor:g} times the rate"),
         Figure("CPU for one of the following three", share / acts * 1e6, "us"),
         *(Figure(f"{name} a second", rate, "", note=f"due: {due[name]:.0f}") for name, rate in rates.items()),
         Figure("waits of the event loop a second", waits / seconds, "", note="not divided"),
@@ -371,7 +371,7 @@ def run(part: str, arguments: argparse.Namespace) -> list[Figure]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; without one: all")
-    parser.add_argument("--managers", type=int, default=100_000)
+    parser.add_argument("--managers", type=int, default=10_000)
     parser.add_argument("--factor", type=float, default=1.0, help="idle: how many times as often timers are due")
     parser.add_argument(
         "--seconds", type=float, default=0.0, help="idle: how long to measure; 0: all health checks once"

@@ -1,6 +1,6 @@
 """Many managers, each connected to a stand-in of the engine, whose peer answers handshake and pings; and many cores.
 
-Of a manager everything but the engine is real: core, session, link, the application's signaling, signals, one timer.
+Of a manager everything but the engine is real: core, session, the application's signaling, signals, one timer.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
 from perdure.core.connection import Connection
@@ -26,7 +26,6 @@ from perdure.core.events import (
     Started,
 )
 from perdure.core.state import State
-from perdure.manager import TunnelConnectionManager
 from perdure.registry import TubeRegistry
 from perdure.session.handshake import ownership_proof
 from perdure.signaling.application import describe, read_description
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from perdure.config import IceServer
     from perdure.signals import Signal
     from perdure.transport.base import CarrierListener, Path
+    from perdure.tube.carrier_session import CarrierSession
 
 BATCH = 100
 """Managers that are connected at a time."""
@@ -66,15 +66,15 @@ ToldT = TypeVar("ToldT")
 class StandInCarrier:
     """A carrier that opens at once, and the peer behind it. It knows nothing but its listener."""
 
-    __slots__ = ("_listener", "_transport", "generation")
+    __slots__ = ("_transport", "generation", "listener")
 
     def __init__(self, transport: StandInTransport) -> None:
         self.generation = 0
-        self._listener: CarrierListener | None = None
+        self.listener: CarrierListener | None = None
         self._transport = transport
 
     def begin(self, generation: int, listener: CarrierListener) -> None:
-        self.generation, self._listener = generation, listener
+        self.generation, self.listener = generation, listener
         self._later(listener.carrier_description, SDP.format(self._transport.fresh_ufrag()))
 
     @property
@@ -92,8 +92,8 @@ class StandInCarrier:
         pass
 
     def apply_answer(self, sdp: str) -> None:
-        if self._listener is not None:
-            self._later(self._listener.carrier_opened, self._transport.binding)
+        if self.listener is not None:
+            self._later(self.listener.carrier_opened, self._transport.binding)
 
     def restart(self, generation: int) -> None:
         raise NotImplementedError
@@ -105,27 +105,27 @@ class StandInCarrier:
         pass
 
     def measure(self) -> None:
-        if self._listener is not None:
-            self._later(self._listener.carrier_measured, self._transport.statistics())
+        if self.listener is not None:
+            self._later(self.listener.carrier_measured, self._transport.statistics())
 
     def send(self, message: bytes) -> None:
-        if self._listener is None:
+        if self.listener is None:
             return
         if message[0] == FrameType.PING:
             self._transport.pings += 1
-            self._later(self._listener.carrier_message, bytes([FrameType.PONG]) + message[1:])
+            self._later(self.listener.carrier_message, bytes([FrameType.PONG]) + message[1:])
             return
         match list(decode_message(message)):
             case [Hello(_, session_id, key), Resume()]:
                 proof = ownership_proof(key, session_id, self.generation, self._transport.binding, by_initiator=False)
                 resume = Resume(session_id, self.generation, proof, ())
-                self._later(self._listener.carrier_message, encode_frame(resume))
+                self._later(self.listener.carrier_message, encode_frame(resume))
 
     def kill(self) -> None:
         raise NotImplementedError
 
     def close(self) -> None:
-        self._listener = None
+        self.listener = None
 
     def _later(self, call: Callable[[int, ToldT], None], what: ToldT) -> None:
         self._transport.later(call, self.generation, what)
@@ -141,10 +141,17 @@ class StandInTransport:
         self._ufrags = 0
         self._due: list[tuple[Callable[[int, Any], None], int, object]] = []
         self._began_at = time.monotonic()
-        self._carriers = iter([StandInCarrier(self) for _ in range(count)])
+        self._made = [StandInCarrier(self) for _ in range(count)]
+        self._unused = iter(self._made)
+
+    def sessions(self) -> Iterator[CarrierSession]:
+        """Those that have a carrier."""
+        for carrier in self._made:
+            if carrier.listener is not None:
+                yield cast("CarrierSession", carrier.listener)
 
     def offer(self, generation: int, listener: CarrierListener) -> StandInCarrier:
-        carrier = next(self._carriers)
+        carrier = next(self._unused)
         carrier.begin(generation, listener)
         return carrier
 
@@ -194,15 +201,13 @@ class Crowd:
 
     async def connect(self, numbers: Sequence[int], registry: int = 0) -> None:
         """Connect the tubes of these numbers, as an application with its own signaling does."""
-        managers = [
-            TunnelConnectionManager(f"tube-{each}", f"conversation-{each}", self._registries[registry], self._handler)
-            for each in numbers
-        ]
-        offers = await asyncio.gather(*(each.create_offer() for each in managers))
+        create = self._registries[registry].create_tube
+        managers = [create(f"tube-{each}", f"conversation-{each}", signal_handler=self._handler) for each in numbers]
+        offers = await asyncio.gather(*(each.signaling.create_offer() for each in managers))
         for manager, sdp in zip(managers, offers, strict=True):
             session_id, offer = read_description(sdp, "offer")
             answer = Answer(offer.generation, SDP.format(self.transport.fresh_ufrag()))
-            await manager.set_remote_description(describe(session_id, answer), "answer")
+            await manager.signaling.set_remote_description(describe(session_id, answer), "answer")
         for _ in range(TURNS):
             await asyncio.sleep(0)
         if any(manager.state is not State.CONNECTED for manager in managers):
@@ -210,12 +215,11 @@ class Crowd:
 
     async def age(self) -> None:
         """Let each manager have made a health check and a keepalive: what they leave behind counts too."""
-        for registry in self._registries:
-            for number, manager in enumerate(registry):
-                manager.streams.measure()
-                manager.streams.probe()
-                if number % BATCH == 0:
-                    await asyncio.sleep(0)
+        for number, session in enumerate(self.transport.sessions()):
+            session.measure()
+            session.probe()
+            if number % BATCH == 0:
+                await asyncio.sleep(0)
         for _ in range(TURNS):
             await asyncio.sleep(0)
         if any(manager.metrics.rtt is None for registry in self._registries for manager in registry):

@@ -4,18 +4,14 @@ python -m benchmarks.peers.perdure_peer --target 127.0.0.1:9000 --processes 2
 """
 
 import asyncio
-import contextlib
 import os
 from contextlib import AbstractAsyncContextManager
 
 from benchmarks.peers import child
 
-from perdure.client import TunnelClient
-from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
-from perdure.streams.target import AllowList, Forward, Target
-from perdure.gateway import Gateway
+import perdure
 from perdure.signaling.server import RendezvousServer
-from perdure.ticket import SECRET_BYTES, Ticket, parse_ticket
+from perdure.ticket import SECRET_BYTES, Ticket
 
 MODULE = "benchmarks.peers.perdure_peer"
 
@@ -29,10 +25,10 @@ class PerdureEntry:
     """The client, and the rendezvous. Its "offer" is the ticket."""
 
     def __init__(self, target: child.Address) -> None:
-        self._target = Target(*target)
+        self._target = target
         self._rendezvous = RendezvousServer()
         self._ticket: Ticket | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._tunnel: perdure.Tunnel | None = None
 
     async def offer(self) -> str:
         await self._rendezvous.start()
@@ -41,24 +37,13 @@ class PerdureEntry:
 
     async def accept(self, answer: str) -> child.Line:
         assert self._ticket is not None
-        ports: list[int] = []
-        ready = asyncio.Event()
-        client = TunnelClient(
-            self._ticket,
-            [Forward("127.0.0.1", 0, self._target)],
-            policy=RestartPolicy(),
-            session_limits=SessionLimits(),
-            limits=ResourceLimits(),
-            transport=TransportConfig(loopback=True),
-            on_listening=lambda forwards: ports.append(forwards[0].port),
-            on_ready=ready.set,
-        )
-        self._running = asyncio.ensure_future(client.run())
-        await ready.wait()
-        return {"host": "127.0.0.1", "port": ports[0]}
+        self._tunnel = await perdure.connect(self._ticket, loopback=True).__aenter__()
+        server = await self._tunnel.listen("127.0.0.1", 0, to=self._target)
+        return {"host": "127.0.0.1", "port": server.sockets[0].getsockname()[1]}
 
     async def close(self) -> None:
-        await _cancel(self._running)
+        if self._tunnel is not None:
+            await self._tunnel.close()
         await self._rendezvous.close()
 
 
@@ -66,30 +51,16 @@ class PerdureExit:
     """The gateway."""
 
     def __init__(self, target: child.Address) -> None:
-        self._target = Target(*target)
-        self._running: asyncio.Task[None] | None = None
+        self._allow = ["{}:{}".format(*target)]
+        self._gateway: perdure.Gateway | None = None
 
     async def answer(self, offer: str) -> str:
-        gateway = Gateway(
-            parse_ticket(offer, now=0),
-            AllowList(frozenset({self._target})),
-            policy=RestartPolicy(),
-            session_limits=SessionLimits(),
-            limits=ResourceLimits(),
-            transport=TransportConfig(loopback=True),
-        )
-        self._running = asyncio.ensure_future(gateway.run())
+        self._gateway = await perdure.serve(offer, allow=self._allow, loopback=True).__aenter__()
         return ""
 
     async def close(self) -> None:
-        await _cancel(self._running)
-
-
-async def _cancel(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        if self._gateway is not None:
+            await self._gateway.close()
 
 
 if __name__ == "__main__":

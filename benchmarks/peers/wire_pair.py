@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from perdure.config import RestartPolicy, TransportConfig
 from perdure.core.state import State
-from perdure.manager import Endpoint, TunnelConnectionManager
+from perdure.manager import TunnelConnectionManager
 from perdure.registry import TubeRegistry
 from perdure.signaling.envelope import ID_BYTES, DataKeys, Side
 from perdure.signaling.messages import Answer, Candidate, Offer, encode_message
 from perdure.signaling.reliable_channel import ReliableChannel
 from perdure.ticket import SECRET_BYTES, Ticket
 from perdure.transport.rtc import RtcTransport
+from perdure.tube import Endpoint
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES, FrameType
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Sent:
 
 
 class StatisticsTap:
-    """Stands between the engine and the link, and keeps the statistics for itself."""
+    """Stands between the engine and the session, and keeps the statistics for itself."""
 
     def __init__(self, listener: CarrierListener, told: Callable[[PathStatistics], None]) -> None:
         self._listener = listener

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Literal, assert_never
 
@@ -57,42 +56,58 @@ MAX_REPORTED_TEXTS = 16
 
 
 class ApplicationSignaling:
-    """One tube's, on the event loop's thread.
+    """One tube's, on the event loop's thread: `begin` it, make the tube with what that returns, and `bind` them."""
 
-    Args:
-        is_initiator: whether this end begins the session and makes the first offer.
-        offer: the peer's first offer, where this end is given it at once. Then it is the acceptor.
+    __slots__ = (
+        "_breaker",
+        "_channel",
+        "_driver",
+        "_early",
+        "_first_offer",
+        "_is_as_texts",
+        "_outgoing",
+        "_publisher",
+        "_refused_texts",
+        "_taken",
+        "_unsettled",
+        "_was_connected",
+    )
 
-    Raises:
-        ProtocolError: the offer is not one of perdure.
-    """
-
-    def __init__(self, *, is_initiator: bool, offer: str | None) -> None:
+    def __init__(self) -> None:
         self._channel = ApplicationChannel(self._said)
-        self._first_offer: Offer | None = None
-        key: bytes | None = None
-        if offer is not None:
-            session_id, message = read_description(offer, "offer")
-            self._first_offer = message if isinstance(message, Offer) else None
-        elif is_initiator:
-            session_id, key = os.urandom(SESSION_ID_BYTES), os.urandom(SESSION_KEY_BYTES)
-        else:
-            session_id = b""
-        self.endpoint = Endpoint(session_id, key, self._channel)
         self._driver: Driver
         self._publisher: EventPublisher
+        self._first_offer: Offer | None = None
         self._was_connected = False
         self._taken = 0
         """The generation of the peer's last description that was taken; 0 before the first."""
-        self._early: deque[Candidate] = deque(maxlen=MAX_EARLY_CANDIDATES)
+        self._early: tuple[Candidate, ...] = ()
         self._breaker = CircuitBreaker()
         self._is_as_texts = False
         """Whether `run` carries the messages, rather than signals."""
-        self._unsettled: deque[Message] = deque(maxlen=MAX_UNSENT_MESSAGES)
+        self._unsettled: tuple[Message, ...] = ()
         """Messages of the last negotiation: a link may be lost with them, so the next one gets them again."""
         self._outgoing: asyncio.Queue[Message | None] | None = None
         """What the link that there is now is to send; `None` ends it."""
         self._refused_texts = 0
+
+    def begin(self, *, is_initiator: bool, offer: str | None) -> Endpoint:
+        """This end of a new session.
+
+        Args:
+            is_initiator: whether this end begins the session and makes the first offer.
+            offer: the peer's first offer, where this end is given it at once. Then it is the acceptor.
+
+        Raises:
+            ProtocolError: the offer is not one of perdure.
+        """
+        if offer is not None:
+            session_id, message = read_description(offer, "offer")
+            self._first_offer = message if isinstance(message, Offer) else None
+            return Endpoint(session_id, None, self._channel)
+        if is_initiator:
+            return Endpoint(os.urandom(SESSION_ID_BYTES), os.urandom(SESSION_KEY_BYTES), self._channel)
+        return Endpoint(b"", None, self._channel)
 
     def bind(self, driver: Driver, publisher: EventPublisher) -> None:
         """Name the tube's other parts; before anything else."""
@@ -153,7 +168,7 @@ class ApplicationSignaling:
     def _take_text(self, text: str) -> None:
         session_id, message = read_text(text)
         if session_id != self._session_id:
-            if self.endpoint.is_initiator or not isinstance(message, Offer):
+            if self._driver.carriers.session.is_initiator or not isinstance(message, Offer):
                 raise ProtocolError(f"this {type(message).__name__.lower()} belongs to another session")
             if not self._learn_session(session_id):
                 self._driver.feed(PeerRestarted())
@@ -243,7 +258,7 @@ class ApplicationSignaling:
         if message.generation == self._taken == generation:
             self._driver.signaling_message(message)
         else:
-            self._early.append(message)
+            self._early = (*self._early, message)[-MAX_EARLY_CANDIDATES:]
         return True
 
     def set_available(self, available: bool) -> None:
@@ -255,9 +270,8 @@ class ApplicationSignaling:
 
     def _said(self, message: Message) -> None:
         if self._is_as_texts:
-            if isinstance(message, Offer | Answer):
-                self._unsettled.clear()
-            self._unsettled.append(message)
+            earlier = () if isinstance(message, Offer | Answer) else self._unsettled
+            self._unsettled = (*earlier, message)[-MAX_UNSENT_MESSAGES:]
             if self._outgoing is not None:
                 self._outgoing.put_nowait(message)
             return
@@ -277,12 +291,12 @@ class ApplicationSignaling:
         """The path works: nothing of its negotiation is needed any more."""
         self._was_connected = True
         self._first_offer = None
-        self._unsettled.clear()
+        self._unsettled = ()
 
     def ended(self) -> None:
         """The tube has ended: the link may end behind its last word."""
         self._first_offer = None
-        self._early.clear()
+        self._early = ()
         if self._outgoing is not None:
             self._outgoing.put_nowait(None)
 
@@ -317,13 +331,11 @@ class ApplicationSignaling:
         if message.generation != self._driver.core.generation:
             return
         self._taken = message.generation
-        early = list(self._early)
-        self._early.clear()
+        early = self._early
+        self._early = tuple(each for each in early if each.generation > message.generation)
         for candidate in early:
             if candidate.generation == message.generation:
                 self._driver.signaling_message(candidate)
-            elif candidate.generation > message.generation:
-                self._early.append(candidate)
 
     def _is_own(self, sdp: str) -> bool:
         """Whether this end made `sdp`, however its lines end by now."""

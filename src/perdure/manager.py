@@ -63,7 +63,6 @@ class TunnelConnectionManager:
         "_streams",
         "_tcp_connections",
         "incoming",
-        "is_initiator",
         "signal_handler",
     )
 
@@ -82,8 +81,6 @@ class TunnelConnectionManager:
     ) -> None:
         self.signal_handler = signal_handler
         self.incoming = incoming
-        self.is_initiator = endpoint.is_initiator
-        """Whether this end began the session."""
         self._environment = environment
         self._tcp_connections = tcp_connections
         self._on_change = on_change
@@ -91,7 +88,7 @@ class TunnelConnectionManager:
         self._change_waiters: tuple[asyncio.Future[None], ...] = ()
         self._established_at: float | None = None
         self._driver = Driver(tube_id, endpoint, environment, on_told=self._told)
-        self._streams = Streams(tube_id, self._driver.carriers, peer_address=self._peer_address, incoming=incoming)
+        self._streams = Streams(tube_id, self._driver.carriers, incoming=incoming)
         self._signaling = signaling
         if signaling is not None:
             signaling.bind(self._driver, self._publisher)
@@ -112,6 +109,11 @@ class TunnelConnectionManager:
     @property
     def state(self) -> State:
         return self._driver.core.state
+
+    @property
+    def is_initiator(self) -> bool:
+        """Whether this end began the session."""
+        return self._driver.carriers.session.is_initiator
 
     @property
     def is_open(self) -> bool:
@@ -136,12 +138,7 @@ class TunnelConnectionManager:
     @property
     def path(self) -> Path | None:
         """The path in use: direct or relayed, its protocol, both addresses, and the round trip; `None` without one."""
-        carrier = self._driver.carriers.carrier
-        return carrier.path() if carrier is not None and self.state.is_up else None
-
-    def _peer_address(self) -> str | None:
-        path = self.path
-        return None if path is None else path.remote_address
+        return self._driver.carriers.path if self.state.is_up else None
 
     # Streams.
 

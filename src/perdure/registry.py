@@ -11,6 +11,7 @@ import dataclasses
 import uuid
 import weakref
 from collections.abc import Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from random import SystemRandom
 from types import NoneType
@@ -114,6 +115,7 @@ class TubeRegistry:
             limits=limits,
             budget=ByteBudget(limits.total_buffer_bytes),
             random=random or SystemRandom(),
+            context=copy_context(),
         )
         self.tcp_connections = TcpConnections()
         """The TCP connections that its tubes' streams are joined to."""
@@ -188,12 +190,15 @@ class TubeRegistry:
         if signal_handler is not None:
             check_callable("signal_handler", signal_handler)
         self._check_room_for(tube_id)
-        signaling = None if endpoint is not None else ApplicationSignaling(is_initiator=initiator, offer=offer)
+        signaling: ApplicationSignaling | None = None
+        if endpoint is None:
+            signaling = ApplicationSignaling()
+            endpoint = signaling.begin(is_initiator=initiator, offer=offer)
         taken_by = self._taken_by(handler, incoming) or self._incoming
         manager = TunnelConnectionManager(
             tube_id,
             conversation_id,
-            endpoint or signaling.endpoint,  # type: ignore[union-attr]  # one of the two is there
+            endpoint,
             self._environment,
             signaling=signaling,
             signal_handler=signal_handler or self._signal_handler,

@@ -46,10 +46,10 @@ class Handshake:
 
     __slots__ = (
         "_binding",
-        "_initiator",
         "_key",
         "_peer_knows_us",
         "generation",
+        "is_initiator",
         "is_resumed",
         "session_id",
         "state",
@@ -61,7 +61,7 @@ class Handshake:
         self.state = CarrierState.ABSENT
         self.is_resumed = False
         """Whether the peer has proved itself on the current carrier. Asked for each frame, so not derived each time."""
-        self._initiator = initiator
+        self.is_initiator = initiator
         self._key = key
         self._binding = b""
         self._peer_knows_us = False
@@ -86,15 +86,15 @@ class Handshake:
         if self._key is None:
             raise RuntimeError("an end without the session's key has nothing to prove")
         self._enter(CarrierState.RESUMED if self.is_resumed else CarrierState.TOLD)
-        proof = self._proof(self._key, by_initiator=self._initiator)
+        proof = self._proof(self._key, by_initiator=self.is_initiator)
         resume = encode_frame(Resume(self.session_id, self.generation, proof, positions))
-        if self._initiator and not self._peer_knows_us:
+        if self.is_initiator and not self._peer_knows_us:
             return encode_frame(Hello(PROTOCOL_VERSION, self.session_id, self._key)) + resume
         return resume
 
     def receive_hello(self, hello: Hello) -> Close | None:
         """Learn the session's key from its first HELLO; how the session must end where that cannot be."""
-        if self._initiator or hello.session_id != self.session_id:
+        if self.is_initiator or hello.session_id != self.session_id:
             raise ProtocolError("a HELLO for another session")
         if self._key is None and hello.version != PROTOCOL_VERSION:
             reason = f"one end speaks version {PROTOCOL_VERSION}, not {hello.version}"
@@ -114,7 +114,7 @@ class Handshake:
         if (
             resume.session_id != self.session_id
             or resume.generation != self.generation
-            or not hmac.compare_digest(resume.proof, self._proof(self._key, by_initiator=not self._initiator))
+            or not hmac.compare_digest(resume.proof, self._proof(self._key, by_initiator=not self.is_initiator))
         ):
             raise ProtocolError("a RESUME that does not prove ownership of the session")
         self._enter(CarrierState.RESUMED if self.state is CarrierState.TOLD else CarrierState.HEARD)
@@ -123,7 +123,7 @@ class Handshake:
 
     def check_close(self, close: Close) -> None:
         """Raises `ProtocolError` where the peer may not end the session, having proved nothing."""
-        if not self.is_resumed and not (self._initiator and close.code in _CLOSES_WITHOUT_PROOF):
+        if not self.is_resumed and not (self.is_initiator and close.code in _CLOSES_WITHOUT_PROOF):
             raise ProtocolError("a CLOSE by an end that has not proved that it owns the session")
 
     def _enter(self, state: CarrierState) -> None:

@@ -81,6 +81,11 @@ class Session:
     def session_id(self) -> bytes:
         return self._handshake.session_id
 
+    @property
+    def is_initiator(self) -> bool:
+        """Whether this end began the session."""
+        return self._handshake.is_initiator
+
     def learn_id(self, session_id: bytes) -> None:
         """The acceptor's session, which was made without an id, has this one."""
         if self._handshake.session_id:

@@ -32,25 +32,18 @@ class Streams:
     """The streams of one tube.
 
     Args:
-        peer_address: the other end's address on the path in use.
         incoming: takes the streams that the peer opens; without it they are refused.
     """
 
-    def __init__(
-        self,
-        tube_id: str,
-        carriers: CarrierSession,
-        *,
-        peer_address: Callable[[], str | None],
-        incoming: Incoming | None,
-    ) -> None:
+    __slots__ = ("_carriers", "_incoming", "_lingering", "_open", "_session", "tube_id")
+
+    def __init__(self, tube_id: str, carriers: CarrierSession, *, incoming: Incoming | None) -> None:
         self.tube_id = tube_id
         self._carriers = carriers
         self._session = carriers.session
-        self._peer_address = peer_address
         self._incoming = incoming
         self._open: dict[int, StreamTransport] = {}
-        self._lingering: set[StreamTransport] = set()
+        self._lingering: dict[StreamTransport, None] = {}
         """Streams that the session has forgotten, and whose protocol has not read everything."""
         carriers.consume_by(self)
 
@@ -109,7 +102,7 @@ class Streams:
 
     def lost(self, transport: StreamTransport) -> None:
         """Its protocol knows now."""
-        self._lingering.discard(transport)
+        self._lingering.pop(transport, None)
 
     def held_bytes(self, stream_id: int) -> int:
         return self._session.held_bytes(stream_id)
@@ -125,7 +118,8 @@ class Streams:
             case "tube_id":
                 return self.tube_id
             case "peer":
-                return self._peer_address()
+                path = self._carriers.path
+                return default if path is None else path.remote_address
             case "target" | "peername":
                 if name == "peername" and not transport.is_ours:
                     return default
@@ -139,7 +133,7 @@ class Streams:
 
     def _let_go(self, transport: StreamTransport) -> int:
         self._open.pop(transport.stream_id, None)
-        self._lingering.discard(transport)
+        self._lingering.pop(transport, None)
         return transport.stream_id
 
     # For CarrierSession.
@@ -179,10 +173,10 @@ class Streams:
 
     def _lose(self, transport: StreamTransport, code: ResetCode) -> None:
         del self._open[transport.stream_id]
-        self._lingering.add(transport)
+        self._lingering[transport] = None
         transport.was_reset(code)
         if transport.is_idle:
-            self._lingering.discard(transport)
+            self._lingering.pop(transport, None)
 
     def _opened(self, stream_id: int, target: bytes) -> None:
         try:

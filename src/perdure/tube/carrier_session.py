@@ -27,7 +27,7 @@ from perdure.wire import CloseCode
 if TYPE_CHECKING:
     from perdure.core.events import Event
     from perdure.session import Session, SessionEvent, StreamEvent
-    from perdure.transport.base import Carrier, LossReason, PathStatistics, Transport
+    from perdure.transport.base import Carrier, LossReason, Path, PathStatistics, Transport
 
 _CLOSE_REASONS = {
     CloseCode.DONE: Reason.CLOSED_BY_PEER,
@@ -120,6 +120,11 @@ class CarrierSession:
     def carrier(self) -> Carrier | None:
         """The current one."""
         return self._carrier
+
+    @property
+    def path(self) -> Path | None:
+        """The one on which streams flow."""
+        return self._carrier.path() if self._carrier is not None and self.session.is_resumed else None
 
     # What the core decides.
 

@@ -81,6 +81,7 @@ class Driver:
     __slots__ = (
         "__weakref__",
         "_cause",
+        "_context",
         "_due_actions",
         "_is_closing",
         "_is_running",
@@ -129,6 +130,7 @@ class Driver:
         self.restarted_at: float | None = None
         """When the last of either began."""
         self._on_told = on_told
+        self._context = environment.context
         self._cause: Trigger | None = None
         """What the last offer of this end answers."""
         self._due_actions: list[Action] | None = None
@@ -354,7 +356,8 @@ class Driver:
             return
         self._disarm()
         self._wakes_at = at
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - clock()), self._wake)
+        delay = max(0.0, at - clock())
+        self._timer = self.carriers.loop.call_later(delay, self._wake, context=self._context)
 
     def _next_deadline(self) -> float:
         core_at, session_at = self.core.next_deadline(), self.carriers.next_deadline()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from contextvars import Context
     from random import Random
 
     from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
@@ -21,6 +22,7 @@ class Environment:
     Attributes:
         limits: may be replaced; tubes that exist are told by `Session.set_limits`.
         random: for jitter.
+        context: in which timers call back: the registry's own, not that of whoever used a tube last.
     """
 
     transport: Transport
@@ -29,6 +31,7 @@ class Environment:
     limits: ResourceLimits
     budget: ByteBudget
     random: Random
+    context: Context
 
 
 @dataclass(frozen=True, slots=True)
