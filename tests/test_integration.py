@@ -21,16 +21,17 @@ from perdure import (
     Rung,
     State,
 )
-from perdure.streams.target import Forward, Target, parse_target
-from perdure.streams.tcp import StreamPipe, dial, listen
+from perdure.streams.target import parse_target
+from perdure.streams.tcp import dial
 from support.application_pair import ApplicationPair
-from support.recorder import TIMEOUT, Recorder
+from support.recorder import REFUSED, TIMEOUT, Recorder
 from support.targets import connected, echo, positions, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from perdure import StreamSink, TunnelConnectionManager
+    from perdure import TunnelConnectionManager
+    from perdure.streams.transport import StreamTransport
 
 INTERFACE_CHANGE = NetworkChangeType.INTERFACE_CHANGE
 ADDRESS_CHANGE = NetworkChangeType.IP_ADDRESS_CHANGE
@@ -96,7 +97,7 @@ async def test_either_end_opens_streams(pair: ApplicationPair) -> None:
 
 async def test_a_refused_stream_says_so_and_harms_no_other(pair: ApplicationPair) -> None:
     transfer = Transfer(pair.here.manager, 500_000)
-    refused = Recorder.open(pair.here.manager, b"refused")
+    refused = Recorder.open(pair.here.manager, REFUSED)
     async with asyncio.timeout(TIMEOUT):
         assert (await refused.reset).name == "NOT_ALLOWED"
     await transfer.finish()
@@ -105,33 +106,17 @@ async def test_a_refused_stream_says_so_and_harms_no_other(pair: ApplicationPair
 @asynccontextmanager
 async def forwarded(target: str) -> AsyncIterator[tuple[ApplicationPair, int]]:
     """A pair of tubes that forwards a local port to `target`; that port."""
-    dials: set[asyncio.Task[None]] = set()
+    dials: set[asyncio.Task[object]] = set()
 
-    def opened(manager: TunnelConnectionManager, stream_id: int, wanted: bytes) -> StreamSink:
-        pipe = StreamPipe(manager.streams)
-        pipe.join(stream_id)
-
-        async def connect() -> None:
-            code = await dial(parse_target(wanted.decode()), pipe)
-            if code is None:
-                manager.streams.accept(stream_id)
-            else:
-                manager.streams.reset(stream_id, code)
-
-        task = asyncio.ensure_future(connect())
+    def opened(stream: StreamTransport) -> None:
+        task = asyncio.ensure_future(dial(parse_target(stream.target), stream))
         dials.add(task)
         task.add_done_callback(dials.discard)
-        return pipe
 
-    def accept() -> asyncio.Protocol:
-        streams = tubes.here.manager.streams
-        pipe = StreamPipe(streams)
-        pipe.join(streams.open_stream(target.encode(), pipe))
-        return pipe
-
-    async with ApplicationPair(on_stream=opened) as tubes:
+    async with ApplicationPair(incoming=opened) as tubes:
         await tubes.connect()
-        server = await listen(Forward("127.0.0.1", 0, Target("unused", 1)), accept)
+        wanted = parse_target(target)
+        server = await tubes.here.manager.listen("127.0.0.1", 0, to=(wanted.host, wanted.port))
         try:
             yield tubes, server.sockets[0].getsockname()[1]
         finally:
@@ -419,7 +404,7 @@ async def test_the_peer_sees_that_the_other_end_closed_and_why(
     pair: ApplicationPair, reason: Reason, detail: str
 ) -> None:
     stream = Recorder.open(pair.here.manager)
-    await pair.here.registry.close_tube("tube", reason, detail)
+    await pair.here.manager.shutdown(reason, detail)
     async with asyncio.timeout(TIMEOUT):
         theirs = await pair.there.manager.wait_ended()
         assert (await stream.reset).name == "SESSION_LOST"

@@ -12,34 +12,35 @@ from perdure.core.state import Reason, State
 from perdure.signaling.messages import Answer, Bye, Candidate, Offer
 from perdure.wire import ResetCode
 from support.manager_pair import ManagerPair
-from support.recorder import TIMEOUT, Recorder
+from support.recorder import REFUSED, TARGET, TIMEOUT, Recorder
 from support.session_pair import position_coded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from perdure.manager import TunnelConnectionManager
     from perdure.signaling.messages import Message
-    from perdure.tube import StreamSink
+    from perdure.streams.target import Target
+    from perdure.streams.transport import StreamTransport
 
 
 class Streams:
-    """A pair of tubes whose gateway accepts every stream."""
+    """A pair of tubes whose gateway accepts every stream but those to `REFUSED`."""
 
     def __init__(self, pair: ManagerPair) -> None:
         self.pair = pair
         self.there: asyncio.Queue[Recorder] = asyncio.Queue()
-        pair.gateway_end.on_stream = self._opened
+        pair.gateway_end.incoming = self._opened
 
-    def _opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
-        if target == b"refused":
-            return None
-        recorder = Recorder(manager, stream_id)
+    def _opened(self, stream: StreamTransport) -> None:
+        if stream.target == str(REFUSED):
+            stream.refuse(ResetCode.NOT_ALLOWED)
+            return
+        recorder = Recorder()
+        stream.start(recorder)
+        stream.accept()
         self.there.put_nowait(recorder)
-        manager.streams.accept(stream_id)
-        return recorder
 
-    def open(self, target: bytes = b"target") -> Recorder:
+    def open(self, target: Target = TARGET) -> Recorder:
         return Recorder.open(self.pair.client, target)
 
     async def both(self) -> tuple[Recorder, Recorder]:
@@ -61,9 +62,9 @@ async def streams(pair: ManagerPair) -> Streams:
     return Streams(pair)
 
 
-async def test_bytes_that_come_with_the_open_reach_the_sink(streams: Streams) -> None:
+async def test_bytes_that_come_with_the_open_reach_the_protocol(streams: Streams) -> None:
     here = streams.open()
-    streams.pair.client.streams.write(here.stream_id, b"first words")
+    here.write(b"first words")
     there = await streams.there.get()
     assert await there.received(11) == b"first words"
 
@@ -71,7 +72,7 @@ async def test_bytes_that_come_with_the_open_reach_the_sink(streams: Streams) ->
 async def test_a_stream_opened_before_there_is_a_carrier_waits_for_it(pair: ManagerPair) -> None:
     streams = Streams(pair)
     here = streams.open()
-    pair.client.streams.write(here.stream_id, b"early")
+    here.write(b"early")
     await pair.connect()
     there = await streams.there.get()
     assert await there.received(5) == b"early"
@@ -84,8 +85,8 @@ async def test_a_killed_carrier_is_replaced_and_no_byte_is_lost_or_doubled(strea
     total, step = 3_000_000, 50_000
     kills = 0
     for start in range(0, total, step):
-        client.streams.write(here.stream_id, position_coded(start, step))
-        gateway.streams.write(there.stream_id, position_coded(start, step))
+        here.write(position_coded(start, step))
+        there.write(position_coded(start, step))
         if start % 600_000 == 0:
             back = asyncio.ensure_future(streams.pair.client_end.next(State.CONNECTED))
             await asyncio.sleep(0)
@@ -120,7 +121,7 @@ async def test_streams_flow_on_while_signaling_is_away(streams: Streams) -> None
     for signaling in (streams.pair.client_end.signaling, streams.pair.gateway_end.signaling):
         signaling.set_available(False)
     here, there = await streams.both()
-    streams.pair.client.streams.write(here.stream_id, b"still here")
+    here.write(b"still here")
     assert await there.received(10) == b"still here"
 
 
@@ -134,7 +135,7 @@ async def test_a_carrier_lost_while_signaling_is_away_is_replaced_when_it_is_bac
     await asyncio.sleep(0)
     pair.client.kill_carrier()
     await lost
-    pair.client.streams.write(here.stream_id, b"kept")
+    here.write(b"kept")
     assert pair.client.state is State.RECONNECTING
     for signaling in (pair.client_end.signaling, pair.gateway_end.signaling):
         signaling.set_available(True)
@@ -143,22 +144,22 @@ async def test_a_carrier_lost_while_signaling_is_away_is_replaced_when_it_is_bac
 
 
 async def test_a_refused_target_resets_the_stream(streams: Streams) -> None:
-    here = streams.open(b"refused")
+    here = streams.open(REFUSED)
     async with asyncio.timeout(TIMEOUT):
         assert await here.reset is ResetCode.NOT_ALLOWED
 
 
 async def test_a_reader_that_stops_reading_stops_the_writer(streams: Streams) -> None:
     here, there = await streams.both()
-    there.consumes = False
+    there.transport.pause_reading()
     written = 0
     async with asyncio.timeout(TIMEOUT):
-        while streams.pair.client.streams.write(here.stream_id, bytes(65536)):
+        while here.has_room:
+            here.write(bytes(65536))
             written += 65536
             await asyncio.sleep(0)
     assert written < 8 * 1024 * 1024
-    there.consumes = True
-    streams.pair.gateway.streams.consume(there.stream_id, len(there.data))
+    there.transport.resume_reading()
     async with asyncio.timeout(TIMEOUT):
         await here.writable.wait()
 
@@ -179,13 +180,15 @@ async def test_closing_twice_or_using_a_closed_tube_harms_nobody(streams: Stream
     client = streams.pair.client
     await client.shutdown()
     await client.shutdown()
-    assert not client.streams.write(here.stream_id, b"late")
-    client.streams.finish(here.stream_id)
-    client.streams.reset(here.stream_id, ResetCode.ABORTED)
+    here.write(b"late")
+    here.finish()
+    here.transport.reset()
+    here.transport.abort()
+    here.transport.close()
     client.rebuild()
     client.kill_carrier()
     with pytest.raises(RuntimeError, match="closed"):
-        client.streams.open_stream(b"t", here)
+        client.open_stream(TARGET)
 
 
 async def test_a_restarted_gateway_is_recognised_by_its_answer(streams: Streams) -> None:
@@ -223,7 +226,7 @@ async def test_nonsense_through_signaling_never_ends_a_tube(streams: Streams, me
     here, there = await streams.both()
     streams.pair.client_end.signaling.deliver(message)
     streams.pair.gateway_end.signaling.deliver(message)
-    streams.pair.client.streams.write(here.stream_id, b"still here")
+    here.write(b"still here")
     assert await there.received(10) == b"still here"
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from perdure.errors import ProtocolError
 from perdure.signaling.application import (
     MAX_LINE_BYTES,
-    ApplicationSignaling,
+    ApplicationChannel,
     describe,
     read_candidate,
     read_description,
@@ -26,8 +26,8 @@ from support.signaling import Listener
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure.signaling.base import MAX_WAITING_MESSAGES, SignalingChannel
-from perdure.signaling.messages import Message
+    from perdure.signaling.base import SignalingChannel
+    from perdure.signaling.messages import Message
 
 Kind = Literal["offer", "answer"]
 
@@ -64,13 +64,13 @@ def numbers_of(messages: list[Message]) -> list[int]:
 
 
 def test_it_is_a_signaling_channel_that_is_available_at_first() -> None:
-    channel: SignalingChannel = ApplicationSignaling(lambda message: None)
+    channel: SignalingChannel = ApplicationChannel(lambda message: None)
     assert channel.available
 
 
 def test_what_the_tube_sends_reaches_the_application_at_once_and_in_order() -> None:
     sent: list[Message] = []
-    channel = ApplicationSignaling(sent.append)
+    channel = ApplicationChannel(sent.append)
     messages = [offer(1), Candidate(1, "candidate", "0", 0), Bye("done")]
     for message in messages:
         channel.send(message)
@@ -80,7 +80,7 @@ def test_what_the_tube_sends_reaches_the_application_at_once_and_in_order() -> N
 
 def test_while_the_application_cannot_reach_the_peer_what_the_tube_sends_waits() -> None:
     sent: list[Message] = []
-    channel = ApplicationSignaling(sent.append)
+    channel = ApplicationChannel(sent.append)
     channel.set_available(False)
     assert not channel.available
     for number in range(1, MAX_WAITING_MESSAGES + 4):
@@ -98,7 +98,7 @@ def test_an_application_that_raises_loses_that_message_only(caplog: pytest.LogCa
         if len(sent) == 1:
             raise ConnectionError
 
-    channel = ApplicationSignaling(on_message)
+    channel = ApplicationChannel(on_message)
     channel.send(offer(1))
     channel.send(offer(2))
     assert numbers_of(sent) == [1, 2]
@@ -107,7 +107,7 @@ def test_an_application_that_raises_loses_that_message_only(caplog: pytest.LogCa
 
 
 def test_a_tube_is_told_when_its_peer_can_be_reached_and_when_not() -> None:
-    channel, listener = ApplicationSignaling(lambda message: None), Listener()
+    channel, listener = ApplicationChannel(lambda message: None), Listener()
     channel.attach(listener)
     for available in (False, False, True, True):
         channel.set_available(available)
@@ -116,7 +116,7 @@ def test_a_tube_is_told_when_its_peer_can_be_reached_and_when_not() -> None:
 
 def test_after_its_end_nothing_is_told_either_way() -> None:
     sent: list[Message] = []
-    channel, listener = ApplicationSignaling(sent.append), Listener()
+    channel, listener = ApplicationChannel(sent.append), Listener()
     channel.attach(listener)
     channel.close()
     channel.close()

@@ -51,7 +51,7 @@ async def test_a_target_that_is_not_allowed_is_refused_by_name_and_not_dialled(
         await see_reset(tunnel.port(1))
         client, gateway = tunnel.client.program, tunnel.gateway
         await gateway.logs("stream-refused", level="WARNING", target=forbidden, why="it is not in --allow")
-        why = "the gateway refuses it: it is not in its --allow list"
+        why = "the gateway refuses it: it is not in its allow list"
         await client.logs("stream-ended", level="WARNING", target=forbidden, why=why)
         assert not has_been_dialled(listener)
         async with connected(tunnel.port(0)) as (reader, writer):
@@ -80,7 +80,7 @@ async def test_with_exit_on_fail_a_target_that_is_not_allowed_ends_the_client_wi
     ):
         await see_reset(client.port())
         assert await client.program.ended() == 5
-        expected = f"perdure: {forbidden}: the gateway refuses it: it is not in its --allow list"
+        expected = f"perdure: {forbidden}: the gateway refuses it: it is not in its allow list"
         assert client.program.stderr.seen[-1] == expected
         assert not has_been_dialled(listener)
 
