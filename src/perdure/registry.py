@@ -26,7 +26,7 @@ from perdure.session import ByteBudget
 from perdure.streams.handlers import HandlerTasks
 from perdure.streams.tcp import TcpConnections
 from perdure.tube import Endpoint, Environment, clock
-from perdure.tube.arguments import check_callable, check_close, check_handler, check_methods, check_type
+from perdure.tube.arguments import check_callable, check_close, check_handler, check_incoming, check_methods, check_type
 
 if TYPE_CHECKING:
     from random import Random
@@ -281,7 +281,7 @@ class TubeRegistry:
         """What takes the peer's streams."""
         if handler is None:
             if incoming is not None:
-                check_callable("incoming", incoming)
+                check_incoming(incoming)
             return incoming
         if incoming is not None:
             raise ValueError("handler and incoming both take the peer's streams; give one of them")

@@ -124,7 +124,7 @@ class ApplicationPair:
         limits: ResourceLimits | None = None,
         *,
         transport: Transport | None = None,
-        incoming: Incoming = accept_echo,
+        incoming: Incoming | None = accept_echo,
     ) -> None:
         """`transport`: of the registry `here`."""
         self.registries = [

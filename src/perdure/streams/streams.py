@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -193,7 +194,7 @@ class Streams:
         transport = self._open[stream_id] = StreamTransport(self, stream_id, str(wanted), is_ours=False)
         try:
             self._incoming(transport)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # nothing is awaited here: it is the application's own
             log_user_failed(self.tube_id, stream_id, error)
             transport.refuse(ResetCode.NOT_ALLOWED)
 

@@ -30,10 +30,19 @@ def check_methods(name: str, value: object, methods: tuple[str, ...]) -> None:
 
 def check_handler(value: object) -> None:
     """Raises `TypeError` unless `value` is an async function, or something else whose call is one."""
-    check_callable("handler", value)
-    call = value if inspect.isroutine(value) else getattr(value, "__call__", None)  # noqa: B004 (how, not whether)
-    if not (inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)):
+    if not _is_async(value):
         raise TypeError("handler is an async function: async def handler(reader, writer)")
+
+
+def check_incoming(value: object) -> None:
+    """Raises `TypeError` unless `value` is a plain function, or something else whose call is one."""
+    if not callable(value) or _is_async(value):
+        raise TypeError("incoming is a plain function: def incoming(stream)")
+
+
+def _is_async(value: object) -> bool:
+    call = value if inspect.isroutine(value) else getattr(value, "__call__", None)  # noqa: B004 (how, not whether)
+    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)
 
 
 def check_close(reason: object, detail: object) -> None:
