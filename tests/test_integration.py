@@ -109,7 +109,7 @@ async def forwarded(target: str) -> AsyncIterator[tuple[ApplicationPair, int]]:
     dials: set[asyncio.Task[object]] = set()
 
     def opened(stream: StreamTransport) -> None:
-        task = asyncio.ensure_future(dial(parse_target(stream.target), stream, tubes.there.registry.tcp_connections))
+        task = asyncio.ensure_future(dial(stream.target, stream, tubes.there.registry.tcp_connections))
         dials.add(task)
         task.add_done_callback(dials.discard)
 

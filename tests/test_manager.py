@@ -32,7 +32,7 @@ class Streams:
         pair.gateway_end.incoming = self._opened
 
     def _opened(self, stream: StreamTransport) -> None:
-        if stream.target == str(REFUSED):
+        if stream.target == REFUSED:
             stream.refuse(ResetCode.NOT_ALLOWED)
             return
         recorder = Recorder()

@@ -17,7 +17,7 @@ from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
 from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
 from perdure.streams.handlers import HandlerTasks
-from perdure.streams.target import AllowList, parse_allow, parse_target
+from perdure.streams.target import AllowList, parse_allow
 from perdure.streams.tcp import dial
 from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, load_ticket
 from perdure.tube import Endpoint
@@ -277,8 +277,8 @@ class Gateway:
     # Streams.
 
     def _stream_opened(self, stream: StreamTransport) -> None:
-        if self._allow.entries and not self._allow.permits(parse_target(stream.target)):
-            about = {"tube": stream.get_extra_info("tube_id"), "target": stream.target}
+        if self._allow.entries and not self._allow.permits(stream.target):
+            about = {"tube": stream.get_extra_info("tube_id"), "target": str(stream.target)}
             log_event(log, logging.WARNING, "stream-refused", **about, why="it is not in --allow")
             stream.refuse(ResetCode.NOT_ALLOWED)
             return
@@ -290,8 +290,8 @@ class Gateway:
         task.add_done_callback(self._dials.discard)
 
     async def _dial(self, stream: StreamTransport) -> None:
-        code = await dial(parse_target(stream.target), stream, self.tubes.tcp_connections)
-        about = {"tube": stream.get_extra_info("tube_id"), "stream": stream.stream_id, "target": stream.target}
+        code = await dial(stream.target, stream, self.tubes.tcp_connections)
+        about = {"tube": stream.get_extra_info("tube_id"), "stream": stream.stream_id, "target": str(stream.target)}
         if code is None:
             log_event(log, logging.DEBUG, "stream-opened", **about)
         else:

@@ -60,7 +60,7 @@ async def test_an_incoming_that_raises_refuses_the_stream_and_harms_nothing_else
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     def incoming(stream: StreamTransport) -> None:
-        if stream.target == "broken:1":
+        if stream.target == Target("broken", 1):
             raise error
         accept_echo(stream)
 

@@ -116,7 +116,7 @@ class Echo(Recorder):
 
 def accept_echo(stream: StreamTransport) -> None:
     """An `Incoming` that echoes every stream, but for the target `REFUSED`."""
-    if stream.target == str(REFUSED):
+    if stream.target == REFUSED:
         stream.refuse(ResetCode.NOT_ALLOWED)
         return
     stream.start(Echo())

@@ -58,7 +58,7 @@ class Streams:
             RuntimeError: the tube has ended, or carries as many streams as it may.
         """
         stream_id = self._session.open_stream(target.encode())
-        transport = self._open[stream_id] = StreamTransport(self, stream_id, str(target), is_ours=True)
+        transport = self._open[stream_id] = StreamTransport(self, stream_id, target, is_ours=True)
         self._carriers.schedule_turn()
         return transport
 
@@ -124,8 +124,7 @@ class Streams:
             case "target" | "peername":
                 if name == "peername" and not transport.is_ours:
                     return default
-                target = parse_target(transport.target)
-                return target.host, target.port
+                return transport.target.host, transport.target.port
             case _:
                 return default
 
@@ -191,7 +190,7 @@ class Streams:
         if len(self) >= self._session.max_streams:
             self._refuse(stream_id, ResetCode.LIMIT, "as many streams as may be are open, or not read to their end")
             return
-        transport = self._open[stream_id] = StreamTransport(self, stream_id, str(wanted), is_ours=False)
+        transport = self._open[stream_id] = StreamTransport(self, stream_id, wanted, is_ours=False)
         try:
             self._incoming(transport)
         except (Exception, asyncio.CancelledError) as error:  # nothing is awaited here: it is the application's own

@@ -125,23 +125,32 @@ async def dial(target: Target, stream: StreamTransport, connections: TcpConnecti
 
     A stream that ends meanwhile ends the dialling. Cancelling this dials no further.
     """
-    stream_side = _Dialling()
+    task = asyncio.current_task()
+    assert task is not None
+    stream_side = _Dialling(task)
     local = TcpRelay(connections)
     local.join(stream_side)
     stream.pause_reading()
     stream.start(stream_side)
-    loop = asyncio.get_running_loop()
-    dialling = loop.create_task(
-        loop.create_connection(lambda: local, target.host, target.port, happy_eyeballs_delay=0.25)
-    )
-    stream_side.dialling = dialling
+    connect = asyncio.get_running_loop().create_connection
+    code: ResetCode | None = None
     try:
-        await asyncio.wait({dialling}, timeout=DIAL_TIMEOUT)
+        async with asyncio.timeout(DIAL_TIMEOUT):
+            await connect(lambda: local, target.host, target.port, happy_eyeballs_delay=0.25)
+    except asyncio.CancelledError:
+        if not stream_side.has_ended or task.uncancel():
+            raise
+    except TimeoutError:
+        code = ResetCode.TIMED_OUT
+    except ConnectionRefusedError:
+        code = ResetCode.REFUSED
+    except Exception as error:
+        # With several addresses asyncio joins different errors into one text.
+        code = ResetCode.REFUSED if f"[Errno {errno.ECONNREFUSED}]" in str(error) else ResetCode.UNREACHABLE
     finally:
-        dialling.cancel()  # which does nothing to one that is done
+        stream_side.dialling = None
     if stream_side.has_ended:
         return None
-    code = _why_not(dialling)
     if code is None:
         stream.accept()
     else:
@@ -149,28 +158,14 @@ async def dial(target: Target, stream: StreamTransport, connections: TcpConnecti
     return code
 
 
-def _why_not(dialling: asyncio.Task[object]) -> ResetCode | None:
-    """Why it did not connect; `None` where it did."""
-    if not dialling.done():
-        return ResetCode.TIMED_OUT
-    match dialling.exception():
-        case None:
-            return None
-        case TimeoutError():
-            return ResetCode.TIMED_OUT
-        case ConnectionRefusedError():
-            return ResetCode.REFUSED
-        case error:
-            # With several addresses asyncio joins different errors into one text.
-            return ResetCode.REFUSED if f"[Errno {errno.ECONNREFUSED}]" in str(error) else ResetCode.UNREACHABLE
-
-
 class _Dialling(Relay):
     """The stream's side while its target is dialled: where the stream ends, nobody needs the connection any more."""
 
-    def __init__(self) -> None:
+    __slots__ = ("dialling", "has_ended")
+
+    def __init__(self, dialling: asyncio.Task[object]) -> None:
         super().__init__()
-        self.dialling: asyncio.Task[object] | None = None
+        self.dialling: asyncio.Task[object] | None = dialling
         self.has_ended = False
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -20,6 +20,8 @@ from perdure.wire import ResetCode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from perdure.streams.target import Target
+
 
 class StreamOwner(Protocol):
     """What a stream's transport asks of the tube's `Streams`."""
@@ -95,11 +97,10 @@ class StreamTransport(asyncio.Transport):
         "target",
     )
 
-    def __init__(self, streams: StreamOwner, stream_id: int, target: str, *, is_ours: bool) -> None:
+    def __init__(self, streams: StreamOwner, stream_id: int, target: Target, *, is_ours: bool) -> None:
         super().__init__()
         self.stream_id = stream_id
         self.target = target
-        """`HOST:PORT`."""
         self.reset_code: ResetCode | None = None
         """How the other end, or the tube's end, ended it before its time."""
         self.is_finished = False
@@ -160,7 +161,7 @@ class StreamTransport(asyncio.Transport):
             finally:
                 self._accepted = None
         if self.reset_code is not None and not self._is_accepted:
-            raise refusal(self.reset_code, self.target)
+            raise refusal(self.reset_code, str(self.target))
 
     # asyncio.Transport: about it.
 
@@ -319,7 +320,7 @@ class StreamTransport(asyncio.Transport):
         self._settle()
         self._is_closing = True
         if not self._is_lost:
-            self._loss = loss(code, self.target)
+            self._loss = loss(code, str(self.target))
             self._deliver()
 
     def has_room(self) -> None:
