@@ -242,7 +242,7 @@ class Session:
 
     def consume_all(self, stream_id: int) -> None:
         """Whatever came has gone on, or is of no use any more."""
-        if (stream := self._streams.get_open(stream_id)) is not None:
+        if (stream := self._streams.get_open(stream_id)) is not None and stream.unconsumed_bytes:
             self.consume(stream_id, stream.unconsumed_bytes)
 
     def held_bytes(self, stream_id: int) -> int:

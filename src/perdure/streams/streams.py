@@ -86,7 +86,8 @@ class Streams:
     def close(self, transport: StreamTransport, *, unread: bool, is_heard_out: bool) -> None:
         """Finish the stream. With bytes `unread`, reset it behind what was written, unless the peer has finished."""
         stream_id = self._let_go(transport)
-        self._session.finish(stream_id)
+        if not transport.is_finished:
+            self._session.finish(stream_id)
         if unread and not is_heard_out:
             self._session.reset(stream_id, ResetCode.ABORTED)
         else:

@@ -18,7 +18,7 @@ from perdure.core.events import SessionResumed as CoreSessionResumed
 from perdure.core.state import Reason
 from perdure.errors import CarrierError
 from perdure.eventlog import log_event
-from perdure.session import CarrierUnusable, RttMeasured, SessionClosed, SessionResumed
+from perdure.session import CarrierUnusable, RttMeasured, SessionClosed, SessionResumed, StreamData
 from perdure.transport.base import IceState
 from perdure.tube.clock import clock
 from perdure.tube.log import log, log_ice_state, log_resumed
@@ -286,6 +286,9 @@ class CarrierSession:
 
     def _handle(self, event: SessionEvent) -> None:
         match event:
+            case StreamData():  # the frequent one first
+                if self._consumer is not None:
+                    self._consumer.stream_event(event)
             case RttMeasured(seconds):
                 is_idle = not self.session.stream_count
                 if is_idle:
@@ -311,14 +314,14 @@ class CarrierSession:
 
     def _turn(self) -> None:
         self._is_turn_scheduled = False
-        self._tell_forgotten()
+        if self.session.has_forgotten:
+            self._tell_forgotten()
         self._pump()
 
     def _tell_forgotten(self) -> None:
-        if self.session.has_forgotten:
-            for stream_id in self.session.take_forgotten():
-                if self._consumer is not None:
-                    self._consumer.stream_forgotten(stream_id)
+        for stream_id in self.session.take_forgotten():
+            if self._consumer is not None:
+                self._consumer.stream_forgotten(stream_id)
 
     def _pump(self) -> None:
         carrier, session = self._carrier, self.session
@@ -343,7 +346,7 @@ class CarrierSession:
             self._listener.feed(CloseSent())
         if sent and self._core_must_know:
             self._listener.feed(self.evidence(carrier.generation))
-        else:
+        elif self._ack_at is not None:
             self._listener.rearm()
 
     @property

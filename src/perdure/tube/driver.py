@@ -351,17 +351,15 @@ class Driver:
         """Set the timer for the earliest deadline. One that has moved away is noticed at the next waking."""
         if not self._is_running:
             return
-        at = self._next_deadline()
-        if at >= self._wakes_at:
+        at, session_at = self.core.next_deadline(), self.carriers.next_deadline()
+        if at is None or (session_at is not None and session_at < at):
+            at = session_at
+        if at is None or at >= self._wakes_at:
             return
         self._disarm()
         self._wakes_at = at
         delay = max(0.0, at - clock())
         self._timer = self.carriers.loop.call_later(delay, self._wake, context=self._context)
-
-    def _next_deadline(self) -> float:
-        core_at, session_at = self.core.next_deadline(), self.carriers.next_deadline()
-        return min(math.inf if core_at is None else core_at, math.inf if session_at is None else session_at)
 
     def _wake(self) -> None:
         """A deadline may have come. Evidence first: what the session knows and the core does not."""
