@@ -29,20 +29,18 @@ from perdure import (
     State,
     TransportConfig,
     TubeRegistry,
-    TunnelConnectionManager,
-    get_connection_manager,
 )
+from perdure.streams.target import Target
 from support.application_pair import ApplicationPair
 from support.manager_pair import ManagerPair
-from support.recorder import TIMEOUT, Recorder
+from support.recorder import TARGET, TIMEOUT, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from typing import Any
 
-    from perdure import Decision, Signal, StreamSink
-    from perdure.core.actions import StateChanged
-    from perdure.wire import ResetCode
+    from perdure import Decision, Signal, StateChanged
+    from perdure.streams.transport import StreamTransport
 
 
 @pytest.fixture
@@ -69,30 +67,6 @@ async def still_carries(pair: ApplicationPair, data: bytes = b"still here") -> N
 
 
 # Life.
-
-
-async def test_the_snippet_of_the_specification_runs_as_written(registry: TubeRegistry) -> None:
-    def handler(signal: Signal) -> None:
-        pass
-
-    manager = TunnelConnectionManager(
-        tube_id="my_tube", conversation_id="my_conversation", tube_registry=registry, signal_handler=handler
-    )
-    manager.start()
-    manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
-    restart_sdp = await manager._execute_ice_restart()
-    manager = get_connection_manager("my_tube")
-    state, attempts = manager.state, manager.metrics.ice_restart_attempts
-    last_activity = manager.metrics.last_activity
-
-    assert restart_sdp.startswith("v=0\r\n")
-    assert (state, attempts) == (State.CONNECTING, 0)  # the first offer restarts nothing
-    assert STARTED_AT < last_activity < datetime.now(UTC) + timedelta(seconds=1)
-
-
-async def test_a_manager_needs_a_registry() -> None:
-    with pytest.raises(ValueError, match="needs the registry"):
-        TunnelConnectionManager("tube")
 
 
 async def test_a_manager_begins_idle_and_monitoring_alone_connects_nothing(registry: TubeRegistry) -> None:
@@ -177,9 +151,7 @@ async def test_what_acts_on_an_ended_tube_says_so_and_what_only_tells_it_somethi
     offer = await manager.restart_ice()
     await manager.shutdown()
     for coroutine in (
-        manager.start_monitoring(),
         manager.restart_ice(),
-        manager._execute_ice_restart(),
         manager.signaling.create_offer(),
         manager.signaling.create_answer(),
         manager.signaling.set_remote_description(offer, "offer"),
@@ -187,10 +159,12 @@ async def test_what_acts_on_an_ended_tube_says_so_and_what_only_tells_it_somethi
         with pytest.raises(RuntimeError, match="has ended: closed here"):
             await coroutine
     with pytest.raises(RuntimeError, match="has ended"):
+        manager.start()
+    with pytest.raises(RuntimeError, match="has ended"):
         manager.signaling.add_ice_candidate({})
     with pytest.raises(RuntimeError, match="has ended"):
         manager.signaling.set_available(True)
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(RuntimeError, match="has ended"):
         Recorder.open(manager)
     assert manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE) is None
     manager.update_activity()
@@ -333,12 +307,12 @@ async def test_the_end_whose_offer_gives_way_is_told_so_and_not_given_the_answer
     pair.here.other = pair.there.other = None
     there_restarting = asyncio.ensure_future(there.restart_ice())
     offer = await here.restart_ice()
-    there_answering = asyncio.ensure_future(there.set_remote_description(offer, "offer"))
+    there_answering = asyncio.ensure_future(there.signaling.set_remote_description(offer, "offer"))
     outcomes = await asyncio.gather(there_restarting, there_answering, return_exceptions=True)
     answer = outcomes[1]
     assert isinstance(answer, str)
     assert answer != outcomes[0]
-    await here.set_remote_description(answer, "answer")
+    await here.signaling.set_remote_description(answer, "answer")
     await asyncio.gather(*(end.reached(State.CONNECTED, since=3) for end in (pair.here, pair.there)))
 
 
@@ -346,9 +320,9 @@ async def test_a_tube_with_perdures_own_signaling_refuses_the_applications() -> 
     pair = ManagerPair()
     await pair.connect()
     with pytest.raises(RuntimeError, match="perdure's own signaling"):
-        await pair.client.create_offer()
+        await pair.client.signaling.create_offer()
     with pytest.raises(RuntimeError, match="perdure's own signaling"):
-        pair.client.add_ice_candidate({})
+        pair.client.signaling.add_ice_candidate({})
     sdp = await pair.client.restart_ice()
     assert "a=ice-ufrag" in sdp
     await pair.close()
@@ -453,22 +427,22 @@ async def test_a_callback_may_report_another_change_and_rebuild(pair: Applicatio
 async def test_a_streams_user_that_raises_loses_its_own_stream_and_no_byte_of_another() -> None:
     # Found by review: what else came with that message was lost, and streams were short of it without a word.
     class Failing(Recorder):
-        def stream_data(self, data: memoryview) -> None:
+        def data_received(self, data: bytes) -> None:
             raise OSError("the disk is full")
 
     accepted: list[Recorder] = []
 
-    def accept(manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
-        if target == b"raise":
+    def accept(stream: StreamTransport) -> None:
+        if stream.target == "raise:1":
             raise LookupError("no such target")
-        manager.streams.accept(stream_id)
-        accepted.append((Failing if target == b"failing" else Recorder)(manager, stream_id))
-        return accepted[-1]
+        accepted.append((Failing if stream.target == "failing:1" else Recorder)())
+        stream.start(accepted[-1])
+        stream.accept()
 
-    async with ApplicationPair(on_stream=accept) as pair:
+    async with ApplicationPair(incoming=accept) as pair:
         await pair.connect()
-        targets = (b"good", b"failing", b"raise", b"good")
-        streams = [Recorder.open(pair.here.manager, target) for target in targets]
+        targets = ("good", "failing", "raise", "good")
+        streams = [Recorder.open(pair.here.manager, Target(target, 1)) for target in targets]
         for stream in streams:
             stream.write(b"in one message")
         async with asyncio.timeout(TIMEOUT):
@@ -482,64 +456,62 @@ async def test_a_streams_user_that_raises_loses_its_own_stream_and_no_byte_of_an
 async def test_a_streams_user_that_raises_at_the_end_holds_up_no_shutdown() -> None:
     # Found by review: nobody was told of the end any more, and `shutdown` waited for ever.
     class Failing(Recorder):
-        def stream_reset(self, code: object) -> None:
+        def connection_lost(self, error: Exception | None) -> None:
             raise OSError("cannot tell anybody")
 
     async with ApplicationPair() as pair:
         await pair.connect()
         manager = pair.here.manager
-        sink = Failing(manager)
-        sink.stream_id = manager.streams.open_stream(b"target", sink)
+        manager.open_stream(TARGET).start(Failing())
         other = Recorder.open(manager)
         async with asyncio.timeout(TIMEOUT):
             await manager.shutdown()
             await pair.here.heard(ChannelClosed)
-        assert other.reset.done()
+            await other.reset
 
 
 async def test_a_streams_user_may_end_the_tube_from_wherever_it_is_called() -> None:
     class Ending(Recorder):
-        def stream_data(self, data: memoryview) -> None:
-            super().stream_data(data)
-            self.manager.end_now(Reason.SHUT_DOWN, "from stream_data")
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            manager.end_now(Reason.SHUT_DOWN, "from data_received")
 
-        def stream_reset(self, code: ResetCode) -> None:
-            super().stream_reset(code)
-            self.manager.end_now(Reason.STALE, "from stream_reset")
-            self.manager.streams.write(self.stream_id, b"late")
-            self.manager.streams.reset(self.stream_id, code)
+        def connection_lost(self, error: Exception | None) -> None:
+            super().connection_lost(error)
+            manager.end_now(Reason.STALE, "from connection_lost")
+            self.write(b"late")
+            self.transport.reset()
 
     async with ApplicationPair() as pair:
         await pair.connect()
         manager = pair.here.manager
-        sink = Ending(manager)
-        sink.stream_id = manager.streams.open_stream(b"target", sink)
-        sink.write(b"echo this")
+        stream = Ending()
+        manager.open_stream(TARGET).start(stream)
+        stream.write(b"echo this")
         async with asyncio.timeout(TIMEOUT):
             end = await manager.wait_ended()
-            assert (await pair.there.manager.wait_ended()).detail == "from stream_data"
-        assert (end.reason, end.detail) == (Reason.SHUT_DOWN, "from stream_data")
-        assert sink.reset.done()
+            assert (await pair.there.manager.wait_ended()).detail == "from data_received"
+            await stream.reset
+        assert (end.reason, end.detail) == (Reason.SHUT_DOWN, "from data_received")
 
 
 @pytest.mark.parametrize("how", ["graceful", "at once"])
 async def test_a_stream_that_is_accepted_by_ending_the_tube_is_reset(how: str) -> None:
     accepted: list[Recorder] = []
 
-    def accept(manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
-        accepted.append(Recorder(manager, stream_id))
-        if how == "graceful":
-            manager.end_now(Reason.SHUT_DOWN)
-        else:
-            manager.streams.kill_carrier()
-            manager.end_now(Reason.SHUT_DOWN)
-        return accepted[-1]
+    def accept(stream: StreamTransport) -> None:
+        manager = both.there.manager
+        accepted.append(Recorder())
+        stream.start(accepted[-1])
+        if how == "at once":
+            manager.kill_carrier()
+        manager.end_now(Reason.SHUT_DOWN)
 
-    async with ApplicationPair(on_stream=accept) as pair:
-        await pair.connect()
-        Recorder.open(pair.here.manager).write(b"hello")
+    async with ApplicationPair(incoming=accept) as both:
+        await both.connect()
+        Recorder.open(both.here.manager).write(b"hello")
         async with asyncio.timeout(TIMEOUT):
-            assert (await pair.there.manager.wait_ended()).reason is Reason.SHUT_DOWN
+            assert (await both.there.manager.wait_ended()).reason is Reason.SHUT_DOWN
             assert (await accepted[0].reset).name == "SESSION_LOST"
 
 
@@ -555,9 +527,9 @@ async def test_a_state_callback_may_open_streams_and_change_limits_the_moment_a_
 
         pair.here.create()
         pair.here.manager.add_state_change_callback(on_change)
-        pair.there.create(await pair.here.registry.manager("tube").signaling.create_offer())
-        answer = await pair.there.registry.manager("tube").signaling.create_answer()
-        await pair.here.registry.manager("tube").signaling.set_remote_description(answer, "answer")
+        pair.there.create(await pair.here.manager.signaling.create_offer())
+        answer = await pair.there.manager.signaling.create_answer()
+        await pair.here.manager.signaling.set_remote_description(answer, "answer")
         await pair.here.reached(State.CONNECTED)
         assert await streams[0].received(7) == b"at once"
 
@@ -795,7 +767,7 @@ async def test_an_absent_peer_fails_the_tube_with_a_reason_and_only_that_one() -
     async with ApplicationPair(policy) as pair:
         registry = pair.here.registry
         alone, other = registry.create_tube("alone"), registry.create_tube("other")
-        await alone.create_offer()
+        await alone.signaling.create_offer()
         async with asyncio.timeout(TIMEOUT):
             end = await alone.wait_ended()
         assert (end.after, end.reason) == (State.FAILED, Reason.ATTEMPTS_EXHAUSTED)

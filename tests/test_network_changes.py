@@ -149,8 +149,13 @@ async def test_a_tube_that_has_not_begun_or_is_closing_takes_a_change_calmly(mov
 
 async def under(*managers: TunnelConnectionManager) -> Snapshot:
     """A network that has the addresses which the tubes' paths use."""
-    await eventually(lambda: all(manager.streams.local_address is not None for manager in managers))
-    return network(interface("eth0", *{str(manager.streams.local_address) for manager in managers}), eth0="10.0.0.1")
+    await eventually(lambda: all(manager.path is not None for manager in managers))
+    addresses = {
+        manager.path.local_address.rpartition(":")[0].strip("[]")
+        for manager in managers
+        if manager.path is not None and manager.path.local_address is not None
+    }
+    return network(interface("eth0", *addresses), eth0="10.0.0.1")
 
 
 async def test_an_address_that_goes_and_comes_back_during_a_rebuild_leaves_the_tube_connected() -> None:

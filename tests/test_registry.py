@@ -27,9 +27,7 @@ from perdure import (
     State,
     TransportConfig,
     TubeRegistry,
-    TunnelConnectionManager,
     TurnCredentialsRefreshed,
-    get_connection_manager,
 )
 from perdure.core.breaker import FAILURES
 from perdure.registry import MAX_ID_LENGTH
@@ -38,7 +36,7 @@ from support.application_pair import ApplicationPair
 from support.recorder import TIMEOUT, Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from typing import Any
 
     from perdure import Signal
@@ -75,7 +73,7 @@ async def test_a_tube_has_the_id_that_it_was_given_or_one_of_its_own(registry: T
     assert len(registry) == 2
     assert "named" in registry
     assert registry.manager("named") is named
-    assert named.state is registry.connection_state("named") is State.INITIALIZING
+    assert named.state is registry.manager("named").state is State.INITIALIZING
 
 
 async def test_a_taken_id_is_refused_and_the_tube_that_has_it_lives_on(registry: TubeRegistry) -> None:
@@ -84,7 +82,7 @@ async def test_a_taken_id_is_refused_and_the_tube_that_has_it_lives_on(registry:
         registry.create_tube("tube", "second")
     assert registry.manager("tube") is first
     assert first.state is State.INITIALIZING
-    assert registry.tube_id_by_conversation_id("second") is None
+    assert registry.find_tubes("second") == []
 
 
 async def test_an_id_is_free_again_once_its_tube_has_ended(registry: TubeRegistry) -> None:
@@ -155,52 +153,34 @@ async def test_tubes_are_found_by_a_part_of_their_id_or_of_their_conversations(r
     assert registry.find_tubes("") == ["alpha-1", "beta-1", "gamma"]
 
 
-async def test_a_conversation_leads_to_its_latest_tube_that_is_left(registry: TubeRegistry) -> None:
+async def test_a_conversation_leads_to_those_of_its_tubes_that_are_left(registry: TubeRegistry) -> None:
     # Found by test: the end of the second made the conversation unknown, although the first was still there.
     registry.create_tube("first", "talk")
     registry.create_tube("second", "talk")
-    assert registry.tube_id_by_conversation_id("talk") == "second"
-    await registry.close_tube("second")
-    assert registry.tube_id_by_conversation_id("talk") == "first"
-    await registry.close_tube("first")
-    assert registry.tube_id_by_conversation_id("talk") is None
+    assert registry.find_tubes("talk") == ["first", "second"]
+    await registry.manager("second").shutdown()
+    assert registry.find_tubes("talk") == ["first"]
+    await registry.manager("first").shutdown()
+    assert registry.find_tubes("talk") == []
 
 
-async def test_every_method_says_of_an_unknown_tube_that_there_is_none(registry: TubeRegistry) -> None:
-    asynchronous = (
-        registry.manager("x").signaling.create_offer(),
-        registry.manager("x").signaling.create_answer(),
-        registry.manager("x").signaling.set_remote_description(SDP, "offer"),
-        registry.manager("x").restart_ice(),
-        registry.close_tube("x"),
-    )
-    for coroutine in asynchronous:
-        with pytest.raises(ValueError, match="no tube 'x': there never was one"):
-            await coroutine
-    synchronous: tuple[Callable[[], object], ...] = (
-        lambda: registry.manager("x"),
-        lambda: registry.connection_state("x"),
-        lambda: registry.statistics("x"),
-        lambda: registry.manager("x").signaling.add_ice_candidate({}),
-        lambda: get_connection_manager("x"),
-    )
-    for call in synchronous:
-        with pytest.raises(ValueError, match="x"):
-            call()
+async def test_of_an_unknown_tube_it_is_said_that_there_is_none(registry: TubeRegistry) -> None:
+    with pytest.raises(ValueError, match="no tube 'x': there never was one"):
+        registry.manager("x")
+    assert "x" not in registry
 
 
 async def test_of_a_tube_that_has_ended_it_is_said_why(registry: TubeRegistry) -> None:
     registry.create_tube("tube")
-    await registry.close_tube("tube", Reason.SHUT_DOWN)
+    await registry.manager("tube").shutdown(Reason.SHUT_DOWN)
     with pytest.raises(ValueError, match="it has ended: the application is ending"):
-        registry.connection_state("tube")
+        registry.manager("tube")
 
 
-async def test_two_registries_of_a_process_share_nothing_but_the_way_to_find_a_manager(pair: ApplicationPair) -> None:
+async def test_two_registries_of_a_process_share_nothing(pair: ApplicationPair) -> None:
     here, there = pair.registries
     here.create_tube("only here")
     assert "only here" not in there
-    assert get_connection_manager("only here") is here.manager("only here")
     assert here.manager("tube") is not there.manager("tube")
     await here.close_all()
     assert here.check_capacity().tubes == 0
@@ -210,25 +190,23 @@ async def test_two_registries_of_a_process_share_nothing_but_the_way_to_find_a_m
 
 async def test_a_registry_that_nobody_holds_goes_with_its_tubes() -> None:
     registry = make_registry()
-    kept = registry.create_tube("forgotten").streams  # never started: no timer holds it
+    tube = weakref.ref(registry.create_tube("forgotten"))  # never started: no timer holds it
     gone = weakref.ref(registry)
-    del registry, kept
+    del registry
     gc.collect()
-    assert gone() is None
-    with pytest.raises(ValueError, match="no registry"):
-        get_connection_manager("forgotten")
+    assert (gone(), tube()) == (None, None)
 
 
 # What the peer's end sends.
 
 
-async def test_statistics_count_what_flowed(pair: ApplicationPair) -> None:
+async def test_metrics_count_what_flowed(pair: ApplicationPair) -> None:
     stream = Recorder.open(pair.here.manager)
     stream.write(b"twelve bytes")
     await stream.received(12)
-    statistics = pair.here.registry.statistics("tube")
-    assert (statistics.bytes_sent, statistics.bytes_received, statistics.streams) == (12, 12, 1)
-    assert statistics.connection_established_time is not None
+    metrics = pair.here.manager.metrics
+    assert (metrics.bytes_sent, metrics.bytes_received, metrics.streams) == (12, 12, 1)
+    assert metrics.connection_established_time is not None
 
 
 @pytest.mark.parametrize(
@@ -250,7 +228,7 @@ async def test_what_is_no_description_of_this_tube_is_refused_and_changes_nothin
     pair: ApplicationPair, text: Any, why: str, kind: Any
 ) -> None:
     with pytest.raises(ProtocolError, match=why):
-        await pair.here.registry.manager("tube").signaling.set_remote_description(text, kind)
+        await pair.here.manager.signaling.set_remote_description(text, kind)
     stream = Recorder.open(pair.here.manager)
     stream.write(b"still here")
     assert await stream.received(10) == b"still here"
@@ -260,35 +238,35 @@ async def test_what_is_no_description_of_this_tube_is_refused_and_changes_nothin
 async def test_a_description_is_an_offer_or_an_answer(pair: ApplicationPair) -> None:
     wrong: Any = "pranswer"
     with pytest.raises(ValueError, match="an offer or an answer, not 'pranswer'"):
-        await pair.here.registry.manager("tube").signaling.set_remote_description(SDP, wrong)
+        await pair.here.manager.signaling.set_remote_description(SDP, wrong)
 
 
 async def test_an_answer_given_as_an_offer_and_the_other_way_round_are_refused() -> None:
     async with ApplicationPair() as pair:
         pair.here.create()
-        offer = await pair.here.registry.manager("tube").signaling.create_offer()
+        offer = await pair.here.manager.signaling.create_offer()
         pair.there.create(offer)
-        answer = await pair.there.registry.manager("tube").signaling.create_answer()
+        answer = await pair.there.manager.signaling.create_answer()
         with pytest.raises(ProtocolError, match="gives way"):
-            await pair.here.registry.manager("tube").signaling.set_remote_description(answer, "offer")
+            await pair.here.manager.signaling.set_remote_description(answer, "offer")
         with pytest.raises(ProtocolError, match="the one that counts"):
-            await pair.there.registry.manager("tube").signaling.set_remote_description(offer, "answer")
-        await pair.here.registry.manager("tube").signaling.set_remote_description(answer, "answer")
+            await pair.there.manager.signaling.set_remote_description(offer, "answer")
+        await pair.here.manager.signaling.set_remote_description(answer, "answer")
         await pair.here.reached(State.CONNECTED)
 
 
 async def test_descriptions_of_a_gone_negotiation_are_refused(pair: ApplicationPair) -> None:
     here, there = pair.registries
-    stale_offer = await here.restart_ice("tube")
+    stale_offer = await here.manager("tube").restart_ice()
     await pair.here.reached(State.CONNECTED, since=3)
     pair.here.manager.rebuild()
     await pair.here.reached(State.CONNECTED, since=5)
     await pair.there.reached(State.CONNECTED, since=5)
     with pytest.raises(ProtocolError, match="gives way"):
-        await there.set_remote_description("tube", stale_offer, "offer")
+        await there.manager("tube").signaling.set_remote_description(stale_offer, "offer")
     for stale_answer in pair.there.answers[:2]:
         with pytest.raises(ProtocolError, match="the one that counts"):
-            await here.set_remote_description("tube", stale_answer, "answer")
+            await here.manager("tube").signaling.set_remote_description(stale_answer, "answer")
     assert pair.here.manager.state is pair.there.manager.state is State.CONNECTED
 
 
@@ -297,20 +275,20 @@ async def test_descriptions_that_come_twice_are_taken_once() -> None:
     async with ApplicationPair() as pair:
         here, there = pair.registries
         pair.here.create()
-        offer = await here.create_offer("tube")
-        assert await here.create_offer("tube") == offer
+        offer = await here.manager("tube").signaling.create_offer()
+        assert await here.manager("tube").signaling.create_offer() == offer
         pair.there.create(offer)
-        answer = await there.create_answer("tube")
-        assert await there.create_answer("tube") == answer
-        assert await there.set_remote_description("tube", offer, "offer") == answer
+        answer = await there.manager("tube").signaling.create_answer()
+        assert await there.manager("tube").signaling.create_answer() == answer
+        assert await there.manager("tube").signaling.set_remote_description(offer, "offer") == answer
         for _ in range(3):
-            await here.set_remote_description("tube", answer, "answer")
+            await here.manager("tube").signaling.set_remote_description(answer, "answer")
         await asyncio.gather(pair.here.reached(State.CONNECTED), pair.there.reached(State.CONNECTED))
-        await here.set_remote_description("tube", answer, "answer")
+        await here.manager("tube").signaling.set_remote_description(answer, "answer")
         with pytest.raises(ProtocolError, match="was answered, and the path works"):
-            await there.set_remote_description("tube", offer, "offer")
+            await there.manager("tube").signaling.set_remote_description(offer, "offer")
         with pytest.raises(RuntimeError, match="is connected"):
-            await there.create_answer("tube")
+            await there.manager("tube").signaling.create_answer()
         stream = Recorder.open(pair.here.manager)
         stream.write(b"still here")
         assert await stream.received(10) == b"still here"
@@ -321,15 +299,17 @@ async def test_a_cancelled_call_loses_no_description() -> None:
     async with ApplicationPair() as pair:
         here, there = pair.registries
         pair.here.create()
-        cancelled = asyncio.ensure_future(here.create_offer("tube"))
+        cancelled = asyncio.ensure_future(here.manager("tube").signaling.create_offer())
         await asyncio.sleep(0)
         cancelled.cancel()
-        offer = await here.create_offer("tube")
+        offer = await here.manager("tube").signaling.create_offer()
         pair.there.create(offer)
-        cancelled = asyncio.ensure_future(there.create_answer("tube"))
+        cancelled = asyncio.ensure_future(there.manager("tube").signaling.create_answer())
         await asyncio.sleep(0)
         cancelled.cancel()
-        await here.set_remote_description("tube", await there.create_answer("tube"), "answer")
+        await here.manager("tube").signaling.set_remote_description(
+            await there.manager("tube").signaling.create_answer(), "answer"
+        )
         await pair.here.reached(State.CONNECTED)
 
 
@@ -347,13 +327,13 @@ async def test_an_offer_that_replaces_the_one_a_tube_was_created_with_is_answere
     # Found by review: it was refused, and the earlier one, which nobody waited for any more, was answered.
     async with ApplicationPair(RestartPolicy(attempt_timeout=1.0, restart_backoff_base=0.01)) as pair:
         pair.here.create()
-        pair.there.create(await pair.here.registry.manager("tube").signaling.create_offer())
+        pair.there.create(await pair.here.manager.signaling.create_offer())
         pair.here.other = None
         later = await pair.here.heard(IceRestartOffer)
         pair.here.other = pair.there
-        answer = await pair.there.registry.manager("tube").signaling.set_remote_description(later.sdp, "offer")
+        answer = await pair.there.manager.signaling.set_remote_description(later.sdp, "offer")
         assert answer is not None
-        await pair.here.registry.manager("tube").signaling.set_remote_description(answer, "answer")
+        await pair.here.manager.signaling.set_remote_description(answer, "answer")
         await pair.here.reached(State.CONNECTED)
         await pair.there.reached(State.CONNECTED)
 
@@ -374,20 +354,15 @@ async def test_an_offer_that_replaces_the_one_a_tube_was_created_with_is_answere
 )
 async def test_what_is_no_candidate_is_refused(pair: ApplicationPair, candidate: Any) -> None:
     with pytest.raises(ProtocolError):
-        pair.here.registry.manager("tube").signaling.add_ice_candidate(candidate)
+        pair.here.manager.signaling.add_ice_candidate(candidate)
     assert pair.here.manager.state is State.CONNECTED
 
 
 async def test_candidates_of_a_gone_negotiation_are_of_no_use_and_no_error(pair: ApplicationPair) -> None:
     data = {"candidate": "candidate:1 1 udp 1 127.0.0.1 9 typ host", "sdp_mid": "0", "sdp_mline_index": 0}
-    assert pair.here.registry.manager("tube").signaling.add_ice_candidate({**data, "generation": 2}) is False
-    assert pair.here.registry.manager("tube").signaling.add_ice_candidate({**data, "generation": 3}) is True
-    assert (
-        pair.here.registry.manager("tube").signaling.add_ice_candidate(
-            {**data, "candidate": "nonsense", "generation": 3}
-        )
-        is True
-    )
+    assert pair.here.manager.signaling.add_ice_candidate({**data, "generation": 2}) is False
+    assert pair.here.manager.signaling.add_ice_candidate({**data, "generation": 3}) is True
+    assert pair.here.manager.signaling.add_ice_candidate({**data, "candidate": "nonsense", "generation": 3}) is True
     assert pair.here.manager.state is State.CONNECTED
 
 
@@ -396,22 +371,22 @@ async def test_candidates_may_overtake_the_description_that_they_belong_to() -> 
     async with ApplicationPair() as pair:
         here, there = pair.registries
         pair.here.create()
-        offer = await here.create_offer("tube")
+        offer = await here.manager("tube").signaling.create_offer()
         pair.there.create(offer)
         first = await pair.here.heard(IceCandidate)
-        assert there.add_ice_candidate("tube", first.data) is True
-        answer = await there.create_answer("tube")
-        assert here.add_ice_candidate("tube", (await pair.there.heard(IceCandidate)).data) is True
-        await here.set_remote_description("tube", answer, "answer")
+        assert there.manager("tube").signaling.add_ice_candidate(first.data) is True
+        answer = await there.manager("tube").signaling.create_answer()
+        assert here.manager("tube").signaling.add_ice_candidate((await pair.there.heard(IceCandidate)).data) is True
+        await here.manager("tube").signaling.set_remote_description(answer, "answer")
         await pair.here.reached(State.CONNECTED)
 
 
 async def test_early_candidates_without_end_do_no_harm(pair: ApplicationPair) -> None:
     for generation in range(5, 2000):
-        pair.there.registry.manager("tube").signaling.add_ice_candidate(
+        pair.there.manager.signaling.add_ice_candidate(
             {"candidate": "x" * 1000, "sdp_mid": None, "sdp_mline_index": None, "generation": generation}
         )
-    await pair.here.registry.manager("tube").restart_ice()
+    await pair.here.manager.restart_ice()
     await pair.there.reached(State.CONNECTED, since=3)
 
 
@@ -442,7 +417,7 @@ async def test_a_tube_whose_engine_fails_again_and_again_is_left_alone_for_a_whi
             await registry.manager("tube").restart_ice()
         assert caught.value.reason == "circuit open"
         assert await registry.manager("other").signaling.create_offer()
-        await registry.close_tube("tube")
+        await registry.manager("tube").shutdown()
         registry.create_tube("tube")
         assert await registry.manager("tube").signaling.create_offer()
 
@@ -466,9 +441,9 @@ async def test_an_outage_is_no_failure_of_the_tube(pair: ApplicationPair) -> Non
     pair.here.manager.signaling.set_available(False)
     for _ in range(2 * FAILURES):
         with pytest.raises(PeerError, match="cannot make an offer"):
-            await pair.here.registry.manager("tube").restart_ice()
+            await pair.here.manager.restart_ice()
     pair.here.manager.signaling.set_available(True)
-    assert await pair.here.registry.manager("tube").restart_ice()
+    assert await pair.here.manager.restart_ice()
 
 
 async def test_an_ice_server_that_the_engine_refuses_is_named_at_once() -> None:
@@ -482,25 +457,19 @@ async def test_an_ice_server_that_the_engine_refuses_is_named_at_once() -> None:
 async def test_an_offer_that_the_engine_cannot_read_is_refused_at_once_with_its_reason() -> None:
     async with asyncio.timeout(TIMEOUT), make_registry() as here, make_registry() as there:
         here.create_tube("tube")
-        offer = (await here.create_offer("tube")).replace("m=application", "m=nonsense\r\nm=application")
+        offer = (await here.manager("tube").signaling.create_offer()).replace(
+            "m=application", "m=nonsense\r\nm=application"
+        )
         there.create_tube("tube", offer=offer)
         with pytest.raises(CarrierError, match="m=nonsense"):
-            await there.create_answer("tube")
+            await there.manager("tube").signaling.create_answer()
 
 
 async def test_what_a_peer_says_wrong_is_no_failure_of_the_tube(pair: ApplicationPair) -> None:
     for _ in range(2 * FAILURES):
         with pytest.raises(ProtocolError):
-            await pair.here.registry.manager("tube").signaling.set_remote_description("nonsense", "answer")
-    assert await pair.here.registry.manager("tube").restart_ice()
-
-
-async def test_a_tube_in_two_registries_is_asked_for_in_the_one_that_is_meant() -> None:
-    async with make_registry() as here, make_registry() as there:
-        here.create_tube("twin")
-        there.create_tube("twin")
-        with pytest.raises(ValueError, match="2 registries"):
-            get_connection_manager("twin")
+            await pair.here.manager.signaling.set_remote_description("nonsense", "answer")
+    assert await pair.here.manager.restart_ice()
 
 
 async def test_a_mistake_of_the_caller_is_no_failure_of_the_tube(registry: TubeRegistry) -> None:
@@ -647,7 +616,7 @@ async def test_an_error_within_the_context_still_closes_its_tubes() -> None:
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason in CLOSE_REASONS])
 async def test_a_tube_is_closed_for_the_reason_that_was_given(registry: TubeRegistry, reason: Reason) -> None:
     manager = registry.create_tube("tube")
-    await registry.close_tube("tube", reason, "as asked")
+    await manager.shutdown(reason, "as asked")
     assert manager.end is not None
     assert (manager.end.after, manager.end.reason, manager.end.detail) == (State.CLOSED, reason, "as asked")
 
@@ -658,7 +627,7 @@ async def test_a_reason_that_is_none_for_closing_is_refused_and_closes_nothing(
 ) -> None:
     manager = registry.create_tube("tube")
     with pytest.raises(ValueError, match=reason.name):
-        await registry.close_tube("tube", reason)
+        await manager.shutdown(reason)
     with pytest.raises(ValueError, match=reason.name):
         await registry.close_all(reason)
     assert manager.state is State.INITIALIZING
@@ -713,7 +682,6 @@ async def test_a_registrys_handler_serves_the_tubes_that_have_none_of_their_own(
     async with registry, asyncio.timeout(TIMEOUT):
         registry.create_tube("with its own", signal_handler=own_handler)
         registry.create_tube("without")
-        TunnelConnectionManager("made by hand", None, registry)
         await registry.close_all()
         await done.wait()
     assert set(heard) == {"without"}
@@ -731,7 +699,9 @@ async def test_a_registrys_handler_serves_the_tubes_that_have_none_of_their_own(
         ({"transport": {"loopback": True}}, "transport is a TransportConfig, or has the methods offer"),
         ({"transport": SimpleNamespace(offer=len, answer=len, set_ice_servers=len)}, "has the methods .*renew"),
         ({"signal_handler": "x"}, "signal_handler is a function"),
-        ({"on_stream": "x"}, "on_stream is a function"),
+        ({"incoming": "x"}, "incoming is a function"),
+        ({"handler": "x"}, "handler is a function"),
+        ({"handler": len}, "handler is an async function"),
     ],
 )
 def test_a_registry_is_not_made_of_wrong_things(arguments: Any, wanted: str) -> None:
@@ -754,7 +724,14 @@ def test_a_list_of_ice_servers_will_do() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"tube_id": 5}, {"conversation_id": 5}, {"endpoint": "x"}, {"signal_handler": "x"}, {"on_stream": 7}],
+    [
+        {"tube_id": 5},
+        {"conversation_id": 5},
+        {"endpoint": "x"},
+        {"signal_handler": "x"},
+        {"incoming": 7},
+        {"handler": 7},
+    ],
 )
 async def test_a_tube_is_not_made_of_wrong_things(registry: TubeRegistry, arguments: Any) -> None:
     with pytest.raises(TypeError, match=f"{next(iter(arguments))} is "):
@@ -765,7 +742,7 @@ async def test_a_tube_is_not_made_of_wrong_things(registry: TubeRegistry, argume
 @pytest.mark.parametrize("reason", ["bye", None, 3])
 async def test_a_tube_is_closed_for_a_reason_and_a_text_is_its_detail(registry: TubeRegistry, reason: Any) -> None:
     manager = registry.create_tube("tube")
-    for closing in (registry.close_tube("tube", reason), registry.close_all(reason), manager.shutdown(reason)):
+    for closing in (registry.close_all(reason), manager.shutdown(reason)):
         with pytest.raises(TypeError, match=r"one of CLOSE_REASONS \(CLOSED_LOCALLY, .*; a text goes into detail="):
             await closing
     assert manager.state is State.INITIALIZING
@@ -777,7 +754,7 @@ async def test_a_detail_that_is_no_text_is_refused_and_the_tube_can_still_be_clo
 ) -> None:
     # Found by a newcomer: the tube never ended, and who closed it waited for ever.
     manager, registry = pair.here.manager, pair.here.registry
-    for closing in (manager.shutdown(detail=detail), registry.close_tube("tube", detail=detail)):
+    for closing in (manager.shutdown(detail=detail), registry.close_all(detail=detail)):
         with pytest.raises(TypeError, match="detail is a text, not"):
             await closing
     assert manager.state is State.CONNECTED
@@ -799,20 +776,22 @@ async def test_this_ends_own_offer_is_not_taken_for_the_answer_to_it() -> None:
     async with ApplicationPair() as pair:
         here, there = pair.registries
         pair.here.create()
-        offer = await here.create_offer("tube")
+        offer = await here.manager("tube").signaling.create_offer()
         for same in (offer, offer.replace("\r\n", "\n")):
             with pytest.raises(ProtocolError, match="this is the offer of this end"):
-                await here.set_remote_description("tube", same, "answer")
+                await here.manager("tube").signaling.set_remote_description(same, "answer")
         pair.there.create(offer)
-        await here.set_remote_description("tube", await there.create_answer("tube"), "answer")
+        await here.manager("tube").signaling.set_remote_description(
+            await there.manager("tube").signaling.create_answer(), "answer"
+        )
         await pair.here.reached(State.CONNECTED)
 
 
 async def test_an_own_restart_offer_is_not_taken_for_its_answer_either(pair: ApplicationPair) -> None:
     pair.here.other = None
-    offer = await pair.here.registry.manager("tube").restart_ice()
+    offer = await pair.here.manager.restart_ice()
     with pytest.raises(ProtocolError, match="an answer cannot restart ICE"):
-        await pair.here.registry.manager("tube").signaling.set_remote_description(offer, "answer")
+        await pair.here.manager.signaling.set_remote_description(offer, "answer")
 
 
 async def test_an_sdp_given_as_the_kind_is_not_shown(registry: TubeRegistry) -> None:
@@ -825,16 +804,16 @@ async def test_an_sdp_given_as_the_kind_is_not_shown(registry: TubeRegistry) -> 
 
 async def test_a_connected_tube_says_how_its_path_is_recovered(pair: ApplicationPair) -> None:
     with pytest.raises(RuntimeError, match=r"it is connected; restart_ice\(\) recovers its path"):
-        await pair.here.registry.manager("tube").signaling.create_offer()
+        await pair.here.manager.signaling.create_offer()
     with pytest.raises(RuntimeError, match="is connected, or was"):
-        await pair.there.registry.manager("tube").signaling.create_answer()
+        await pair.there.manager.signaling.create_answer()
     assert pair.here.states() == ["connecting", "connected"]
 
 
 async def test_a_tube_that_is_closing_begins_nothing(pair: ApplicationPair) -> None:
     closing = asyncio.ensure_future(pair.here.manager.shutdown())
     await asyncio.sleep(0)
-    for operation in (pair.here.manager.create_offer, pair.here.manager.restart_ice):
+    for operation in (pair.here.manager.signaling.create_offer, pair.here.manager.restart_ice):
         with pytest.raises(RuntimeError, match="is closing"):
             await operation()
     await closing
@@ -845,9 +824,7 @@ async def test_a_candidate_in_another_shape_is_refused_with_what_is_wanted(pair:
     signal = await pair.here.heard(IceCandidate)
     browser = {"candidate": signal.candidate, "sdpMid": "0", "sdpMLineIndex": 0}
     with pytest.raises(ProtocolError, match="pass the icecandidate signal's data"):
-        pair.there.registry.manager("tube").signaling.add_ice_candidate(
-            signal.as_dict() if shape == "as_dict" else browser
-        )
+        pair.there.manager.signaling.add_ice_candidate(signal.as_dict() if shape == "as_dict" else browser)
 
 
 async def test_a_registry_that_was_left_takes_no_tube() -> None:
@@ -857,14 +834,6 @@ async def test_a_registry_that_was_left_takes_no_tube() -> None:
         registry.create_tube()
     async with registry:
         assert registry.create_tube()
-
-
-async def test_a_tube_that_has_ended_may_be_closed_again_and_an_unknown_one_may_not(registry: TubeRegistry) -> None:
-    registry.create_tube("tube")
-    await registry.close_tube("tube")
-    await registry.close_tube("tube")
-    with pytest.raises(ValueError, match="no tube 'other'"):
-        await registry.close_tube("other")
 
 
 async def test_a_manager_and_a_registry_say_what_they_are(registry: TubeRegistry) -> None:
