@@ -21,7 +21,7 @@ from perdure.core.breaker import CircuitBreaker
 from perdure.core.decision import Rung
 from perdure.core.events import PeerRestarted, Started
 from perdure.errors import CarrierError, PeerError, ProtocolError
-from perdure.eventlog import log_event
+from perdure.eventlog import MAX_ERROR_LENGTH, log_event
 from perdure.signaling.application import (
     ApplicationChannel,
     describe,
@@ -32,6 +32,7 @@ from perdure.signaling.application import (
     write_text,
 )
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
+from perdure.tube.arguments import check_callable, check_methods
 from perdure.tube.clock import clock
 from perdure.tube.environment import Endpoint
 from perdure.tube.log import log
@@ -50,6 +51,9 @@ and a few more for each STUN and TURN server."""
 
 MAX_UNSENT_MESSAGES = 256
 """For an application that does not send; beyond it the oldest goes, as an offer that old is of no use."""
+
+LAST_WORD_SECONDS = 1.0
+"""How long the good-bye of a tube that has ended may take; a link that hangs holds nobody longer."""
 
 MAX_REPORTED_TEXTS = 16
 """Texts of a peer that cannot be used are logged so many times for one tube, and then ignored in silence."""
@@ -83,12 +87,12 @@ class ApplicationSignaling:
         """The generation of the peer's last description that was taken; 0 before the first."""
         self._early: tuple[Candidate, ...] = ()
         self._breaker = CircuitBreaker()
-        self._is_as_texts = False
-        """Whether `run` carries the messages, rather than signals."""
         self._unsettled: tuple[Message, ...] = ()
         """Messages of the last negotiation: a link may be lost with them, so the next one gets them again."""
         self._outgoing: asyncio.Queue[Message | None] | None = None
-        """What the link that there is now is to send; `None` ends it."""
+        """What the link of `run` is to send, while there is one: instead of signals. `None` ends it."""
+        self._sending: asyncio.Task[None]
+        """Sends that."""
         self._refused_texts = 0
 
     def begin(self, *, is_initiator: bool, offer: str | None) -> Endpoint:
@@ -126,30 +130,49 @@ class ApplicationSignaling:
                 over: the link must authenticate both ends.
 
         Raises:
+            TypeError: `send` is no function, or `messages` no async iterator.
             RuntimeError: the tube has ended, or another call runs.
             Exception: whatever `send` or `messages` raised.
         """
+        check_callable("send", send)
+        check_methods("messages", messages, ("__aiter__",))
         if self._outgoing is not None:
             raise RuntimeError(f"tube {self._driver.tube_id!r}: run_signaling() runs already")
         self._driver.check_open()
-        self._is_as_texts = True
-        outgoing = self._outgoing = asyncio.Queue()
-        for message in self._unsettled:
-            outgoing.put_nowait(message)
-        self._channel.set_available(True)
-        self._driver.run(connect=True)
-        self._driver.feed(Started())
-        tasks = {asyncio.ensure_future(self._send_all(outgoing, send)), asyncio.ensure_future(self._receive(messages))}
+        outgoing = self._outgoing = asyncio.Queue(MAX_UNSENT_MESSAGES)
+        sending = self._sending = asyncio.ensure_future(self._send_all(outgoing, send))
+        receiving = asyncio.ensure_future(self._receive(messages))
+        tasks = {sending, receiving}
         try:
+            for message in self._unsettled:
+                self._queue(message)
+            self._begin_over_link()
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._outgoing = None
+            self._channel.set_available(False)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._channel.set_available(False)
         for task in done:
-            task.result()
+            if not task.cancelled():
+                task.result()
+
+    def _begin_over_link(self) -> None:
+        """There is a link; the tube begins with the first one."""
+        driver, first = self._driver, self._first_offer
+        self._channel.set_available(True)
+        driver.run(connect=True)
+        driver.feed(Started())
+        if first is not None and first.generation > driver.core.generation:
+            self._take_description(first)
+
+    def _queue(self, message: Message | None) -> None:
+        """For the link that there is; beyond its room the oldest goes."""
+        if (outgoing := self._outgoing) is not None:
+            if outgoing.full():
+                outgoing.get_nowait()
+            outgoing.put_nowait(message)
 
     async def _send_all(self, outgoing: asyncio.Queue[Message | None], send: SendText) -> None:
         while (message := await outgoing.get()) is not None:
@@ -162,8 +185,9 @@ class ApplicationSignaling:
             except ProtocolError as error:
                 self._refused_texts += 1
                 if self._refused_texts <= MAX_REPORTED_TEXTS:
-                    about = {"tube": self._driver.tube_id, "why": str(error)}
+                    about = {"tube": self._driver.tube_id, "why": str(error)[:MAX_ERROR_LENGTH]}
                     log_event(log, logging.WARNING, "signaling-text-refused", **about)
+            await asyncio.sleep(0)  # a link that always has a text lets the loop go round
 
     def _take_text(self, text: str) -> None:
         session_id, message = read_text(text)
@@ -269,11 +293,11 @@ class ApplicationSignaling:
     # What the tube says.
 
     def _said(self, message: Message) -> None:
-        if self._is_as_texts:
-            earlier = () if isinstance(message, Offer | Answer) else self._unsettled
-            self._unsettled = (*earlier, message)[-MAX_UNSENT_MESSAGES:]
-            if self._outgoing is not None:
-                self._outgoing.put_nowait(message)
+        earlier = () if isinstance(message, Offer | Answer) else self._unsettled
+        self._unsettled = (*earlier, message)[-MAX_UNSENT_MESSAGES:]
+        if self._outgoing is not None:
+            if self._session_id:  # without one, this end never heard of the other
+                self._queue(message)
             return
         match message:
             case Offer(generation, _, restarts):
@@ -297,8 +321,10 @@ class ApplicationSignaling:
         """The tube has ended: the link may end behind its last word."""
         self._first_offer = None
         self._early = ()
+        self._unsettled = ()
         if self._outgoing is not None:
-            self._outgoing.put_nowait(None)
+            self._queue(None)
+            asyncio.get_running_loop().call_later(LAST_WORD_SECONDS, self._sending.cancel)
 
     # Parts.
 

@@ -225,6 +225,7 @@ class TunnelConnectionManager:
             messages: an async iterator of the texts that the other end sends.
 
         Raises:
+            TypeError: `send` is no function, or `messages` no async iterator.
             RuntimeError: the tube has ended, has perdure's own signaling, or another call runs.
             Exception: whatever `send` or `messages` raised.
         """

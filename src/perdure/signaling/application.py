@@ -207,9 +207,10 @@ def read_text(text: str) -> tuple[bytes, Message]:
     if len(text) > MAX_TEXT_LENGTH:
         raise ProtocolError(f"a signaling message of {len(text)} characters is over {MAX_TEXT_LENGTH}")
     try:
+        check_nesting(text)
         read = _text_decoder.decode(text)
         session_id = bytes.fromhex(read.session)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise ProtocolError(f"a signaling message cannot be read: {error}") from error
     if len(session_id) != SESSION_ID_BYTES:
         raise ProtocolError(f"a session's id has {SESSION_ID_BYTES} bytes, not {len(session_id)}")
