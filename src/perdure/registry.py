@@ -126,7 +126,7 @@ class TubeRegistry:
         self._setting_up: dict[str, float] = {}
         """The tubes that were never connected yet, and when each was created."""
         self._ended: dict[str, Reason] = {}
-        self._iterators: list[SignalIterator] = []
+        self._iterators: weakref.WeakSet[SignalIterator] = weakref.WeakSet()
         self._sweeper: asyncio.TimerHandle | None = None
         self._was_left = False
         if network is not None:
@@ -250,7 +250,7 @@ class TubeRegistry:
         if self._was_left:
             iterator.end()
             return iterator
-        self._iterators.append(iterator)
+        self._iterators.add(iterator)
         for manager in self:
             manager.publish_to(iterator)
         return iterator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ class EventPublisher:
         self.tube_id = tube_id
         self.conversation_id = conversation_id
         self._signals = SignalQueue(handler) if handler is not None else None
-        self._iterators: tuple[SignalIterator, ...] = ()
+        self._iterators: tuple[weakref.ref[SignalIterator], ...] = ()
         self._state_callbacks: Callbacks[StateChanged] | None = None
         self._decision_callbacks: Callbacks[Decision] | None = None
         self._lost_at = 0.0
@@ -65,14 +66,9 @@ class EventPublisher:
         """Signals at which the handler raised."""
         return self._signals.failed if self._signals is not None else 0
 
-    def add_iterator(self, iterator: SignalIterator) -> Callable[[], None]:
-        """Give each signal to `iterator` too; what is returned removes it."""
-        self._iterators = (*self._iterators, iterator)
-
-        def remove() -> None:
-            self._iterators = tuple(other for other in self._iterators if other is not iterator)
-
-        return remove
+    def add_iterator(self, iterator: SignalIterator) -> None:
+        """Give each signal to `iterator` too, as long as somebody holds it."""
+        self._iterators = (*(other for other in self._iterators if other() is not None), weakref.ref(iterator))
 
     def add_state_callback(self, callback: Callable[[StateChanged], object]) -> Callable[[], None]:
         if self._state_callbacks is None:
@@ -136,8 +132,9 @@ class EventPublisher:
 
     def close(self) -> None:
         """Take nothing more; what waits is still told, unless the handler is too slow."""
-        for iterator in self._iterators:
-            iterator.source_ended()
+        for each in self._iterators:
+            if (iterator := each()) is not None:
+                iterator.source_ended()
         self._iterators = ()
         if self._signals is not None:
             self._signals.close()
@@ -156,5 +153,6 @@ class EventPublisher:
     def _emit(self, signal: Signal) -> None:
         if self._signals is not None:
             self._signals.emit(signal)
-        for iterator in self._iterators:
-            iterator.add(signal)
+        for each in self._iterators:
+            if (iterator := each()) is not None:
+                iterator.add(signal)
