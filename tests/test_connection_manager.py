@@ -433,9 +433,9 @@ async def test_a_streams_user_that_raises_loses_its_own_stream_and_no_byte_of_an
     accepted: list[Recorder] = []
 
     def accept(stream: StreamTransport) -> None:
-        if stream.target == "raise:1":
+        if stream.target == Target("raise", 1):
             raise LookupError("no such target")
-        accepted.append((Failing if stream.target == "failing:1" else Recorder)())
+        accepted.append((Failing if stream.target == Target("failing", 1) else Recorder)())
         stream.start(accepted[-1])
         stream.accept()
 

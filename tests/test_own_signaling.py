@@ -342,7 +342,7 @@ async def test_behind_a_send_that_hangs_a_bounded_number_of_messages_waits_and_t
     call = asyncio.ensure_future(ends.here.run_signaling(send, way.messages()))
     await within(hanging.wait())
     for number in range(2 * MAX_UNSENT_MESSAGES):
-        ends.here.signaling.endpoint.channel.send(Candidate(3, f"candidate:{number}", "0", 0))
+        ends.here.signaling.channel.send(Candidate(3, f"candidate:{number}", "0", 0))
     released.set()
     last = 2 * MAX_UNSENT_MESSAGES - 1
     await eventually(lambda: any(f'"candidate:{last}"' in text for text in sent))

@@ -64,21 +64,23 @@ class ApplicationSignaling:
 
     __slots__ = (
         "_breaker",
-        "_channel",
         "_driver",
         "_early",
         "_first_offer",
-        "_is_as_texts",
         "_outgoing",
         "_publisher",
         "_refused_texts",
+        "_sending",
+        "_sending",
         "_taken",
         "_unsettled",
         "_was_connected",
+        "channel",
     )
 
     def __init__(self) -> None:
-        self._channel = ApplicationChannel(self._said)
+        self.channel = ApplicationChannel(self._said)
+        """What the tube says goes in here."""
         self._driver: Driver
         self._publisher: EventPublisher
         self._first_offer: Offer | None = None
@@ -108,10 +110,10 @@ class ApplicationSignaling:
         if offer is not None:
             session_id, message = read_description(offer, "offer")
             self._first_offer = message if isinstance(message, Offer) else None
-            return Endpoint(session_id, None, self._channel)
+            return Endpoint(session_id, None, self.channel)
         if is_initiator:
-            return Endpoint(os.urandom(SESSION_ID_BYTES), os.urandom(SESSION_KEY_BYTES), self._channel)
-        return Endpoint(b"", None, self._channel)
+            return Endpoint(os.urandom(SESSION_ID_BYTES), os.urandom(SESSION_KEY_BYTES), self.channel)
+        return Endpoint(b"", None, self.channel)
 
     def bind(self, driver: Driver, publisher: EventPublisher) -> None:
         """Name the tube's other parts; before anything else."""
@@ -150,7 +152,7 @@ class ApplicationSignaling:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._outgoing = None
-            self._channel.set_available(False)
+            self.channel.set_available(False)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -161,7 +163,7 @@ class ApplicationSignaling:
     def _begin_over_link(self) -> None:
         """There is a link; the tube begins with the first one."""
         driver, first = self._driver, self._first_offer
-        self._channel.set_available(True)
+        self.channel.set_available(True)
         driver.run(connect=True)
         driver.feed(Started())
         if first is not None and first.generation > driver.core.generation:
@@ -288,7 +290,7 @@ class ApplicationSignaling:
     def set_available(self, available: bool) -> None:
         """Say whether the peer can be told something now. While it cannot, no attempt is made, nor spent."""
         self._driver.check_open()
-        self._channel.set_available(available)
+        self.channel.set_available(available)
 
     # What the tube says.
 

@@ -207,7 +207,7 @@ def read_text(text: str) -> tuple[bytes, Message]:
     if len(text) > MAX_TEXT_LENGTH:
         raise ProtocolError(f"a signaling message of {len(text)} characters is over {MAX_TEXT_LENGTH}")
     try:
-        check_nesting(text)
+        check_json(text)
         read = _text_decoder.decode(text)
         session_id = bytes.fromhex(read.session)
     except (msgspec.MsgspecError, ValueError) as error:
