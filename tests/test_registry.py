@@ -699,8 +699,8 @@ async def test_a_registrys_handler_serves_the_tubes_that_have_none_of_their_own(
         ({"transport": {"loopback": True}}, "transport is a TransportConfig, or has the methods offer"),
         ({"transport": SimpleNamespace(offer=len, answer=len, set_ice_servers=len)}, "has the methods .*renew"),
         ({"signal_handler": "x"}, "signal_handler is a function"),
-        ({"incoming": "x"}, "incoming is a function"),
-        ({"handler": "x"}, "handler is a function"),
+        ({"incoming": "x"}, "incoming is a plain function"),
+        ({"handler": "x"}, "handler is an async function"),
         ({"handler": len}, "handler is an async function"),
     ],
 )
