@@ -1,58 +1,42 @@
-"""The client role: a tunnel to the gateway of a ticket.
-
-One session at a time; where one ends for good, its streams end and the next session begins, behind the same ports.
-"""
+"""The client role: a tunnel to the gateway of a ticket."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import TYPE_CHECKING, Self
 
-from perdure.core.restart import renewal_delay
-from perdure.core.state import Reason, State
-from perdure.errors import NotAuthorisedError, PeerError, PerdureError, RendezvousError
-from perdure.eventlog import log_event
+from perdure.client_sessions import ClientSessions
+from perdure.core.state import State
+from perdure.errors import NotAuthorisedError
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import TubeRegistry
 from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
-from perdure.signaling.client_peer import ClientSignaling
-from perdure.signaling.status import SignalingState, SignalingStatus
 from perdure.streams import connections
 from perdure.streams.outcomes import REASONS
 from perdure.ticket import Ticket, load_ticket
-from perdure.tube import Endpoint
-from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES, ResetCode
+from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
     import ssl as ssl_module
     from random import Random
     from types import TracebackType
 
+    from perdure.client_sessions import MakeSignaling
     from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
-    from perdure.core.actions import StateChanged
     from perdure.core.decision import Decision
     from perdure.delivery import SignalHandler, SignalIterator
     from perdure.manager import TunnelConnectionManager
-    from perdure.netmon.monitor import NetworkMoved
     from perdure.streams.connections import ProtocolT
     from perdure.streams.target import Target
     from perdure.streams.transport import StreamTransport
     from perdure.transport.base import Path, Transport
     from perdure.tube import ConnectionMetrics
 
-    MakeSignaling = Callable[[Ticket, bytes, Callable[[SignalingStatus], None]], ClientSignaling]
-
-log = logging.getLogger(__name__)
-
 CONNECT_TIMEOUT = 30.0
 """Seconds: two attempts of 10 s with the wait between them, and the rendezvous before."""
-
-GATEWAY_TIMEOUT = 10.0
-"""Seconds that an absent gateway is waited for without `retry`: a restarted one is back within three."""
 
 
 def connect(
@@ -137,41 +121,34 @@ class Tunnel:
         self._waits = wait
         self._timeout = timeout
         self._retry = retry
-        self._random: Random = random or SystemRandom()
-        self._token_bytes = token_bytes
-        self._make_signaling = make_signaling or _signaling_over_websocket
+        random = random or SystemRandom()
         self._own_network = NetworkMonitor() if network is None else None
         self._network = network or self._own_network
+        self._unsubscribe: Callable[[], None] = lambda: None
         self.tubes = TubeRegistry(
-            policy, session_limits, limits, transport=transport, signal_handler=signal_handler, random=self._random
+            policy, session_limits, limits, transport=transport, signal_handler=signal_handler, random=random
         )
         """The tube of the current session, and nothing else."""
-        self._manager: TunnelConnectionManager | None = None
-        self._signaling: ClientSignaling | None = None
+        self._sessions = ClientSessions(
+            ticket, self.tubes, retry=retry, make_signaling=make_signaling, random=random, token_bytes=token_bytes
+        )
         self._servers: list[asyncio.Server] = []
-        self._was_ready = False
-        self._session_worked = False
+        self._was_entered = False
         self._is_closing = False
-        self._error: PerdureError | None = None
-        self._news = asyncio.Event()
-        """Set where a session began, or the tunnel ended."""
-        self._sessions: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._gateway_timer: asyncio.TimerHandle | None = None
-        self._unsubscribe: Callable[[], None] = lambda: None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} through {self._ticket.rendezvous_url} {self.state.value}>"
 
     async def __aenter__(self) -> Self:
-        if self._sessions is not None or self._is_closing:
+        if self._was_entered or self._is_closing:
             raise RuntimeError("a tunnel is entered once; connect() makes another")
+        self._was_entered = True
         if self._own_network is not None:
             await self._own_network.start()
         assert self._network is not None
-        self._unsubscribe = self._network.subscribe(self._network_moved)
-        self._begin_session()
-        self._sessions = asyncio.get_running_loop().create_task(self._run_sessions())
+        self._unsubscribe = self._network.subscribe(self._sessions.network_moved)
+        self._sessions.start()
         try:
             if self._waits:
                 await self._wait_first()
@@ -190,35 +167,35 @@ class Tunnel:
     @property
     def state(self) -> State:
         """The state of the current session's tube; INITIALIZING before the first, CLOSED once the tunnel is."""
-        if self._manager is None:
-            return State.INITIALIZING
-        return State.CLOSED if self._is_closing else self._manager.state
+        if self._is_closing:
+            return State.CLOSED
+        manager = self._sessions.manager
+        return State.INITIALIZING if manager is None else manager.state
 
     @property
     def metrics(self) -> ConnectionMetrics:
         """The current session's figures. Raises `RuntimeError` before the tunnel was entered."""
-        return self._current.metrics
+        return self.manager.metrics
 
     @property
     def path(self) -> Path | None:
         """The path in use: direct or relayed, its protocol, both addresses, and the round trip; `None` without one."""
-        return None if self._manager is None else self._manager.path
+        manager = self._sessions.manager
+        return None if manager is None else manager.path
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """What the policy decided last in the current session, the oldest first, at most 64; "nothing" included."""
-        return () if self._manager is None else self._manager.decisions
+        manager = self._sessions.manager
+        return () if manager is None else manager.decisions
 
     @property
     def manager(self) -> TunnelConnectionManager:
         """The manager of the current session's tube. Raises `RuntimeError` before the tunnel was entered."""
-        return self._current
-
-    @property
-    def _current(self) -> TunnelConnectionManager:
-        if self._manager is None:
+        manager = self._sessions.manager
+        if manager is None:
             raise RuntimeError("the tunnel was not entered yet: async with perdure.connect(…) as tunnel")
-        return self._manager
+        return manager
 
     # Streams.
 
@@ -289,27 +266,26 @@ class Tunnel:
             RuntimeError: there is no session now, or it carries as many streams as it may.
         """
         self._check_open()
-        return self._current.open_stream(target)
+        return self.manager.open_stream(target)
 
     async def _open_stream(self, target: Target) -> StreamTransport:
         while True:
             self._check_open()
-            manager = self._current
+            manager = self.manager
             manager.check_loop()
             if manager.is_open:
                 return manager.open_stream(target)
-            self._news.clear()
-            await self._news.wait()
+            await self._sessions.wait_news()
 
     def _check_open(self) -> None:
-        if self._error is not None:
-            raise self._error
+        if self._sessions.error is not None:
+            raise self._sessions.error
         if self._is_closing:
             raise RuntimeError("the tunnel is closed")
 
     def _stream_lost(self, target: Target, code: ResetCode) -> None:
         if code is ResetCode.NOT_ALLOWED and not self._retry:
-            self._fail(NotAuthorisedError(f"{target}: {REASONS[code]}", target=str(target)))
+            self._sessions.fail(NotAuthorisedError(f"{target}: {REASONS[code]}", target=str(target)))
 
     # Its life.
 
@@ -320,10 +296,9 @@ class Tunnel:
             PerdureError: what ended the tunnel.
             RuntimeError: the tunnel is closed.
         """
-        while not self._current.state.is_up:
+        while not self.manager.state.is_up:
             self._check_open()
-            self._news.clear()
-            await self._news.wait()
+            await self._sessions.wait_news()
         self._check_open()
 
     async def wait_closed(self) -> None:
@@ -332,11 +307,10 @@ class Tunnel:
         Raises:
             PerdureError: what ended it.
         """
-        while self._error is None and not self._is_closing:
-            self._news.clear()
-            await self._news.wait()
-        if self._error is not None:
-            raise self._error
+        while self._sessions.error is None and not self._is_closing:
+            await self._sessions.wait_news()
+        if self._sessions.error is not None:
+            raise self._sessions.error
 
     def events(self) -> SignalIterator:
         """The tunnel's signals from now on, as an async iterator that ends with the tunnel. A reader that falls behind
@@ -347,7 +321,7 @@ class Tunnel:
         """End the tunnel behind what was written: the gateway is told, streams are reset, ports are closed. Twice is
         fine. Cancelling this leaves it ending by itself."""
         self._is_closing = True
-        self._news.set()
+        self._sessions.tell()
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closing)
@@ -355,122 +329,15 @@ class Tunnel:
     async def _close(self) -> None:
         for server in self._servers:
             server.close()
-        if self._gateway_timer is not None:
-            self._gateway_timer.cancel()
         self._unsubscribe()
-        if self._sessions is not None:
-            self._sessions.cancel()
-            await asyncio.wait({self._sessions})
-        if self._manager is not None:
-            await self._manager.shutdown(Reason.SHUT_DOWN, "the client was stopped")
-        if self._signaling is not None:
-            await self._signaling.wait_closed()
+        await self._sessions.stop()
         await self.tubes.close()
         if self._own_network is not None:
             self._own_network.close()
-
-    def _fail(self, error: PerdureError) -> None:
-        """It cannot go on."""
-        if self._error is None and not self._is_closing:
-            self._error = error
-            self._news.set()
 
     async def _wait_first(self) -> None:
         try:
             async with asyncio.timeout(self._timeout):
                 await self.wait_connected()
         except TimeoutError:
-            raise self._why_not_yet() from None
-
-    def _why_not_yet(self) -> PerdureError:
-        """What stands in the way of the first connection."""
-        assert self._signaling is not None
-        status, waited = self._signaling.status, f"waited {self._timeout:g} s"
-        match status.state:
-            case SignalingState.UNREACHABLE | SignalingState.FAILED:
-                why = status.reason or "no answer"
-                return RendezvousError(f"the rendezvous at {status.url} is unreachable: {why}", url=status.url)
-            case SignalingState.WAITING_FOR_GATEWAY:
-                return _no_gateway(status.url, waited)
-            case SignalingState.KNOCKING:
-                why = status.reason or "it does not answer"
-                return PeerError(f"the gateway takes no session: {why} ({waited})", reason="no answer")
-            case _:
-                text = f"no path to the gateway was found ({waited}); is UDP allowed, and are the ICE servers right?"
-                return PeerError(text, reason="no path")
-
-    # Sessions.
-
-    def _begin_session(self) -> None:
-        session_id = self._token_bytes(SESSION_ID_BYTES)
-        self._session_worked = False
-        signaling = self._signaling = self._make_signaling(self._ticket, session_id, self._signaling_changed)
-        endpoint = Endpoint(session_id, self._token_bytes(SESSION_KEY_BYTES), signaling)
-        manager = self._manager = self.tubes.create_tube(endpoint.tube_id, endpoint=endpoint)
-        manager.add_state_change_callback(self._state_changed)
-        signaling.start()
-        manager.start()
-        self._news.set()
-
-    async def _run_sessions(self) -> None:
-        failures = 0
-        while True:
-            assert self._manager is not None
-            assert self._signaling is not None
-            end = await self._manager.wait_ended()
-            await self._signaling.wait_closed()
-            if not self._retry:
-                self._fail(PeerError(f"the tunnel ended: {_sentence(end)}", reason=end.reason.name))
-                return
-            failures = 0 if self._session_worked else failures + 1
-            delay = renewal_delay(self.tubes.policy, end.reason, failures, self._random)
-            log_event(log, logging.WARNING, "new-session", retry_in=delay, why=_sentence(end))
-            await asyncio.sleep(delay)
-            if self._error is not None:
-                return
-            self._begin_session()
-
-    def _network_moved(self, moved: NetworkMoved) -> None:
-        # The tube first: its offer is gathered while the link to the rendezvous comes back.
-        self.tubes.network_moved(moved)
-        if (signaling := self._signaling) is not None:
-            local_address_lost = moved.invalidates(signaling.local_address)
-            signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)
-
-    def _signaling_changed(self, status: SignalingStatus) -> None:
-        is_late = status.state is SignalingState.WAITING_FOR_GATEWAY and self._was_ready
-        is_bad = status.state in {SignalingState.UNREACHABLE, SignalingState.FAILED} and status.reason
-        level = logging.WARNING if is_late or is_bad else logging.INFO
-        log_event(log, level, "signaling", status=str(status))
-        if self._gateway_timer is not None:
-            self._gateway_timer.cancel()
-        match status.state:
-            case SignalingState.UNREACHABLE if not self._retry and not self._was_ready and status.reason:
-                text = f"the rendezvous at {status.url} is unreachable: {status.reason}"
-                self._fail(RendezvousError(text, url=status.url))
-            case SignalingState.WAITING_FOR_GATEWAY if not self._retry and not self._was_ready:
-                error = _no_gateway(status.url, f"waited {GATEWAY_TIMEOUT:.0f} s")
-                self._gateway_timer = asyncio.get_running_loop().call_later(GATEWAY_TIMEOUT, self._fail, error)
-            case SignalingState.FAILED:
-                signaling = self._signaling
-                error_now = signaling.error if signaling is not None else None
-                self._fail(error_now or RendezvousError(status.reason, url=status.url))
-
-    def _state_changed(self, change: StateChanged) -> None:
-        if change.after is State.CONNECTED:
-            self._session_worked = self._was_ready = True
-        self._news.set()
-
-
-def _signaling_over_websocket(
-    ticket: Ticket, session_id: bytes, on_status: Callable[[SignalingStatus], None]
-) -> ClientSignaling:
-    return ClientSignaling(ticket, session_id, on_status=on_status)
-
-
-def _no_gateway(url: str, waited: str) -> PeerError:
-    return PeerError(f"no gateway serves this ticket at {url} ({waited}; is `perdure serve` running?)", reason="absent")
-
-
-def _sentence(end: StateChanged) -> str:
-    return f"{end.reason.value} ({end.detail})" if end.detail else end.reason.value
+            raise self._sessions.why_not_yet(f"waited {self._timeout:g} s") from None

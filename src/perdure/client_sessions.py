@@ -1,0 +1,198 @@
+"""A client's sessions: one at a time, and where one ends for good the next begins."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from perdure.core.restart import renewal_delay
+from perdure.core.state import Reason, State
+from perdure.errors import PeerError, PerdureError, RendezvousError
+from perdure.eventlog import log_event
+from perdure.signaling.client_peer import ClientSignaling
+from perdure.signaling.status import SignalingState, SignalingStatus
+from perdure.ticket import Ticket
+from perdure.tube import Endpoint
+from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from perdure.core.actions import StateChanged
+    from perdure.manager import TunnelConnectionManager
+    from perdure.netmon.monitor import NetworkMoved
+    from perdure.registry import TubeRegistry
+
+log = logging.getLogger("perdure.client")
+
+MakeSignaling = Callable[[Ticket, bytes, Callable[[SignalingStatus], None]], ClientSignaling]
+"""The way to the rendezvous for one session: of a ticket, a session id, and who hears the status."""
+
+GATEWAY_TIMEOUT = 10.0
+"""Seconds that an absent gateway is waited for without `retry`: a restarted one is back within three."""
+
+
+class ClientSessions:
+    """The sessions with the gateway of `ticket`, each a tube of `tubes`.
+
+    Args:
+        retry: whether they outlive a rendezvous or a gateway that is away, and a session that ended.
+        token_bytes: the source of session ids and keys; must be cryptographically random.
+    """
+
+    def __init__(
+        self,
+        ticket: Ticket,
+        tubes: TubeRegistry,
+        *,
+        retry: bool,
+        make_signaling: MakeSignaling | None,
+        random: Random,
+        token_bytes: Callable[[int], bytes],
+    ) -> None:
+        self.error: PerdureError | None = None
+        """Why there will be no session any more."""
+        self._ticket = ticket
+        self._tubes = tubes
+        self._retry = retry
+        self._make_signaling = make_signaling or _over_websocket
+        self._random = random
+        self._token_bytes = token_bytes
+        self._manager: TunnelConnectionManager | None = None
+        self._signaling: ClientSignaling | None = None
+        self._was_ready = False
+        self._session_worked = False
+        self._news = asyncio.Event()
+        """Set where a state changed, a session began, or they ended."""
+        self._running: asyncio.Task[None] | None = None
+        self._gateway_timer: asyncio.TimerHandle | None = None
+        self._is_stopping = False
+
+    @property
+    def manager(self) -> TunnelConnectionManager | None:
+        """The current session's; `None` before the first."""
+        return self._manager
+
+    def start(self) -> None:
+        """Begin the first session."""
+        self._begin()
+        self._running = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """End the current session behind what was written, and tell the gateway; no other begins."""
+        self._is_stopping = True
+        if self._gateway_timer is not None:
+            self._gateway_timer.cancel()
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait({self._running})
+        if self._manager is not None:
+            await self._manager.shutdown(Reason.SHUT_DOWN, "the client was stopped")
+        if self._signaling is not None:
+            await self._signaling.wait_closed()
+
+    def fail(self, error: PerdureError) -> None:
+        """There can be no session any more."""
+        if self.error is None and not self._is_stopping:
+            self.error = error
+            self.tell()
+
+    def tell(self) -> None:
+        """Wake who waits for news."""
+        self._news.set()
+
+    async def wait_news(self) -> None:
+        """Wait until a state changed, a session began, or they ended."""
+        self._news.clear()
+        await self._news.wait()
+
+    def network_moved(self, moved: NetworkMoved) -> None:
+        # The tube first: its offer is gathered while the link to the rendezvous comes back.
+        self._tubes.network_moved(moved)
+        if (signaling := self._signaling) is not None:
+            local_address_lost = moved.invalidates(signaling.local_address)
+            signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)
+
+    def why_not_yet(self, waited: str) -> PerdureError:
+        """What stands in the way of the first connection."""
+        assert self._signaling is not None
+        status = self._signaling.status
+        match status.state:
+            case SignalingState.UNREACHABLE | SignalingState.FAILED:
+                why = status.reason or "no answer"
+                return RendezvousError(f"the rendezvous at {status.url} is unreachable: {why}", url=status.url)
+            case SignalingState.WAITING_FOR_GATEWAY:
+                return _no_gateway(status.url, waited)
+            case SignalingState.KNOCKING:
+                why = status.reason or "it does not answer"
+                return PeerError(f"the gateway takes no session: {why} ({waited})", reason="no answer")
+            case _:
+                text = f"no path to the gateway was found ({waited}); is UDP allowed, and are the ICE servers right?"
+                return PeerError(text, reason="no path")
+
+    def _begin(self) -> None:
+        session_id = self._token_bytes(SESSION_ID_BYTES)
+        self._session_worked = False
+        signaling = self._signaling = self._make_signaling(self._ticket, session_id, self._signaling_changed)
+        endpoint = Endpoint(session_id, self._token_bytes(SESSION_KEY_BYTES), signaling)
+        manager = self._manager = self._tubes.create_tube(endpoint.tube_id, endpoint=endpoint)
+        manager.add_state_change_callback(self._state_changed)
+        signaling.start()
+        manager.start()
+        self.tell()
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            assert self._manager is not None
+            assert self._signaling is not None
+            end = await self._manager.wait_ended()
+            await self._signaling.wait_closed()
+            if not self._retry:
+                self.fail(PeerError(f"the tunnel ended: {_sentence(end)}", reason=end.reason.name))
+                return
+            failures = 0 if self._session_worked else failures + 1
+            delay = renewal_delay(self._tubes.policy, end.reason, failures, self._random)
+            log_event(log, logging.WARNING, "new-session", retry_in=delay, why=_sentence(end))
+            await asyncio.sleep(delay)
+            if self.error is not None:
+                return
+            self._begin()
+
+    def _signaling_changed(self, status: SignalingStatus) -> None:
+        is_late = status.state is SignalingState.WAITING_FOR_GATEWAY and self._was_ready
+        is_bad = status.state in {SignalingState.UNREACHABLE, SignalingState.FAILED} and status.reason
+        level = logging.WARNING if is_late or is_bad else logging.INFO
+        log_event(log, level, "signaling", status=str(status))
+        if self._gateway_timer is not None:
+            self._gateway_timer.cancel()
+        match status.state:
+            case SignalingState.UNREACHABLE if not self._retry and not self._was_ready and status.reason:
+                text = f"the rendezvous at {status.url} is unreachable: {status.reason}"
+                self.fail(RendezvousError(text, url=status.url))
+            case SignalingState.WAITING_FOR_GATEWAY if not self._retry and not self._was_ready:
+                error = _no_gateway(status.url, f"waited {GATEWAY_TIMEOUT:.0f} s")
+                self._gateway_timer = asyncio.get_running_loop().call_later(GATEWAY_TIMEOUT, self.fail, error)
+            case SignalingState.FAILED:
+                signaling = self._signaling
+                error_now = signaling.error if signaling is not None else None
+                self.fail(error_now or RendezvousError(status.reason, url=status.url))
+
+    def _state_changed(self, change: StateChanged) -> None:
+        if change.after is State.CONNECTED:
+            self._session_worked = self._was_ready = True
+        self.tell()
+
+
+def _over_websocket(ticket: Ticket, session_id: bytes, on_status: Callable[[SignalingStatus], None]) -> ClientSignaling:
+    return ClientSignaling(ticket, session_id, on_status=on_status)
+
+
+def _no_gateway(url: str, waited: str) -> PeerError:
+    return PeerError(f"no gateway serves this ticket at {url} ({waited}; is `perdure serve` running?)", reason="absent")
+
+
+def _sentence(end: StateChanged) -> str:
+    return f"{end.reason.value} ({end.detail})" if end.detail else end.reason.value
