@@ -88,7 +88,8 @@ class ApplicationSignaling:
         self._taken = 0
         """The generation of the peer's last description that was taken; 0 before the first."""
         self._early: tuple[Candidate, ...] = ()
-        self._breaker = CircuitBreaker()
+        self._breaker: CircuitBreaker | None = None
+        """Since the engine failed, until it works."""
         self._unsettled: tuple[Message, ...] = ()
         """Messages of the last negotiation: a link may be lost with them, so the next one gets them again."""
         self._outgoing: asyncio.Queue[Message | None] | None = None
@@ -375,14 +376,16 @@ class ApplicationSignaling:
 
         Nothing else counts: not what a peer or the application said wrong, nor a network that is away.
         """
-        if not self._breaker.allows(clock()):
-            left = (self._breaker.open_until or clock()) - clock()
+        breaker = self._breaker
+        if breaker is not None and not breaker.allows(clock()):
+            left = (breaker.open_until or clock()) - clock()
             text = f"tube {self._driver.tube_id!r} failed again and again; it is left alone for another {left:.0f} s"
             raise PeerError(text, reason="circuit open")
         try:
             made = await description()
         except CarrierError:
+            self._breaker = self._breaker or CircuitBreaker()
             self._breaker.failed(clock())
             raise
-        self._breaker.succeeded()
+        self._breaker = None
         return describe(self._session_id, made)

@@ -66,8 +66,11 @@ class Relay(asyncio.Protocol):
         self._is_lost = True
         if self._on_lost is not None:
             self._on_lost(error)
+        if self._other._is_lost:
+            del self._other._other, self._other  # nothing follows; so no cycle waits for the collector
+            return
         other = self._other.transport
-        if other is None or self._other._is_lost or (self._has_ended and self._other._has_ended):
+        if other is None or (self._has_ended and self._other._has_ended):
             return
         if error is not None and not self._has_ended and self.transport is not None:
             for data in read_the_rest(self.transport):

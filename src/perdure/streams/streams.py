@@ -44,7 +44,7 @@ class Streams:
         self._session = carriers.session
         self._incoming = incoming
         self._open: dict[int, StreamTransport] = {}
-        self._lingering: dict[StreamTransport, None] = {}
+        self._lingering: tuple[StreamTransport, ...] = ()
         """Streams that the session has forgotten, and whose protocol has not read everything."""
         carriers.consume_by(self)
 
@@ -104,7 +104,8 @@ class Streams:
 
     def lost(self, transport: StreamTransport) -> None:
         """Its protocol knows now."""
-        self._lingering.pop(transport, None)
+        if self._lingering:
+            self._lingering = tuple(each for each in self._lingering if each is not transport)
 
     def held_bytes(self, stream_id: int) -> int:
         return self._session.held_bytes(stream_id)
@@ -134,7 +135,7 @@ class Streams:
 
     def _let_go(self, transport: StreamTransport) -> int:
         self._open.pop(transport.stream_id, None)
-        self._lingering.pop(transport, None)
+        self.lost(transport)
         return transport.stream_id
 
     # For CarrierSession.
@@ -174,10 +175,10 @@ class Streams:
 
     def _lose(self, transport: StreamTransport, code: ResetCode) -> None:
         del self._open[transport.stream_id]
-        self._lingering[transport] = None
+        self._lingering = (*self._lingering, transport)
         transport.was_reset(code)
         if transport.is_idle:
-            self._lingering.pop(transport, None)
+            self.lost(transport)
 
     def _opened(self, stream_id: int, target: bytes) -> None:
         try:

@@ -173,7 +173,7 @@ class StreamTransport(asyncio.Transport):
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         if self._protocol is None:
-            raise RuntimeError("the stream has no protocol yet")
+            raise RuntimeError("the stream has no protocol: it was not started, or is lost")
         return self._protocol
 
     def is_closing(self) -> bool:
@@ -291,7 +291,7 @@ class StreamTransport(asyncio.Transport):
             self._loop.call_soon(self._lose, error)
 
     def _lose(self, error: Exception | None) -> None:
-        protocol, self._loss = self._protocol, None
+        protocol, self._protocol, self._loss = self._protocol, None, None
         if protocol is not None:
             self._call(protocol.connection_lost, error)
 
