@@ -1,4 +1,4 @@
-"""perdure's own commands as real processes: their lines can be awaited, their carriers broken, and they always end.
+"""perdure's commands, and other Python programs, as real processes: their lines can be awaited, and they always end.
 
 Every process must end cleanly: a traceback, an `exception` in its log, or a SIGTERM that is not obeyed fails the test.
 """
@@ -65,7 +65,7 @@ class Lines:
 
 
 class Program:
-    """One `perdure VERB …`; `running` makes it."""
+    """One `perdure VERB …`, or another Python program; `running` and `running_python` make it."""
 
     def __init__(self, arguments: Sequence[str], process: asyncio.subprocess.Process) -> None:
         self.arguments = arguments
@@ -159,7 +159,7 @@ class Program:
             assert word not in self.stderr.text, self.said
 
     def __str__(self) -> str:
-        return f"perdure {self.arguments[0]} ({self.process.pid})"
+        return f"{' '.join(self.arguments[:3])} ({self.process.pid})"
 
     async def _awaited(self, lines: Lines, wanted: Callable[[str], bool], what: str, since: int, timeout: float) -> str:
         try:
@@ -180,15 +180,20 @@ def _parse(line: str) -> LogLine | None:
 @asynccontextmanager
 async def running(*arguments: str) -> AsyncIterator[Program]:
     """`perdure` with `arguments`, until the block ends."""
+    async with running_python("-m", "perdure", *arguments) as program:
+        yield program
+
+
+@asynccontextmanager
+async def running_python(*arguments: str, **environment: str) -> AsyncIterator[Program]:
+    """Python with `arguments`, until the block ends; it then ends at SIGTERM with exit code 0, unless it was killed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "perdure",
         *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=_ENVIRONMENT,
+        env=_ENVIRONMENT | environment,
         start_new_session=True,
     )
     program = Program(arguments, process)

@@ -16,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from ssl import SSLContext
 
     Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -26,7 +27,7 @@ CONVERSATION_TIMEOUT = 40.0
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[str]:
+async def serving(handler: Handler, *, ssl: SSLContext | None = None) -> AsyncIterator[str]:
     """A server on a free port whose connections `handler` owns; its `HOST:PORT`. What a handler asserts is raised."""
     tasks: set[asyncio.Task[None]] = set()
     errors: list[Exception] = []
@@ -48,7 +49,7 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=ssl)
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
