@@ -71,7 +71,6 @@ class ApplicationSignaling:
         "_publisher",
         "_refused_texts",
         "_sending",
-        "_sending",
         "_taken",
         "_unsettled",
         "_was_connected",
@@ -122,10 +121,12 @@ class ApplicationSignaling:
 
     # All in one call.
 
-    async def run(self, send: SendText, messages: AsyncIterable[str]) -> None:
+    async def run(self, send: SendText, messages: AsyncIterable[str | bytes]) -> None:
         """Carry the tube's signaling over one link of the application, until that or the tube ends.
 
         The same call at both ends. A link that was lost and renewed is a second call: the tunnel lives on meanwhile.
+        Often one end has not noticed the loss yet: there the second call ends the first, which returns. For a tube that
+        has ended, or is closing, it returns at once.
 
         Args:
             send: sends one text, at most some 17 KiB, to the other end.
@@ -134,14 +135,14 @@ class ApplicationSignaling:
 
         Raises:
             TypeError: `send` is no function, or `messages` no async iterator.
-            RuntimeError: the tube has ended, or another call runs.
             Exception: whatever `send` or `messages` raised.
         """
         check_callable("send", send)
         check_methods("messages", messages, ("__aiter__",))
+        if self._driver.end is not None or self._driver.is_closing:
+            return
         if self._outgoing is not None:
-            raise RuntimeError(f"tube {self._driver.tube_id!r}: run_signaling() runs already")
-        self._driver.check_open()
+            self._sending.cancel()  # which ends the earlier call
         outgoing = self._outgoing = asyncio.Queue(MAX_UNSENT_MESSAGES)
         sending = self._sending = asyncio.ensure_future(self._send_all(outgoing, send))
         receiving = asyncio.ensure_future(self._receive(messages))
@@ -152,8 +153,9 @@ class ApplicationSignaling:
             self._begin_over_link()
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._outgoing = None
-            self.channel.set_available(False)
+            if self._outgoing is outgoing:
+                self._outgoing = None
+                self.channel.set_available(False)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -181,7 +183,7 @@ class ApplicationSignaling:
         while (message := await outgoing.get()) is not None:
             await send(write_text(self._session_id, message))
 
-    async def _receive(self, messages: AsyncIterable[str]) -> None:
+    async def _receive(self, messages: AsyncIterable[str | bytes]) -> None:
         async for text in messages:
             try:
                 self._take_text(text)
@@ -192,7 +194,7 @@ class ApplicationSignaling:
                     log_event(log, logging.WARNING, "signaling-text-refused", **about)
             await asyncio.sleep(0)  # a link that always has a text lets the loop go round
 
-    def _take_text(self, text: str) -> None:
+    def _take_text(self, text: str | bytes) -> None:
         session_id, message = read_text(text)
         if session_id != self._session_id:
             if self._driver.carriers.session.is_initiator or not isinstance(message, Offer):

@@ -196,7 +196,7 @@ def write_text(session_id: bytes, message: Message) -> str:
     return msgspec.json.encode(_Text(session_id.hex(), message)).decode()
 
 
-def read_text(text: str) -> tuple[bytes, Message]:
+def read_text(text: str | bytes) -> tuple[bytes, Message]:
     """The session's id and the message of a text that `write_text` made.
 
     Raises:
