@@ -265,6 +265,11 @@ async def running_server() -> AsyncIterator[tuple[Program, int]]:
         await program.stop()
 
 
+def test_an_application_with_its_own_signaling_has_at_most_40_lines_an_end() -> None:
+    for name in "fastapi_server", "fastapi_client":
+        assert len(Path(example(name)).read_text().splitlines()) <= 40
+
+
 @pytest.mark.parametrize("server_notices", [True, False])
 async def test_a_stream_outlives_the_websocket_that_signals_for_it(server_notices: bool) -> None:
     async with (
