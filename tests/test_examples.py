@@ -300,6 +300,14 @@ async def test_a_tube_whose_server_was_restarted_is_begun_again() -> None:
             await client.kill()
 
 
+async def test_a_client_that_was_killed_and_started_again_gets_a_new_tube_under_its_name() -> None:
+    async with running_server() as (_, port):
+        for _ in range(2):
+            async with running_python(example("fastapi_client"), f"ws://127.0.0.1:{port}/tubes/home") as client:
+                await client.says("LINE 3")
+                await client.kill()
+
+
 # Prometheus
 
 
