@@ -12,7 +12,7 @@ Rules:
    does not grow. It is forgotten when the peer says GONE or RESET, never because both FINs were acknowledged.
 7. `abort` drops what is held, so that RESET is due at once. The peer's RESET does the same: it reads no more.
 8. RESET waits for an answer as a FIN does. Bytes of a reset stream that wait for credit wait for none, as those of any
-   stream: they are no sign of a bad path.
+   stream: they are no sign of a bad path. `linger` says how long they may.
 """
 
 from __future__ import annotations
@@ -141,6 +141,11 @@ class Stream:
         if buffer.sent < buffer.end:
             return buffer.sent < self.send_limit
         return self._fin_wanted and not self._fin_sent
+
+    @property
+    def waits_for_credit(self) -> bool:
+        """Whether all that the peer's credit allows was sent, and bytes are left."""
+        return self.buffer.end > self.buffer.sent >= self.send_limit
 
     @property
     def has_control(self) -> bool:
