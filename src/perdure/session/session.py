@@ -48,15 +48,7 @@ class Session:
             `abandon`, so that it gives its part back.
     """
 
-    __slots__ = (
-        "_ending",
-        "_handshake",
-        "_outbox",
-        "_receiver",
-        "_streams",
-        "_traffic",
-        "last_heard_at",
-    )
+    __slots__ = ("_ending", "_handshake", "_outbox", "_receiver", "_streams", "_traffic", "last_heard_at")
 
     def __init__(
         self,
