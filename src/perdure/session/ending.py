@@ -40,12 +40,13 @@ class Phase(Enum):
 class Ending:
     """What is said last, and whether it was."""
 
-    __slots__ = ("close", "is_over", "phase")
+    __slots__ = ("close", "has_begun", "is_over", "phase")
 
     def __init__(self) -> None:
         self.phase = Phase.OPEN
+        self.has_begun = False
         self.is_over = False
-        """Whether there are no streams any more. Asked for each message, so not derived each time."""
+        """Whether there are no streams any more. Both are asked for each message, so not derived each time."""
         self.close: Close | None = None
         """What is said last, where anything is."""
 
@@ -53,12 +54,13 @@ class Ending:
         """`close` is said once what is held was delivered."""
         self.phase = Phase.DRAINING
         self.close = close
+        self.has_begun = True
 
     def end(self, close: Close | None) -> None:
         """The streams are gone. `close` is said next; `None`: nothing is."""
         self.close = close
         self.phase = Phase.SILENT if close is None else Phase.DUE
-        self.is_over = True
+        self.has_begun = self.is_over = True
 
     def take(self) -> bytes | None:
         """The last message, once."""

@@ -283,7 +283,9 @@ class Outbox:
         if room - size >= MAX_DATA_OVERHEAD_BYTES and (end := stream.take_fin(now)) is not None:
             parts.append(encode_frame(Fin(stream.stream_id, end)))
             size += len(parts[-1])
-        if room - size >= MAX_DATA_OVERHEAD_BYTES and (code := stream.take_reset(now)) is not None:
+        if stream.reset_code is None or room - size < MAX_DATA_OVERHEAD_BYTES:
+            return size
+        if (code := stream.take_reset(now)) is not None:
             parts.append(encode_frame(Reset(stream.stream_id, code)))
             size += len(parts[-1])
         return size

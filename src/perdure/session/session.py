@@ -145,7 +145,7 @@ class Session:
 
     def open_stream(self, target: bytes) -> int:
         """A new stream to `target`; its id. Raises `RuntimeError` at the limit of streams, or when closed."""
-        if self._ending.phase is not Phase.OPEN:
+        if self._ending.has_begun:
             raise RuntimeError("the session is closed")
         if self._streams.is_full:
             raise RuntimeError(f"the session carries {len(self._streams)} streams already, its limit")
@@ -224,7 +224,7 @@ class Session:
 
         With nothing held that is the next message. `close_now` ends the wait.
         """
-        if self._ending.phase is Phase.OPEN:
+        if not self._ending.has_begun:
             self._ending.drain(Close(code, reason))
             self._streams.take_no_more()
 
@@ -291,7 +291,7 @@ class Session:
         """The next message for the current carrier, or `None` where nothing is due."""
         if self._handshake.state is CarrierState.ABSENT:
             return None
-        if self._ending.phase is not Phase.OPEN:
+        if self._ending.has_begun:
             if self._handshake.state is CarrierState.RESUMED and all(stream.is_settled for stream in self._streams):
                 self.close_now()
             if self._ending.is_over:

@@ -150,12 +150,14 @@ class Stream:
     @property
     def has_control(self) -> bool:
         """Whether OPEN, RESET or WINDOW is due; an ACK alone may wait."""
-        return not self._open_told or self._limit_granted > self._limit_told or self._reset_is_due
+        if not self._open_told or self._limit_granted > self._limit_told:
+            return True
+        return self.reset_code is not None and self._reset_is_due
 
     @property
     def _reset_is_due(self) -> bool:
-        """Whether RESET can be sent now: everything before it was."""
-        if self.reset_code is None or self._reset_told or not self._open_told:
+        """Whether the RESET of a stream that was reset can be sent now: everything before it was."""
+        if self._reset_told or not self._open_told:
             return False
         return self.buffer.sent == self.buffer.end and self._fin_sent >= self._fin_wanted
 
@@ -179,13 +181,13 @@ class Stream:
             self._open_told = True
             self._limit_told = self._limit_granted
             self._await(now)
-        if self.has_ack and not self._reset_is_due:
+        if self.has_ack and (self.reset_code is None or not self._reset_is_due):
             self._ack_told = self.received_position
             frames.append(Ack(self.stream_id, self._ack_told))
         if self._limit_granted > self._limit_told:
             self._limit_told = self._limit_granted
             frames.append(Window(self.stream_id, self._limit_granted))
-        if (code := self.take_reset(now)) is not None:
+        if self.reset_code is not None and (code := self.take_reset(now)) is not None:
             frames.append(Reset(self.stream_id, code))
         return frames
 
@@ -207,7 +209,7 @@ class Stream:
 
     def take_reset(self, now: float) -> ResetCode | None:
         """The code of a RESET that is due now."""
-        if not self._reset_is_due:
+        if self.reset_code is None or not self._reset_is_due:
             return None
         self._reset_told = True
         self._await(now)
