@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from perdure.netmon.state import Snapshot
 
-TIMEOUT = 10.0
+TIMEOUT = 20.0
 """Seconds that anything here may take; a hang is a failure."""
 
 ETH = network(interface("eth0", "10.0.0.2"), eth0="10.0.0.1")

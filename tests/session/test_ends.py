@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.session import SessionClosed, StreamData, StreamFinished
+from perdure.session.linger import LINGER_TIMEOUT
 from perdure.session.stream import INITIAL_CREDIT_BYTES
 from perdure.wire import (
     Ack,
@@ -426,3 +427,84 @@ def test_what_comes_before_a_close_is_told_before_it(pair: Pair, stream_id: int)
     message = b"".join(map(encode_frame, frames))
     events = pair.acceptor.session.receive(pair.generation, message, pair.now)
     assert [type(event) for event in events] == [StreamData, StreamFinished, SessionClosed]
+
+
+# A reader that hangs learns of the reset all the same.
+
+
+def linger(pair: Pair, seconds: float) -> None:
+    """Time passes, and what is due goes and comes, but for what the acceptor reads."""
+    pair.advance(seconds)
+    pair.exchange(4)
+
+
+def test_a_reset_that_waits_for_credit_is_told_after_a_while_without_the_rest(pair: Pair, stream_id: int) -> None:
+    fill_the_credit(pair, stream_id)
+    other = pair.initiator.session.open_stream(b"t")
+    pair.exchange(4)
+    pair.initiator.session.reset(stream_id, ResetCode.TIMED_OUT)
+    pair.exchange(1)
+    assert pair.initiator.session.next_deadline() == pair.now + LINGER_TIMEOUT
+    linger(pair, LINGER_TIMEOUT - 1.0)
+    assert stream_id not in pair.acceptor.saw_reset
+    linger(pair, 1.0)
+    assert pair.acceptor.saw_reset == {stream_id: ResetCode.TIMED_OUT}
+    assert len(pair.acceptor.read[stream_id]) < pair.initiator.written[stream_id]
+    assert pair.initiator.session.buffered_bytes == 0
+    assert pair.initiator.session.next_deadline() is None
+    assert counts(pair) == [1, 1]
+    assert pair.initiator.session.is_writable(other)
+
+
+def test_a_reader_that_is_slow_gets_everything(pair: Pair, stream_id: int) -> None:
+    fill_the_credit(pair, stream_id)
+    pair.initiator.reset_stream(stream_id)
+    for _ in range(8):
+        linger(pair, LINGER_TIMEOUT - 1.0)
+        count = min(WINDOW // 4, pair.acceptor.unconsumed[stream_id])
+        pair.acceptor.unconsumed[stream_id] -= count
+        pair.acceptor.session.consume(stream_id, count)
+        pair.exchange(4)
+    assert len(pair.acceptor.read[stream_id]) == pair.initiator.written[stream_id]
+    assert stream_id in pair.acceptor.saw_reset
+
+
+def test_time_without_a_carrier_is_not_the_readers(pair: Pair, stream_id: int) -> None:
+    fill_the_credit(pair, stream_id)
+    pair.initiator.reset_stream(stream_id)
+    linger(pair, LINGER_TIMEOUT - 1.0)
+    pair.cut()
+    assert pair.initiator.session.next_deadline() is None
+    pair.advance(10 * LINGER_TIMEOUT)
+    pair.connect()
+    pair.exchange(4)
+    assert pair.initiator.session.next_deadline() == pair.now + LINGER_TIMEOUT
+    pair.settle()
+    assert len(pair.acceptor.read[stream_id]) == pair.initiator.written[stream_id]
+
+
+def test_a_stream_that_goes_before_its_time_is_waited_for_no_longer(pair: Pair, stream_id: int) -> None:
+    fill_the_credit(pair, stream_id)
+    pair.initiator.reset_stream(stream_id)
+    pair.exchange(1)
+    pair.initiator.abort_stream(stream_id)
+    pair.exchange(2)
+    assert pair.initiator.session.next_deadline() is None
+
+
+def test_a_stream_that_waits_for_credit_and_was_not_reset_waits_as_long_as_it_takes(pair: Pair, stream_id: int) -> None:
+    fill_the_credit(pair, stream_id)
+    for _ in range(10):
+        linger(pair, LINGER_TIMEOUT)
+    pair.settle()
+    assert len(pair.acceptor.read[stream_id]) == pair.initiator.written[stream_id]
+
+
+def test_credit_that_comes_in_the_last_instant_counts(pair: Pair, stream_id: int) -> None:
+    fill_the_credit(pair, stream_id)
+    pair.initiator.reset_stream(stream_id)
+    pair.exchange(1)
+    pair.now += LINGER_TIMEOUT
+    say(pair, pair.initiator, Window(stream_id, 4 * WINDOW))
+    pair.initiator.session.handle_timeout(pair.now)
+    assert pair.initiator.session.buffered_bytes > 0

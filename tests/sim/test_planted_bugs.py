@@ -21,6 +21,7 @@ from perdure.core.restart import Ladder, backoff
 from perdure.core.restart_limit import RestartLimit
 from perdure.core.state import Reason
 from perdure.netmon.monitor import NetworkMonitor
+from perdure.session import Session
 from perdure.session.events import SessionResumed, StreamData
 from perdure.session.send_buffer import SendBuffer
 from perdure.session.stream import Stream
@@ -221,6 +222,43 @@ def wait_too_long(patch: Patch) -> None:
     patch.setattr(restart, "backoff", lambda policy, failures, random: 5 * backoff(policy, failures, random))
 
 
+def let_a_reset_drop_what_was_written(patch: Patch) -> None:
+    patch.setattr(Stream, "reset", Stream.abort)
+
+
+def let_a_reset_overtake_the_end_before_it(patch: Patch) -> None:
+    reset = Stream.reset
+
+    def reset_unfinished(self: Stream, code: ResetCode) -> None:
+        self._fin_wanted = self._fin_sent
+        reset(self, code)
+
+    patch.setattr(Stream, "reset", reset_unfinished)
+
+
+def tell_a_reset_once(patch: Patch) -> None:
+    """A reset that was lost with its carrier is not repeated."""
+    resume = Stream.resume
+
+    def resume_as_told(self: Stream, *args: Any) -> tuple[int, bool]:
+        was_told = self._reset_told
+        result = resume(self, *args)
+        self._reset_told = was_told
+        return result
+
+    patch.setattr(Stream, "resume", resume_as_told)
+
+
+def close_without_waiting(patch: Patch) -> None:
+    close = Session.close
+
+    def close_at_once(self: Session, *args: Any) -> None:
+        close(self, *args)
+        self.close_now()
+
+    patch.setattr(Session, "close", close_at_once)
+
+
 PLANTS: list[tuple[Plant, int, str]] = [
     (forget_to_resend_after_a_resume, 17, "bytes have come"),
     (acknowledge_before_delivery, 1, "other bytes than were sent"),
@@ -242,6 +280,10 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (open_what_is_not_allowed, 0, "whose target is not allowed"),
     (end_a_tube_in_use, 0, "it ended for no reason: nobody used the tube"),
     (wait_too_long, 1, "waits "),
+    (let_a_reset_drop_what_was_written, 0, "reset after"),
+    (let_a_reset_overtake_the_end_before_it, 53, "reset before its end has come"),
+    (tell_a_reset_once, 109, "are alive"),
+    (close_without_waiting, 6, "the client is stopped, and"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

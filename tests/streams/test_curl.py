@@ -46,7 +46,7 @@ async def http_server(directory: Path) -> AsyncIterator[str]:
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             words = (await process.stdout.readline()).decode().split()
         yield f"127.0.0.1:{words[words.index('port') + 1]}"
     finally:

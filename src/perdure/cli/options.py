@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -163,8 +164,11 @@ def _check_texts(configuration: Configuration) -> None:
 def _warn_of_password(file: Path, layer: Layer) -> None:
     """A line on standard error where others can read a password in `file`."""
     texts = [*layer.values.get("transport.ice_servers", ()), layer.values.get("serve.rendezvous", "")]
-    if any("@" in text for text in texts) and os.name == "posix" and file.stat().st_mode & 0o044:
-        warn(f"perdure: {file} holds a password, and others can read it: chmod 600 {file}")
+    if os.name != "posix" or not any("@" in text for text in texts):
+        return
+    with contextlib.suppress(OSError):  # it was read: if it is gone since, nobody else can
+        if file.stat().st_mode & 0o044:
+            warn(f"perdure: {file} holds a password, and others can read it: chmod 600 {file}")
 
 
 def ticket(text: str) -> Ticket:

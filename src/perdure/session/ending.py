@@ -40,35 +40,31 @@ class Phase(Enum):
 class Ending:
     """What is said last, and whether it was."""
 
-    __slots__ = ("_close", "is_over", "phase")
+    __slots__ = ("close", "has_begun", "is_over", "phase")
 
     def __init__(self) -> None:
         self.phase = Phase.OPEN
+        self.has_begun = False
         self.is_over = False
-        """Whether there are no streams any more. Asked for each message, so not derived each time."""
-        self._close: Close | None = None
+        """Whether there are no streams any more. Both are asked for each message, so not derived each time."""
+        self.close: Close | None = None
+        """What is said last, where anything is."""
 
     def drain(self, close: Close) -> None:
         """`close` is said once what is held was delivered."""
         self.phase = Phase.DRAINING
-        self._close = close
+        self.close = close
+        self.has_begun = True
 
     def end(self, close: Close | None) -> None:
         """The streams are gone. `close` is said next; `None`: nothing is."""
-        self._close = close
-        self._enter_over(Phase.SILENT if close is None else Phase.DUE)
-
-    def end_drained(self) -> None:
-        """What was to be said is said next."""
-        self._enter_over(Phase.DUE)
+        self.close = close
+        self.phase = Phase.SILENT if close is None else Phase.DUE
+        self.has_begun = self.is_over = True
 
     def take(self) -> bytes | None:
         """The last message, once."""
-        if self.phase is not Phase.DUE or self._close is None:
+        if self.phase is not Phase.DUE or self.close is None:
             return None
-        self._enter_over(Phase.SAID)
-        return encode_frame(self._close)
-
-    def _enter_over(self, phase: Phase) -> None:
-        self.phase = phase
-        self.is_over = True
+        self.phase = Phase.SAID
+        return encode_frame(self.close)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.errors import ProtocolError
+from perdure.session.linger import Linger
 from perdure.wire import (
     MAX_DATA_OVERHEAD_BYTES,
     MAX_MESSAGE_BYTES,
@@ -24,6 +25,7 @@ from perdure.wire import (
     Open,
     Ping,
     Reset,
+    ResetCode,
     Window,
     encode_data_header,
     encode_frame,
@@ -70,6 +72,7 @@ class Outbox:
         "_acks",
         "_control",
         "_grant_unproved",
+        "_linger",
         "_ping_proves_grant",
         "_ping_token",
         "_ping_wanted",
@@ -91,6 +94,7 @@ class Outbox:
         """How long a message with data may be, as the path answers now."""
         self._streams = streams
         self._traffic = traffic
+        self._linger: Linger | None = None
         self._replies: list[Frame] = []
         self._control: dict[int, None] = {}
         self._acks: dict[int, None] = {}
@@ -111,6 +115,28 @@ class Outbox:
             self._acks[stream.stream_id] = None
         if stream.has_data:
             self._sendable[stream.stream_id] = None
+
+    def linger(self, stream: Stream) -> None:
+        """`stream` was reset: its RESET waits for its bytes, but not for ever."""
+        if self._linger is None:
+            self._linger = Linger(self._streams)
+        self._linger.watch(stream)
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `handle_timeout` is due."""
+        if self._linger is None or self._linger.due_at is None:
+            return self.ack_at
+        return self._linger.due_at if self.ack_at is None else min(self.ack_at, self._linger.due_at)
+
+    def handle_timeout(self, now: float) -> None:
+        """Let go out what has waited long enough."""
+        if self.ack_at is not None and now >= self.ack_at:
+            self.release_acks()
+        for stream in self._linger.take_due(now) if self._linger is not None else ():
+            self._streams.dropped(len(stream.buffer))
+            stream.abort(ResetCode.ABORTED)
+            self.schedule(stream)
 
     def acknowledge_by(self, now: float) -> None:
         """An acknowledgement is owed since `now`."""
@@ -166,6 +192,8 @@ class Outbox:
         self._replies.clear()
         self._ping_wanted = self._grant_unproved = False
         self.ping_sent_at = None
+        if self._linger is not None:
+            self._linger.carrier_lost()
         self.message_bytes = min(self.message_bytes, FIRST_MESSAGE_BYTES)
 
     def clear_queues(self) -> None:
@@ -177,6 +205,10 @@ class Outbox:
 
     def fill(self, parts: Parts, room: int, now: float) -> None:
         """Append what is due, at most `room` bytes."""
+        if self._linger is not None:
+            self._linger.look(now)
+            if self._linger.is_empty:
+                self._linger = None
         if not (parts or self._ping_wanted or self._replies or self._control or self._sendable):
             return
         room -= self._add_control(parts, room, now)
@@ -251,7 +283,9 @@ class Outbox:
         if room - size >= MAX_DATA_OVERHEAD_BYTES and (end := stream.take_fin(now)) is not None:
             parts.append(encode_frame(Fin(stream.stream_id, end)))
             size += len(parts[-1])
-        if room - size >= MAX_DATA_OVERHEAD_BYTES and (code := stream.take_reset(now)) is not None:
+        if stream.reset_code is None or room - size < MAX_DATA_OVERHEAD_BYTES:
+            return size
+        if (code := stream.take_reset(now)) is not None:
             parts.append(encode_frame(Reset(stream.stream_id, code)))
             size += len(parts[-1])
         return size

@@ -34,6 +34,7 @@ from perdure.wire import (
 if TYPE_CHECKING:
     from perdure.config import ResourceLimits
     from perdure.session.budget import ByteBudget
+    from perdure.session.stream import Stream
 
 
 class Session:
@@ -47,15 +48,7 @@ class Session:
             `abandon`, so that it gives its part back.
     """
 
-    __slots__ = (
-        "_ending",
-        "_handshake",
-        "_outbox",
-        "_receiver",
-        "_streams",
-        "_traffic",
-        "last_heard_at",
-    )
+    __slots__ = ("_ending", "_handshake", "_outbox", "_receiver", "_streams", "_traffic", "last_heard_at")
 
     def __init__(
         self,
@@ -168,7 +161,7 @@ class Session:
 
     def open_stream(self, target: bytes) -> int:
         """A new stream to `target`; its id. Raises `RuntimeError` at the limit of streams, or when closed."""
-        if self._ending.phase is not Phase.OPEN:
+        if self._ending.has_begun:
             raise RuntimeError("the session is closed")
         if self._streams.is_full:
             raise RuntimeError(f"the session carries {len(self._streams)} streams already, its limit")
@@ -202,17 +195,12 @@ class Session:
     def reset(self, stream_id: int, code: ResetCode) -> None:
         """End both directions: nothing more is read or written here, and the peer hears `code` behind what was written.
 
-        The stream counts as one of `max_streams`, and what it holds as held, until the peer has answered; a peer that
-        never reads delays that until the tube's end, or until `abort`.
+        The stream counts as one of `max_streams`, and what it holds as held, until the peer has answered. One that does
+        not read delays that for `LINGER_TIMEOUT`, or until `abort`.
         """
-        if (stream := self._streams.get_open(stream_id)) is None:
-            return
-        stream.reset(code)
-        self._streams.stop_waiting(stream)
-        if stream.open_told or stream.buffer:
-            self._outbox.schedule(stream)
-        else:
-            self._streams.forget(stream)
+        if (stream := self._streams.get_open(stream_id)) is not None:
+            stream.reset(code)
+            self._say_reset(stream)
 
     def abort(self, stream_id: int, code: ResetCode) -> list[SessionEvent]:
         """End both directions and drop what is held, which may make room for other streams; the peer hears `code`.
@@ -220,17 +208,22 @@ class Session:
         Also behind a `reset`, whose code stands.
         """
         events: list[SessionEvent] = []
-        if (stream := self._streams.get(stream_id)) is None:
-            return events
-        held = len(stream.buffer)
-        stream.abort(code)
+        if (stream := self._streams.get(stream_id)) is not None:
+            held = len(stream.buffer)
+            stream.abort(code)
+            self._say_reset(stream)
+            self._streams.freed(held, events)
+        return events
+
+    def _say_reset(self, stream: Stream) -> None:
+        """Behind its bytes. Of a stream without any that the peer has not heard of, nothing is said."""
         self._streams.stop_waiting(stream)
-        self._streams.freed(held, events)
-        if stream.open_told:
+        if stream.buffer:
+            self._outbox.linger(stream)
+        if stream.open_told or stream.buffer:
             self._outbox.schedule(stream)
         else:
             self._streams.forget(stream)
-        return events
 
     def consume(self, stream_id: int, count: int) -> None:
         """`count` bytes of a stream's `StreamData` have gone on; the peer may send as many more."""
@@ -266,15 +259,14 @@ class Session:
 
         With nothing held that is the next message. `close_now` ends the wait.
         """
-        if self._ending.phase is Phase.OPEN:
+        if not self._ending.has_begun:
             self._ending.drain(Close(code, reason))
             self._streams.take_no_more()
 
     def close_now(self) -> None:
         """Behind `close`: the last message is the next one, and what is still held is dropped."""
         if self._ending.phase is Phase.DRAINING:
-            self._ending.end_drained()
-            self._clear()
+            self._end(self._ending.close)
 
     @property
     def is_close_sent(self) -> bool:
@@ -323,21 +315,20 @@ class Session:
         return self._outbox.has_replies
 
     def next_deadline(self) -> float | None:
-        """When `handle_timeout` is due: an acknowledgement has waited long enough."""
-        return self._outbox.ack_at
+        """When `handle_timeout` is due: an acknowledgement, or a reset behind unread bytes, has waited long enough."""
+        return self._outbox.next_deadline
 
     def handle_timeout(self, now: float) -> None:
-        """Let a due acknowledgement go out with the next message."""
-        if self._outbox.ack_at is not None and now >= self._outbox.ack_at:
-            self._outbox.release_acks()
+        """Let what is due go out with the next message."""
+        self._outbox.handle_timeout(now)
 
     def next_message(self, now: float) -> bytes | None:
         """The next message for the current carrier, or `None` where nothing is due."""
         if self._handshake.state is CarrierState.ABSENT:
             return None
-        if self._ending.phase is not Phase.OPEN:
-            if self._ending.phase is Phase.DRAINING and self._handshake.state is CarrierState.RESUMED:
-                self._close_if_settled()
+        if self._ending.has_begun:
+            if self._handshake.state is CarrierState.RESUMED and all(stream.is_settled for stream in self._streams):
+                self.close_now()
             if self._ending.is_over:
                 return self._ending.take()
         parts: Parts = []
@@ -395,10 +386,6 @@ class Session:
             self._end(refusal)
             events.append(SessionClosed(refusal.code, refusal.reason, by_peer=False))
 
-    def _close_if_settled(self) -> None:
-        if all(stream.is_settled for stream in self._streams):
-            self.close_now()
-
     def _forget_under_way(self) -> None:
         self._outbox.forget_under_way()
         self._traffic.forget_under_way()
@@ -407,8 +394,5 @@ class Session:
 
     def _end(self, close: Close | None) -> None:
         self._ending.end(close)
-        self._clear()
-
-    def _clear(self) -> None:
         self._streams.clear()
         self._outbox.clear_queues()

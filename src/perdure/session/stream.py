@@ -12,7 +12,7 @@ Rules:
    does not grow. It is forgotten when the peer says GONE or RESET, never because both FINs were acknowledged.
 7. `abort` drops what is held, so that RESET is due at once. The peer's RESET does the same: it reads no more.
 8. RESET waits for an answer as a FIN does. Bytes of a reset stream that wait for credit wait for none, as those of any
-   stream: they are no sign of a bad path.
+   stream: they are no sign of a bad path. `linger` says how long they may.
 """
 
 from __future__ import annotations
@@ -151,6 +151,11 @@ class Stream:
         return self._fin_wanted and not self._fin_sent
 
     @property
+    def waits_for_credit(self) -> bool:
+        """Whether all that the peer's credit allows was sent, and bytes are left."""
+        return self.buffer.end > self.buffer.sent >= self.send_limit
+
+    @property
     def has_control(self) -> bool:
         """Whether OPEN, RESET or WINDOW is due; an ACK alone may wait."""
         if not self._open_told or self._limit_granted > self._limit_told:
@@ -159,7 +164,7 @@ class Stream:
 
     @property
     def _reset_is_due(self) -> bool:
-        """Whether the RESET that is wanted can be sent now: everything before it was."""
+        """Whether the RESET of a stream that was reset can be sent now: everything before it was."""
         if self._reset_told or not self._open_told:
             return False
         return self.buffer.sent == self.buffer.end and self._fin_sent >= self._fin_wanted
@@ -190,7 +195,7 @@ class Stream:
         if self._limit_granted > self._limit_told:
             self._limit_told = self._limit_granted
             frames.append(Window(self.stream_id, self._limit_granted))
-        if (code := self.take_reset(now)) is not None:
+        if self.reset_code is not None and (code := self.take_reset(now)) is not None:
             frames.append(Reset(self.stream_id, code))
         return frames
 

@@ -171,6 +171,10 @@ class StreamTable:
             self._hold(-count)
             self.tell_writable(events)
 
+    def dropped(self, count: int) -> None:
+        """`count` held bytes of a stream are gone, and nobody is told of the room: see rule 2."""
+        self._hold(-count)
+
     def tell_writable(self, events: list[SessionEvent]) -> None:
         """Tell the streams that wait and have room."""
         if not self._waiting:

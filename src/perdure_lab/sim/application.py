@@ -178,10 +178,11 @@ class Workload:
 
     def _check_room(self) -> None:
         """Who was told to go on must have had room. What the peer has not heard is held at least, unless that
-        acknowledges it unread, because the target is not allowed."""
+        acknowledges it unread: it has reset the stream, or the target is not allowed."""
         limits, theirs = self.ledger.limits, self.mine.sent_bytes - self.mine.received_bytes
         is_full = self.streams.session.buffered_bytes >= limits.session_buffer_bytes
-        if not self.is_forbidden and theirs >= (SMALLEST_SHARE_BYTES if is_full else limits.stream_buffer_bytes):
+        is_read = not self.is_forbidden and not self.conversation.was_reset
+        if is_read and theirs >= (SMALLEST_SHARE_BYTES if is_full else limits.stream_buffer_bytes):
             self.ledger.violated(f"stream {self.stream_id}: {theirs} bytes are held, and it may go on")
 
     # StreamSink.
@@ -236,6 +237,8 @@ class Workload:
         self._check_open("a reset")
         if not self._may_be_reset(code):
             self.ledger.violated(f"stream {self.stream_id} was reset for no reason: {code.name}")
+        if code is ResetCode.ABORTED:
+            self._check_heard_out()
         self.is_open = False
         self.conversation.was_reset = True
 
@@ -249,6 +252,15 @@ class Workload:
                 return self.is_forbidden
             case _:
                 return False
+
+    def _check_heard_out(self) -> None:
+        """The other end has reset the stream, and this one has not: what was written before came before."""
+        theirs = self.theirs
+        if theirs.received_bytes != theirs.sent_bytes:
+            text = f"reset after {theirs.received_bytes} of {theirs.sent_bytes} bytes"
+            self.ledger.violated(f"stream {self.stream_id}: {text}")
+        elif theirs.is_finished and not theirs.is_heard_out:
+            self.ledger.violated(f"stream {self.stream_id}: reset before its end has come")
 
     def stream_writable(self) -> None:
         self._check_open("room")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 from random import Random
+from typing import TYPE_CHECKING
 
 from perdure.wire import ResetCode
 from perdure_lab.scenario.figures import duration
@@ -16,6 +17,9 @@ from perdure_lab.scenario.model import Link, LinkName, Nat
 from perdure_lab.sim.faults import Faults, where
 from perdure_lab.sim.liveness import SETTLED_AFTER, check_liveness
 from perdure_lab.sim.simulation import Simulation
+
+if TYPE_CHECKING:
+    from perdure_lab.sim.application import Workload
 
 CHAOS_SECONDS = 1200.0
 """Twenty minutes of trouble, of which most is calm, as in life."""
@@ -25,6 +29,9 @@ LAST_STREAM_SECONDS = 2.0
 
 LAST_WORDS_SECONDS = 3.0
 """In which what is said at last, on a good network, has come: some round trips, and a lost packet's retransmission."""
+
+LAST_WORDS_BYTES = 40_000
+"""Said right before a stream is reset, or the client stopped: more than leaves with one message."""
 
 FORBIDDEN_TARGET = b"192.0.2.1:23"
 
@@ -61,6 +68,8 @@ class Chaos:
         )
         self.seconds = seconds
         self._ending = _ending(seed)
+        self._last_workloads: list[Workload] = []
+        """Who spoke right before the client was stopped."""
         self._dice: Random = self.simulation.world.dice("chaos")
         self.faults = Faults(self.simulation, self._dice, until=seconds)
         self._note_what_was_drawn()
@@ -108,16 +117,32 @@ class Chaos:
         simulation.note(f"the end: {self._ending.value}")
         match self._ending:
             case Ending.STOPPED:
-                simulation.act("client", simulation.client.stop)
+                simulation.act("client", self._say_and_stop)
             case Ending.UNUSED:
                 pass
             case Ending.GONE:
                 simulation.crash("client")
         simulation.run(simulation.world.now + _ENDS_WITHIN[self._ending])
+        for workload in self._last_workloads:
+            if (came := workload.mine.received_bytes) != (sent := workload.mine.sent_bytes):
+                text = f"{came} of {sent} bytes of stream {workload.stream_id} have come"
+                simulation.violated(f"{self._ending.value}, and {text}")
         if not manager.state.is_final and self._ending is not Ending.GONE:
             simulation.violated(f"{self._ending.value}, and the client's tube is {manager.state.name}")
         if manager.tube_id in simulation.gateway.registry:
             simulation.violated(f"{self._ending.value}, and the gateway keeps the tube")
+
+    def _say_and_stop(self) -> None:
+        """What is said right before the client is stopped arrives before its tube ends."""
+        client = self.simulation.client
+        self._last_workloads = [
+            workload
+            for workload in client.workloads
+            if workload.manager is client.manager and workload.speaks and workload.is_alive
+        ]
+        for workload in self._last_workloads:
+            workload.say(LAST_WORDS_BYTES)
+        client.stop()
 
     # Traffic.
 
@@ -168,6 +193,7 @@ class Chaos:
             workload.finish()
         else:
             self.simulation.note(f"{site} resets stream {workload.stream_id}")
+            workload.say(LAST_WORDS_BYTES)
             workload.reset(ResetCode.ABORTED)
 
 
