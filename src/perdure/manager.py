@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping
 from types import NoneType
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
-from perdure.core.actions import KeepAlive, StateChanged, WarnOfTimeout
+from perdure.core.actions import StateChanged
 from perdure.core.decision import Decision, Trigger
 from perdure.core.events import CloseRequested, Extended, NetworkChanged, RecoveryRequested, Used
 from perdure.core.state import Reason, State
@@ -17,6 +17,7 @@ from perdure.streams import connections
 from perdure.streams.streams import Streams
 from perdure.tube import ConnectionMetrics, Driver, EventPublisher, clock
 from perdure.tube.arguments import check_callable, check_close, check_type
+from perdure.tube.changes import ChangeWaiters
 from perdure.tube.metrics import metrics
 from perdure.tube.reports import network_changed
 
@@ -53,7 +54,7 @@ class TunnelConnectionManager:
 
     __slots__ = (
         "__weakref__",
-        "_change_waiters",
+        "_changes",
         "_driver",
         "_environment",
         "_established_at",
@@ -85,7 +86,7 @@ class TunnelConnectionManager:
         self._tcp_connections = tcp_connections
         self._on_change = on_change
         self._publisher = EventPublisher(tube_id, conversation_id, signal_handler)
-        self._change_waiters: tuple[asyncio.Future[None], ...] = ()
+        self._changes = ChangeWaiters()
         self._established_at: float | None = None
         self._driver = Driver(tube_id, endpoint, environment, on_told=self._told)
         self._streams = Streams(tube_id, self._driver.carriers, incoming=incoming)
@@ -148,16 +149,7 @@ class TunnelConnectionManager:
         """A stream to `host:port` at the other end, as `asyncio.open_connection` gives it.
 
         Waits while the tube connects or recovers, as long as the caller does. Cancelling this gives the stream up.
-
-        Args:
-            limit: of the reader's buffer, in bytes.
-
-        Raises:
-            TypeError, ValueError: `host` or `port` cannot be one.
-            NotAuthorisedError: the other end does not serve this target.
-            ConnectionRefusedError, TimeoutError, OSError: the target refused, did not answer, or cannot be reached.
-            PeerError: the tube ended meanwhile.
-            RuntimeError: the tube has ended, or carries as many streams as it may; or another event loop runs.
+        Raises as `Tunnel.open_connection`.
         """
         return await connections.open_connection(self._open_stream, host, port, limit=limit)
 
@@ -170,29 +162,15 @@ class TunnelConnectionManager:
         ssl: bool | ssl_module.SSLContext | None = None,
         server_hostname: str | None = None,
     ) -> tuple[asyncio.Transport, ProtocolT]:
-        """A stream as transport and protocol, with the signature of `loop.create_connection`; see `open_connection`.
-
-        Args:
-            ssl: True, or a context, for TLS with the target; nobody in between sees its contents.
-            server_hostname: the name in the target's certificate, where that is not `host`.
-
-        Raises:
-            ssl.SSLError: the handshake failed.
-        """
+        """A stream as transport and protocol, with the signature of `loop.create_connection`; see
+        `Tunnel.create_connection`."""
         return await connections.create_connection(
             self._open_stream, protocol_factory, host, port, ssl=ssl, server_hostname=server_hostname
         )
 
     async def listen(self, host: str, port: int, *, to: tuple[str, int]) -> asyncio.Server:
-        """Listen on a local port; each connection comes out at `to` beside the other end.
-
-        Args:
-            host: 127.0.0.1 for this machine alone; empty for all its addresses.
-            port: 0 picks a free one: `server.sockets[0].getsockname()`.
-
-        Raises:
-            ListenError: the address is in use, is not this machine's, or needs privileges.
-        """
+        """Listen on a local port; each connection comes out at `to` beside the other end. See `Tunnel.listen`; closing
+        the server is the caller's."""
         return await connections.listen(self.open_stream, host, port, to=to, tcp_connections=self._tcp_connections)
 
     def open_stream(self, target: Target) -> StreamTransport:
@@ -261,21 +239,13 @@ class TunnelConnectionManager:
         while not self.state.is_up:
             if (end := self.end) is not None:
                 raise PeerError(f"tube {self.tube_id!r} ended: {end.reason.value}", reason=end.reason.name)
-            await self._next_change()
+            await self._changes.next()
 
     async def wait_ended(self) -> StateChanged:
         """Wait until the tube has FAILED or is CLOSED; the last change, with its reason."""
         while (end := self.end) is None:
-            await self._next_change()
+            await self._changes.next()
         return end
-
-    async def _next_change(self) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._change_waiters = (*self._change_waiters, waiter)
-        try:
-            await waiter
-        finally:
-            self._change_waiters = tuple(other for other in self._change_waiters if other is not waiter)
 
     # Recovering.
 
@@ -410,18 +380,10 @@ class TunnelConnectionManager:
         self._driver.carriers.session.set_limits(self._environment.limits)
 
     def _told(self, action: Told) -> None:
-        publisher = self._publisher
-        match action:
-            case StateChanged():
-                self._changed(action)
-            case Decision():
-                publisher.decided(action)
-            case KeepAlive(idle_seconds):
-                publisher.kept_alive(idle_seconds, self._driver.core.rtt)
-            case WarnOfTimeout():
-                publisher.warned(action)
-            case _:
-                assert_never(action)
+        if isinstance(action, StateChanged):
+            self._changed(action)
+        else:
+            self._publisher.told(action, self._driver.core.rtt)
 
     def _changed(self, change: StateChanged) -> None:
         driver, is_end = self._driver, change.after.is_final
@@ -441,6 +403,4 @@ class TunnelConnectionManager:
         finally:  # whatever an application's code did: who waits is told
             if is_end:
                 self._publisher.close()
-            for waiter in self._change_waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._changes.happened()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
+from perdure.core.actions import KeepAlive, WarnOfTimeout
+from perdure.core.decision import Decision
 from perdure.core.state import State
 from perdure.delivery import Callbacks, SignalQueue
 from perdure.signals import (
@@ -25,8 +27,8 @@ from perdure.tube.log import log_decision, log_state_change, log_timeout_warning
 
 if TYPE_CHECKING:
     from perdure.config import IceServer
-    from perdure.core.actions import StateChanged, WarnOfTimeout
-    from perdure.core.decision import Decision, Rung
+    from perdure.core.actions import StateChanged
+    from perdure.core.decision import Rung
     from perdure.delivery import SignalHandler, SignalIterator
     from perdure.signaling.messages import Candidate
 
@@ -94,7 +96,20 @@ class EventPublisher:
         if self._state_callbacks is not None:
             self._state_callbacks.call(change)
 
-    def decided(self, decision: Decision) -> None:
+    def told(self, action: Decision | KeepAlive | WarnOfTimeout, rtt: float | None) -> None:
+        """What the core says besides changes of state; `rtt` in seconds, where it is known."""
+        match action:
+            case Decision():
+                self._decided(action)
+            case KeepAlive(idle_seconds):
+                self._emit(Keepalive(*self._about, idle_seconds, rtt))
+            case WarnOfTimeout(idle_seconds, remaining_seconds):
+                log_timeout_warning(self.tube_id, action)
+                self._emit(SessionTimeoutWarning(*self._about, idle_seconds, remaining_seconds))
+            case _:
+                assert_never(action)
+
+    def _decided(self, decision: Decision) -> None:
         log_decision(self.tube_id, decision)
         if decision.trigger is None:
             return
@@ -111,13 +126,6 @@ class EventPublisher:
         )
         if self._decision_callbacks is not None:
             self._decision_callbacks.call(decision)
-
-    def kept_alive(self, idle_seconds: float, rtt: float | None) -> None:
-        self._emit(Keepalive(*self._about, idle_seconds, rtt))
-
-    def warned(self, warning: WarnOfTimeout) -> None:
-        log_timeout_warning(self.tube_id, warning)
-        self._emit(SessionTimeoutWarning(*self._about, warning.idle_seconds, warning.remaining_seconds))
 
     def offered(self, sdp: str, generation: int, rung: Rung) -> None:
         self._emit(IceRestartOffer(*self._about, sdp, generation, rung.value))
