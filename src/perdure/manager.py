@@ -196,17 +196,11 @@ class TunnelConnectionManager:
     async def run_signaling(self, send: SendText, messages: AsyncIterable[str | bytes]) -> None:
         """Connect, and carry the tube's signaling over a link of the application, until that or the tube ends.
 
-        See `ApplicationSignaling.run`: the same call at both ends, and once more for each renewed link, which ends a
-        call that still runs. For a tube that has ended it returns at once.
+        The same call at both ends, and once more for each renewed link: see `ApplicationSignaling.run`.
 
         Args:
             send: an async callable that sends one text to the other end.
-            messages: an async iterator of the texts that the other end sends: a WebSocket, lines of a `StreamReader`.
-
-        Raises:
-            TypeError: `send` is no function, or `messages` no async iterator.
-            RuntimeError: the tube has perdure's own signaling.
-            Exception: whatever `send` or `messages` raised.
+            messages: an async iterator of the texts that the other end sends.
         """
         await self.signaling.run(send, messages)
 
