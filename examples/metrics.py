@@ -22,6 +22,9 @@ class TubeCollector(Collector):
         self._tubes = tubes
         self._loop = asyncio.get_running_loop()
 
+    def describe(self) -> Iterable[Metric]:
+        return []  # without it, Prometheus' global registry would collect at once, on this loop's own thread
+
     def collect(self) -> Iterator[Metric]:
         yield from asyncio.run_coroutine_threadsafe(self._collect(), self._loop).result(timeout=5)
 

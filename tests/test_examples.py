@@ -323,7 +323,7 @@ async def test_prometheus_reads_the_figures_of_a_tunnel(ticket: str) -> None:
 
 
 async def test_prometheus_counts_the_bytes_of_streams(tunnel: perdure.Tunnel) -> None:
-    registry = prometheus_client.CollectorRegistry()
+    registry = prometheus_client.CollectorRegistry(auto_describe=True)  # as the global one
     registry.register(TubeCollector(tunnel.tubes))
     async with serving(echo) as target:
         host, _, port = target.partition(":")
