@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import warnings
@@ -385,7 +386,7 @@ async def test_a_callback_that_raises_harms_nobody(pair: ApplicationPair) -> Non
 async def test_a_state_callback_may_end_the_tube_at_once(pair: ApplicationPair) -> None:
     manager = pair.here.manager
     manager.add_state_change_callback(lambda change: manager.end_now(Reason.SHUT_DOWN))
-    with pytest.raises(PeerError):
+    with contextlib.suppress(PeerError):  # the offer may be there before the peer has answered the goodbye
         await manager.restart_ice()
     async with asyncio.timeout(TIMEOUT):
         assert (await manager.wait_ended()).reason is Reason.SHUT_DOWN

@@ -333,10 +333,15 @@ def works(*command: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def mounts_and_namespaces() -> tuple[str, list[str]]:
-    """The machine's own."""
+def mounts_and_namespaces() -> tuple[list[str], list[str]]:
+    """The machine's own, without the namespaces that netmon's tests make meanwhile in another run."""
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
     named = Path("/run/netns")
-    return Path("/proc/self/mounts").read_text(), sorted(os.listdir(named)) if named.is_dir() else []
+    names = os.listdir(named) if named.is_dir() else []
+    return (
+        [line for line in mounts if "/run/netns" not in line],
+        sorted(name for name in names if not name.startswith("perdure-netmon-")),
+    )
 
 
 @contextlib.contextmanager
