@@ -346,6 +346,19 @@ async def test_one_that_is_refused_hears_why() -> None:
             assert await refused.reset is ResetCode.NOT_ALLOWED
 
 
+@pytest.mark.parametrize("end", ["close", "reset", "abort"])
+async def test_who_waits_to_be_accepted_is_told_where_the_stream_is_ended_here(pair: ApplicationPair, end: str) -> None:
+    stream = pair.here.manager.open_stream(TARGET)
+    waiting = asyncio.create_task(stream.wait_accepted())
+    await asyncio.sleep(0)
+    getattr(stream, end)()
+    async with asyncio.timeout(TIMEOUT):
+        with pytest.raises(ConnectionAbortedError, match="closed here"):
+            await waiting
+        with pytest.raises(ConnectionAbortedError, match="closed here"):
+            await stream.wait_accepted()
+
+
 async def test_either_end_opens_streams() -> None:
     async with ApplicationPair() as pair:
         await pair.connect()

@@ -20,11 +20,13 @@ REASONS = {
 """A sentence for each code, for logs and errors."""
 
 
-def refusal(code: ResetCode, target: str) -> Exception:
-    """What opening a stream to `target` raises where the other end answered with `code`.
+def refusal(code: ResetCode | None, target: str) -> Exception:
+    """What opening a stream to `target` raises where the other end answered with `code`; `None`: it was closed here.
 
     `NotAuthorisedError`, `PeerError`, or the `OSError` that a direct connection to the target would have raised.
     """
+    if code is None:
+        return ConnectionAbortedError(errno.ECONNABORTED, f"{target}: the connection was closed here")
     text = f"{target}: {REASONS[code]}"
     match code:
         case ResetCode.NOT_ALLOWED:

@@ -152,15 +152,15 @@ class StreamTransport(asyncio.Transport):
         """Wait until the peer has accepted the stream. Cancelling this leaves the stream as it is: abort it.
 
         Raises:
-            NotAuthorisedError, ConnectionRefusedError, TimeoutError, OSError, PeerError: it was refused; see `refusal`.
+            NotAuthorisedError, PeerError, OSError: it was refused, or closed here meanwhile; see `refusal`.
         """
-        if self.reset_code is None and not self._is_accepted:
+        if not self._is_closing and not self._is_accepted:
             self._accepted = self._loop.create_future()
             try:
                 await self._accepted
             finally:
                 self._accepted = None
-        if self.reset_code is not None and not self._is_accepted:
+        if not self._is_accepted:
             raise refusal(self.reset_code, str(self.target))
 
     # asyncio.Transport: about it.
@@ -288,6 +288,7 @@ class StreamTransport(asyncio.Transport):
         self._received = None
         if not self._is_lost:
             self._is_lost = True
+            self._settle()
             self._loop.call_soon(self._lose, error)
 
     def _lose(self, error: Exception | None) -> None:
