@@ -27,6 +27,7 @@ from perdure import (
     State,
     TransportConfig,
     TubeRegistry,
+    TunnelConnectionManager,
     TurnCredentialsRefreshed,
 )
 from perdure.core.breaker import FAILURES
@@ -101,6 +102,25 @@ async def test_an_id_that_is_empty_or_too_long_is_refused(registry: TubeRegistry
 async def test_the_longest_id_and_any_language_will_do(registry: TubeRegistry) -> None:
     for tube_id in ("ä" * MAX_ID_LENGTH, "😀", "\n"):
         assert registry.create_tube(tube_id).tube_id == tube_id
+
+
+async def test_a_callback_gets_each_new_tube_before_it_begins_until_it_is_removed(registry: TubeRegistry) -> None:
+    created: list[tuple[str, State]] = []
+    remove = registry.add_tube_callback(lambda manager: created.append((manager.tube_id, manager.state)))
+    registry.create_tube("one")
+    remove()
+    registry.create_tube("other")
+    assert created == [("one", State.INITIALIZING)]
+
+
+async def test_a_tube_at_whose_callback_something_is_raised_is_not_created(registry: TubeRegistry) -> None:
+    def fail(manager: TunnelConnectionManager) -> None:
+        raise LookupError("planted")
+
+    registry.add_tube_callback(fail)
+    with pytest.raises(LookupError, match="planted"):
+        registry.create_tube("one")
+    assert "one" not in registry
 
 
 async def test_a_tube_beyond_max_tubes_is_refused_until_another_ends() -> None:

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import uuid
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from random import SystemRandom
@@ -127,6 +127,7 @@ class TubeRegistry:
         """The tubes that were never connected yet, and when each was created."""
         self._ended: dict[str, Reason] = {}
         self._iterators: weakref.WeakSet[SignalIterator] = weakref.WeakSet()
+        self._tube_callbacks: list[Callable[[TunnelConnectionManager], object]] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._was_left = False
         if network is not None:
@@ -208,6 +209,8 @@ class TubeRegistry:
         )
         for iterator in self._iterators:
             manager.publish_to(iterator)
+        for callback in list(self._tube_callbacks):
+            callback(manager)
         self._tubes[tube_id] = manager
         self._setting_up[tube_id] = clock()
         if self._sweeper is None:
@@ -254,6 +257,17 @@ class TubeRegistry:
         for manager in self:
             manager.publish_to(iterator)
         return iterator
+
+    def add_tube_callback(self, callback: Callable[[TunnelConnectionManager], object]) -> Callable[[], None]:
+        """Call `callback` with the manager of each tube that is created from now on, before it begins; what is returned
+        removes it. Where it raises, the tube is not created.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        check_callable("a callback", callback)
+        self._tube_callbacks.append(callback)
+        return lambda: self._tube_callbacks.remove(callback)
 
     def find_tubes(self, part: str) -> list[str]:
         """The ids of the tubes whose own or whose conversation's id contains `part`, in the order of their creation."""
