@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from perdure.tube.link import Link
 
+from perdure.client_sessions import ClientSessions
 from perdure.core import restart
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision, DecisionReason, Rung, Trigger
@@ -27,6 +27,8 @@ from perdure.session.send_buffer import SendBuffer
 from perdure.session.stream import Stream
 from perdure.session.stream_table import StreamTable
 from perdure.streams.target import AllowList
+from perdure.streams.transport import StreamTransport
+from perdure.tube.carrier_session import CarrierSession
 from perdure.tube.driver import Driver
 from perdure.wire import ResetCode
 from perdure_lab.sim.chaos import Chaos
@@ -44,20 +46,27 @@ def forget_to_resend_after_a_resume(patch: Patch) -> None:
 
 def acknowledge_before_delivery(patch: Patch) -> None:
     """What came is kept back until the next message; a carrier that goes takes it with it."""
-    kept: dict[Link, list[StreamData]] = {}
-    handle, close = Link._handle_session, Link.close_carrier
+    kept: dict[CarrierSession, list[StreamData]] = {}
+    handle, take, close = CarrierSession._handle, CarrierSession.carrier_message, CarrierSession.close_carrier
 
-    def handle_late(self: Link, events: list[Any]) -> None:
-        ready = kept.pop(self, [])
-        kept[self] = [event for event in events if isinstance(event, StreamData)]
-        handle(self, [*ready, *(event for event in events if not isinstance(event, StreamData))])
+    def keep(self: CarrierSession, event: Any) -> None:
+        if isinstance(event, StreamData):
+            kept.setdefault(self, []).append(event)
+        else:
+            handle(self, event)
 
-    def close_with_loss(self: Link) -> None:
+    def take_late(self: CarrierSession, generation: int, message: bytes) -> None:
+        for event in kept.pop(self, []):
+            handle(self, event)
+        take(self, generation, message)
+
+    def close_with_loss(self: CarrierSession) -> None:
         kept.pop(self, None)
         close(self)
 
-    patch.setattr(Link, "_handle_session", handle_late)
-    patch.setattr(Link, "close_carrier", close_with_loss)
+    patch.setattr(CarrierSession, "_handle", keep)
+    patch.setattr(CarrierSession, "carrier_message", take_late)
+    patch.setattr(CarrierSession, "close_carrier", close_with_loss)
 
 
 def reset_the_backoff_on_failure(patch: Patch) -> None:
@@ -126,7 +135,7 @@ def count_credit_twice(patch: Patch) -> None:
 
 def leave_a_timer_unarmed(patch: Patch) -> None:
     """After it was woken, a driver sleeps until something happens."""
-    wake, rearm = Driver.wake, Driver.rearm
+    wake, rearm = Driver._wake, Driver.rearm
     waking: list[Driver] = []
 
     def wake_and_forget(self: Driver) -> None:
@@ -136,8 +145,8 @@ def leave_a_timer_unarmed(patch: Patch) -> None:
         finally:
             waking.pop()
 
-    patch.setattr(Driver, "wake", wake_and_forget)
-    patch.setattr(Driver, "rearm", lambda self, now=None: None if self in waking else rearm(self, now))
+    patch.setattr(Driver, "_wake", wake_and_forget)
+    patch.setattr(Driver, "rearm", lambda self: None if self in waking else rearm(self))
 
 
 def ignore_generations(patch: Patch) -> None:
@@ -159,15 +168,15 @@ def end_the_tube_with_its_carrier(patch: Patch) -> None:
 
 
 def reset_the_streams_on_a_resume(patch: Patch) -> None:
-    handle = Link._handle_session
+    handle = CarrierSession._handle
 
-    def handle_and_reset(self: Link, events: list[Any]) -> None:
-        handle(self, events)
-        if any(isinstance(event, SessionResumed) for event in events):
+    def handle_and_reset(self: CarrierSession, event: Any) -> None:
+        handle(self, event)
+        if isinstance(event, SessionResumed):
             for stream in list(self.session._streams):
-                self.reset(stream.stream_id, ResetCode.ABORTED)
+                self.session.reset(stream.stream_id, ResetCode.ABORTED)
 
-    patch.setattr(Link, "_handle_session", handle_and_reset)
+    patch.setattr(CarrierSession, "_handle", handle_and_reset)
 
 
 def never_tell_of_room(patch: Patch) -> None:
@@ -259,31 +268,71 @@ def close_without_waiting(patch: Patch) -> None:
     patch.setattr(Session, "close", close_at_once)
 
 
+def begin_no_second_session(patch: Patch) -> None:
+    async def run_one(self: ClientSessions) -> None:
+        assert self.manager is not None
+        await self.manager.wait_ended()
+
+    patch.setattr(ClientSessions, "_run", run_one)
+
+
+def hand_over_to_a_protocol_that_pauses(patch: Patch) -> None:
+    patch.setattr(StreamTransport, "pause_reading", lambda self: None)
+
+
+def let_the_end_overtake_bytes(patch: Patch) -> None:
+    """A protocol that reads nothing now is told of the other's end at once."""
+
+    def tell(self: StreamTransport) -> None:
+        self._call(self.get_protocol().eof_received)  # type: ignore[attr-defined]
+
+    patch.setattr(StreamTransport, "eof_came", tell)
+
+
+def never_say_that_a_connection_is_lost(patch: Patch) -> None:
+    patch.setattr(StreamTransport, "_lose", lambda self, error: None)
+
+
+def lose_a_connection_without_its_reason(patch: Patch) -> None:
+    lose = StreamTransport._lose
+    patch.setattr(StreamTransport, "_lose", lambda self, error: lose(self, None))
+
+
+def wait_for_ever_to_be_accepted(patch: Patch) -> None:
+    patch.setattr(StreamTransport, "_settle", lambda self: None)
+
+
 PLANTS: list[tuple[Plant, int, str]] = [
-    (forget_to_resend_after_a_resume, 17, "bytes have come"),
-    (acknowledge_before_delivery, 1, "other bytes than were sent"),
-    (reset_the_backoff_on_failure, 1, "waits "),
-    (restart_without_limit, 1, "restarts in a minute"),
+    (forget_to_resend_after_a_resume, 14, "bytes have come"),
+    (acknowledge_before_delivery, 2, "other bytes than were sent"),
+    (reset_the_backoff_on_failure, 6, "waits "),
+    (restart_without_limit, 3, "restarts in a minute"),
     (drop_the_fin_on_a_rebuild, 19, "its end has not come"),
     (leak_a_stream, 0, "never acknowledges what it got"),
-    (trust_a_late_callback, 44, "has no stream to say anything in"),
+    (trust_a_late_callback, 133, "has no stream to say anything in"),
     (count_credit_twice, 3, "came beyond what was read"),
-    (ignore_generations, 1, "was given the answer to"),
+    (ignore_generations, 25, "was given the answer to"),
     (leave_a_timer_unarmed, 0, "nobody says anything, and the client's tube is"),
     (let_an_unused_tube_live, 0, "nobody says anything, and the client's tube is"),
     (end_the_tube_with_its_carrier, 0, "it ended for no reason"),
-    (reset_the_streams_on_a_resume, 3, "still waits for room"),
-    (never_tell_of_room, 3, "still waits for room"),
-    (let_a_buffer_grow, 1, "bytes are held, and it may go on"),
+    (reset_the_streams_on_a_resume, 3, "were not heard"),
+    (never_tell_of_room, 5, "still waits for room"),
+    (let_a_buffer_grow, 1, "may go on, and "),
     (log_an_error, 0, "logged: planted"),
     (raise_in_a_task_that_nobody_awaits, 0, "RuntimeError: planted"),
     (open_what_is_not_allowed, 0, "whose target is not allowed"),
     (end_a_tube_in_use, 0, "it ended for no reason: nobody used the tube"),
-    (wait_too_long, 1, "waits "),
+    (wait_too_long, 4, "waits "),
     (let_a_reset_drop_what_was_written, 0, "reset after"),
-    (let_a_reset_overtake_the_end_before_it, 53, "reset before its end has come"),
-    (tell_a_reset_once, 109, "are alive"),
-    (close_without_waiting, 6, "the client is stopped, and"),
+    (let_a_reset_overtake_the_end_before_it, 1272, "reset before its end has come"),
+    (tell_a_reset_once, 621, "are alive"),
+    (close_without_waiting, 10, "the client is stopped, and"),
+    (begin_no_second_session, 0, "the client has no stream"),
+    (hand_over_to_a_protocol_that_pauses, 0, "hears bytes while it reads none"),
+    (let_the_end_overtake_bytes, 43, "hears the other's end while it reads nothing"),
+    (never_say_that_a_connection_is_lost, 25, "its protocol was not told"),
+    (lose_a_connection_without_its_reason, 0, "is lost without a word"),
+    (wait_for_ever_to_be_accepted, 0, "waits to be accepted"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

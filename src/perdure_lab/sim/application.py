@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from perdure.config import SMALLEST_SHARE_BYTES
+from perdure.errors import PerdureError
 from perdure.tube.clock import clock
 from perdure.wire import ResetCode
 from perdure_lab.scenario.results import SILENCE_FLOOR
@@ -16,7 +17,7 @@ from perdure_lab.scenario.results import SILENCE_FLOOR
 if TYPE_CHECKING:
     from perdure.config import ResourceLimits
     from perdure.manager import TunnelConnectionManager
-    from perdure.tube import Link
+    from perdure.streams.transport import StreamTransport
 
 
 MOST_WRITTEN_BYTES = 16 * 1024
@@ -49,6 +50,10 @@ class Course:
     """Whether its writer has finished."""
     is_heard_out: bool = False
     """Whether its reader has heard of that."""
+    is_paused: bool = False
+    """Its reader reads nothing now."""
+    was_dropped: bool = False
+    """Its writer aborted: what had not left by then need not arrive."""
 
 
 @dataclass(slots=True)
@@ -58,16 +63,12 @@ class Conversation:
     up: Course
     down: Course
     was_reset: bool = False
-    """Either end heard `stream_reset`, or reset it."""
+    """Either end reset the stream, or lost it."""
 
     @property
     def is_over(self) -> bool:
         """Whether neither end has anything left to say of it."""
         return self.was_reset or (self.up.is_heard_out and self.down.is_heard_out)
-
-
-NOT_BEGUN = Conversation(Course(0), Course(0))
-"""Of a workload whose stream has no id yet."""
 
 
 class Ledger:
@@ -101,30 +102,43 @@ class Ledger:
 
 
 @dataclass(eq=False)
-class Workload:
-    """One end of a stream: a `StreamSink` that writes, checks what it reads, and says so where it is wrong."""
+class Workload(asyncio.Protocol):
+    """One end of a stream: a protocol that writes, checks what it reads, and says so where it is wrong.
+
+    `StreamTransport.start` gives it its transport.
+    """
 
     ledger: Ledger
     manager: TunnelConnectionManager
     conversation: Conversation
     is_client: bool
-    stream_id: int = 0
     backlog_bytes: int = 0
     """To be written as soon as there is room."""
     is_finishing: bool = False
     is_open: bool = True
+    """Whether neither end has reset the stream, and this end has not closed it."""
     is_forbidden: bool = False
     """Its target is none that the gateway allows."""
     reads_after: float = 0.0
-    """Seconds for which what came waits until it is read."""
-    unread_bytes: int = field(default=0, init=False)
+    """Seconds for which it reads nothing, once it has read something."""
+    transport: StreamTransport = field(init=False)
     waits_for_room: bool = field(default=False, init=False)
+    is_lost: bool = field(default=False, init=False)
+    """Whether it was told that its connection is lost."""
+    is_unanswered: bool = field(default=False, init=False)
+    """Whether it waits for the other end to take the stream."""
     on_heard: Callable[[int], None] | None = None
     """Told how many bytes have come."""
+    _resumed_at: float = field(default=-1.0, init=False)
+    """When it began to read again; what it gets at that very instant had been waiting."""
+    _paused_at: float = field(default=0.0, init=False)
+    """When it stopped reading, by the tubes' clock."""
+    _unread_bytes: int = field(default=0, init=False)
+    """What had been waiting then."""
 
     @property
-    def streams(self) -> Link:
-        return self.manager.streams
+    def stream_id(self) -> int:
+        return self.transport.stream_id
 
     @property
     def mine(self) -> Course:
@@ -155,10 +169,33 @@ class Workload:
         self.is_finishing = True
         self._write()
 
-    def reset(self, code: ResetCode) -> None:
+    def reset(self) -> None:
+        """End the stream behind what was written."""
+        self._end()
+        self.transport.reset()
+
+    def abort(self) -> None:
+        """End the stream now."""
+        self._end()
+        self.mine.was_dropped = True
+        self.transport.abort()
+
+    async def check_acceptance(self) -> None:
+        """Wait until the other end takes the stream, or declines it."""
+        self.is_unanswered = True
+        try:
+            await self.transport.wait_accepted()
+        except (PerdureError, OSError):
+            pass  # `connection_lost` tells why, and checks it
+        else:
+            if self.is_forbidden:
+                self._violated("was accepted, whose target is not allowed")
+        finally:
+            self.is_unanswered = False
+
+    def _end(self) -> None:
         self.conversation.was_reset = True
         self.is_open = False
-        self.streams.reset(self.stream_id, code)
 
     def _write(self) -> None:
         mine = self.mine
@@ -169,78 +206,55 @@ class Workload:
             if mine.sent_bytes == mine.received_bytes:
                 mine.silent_since = self.ledger.now()
             mine.sent_bytes += count
-            self.waits_for_room = not self.streams.write(self.stream_id, data)
+            self.transport.write(data)
             if not self.waits_for_room:
                 self._check_room()
         if self.is_open and self.is_finishing and not self.backlog_bytes and not mine.is_finished:
             mine.is_finished = True
-            self.streams.finish(self.stream_id)
+            self.transport.write_eof()
+            self._close_when_over()
 
-    def _check_room(self) -> None:
-        """Who was told to go on must have had room. What the peer has not heard is held at least, unless that
-        acknowledges it unread: it has reset the stream, or the target is not allowed."""
-        limits, theirs = self.ledger.limits, self.mine.sent_bytes - self.mine.received_bytes
-        is_full = self.streams.session.buffered_bytes >= limits.session_buffer_bytes
-        is_read = not self.is_forbidden and not self.conversation.was_reset
-        if is_read and theirs >= (SMALLEST_SHARE_BYTES if is_full else limits.stream_buffer_bytes):
-            self.ledger.violated(f"stream {self.stream_id}: {theirs} bytes are held, and it may go on")
+    def _close_when_over(self) -> None:
+        """Let go of the stream once both ends have finished; nothing more is heard of it."""
+        if self.is_open and self.mine.is_finished and self.theirs.is_heard_out:
+            self.is_open = False
+            self.transport.close()
 
-    # StreamSink.
+    # What is checked.
+
+    def _violated(self, what: str) -> None:
+        self.ledger.violated(f"stream {self.stream_id} {what}")
 
     def _check_open(self, what: str) -> None:
         if not self.is_open:
-            self.ledger.violated(f"stream {self.stream_id}: {what} behind its end")
+            self._violated(f"hears {what} behind its end")
 
-    def stream_accepted(self) -> None:
-        self._check_open("it was accepted")
-        if self.is_forbidden:
-            self.ledger.violated(f"stream {self.stream_id} was accepted, whose target is not allowed")
+    def _check_room(self) -> None:
+        """Who was told to go on must have had room. What the peer has not heard is held at least, unless that
+        acknowledges it unheard: it has reset the stream, its reader has paused, or the target is not allowed."""
+        limits, mine, held = self.ledger.limits, self.mine, self.transport.get_write_buffer_size()
+        if not (self.is_forbidden or self.conversation.was_reset or mine.is_paused):
+            unheard = mine.sent_bytes - mine.received_bytes
+            if held < unheard and self.manager.is_open:  # one that is closing takes nothing more
+                self._violated(f"holds {held} bytes, and {unheard} were not heard")
+            held = unheard
+        if held < SMALLEST_SHARE_BYTES:
+            return
+        is_full = self.manager.metrics.bytes_buffered >= limits.session_buffer_bytes
+        if is_full or held >= limits.stream_buffer_bytes:
+            self._violated(f"may go on, and {held} bytes are held")
 
-    def stream_data(self, data: memoryview) -> None:
+    def _check_loss(self, code: ResetCode | None, error: Exception | None) -> None:
         theirs = self.theirs
-        self._check_open("bytes")
-        if theirs.is_heard_out:
-            self.ledger.violated(f"stream {self.stream_id}: bytes behind the end")
-        if bytes(data) != said(theirs.number, theirs.received_bytes, len(data)):
-            self.ledger.violated(f"stream {self.stream_id}: other bytes than were sent at {theirs.received_bytes}")
-        theirs.received_bytes += len(data)
-        self.ledger.heard_at[self.manager] = clock()
-        since, theirs.silent_since = theirs.silent_since, self.ledger.now()
-        if theirs.silent_since - since >= SILENCE_FLOOR:
-            self.ledger.silences.append(theirs.silent_since - since)
-        if theirs.received_bytes > theirs.sent_bytes:
-            self.ledger.violated(f"stream {self.stream_id}: more bytes than were sent")
-        self.unread_bytes += len(data)
-        if self.unread_bytes > self.ledger.limits.stream_window_bytes:
-            self.ledger.violated(f"stream {self.stream_id}: {self.unread_bytes} bytes came beyond what was read")
-        if self.reads_after:
-            asyncio.get_running_loop().call_later(self.reads_after, self._read, len(data))
-        else:
-            self._read(len(data))
-        if self.on_heard is not None:
-            self.on_heard(len(data))
-
-    def _read(self, count: int) -> None:
-        self.unread_bytes -= count
-        if self.is_open:
-            self.streams.consume(self.stream_id, count)
-
-    def stream_finished(self) -> None:
-        theirs = self.theirs
-        self._check_open("the other's end")
-        if theirs.is_heard_out or not theirs.is_finished or theirs.received_bytes != theirs.sent_bytes:
-            text = f"the end after {theirs.received_bytes} of {theirs.sent_bytes} bytes"
-            self.ledger.violated(f"stream {self.stream_id}: {text}")
-        theirs.is_heard_out = True
-
-    def stream_reset(self, code: ResetCode) -> None:
-        self._check_open("a reset")
-        if not self._may_be_reset(code):
-            self.ledger.violated(f"stream {self.stream_id} was reset for no reason: {code.name}")
-        if code is ResetCode.ABORTED:
-            self._check_heard_out()
-        self.is_open = False
-        self.conversation.was_reset = True
+        if code is None or not isinstance(error, ConnectionResetError):
+            self._violated(f"is lost without a word: {error!r}")
+        elif not self._may_be_reset(code):
+            self._violated(f"was reset for no reason: {code.name}")
+        elif code is ResetCode.ABORTED and not theirs.was_dropped:  # what was written before it came before it
+            if theirs.received_bytes != theirs.sent_bytes:
+                self._violated(f"was reset after {theirs.received_bytes} of {theirs.sent_bytes} bytes")
+            elif theirs.is_finished and not theirs.is_heard_out:
+                self._violated("was reset before its end has come")
 
     def _may_be_reset(self, code: ResetCode) -> bool:
         match code:
@@ -253,16 +267,80 @@ class Workload:
             case _:
                 return False
 
-    def _check_heard_out(self) -> None:
-        """The other end has reset the stream, and this one has not: what was written before came before."""
-        theirs = self.theirs
-        if theirs.received_bytes != theirs.sent_bytes:
-            text = f"reset after {theirs.received_bytes} of {theirs.sent_bytes} bytes"
-            self.ledger.violated(f"stream {self.stream_id}: {text}")
-        elif theirs.is_finished and not theirs.is_heard_out:
-            self.ledger.violated(f"stream {self.stream_id}: reset before its end has come")
+    # asyncio.Protocol.
 
-    def stream_writable(self) -> None:
-        self._check_open("room")
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("StreamTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        ledger, theirs, now = self.ledger, self.theirs, self.ledger.now()
+        self._check_open("bytes")
+        if theirs.is_paused:
+            self._violated("hears bytes while it reads none")
+        if theirs.is_heard_out:
+            self._violated("hears bytes behind the other's end")
+        if data != said(theirs.number, theirs.received_bytes, len(data)):
+            self._violated(f"hears other bytes than were sent at {theirs.received_bytes}")
+        theirs.received_bytes += len(data)
+        if theirs.received_bytes > theirs.sent_bytes:
+            self._violated("hears more bytes than were sent")
+        since, theirs.silent_since = theirs.silent_since, now
+        if now - since >= SILENCE_FLOOR:
+            ledger.silences.append(now - since)
+        if now == self._resumed_at:
+            self._unread_bytes += len(data)
+            if self._unread_bytes > ledger.limits.stream_window_bytes:
+                self._violated(f"gets {self._unread_bytes} bytes that came beyond what was read")
+            heard_at = self._paused_at  # or later
+        else:
+            heard_at = clock()
+            if self.reads_after:
+                self._pause()
+        ledger.heard_at[self.manager] = max(heard_at, ledger.heard_at.get(self.manager, 0.0))
+        if self.on_heard is not None:
+            self.on_heard(len(data))
+
+    def _pause(self) -> None:
+        self.theirs.is_paused, self._paused_at = True, clock()
+        self.transport.pause_reading()
+        asyncio.get_running_loop().call_later(self.reads_after, self._resume)
+
+    def _resume(self) -> None:
+        theirs = self.theirs
+        theirs.is_paused = False
+        self._resumed_at = theirs.silent_since = self.ledger.now()
+        self._unread_bytes = 0
+        self.transport.resume_reading()
+
+    def eof_received(self) -> bool:
+        theirs = self.theirs
+        self._check_open("the other's end")
+        if theirs.is_paused:
+            self._violated("hears the other's end while it reads nothing")
+        if theirs.is_heard_out or not theirs.is_finished or theirs.received_bytes != theirs.sent_bytes:
+            self._violated(f"hears the end after {theirs.received_bytes} of {theirs.sent_bytes} bytes")
+        theirs.is_heard_out = True
+        self._close_when_over()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        code = self.transport.reset_code
+        if self.is_lost:
+            self._violated("is lost twice")
+        self.is_lost = True
+        if self.is_open:
+            self._check_loss(code, error)
+            self._end()
+
+    def pause_writing(self) -> None:
+        self._check_open("that there is no room")
+        if self.waits_for_room:
+            self._violated("is told twice that there is no room")
+        self.waits_for_room = True
+
+    def resume_writing(self) -> None:
+        self._check_open("of room")
+        if not self.waits_for_room:
+            self._violated("is told of room for which it did not wait")
         self.waits_for_room = False
         self._write()

@@ -11,7 +11,7 @@ from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING
 
-from perdure.wire import ResetCode
+from perdure.streams.target import Target
 from perdure_lab.scenario.figures import duration
 from perdure_lab.scenario.model import Link, LinkName, Nat
 from perdure_lab.sim.faults import Faults, where
@@ -33,7 +33,7 @@ LAST_WORDS_SECONDS = 3.0
 LAST_WORDS_BYTES = 40_000
 """Said right before a stream is reset, or the client stopped: more than leaves with one message."""
 
-FORBIDDEN_TARGET = b"192.0.2.1:23"
+FORBIDDEN_TARGET = Target("192.0.2.1", 23)
 
 _MEAN_SAYING = 25.0
 """Seconds between two things that the applications do."""
@@ -173,7 +173,8 @@ class Chaos:
     def _say(self, site: str) -> None:
         dice = self._dice
         process = self.simulation.process(site)
-        workloads = process.workloads = [workload for workload in process.workloads if workload.is_alive]
+        process.workloads = [workload for workload in process.workloads if not workload.is_lost]
+        workloads = [workload for workload in process.workloads if workload.is_alive]
         if site == "client" and (not workloads or dice.random() < 0.15) and len(workloads) < 8:
             target = FORBIDDEN_TARGET if dice.random() < 0.1 else None
             if (new := self.simulation.client.open_stream(*([target] if target else []))) is not None:
@@ -182,7 +183,7 @@ class Chaos:
                     f"{site} opens stream {new.stream_id}{' to what is not allowed' if target else ''}"
                 )
                 new.reads_after = dice.choice([0.0, 0.0, 0.01, 2.0])
-                workloads = process.workloads
+                workloads.append(new)
         if not workloads:
             return
         workload, act = dice.choice(workloads), dice.random()
@@ -194,7 +195,10 @@ class Chaos:
         else:
             self.simulation.note(f"{site} resets stream {workload.stream_id}")
             workload.say(LAST_WORDS_BYTES)
-            workload.reset(ResetCode.ABORTED)
+            if dice.random() < 0.2:
+                workload.abort()
+            else:
+                workload.reset()
 
 
 def _ending(seed: int) -> Ending:

@@ -81,9 +81,9 @@ class TubeWatch:
         if change.after.is_final and not self._may_end(change.reason):
             self._violated(f"{self._name}: it ended for no reason: {change.reason.value}")
         self._state = change.after
-        session = self._manager.streams.session
-        if session.stream_count > (most := self._process.registry.limits.max_streams):
-            self._violated(f"{self._name}: carries {session.stream_count} streams; {most} are allowed")
+        streams, most = self._manager.metrics.streams, self._process.registry.limits.max_streams
+        if streams > most:
+            self._violated(f"{self._name}: carries {streams} streams; {most} are allowed")
 
     def _may_end(self, reason: Reason) -> bool:
         process, now = self._process, self._process.machine.always_clock + ROUNDING

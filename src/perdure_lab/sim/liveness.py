@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perdure_lab.sim.application import Course
+    from perdure_lab.sim.application import Course, Workload
     from perdure_lab.sim.simulation import Simulation
 
 SETTLED_AFTER = 30.0
@@ -32,18 +32,26 @@ def check_liveness(simulation: Simulation) -> None:
         if tube_id == manager.tube_id
     )
     for site, end in (("client", manager), ("gateway", other)):
-        if end.streams.session.stream_count > living:
-            count = end.streams.session.stream_count
+        if (count := end.metrics.streams) > living:
             simulation.violated(f"the {site}'s session carries {count} streams; {living} are alive")
     for process in (simulation.client, simulation.gateway):
         for workload in process.workloads:
-            waits = workload.backlog_bytes or (workload.speaks and workload.waits_for_room)
-            if workload.manager.tube_id == manager.tube_id and workload.is_alive and waits:
-                simulation.violated(f"the {process.machine.name}'s stream {workload.stream_id} still waits for room")
+            if workload.manager.tube_id == manager.tube_id:
+                _check_workload(simulation, f"the {process.machine.name}'s stream {workload.stream_id}", workload)
     for (tube_id, stream_id), conversation in simulation.ledger.conversations.items():
         if tube_id == manager.tube_id and not conversation.was_reset:
             for name, course in (("up", conversation.up), ("down", conversation.down)):
                 _check_course(simulation, f"stream {stream_id} {name}", course)
+
+
+def _check_workload(simulation: Simulation, name: str, workload: Workload) -> None:
+    if workload.is_alive:
+        if workload.backlog_bytes or (workload.speaks and workload.waits_for_room):
+            simulation.violated(f"{name} still waits for room")
+    elif not workload.is_lost:
+        simulation.violated(f"{name} has ended, and its protocol was not told")
+    if workload.is_unanswered:
+        simulation.violated(f"{name} still waits to be accepted")
 
 
 def _check_course(simulation: Simulation, name: str, course: Course) -> None:

@@ -1,46 +1,47 @@
-"""The two peers of a simulation: perdure's registry, managers, signaling and network monitor on simulated machines.
+"""The two peers of a simulation: perdure's client and gateway on simulated machines.
 
-They put the parts together as `perdure.client` and `perdure.gateway` do, whose own lines and sockets are not played.
+They are given what a machine would give them: an engine, a network monitor, and a way to the rendezvous.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from perdure.forward.target import parse_allow, parse_target
-
-from perdure.core.restart import renewal_delay
-from perdure.core.state import Reason, State
-from perdure.manager import Endpoint, TunnelConnectionManager
-from perdure.netmon.monitor import TICK_INTERVAL, NetworkMonitor, NetworkMoved
+from perdure.client import Tunnel
+from perdure.gateway import Gateway
+from perdure.netmon.monitor import TICK_INTERVAL, NetworkMonitor
 from perdure.netmon.wakeup import Sleep, SleepWatch
-from perdure.registry import TubeRegistry
 from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.gateway_peer import GatewaySignaling
-from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES
-from perdure_lab.sim.application import NOT_BEGUN, Workload
+from perdure.streams.target import AllowList, Target
+from perdure_lab.sim.application import Workload
 from perdure_lab.sim.engine import Engine
 from perdure_lab.sim.signal_check import SignalCheck
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Coroutine
 
-    from perdure.core.actions import StateChanged
+    from perdure.manager import TunnelConnectionManager
     from perdure.netmon.state import Snapshot
+    from perdure.registry import TubeRegistry
     from perdure.signaling.base import SignalingChannel
-    from perdure.tube import StreamSink
+    from perdure.signaling.status import SignalingStatus
+    from perdure.streams.transport import StreamTransport
+    from perdure.ticket import Ticket
     from perdure_lab.sim.application import Ledger
     from perdure_lab.sim.internet import Internet
     from perdure_lab.sim.machine import Machine
+    from perdure_lab.sim.rendezvous import Socket
     from perdure_lab.sim.surroundings import Surroundings
 
 OnTube: TypeAlias = "Callable[[Process, TunnelConnectionManager], None]"
 
-ALLOWED_TARGET = b"127.0.0.1:22"
+ALLOWED_TARGET = Target("127.0.0.1", 22)
 """What the gateway lets a client have."""
 
-_ALLOWED = parse_allow([ALLOWED_TARGET.decode()])
+ACCEPTS_AFTER = 0.001
+"""Seconds that the gateway's target takes to take a connection."""
 
 RARE_TICK_INTERVAL = 600.0
 """Seconds between the monitor's looks at the clocks, which are a second apart in earnest: see `RareTicks`. As they find
@@ -114,6 +115,9 @@ class Process:
         on_tube: called with each tube's manager before that is started.
     """
 
+    registry: TubeRegistry
+    """The role's tubes."""
+
     def __init__(self, surroundings: Surroundings, machine: Machine, on_tube: OnTube) -> None:
         world = surroundings.world
         self.surroundings = surroundings
@@ -130,15 +134,7 @@ class Process:
             misused=surroundings.violated,
             has_relay=surroundings.has_relay,
         )
-        self.registry = TubeRegistry(
-            surroundings.settings.restart,
-            surroundings.settings.session,
-            surroundings.settings.resources,
-            transport=self.engine,
-            signal_handler=SignalCheck(machine.name, surroundings.violated).handle,
-            on_stream=self.stream_opened,
-            random=self.random,
-        )
+        self.signal_check = SignalCheck(machine.name, surroundings.violated)
         self.source = SimulatedSource(surroundings.internet, machine)
         self.ticks = RareTicks()
         self.network = NetworkMonitor(
@@ -147,22 +143,10 @@ class Process:
             tick_interval=RARE_TICK_INTERVAL,
             sleep_watch=self.ticks,
         )
-        self.network.subscribe(self.network_moved)
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.workloads: list[Workload] = []
         self.is_ending = False
         """Whether its tubes end because it does."""
-        self.begin(self.network.start())
-
-    def stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
-        """Nothing is carried to a client."""
-        return None
-
-    def network_moved(self, moved: NetworkMoved) -> None:
-        """As `perdure.client` and `perdure.gateway` pass it on."""
-        raise NotImplementedError
-
-    def token(self, count: int) -> bytes:
-        return self.random.randbytes(count)
 
     def stops(self) -> None:
         """Its machine sleeps from now on, or it is stalled."""
@@ -172,21 +156,37 @@ class Process:
         """After a sleep the tick's timer has left what it had; after a stall it is overdue."""
         self.source.ticks_within(self.random.uniform(0.0, TICK_INTERVAL) if has_slept else 0.0)
 
-    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Work that nobody waits for: what it raises is the process' failure."""
-        task = self.loop.create_task(work)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None and not self.is_ending:
-            self.machine.failed(error)
-
     def crash(self) -> None:
         """The process is gone, without a word."""
         self.is_ending = True
         self.engine.crash()
         self.source.close()
+
+    def begin(self, work: Coroutine[Any, Any, object]) -> None:
+        """Work that nobody waits for: what it raises is the process' failure."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self.is_ending:
+            self.machine.failed(error)
+
+    async def _run(self, role: Tunnel | Gateway) -> None:
+        """Until it is closed."""
+        await self.network.start()
+        await role.__aenter__()
+        await role.wait_closed()
+
+    def _tube_created(self, manager: TunnelConnectionManager) -> None:
+        self._on_tube(self, manager)
+
+    async def _open_socket(self) -> Socket:
+        return await self.surroundings.rendezvous.open(self.machine)
+
+    def _token(self, count: int) -> bytes:
+        return self.random.randbytes(count)
 
 
 class GatewayProcess(Process):
@@ -194,40 +194,51 @@ class GatewayProcess(Process):
 
     def __init__(self, surroundings: Surroundings, machine: Machine, on_tube: OnTube) -> None:
         super().__init__(surroundings, machine, on_tube)
-        self.signaling = GatewaySignaling(
+        settings = surroundings.settings
+        gateway = Gateway(
             surroundings.ticket,
-            on_session=self._begin_tube,
-            has_room=lambda: self.registry.check_capacity().has_room,
+            AllowList(frozenset({ALLOWED_TARGET})),
+            incoming=self._stream_opened,
+            wait=False,
+            transport=self.engine,
+            signal_handler=self.signal_check.handle,
+            policy=settings.restart,
+            session_limits=settings.session,
+            limits=settings.resources,
+            network=self.network,
+            make_signaling=self._make_signaling,
             random=self.random,
-            now=lambda: machine.always_clock,
-            token_bytes=self.token,
-            open_socket=lambda: surroundings.rendezvous.open(machine),
         )
-        self.signaling.start()
+        self.registry = gateway.tubes
+        self.registry.add_tube_callback(self._tube_created)
+        self.begin(self._run(gateway))
 
-    def network_moved(self, moved: NetworkMoved) -> None:
-        self.registry.network_moved(moved)
-        local_address_lost = moved.invalidates(self.signaling.local_address)
-        self.signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)
+    def _make_signaling(
+        self,
+        ticket: Ticket,
+        *,
+        on_session: Callable[[bytes, SignalingChannel], None],
+        on_status: Callable[[SignalingStatus], None],
+        has_room: Callable[[], bool],
+    ) -> GatewaySignaling:
+        return GatewaySignaling(
+            ticket,
+            on_session=on_session,
+            on_status=on_status,
+            has_room=has_room,
+            random=self.random,
+            now=lambda: self.machine.always_clock,
+            token_bytes=self._token,
+            open_socket=self._open_socket,
+        )
 
-    def stream_opened(self, manager: TunnelConnectionManager, stream_id: int, target: bytes) -> StreamSink | None:
-        if not _ALLOWED.permits(parse_target(target.decode())):
-            return None
-        conversation = self.ledger.conversation(manager.tube_id, stream_id)
-        workload = Workload(self.ledger, manager, conversation, is_client=False, stream_id=stream_id)
+    def _stream_opened(self, stream: StreamTransport) -> None:
+        manager = self.registry.manager(stream.get_extra_info("tube_id"))
+        conversation = self.ledger.conversation(manager.tube_id, stream.stream_id)
+        workload = Workload(self.ledger, manager, conversation, is_client=False)
         self.workloads.append(workload)
-        self.loop.call_later(0.001, manager.streams.accept, stream_id)
-        return workload
-
-    def _begin_tube(self, session_id: bytes, channel: SignalingChannel) -> None:
-        endpoint = Endpoint(session_id, None, channel)
-        try:
-            manager = self.registry.create_tube(endpoint.tube_id, endpoint=endpoint)
-        except (RuntimeError, ValueError):
-            channel.close()
-            return
-        self._on_tube(self, manager)
-        manager.start()
+        stream.start(workload)
+        self.loop.call_later(ACCEPTS_AFTER, stream.accept)
 
 
 class ClientProcess(Process):
@@ -235,64 +246,58 @@ class ClientProcess(Process):
 
     def __init__(self, surroundings: Surroundings, machine: Machine, on_tube: OnTube) -> None:
         super().__init__(surroundings, machine, on_tube)
+        settings = surroundings.settings
         self.manager: TunnelConnectionManager | None = None
-        self._signaling: ClientSignaling | None = None
-        self._session_worked = False
-        self._sessions = self.begin(self._run_sessions())
+        """That of the current session's tube."""
+        self._tunnel = Tunnel(
+            surroundings.ticket,
+            wait=False,
+            transport=self.engine,
+            signal_handler=self.signal_check.handle,
+            policy=settings.restart,
+            session_limits=settings.session,
+            limits=settings.resources,
+            network=self.network,
+            make_signaling=self._make_signaling,
+            random=self.random,
+            token_bytes=self._token,
+        )
+        self.registry = self._tunnel.tubes
+        self.registry.add_tube_callback(self._tube_created)
+        self.begin(self._run(self._tunnel))
 
     def stop(self) -> None:
         """It wants no tube any more, and says so."""
         self.is_ending = True
-        self._sessions.cancel()
+        self.begin(self._tunnel.close())
 
-    def network_moved(self, moved: NetworkMoved) -> None:
-        self.registry.network_moved(moved)
-        if (signaling := self._signaling) is not None:
-            local_address_lost = moved.invalidates(signaling.local_address)
-            signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)
-
-    def open_stream(self, target: bytes = ALLOWED_TARGET) -> Workload | None:
+    def open_stream(self, target: Target = ALLOWED_TARGET) -> Workload | None:
         """A new stream through the tube; `None` where there is none now, or it takes no more."""
-        manager = self.manager
-        if manager is None or manager.state.is_final:
-            return None
-        workload = Workload(self.ledger, manager, NOT_BEGUN, is_client=True)
         try:
-            workload.stream_id = manager.streams.open_stream(target, workload)
+            stream = self._tunnel.open_stream(target)
         except RuntimeError:
             return None
-        workload.conversation = self.ledger.conversation(manager.tube_id, workload.stream_id)
+        manager = self._tunnel.manager
+        workload = Workload(
+            self.ledger, manager, self.ledger.conversation(manager.tube_id, stream.stream_id), is_client=True
+        )
         self.workloads.append(workload)
+        stream.start(workload)
+        self.begin(workload.check_acceptance())
         return workload
 
-    async def _run_sessions(self) -> None:
-        failures = 0
-        while True:
-            end = await self._run_session()
-            failures = 0 if self._session_worked else failures + 1
-            await asyncio.sleep(renewal_delay(self.registry.policy, end.reason, failures, self.random))
-
-    async def _run_session(self) -> StateChanged:
-        surroundings, session_id = self.surroundings, self.token(SESSION_ID_BYTES)
-        self._session_worked = False
-        self._signaling = ClientSignaling(
-            surroundings.ticket,
+    def _make_signaling(
+        self, ticket: Ticket, session_id: bytes, on_status: Callable[[SignalingStatus], None]
+    ) -> ClientSignaling:
+        return ClientSignaling(
+            ticket,
             session_id,
+            on_status=on_status,
             random=self.random,
-            token_bytes=self.token,
-            open_socket=lambda: surroundings.rendezvous.open(self.machine),
+            token_bytes=self._token,
+            open_socket=self._open_socket,
         )
-        async with self._signaling as signaling:
-            endpoint = Endpoint(session_id, self.token(SESSION_KEY_BYTES), signaling)
-            manager = self.registry.create_tube(endpoint.tube_id, endpoint=endpoint)
-            manager.add_state_change_callback(self._state_changed)
-            self._on_tube(self, manager)
-            self.manager = manager
-            manager.start()
-            try:
-                return await manager.wait_ended()
-            finally:
-                await manager.shutdown(Reason.SHUT_DOWN, "the client was stopped")
 
-    def _state_changed(self, change: StateChanged) -> None:
-        self._session_worked = self._session_worked or change.after is State.CONNECTED
+    def _tube_created(self, manager: TunnelConnectionManager) -> None:
+        self.manager = manager
+        super()._tube_created(manager)
