@@ -34,7 +34,7 @@ async def main(url: str) -> None:
         tube = tubes.create_tube()
         while True:
             await asyncio.gather(talk(tube), signal(tube, url))
-            tube = tubes.begin_again(tube)
+            tube = await tubes.begin_again(tube)
 
 
 asyncio.run(main(sys.argv[1]))

@@ -570,8 +570,8 @@ async def test_a_callback_may_end_the_tube_while_its_call_begins(ends: OwnEnds) 
 
 
 async def begun_again(ends: OwnEnds, link: Link) -> list[asyncio.Future[None]]:
-    ends.here = ends.registries[0].begin_again(ends.here)
-    ends.there = ends.registries[1].begin_again(ends.there)
+    ends.here = await ends.registries[0].begin_again(ends.here)
+    ends.there = await ends.registries[1].begin_again(ends.there)
     return ends.run(link)
 
 
@@ -614,7 +614,7 @@ async def test_an_initiator_that_was_restarted_fails_the_acceptors_tube_and_it_b
         await within(there_call, seconds=TIMEOUT)
         assert first.end is not None
         assert (first.end.after, first.end.reason) == (State.FAILED, Reason.PEER_RESTARTED)
-        ends.there = ends.registries[1].begin_again(first)
+        ends.there = await ends.registries[1].begin_again(first)
         assert not here_call.done()
         again = asyncio.ensure_future(ends.there.run_signaling(link.here_wards.send, link.there_wards.messages()))
         await ends.connected()
@@ -635,7 +635,7 @@ async def test_a_tube_begins_again_with_its_id_conversation_and_handlers() -> No
             "again", "talk", initiator=False, signal_handler=handler, incoming=lambda stream: taken.append("x")
         )
         await first.shutdown()
-        second = registry.begin_again(first)
+        second = await registry.begin_again(first)
         assert second is not first
         assert registry.manager("again") is second
         assert (second.tube_id, second.conversation_id, second.is_initiator) == ("again", "talk", False)
@@ -657,18 +657,18 @@ async def test_a_tube_begins_again_with_its_id_conversation_and_handlers() -> No
 
 async def test_what_has_not_ended_is_not_begun_again(ends: OwnEnds) -> None:
     with pytest.raises(RuntimeError, match="has not ended"):
-        ends.registries[0].begin_again(ends.here)
+        await ends.registries[0].begin_again(ends.here)
     await ends.here.shutdown()
-    ends.registries[0].begin_again(ends.here)
+    await ends.registries[0].begin_again(ends.here)
     with pytest.raises(ValueError, match="there is a tube 'tube' already"):
-        ends.registries[0].begin_again(ends.here)
+        await ends.registries[0].begin_again(ends.here)
 
 
 async def test_a_tube_with_perdures_own_signaling_is_not_begun_again() -> None:
     pair = ManagerPair()
     await pair.client.shutdown()
     with pytest.raises(RuntimeError, match="perdure's own signaling"):
-        pair.client_end.registry.begin_again(pair.client)
+        await pair.client_end.registry.begin_again(pair.client)
     await pair.close()
 
 

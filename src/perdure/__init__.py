@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from perdure.capacity import Capacity
     from perdure.client import Tunnel, connect
     from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
     from perdure.core.actions import StateChanged
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from perdure.gateway import Gateway, serve
     from perdure.manager import TunnelConnectionManager
     from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
-    from perdure.registry import Capacity, TubeRegistry
+    from perdure.registry import TubeRegistry
     from perdure.signaling.base import SignalingChannel
     from perdure.signals import (
         ChannelClosed,
@@ -74,11 +75,12 @@ _HOMES = {
         "TicketError",
     ),
     "perdure.delivery": ("SignalHandler",),
+    "perdure.capacity": ("Capacity",),
     "perdure.client": ("Tunnel", "connect"),
     "perdure.gateway": ("Gateway", "serve"),
     "perdure.manager": ("TunnelConnectionManager",),
     "perdure.netmon.monitor": ("NetworkMonitor", "NetworkMoved"),
-    "perdure.registry": ("Capacity", "TubeRegistry"),
+    "perdure.registry": ("TubeRegistry",),
     "perdure.signaling.base": ("SignalingChannel",),
     "perdure.signals": (
         "ChannelClosed",

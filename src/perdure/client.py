@@ -200,7 +200,13 @@ class Tunnel:
     # Streams.
 
     async def open_connection(
-        self, host: str, port: int, *, limit: int = 2**16
+        self,
+        host: str,
+        port: int,
+        *,
+        ssl: bool | ssl_module.SSLContext | None = None,
+        server_hostname: str | None = None,
+        limit: int = 2**16,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A stream to `host:port` beside the gateway, as `asyncio.open_connection` gives it.
 
@@ -208,16 +214,19 @@ class Tunnel:
         gives the stream up.
 
         Args:
+            ssl, server_hostname: as for `create_connection`.
             limit: of the reader's buffer, in bytes.
 
         Raises:
             TypeError, ValueError: `host` or `port` cannot be one.
-            NotAuthorisedError: the gateway does not allow this target.
-            ConnectionRefusedError, TimeoutError, OSError: the target refused, did not answer, or cannot be reached.
-            PeerError: the session ended meanwhile.
-            RuntimeError: the tunnel is closed, or carries as many streams as it may; or another event loop runs.
+            OSError: it cannot be had: `NotAuthorisedError` (the gateway does not allow this target),
+                `ConnectionRefusedError` (the target refused, or there are as many streams as may be), `TimeoutError`
+                (it did not answer), `PeerError` (the session ended meanwhile), or another (it cannot be reached).
+            RuntimeError: the tunnel is closed; or another event loop runs.
         """
-        return await connections.open_connection(self._open_stream, host, port, limit=limit)
+        return await connections.open_connection(
+            self._open_stream, host, port, ssl=ssl, server_hostname=server_hostname, limit=limit
+        )
 
     async def create_connection(
         self,
@@ -263,7 +272,8 @@ class Tunnel:
         """A new stream, at once: what is written waits until the gateway takes it. For transports of one's own.
 
         Raises:
-            RuntimeError: there is no session now, or it carries as many streams as it may.
+            RuntimeError: there is no session now.
+            ConnectionRefusedError: it carries as many streams as it may.
         """
         self._check_open()
         return self.manager.open_stream(target)

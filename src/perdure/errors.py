@@ -8,6 +8,9 @@ PerdureError
  ├── ListenError          a local address cannot be listened on
  ├── ProtocolError        what came from outside does not follow the protocol
  └── CarrierError         the WebRTC engine refused or failed
+
+A PeerError is a ConnectionError too, and a NotAuthorisedError a PermissionError: whoever opens a connection through a
+tunnel catches OSError, as for a direct one.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ class RendezvousError(PerdureError):
         self.url = url
 
 
-class PeerError(PerdureError):
+class PeerError(PerdureError, ConnectionError):
     """The other end cannot be reached, or ended the session for `reason`."""
 
     def __init__(self, message: str, *, reason: str) -> None:
@@ -41,7 +44,7 @@ class PeerError(PerdureError):
         self.reason = reason
 
 
-class NotAuthorisedError(PerdureError):
+class NotAuthorisedError(PerdureError, PermissionError):
     """The other end refuses `target`, or this ticket."""
 
     def __init__(self, message: str, *, target: str) -> None:

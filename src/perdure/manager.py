@@ -43,11 +43,8 @@ class TunnelConnectionManager:
     """Keeps one tube connected. `TubeRegistry.create_tube` makes it; its methods belong on the event loop's thread.
 
     Args:
-        endpoint: this end of the session, and its signaling.
         environment: what the registry's tubes share.
         signaling: where the application carries the signaling itself.
-        signal_handler: called with each `Signal`; plain (in a worker thread) or async (on the loop).
-        incoming: takes the streams that the peer opens; without it they are refused.
         tcp_connections: where those of `listen` are kept.
         on_change: told of each change of state, first.
     """
@@ -144,14 +141,22 @@ class TunnelConnectionManager:
     # Streams.
 
     async def open_connection(
-        self, host: str, port: int, *, limit: int = 2**16
+        self,
+        host: str,
+        port: int,
+        *,
+        ssl: bool | ssl_module.SSLContext | None = None,
+        server_hostname: str | None = None,
+        limit: int = 2**16,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A stream to `host:port` at the other end, as `asyncio.open_connection` gives it.
 
         Waits while the tube connects or recovers, as long as the caller does. Cancelling this gives the stream up.
         Raises as `Tunnel.open_connection`.
         """
-        return await connections.open_connection(self._open_stream, host, port, limit=limit)
+        return await connections.open_connection(
+            self._open_stream, host, port, ssl=ssl, server_hostname=server_hostname, limit=limit
+        )
 
     async def create_connection(
         self,
@@ -177,7 +182,8 @@ class TunnelConnectionManager:
         """A new stream, at once: what is written waits until the other end takes it. For transports of one's own.
 
         Raises:
-            RuntimeError: the tube is closing or has ended, or carries as many streams as it may.
+            RuntimeError: the tube is closing or has ended.
+            ConnectionRefusedError: it carries as many streams as it may.
         """
         self._driver.check_open()
         return self._streams.open(target)
@@ -197,10 +203,6 @@ class TunnelConnectionManager:
         """Connect, and carry the tube's signaling over a link of the application, until that or the tube ends.
 
         The same call at both ends, and once more for each renewed link: see `ApplicationSignaling.run`.
-
-        Args:
-            send: an async callable that sends one text to the other end.
-            messages: an async iterator of the texts that the other end sends.
         """
         await self.signaling.run(send, messages)
 
@@ -322,8 +324,7 @@ class TunnelConnectionManager:
             detail: a text for the peer and the log.
 
         Raises:
-            TypeError: `reason` is no `Reason`, or `detail` no text.
-            ValueError: `reason` is none of `CLOSE_REASONS`.
+            TypeError, ValueError: `reason` is none of `CLOSE_REASONS`, or `detail` no text.
         """
         self.end_now(reason, detail)
         await self.wait_ended()

@@ -11,22 +11,21 @@ import dataclasses
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import copy_context
-from dataclasses import dataclass
-from random import SystemRandom
 from types import NoneType
 from typing import TYPE_CHECKING, Self
 
 from perdure.application_signaling import ApplicationSignaling
+from perdure.capacity import Capacity
 from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
 from perdure.core.state import Reason, State
 from perdure.delivery import SignalIterator
 from perdure.manager import TunnelConnectionManager
-from perdure.session import ByteBudget
+from perdure.netmon.monitor import NetworkMonitor
+from perdure.setting_up import SettingUp
 from perdure.streams.handlers import HandlerTasks
 from perdure.streams.tcp import TcpConnections
-from perdure.tube import Endpoint, Environment, clock
-from perdure.tube.arguments import check_callable, check_close, check_handler, check_incoming, check_methods, check_type
+from perdure.tube import Endpoint, environment
+from perdure.tube.arguments import check_callable, check_close, check_handler, check_incoming, check_type
 
 if TYPE_CHECKING:
     from random import Random
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from perdure.core.actions import StateChanged
     from perdure.delivery import SignalHandler
-    from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
+    from perdure.netmon.monitor import NetworkMoved
     from perdure.streams.handlers import StreamHandler
     from perdure.streams.streams import Incoming
     from perdure.transport.base import Transport
@@ -49,28 +48,10 @@ MAX_REMEMBERED = 1024
 """Ids of tubes that have ended, kept to say so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """How much room a registry has."""
-
-    tubes: int
-    max_tubes: int
-    setting_up: int
-    """Tubes that were never connected yet."""
-    max_concurrent_creates: int
-    buffered_bytes: int
-    total_buffer_bytes: int
-
-    @property
-    def has_room(self) -> bool:
-        """Whether a tube may be created now."""
-        return self.tubes < self.max_tubes and self.setting_up < self.max_concurrent_creates
-
-
 class TubeRegistry:
     """Holds tubes by id. Belongs to one event loop; its methods are called on that loop's thread.
 
-    As an async context manager it closes every tube at its end.
+    As an async context manager it watches the machine's network, and closes every tube at its end.
 
     Args:
         policy, session_limits, limits: for all tubes.
@@ -81,8 +62,8 @@ class TubeRegistry:
             tubes that are created without one of their own. `writer.get_extra_info("target")` says what the peer wants.
         incoming: the same for transports instead of readers and writers; see `perdure.streams.streams.Incoming`.
         random: for jitter.
-        network: tells of changes of the machine's network; the application starts and closes it. Without one the
-            application reports them itself (`TunnelConnectionManager.report_network_change`).
+        network: tells of changes of the machine's network, where several registries share one; the application starts
+            and closes it. One that is neither given this nor entered is told by its tubes' `report_network_change`.
 
     Raises:
         TypeError: an argument is of another type; `handler` is not async.
@@ -102,34 +83,23 @@ class TubeRegistry:
         random: Random | None = None,
         network: NetworkMonitor | None = None,
     ) -> None:
-        _check_config("policy", policy, RestartPolicy)
-        _check_config("session_limits", session_limits, SessionLimits)
-        _check_config("limits", limits, ResourceLimits)
         if signal_handler is not None:
             check_callable("signal_handler", signal_handler)
-        limits = limits or ResourceLimits()
-        self._environment = Environment(
-            transport=_transport(transport),
-            policy=policy or RestartPolicy(),
-            session_limits=session_limits or SessionLimits(),
-            limits=limits,
-            budget=ByteBudget(limits.total_buffer_bytes),
-            random=random or SystemRandom(),
-            context=copy_context(),
-        )
+        self._environment = environment(transport, policy, session_limits, limits, random)
         self.tcp_connections = TcpConnections()
         """The TCP connections that its tubes' streams are joined to."""
         self._signal_handler = signal_handler
         self._handlers: list[HandlerTasks] = []
         self._incoming = self._taken_by(handler, incoming)
         self._tubes: dict[str, TunnelConnectionManager] = {}
-        self._setting_up: dict[str, float] = {}
-        """The tubes that were never connected yet, and when each was created."""
+        self._setting_up = SettingUp(self.limits.stale_tube_timeout)
         self._ended: dict[str, Reason] = {}
         self._iterators: weakref.WeakSet[SignalIterator] = weakref.WeakSet()
         self._tube_callbacks: list[Callable[[TunnelConnectionManager], object]] = []
-        self._sweeper: asyncio.TimerHandle | None = None
         self._was_left = False
+        self._is_told = network is not None
+        """Whether something tells of the network."""
+        self._own_network: NetworkMonitor | None = None
         if network is not None:
             self._listen_to(network)
 
@@ -138,6 +108,11 @@ class TubeRegistry:
 
     async def __aenter__(self) -> Self:
         self._was_left = False
+        if not self._is_told:
+            self._is_told = True
+            self._own_network = NetworkMonitor()
+            await self._own_network.start()
+            self._listen_to(self._own_network)
         return self
 
     async def __aexit__(
@@ -212,23 +187,23 @@ class TubeRegistry:
         for callback in list(self._tube_callbacks):
             callback(manager)
         self._tubes[tube_id] = manager
-        self._setting_up[tube_id] = clock()
-        if self._sweeper is None:
-            self._sweep_later()
+        self._setting_up.add(manager)
         return manager
 
-    def begin_again(self, manager: TunnelConnectionManager) -> TunnelConnectionManager:
-        """A new tube in the place of one that has ended: the same id, conversation and handlers, another session.
+    async def begin_again(self, manager: TunnelConnectionManager) -> TunnelConnectionManager:
+        """A new tube in the place of one that has ended, or is closing: the same id, conversation and handlers, another
+        session.
 
         Do so at both ends, and `run_signaling` on what is returned.
 
         Raises:
-            RuntimeError: that one has not ended, or has perdure's own signaling; and as `create_tube`.
+            RuntimeError: that one is in use, or has perdure's own signaling; and as `create_tube`.
             ValueError: its id is in use again.
         """
-        if manager.end is None:
+        if manager.is_open:
             raise RuntimeError(f"tube {manager.tube_id!r} has not ended")
         _ = manager.signaling
+        await manager.wait_ended()
         return self.create_tube(
             manager.tube_id,
             manager.conversation_id,
@@ -347,8 +322,9 @@ class TubeRegistry:
         await self.tcp_connections.close()
         for iterator in self._iterators:
             iterator.end()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        self._setting_up.close()
+        if self._own_network is not None:
+            self._own_network.close()
 
     async def close_all(self, reason: Reason = Reason.CLOSED_LOCALLY, detail: str = "") -> None:
         """Close every tube and wait until they are. Cancelling this leaves them ending by themselves.
@@ -368,16 +344,7 @@ class TubeRegistry:
 
         Happens by itself while there are tubes that are being set up.
         """
-        stale_before = clock() - self.limits.stale_tube_timeout
-        stale = [
-            tube_id
-            for tube_id, created_at in self._setting_up.items()
-            if created_at <= stale_before and self._tubes[tube_id].state is State.INITIALIZING
-        ]
-        for tube_id in stale:
-            if tube_id in self._tubes:  # one's end may have led the application to end another
-                self._tubes[tube_id].end_now(Reason.STALE)
-        return stale
+        return self._setting_up.sweep()
 
     # Limits.
 
@@ -405,9 +372,7 @@ class TubeRegistry:
         self._environment.budget.limit_bytes = limits.total_buffer_bytes
         for manager in self:
             manager.limits_changed()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweep_later()
+        self._setting_up.set_stale_after(limits.stale_tube_timeout)
         return limits
 
     def check_capacity(self) -> Capacity:
@@ -426,40 +391,9 @@ class TubeRegistry:
         """A tube's state changed."""
         tube_id = manager.tube_id
         if change.after is State.CONNECTED or change.after.is_final:
-            self._setting_up.pop(tube_id, None)
+            self._setting_up.discard(manager)
         if change.after.is_final:
             self._tubes.pop(tube_id, None)
             self._ended[tube_id] = change.reason
             if len(self._ended) > MAX_REMEMBERED:
                 del self._ended[next(iter(self._ended))]
-
-    def _sweep_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._sweeper = loop.call_later(self.limits.stale_tube_timeout / 2, self._sweep_by_timer, weakref.ref(self))
-
-    @staticmethod
-    def _sweep_by_timer(me: weakref.ref[TubeRegistry]) -> None:
-        registry = me()
-        if registry is None:
-            return
-        registry._sweeper = None
-        registry.sweep()
-        if registry._setting_up:
-            registry._sweep_later()
-
-
-def _check_config(name: str, value: object, kind: type) -> None:
-    if value is not None:
-        check_type(name, value, kind, f"of {kind.__name__}")
-
-
-_TRANSPORT_METHODS = ("offer", "answer", "set_ice_servers", "renew")
-
-
-def _transport(wanted: TransportConfig | Transport | None) -> Transport:
-    if wanted is not None and not isinstance(wanted, TransportConfig):
-        check_methods("transport is a TransportConfig, or", wanted, _TRANSPORT_METHODS)
-        return wanted
-    from perdure.transport.rtc import RtcTransport  # the engine is loaded where it is needed
-
-    return RtcTransport(wanted or TransportConfig())

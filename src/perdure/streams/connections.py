@@ -41,15 +41,26 @@ async def connect(open_stream: OpenStream, host: str, port: int) -> StreamTransp
 
 
 async def open_connection(
-    open_stream: OpenStream, host: str, port: int, *, limit: int
+    open_stream: OpenStream,
+    host: str,
+    port: int,
+    *,
+    ssl: bool | ssl_module.SSLContext | None,
+    server_hostname: str | None,
+    limit: int,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """As `asyncio.open_connection`."""
     loop = asyncio.get_running_loop()
-    stream = await connect(open_stream, host, port)
     reader = asyncio.StreamReader(limit=limit, loop=loop)
-    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-    stream.start(protocol)
-    return reader, asyncio.StreamWriter(stream, protocol, reader, loop)
+    transport, protocol = await create_connection(
+        open_stream,
+        lambda: asyncio.StreamReaderProtocol(reader, loop=loop),
+        host,
+        port,
+        ssl=ssl,
+        server_hostname=server_hostname,
+    )
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 async def create_connection(
@@ -92,7 +103,7 @@ async def listen(
     def accept() -> asyncio.Protocol:
         try:
             stream = open_stream(target)
-        except RuntimeError as error:
+        except (RuntimeError, ConnectionRefusedError) as error:
             log_event(log, logging.WARNING, "connection-refused", target=str(target), why=str(error))
             return tcp.RefusedConnection()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -55,8 +56,12 @@ class Streams:
         """A new stream to `target`. It may be written to at once; `start` gives it its protocol.
 
         Raises:
-            RuntimeError: the tube has ended, or carries as many streams as it may.
+            RuntimeError: the tube has ended.
+            ConnectionRefusedError: it carries as many streams as it may.
         """
+        if self._session.stream_count >= self._session.max_streams:
+            text = f"{target}: the tube carries {self._session.stream_count} streams already, as many as it may"
+            raise ConnectionRefusedError(errno.ECONNREFUSED, text)
         stream_id = self._session.open_stream(target.encode())
         transport = self._open[stream_id] = StreamTransport(self, stream_id, target, is_ours=True)
         self._carriers.schedule_turn()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextvars import Context, copy_context
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
+from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
+from perdure.session import ByteBudget
+from perdure.tube.arguments import check_methods, check_type
+
 if TYPE_CHECKING:
-    from contextvars import Context
     from random import Random
 
-    from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
-    from perdure.session import ByteBudget
     from perdure.signaling.base import SignalingChannel
     from perdure.transport.base import Transport
 
@@ -56,3 +59,44 @@ class Endpoint:
     def tube_id(self) -> str:
         """The name that the tube has in both ends' logs: 48 bits tell a gateway's few hundred clients apart."""
         return self.session_id.hex()[:12]
+
+
+def environment(
+    transport: TransportConfig | Transport | None,
+    policy: RestartPolicy | None,
+    session_limits: SessionLimits | None,
+    limits: ResourceLimits | None,
+    random: Random | None,
+) -> Environment:
+    """What the tubes of a registry share, where `None` is the default.
+
+    Raises:
+        TypeError: an argument is of another type.
+    """
+    for name, value, kind in (
+        ("policy", policy, RestartPolicy),
+        ("session_limits", session_limits, SessionLimits),
+        ("limits", limits, ResourceLimits),
+    ):
+        if value is not None:
+            check_type(name, value, kind, f"of {kind.__name__}")
+    limits = limits or ResourceLimits()
+    return Environment(
+        transport=_transport(transport),
+        policy=policy or RestartPolicy(),
+        session_limits=session_limits or SessionLimits(),
+        limits=limits,
+        budget=ByteBudget(limits.total_buffer_bytes),
+        random=random or SystemRandom(),
+        context=copy_context(),
+    )
+
+
+def _transport(wanted: TransportConfig | Transport | None) -> Transport:
+    if wanted is not None and not isinstance(wanted, TransportConfig):
+        methods = ("offer", "answer", "set_ice_servers", "renew")
+        check_methods("transport is a TransportConfig, or", wanted, methods)
+        return wanted
+    from perdure.transport.rtc import RtcTransport  # the engine is loaded where it is needed
+
+    return RtcTransport(wanted or TransportConfig())
