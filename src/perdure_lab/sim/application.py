@@ -129,8 +129,8 @@ class Workload(asyncio.Protocol):
     """Whether it waits for the other end to take the stream."""
     on_heard: Callable[[int], None] | None = None
     """Told how many bytes have come."""
-    _resumed_at: float = field(default=-1.0, init=False)
-    """When it began to read again; what it gets at that very instant had been waiting."""
+    _catches_up: bool = field(default=False, init=False)
+    """Whether it has just begun to read again, and gets what had been waiting."""
     _paused_at: float = field(default=0.0, init=False)
     """When it stopped reading, by the tubes' clock."""
     _unread_bytes: int = field(default=0, init=False)
@@ -287,7 +287,7 @@ class Workload(asyncio.Protocol):
         since, theirs.silent_since = theirs.silent_since, now
         if now - since >= SILENCE_FLOOR:
             ledger.silences.append(now - since)
-        if now == self._resumed_at:
+        if self._catches_up:
             self._unread_bytes += len(data)
             if self._unread_bytes > ledger.limits.stream_window_bytes:
                 self._violated(f"gets {self._unread_bytes} bytes that came beyond what was read")
@@ -296,7 +296,8 @@ class Workload(asyncio.Protocol):
             heard_at = clock()
             if self.reads_after:
                 self._pause()
-        ledger.heard_at[self.manager] = max(heard_at, ledger.heard_at.get(self.manager, 0.0))
+        if self.manager.is_open:  # what comes while its tube is closing does not keep that alive
+            ledger.heard_at[self.manager] = max(heard_at, ledger.heard_at.get(self.manager, 0.0))
         if self.on_heard is not None:
             self.on_heard(len(data))
 
@@ -307,10 +308,14 @@ class Workload(asyncio.Protocol):
 
     def _resume(self) -> None:
         theirs = self.theirs
-        theirs.is_paused = False
-        self._resumed_at = theirs.silent_since = self.ledger.now()
+        theirs.is_paused, self._catches_up = False, True
+        theirs.silent_since = self.ledger.now()
         self._unread_bytes = 0
         self.transport.resume_reading()
+        asyncio.get_running_loop().call_soon(self._caught_up)  # behind what that gives it
+
+    def _caught_up(self) -> None:
+        self._catches_up = False
 
     def eof_received(self) -> bool:
         theirs = self.theirs
