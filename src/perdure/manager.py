@@ -91,8 +91,6 @@ class TunnelConnectionManager:
         if signaling is not None:
             signaling.bind(self._driver, self._publisher)
 
-    # What it is.
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.tube_id!r} {self.state.value}>"
 
