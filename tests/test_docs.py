@@ -120,8 +120,8 @@ class Tube:
         found = START.fullmatch(start)
         assert found is not None, f"an example begins with `client connected` or the like, not with {start!r}"
         policy, limits = configured(found["settings"] or "")
-        self.core = Connection(policy, limits, polite=found["role"] == "gateway", random=NoJitter(), now=0.0)
-        self.is_polite = found["role"] == "gateway"
+        self.core = Connection(policy, limits, initiator=found["role"] != "gateway", random=NoJitter(), now=0.0)
+        self.is_acceptor = found["role"] == "gateway"
         self.now = 0.0
         self.told: list[Action] = []
         self.heard_at: float | None = None
@@ -136,7 +136,7 @@ class Tube:
         self.feed(SignalingChanged(True))
         self.feed(Started())
         if found["stage"] == "connected":
-            if self.is_polite:
+            if self.is_acceptor:
                 self.peer_offers("")
             else:
                 self.happens("the peer answers the offer")
@@ -226,7 +226,7 @@ class Tube:
     def peer_offers(self, cause: str, *, restarts: int = 0) -> None:
         self.peer_ufrags += 1
         generation = self.core.generation + 1
-        while generation % 2 != self.is_polite:
+        while generation % 2 != self.is_acceptor:
             generation += 1
         self.feed(OfferReceived(generation, description(f"peer{self.peer_ufrags}"), restarts, cause))
 

@@ -75,9 +75,9 @@ class Tube:
     """A core that is served in time, what its peer does, and all that it asked for, each with its instant."""
 
     def __init__(
-        self, *, policy: RestartPolicy = POLICY, limits: SessionLimits = FOREVER, polite: bool = False
+        self, *, policy: RestartPolicy = POLICY, limits: SessionLimits = FOREVER, initiator: bool = True
     ) -> None:
-        self.core = connected(policy=policy, limits=limits, polite=polite)
+        self.core = connected(policy=policy, limits=limits, initiator=initiator)
         self.now = 0.0
         self.log: list[tuple[float, Action]] = []
         self.peer_answers = True
@@ -324,14 +324,14 @@ def test_a_peer_that_does_not_answer_in_time_is_given_a_new_carrier(timeout: flo
     assert tube.core.decisions[-1].reason is DecisionReason.RESTART_FAILED
 
 
-def test_restarts_that_cross_end_in_the_impolite_ends() -> None:
-    polite, impolite = Tube(polite=True), Tube()
-    for tube in (polite, impolite):
+def test_restarts_that_cross_end_in_the_initiator_ends() -> None:
+    acceptor, initiator = Tube(initiator=False), Tube()
+    for tube in (acceptor, initiator):
         tube.tell(ROAM, at=10.0)
-    assert impolite.tell(OfferReceived(polite.core.generation, sdp("polite"), restarts=3), at=10.1) == []
-    actions = polite.tell(OfferReceived(impolite.core.generation, sdp("impolite"), restarts=3), at=10.1)
-    assert [action.generation for action in actions if isinstance(action, AnswerRestart)] == [impolite.core.generation]
-    assert not polite.core.offered_here
+    assert initiator.tell(OfferReceived(acceptor.core.generation, sdp("acceptor"), restarts=3), at=10.1) == []
+    actions = acceptor.tell(OfferReceived(initiator.core.generation, sdp("initiator"), restarts=3), at=10.1)
+    assert [action.generation for action in actions if isinstance(action, AnswerRestart)] == [initiator.core.generation]
+    assert not acceptor.core.offered_here
 
 
 # Keepalives.

@@ -15,7 +15,7 @@ from perdure.config import RestartPolicy, TransportConfig
 from perdure.core.state import State
 from perdure.manager import TunnelConnectionManager
 from perdure.registry import TubeRegistry
-from perdure.signaling.envelope import ID_BYTES, DataKeys, Side
+from perdure.signaling.envelope import ID_BYTES, DataKeys
 from perdure.signaling.messages import Answer, Candidate, Offer, encode_message
 from perdure.signaling.reliable_channel import ReliableChannel
 from perdure.ticket import SECRET_BYTES, Ticket
@@ -277,7 +277,7 @@ class WirePair:
 def sealed_bytes(message: Message) -> int:
     """What the rendezvous carries of `message`, before base64."""
     ticket = Ticket("ws://127.0.0.1", bytes(SECRET_BYTES))
-    keys = DataKeys(ticket, bytes(SESSION_ID_BYTES), bytes(ID_BYTES), bytes(ID_BYTES), side=Side.CLIENT)
+    keys = DataKeys(ticket, bytes(SESSION_ID_BYTES), bytes(ID_BYTES), bytes(ID_BYTES), initiator=True)
     reliable = ReliableChannel()
     reliable.add(encode_message(message))
     return sum(len(keys.seal(body)) for body in reliable.bodies())

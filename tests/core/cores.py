@@ -43,26 +43,26 @@ def sdp(ufrag: str) -> str:
 
 
 def created(
-    *, polite: bool = False, policy: RestartPolicy = POLICY, limits: SessionLimits = LIMITS, seed: int = 1
+    *, initiator: bool = True, policy: RestartPolicy = POLICY, limits: SessionLimits = LIMITS, seed: int = 1
 ) -> Connection:
-    return Connection(policy, limits, polite=polite, random=Random(seed), now=0.0)
+    return Connection(policy, limits, initiator=initiator, random=Random(seed), now=0.0)
 
 
 def started(
-    *, polite: bool = False, signaling: bool = True, policy: RestartPolicy = POLICY, limits: SessionLimits = LIMITS
+    *, initiator: bool = True, signaling: bool = True, policy: RestartPolicy = POLICY, limits: SessionLimits = LIMITS
 ) -> Connection:
-    core = created(polite=polite, policy=policy, limits=limits)
+    core = created(initiator=initiator, policy=policy, limits=limits)
     core.handle_event(SignalingChanged(signaling), 0.0)
     core.handle_event(Started(), 0.0)
     return core
 
 
 def connected(
-    *, polite: bool = False, policy: RestartPolicy = POLICY, limits: SessionLimits = LIMITS, rtt: float | None = 0.05
+    *, initiator: bool = True, policy: RestartPolicy = POLICY, limits: SessionLimits = LIMITS, rtt: float | None = 0.05
 ) -> Connection:
     """CONNECTED at 0 on carrier 3, with a round trip that makes timeouts the floor's: 0.3 s."""
-    core = started(polite=polite, policy=policy, limits=limits)
-    if polite:
+    core = started(initiator=initiator, policy=policy, limits=limits)
+    if not initiator:
         core.handle_event(OfferReceived(3, sdp("peer")), 0.0)
     else:
         core.handle_event(AnswerReceived(3, sdp("peer")), 0.0)

@@ -82,7 +82,7 @@ SILENT_AFTER = 0.9
 # The first set-up.
 
 
-def test_the_impolite_end_offers_at_once() -> None:
+def test_the_initiator_end_offers_at_once() -> None:
     core = created()
     core.handle_event(SignalingChanged(True), 0.0)
     actions = core.handle_event(Started(), 0.0)
@@ -91,16 +91,16 @@ def test_the_impolite_end_offers_at_once() -> None:
     assert rest_of(actions) == [MakeOffer(3, None)]
 
 
-def test_the_polite_end_waits_for_the_first_offer_and_gives_up_at_last() -> None:
-    core = started(polite=True)
+def test_the_acceptor_end_waits_for_the_first_offer_and_gives_up_at_last() -> None:
+    core = started(initiator=False)
     assert core.next_deadline() == FIRST_OFFER_TIMEOUT
     actions = core.handle_timeout(FIRST_OFFER_TIMEOUT)
     assert (states(actions), reasons(actions)) == ([State.FAILED], ["ABANDONED"])
 
 
 @pytest.mark.parametrize("event", [ROAM, NEW_ADDRESS, SignalingChanged(True)])
-def test_the_polite_end_leaves_the_first_offer_to_the_other_whatever_the_network_does(event: Event) -> None:
-    actions = rest_of(started(polite=True).handle_event(event, 1.0))
+def test_the_acceptor_end_leaves_the_first_offer_to_the_other_whatever_the_network_does(event: Event) -> None:
+    actions = rest_of(started(initiator=False).handle_event(event, 1.0))
     assert not any(isinstance(action, MakeOffer | RestartIce) for action in actions)
 
 
@@ -128,7 +128,7 @@ def test_candidates_reach_the_negotiation_that_counts_only() -> None:
 
 
 def test_an_offer_before_the_driver_is_ready_is_not_taken() -> None:
-    assert created(polite=True).handle_event(OfferReceived(3, sdp("peer")), 0.0) == []
+    assert created(initiator=False).handle_event(OfferReceived(3, sdp("peer")), 0.0) == []
 
 
 def test_the_first_set_up_fails_after_three_attempts() -> None:
@@ -201,7 +201,7 @@ def test_a_carrier_that_is_lost_during_its_restart_is_built_anew_at_once() -> No
 
 
 def test_the_peers_restart_is_answered_and_has_worked_once_the_peer_is_heard_after_it() -> None:
-    core = connected(polite=True)
+    core = connected(initiator=False)
     actions = core.handle_event(OfferReceived(5, sdp("new"), restarts=3, cause="interface change"), 10.0)
     assert reasons(actions) == ["PEER_RESTARTS_ICE"]
     assert rest_of(actions) == [AnswerRestart(5, sdp("new")), Probe()]
@@ -210,17 +210,17 @@ def test_the_peers_restart_is_answered_and_has_worked_once_the_peer_is_heard_aft
 
 
 def test_who_answers_a_restart_is_a_second_more_patient_than_who_offers_it() -> None:
-    core = connected(polite=True)
+    core = connected(initiator=False)
     core.handle_event(OfferReceived(5, sdp("new"), restarts=3), 10.0)
     assert core.next_deadline() == 10.0 + POLICY.ice_restart_timeout + 1.0
     assert rungs(core.handle_timeout(14.0)) == [("REBUILD", "RESTART_FAILED")]
 
 
-@pytest.mark.parametrize("polite", [True, False])
-def test_a_peer_that_restarts_a_carrier_which_is_gone_here_gets_a_new_one(polite: bool) -> None:
-    core = connected(polite=polite)
+@pytest.mark.parametrize("initiator", [False, True])
+def test_a_peer_that_restarts_a_carrier_which_is_gone_here_gets_a_new_one(initiator: bool) -> None:
+    core = connected(initiator=initiator)
     lose(core, 10.0)
-    theirs = 5 if polite else 6
+    theirs = 5 if not initiator else 6
     actions = core.handle_event(OfferReceived(theirs, sdp("new"), restarts=3), 10.05)
     assert rungs(actions) == [("REBUILD", "PEER_IS_BEHIND")]
     assert isinstance(actions[-1], MakeOffer)
@@ -228,7 +228,7 @@ def test_a_peer_that_restarts_a_carrier_which_is_gone_here_gets_a_new_one(polite
 
 
 def test_a_restart_of_a_carrier_that_is_not_in_use_yet_here_still_waits_for_the_session() -> None:
-    core = started(polite=True)
+    core = started(initiator=False)
     core.handle_event(OfferReceived(3, sdp("peer")), 0.0)
     core.handle_event(OfferReceived(5, sdp("new"), restarts=3), 0.1)
     core.handle_event(PathEvidence(3, 0.2, None), 0.2)
@@ -259,8 +259,8 @@ def test_a_lost_carrier_is_built_anew_at_once() -> None:
     assert reasons(core.handle_event(SessionResumed(5), 10.1)) == ["SESSION_RESUMED"]
 
 
-def test_the_polite_end_leaves_the_first_word_to_the_other_but_not_for_long() -> None:
-    core = connected(polite=True)
+def test_the_acceptor_end_leaves_the_first_word_to_the_other_but_not_for_long() -> None:
+    core = connected(initiator=False)
     assert rungs(lose(core, 10.0)) == [("WAIT", "GLARE")]
     assert rest_of(core.handle_timeout(10.0 + GLARE_DELAY)) == [MakeOffer(4, Trigger.ICE_FAILURE)]
 
@@ -273,7 +273,7 @@ def test_an_address_that_the_engine_does_not_know_is_answered_by_a_rebuild() -> 
 
 
 def test_the_peers_offer_replaces_a_carrier_that_works_here() -> None:
-    core = connected(polite=True)
+    core = connected(initiator=False)
     actions = core.handle_event(OfferReceived(5, sdp("new"), cause="address change"), 1.0)
     assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "address change") in actions
     assert rest_of(actions) == [CloseCarrier(), MakeAnswer(5, sdp("new"))]
@@ -281,7 +281,7 @@ def test_the_peers_offer_replaces_a_carrier_that_works_here() -> None:
 
 @pytest.mark.parametrize("cause", ["", "a word of a later version", "\x1b[31m"])
 def test_a_cause_that_this_version_does_not_know_harms_nothing(cause: str) -> None:
-    core = connected(polite=True)
+    core = connected(initiator=False)
     actions = core.handle_event(OfferReceived(5, sdp("new"), cause=cause), 1.0)
     assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "ICE failure") in actions
 
@@ -294,7 +294,7 @@ def test_what_answers_a_rebuild_is_for_the_engine_to_judge(answer: str) -> None:
 
 
 def test_a_late_offer_of_an_earlier_round_is_ignored() -> None:
-    core = connected(polite=True)
+    core = connected(initiator=False)
     core.handle_event(OfferReceived(7, sdp("new")), 1.0)
     assert core.handle_event(OfferReceived(5, sdp("late")), 1.1) == []
 
@@ -316,8 +316,8 @@ def test_three_attempts_fail_and_the_tube_with_them() -> None:
     assert "is UDP allowed" in last.detail
 
 
-def test_the_polite_end_waits_for_the_peer_when_its_own_attempts_are_spent() -> None:
-    core = connected(polite=True)
+def test_the_acceptor_end_waits_for_the_peer_when_its_own_attempts_are_spent() -> None:
+    core = connected(initiator=False)
     lose(core, 10.0)
     rest(core, 1000.0)
     assert core.state is State.RECONNECTING
@@ -327,7 +327,7 @@ def test_the_polite_end_waits_for_the_peer_when_its_own_attempts_are_spent() -> 
 
 
 def test_a_peer_that_never_comes_back_is_given_up() -> None:
-    core = connected(polite=True, limits=UNLIMITED)
+    core = connected(initiator=False, limits=UNLIMITED)
     core.handle_event(SignalingChanged(False), 9.0)
     lose(core, 10.0)
     assert core.next_deadline() == 10.0 + POLICY.abandon_after
@@ -536,9 +536,9 @@ def test_a_restart_that_fails_when_the_restart_limit_is_reached_waits_and_goes_o
 # Without an address, or without signaling.
 
 
-@pytest.mark.parametrize("polite", [True, False])
-def test_without_an_address_a_silent_path_is_held_until_there_is_one(polite: bool) -> None:
-    core = connected(polite=polite)
+@pytest.mark.parametrize("initiator", [False, True])
+def test_without_an_address_a_silent_path_is_held_until_there_is_one(initiator: bool) -> None:
+    core = connected(initiator=initiator)
     actions = core.handle_event(OFFLINE, 10.0)
     assert rungs(actions) == [("WAIT", "NO_ADDRESS")]
     assert (core.state, rest_of(actions)) == (State.CONNECTED, [Probe()])
@@ -654,7 +654,7 @@ def test_an_event_that_waited_brings_back_no_old_news_of_addresses() -> None:
 
 def test_the_user_gets_a_restart_or_a_rebuild_at_once() -> None:
     assert rest_of(connected().handle_event(RecoveryRequested(), 1.0)) == [RestartIce(5, 3, Trigger.REQUEST)]
-    actions = connected(polite=True).handle_event(RecoveryRequested(rebuild=True), 1.0)
+    actions = connected(initiator=False).handle_event(RecoveryRequested(rebuild=True), 1.0)
     assert rest_of(actions) == [CloseCarrier(), MakeOffer(4, Trigger.REQUEST)]
 
 
@@ -700,8 +700,8 @@ def test_silence_while_an_answer_is_due_is_probed_and_then_ends_the_carrier() ->
     assert rest_of(actions) == [CloseCarrier(), MakeOffer(5, Trigger.CONNECTION_TIMEOUT)]
 
 
-def test_the_polite_end_that_notices_silence_waits_a_moment_for_the_others_offer_and_keeps_the_path() -> None:
-    core = connected(polite=True)
+def test_the_acceptor_end_that_notices_silence_waits_a_moment_for_the_others_offer_and_keeps_the_path() -> None:
+    core = connected(initiator=False)
     actions = silent(core, 10.0)
     assert rungs(actions) == [("WAIT", "GLARE")]
     assert not closes(actions)
@@ -1027,7 +1027,7 @@ def test_a_close_that_nobody_can_hear_any_more_ends_at_once_with_its_own_reason(
     assert reasons(core.handle_event(event, 5.1)) == ["CLOSED_LOCALLY"]
 
 
-@pytest.mark.parametrize("core", [created(), started(), started(polite=True)])
+@pytest.mark.parametrize("core", [created(), started(), started(initiator=False)])
 def test_a_tube_without_a_path_is_closed_at_once(core: Connection) -> None:
     assert reasons(core.handle_event(CloseRequested(Reason.STALE), 0.0)) == ["STALE"]
 
@@ -1053,7 +1053,7 @@ def test_what_the_driver_reads() -> None:
     assert (core.carrier, core.generation, core.offered_here) == (3, 3, True)
     assert core.rtt == pytest.approx(0.05)
     assert (core.quality, core.loss_rate) == (1.0, 0.0)
-    assert connected(polite=True).offered_here is False
+    assert connected(initiator=False).offered_here is False
     assert created().rtt is None
 
 

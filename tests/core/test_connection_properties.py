@@ -174,12 +174,14 @@ SEEDS = st.integers(0, 3)
 class Watch:
     """Drives a core, and holds each action against the contracts."""
 
-    def __init__(self, *, polite: bool, policy: RestartPolicy, limits: SessionLimits = LIMITS, seed: int = 0) -> None:
-        self.core = Connection(policy, limits, polite=polite, random=Random(seed), now=0.0)
+    def __init__(
+        self, *, initiator: bool, policy: RestartPolicy, limits: SessionLimits = LIMITS, seed: int = 0
+    ) -> None:
+        self.core = Connection(policy, limits, initiator=initiator, random=Random(seed), now=0.0)
         self.now = 0.0
         self.actions: list[Action] = []
         self.climbs: list[tuple[float, Trigger | None]] = []
-        self._polite = polite
+        self._initiator = initiator
         self._state = State.INITIALIZING
         self._carriers = 0
         self._generation = 0
@@ -267,25 +269,25 @@ class Watch:
 
     def _negotiated(self, generation: int, *, is_ours: bool) -> None:
         assert generation > self._generation, "a generation came back"
-        assert generation % 2 == (self._polite is not is_ours), "the other end's generation"
+        assert generation % 2 == (self._initiator is is_ours), "the other end's generation"
         self._generation = generation
 
 
 @settings(max_examples=500, deadline=None)
 @given(STEPS, st.lists(st.tuples(ENDS, PAUSES, SERVED), max_size=2), st.booleans(), POLICIES, SESSIONS, SEEDS)
 def test_the_contracts_hold_for_any_order_of_events(
-    steps: list[Step], ends: list[Step], polite: bool, policy: RestartPolicy, limits: SessionLimits, seed: int
+    steps: list[Step], ends: list[Step], initiator: bool, policy: RestartPolicy, limits: SessionLimits, seed: int
 ) -> None:
-    watch = Watch(polite=polite, policy=policy, limits=limits, seed=seed)
+    watch = Watch(initiator=initiator, policy=policy, limits=limits, seed=seed)
     watch.run([*steps, *ends])
 
 
 @settings(max_examples=300, deadline=None)
 @given(STEPS, STEPS, st.booleans(), POLICIES)
 def test_a_tube_that_is_closed_ends_within_its_time_whatever_happens(
-    before: list[Step], behind: list[Step], polite: bool, policy: RestartPolicy
+    before: list[Step], behind: list[Step], initiator: bool, policy: RestartPolicy
 ) -> None:
-    watch = Watch(polite=polite, policy=policy)
+    watch = Watch(initiator=initiator, policy=policy)
     watch.run(before)
     told = len(watch.actions)
     closed_at = watch.now
@@ -304,8 +306,8 @@ def test_a_tube_that_is_closed_ends_within_its_time_whatever_happens(
 
 @settings(max_examples=500, deadline=None)
 @given(STEPS, st.booleans(), POLICIES)
-def test_no_history_leaves_an_attempt_without_an_end(steps: list[Step], polite: bool, policy: RestartPolicy) -> None:
-    watch = Watch(polite=polite, policy=policy, limits=SessionLimits(session_timeout=0.0))
+def test_no_history_leaves_an_attempt_without_an_end(steps: list[Step], initiator: bool, policy: RestartPolicy) -> None:
+    watch = Watch(initiator=initiator, policy=policy, limits=SessionLimits(session_timeout=0.0))
     watch.run([each for each in steps if not isinstance(each[0], Extended)])
     watch.feed(SignalingChanged(True))
     watch.feed(NetworkChanged(Trigger.INTERFACE_CHANGE, has_address=True))
@@ -314,7 +316,7 @@ def test_no_history_leaves_an_attempt_without_an_end(steps: list[Step], polite: 
     watch.rest(until)
     watch.now = until
     state = watch.core.state
-    if polite and state is State.RECONNECTING:
+    if not initiator and state is State.RECONNECTING:
         # Its own attempts are spent, and the peer may still come back.
         assert len(watch.climbs) > 0
         watch.rest(until + policy.abandon_after)
@@ -331,10 +333,10 @@ def test_no_history_leaves_an_attempt_without_an_end(steps: list[Step], polite: 
     st.sampled_from([0.0, 1.0]),
 )
 def test_no_network_causes_more_restarts_a_minute_than_the_budget_allows(
-    steps: list[Step], polite: bool, budget: int, grace: float
+    steps: list[Step], initiator: bool, budget: int, grace: float
 ) -> None:
-    watch = Watch(polite=polite, policy=RestartPolicy(max_restarts_per_minute=budget, handover_grace=grace))
-    watch.feed(OfferReceived(3, sdp("a")) if polite else AnswerReceived(3, sdp("a")))
+    watch = Watch(initiator=initiator, policy=RestartPolicy(max_restarts_per_minute=budget, handover_grace=grace))
+    watch.feed(OfferReceived(3, sdp("a")) if not initiator else AnswerReceived(3, sdp("a")))
     watch.feed(SessionResumed(3))
     watch.run(steps)
     instants = [at for at, trigger in watch.climbs if trigger not in UNCOUNTED]
@@ -344,8 +346,10 @@ def test_no_network_causes_more_restarts_a_minute_than_the_budget_allows(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.one_of(ANY, NETWORK, LAST), PAUSES), max_size=40), st.booleans())
-def test_what_is_fed_never_raises_unless_time_goes_back(steps: list[tuple[Event | Last, float]], polite: bool) -> None:
-    core, now = Connection(RestartPolicy(), LIMITS, polite=polite, random=Random(0), now=0.0), 0.0
+def test_what_is_fed_never_raises_unless_time_goes_back(
+    steps: list[tuple[Event | Last, float]], initiator: bool
+) -> None:
+    core, now = Connection(RestartPolicy(), LIMITS, initiator=initiator, random=Random(0), now=0.0), 0.0
     for step, pause in steps:
         core.handle_event(step.event(core, now) if isinstance(step, Last) else step, now)
         now += pause
@@ -357,10 +361,10 @@ def test_what_is_fed_never_raises_unless_time_goes_back(steps: list[tuple[Event 
 
 @settings(max_examples=100, deadline=None)
 @given(STEPS, st.booleans(), SEEDS)
-def test_the_same_events_and_seed_give_the_same_actions(steps: list[Step], polite: bool, seed: int) -> None:
+def test_the_same_events_and_seed_give_the_same_actions(steps: list[Step], initiator: bool, seed: int) -> None:
     runs = []
     for _ in range(2):
-        watch = Watch(polite=polite, policy=RestartPolicy(), seed=seed)
+        watch = Watch(initiator=initiator, policy=RestartPolicy(), seed=seed)
         watch.run(steps)
         runs.append(watch.actions)
     assert runs[0] == runs[1]

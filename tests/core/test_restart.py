@@ -25,9 +25,9 @@ WORKING = Situation(
     silent_for=0.0,
     signaling=True,
     has_address=True,
-    is_polite=False,
+    is_initiator=True,
 )
-POLITE = WORKING._replace(is_polite=True)
+ACCEPTOR = WORKING._replace(is_initiator=False)
 SILENT = WORKING._replace(silent_for=1.0)
 NOT_BEGUN = WORKING._replace(has_begun=False, is_up=False, is_open=False)
 LOST = WORKING._replace(is_up=False, is_open=False)
@@ -103,7 +103,7 @@ def first(ladder: Ladder, situation: Situation) -> Decision:
 TABLE: list[tuple[Ask, Situation, Rung, DecisionReason]] = [
     # Network events go first, also where the path still looks good.
     (ROAM, WORKING, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
-    (ROAM, POLITE, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+    (ROAM, ACCEPTOR, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
     (ROAM, SILENT, Rung.REBUILD, DecisionReason.PATH_SILENT),
     (ROAM, LOST, Rung.REBUILD, DecisionReason.NOT_OPEN),
     (ROAM, HELD, Rung.REBUILD, DecisionReason.PATH_SILENT),
@@ -134,12 +134,12 @@ TABLE: list[tuple[Ask, Situation, Rung, DecisionReason]] = [
     (SLEEP, NO_SIGNALING, Rung.WAIT, DecisionReason.NO_SIGNALING),
     # Silence.
     (silence, SILENT, Rung.REBUILD, DecisionReason.PATH_SILENT),
-    (silence, POLITE, Rung.WAIT, DecisionReason.GLARE),
+    (silence, ACCEPTOR, Rung.WAIT, DecisionReason.GLARE),
     (silence, NO_SIGNALING, Rung.WAIT, DecisionReason.NO_SIGNALING),
     (silence, NO_ADDRESS, Rung.WAIT, DecisionReason.NO_ADDRESS),
     # A carrier that the engine gave up.
     (loss, WORKING._replace(is_open=False), Rung.REBUILD, DecisionReason.CARRIER_LOST),
-    (loss, POLITE._replace(is_open=False), Rung.WAIT, DecisionReason.GLARE),
+    (loss, ACCEPTOR._replace(is_open=False), Rung.WAIT, DecisionReason.GLARE),
     (loss, NO_SIGNALING._replace(is_open=False), Rung.WAIT, DecisionReason.NO_SIGNALING),
     (loss, NO_ADDRESS._replace(is_open=False), Rung.WAIT, DecisionReason.NO_ADDRESS),
     # Quality.
@@ -320,12 +320,12 @@ def test_attempts_wait_five_and_ten_seconds_and_the_third_is_the_last() -> None:
     assert (last.rung, last.reason, last.attempt, last.detail) == (Rung.FAIL, DecisionReason.EXHAUSTED, 3, "why")
 
 
-def test_the_polite_end_never_fails_by_itself() -> None:
+def test_the_acceptor_end_never_fails_by_itself() -> None:
     failing = ladder()
-    polite = LOST._replace(is_polite=True)
-    last = [fail(failing, polite) for _ in range(3)][-1]
+    acceptor = LOST._replace(is_initiator=False)
+    last = [fail(failing, acceptor) for _ in range(3)][-1]
     assert (last.rung, last.reason, last.next_attempt_at) == (Rung.WAIT, DecisionReason.PEERS_TURN, None)
-    assert failing.retry(Trigger.ICE_FAILURE, polite).reason is DecisionReason.PEERS_TURN
+    assert failing.retry(Trigger.ICE_FAILURE, acceptor).reason is DecisionReason.PEERS_TURN
 
 
 @pytest.mark.parametrize("ask", [ROAM, NEW_ADDRESS, SLEEP])
@@ -416,7 +416,7 @@ def test_restarts_for_quality_wait_longer_each_time_until_it_is_restored() -> No
 
 
 def test_a_wait_for_glare_is_short() -> None:
-    assert silence(ladder(), POLITE).next_attempt_at == 100.0 + GLARE_DELAY
+    assert silence(ladder(), ACCEPTOR).next_attempt_at == 100.0 + GLARE_DELAY
 
 
 def test_every_reason_rung_and_trigger_is_a_phrase_of_its_own() -> None:

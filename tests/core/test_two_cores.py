@@ -18,7 +18,7 @@ from perdure.core.events import CarrierLost, Event, IceUnhealthy, NetworkChanged
 from perdure.core.restart_limit import QUIET_BEFORE_LAST
 from perdure.core.state import State
 
-Name = Literal["polite", "impolite"]
+Name = Literal["acceptor", "initiator"]
 
 RESTART, REBUILD = RecoveryRequested(), RecoveryRequested(rebuild=True)
 BOTH_DECIDE = [(RESTART, RESTART), (REBUILD, REBUILD), (RESTART, REBUILD), (REBUILD, RESTART)]
@@ -28,14 +28,14 @@ STUBBORN = RestartPolicy(max_restart_attempts=20)
 
 
 @pytest.mark.parametrize("apart", [0.0, 0.005, 0.02, 0.06, 0.3, 0.7])
-@pytest.mark.parametrize("first", ["polite", "impolite"])
+@pytest.mark.parametrize("first", ["acceptor", "initiator"])
 @pytest.mark.parametrize(("ours", "theirs"), BOTH_DECIDE)
 @pytest.mark.parametrize("signaling", SIGNALING)
 def test_both_decide_at_once_and_agree_after_few_negotiations(
     ours: Event, theirs: Event, first: Name, apart: float, signaling: str
 ) -> None:
     world = World(Signaling(*SIGNALING[signaling]))
-    second: Name = "impolite" if first == "polite" else "polite"
+    second: Name = "initiator" if first == "acceptor" else "acceptor"
     world.tell(ours, first)
     world.after(apart, lambda: world.tell(theirs, second))
     world.run_until_well(30.0)
@@ -43,7 +43,7 @@ def test_both_decide_at_once_and_agree_after_few_negotiations(
 
 
 @pytest.mark.parametrize("event", [ROAM, NEW_ADDRESS])
-@pytest.mark.parametrize("ends", [("polite",), ("impolite",), ("polite", "impolite")])
+@pytest.mark.parametrize("ends", [("acceptor",), ("initiator",), ("acceptor", "initiator")])
 @pytest.mark.parametrize("signaling", SIGNALING)
 def test_a_moved_network_is_answered_within_seconds(event: Event, ends: tuple[Name, ...], signaling: str) -> None:
     world = World(Signaling(*SIGNALING[signaling]))
@@ -54,7 +54,7 @@ def test_a_moved_network_is_answered_within_seconds(event: Event, ends: tuple[Na
 
 @pytest.mark.parametrize("interval", [0.25, 0.5, 1.3, 2.5, 5.5])
 @pytest.mark.parametrize("seconds", [3.0, 10.0, 25.0])
-@pytest.mark.parametrize("end", ["polite", "impolite"])
+@pytest.mark.parametrize("end", ["acceptor", "initiator"])
 @pytest.mark.parametrize("signaling", ["perfect", "uneven"])
 def test_a_network_that_flapped_is_used_seconds_after_it_came_to_rest(
     interval: float, seconds: float, end: Name, signaling: str
@@ -71,12 +71,12 @@ def test_a_network_that_flapped_is_used_seconds_after_it_came_to_rest(
 
 def test_with_good_signaling_a_roam_is_one_restart_and_the_carrier_stays() -> None:
     world = World()
-    carrier = world.impolite.core.carrier
-    world.move(ROAM, "impolite")
+    carrier = world.initiator.core.carrier
+    world.move(ROAM, "initiator")
     world.run_until_well(30.0)
-    assert world.impolite.core.carrier == carrier
-    assert [decision.rung for decision in world.impolite.decisions] == [Rung.ICE_RESTART]
-    assert world.polite.decisions == []
+    assert world.initiator.core.carrier == carrier
+    assert [decision.rung for decision in world.initiator.decisions] == [Rung.ICE_RESTART]
+    assert world.acceptor.decisions == []
 
 
 def test_a_move_that_nobody_is_told_of_is_noticed_by_silence() -> None:
@@ -84,29 +84,29 @@ def test_a_move_that_nobody_is_told_of_is_noticed_by_silence() -> None:
     world.move(ROAM)
     assert world.run_until_well(30.0) < 1.5
     assert world.negotiations == 1
-    assert all(decision.trigger is Trigger.CONNECTION_TIMEOUT for decision in world.impolite.decisions)
+    assert all(decision.trigger is Trigger.CONNECTION_TIMEOUT for decision in world.initiator.decisions)
 
 
 def test_a_peer_that_cannot_restart_ice_costs_one_more_negotiation() -> None:
     world = World(restarts_ice=False)
-    world.move(ROAM, "impolite")
+    world.move(ROAM, "initiator")
     assert world.run_until_well(30.0) < 0.5
     assert world.negotiations == 2
 
 
 def test_a_carrier_that_both_ends_lose_is_built_once() -> None:
     world = World()
-    carrier = world.impolite.core.carrier
+    carrier = world.initiator.core.carrier
     world.network += 1
-    world.tell(CarrierLost(carrier, "gone"), "polite", "impolite", apart=0.03)
+    world.tell(CarrierLost(carrier, "gone"), "acceptor", "initiator", apart=0.03)
     assert world.run_until_well(30.0) < 0.5
     assert world.negotiations == 1
 
 
 def test_a_carrier_that_only_one_end_loses_is_built_anew() -> None:
-    for end in ("polite", "impolite"):
+    for end in ("acceptor", "initiator"):
         world = World()
-        world.tell(CarrierLost(world.impolite.core.carrier, "gone"), end)
+        world.tell(CarrierLost(world.initiator.core.carrier, "gone"), end)
         assert world.run_until_well(30.0) < 0.5
         assert world.negotiations <= 2
 
@@ -114,7 +114,7 @@ def test_a_carrier_that_only_one_end_loses_is_built_anew() -> None:
 def test_the_engines_doubts_at_both_ends_change_nothing_while_data_flows() -> None:
     world = World()
     for _ in range(20):
-        world.tell(IceUnhealthy(world.impolite.core.carrier), "polite", "impolite")
+        world.tell(IceUnhealthy(world.initiator.core.carrier), "acceptor", "initiator")
         world.run(0.3)
     assert world.is_well
     assert world.negotiations == 0
@@ -124,7 +124,7 @@ def test_the_engines_doubts_at_both_ends_change_nothing_while_data_flows() -> No
 @pytest.mark.parametrize("event", [ROAM, NEW_ADDRESS])
 def test_lost_signaling_messages_cost_time_and_nothing_else(event: Event, lost: int) -> None:
     world = World(Signaling(loss=1.0, losses_left=lost))
-    world.move(event, "polite", "impolite")
+    world.move(event, "acceptor", "initiator")
     world.run_until_well(120.0)
     assert world.negotiations <= 2 + 2 * lost
 
@@ -133,18 +133,18 @@ def test_lost_signaling_messages_cost_time_and_nothing_else(event: Event, lost: 
 def test_lossy_signaling_does_not_keep_them_apart(seed: int) -> None:
     world = World(Signaling(jitter=0.3, loss=0.4, losses_left=12, random=Random(seed)), policy=STUBBORN)
     for _ in range(4):
-        world.move(ROAM, "polite", "impolite", apart=0.1)
+        world.move(ROAM, "acceptor", "initiator", apart=0.1)
         world.run(3.0)
     world.run_until_well(400.0)
     assert world.negotiations <= 40
 
 
 @pytest.mark.parametrize("away", [0.2, 2.0, 20.0])
-@pytest.mark.parametrize("ends", [("polite",), ("impolite",), ("polite", "impolite")])
+@pytest.mark.parametrize("ends", [("acceptor",), ("initiator",), ("acceptor", "initiator")])
 def test_a_move_that_takes_signaling_with_it_is_answered_when_that_returns(ends: tuple[Name, ...], away: float) -> None:
     world = World()
     for name in ends:
-        (world.polite if name == "polite" else world.impolite).lose_signaling(away)
+        (world.acceptor if name == "acceptor" else world.initiator).lose_signaling(away)
     world.move(ROAM, *ends)
     assert world.run_until_well(60.0) < max(away, 1.0) + 1.0
 
@@ -152,7 +152,7 @@ def test_a_move_that_takes_signaling_with_it_is_answered_when_that_returns(ends:
 def test_a_network_that_never_rests_costs_no_more_than_the_budget() -> None:
     world = World()
     for _ in range(120):
-        world.move(ROAM, "polite", "impolite")
+        world.move(ROAM, "acceptor", "initiator")
         world.run(1.7)
     minutes = world.now / 60.0
     for end in world.ends:
@@ -163,7 +163,7 @@ def test_a_network_that_never_rests_costs_no_more_than_the_budget() -> None:
 MOVES = st.tuples(
     st.sampled_from(["move", "move", "tell", "lose signaling"]),
     st.sampled_from([ROAM, NEW_ADDRESS, RESTART, REBUILD, NetworkChanged(Trigger.WAKE_UP, slept_seconds=100.0)]),
-    st.sampled_from([(), ("polite",), ("impolite",), ("polite", "impolite"), ("impolite", "polite")]),
+    st.sampled_from([(), ("acceptor",), ("initiator",), ("acceptor", "initiator"), ("initiator", "acceptor")]),
     st.sampled_from([0.0, 0.01, 0.05, 0.4, 1.2]),
     st.sampled_from([0.0, 0.02, 0.1, 0.5, 1.1, 3.0, 11.0]),
 )

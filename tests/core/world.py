@@ -74,15 +74,15 @@ class Signaling:
 class End:
     """A core with what a driver and a session do for it."""
 
-    def __init__(self, world: World, *, polite: bool, policy: RestartPolicy, restarts_ice: bool) -> None:
-        self.core = Connection(policy, SessionLimits(), polite=polite, random=Random(polite), now=0.0)
+    def __init__(self, world: World, *, initiator: bool, policy: RestartPolicy, restarts_ice: bool) -> None:
+        self.core = Connection(policy, SessionLimits(), initiator=initiator, random=Random(not initiator), now=0.0)
         self.negotiations = 0
         """Offers of this end."""
         self.decisions: list[Decision] = []
         self.peer: End
         self._world = world
         self._restarts_ice = restarts_ice
-        self._ufrag = f"{'polite' if polite else 'impolite'}0"
+        self._ufrag = f"{'initiator' if initiator else 'acceptor'}0"
         self._arrives_at = 0.0
         self._has_signaling = True
         self._waiting: list[OfferReceived | AnswerReceived] = []
@@ -217,10 +217,10 @@ class World:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._turn = 0
         policy = policy or RestartPolicy()
-        self.polite = End(self, polite=True, policy=policy, restarts_ice=restarts_ice)
-        self.impolite = End(self, polite=False, policy=policy, restarts_ice=restarts_ice)
-        self.ends = (self.polite, self.impolite)
-        self.polite.peer, self.impolite.peer = self.impolite, self.polite
+        self.acceptor = End(self, initiator=False, policy=policy, restarts_ice=restarts_ice)
+        self.initiator = End(self, initiator=True, policy=policy, restarts_ice=restarts_ice)
+        self.ends = (self.acceptor, self.initiator)
+        self.acceptor.peer, self.initiator.peer = self.initiator, self.acceptor
         for end in self.ends:
             end.feed(SignalingChanged(True))
             end.feed(Started())
@@ -251,14 +251,14 @@ class World:
     def states(self) -> list[State]:
         return [end.core.state for end in self.ends]
 
-    def move(self, event: Event, *ends: Literal["polite", "impolite"], apart: float = 0.0) -> None:
+    def move(self, event: Event, *ends: Literal["acceptor", "initiator"], apart: float = 0.0) -> None:
         """The network moves, and the ends learn of it, each that long after the one before."""
         self.network += 1
         self.tell(event, *ends, apart=apart)
 
-    def tell(self, event: Event, *ends: Literal["polite", "impolite"], apart: float = 0.0) -> None:
+    def tell(self, event: Event, *ends: Literal["acceptor", "initiator"], apart: float = 0.0) -> None:
         for place, name in enumerate(ends):
-            end = self.polite if name == "polite" else self.impolite
+            end = self.acceptor if name == "acceptor" else self.initiator
             self.after(place * apart, lambda end=end: end.feed(event))  # type: ignore[misc]
 
     def carries(self, carrier: int) -> bool:

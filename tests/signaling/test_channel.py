@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perdure.signaling.channel import ACK_DELAY, MAX_OWED_ACKS, SealedChannel
-from perdure.signaling.envelope import DataKeys, Side
+from perdure.signaling.envelope import DataKeys
 from perdure.signaling.messages import Answer, Candidate, Offer
 from perdure.ticket import Ticket
 from perdure_lab.sim.machine import Machine
@@ -25,15 +25,15 @@ CANDIDATES = [Candidate(1, f"candidate:{place}", "0", 0) for place in range(3)]
 class End:
     """One end's channel, and what it sends, which nobody carries. It has just agreed on keys, and has said so."""
 
-    def __init__(self, world: World, side: Side) -> None:
+    def __init__(self, world: World, *, initiator: bool) -> None:
         self.sent: list[bytes] = []
         self.channel = SealedChannel(transmit=self.sent.append, on_close=lambda: None)
-        self.keys = DataKeys(TICKET, b"s" * 16, b"c" * 16, b"g" * 16, side=side)
+        self.keys = DataKeys(TICKET, b"s" * 16, b"c" * 16, b"g" * 16, initiator=initiator)
         self.channel.peer_reachable(self.keys)
         self.listener = Listener()
         self.channel.attach(self.listener)
         self.sent.clear()
-        self._loop = Machine(world, side.value, _raise).loop
+        self._loop = Machine(world, "client" if initiator else "gateway", _raise).loop
 
     def send_to(self, other: End, *messages: Message) -> None:
         for message in messages:
@@ -56,12 +56,12 @@ def world() -> World:
 
 @pytest.fixture
 def client(world: World) -> End:
-    return End(world, Side.CLIENT)
+    return End(world, initiator=True)
 
 
 @pytest.fixture
 def gateway(world: World) -> End:
-    return End(world, Side.GATEWAY)
+    return End(world, initiator=False)
 
 
 def test_one_acknowledgement_is_enough_for_messages_that_come_together(world: World, client: End, gateway: End) -> None:

@@ -16,7 +16,6 @@ from perdure.signaling.envelope import (
     EnvelopeRefusal,
     EnvelopeRefusedError,
     Knock,
-    Side,
     Welcome,
     WelcomeStatus,
     open_knock,
@@ -36,8 +35,10 @@ KNOCK = Knock(CLIENT_EPOCH, 1)
 WELCOME = Welcome(GATEWAY_EPOCH, b"i" * 16, True, WelcomeStatus.OK)
 
 
-def _keys(side: Side, *, ticket: Ticket = TICKET, session: bytes = SESSION, epoch: bytes = GATEWAY_EPOCH) -> DataKeys:
-    return DataKeys(ticket, session, CLIENT_EPOCH, epoch, side=side)
+def _keys(
+    *, initiator: bool, ticket: Ticket = TICKET, session: bytes = SESSION, epoch: bytes = GATEWAY_EPOCH
+) -> DataKeys:
+    return DataKeys(ticket, session, CLIENT_EPOCH, epoch, initiator=initiator)
 
 
 def _refusal(opened: DataKeys, envelope: bytes) -> EnvelopeRefusal:
@@ -55,18 +56,18 @@ def test_a_knock_and_its_welcome_open() -> None:
 
 
 def test_data_opens_at_the_other_end_in_both_directions() -> None:
-    client, gateway = _keys(Side.CLIENT), _keys(Side.GATEWAY)
+    client, gateway = _keys(initiator=True), _keys(initiator=False)
     for plain in (b"", b"one", b"x" * MAX_PLAINTEXT_BYTES):
         assert gateway.open(client.seal(plain)) == plain
         assert client.open(gateway.seal(plain)) == plain
 
 
 def test_an_envelope_has_a_longest_size() -> None:
-    client = _keys(Side.CLIENT)
+    client = _keys(initiator=True)
     assert len(client.seal(b"x" * MAX_PLAINTEXT_BYTES)) == MAX_ENVELOPE_BYTES
     with pytest.raises(ValueError, match="at most"):
         client.seal(b"x" * (MAX_PLAINTEXT_BYTES + 1))
-    assert _refusal(_keys(Side.GATEWAY), b"\x01\x03" + b"x" * MAX_ENVELOPE_BYTES) is EnvelopeRefusal.MALFORMED
+    assert _refusal(_keys(initiator=False), b"\x01\x03" + b"x" * MAX_ENVELOPE_BYTES) is EnvelopeRefusal.MALFORMED
 
 
 @given(st.data())
@@ -76,7 +77,7 @@ def test_any_flipped_bit_of_any_envelope_is_refused(data: st.DataObject) -> None
         [
             seal_knock(TICKET, SESSION, KNOCK, nonce=NONCE),
             seal_welcome(TICKET, SESSION, CLIENT_EPOCH, WELCOME, nonce=NONCE),
-            _keys(Side.CLIENT).seal(b"hello"),
+            _keys(initiator=True).seal(b"hello"),
         ][kind]
     )
     bit = data.draw(st.integers(0, len(envelope) * 8 - 1))
@@ -87,7 +88,7 @@ def test_any_flipped_bit_of_any_envelope_is_refused(data: st.DataObject) -> None
     with pytest.raises(EnvelopeRefusedError):
         open_welcome(TICKET, SESSION, CLIENT_EPOCH, altered)
     with pytest.raises(EnvelopeRefusedError):
-        _keys(Side.GATEWAY).open(altered)
+        _keys(initiator=False).open(altered)
 
 
 @given(st.binary(max_size=200))
@@ -95,7 +96,7 @@ def test_garbage_is_refused_and_nothing_else(garbage: bytes) -> None:
     for attempt in (
         lambda: open_knock(TICKET, garbage),
         lambda: open_welcome(TICKET, SESSION, CLIENT_EPOCH, garbage),
-        lambda: _keys(Side.CLIENT).open(garbage),
+        lambda: _keys(initiator=True).open(garbage),
     ):
         with pytest.raises(EnvelopeRefusedError):
             attempt()
@@ -103,21 +104,21 @@ def test_garbage_is_refused_and_nothing_else(garbage: bytes) -> None:
 
 @given(st.binary(min_size=1, max_size=40))
 def test_a_lengthened_or_shortened_envelope_is_refused(more: bytes) -> None:
-    envelope = _keys(Side.CLIENT).seal(b"some plain text that is long enough to cut")
-    assert _refusal(_keys(Side.GATEWAY), envelope + more) is EnvelopeRefusal.FORGED
-    assert _refusal(_keys(Side.GATEWAY), envelope[: -len(more)]) is EnvelopeRefusal.FORGED
+    envelope = _keys(initiator=True).seal(b"some plain text that is long enough to cut")
+    assert _refusal(_keys(initiator=False), envelope + more) is EnvelopeRefusal.FORGED
+    assert _refusal(_keys(initiator=False), envelope[: -len(more)]) is EnvelopeRefusal.FORGED
 
 
 def test_a_repeated_envelope_is_refused() -> None:
-    gateway = _keys(Side.GATEWAY)
-    envelope = _keys(Side.CLIENT).seal(b"once")
+    gateway = _keys(initiator=False)
+    envelope = _keys(initiator=True).seal(b"once")
     gateway.open(envelope)
     assert _refusal(gateway, envelope) is EnvelopeRefusal.REPLAYED
 
 
 @given(st.permutations(range(6)))
 def test_only_rising_counters_are_taken(order: list[int]) -> None:
-    client, gateway = _keys(Side.CLIENT), _keys(Side.GATEWAY)
+    client, gateway = _keys(initiator=True), _keys(initiator=False)
     envelopes = [client.seal(bytes([number])) for number in range(6)]
     taken = []
     refusals = set()
@@ -132,27 +133,27 @@ def test_only_rising_counters_are_taken(order: list[int]) -> None:
 
 
 def test_a_reflected_envelope_is_refused() -> None:
-    client = _keys(Side.CLIENT)
+    client = _keys(initiator=True)
     assert _refusal(client, client.seal(b"mine")) is EnvelopeRefusal.FORGED
 
 
 def test_an_envelope_of_another_session_is_refused() -> None:
-    envelope = _keys(Side.CLIENT, session=OTHER_SESSION).seal(b"theirs")
-    assert _refusal(_keys(Side.GATEWAY), envelope) is EnvelopeRefusal.WRONG_SESSION
+    envelope = _keys(initiator=True, session=OTHER_SESSION).seal(b"theirs")
+    assert _refusal(_keys(initiator=False), envelope) is EnvelopeRefusal.WRONG_SESSION
     renamed = envelope[:2] + SESSION + envelope[18:]
-    assert _refusal(_keys(Side.GATEWAY), renamed) is EnvelopeRefusal.UNKNOWN_EPOCH
+    assert _refusal(_keys(initiator=False), renamed) is EnvelopeRefusal.UNKNOWN_EPOCH
 
 
 def test_an_envelope_of_other_epochs_is_refused() -> None:
-    envelope = _keys(Side.CLIENT, epoch=b"h" * 16).seal(b"old")
-    assert _refusal(_keys(Side.GATEWAY), envelope) is EnvelopeRefusal.UNKNOWN_EPOCH
-    tag = _keys(Side.GATEWAY).epoch_tag
-    assert _refusal(_keys(Side.GATEWAY), envelope[:18] + tag + envelope[26:]) is EnvelopeRefusal.FORGED
+    envelope = _keys(initiator=True, epoch=b"h" * 16).seal(b"old")
+    assert _refusal(_keys(initiator=False), envelope) is EnvelopeRefusal.UNKNOWN_EPOCH
+    tag = _keys(initiator=False).epoch_tag
+    assert _refusal(_keys(initiator=False), envelope[:18] + tag + envelope[26:]) is EnvelopeRefusal.FORGED
 
 
 def test_a_refused_envelope_does_not_move_the_counter() -> None:
-    gateway = _keys(Side.GATEWAY)
-    client = _keys(Side.CLIENT)
+    gateway = _keys(initiator=False)
+    client = _keys(initiator=True)
     first = client.seal(b"first")
     forged = first[:30] + b"\xff" * 8 + first[38:]
     assert _refusal(gateway, forged) is EnvelopeRefusal.FORGED
@@ -172,9 +173,9 @@ def test_a_welcome_answers_one_knock_only() -> None:
 
 def test_one_type_does_not_open_as_another() -> None:
     knock = seal_knock(TICKET, SESSION, KNOCK, nonce=NONCE)
-    assert _refusal(_keys(Side.GATEWAY), knock) is EnvelopeRefusal.UNEXPECTED
+    assert _refusal(_keys(initiator=False), knock) is EnvelopeRefusal.UNEXPECTED
     with pytest.raises(EnvelopeRefusedError) as caught:
-        open_knock(TICKET, _keys(Side.CLIENT).seal(b""))
+        open_knock(TICKET, _keys(initiator=True).seal(b""))
     assert caught.value.refusal is EnvelopeRefusal.UNEXPECTED
 
 
@@ -186,7 +187,9 @@ def test_another_expiry_or_secret_gives_other_rooms_and_keys(changes: dict[str, 
         open_knock(other, seal_knock(TICKET, SESSION, KNOCK, nonce=NONCE))
     with pytest.raises(EnvelopeRefusedError):
         open_welcome(other, SESSION, CLIENT_EPOCH, seal_welcome(TICKET, SESSION, CLIENT_EPOCH, WELCOME, nonce=NONCE))
-    assert _refusal(_keys(Side.GATEWAY, ticket=other), _keys(Side.CLIENT).seal(b"")) is EnvelopeRefusal.UNKNOWN_EPOCH
+    assert (
+        _refusal(_keys(initiator=False, ticket=other), _keys(initiator=True).seal(b"")) is EnvelopeRefusal.UNKNOWN_EPOCH
+    )
 
 
 def test_the_room_does_not_depend_on_the_rendezvous() -> None:

@@ -20,12 +20,12 @@ OFFER = "a=setup:actpass"
 class Peer:
     """A listener that signals to the other one directly and records what it hears.
 
-    As in a tube, an impolite peer holds to its own restart and does not hear the other's.
+    As in a tube, the initiator holds to its own restart and does not hear the other's.
     """
 
-    def __init__(self, transport: RtcTransport, *, polite: bool = False) -> None:
+    def __init__(self, transport: RtcTransport, *, initiator: bool = True) -> None:
         self.transport = transport
-        self.polite = polite
+        self.initiator = initiator
         self.other: Peer | None = None
         self.carrier: Carrier | None = None
         self.restarting = 0
@@ -57,7 +57,7 @@ class Peer:
                 self.negotiated.set()
         elif self.carrier is None:
             self.carrier = self.transport.answer(generation, sdp, self)
-        elif self.restarting and not self.polite:
+        elif self.restarting and self.initiator:
             self.ignored = generation
         else:
             self.restarting = 0
@@ -110,7 +110,7 @@ class Peers:
     def __init__(self) -> None:
         transport = RtcTransport(TransportConfig(loopback=True))
         self.transport = transport
-        self.offerer, self.answerer = Peer(transport), Peer(transport, polite=True)
+        self.offerer, self.answerer = Peer(transport), Peer(transport, initiator=False)
         self.offerer.other, self.answerer.other = self.answerer, self.offerer
 
     async def open(self) -> tuple[Carrier, Carrier]:

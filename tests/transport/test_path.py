@@ -154,7 +154,7 @@ class Hidden(Peer):
 async def test_a_relayed_path_says_so_and_how_the_turn_server_is_reached(relay: Relay, protocol: str) -> None:
     server = IceServer(f"turn:127.0.0.1:{relay.port}?transport={protocol}", USER, PASSWORD)
     offerer = Hidden(RtcTransport(TransportConfig(loopback=True)))
-    answerer = Hidden(RtcTransport(TransportConfig((server,), loopback=True)), polite=True)
+    answerer = Hidden(RtcTransport(TransportConfig((server,), loopback=True)), initiator=False)
     offerer.other, answerer.other = answerer, offerer
     silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     silent.bind(("127.0.0.1", 0))

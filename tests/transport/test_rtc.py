@@ -251,7 +251,7 @@ async def test_two_restarts_in_a_row_end_with_the_second(peers: Peers) -> None:
     assert not peers.offerer.lost.done()
 
 
-async def test_of_two_restarts_at_once_the_polite_end_gives_its_own_up(peers: Peers) -> None:
+async def test_of_two_restarts_at_once_the_acceptor_gives_its_own_up(peers: Peers) -> None:
     here, there = await peers.open()
     peers.offerer.restart(4)
     peers.answerer.restart(5)

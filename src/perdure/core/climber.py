@@ -71,7 +71,7 @@ class Climber:
         "trigger",
     )
 
-    def __init__(self, context: Context, policy: RestartPolicy, *, polite: bool) -> None:
+    def __init__(self, context: Context, policy: RestartPolicy, *, initiator: bool) -> None:
         self.carrier = 0
         """The generation that made the current carrier; 0 where there is none."""
         self.is_open = False
@@ -85,7 +85,7 @@ class Climber:
         """What the attempt, or the wait for one, answers; `None`: the first set-up."""
         self.silent_since = 0.0
         """When the tube was last left without a working path."""
-        self.negotiation = Negotiation(polite=polite)
+        self.negotiation = Negotiation(initiator=initiator)
         self._context = context
         self._policy = policy
         self._settled_at: float | None = None

@@ -92,7 +92,8 @@ class Connection:
     """Decides for one tube.
 
     Args:
-        polite: whether this end gives way when offers cross; it also leaves the first offer to the other end.
+        initiator: whether this end began the session. It makes the first offer; the acceptor's gives way where offers
+            cross.
         random: for jitter only.
         now: seconds on a clock that never goes back, and runs on while the machine sleeps.
     """
@@ -100,12 +101,12 @@ class Connection:
     __slots__ = ("_closing", "_context", "_lifetime", "_recovery", "_vigil", "activity")
 
     def __init__(
-        self, policy: RestartPolicy, limits: SessionLimits, *, polite: bool, random: Random, now: float
+        self, policy: RestartPolicy, limits: SessionLimits, *, initiator: bool, random: Random, now: float
     ) -> None:
         liveness = Liveness(policy)
         self.activity = Activity(now)
         self._context = Context(now)
-        self._recovery = Recovery(self._context, policy, liveness, polite=polite, random=random)
+        self._recovery = Recovery(self._context, policy, liveness, initiator=initiator, random=random)
         self._vigil = Vigil(self._context, policy, liveness, self._recovery)
         self._lifetime = Lifetime(limits, self.activity, now)
         self._closing: CloseRequested | None = None

@@ -93,7 +93,7 @@ class Situation(NamedTuple):
 
     now: float
     has_begun: bool
-    """Whether there is something to recover: the polite end's first set-up begins with the peer's offer."""
+    """Whether there is something to recover: the acceptor's first set-up begins with the peer's offer."""
     is_up: bool
     is_open: bool
     """Whether there is a carrier whose ICE could be restarted."""
@@ -105,4 +105,4 @@ class Situation(NamedTuple):
     """Seconds of silence while an answer is due."""
     signaling: bool
     has_address: bool
-    is_polite: bool
+    is_initiator: bool

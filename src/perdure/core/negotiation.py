@@ -1,32 +1,32 @@
 """Which offer counts: generations, and how crossing offers are resolved.
 
 Each attempt has a generation of its own, so that a late answer or candidate can never reach another attempt's carrier.
-Generations come in rounds of two: the polite end's offer of round r is 2r, the impolite end's is 2r + 1. The higher
-one counts, at both ends; so where offers of one round cross, the polite end's gives way (as in W3C's "perfect
-negotiation"), and no tie exists.
+Generations come in rounds of two: the acceptor's offer of round r is 2r, the initiator's is 2r + 1. The higher
+one counts, at both ends; so where offers of one round cross, the acceptor's gives way (it is the polite end of W3C's
+"perfect negotiation"), and no tie exists.
 """
 
 from __future__ import annotations
 
 
 class Negotiation:
-    __slots__ = ("_polite", "current", "offered_here")
+    __slots__ = ("_initiator", "current", "offered_here")
 
-    def __init__(self, *, polite: bool) -> None:
-        self._polite = polite
+    def __init__(self, *, initiator: bool) -> None:
+        self._initiator = initiator
         self.current = 0
         """The generation that counts; 0 before the first."""
         self.offered_here = False
 
     def next_offer(self) -> int:
         """Begin an offer of ours; its generation."""
-        self.current = 2 * (self.current // 2 + 1) + (not self._polite)
+        self.current = 2 * (self.current // 2 + 1) + self._initiator
         self.offered_here = True
         return self.current
 
     def take_offer(self, generation: int) -> bool:
         """Whether the peer's offer counts from now on."""
-        if generation <= self.current or generation % 2 == (not self._polite):
+        if generation <= self.current or generation % 2 == self._initiator:
             return False
         self.current = generation
         self.offered_here = False

@@ -24,7 +24,7 @@ MAX_DECISIONS = 64
 """Decisions kept for whoever asks: hours of a calm tube, minutes of a network that flaps."""
 
 FIRST_OFFER_TIMEOUT = 60.0
-"""Seconds that the polite end waits for the first carrier: six attempts' worth."""
+"""Seconds that the acceptor waits for the first carrier: six attempts' worth."""
 
 
 class Recovery:
@@ -35,23 +35,23 @@ class Recovery:
         "_context",
         "_decisions",
         "_has_address",
+        "_initiator",
         "_ladder",
         "_liveness",
         "_pending",
         "_policy",
-        "_polite",
         "_signaling",
     )
 
     def __init__(
-        self, context: Context, policy: RestartPolicy, liveness: Liveness, *, polite: bool, random: Random
+        self, context: Context, policy: RestartPolicy, liveness: Liveness, *, initiator: bool, random: Random
     ) -> None:
         self._context = context
         self._policy = policy
-        self._polite = polite
+        self._initiator = initiator
         self._liveness = liveness
         self._ladder = Ladder(policy, random)
-        self._climber = Climber(context, policy, polite=polite)
+        self._climber = Climber(context, policy, initiator=initiator)
         self._decisions: tuple[Decision, ...] = ()
         self._signaling = False
         self._has_address = True
@@ -89,10 +89,10 @@ class Recovery:
     # The world changed.
 
     def begin(self) -> None:
-        """The first set-up: the impolite end offers, the polite one waits for that offer."""
-        patience = FIRST_OFFER_TIMEOUT if self._polite else self._policy.abandon_after
+        """The first set-up: the initiator offers, the acceptor waits for that offer."""
+        patience = self._policy.abandon_after if self._initiator else FIRST_OFFER_TIMEOUT
         self._context.timers.set(Timer.ABANDON, self._context.now + patience)
-        if not self._polite:
+        if self._initiator:
             self._execute(self._ladder.first(self._situation()))
 
     def signaling_changed(self, available: bool) -> None:
@@ -288,7 +288,7 @@ class Recovery:
     def _situation(self) -> Situation:
         context, climber = self._context, self._climber
         now, state = context.now, context.state
-        is_first = self._polite and state is State.CONNECTING and not climber.negotiation.current
+        is_first = not self._initiator and state is State.CONNECTING and not climber.negotiation.current
         return Situation(
             now=now,
             has_begun=state is not State.INITIALIZING and not is_first,
@@ -299,7 +299,7 @@ class Recovery:
             silent_for=now - climber.silent_since if climber.is_holding else self._liveness.silent_for(now),
             signaling=self._signaling,
             has_address=self._has_address,
-            is_polite=self._polite,
+            is_initiator=self._initiator,
         )
 
     def _peers_trigger(self, cause: str) -> Trigger | None:

@@ -49,8 +49,8 @@ LONG_SLEEP_SECONDS = 60.0
 """A nap below leaves NAT mappings and SCTP's state alive (Tailscale: no rebind on a 55 s nap); a probe tells."""
 
 GLARE_DELAY = 0.1
-"""Seconds that the polite end leaves the first word to the other one after a loss which both of them see: more than a
-local rendezvous needs, and little beside an outage that only the polite end has noticed."""
+"""Seconds that the acceptor leaves the first word to the other one after a loss which both of them see: more than a
+local rendezvous needs, and little beside an outage that only the acceptor has noticed."""
 
 
 _UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
@@ -168,7 +168,7 @@ class Ladder:
         trigger = Trigger.CONNECTION_TIMEOUT
         if (obstacle := self._obstacle(trigger, situation) or self._limit_reached(trigger, situation)) is not None:
             return obstacle
-        if situation.is_polite:
+        if not situation.is_initiator:
             return self._wait(trigger, DecisionReason.GLARE, situation, situation.now + GLARE_DELAY)
         return self._climb(trigger, Rung.REBUILD, DecisionReason.PATH_SILENT, situation)
 
@@ -182,7 +182,7 @@ class Ladder:
         if self._short_lives > SHORT_LIVES_FORGIVEN:
             self._attempts_failed = self._short_lives - SHORT_LIVES_FORGIVEN - 1
             return self._failed(trigger, situation, DecisionReason.SHORT_LIVES, detail)
-        if situation.is_polite:
+        if not situation.is_initiator:
             return self._wait(trigger, DecisionReason.GLARE, situation, situation.now + GLARE_DELAY, detail)
         return self._climb(trigger, Rung.REBUILD, DecisionReason.CARRIER_LOST, situation, detail)
 
@@ -281,7 +281,7 @@ class Ladder:
         if self._attempts_failed < self._policy.max_restart_attempts:
             next_at = situation.now + self._backoff(self._attempts_failed)
             return self._wait(trigger, reason, situation, next_at, detail)
-        if situation.is_polite:
+        if not situation.is_initiator:
             return self._wait(trigger, DecisionReason.PEERS_TURN, situation, detail=detail)
         reason = DecisionReason.EXHAUSTED
         return Decision(trigger, Rung.FAIL, reason, self._attempts_failed, None, situation.now, detail)

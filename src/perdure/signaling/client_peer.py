@@ -26,7 +26,6 @@ from perdure.signaling.envelope import (
     EnvelopeRefusedError,
     EnvelopeType,
     Knock,
-    Side,
     Welcome,
     WelcomeStatus,
     open_welcome,
@@ -290,7 +289,7 @@ class ClientSignaling:
         is_other_process = self._gateway_instance not in {None, welcome.instance}
         has_lost_session = self._is_confirmed and not welcome.known
         self._gateway_instance = welcome.instance
-        keys = DataKeys(self._ticket, self._session_id, self._client_epoch, welcome.gateway_epoch, side=Side.CLIENT)
+        keys = DataKeys(self._ticket, self._session_id, self._client_epoch, welcome.gateway_epoch, initiator=True)
         if is_other_process or has_lost_session:
             self._is_confirmed = False
             self._channel.restart()

@@ -87,13 +87,6 @@ class WelcomeStatus(enum.IntEnum):
     FULL = 2
 
 
-class Side(enum.Enum):
-    """Which end of a session seals or opens."""
-
-    CLIENT = "client"
-    GATEWAY = "gateway"
-
-
 class Header(NamedTuple):  # a tuple, as there is one for each envelope
     """The clear start of an envelope: read before any key is known, trusted only after opening."""
 
@@ -189,13 +182,12 @@ class DataKeys:
     """One end's DATA keys of one pair of epochs, its sending counter and the highest counter it opened."""
 
     def __init__(
-        self, ticket: Ticket, session_id: bytes, client_epoch: bytes, gateway_epoch: bytes, *, side: Side
+        self, ticket: Ticket, session_id: bytes, client_epoch: bytes, gateway_epoch: bytes, *, initiator: bool
     ) -> None:
         salt = session_id + client_epoch + gateway_epoch
         to_gateway = _derive(ticket, b"data client to gateway", salt, 32)
         to_client = _derive(ticket, b"data gateway to client", salt, 32)
-        is_client = side is Side.CLIENT
-        self._sealing_key, self._opening_key = (to_gateway, to_client) if is_client else (to_client, to_gateway)
+        self._sealing_key, self._opening_key = (to_gateway, to_client) if initiator else (to_client, to_gateway)
         self._session_id = session_id
         self.epoch_tag = _derive(ticket, b"data tag", salt, _TAG_BYTES)
         self._sealed = 0

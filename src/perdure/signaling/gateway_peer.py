@@ -26,7 +26,6 @@ from perdure.signaling.envelope import (
     EnvelopeRefusedError,
     EnvelopeType,
     Knock,
-    Side,
     Welcome,
     WelcomeStatus,
     open_knock,
@@ -244,7 +243,7 @@ class GatewaySignaling:
             if session is None:
                 session = self._sessions[session_id] = _Session(session_id, sender, knock.number)
             session.peer_id, session.knock_number = sender, knock.number
-            session.pending = DataKeys(self._ticket, session_id, knock.client_epoch, gateway_epoch, side=Side.GATEWAY)
+            session.pending = DataKeys(self._ticket, session_id, knock.client_epoch, gateway_epoch, initiator=False)
             if session.channel is not None:
                 session.channel.peer_unreachable()
         self._link.forget(sender)  # Sealed for the epoch before this knock.

@@ -107,7 +107,7 @@ class Driver:
         self.core = Connection(
             environment.policy,
             environment.session_limits,
-            polite=not endpoint.is_initiator,
+            initiator=endpoint.is_initiator,
             random=environment.random,
             now=clock(),
         )
