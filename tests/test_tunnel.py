@@ -13,6 +13,7 @@ import pytest
 
 import perdure
 from perdure import NotAuthorisedError, PeerError, RendezvousError, ResourceLimits, State, TicketError
+from perdure.signaling.client_peer import ClientSignaling
 from support.recorder import TIMEOUT
 from support.signaling import eventually
 from support.targets import connected, serving
@@ -188,6 +189,26 @@ async def test_without_retry_a_session_that_ends_ends_the_tunnel() -> None:
                     await tunnel.wait_closed()
             with pytest.raises(PeerError):
                 await tunnel.open_connection("echo", 7)
+
+
+async def test_a_session_that_cannot_begin_is_told_and_waited_for_by_nobody() -> None:
+    def make_signaling(*args: Any) -> ClientSignaling:
+        if made:
+            raise LookupError("no second one")
+        made.append(True)
+        ticket, session_id, on_status = args
+        return ClientSignaling(ticket, session_id, on_status=on_status)
+
+    made: list[bool] = []
+    async with rendezvous() as url, perdure.serve(url, handler=echo, loopback=True) as gateway:
+        tunnel = perdure.Tunnel(
+            gateway.ticket, transport=perdure.TransportConfig(loopback=True), make_signaling=make_signaling
+        )
+        async with tunnel:
+            await tunnel.manager.shutdown()
+            async with asyncio.timeout(TIMEOUT):
+                with pytest.raises(PeerError, match="no second one"):
+                    await tunnel.wait_closed()
 
 
 # Targets.

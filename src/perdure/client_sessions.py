@@ -79,6 +79,7 @@ class ClientSessions:
         """Begin the first session."""
         self._begin()
         self._running = asyncio.get_running_loop().create_task(self._run())
+        self._running.add_done_callback(self._stopped)
 
     async def stop(self) -> None:
         """End the current session behind what was written, and tell the gateway; no other begins."""
@@ -92,6 +93,12 @@ class ClientSessions:
             await self._manager.shutdown(Reason.SHUT_DOWN, "the client was stopped")
         if self._signaling is not None:
             await self._signaling.wait_closed()
+
+    def _stopped(self, running: asyncio.Task[None]) -> None:
+        """What is raised here is a mistake of ours, or of who gave `make_signaling`: nobody shall wait for ever."""
+        if not running.cancelled() and (error := running.exception()) is not None:
+            log_event(log, logging.ERROR, "sessions-failed", error)
+            self.fail(PeerError(f"no session can begin: {type(error).__name__}: {error}", reason="error"))
 
     def fail(self, error: PerdureError) -> None:
         """There can be no session any more."""

@@ -359,6 +359,16 @@ async def test_who_waits_to_be_accepted_is_told_where_the_stream_is_ended_here(p
             await stream.wait_accepted()
 
 
+async def test_several_may_wait_until_it_is_accepted(pair: ApplicationPair) -> None:
+    stream = pair.here.manager.open_stream(TARGET)
+    waiting = [asyncio.ensure_future(stream.wait_accepted()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    async with asyncio.timeout(TIMEOUT):
+        await asyncio.gather(*waiting[1:])
+    stream.abort()
+
+
 async def test_either_end_opens_streams() -> None:
     async with ApplicationPair() as pair:
         await pair.connect()

@@ -155,11 +155,9 @@ class StreamTransport(asyncio.Transport):
             NotAuthorisedError, PeerError, OSError: it was refused, or closed here meanwhile; see `refusal`.
         """
         if not self._is_closing and not self._is_accepted:
-            self._accepted = self._loop.create_future()
-            try:
-                await self._accepted
-            finally:
-                self._accepted = None
+            if self._accepted is None:
+                self._accepted = self._loop.create_future()
+            await asyncio.shield(self._accepted)  # others may wait, too
         if not self._is_accepted:
             raise refusal(self.reset_code, str(self.target))
 
