@@ -1,4 +1,4 @@
-"""The documentation is what the code is: its programs run, its generated parts are up to date, its links lead somewhere."""
+"""What the documentation says holds: its programs run, its generated parts are up to date, its links lead somewhere."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from support.pages import DOCS, ENDS, scripts
 from support.replay import ROUND_TRIP, Tube, played
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PAGE = DOCS / "worked-examples.md"
 EXAMPLES = [pytest.param(script.text, id=f"line {script.line}") for script in scripts(PAGE)]
@@ -136,7 +136,7 @@ RESTARTED_OFTEN = [
 ]
 """A carrier whose ICE is restarted until it is worn, which no random walk comes to."""
 
-SCRIPTS = [
+SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", SHORT_LIVES),
     ("client connected connection_health_check_interval=8", QUALITY_AGAIN),
     ("client begins", POOR_AND_SILENT),

@@ -305,7 +305,7 @@ _ROUTINE = {"asks the peer", "reads the statistics"}
 
 
 def played(script: str) -> list[Row]:
-    """The rows of a script's table. What the core does between two of its lines, beyond routine, is a row of its own."""
+    """The rows of a script's table; one more for whatever the core does between two lines, beyond routine."""
     start, *lines = script.strip().splitlines()
     tube = Tube(start)
     role, stage, *settings = start.split()
