@@ -1,16 +1,12 @@
-"""The table of states, and its picture in the documentation."""
+"""The table of states."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from core.cores import created
 from perdure.core.context import Context
-from perdure.core.state import CLOSE_REASONS, TRANSITIONS, Reason, State, diagram
-
-PAGE = Path(__file__).parents[2] / "docs" / "states.md"
+from perdure.core.state import CLOSE_REASONS, TRANSITIONS, Reason, State
 
 
 def test_the_table_names_every_state() -> None:
@@ -53,8 +49,3 @@ def test_a_tube_begins_initializing() -> None:
 def test_reasons_to_close_are_reasons() -> None:
     assert all(reason.value for reason in CLOSE_REASONS)
     assert Reason.CLOSED_BY_PEER not in CLOSE_REASONS
-
-
-def test_the_documentations_picture_is_the_tables() -> None:
-    block = PAGE.read_text().partition("<!-- diagram -->\n")[2].partition("\n<!-- end of diagram -->")[0]
-    assert block == f"```mermaid\n{diagram()}\n```", "see docs/states.md for how to generate it anew"

@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
 
 
 def exit_code_of(error: PerdureError) -> ExitCode:
-    """The code that README.md promises for `error`."""
+    """The code that docs/commands.md promises for `error`."""
     match error:
         case TicketError(expired=True) | NotAuthorisedError():
             return ExitCode.NOT_AUTHORISED

@@ -32,7 +32,7 @@ ice_server = click.option(
     "--ice-server",
     multiple=True,
     metavar="URL",
-    help="stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT; may be given again. See README.md.",
+    help="stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT; may be given again. See docs/commands.md.",
 )
 rendezvous = click.option(
     "--rendezvous", metavar="URL", help="ws://HOST:PORT or wss://HOST; or serve.rendezvous in the --config file."

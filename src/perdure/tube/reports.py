@@ -21,7 +21,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def network_changed(change: Trigger, data: Mapping[str, object]) -> NetworkChanged:
-    """The event of `change`; `data` as `TunnelConnectionManager.handle_network_change` takes it.
+    """The event of `change`; `data` as `TunnelConnectionManager.report_network_change` takes it.
 
     Who reports a change of interface or address, and says nothing of having none, has one.
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from perdure_lab.sim.world import World
 
 REREAD_INTERVAL = 2.0
-"""Seconds between two readings of the list of networks: libwebrtc's, measured (FACTS.md)."""
+"""Seconds between two readings of the list of networks: libwebrtc's, measured."""
 
 PATIENCE = 0.05
 """Seconds that a new carrier waits for earlier ones after `renew`: `transport.rtc`'s."""

@@ -48,7 +48,7 @@ RARE_TICK_INTERVAL = 600.0
 nothing where no sleep is near, they are only as many as show that it still ticks."""
 
 HINT_DELAY = 0.002
-"""Seconds until the kernel has told of a change: rtnetlink's 3 ms at most (FACTS.md)."""
+"""Seconds until the kernel has told of a change: rtnetlink's 3 ms at most, measured."""
 
 
 class RareTicks(SleepWatch):

@@ -1,0 +1,93 @@
+"""The parts of docs/ that are made from code. `PYTHONPATH=tests python3 -m support.pages` makes them anew.
+
+A part stands behind a mark: `<!-- made: NAME -->` (one of `PARTS`) or `<!-- replay … -->` (a script, see
+`support.replay`), and reaches to the next empty line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from perdure.core.state import Reason, State, diagram
+from support import replay
+from support.decision_table import AFTERWARDS, AT_ONCE, ONCE_IT_CAN, Row, as_cells
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+REPLAYED = re.compile(r"(<!-- replay\n(.*?)\n-->\n)(?:[^\n]+\n)*", re.DOTALL)
+MADE = re.compile(r"(<!-- made: ([\w ]+) -->\n)(?:[^\n]+\n)*")
+
+ENDS: list[tuple[State, Reason, str]] = [
+    (State.FAILED, Reason.ATTEMPTS_EXHAUSTED, "the client's attempts are spent"),
+    (
+        State.FAILED,
+        Reason.ABANDONED,
+        "no working path for `abandon_after`; or the gateway had no first offer within 60 s",
+    ),
+    (
+        State.FAILED,
+        Reason.PEER_STALLED,
+        "the peer acknowledges nothing for `stall_timeout`, but answers what was sent later",
+    ),
+    (State.FAILED, Reason.PEER_RESTARTED, "the peer is a new process, which cannot know the session"),
+    (State.FAILED, Reason.UNKNOWN_SESSION, "the peer says that it does not know the session"),
+    (State.FAILED, Reason.PROTOCOL, "the peer broke the protocol"),
+    (State.CLOSED, Reason.CLOSED_LOCALLY, "`shutdown()`, `close_all()`"),
+    (State.CLOSED, Reason.CLOSED_BY_PEER, "the peer closed it"),
+    (State.CLOSED, Reason.SESSION_TIMEOUT, "nobody used it for `session_timeout`"),
+    (State.CLOSED, Reason.SESSION_LIMIT, "it lived for `session_duration_limit`"),
+    (State.CLOSED, Reason.SHUT_DOWN, "the application ends: its `async with` block is left"),
+    (State.CLOSED, Reason.STALE, "created, and never begun within `stale_tube_timeout`"),
+]
+"""How a tube ends, why, and when."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A worked example of a page."""
+
+    heading: str
+    line: int
+    text: str
+
+
+def scripts(page: Path) -> list[Script]:
+    """The worked examples of `page`."""
+    text = page.read_text()
+    found = []
+    for match in REPLAYED.finditer(text):
+        before = text[: match.start()]
+        heading = re.findall(r"^#+ (.+)$", before, re.MULTILINE)[-1]
+        found.append(Script(heading, before.count("\n") + 1, match[2]))
+    return found
+
+
+def made(text: str) -> str:
+    """A page's text, with its parts as the code makes them now."""
+    text = REPLAYED.sub(lambda match: match[1] + table(replay.COLUMNS, replay.played(match[2])), text)
+    return MADE.sub(lambda match: match[1] + PARTS[match[2]], text)
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(columns)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [head, ["---"] * len(head), *rows])
+
+
+def _decisions(rows: list[Row]) -> str:
+    return table(("trigger", "situation", "what is done", "reason"), map(as_cells, rows))
+
+
+PARTS = {
+    "states": f"```mermaid\n{diagram()}\n```\n",
+    "decisions at once": _decisions(AT_ONCE),
+    "decisions once it can": _decisions(ONCE_IT_CAN),
+    "decisions afterwards": _decisions(AFTERWARDS),
+    "ends": table(("state", "`Reason`", "when"), [(state.name, reason.name, when) for state, reason, when in ENDS]),
+}
+
+if __name__ == "__main__":
+    for page in sorted(DOCS.glob("*.md")):
+        page.write_text(made(page.read_text()))
