@@ -243,7 +243,7 @@ class CoreMaker:
 
     def connected(self) -> Connection:
         self._made += 1
-        core = Connection(self._policy, self._limits, polite=False, random=self._random, now=clock())
+        core = Connection(self._policy, self._limits, initiator=True, random=self._random, now=clock())
         core.handle_event(SignalingChanged(True), clock())
         core.handle_event(Started(), clock())
         core.handle_event(AnswerReceived(core.generation, SDP.format(f"{self._made:08x}")), clock())

@@ -55,9 +55,9 @@ async def test_an_async_function_is_no_incoming_and_a_plain_one_is_no_handler() 
         TubeRegistry(incoming=wrong)
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), asyncio.CancelledError()], ids=["error", "cancelled"])
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
 async def test_an_incoming_that_raises_refuses_the_stream_and_harms_nothing_else(
-    error: BaseException, caplog: pytest.LogCaptureFixture
+    error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     def incoming(stream: StreamTransport) -> None:
         if stream.target == Target("broken", 1):
