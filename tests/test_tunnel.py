@@ -14,6 +14,7 @@ import pytest
 import perdure
 from perdure import NotAuthorisedError, PeerError, RendezvousError, ResourceLimits, State, TicketError
 from perdure.signaling.client_peer import ClientSignaling
+from support.certificates import certificate
 from support.recorder import TIMEOUT
 from support.signaling import eventually
 from support.targets import connected, serving
@@ -346,17 +347,6 @@ async def test_handlers_that_still_run_are_cancelled_when_the_gateway_closes() -
 
 
 # TLS, and protocols.
-
-
-def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Of `target.test`: a server's context, and that of a client who trusts it."""
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    names = ["-subj", "/CN=target.test", "-addext", "subjectAltName=DNS:target.test"]
-    subprocess.run([*command, "-keyout", key, "-out", cert, "-days", "2", *names], check=True, capture_output=True)
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(cert, key)
-    return server, ssl.create_default_context(cafile=str(cert))
 
 
 class Greeted(asyncio.Protocol):

@@ -78,8 +78,8 @@ class Tube:
     def __init__(self, start: str) -> None:
         role, stage, *settings = start.split()
         policy, limits = _configured(settings)
-        self.is_answering = {"gateway": True, "client": False}[role]
-        self.core = Connection(policy, limits, initiator=not self.is_answering, random=NoJitter(), now=0.0)
+        self.is_acceptor = {"gateway": True, "client": False}[role]
+        self.core = Connection(policy, limits, initiator=not self.is_acceptor, random=NoJitter(), now=0.0)
         self.now = 0.0
         self.told: list[Action] = []
         self.heard_at: float | None = None
@@ -95,7 +95,7 @@ class Tube:
         self.feed(Started())
         assert stage in {"connected", "begins"}
         if stage == "connected":
-            if self.is_answering:
+            if self.is_acceptor:
                 self.peer_offers("")
             else:
                 self.peer_answers_offer()
@@ -182,7 +182,7 @@ class Tube:
         """`cause`: a trigger's name, or nothing."""
         self.peer_ufrags += 1
         generation = self.core.generation + 1
-        while generation % 2 != self.is_answering:
+        while generation % 2 != self.is_acceptor:
             generation += 1
         text = Trigger[cause].value if cause else ""
         self.feed(OfferReceived(generation, _description(f"peer{self.peer_ufrags}"), restarts, text))

@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from perdure.errors import ListenError
 from perdure.streams.relay import Relay
@@ -132,11 +132,13 @@ async def dial(target: Target, stream: StreamTransport, connections: TcpConnecti
     local.join(stream_side)
     stream.pause_reading()
     stream.start(stream_side)
-    connect = asyncio.get_running_loop().create_connection
+    loop = asyncio.get_running_loop()
+    # Where a name has several addresses, as RFC 8305; uvloop tries them one by one, and knows no such argument.
+    delay: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if isinstance(loop, asyncio.BaseEventLoop) else {}
     code: ResetCode | None = None
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
-            await connect(lambda: local, target.host, target.port, happy_eyeballs_delay=0.25)
+            await loop.create_connection(lambda: local, target.host, target.port, **delay)
     except asyncio.CancelledError:
         if not stream_side.has_ended or task.uncancel():
             raise
