@@ -134,7 +134,8 @@ async def dial(target: Target, stream: StreamTransport, connections: TcpConnecti
     stream.start(stream_side)
     loop = asyncio.get_running_loop()
     # Where a name has several addresses, as RFC 8305; uvloop tries them one by one, and knows no such argument.
-    delay: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if isinstance(loop, asyncio.BaseEventLoop) else {}
+    races = not target.is_address and isinstance(loop, asyncio.BaseEventLoop)
+    delay: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if races else {}
     code: ResetCode | None = None
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
