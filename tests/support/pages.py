@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perdure.core.state import Reason, State, diagram
-from support import replay
-from support.decision_table import AFTERWARDS, AT_ONCE, ONCE_IT_CAN, Row, as_cells
+from support import decision_table, replay, signal_table
+from support.decision_table import AFTERWARDS, AT_ONCE, ONCE_IT_CAN
+from support.signal_table import SIGNALS
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -76,8 +77,8 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in [head, ["---"] * len(head), *rows])
 
 
-def _decisions(rows: list[Row]) -> str:
-    return table(("trigger", "situation", "what is done", "reason"), map(as_cells, rows))
+def _decisions(rows: list[decision_table.Row]) -> str:
+    return table(("trigger", "situation", "what is done", "reason"), map(decision_table.as_cells, rows))
 
 
 PARTS = {
@@ -85,6 +86,7 @@ PARTS = {
     "decisions at once": _decisions(AT_ONCE),
     "decisions once it can": _decisions(ONCE_IT_CAN),
     "decisions afterwards": _decisions(AFTERWARDS),
+    "signals": table(("kind", "type", "purpose", "when", "fields"), map(signal_table.as_cells, SIGNALS)),
     "ends": table(("state", "`Reason`", "when"), [(state.name, reason.name, when) for state, reason, when in ENDS]),
 }
 
