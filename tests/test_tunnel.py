@@ -246,6 +246,10 @@ async def test_a_gateway_serves_something() -> None:
         perdure.serve("ws://127.0.0.1:1", handler=wrong)
     with pytest.raises(ValueError, match="rendezvous URL"):
         perdure.serve("ws://", handler=echo)
+    with pytest.raises(perdure.TicketError, match="neither a rendezvous URL, ws://HOST:PORT"):
+        perdure.serve("http://127.0.0.1:1", handler=echo)
+    with pytest.raises(ValueError, match=r"a list of targets looks like \['127.0.0.1:22'\]"):
+        perdure.serve("ws://127.0.0.1:1", allow="127.0.0.1:22")
 
 
 @pytest.mark.parametrize(("host", "port"), [("", 1), ("a b", 1), ("host", 0), ("host", 65536)])
@@ -260,6 +264,9 @@ async def test_a_target_that_cannot_be_one_is_a_mistake(host: str, port: int) ->
 
 async def test_a_local_port_leads_to_the_target() -> None:
     async with tunnel_to() as (tunnel, _):
+        wrong: Any = 7
+        with pytest.raises(TypeError, match=r"to is a pair, \(host, port\), not 7"):
+            await tunnel.listen("127.0.0.1", 0, to=wrong)
         server = await tunnel.listen("127.0.0.1", 0, to=("echo", 7))
         port = server.sockets[0].getsockname()[1]
         async with connected(port) as (reader, writer):

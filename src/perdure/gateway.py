@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
 from perdure.core.state import Reason
-from perdure.errors import PerdureError, RendezvousError
+from perdure.errors import PerdureError, RendezvousError, TicketError
 from perdure.eventlog import log_event
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import TubeRegistry
@@ -94,6 +94,8 @@ def serve(
     if isinstance(rendezvous, str) and rendezvous.partition(":")[0] in {"ws", "wss"}:
         check_rendezvous_url(rendezvous)
         rendezvous = Ticket(rendezvous, secrets.token_bytes(SECRET_BYTES))
+    elif isinstance(rendezvous, str) and "://" in rendezvous and not rendezvous.startswith("@"):
+        raise TicketError("this is neither a rendezvous URL, ws://HOST:PORT or wss://HOST, nor a ticket")
     return Gateway(
         load_ticket(rendezvous),
         allow if isinstance(allow, AllowList) else parse_allow(allow),

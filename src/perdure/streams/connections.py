@@ -98,7 +98,11 @@ async def listen(
     on_lost: Callable[[Target, ResetCode], None] = lambda target, code: None,
 ) -> asyncio.Server:
     """A local port, whose connections become streams to `to`; `on_lost` hears why one ended before its time."""
-    target = check_target(*to)
+    try:
+        to_host, to_port = to
+    except (TypeError, ValueError):
+        raise TypeError(f"to is a pair, (host, port), not {to!r}") from None
+    target = check_target(to_host, to_port)
 
     def accept() -> asyncio.Protocol:
         try:

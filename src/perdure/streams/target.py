@@ -89,6 +89,8 @@ def check_target(host: object, port: object) -> Target:
 
 def parse_allow(texts: Iterable[str]) -> AllowList:
     """Each `HOST:PORT`, or `HOST:*` for every port of a host. Raises `ValueError` with what is wrong."""
+    if texts and isinstance(texts, str):
+        raise ValueError(f"a list of targets looks like [{texts!r}], not {texts!r}")
     entries = set()
     for text in texts:
         parts = _split(text)
