@@ -5,7 +5,8 @@
 
 `connect` and `serve` need a rendezvous between them. With signaling of your own: `TubeRegistry`.
 
-What is named here is public, and is loaded when it is first used: the engine is heavy, and `perdure --help` is not.
+`perdure.__all__` has the public names. Each is loaded when it is first used: the engine is heavy, and `perdure --help`
+is not. So ask for help by name: `help(perdure.connect)`.
 """
 
 from __future__ import annotations

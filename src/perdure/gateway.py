@@ -114,6 +114,8 @@ def serve(
 class Gateway:
     """Serves the clients of `ticket`; `serve` makes it, and `async with` opens and closes it.
 
+    `ticket` is what clients need (`ticket.encode()` is its text); `tubes`, a `TubeRegistry`, has one for each client.
+
     Args:
         incoming: takes each allowed stream as a transport, instead of `handler`.
         transport: how carriers are built, or a `Transport` of one's own.

@@ -290,7 +290,8 @@ class TunnelConnectionManager:
         return (await self._driver.offer(decided)).sdp
 
     def rebuild(self) -> None:
-        """Build a new carrier now, where one works. Streams go on."""
+        """Build a new carrier now, where one works. Streams go on. Where that cannot be (no signaling, no address, an
+        attempt is under way) nothing is done, and `decisions[-1]` says why."""
         self._driver.feed(RecoveryRequested(rebuild=True))
 
     def kill_carrier(self) -> None:
