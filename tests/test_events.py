@@ -243,6 +243,22 @@ async def test_an_iterator_that_nobody_reads_any_more_is_kept_by_nobody(registry
 # A registry's events.
 
 
+async def test_a_reader_in_a_task_that_nobody_keeps_hears_too(registry: TubeRegistry) -> None:
+    heard = asyncio.Event()
+    tube = registry.create_tube()
+
+    async def read() -> None:
+        async for _ in tube.events():
+            heard.set()
+
+    asyncio.create_task(read())  # noqa: RUF006 (that is the point)
+    await asyncio.sleep(0)
+    gc.collect()
+    await tube.shutdown()
+    async with asyncio.timeout(TIMEOUT):
+        await heard.wait()
+
+
 async def test_a_registrys_events_are_those_of_all_its_tubes_also_of_later_ones_and_end_with_it() -> None:
     async with TubeRegistry(transport=TransportConfig(loopback=True)) as registry:
         first = registry.create_tube("first", "talk")

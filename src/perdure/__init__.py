@@ -168,4 +168,8 @@ def __getattr__(name: str) -> object:
     return getattr(import_module(home), there)
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 logging.getLogger(__name__).addHandler(logging.NullHandler())

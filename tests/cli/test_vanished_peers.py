@@ -83,7 +83,7 @@ async def test_a_restarted_gateway_is_told_from_a_lost_carrier_and_new_connectio
             why = "the other end was restarted and does not know the session"
             await client.program.logs("tube-state", since=since, after="failed", reason=why)
             await client.program.logs("new-session", since=since, why=why)
-            why = "the session that carried it was lost"
+            why = "the tube that carried it has ended"
             await client.program.logs("stream-ended", since=since, target=target, why=why)
             assert restarted.is_running
 

@@ -15,6 +15,10 @@ MAX_UNREAD_SIGNALS = 256
 """As for a handler: a flapping network causes about one signal a second."""
 
 
+_awaited: set[SignalIterator] = set()
+"""Those whose next signal somebody awaits. Their sources hold them weakly, and a task that nobody keeps must hear, too."""
+
+
 class SignalIterator:
     """Yields each `Signal` in order. Where more than 256 were not read, the oldest go, and a `SignalsDropped` that says
     how many stands in their place. It ends behind the last signal of its last source.
@@ -59,7 +63,11 @@ class SignalIterator:
             if self._has_ended:
                 raise StopAsyncIteration
             self._news.clear()
-            await self._news.wait()
+            _awaited.add(self)
+            try:
+                await self._news.wait()
+            finally:
+                _awaited.discard(self)
         if self._dropped:
             count, self._dropped = self._dropped, 0
             return SignalsDropped(count)

@@ -15,7 +15,7 @@ REASONS = {
     ResetCode.UNREACHABLE: "the gateway cannot reach or resolve it",
     ResetCode.LIMIT: "the gateway carries as many streams as it may",
     ResetCode.ABORTED: "the other end broke the connection off",
-    ResetCode.SESSION_LOST: "the session that carried it was lost",
+    ResetCode.SESSION_LOST: "the tube that carried it has ended",
 }
 """A sentence for each code, for logs and errors."""
 

@@ -89,7 +89,7 @@ def check_target(host: object, port: object) -> Target:
 
 def parse_allow(texts: Iterable[str]) -> AllowList:
     """Each `HOST:PORT`, or `HOST:*` for every port of a host. Raises `ValueError` with what is wrong."""
-    if texts and isinstance(texts, str):
+    if isinstance(texts, str):
         raise ValueError(f"a list of targets looks like [{texts!r}], not {texts!r}")
     entries = set()
     for text in texts:
@@ -156,7 +156,7 @@ def _target(host: str, port: str, text: str) -> Target:
 def _check_host(host: str, text: str) -> None:
     """Raise `ValueError` unless `host` can be one. It is logged and shown, so it must not move a terminal's cursor."""
     if not host or not host.isprintable() or set(host) & set(" []"):
-        raise ValueError(f"no host in {text!r}")
+        raise ValueError(f"{host!r} in {text!r} is no host name or address")
     if host == "*":
         raise ValueError(f"{text!r} must name a host; * stands for every port of one host only")
 
