@@ -16,7 +16,7 @@ MAX_UNREAD_SIGNALS = 256
 
 
 _awaited: set[SignalIterator] = set()
-"""Those whose next signal somebody awaits. Their sources hold them weakly, and a task that nobody keeps must hear, too."""
+"""Those whose next signal somebody awaits: their sources hold them weakly, and a task may be held by nobody else."""
 
 
 class SignalIterator:
