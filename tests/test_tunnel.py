@@ -307,6 +307,30 @@ async def test_a_handler_that_raises_resets_its_own_stream_behind_what_it_wrote(
         assert await says(tunnel, b"others live") == b"others live"
 
 
+async def test_what_a_handler_raises_is_logged_unless_its_own_stream_was_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if writer.get_extra_info("target")[1] == 1:
+            raise ConnectionRefusedError("the database of the handler")
+        lost.set_result(await asyncio.gather(reader.read(), return_exceptions=True))
+        writer.write(b"x")
+        raise ConnectionResetError("its own stream")
+
+    lost: asyncio.Future[list[object]] = asyncio.get_running_loop().create_future()
+    async with tunnel_to(handler) as (tunnel, _):
+        reader, _ = await tunnel.open_connection("refused", 1)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        _, writer = await tunnel.open_connection("leaves", 2)
+        writer.transport.abort()
+        async with asyncio.timeout(TIMEOUT):
+            assert isinstance((await lost)[0], ConnectionResetError)
+        await asyncio.sleep(0)
+    assert "the database of the handler" in caplog.text
+    assert "its own stream" not in caplog.text
+
+
 async def test_a_handler_that_never_reads_holds_its_writer_up_and_nobody_else() -> None:
     release = asyncio.Event()
 

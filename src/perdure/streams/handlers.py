@@ -46,10 +46,10 @@ class HandlerTasks:
         transport = cast("StreamTransport", writer.transport)
         try:
             await self._handler(reader, writer)
-        except ConnectionError:  # the stream is gone already, and the log says so where it matters
-            transport.reset()
         except Exception as error:
-            log_user_failed(transport.get_extra_info("tube_id"), transport.stream_id, error)
+            # Who writes to a stream that is gone made no mistake; a ConnectionError may also be of another connection.
+            if not (isinstance(error, ConnectionError) and transport.reset_code is not None):
+                log_user_failed(transport.get_extra_info("tube_id"), transport.stream_id, error)
             transport.reset()
         except asyncio.CancelledError:
             transport.abort()
