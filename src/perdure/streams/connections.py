@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from perdure.eventlog import log_event
 from perdure.streams import tcp
+from perdure.streams.buffered import fill
 from perdure.streams.outcomes import REASONS
 from perdure.streams.target import check_target
-from perdure.streams.transport import fill
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
