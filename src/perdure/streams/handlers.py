@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
+from perdure.tube.arguments import check_handler
 from perdure.tube.log import log_user_failed
 
 if TYPE_CHECKING:
@@ -15,10 +16,19 @@ StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable
 """Takes one stream. When it returns, the stream is closed behind what it wrote; when it raises, it is reset."""
 
 
+_running: set[asyncio.Task[None]] = set()
+"""Until they end: the loop itself refers to its tasks only weakly."""
+
+
 class HandlerTasks:
-    """Runs a handler for each stream; `close` cancels those that still run."""
+    """Runs a handler for each stream; `close` cancels those that still run.
+
+    Raises:
+        TypeError: `handler` is not async.
+    """
 
     def __init__(self, handler: StreamHandler) -> None:
+        check_handler(handler)
         self._handler = handler
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -31,8 +41,9 @@ class HandlerTasks:
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.Task(self._run(reader, writer), loop=asyncio.get_running_loop())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for tasks in (self._tasks, _running):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def close(self) -> None:
         """Cancel the handlers that run, and wait for them."""
