@@ -120,6 +120,22 @@ async def test_a_tunnel_is_entered_once() -> None:
         assert await says(tunnel, b"still") == b"still"
 
 
+async def test_who_cannot_enter_leaves_nothing_open() -> None:
+    def fail(*args: object, **options: object) -> Any:
+        raise LookupError("no signaling")
+
+    ticket = perdure.Ticket("ws://127.0.0.1:1", bytes(32))
+    tunnel = perdure.Tunnel(ticket, make_signaling=fail)
+    gateway = perdure.Gateway(ticket, perdure.parse_allow(["127.0.0.1:22"]), make_signaling=fail)
+    before = len(asyncio.all_tasks())
+    for each in (tunnel, gateway):
+        with pytest.raises(LookupError, match="no signaling"):
+            await each.__aenter__()
+        async with asyncio.timeout(TIMEOUT):
+            await each.wait_closed()
+    await eventually(lambda: len(asyncio.all_tasks()) == before)
+
+
 async def test_before_it_is_entered_a_tunnel_says_so() -> None:
     tunnel = perdure.connect(perdure.Ticket("ws://127.0.0.1:1", bytes(32)))
     assert tunnel.state is State.INITIALIZING
@@ -177,19 +193,24 @@ async def test_a_gateway_that_leaves_and_comes_back_is_found_again() -> None:
                 assert await saying == b"again"
 
 
-async def test_without_retry_a_session_that_ends_ends_the_tunnel() -> None:
+async def test_without_retry_a_session_that_ends_ends_the_tunnel(caplog: pytest.LogCaptureFixture) -> None:
     async with rendezvous() as url:
         ticket = perdure.Ticket(url, bytes(32))
         async with (
             perdure.serve(ticket, handler=echo, loopback=True) as gateway,
             perdure.connect(ticket, loopback=True, retry=False) as tunnel,
         ):
+            server = await tunnel.listen("127.0.0.1", 0, to=("echo", 7))
             await gateway.close()
             async with asyncio.timeout(TIMEOUT):
                 with pytest.raises(PeerError, match="the tunnel ended"):
                     await tunnel.wait_closed()
             with pytest.raises(PeerError):
                 await tunnel.open_connection("echo", 7)
+            async with connected(server.sockets[0].getsockname()[1]) as (reader, _):
+                with pytest.raises(ConnectionResetError):
+                    await asyncio.wait_for(reader.read(), TIMEOUT)
+        assert "connection-refused" in caplog.text
 
 
 async def test_a_session_that_cannot_begin_is_told_and_waited_for_by_nobody() -> None:
@@ -246,6 +267,8 @@ async def test_a_gateway_serves_something() -> None:
         perdure.serve("ws://127.0.0.1:1", handler=wrong)
     with pytest.raises(ValueError, match="rendezvous URL"):
         perdure.serve("ws://", handler=echo)
+    with pytest.raises(TypeError, match="allow is a list"):
+        perdure.serve("ws://127.0.0.1:1", allow="127.0.0.1:22")
 
 
 @pytest.mark.parametrize(("host", "port"), [("", 1), ("a b", 1), ("host", 0), ("host", 65536)])
@@ -313,7 +336,7 @@ async def test_what_a_handler_raises_is_logged_unless_its_own_stream_was_lost(
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if writer.get_extra_info("target")[1] == 1:
             raise ConnectionRefusedError("the database of the handler")
-        lost.set_result(await asyncio.gather(reader.read(), return_exceptions=True))
+        lost.set_result(list(await asyncio.gather(reader.read(), return_exceptions=True)))
         writer.write(b"x")
         raise ConnectionResetError("its own stream")
 

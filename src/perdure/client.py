@@ -144,12 +144,12 @@ class Tunnel:
         if self._was_entered or self._is_closing:
             raise RuntimeError("a tunnel is entered once; connect() makes another")
         self._was_entered = True
-        if self._own_network is not None:
-            await self._own_network.start()
-        assert self._network is not None
-        self._unsubscribe = self._network.subscribe(self._sessions.network_moved)
-        self._sessions.start()
         try:
+            if self._own_network is not None:
+                await self._own_network.start()
+            assert self._network is not None
+            self._unsubscribe = self._network.subscribe(self._sessions.network_moved)
+            self._sessions.start()
             if self._waits:
                 await self._wait_first()
         except BaseException:
@@ -265,7 +265,10 @@ class Tunnel:
         server = await connections.listen(
             self.open_stream, host, port, to=to, tcp_connections=self.tubes.tcp_connections, on_lost=self._stream_lost
         )
-        self._servers.append(server)
+        if self._is_closing:  # meanwhile
+            server.close()
+            self._check_open()
+        self._servers = [*(each for each in self._servers if each.is_serving()), server]
         return server
 
     def open_stream(self, target: Target) -> StreamTransport:
@@ -340,10 +343,12 @@ class Tunnel:
         for server in self._servers:
             server.close()
         self._unsubscribe()
-        await self._sessions.stop()
-        await self.tubes.close()
-        if self._own_network is not None:
-            self._own_network.close()
+        try:
+            await self._sessions.stop()
+            await self.tubes.close()
+        finally:
+            if self._own_network is not None:
+                self._own_network.close()
 
     async def _wait_first(self) -> None:
         try:

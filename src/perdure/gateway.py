@@ -21,7 +21,7 @@ from perdure.streams.target import AllowList, parse_allow
 from perdure.streams.tcp import dial
 from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, load_ticket
 from perdure.tube import Endpoint
-from perdure.tube.arguments import check_handler
+from perdure.tube.log import log_stream_refused
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def serve(
     if isinstance(rendezvous, str) and rendezvous.partition(":")[0] in {"ws", "wss"}:
         check_rendezvous_url(rendezvous)
         rendezvous = Ticket(rendezvous, secrets.token_bytes(SECRET_BYTES))
+    if isinstance(allow, str):
+        raise TypeError('allow is a list: ["HOST:PORT"]')
     return Gateway(
         load_ticket(rendezvous),
         allow if isinstance(allow, AllowList) else parse_allow(allow),
@@ -157,7 +159,6 @@ class Gateway:
         """The tubes that are served now, one a client."""
         self._handlers: HandlerTasks | None = None
         if handler is not None:
-            check_handler(handler)
             self._handlers = HandlerTasks(handler)
         self._take: Incoming = self._handlers or incoming or self._begin_dialling
         self._allow = allow
@@ -170,6 +171,7 @@ class Gateway:
         self._make_signaling = make_signaling
         self._signaling: GatewaySignaling | None = None
         self._dials: set[asyncio.Task[None]] = set()
+        self._was_entered = False
         self._is_ready = False
         self._was_ready = False
         self._is_closing = False
@@ -181,20 +183,21 @@ class Gateway:
         return f"<{type(self).__name__} at {self.ticket.rendezvous_url} with {len(self.tubes)} tubes>"
 
     async def __aenter__(self) -> Self:
-        if self._signaling is not None or self._is_closing:
+        if self._was_entered or self._is_closing:
             raise RuntimeError("a gateway is entered once; serve() makes another")
-        if self._own_network is not None:
-            await self._own_network.start()
-        assert self._network is not None
-        self._unsubscribe = self._network.subscribe(self._network_moved)
-        self._signaling = self._make_signaling(
-            self.ticket,
-            on_session=self._begin_tube,
-            on_status=self._signaling_changed,
-            has_room=lambda: self.tubes.check_capacity().has_room,
-        )
-        self._signaling.start()
+        self._was_entered = True
         try:
+            if self._own_network is not None:
+                await self._own_network.start()
+            assert self._network is not None
+            self._unsubscribe = self._network.subscribe(self._network_moved)
+            self._signaling = self._make_signaling(
+                self.ticket,
+                on_session=self._begin_tube,
+                on_status=self._signaling_changed,
+                has_room=lambda: self.tubes.check_capacity().has_room,
+            )
+            self._signaling.start()
             if self._waits:
                 await self._wait_first()
         except BaseException:
@@ -278,8 +281,8 @@ class Gateway:
 
     def _stream_opened(self, stream: StreamTransport) -> None:
         if self._allow.entries and not self._allow.permits(stream.target):
-            about = {"tube": stream.get_extra_info("tube_id"), "target": str(stream.target)}
-            log_event(log, logging.WARNING, "stream-refused", **about, why="it is not in --allow")
+            about = stream.get_extra_info("tube_id"), stream.stream_id
+            log_stream_refused(*about, "it is not in --allow", str(stream.target))
             stream.refuse(ResetCode.NOT_ALLOWED)
             return
         self._take(stream)
