@@ -146,10 +146,7 @@ class StreamTransport(asyncio.Transport):
 
     def refuse(self, code: ResetCode) -> None:
         """Decline the stream that the peer opened, for `code`. Instead of `accept`."""
-        if not self._is_lost:
-            self._is_closing = self._is_lost = True
-            self._received = None
-            self._streams.reset(self, code)
+        self._reset(code)
 
     async def wait_accepted(self) -> None:
         """Wait until the peer has accepted the stream. Cancelling this leaves the stream as it is: abort it.
@@ -268,9 +265,12 @@ class StreamTransport(asyncio.Transport):
 
     def reset(self) -> None:
         """End both directions; the peer reads what was written, and then sees a reset."""
+        self._reset(ResetCode.ABORTED)
+
+    def _reset(self, code: ResetCode) -> None:
         if not self._is_lost:
             self._is_closing = True
-            self._streams.reset(self, ResetCode.ABORTED)
+            self._streams.reset(self, code)
             self._lose_soon(None)
 
     def abort(self) -> None:
