@@ -265,8 +265,14 @@ async def test_a_gateway_serves_something() -> None:
     wrong: Any = lambda reader, writer: None  # noqa: E731
     with pytest.raises(TypeError, match="async function"):
         perdure.serve("ws://127.0.0.1:1", handler=wrong)
+    wrong_incoming: Any = echo
     with pytest.raises(ValueError, match="rendezvous URL"):
         perdure.serve("ws://", handler=echo)
+    ticket = perdure.Ticket("ws://127.0.0.1:1", bytes(32))
+    with pytest.raises(ValueError, match="handler and incoming"):
+        perdure.Gateway(ticket, perdure.parse_allow([]), handler=echo, incoming=lambda stream: None)
+    with pytest.raises(TypeError, match="incoming is a plain function"):
+        perdure.Gateway(ticket, perdure.parse_allow([]), incoming=wrong_incoming)
     with pytest.raises(TypeError, match="allow is a list"):
         perdure.serve("ws://127.0.0.1:1", allow="127.0.0.1:22")
 

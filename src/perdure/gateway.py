@@ -21,6 +21,7 @@ from perdure.streams.target import AllowList, parse_allow
 from perdure.streams.tcp import dial
 from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, load_ticket
 from perdure.tube import Endpoint
+from perdure.tube.arguments import check_incoming
 from perdure.tube.log import log_stream_refused
 from perdure.wire import ResetCode
 
@@ -115,7 +116,7 @@ class Gateway:
     """Serves the clients of `ticket`; `serve` makes it, and `async with` opens and closes it.
 
     Args:
-        incoming: takes each allowed stream as a transport, instead of `handler`.
+        incoming: a plain function that takes each allowed stream as a transport, instead of `handler`.
         transport: how carriers are built, or a `Transport` of one's own.
         network: tells of changes of the machine's network; who gives it starts and closes it. Otherwise it has its own.
         make_signaling: the way to the rendezvous.
@@ -157,9 +158,11 @@ class Gateway:
             random=random,
         )
         """The tubes that are served now, one a client."""
-        self._handlers: HandlerTasks | None = None
-        if handler is not None:
-            self._handlers = HandlerTasks(handler)
+        if handler is not None and incoming is not None:
+            raise ValueError("handler and incoming both take the clients' streams; give one of them")
+        if incoming is not None:
+            check_incoming(incoming)
+        self._handlers = None if handler is None else HandlerTasks(handler)
         self._take: Incoming = self._handlers or incoming or self._begin_dialling
         self._allow = allow
         self._waits = wait
