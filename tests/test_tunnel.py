@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import ssl
 import subprocess
@@ -396,6 +397,23 @@ async def test_handlers_that_still_run_are_cancelled_when_the_gateway_closes() -
         streams = await tunnel.open_connection("waits", 1)
         await gateway.close()
         assert cancelled.is_set()
+        streams[1].close()
+
+
+async def test_a_handler_that_ignores_its_cancellation_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
+    released = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+
+    async with tunnel_to(handler) as (tunnel, gateway):
+        streams = await tunnel.open_connection("stubborn", 1)
+        async with asyncio.timeout(TIMEOUT):
+            await gateway.close()
+        assert "handlers-left" in caplog.text
+        released.set()
         streams[1].close()
 
 

@@ -317,8 +317,7 @@ class TubeRegistry:
         try:
             await self.close_all(reason, detail)
             await asyncio.gather(*(manager.wait_told(LAST_WORD_SECONDS) for manager in managers))
-            for handlers in list(self._handlers):
-                await handlers.close()
+            await asyncio.gather(*(handlers.close() for handlers in list(self._handlers)))
             await self.tcp_connections.close()
         finally:
             for iterator in self._iterators:
