@@ -92,7 +92,7 @@ class Tunnel:
 
     Args:
         transport: how carriers are built, or a `Transport` of one's own.
-        network: tells of changes of the machine's network; who gives it starts and closes it. Otherwise it has its own.
+        network: tells of changes of the machine's network; the caller starts and closes it. By default it has its own.
         make_signaling: the way to the rendezvous for one session: of a ticket, a session id, and who hears the status.
         random: for jitter.
         token_bytes: the source of session ids and keys; must be cryptographically random.

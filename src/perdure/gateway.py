@@ -118,7 +118,7 @@ class Gateway:
     Args:
         incoming: a plain function that takes each allowed stream as a transport, instead of `handler`.
         transport: how carriers are built, or a `Transport` of one's own.
-        network: tells of changes of the machine's network; who gives it starts and closes it. Otherwise it has its own.
+        network: tells of changes of the machine's network; the caller starts and closes it. By default it has its own.
         make_signaling: the way to the rendezvous.
         random: for jitter.
 

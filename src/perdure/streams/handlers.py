@@ -68,7 +68,7 @@ class HandlerTasks:
         try:
             await self._handler(reader, writer)
         except Exception as error:
-            # Who writes to a stream that is gone made no mistake; a ConnectionError may also be of another connection.
+            # A handler may write to a stream that was lost. Any other ConnectionError is of a connection of its own.
             if not (isinstance(error, ConnectionError) and transport.reset_code is not None):
                 log_user_failed(transport.get_extra_info("tube_id"), transport.stream_id, error)
             transport.reset()

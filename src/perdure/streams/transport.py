@@ -328,7 +328,7 @@ class StreamTransport(asyncio.Transport):
         if not self._is_lost:
             self._loss = loss(code, str(self.target))
             self._deliver()
-        if not self._is_lost:  # it has to read first: who waits to write must get there
+        if not self._is_lost:  # the loss waits for the reader; a writer must not wait with it
             self.has_room()
 
     def has_room(self) -> None:
