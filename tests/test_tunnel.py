@@ -546,6 +546,22 @@ async def test_opening_that_is_cancelled_at_any_moment_leaves_nothing() -> None:
         await eventually(lambda: len(asyncio.all_tasks()) <= tasks_before)
 
 
+async def test_a_tls_handshake_that_is_cancelled_leaves_nothing_though_the_target_says_nothing() -> None:
+    # Found by review: asyncio closes the transport, and an abort behind that did nothing.
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        await asyncio.Event().wait()
+
+    async with tunnel_to(silent) as (tunnel, gateway):
+        opening = asyncio.ensure_future(tunnel.open_connection("silent", 443, ssl=True))
+        tube = next(iter(gateway.tubes))
+        await eventually(lambda: tube.metrics.bytes_received > 0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await eventually(lambda: tunnel.metrics.streams == tube.metrics.streams == 0)
+
+
 async def test_a_writer_that_nobody_keeps_ends_its_stream() -> None:
     async with tunnel_to() as (tunnel, _):
         reader, writer = await tunnel.open_connection("echo", 7)
