@@ -222,7 +222,8 @@ class Tunnel:
             OSError: it cannot be had: `NotAuthorisedError` (the gateway does not allow this target),
                 `ConnectionRefusedError` (the target refused, or there are as many streams as may be), `TimeoutError`
                 (it did not answer), `PeerError` (the session ended meanwhile), or another (it cannot be reached).
-            RuntimeError: the tunnel is closed; or another event loop runs.
+            PerdureError: what ended the tunnel, as `wait_closed` raises it.
+            RuntimeError: the tunnel is closed, or was not entered yet; or another event loop runs.
         """
         return await connections.open_connection(
             self._open_stream, host, port, ssl=ssl, server_hostname=server_hostname, limit=limit
@@ -259,6 +260,7 @@ class Tunnel:
 
         Raises:
             ListenError: the address is in use, is not this machine's, or needs privileges.
+            PerdureError: what ended the tunnel.
             RuntimeError: the tunnel is closed.
         """
         self._check_open()
@@ -275,6 +277,7 @@ class Tunnel:
         """A new stream, at once: what is written waits until the gateway takes it. For transports of one's own.
 
         Raises:
+            PerdureError: what ended the tunnel.
             RuntimeError: there is no session now.
             ConnectionRefusedError: it carries as many streams as it may.
         """
