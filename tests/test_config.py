@@ -27,7 +27,7 @@ SECTIONS = [ServeSettings, TransportSettings, RestartPolicy, SessionLimits, Reso
     ("field", "value", "message"),
     [
         ("max_restart_attempts", 0, "max_restart_attempts is 0, not a whole number from 1 to 1000"),
-        ("max_restart_attempts", 2.0, "max_restart_attempts is 2, not a whole number from 1 to 1000"),
+        ("max_restart_attempts", 2.0, "max_restart_attempts is 2.0, not a whole number from 1 to 1000"),
         ("max_restart_attempts", True, "max_restart_attempts is True, not a whole number from 1 to 1000"),
         pytest.param(
             "max_restart_attempts",

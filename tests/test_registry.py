@@ -31,6 +31,7 @@ from perdure import (
     TurnCredentialsRefreshed,
 )
 from perdure.core.breaker import FAILURES
+from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import MAX_ID_LENGTH
 from perdure.transport.rtc import RtcCarrier, RtcTransport
 from support.application_pair import ApplicationPair
@@ -854,6 +855,36 @@ async def test_a_registry_that_was_left_takes_no_tube() -> None:
         registry.create_tube()
     async with registry:
         assert registry.create_tube()
+
+
+async def test_a_registry_that_is_entered_again_watches_the_network_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monitors: list[NetworkMonitor] = []
+    start = NetworkMonitor.start
+
+    async def started(monitor: NetworkMonitor) -> None:
+        monitors.append(monitor)
+        await start(monitor)
+
+    monkeypatch.setattr(NetworkMonitor, "start", started)
+    registry = make_registry()
+    for _ in range(2):
+        async with registry:
+            pass
+    assert len(monitors) == 2
+
+
+async def test_what_a_tubes_own_handler_holds_goes_with_the_tube(registry: TubeRegistry) -> None:
+    class Handler:
+        async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None: ...
+
+    handler = Handler()
+    held = weakref.ref(handler)
+    manager = registry.create_tube("tube", handler=handler)
+    await manager.shutdown()
+    del handler, manager
+    await asyncio.sleep(0)
+    gc.collect()
+    assert held() is None
 
 
 async def test_a_manager_and_a_registry_say_what_they_are(registry: TubeRegistry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import ssl
 import subprocess
@@ -120,6 +121,22 @@ async def test_a_tunnel_is_entered_once() -> None:
         assert await says(tunnel, b"still") == b"still"
 
 
+async def test_who_cannot_enter_leaves_nothing_open() -> None:
+    def fail(*args: object, **options: object) -> Any:
+        raise LookupError("no signaling")
+
+    ticket = perdure.Ticket("ws://127.0.0.1:1", bytes(32))
+    tunnel = perdure.Tunnel(ticket, make_signaling=fail)
+    gateway = perdure.Gateway(ticket, perdure.parse_allow(["127.0.0.1:22"]), make_signaling=fail)
+    before = len(asyncio.all_tasks())
+    for each in (tunnel, gateway):
+        with pytest.raises(LookupError, match="no signaling"):
+            await each.__aenter__()
+        async with asyncio.timeout(TIMEOUT):
+            await each.wait_closed()
+    await eventually(lambda: len(asyncio.all_tasks()) == before)
+
+
 async def test_before_it_is_entered_a_tunnel_says_so() -> None:
     tunnel = perdure.connect(perdure.Ticket("ws://127.0.0.1:1", bytes(32)))
     assert tunnel.state is State.INITIALIZING
@@ -177,19 +194,24 @@ async def test_a_gateway_that_leaves_and_comes_back_is_found_again() -> None:
                 assert await saying == b"again"
 
 
-async def test_without_retry_a_session_that_ends_ends_the_tunnel() -> None:
+async def test_without_retry_a_session_that_ends_ends_the_tunnel(caplog: pytest.LogCaptureFixture) -> None:
     async with rendezvous() as url:
         ticket = perdure.Ticket(url, bytes(32))
         async with (
             perdure.serve(ticket, handler=echo, loopback=True) as gateway,
             perdure.connect(ticket, loopback=True, retry=False) as tunnel,
         ):
+            server = await tunnel.listen("127.0.0.1", 0, to=("echo", 7))
             await gateway.close()
             async with asyncio.timeout(TIMEOUT):
                 with pytest.raises(PeerError, match="the tunnel ended"):
                     await tunnel.wait_closed()
             with pytest.raises(PeerError):
                 await tunnel.open_connection("echo", 7)
+            async with connected(server.sockets[0].getsockname()[1]) as (reader, _):
+                with pytest.raises(ConnectionResetError):
+                    await asyncio.wait_for(reader.read(), TIMEOUT)
+        assert "connection-refused" in caplog.text
 
 
 async def test_a_session_that_cannot_begin_is_told_and_waited_for_by_nobody() -> None:
@@ -244,11 +266,17 @@ async def test_a_gateway_serves_something() -> None:
     wrong: Any = lambda reader, writer: None  # noqa: E731
     with pytest.raises(TypeError, match="async function"):
         perdure.serve("ws://127.0.0.1:1", handler=wrong)
+    wrong_incoming: Any = echo
     with pytest.raises(ValueError, match="rendezvous URL"):
         perdure.serve("ws://", handler=echo)
     with pytest.raises(perdure.TicketError, match="neither a rendezvous URL, ws://HOST:PORT"):
         perdure.serve("http://127.0.0.1:1", handler=echo)
-    with pytest.raises(ValueError, match=r"a list of targets looks like \['127.0.0.1:22'\]"):
+    ticket = perdure.Ticket("ws://127.0.0.1:1", bytes(32))
+    with pytest.raises(ValueError, match="handler and incoming"):
+        perdure.Gateway(ticket, perdure.parse_allow([]), handler=echo, incoming=lambda stream: None)
+    with pytest.raises(TypeError, match="incoming is a plain function"):
+        perdure.Gateway(ticket, perdure.parse_allow([]), incoming=wrong_incoming)
+    with pytest.raises(TypeError, match="allow is a list"):
         perdure.serve("ws://127.0.0.1:1", allow="127.0.0.1:22")
 
 
@@ -314,6 +342,30 @@ async def test_a_handler_that_raises_resets_its_own_stream_behind_what_it_wrote(
         assert await says(tunnel, b"others live") == b"others live"
 
 
+async def test_what_a_handler_raises_is_logged_unless_its_own_stream_was_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if writer.get_extra_info("target")[1] == 1:
+            raise ConnectionRefusedError("the database of the handler")
+        lost.set_result(list(await asyncio.gather(reader.read(), return_exceptions=True)))
+        writer.write(b"x")
+        raise ConnectionResetError("its own stream")
+
+    lost: asyncio.Future[list[object]] = asyncio.get_running_loop().create_future()
+    async with tunnel_to(handler) as (tunnel, _):
+        reader, _ = await tunnel.open_connection("refused", 1)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        _, writer = await tunnel.open_connection("leaves", 2)
+        writer.transport.abort()
+        async with asyncio.timeout(TIMEOUT):
+            assert isinstance((await lost)[0], ConnectionResetError)
+        await asyncio.sleep(0)
+    assert "the database of the handler" in caplog.text
+    assert "its own stream" not in caplog.text
+
+
 async def test_a_handler_that_never_reads_holds_its_writer_up_and_nobody_else() -> None:
     release = asyncio.Event()
 
@@ -350,6 +402,23 @@ async def test_handlers_that_still_run_are_cancelled_when_the_gateway_closes() -
         streams = await tunnel.open_connection("waits", 1)
         await gateway.close()
         assert cancelled.is_set()
+        streams[1].close()
+
+
+async def test_a_handler_that_ignores_its_cancellation_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
+    released = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+
+    async with tunnel_to(handler) as (tunnel, gateway):
+        streams = await tunnel.open_connection("stubborn", 1)
+        async with asyncio.timeout(TIMEOUT):
+            await gateway.close()
+        assert "handlers-left" in caplog.text
+        released.set()
         streams[1].close()
 
 
@@ -480,6 +549,22 @@ async def test_opening_that_is_cancelled_at_any_moment_leaves_nothing() -> None:
         await eventually(lambda: tunnel.metrics.streams == 0)
         await eventually(lambda: next(iter(gateway.tubes)).metrics.streams == 0)
         await eventually(lambda: len(asyncio.all_tasks()) <= tasks_before)
+
+
+async def test_a_tls_handshake_that_is_cancelled_leaves_nothing_though_the_target_says_nothing() -> None:
+    # Found by review: asyncio closes the transport, and an abort behind that did nothing.
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        await asyncio.Event().wait()
+
+    async with tunnel_to(silent) as (tunnel, gateway):
+        opening = asyncio.ensure_future(tunnel.open_connection("silent", 443, ssl=True))
+        tube = next(iter(gateway.tubes))
+        await eventually(lambda: tube.metrics.bytes_received > 0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await eventually(lambda: tunnel.metrics.streams == tube.metrics.streams == 0)
 
 
 async def test_a_writer_that_nobody_keeps_ends_its_stream() -> None:

@@ -130,8 +130,8 @@ class ApplicationSignaling:
 
         Args:
             send: sends one text, at most some 17 KiB, to the other end.
-            messages: yields the texts that the other end's `send` sent, in order. Who can alter them can take the tube
-                over: the link must authenticate both ends.
+            messages: yields the texts that the other end's `send` sent, in order. The link must authenticate both ends:
+                somebody who can alter the texts can take the tube over.
 
         Raises:
             TypeError: `send` is no function, or `messages` no async iterator.

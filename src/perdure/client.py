@@ -92,7 +92,7 @@ class Tunnel:
 
     Args:
         transport: how carriers are built, or a `Transport` of one's own.
-        network: tells of changes of the machine's network; who gives it starts and closes it. Otherwise it has its own.
+        network: tells of changes of the machine's network; the caller starts and closes it. By default it has its own.
         make_signaling: the way to the rendezvous for one session: of a ticket, a session id, and who hears the status.
         random: for jitter.
         token_bytes: the source of session ids and keys; must be cryptographically random.
@@ -144,12 +144,12 @@ class Tunnel:
         if self._was_entered or self._is_closing:
             raise RuntimeError("a tunnel is entered once; connect() makes another")
         self._was_entered = True
-        if self._own_network is not None:
-            await self._own_network.start()
-        assert self._network is not None
-        self._unsubscribe = self._network.subscribe(self._sessions.network_moved)
-        self._sessions.start()
         try:
+            if self._own_network is not None:
+                await self._own_network.start()
+            assert self._network is not None
+            self._unsubscribe = self._network.subscribe(self._sessions.network_moved)
+            self._sessions.start()
             if self._waits:
                 await self._wait_first()
         except BaseException:
@@ -222,7 +222,8 @@ class Tunnel:
             OSError: it cannot be had: `NotAuthorisedError` (the gateway does not allow this target),
                 `ConnectionRefusedError` (the target refused, or there are as many streams as may be), `TimeoutError`
                 (it did not answer), `PeerError` (the session ended meanwhile), or another (it cannot be reached).
-            RuntimeError: the tunnel is closed; or another event loop runs.
+            PerdureError: what ended the tunnel, as `wait_closed` raises it.
+            RuntimeError: the tunnel is closed, or was not entered yet; or another event loop runs.
         """
         return await connections.open_connection(
             self._open_stream, host, port, ssl=ssl, server_hostname=server_hostname, limit=limit
@@ -259,19 +260,24 @@ class Tunnel:
 
         Raises:
             ListenError: the address is in use, is not this machine's, or needs privileges.
+            PerdureError: what ended the tunnel.
             RuntimeError: the tunnel is closed.
         """
         self._check_open()
         server = await connections.listen(
             self.open_stream, host, port, to=to, tcp_connections=self.tubes.tcp_connections, on_lost=self._stream_lost
         )
-        self._servers.append(server)
+        if self._is_closing:  # meanwhile
+            server.close()
+            self._check_open()
+        self._servers = [*(each for each in self._servers if each.is_serving()), server]
         return server
 
     def open_stream(self, target: Target) -> StreamTransport:
         """A new stream, at once: what is written waits until the gateway takes it. For transports of one's own.
 
         Raises:
+            PerdureError: what ended the tunnel.
             RuntimeError: there is no session now.
             ConnectionRefusedError: it carries as many streams as it may.
         """
@@ -340,10 +346,12 @@ class Tunnel:
         for server in self._servers:
             server.close()
         self._unsubscribe()
-        await self._sessions.stop()
-        await self.tubes.close()
-        if self._own_network is not None:
-            self._own_network.close()
+        try:
+            await self._sessions.stop()
+            await self.tubes.close()
+        finally:
+            if self._own_network is not None:
+                self._own_network.close()
 
     async def _wait_first(self) -> None:
         try:

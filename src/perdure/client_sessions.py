@@ -95,7 +95,7 @@ class ClientSessions:
             await self._signaling.wait_closed()
 
     def _stopped(self, running: asyncio.Task[None]) -> None:
-        """What is raised here is a mistake of ours, or of who gave `make_signaling`: nobody shall wait for ever."""
+        """An exception here is a mistake of ours or of `make_signaling`; all who wait are told of it."""
         if not running.cancelled() and (error := running.exception()) is not None:
             log_event(log, logging.ERROR, "sessions-failed", error)
             self.fail(PeerError(f"no session can begin: {type(error).__name__}: {error}", reason="error"))
@@ -107,7 +107,7 @@ class ClientSessions:
             self.tell()
 
     def tell(self) -> None:
-        """Wake who waits for news."""
+        """Wake all callers of `wait_news`."""
         self._news.set()
 
     async def wait_news(self) -> None:

@@ -106,7 +106,10 @@ class Setting:
                 name, value, noun = f"{name}[{index[1]}]", value[int(index[1])], self.item
         expected = noun if self.low is None else f"{noun} from {self.range}"
         expected += f" such as {self.form}" if self.form else ""
-        return f"{name} is not {expected}" if self.secret else f"{name} is {shown(value)}, not {expected}"
+        if self.secret:
+            return f"{name} is not {expected}"
+        is_no_int = isinstance(value, float) and noun == "a whole number"  # "5, not a whole number" would be a riddle
+        return f"{name} is {repr(value) if is_no_int else shown(value)}, not {expected}"
 
 
 @cache

@@ -21,7 +21,8 @@ from perdure.streams.target import AllowList, parse_allow
 from perdure.streams.tcp import dial
 from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, load_ticket
 from perdure.tube import Endpoint
-from perdure.tube.arguments import check_handler
+from perdure.tube.arguments import check_incoming
+from perdure.tube.log import log_stream_refused
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ def serve(
         rendezvous = Ticket(rendezvous, secrets.token_bytes(SECRET_BYTES))
     elif isinstance(rendezvous, str) and "://" in rendezvous and not rendezvous.startswith("@"):
         raise TicketError("this is neither a rendezvous URL, ws://HOST:PORT or wss://HOST, nor a ticket")
+    if isinstance(allow, str):
+        raise TypeError('allow is a list: ["HOST:PORT"]')
     return Gateway(
         load_ticket(rendezvous),
         allow if isinstance(allow, AllowList) else parse_allow(allow),
@@ -117,9 +120,9 @@ class Gateway:
     `ticket` is what clients need (`ticket.encode()` is its text); `tubes`, a `TubeRegistry`, has one for each client.
 
     Args:
-        incoming: takes each allowed stream as a transport, instead of `handler`.
+        incoming: a plain function that takes each allowed stream as a transport, instead of `handler`.
         transport: how carriers are built, or a `Transport` of one's own.
-        network: tells of changes of the machine's network; who gives it starts and closes it. Otherwise it has its own.
+        network: tells of changes of the machine's network; the caller starts and closes it. By default it has its own.
         make_signaling: the way to the rendezvous.
         random: for jitter.
 
@@ -159,10 +162,11 @@ class Gateway:
             random=random,
         )
         """The tubes that are served now, one a client."""
-        self._handlers: HandlerTasks | None = None
-        if handler is not None:
-            check_handler(handler)
-            self._handlers = HandlerTasks(handler)
+        if handler is not None and incoming is not None:
+            raise ValueError("handler and incoming both take the clients' streams; give one of them")
+        if incoming is not None:
+            check_incoming(incoming)
+        self._handlers = None if handler is None else HandlerTasks(handler)
         self._take: Incoming = self._handlers or incoming or self._begin_dialling
         self._allow = allow
         self._waits = wait
@@ -174,6 +178,7 @@ class Gateway:
         self._make_signaling = make_signaling
         self._signaling: GatewaySignaling | None = None
         self._dials: set[asyncio.Task[None]] = set()
+        self._was_entered = False
         self._is_ready = False
         self._was_ready = False
         self._is_closing = False
@@ -185,20 +190,21 @@ class Gateway:
         return f"<{type(self).__name__} at {self.ticket.rendezvous_url} with {len(self.tubes)} tubes>"
 
     async def __aenter__(self) -> Self:
-        if self._signaling is not None or self._is_closing:
+        if self._was_entered or self._is_closing:
             raise RuntimeError("a gateway is entered once; serve() makes another")
-        if self._own_network is not None:
-            await self._own_network.start()
-        assert self._network is not None
-        self._unsubscribe = self._network.subscribe(self._network_moved)
-        self._signaling = self._make_signaling(
-            self.ticket,
-            on_session=self._begin_tube,
-            on_status=self._signaling_changed,
-            has_room=lambda: self.tubes.check_capacity().has_room,
-        )
-        self._signaling.start()
+        self._was_entered = True
         try:
+            if self._own_network is not None:
+                await self._own_network.start()
+            assert self._network is not None
+            self._unsubscribe = self._network.subscribe(self._network_moved)
+            self._signaling = self._make_signaling(
+                self.ticket,
+                on_session=self._begin_tube,
+                on_status=self._signaling_changed,
+                has_room=lambda: self.tubes.check_capacity().has_room,
+            )
+            self._signaling.start()
             if self._waits:
                 await self._wait_first()
         except BaseException:
@@ -282,8 +288,8 @@ class Gateway:
 
     def _stream_opened(self, stream: StreamTransport) -> None:
         if self._allow.entries and not self._allow.permits(stream.target):
-            about = {"tube": stream.get_extra_info("tube_id"), "target": str(stream.target)}
-            log_event(log, logging.WARNING, "stream-refused", **about, why="it is not in --allow")
+            about = stream.get_extra_info("tube_id"), stream.stream_id
+            log_stream_refused(*about, "it is not in --allow", str(stream.target))
             stream.refuse(ResetCode.NOT_ALLOWED)
             return
         self._take(stream)

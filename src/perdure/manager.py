@@ -394,7 +394,7 @@ class TunnelConnectionManager:
                 if self._signaling is not None:
                     self._signaling.ended()
             self._publisher.state_changed(change, driver.core.generation)
-        finally:  # whatever an application's code did: who waits is told
+        finally:  # whatever an application's code did: those who wait are told
             if is_end:
                 self._publisher.close()
             self._changes.happened()

@@ -25,7 +25,7 @@ from perdure.setting_up import SettingUp
 from perdure.streams.handlers import HandlerTasks
 from perdure.streams.tcp import TcpConnections
 from perdure.tube import Endpoint, environment
-from perdure.tube.arguments import check_callable, check_close, check_handler, check_incoming, check_type
+from perdure.tube.arguments import check_callable, check_close, check_incoming, check_type
 
 if TYPE_CHECKING:
     from random import Random
@@ -89,7 +89,7 @@ class TubeRegistry:
         self.tcp_connections = TcpConnections()
         """The TCP connections that its tubes' streams are joined to."""
         self._signal_handler = signal_handler
-        self._handlers: list[HandlerTasks] = []
+        self._handlers: weakref.WeakSet[HandlerTasks] = weakref.WeakSet()
         self._incoming = self._taken_by(handler, incoming)
         self._tubes: dict[str, TunnelConnectionManager] = {}
         self._setting_up = SettingUp(self.limits.stale_tube_timeout)
@@ -98,7 +98,7 @@ class TubeRegistry:
         self._tube_callbacks: list[Callable[[TunnelConnectionManager], object]] = []
         self._was_left = False
         self._is_told = network is not None
-        """Whether something tells of the network."""
+        """Whether something of the application's tells of the network."""
         self._own_network: NetworkMonitor | None = None
         if network is not None:
             self._listen_to(network)
@@ -108,10 +108,8 @@ class TubeRegistry:
 
     async def __aenter__(self) -> Self:
         self._was_left = False
-        if not self._is_told:
-            self._is_told = True
-            self._own_network = NetworkMonitor()
-            await self._own_network.start()
+        if not self._is_told and self._own_network is None:
+            self._own_network = await NetworkMonitor().__aenter__()
             self._listen_to(self._own_network)
         return self
 
@@ -170,7 +168,6 @@ class TubeRegistry:
         if endpoint is None:
             signaling = ApplicationSignaling()
             endpoint = signaling.begin(is_initiator=initiator, offer=offer)
-        taken_by = self._taken_by(handler, incoming) or self._incoming
         manager = TunnelConnectionManager(
             tube_id,
             conversation_id,
@@ -178,7 +175,7 @@ class TubeRegistry:
             self._environment,
             signaling=signaling,
             signal_handler=signal_handler or self._signal_handler,
-            incoming=taken_by,
+            incoming=self._taken_by(handler, incoming) or self._incoming,
             tcp_connections=self.tcp_connections,
             on_change=self._changed,
         )
@@ -274,9 +271,9 @@ class TubeRegistry:
             return incoming
         if incoming is not None:
             raise ValueError("handler and incoming both take the peer's streams; give one of them")
-        check_handler(handler)
-        self._handlers.append(HandlerTasks(handler))
-        return self._handlers[-1]
+        handlers = HandlerTasks(handler)
+        self._handlers.add(handlers)
+        return handlers
 
     # For all tubes.
 
@@ -312,19 +309,23 @@ class TubeRegistry:
 
     async def close(self, reason: Reason = Reason.SHUT_DOWN, detail: str = "") -> None:
         """Close every tube and take none any more; let TCP connections have what came for them, and signal handlers
-        their last signals; cancel stream handlers that still run. Twice is fine. Raises as `close_all`."""
+        their last signals; cancel stream handlers that still run. Twice is fine. Raises as `close_all`. Cancelling this
+        leaves the tubes ending by themselves."""
+        check_close(reason, detail)
         self._was_left = True
         managers = list(self)
-        await self.close_all(reason, detail)
-        await asyncio.gather(*(manager.wait_told(LAST_WORD_SECONDS) for manager in managers))
-        for handlers in self._handlers:
-            await handlers.close()
-        await self.tcp_connections.close()
-        for iterator in self._iterators:
-            iterator.end()
-        self._setting_up.close()
-        if self._own_network is not None:
-            self._own_network.close()
+        try:
+            await self.close_all(reason, detail)
+            await asyncio.gather(*(manager.wait_told(LAST_WORD_SECONDS) for manager in managers))
+            await asyncio.gather(*(handlers.close() for handlers in list(self._handlers)))
+            await self.tcp_connections.close()
+        finally:
+            for iterator in self._iterators:
+                iterator.end()
+            self._setting_up.close()
+            network, self._own_network = self._own_network, None
+            if network is not None:
+                network.close()
 
     async def close_all(self, reason: Reason = Reason.CLOSED_LOCALLY, detail: str = "") -> None:
         """Close every tube and wait until they are. Cancelling this leaves them ending by themselves.
@@ -388,7 +389,6 @@ class TubeRegistry:
         )
 
     def _changed(self, manager: TunnelConnectionManager, change: StateChanged) -> None:
-        """A tube's state changed."""
         tube_id = manager.tube_id
         if change.after is State.CONNECTED or change.after.is_final:
             self._setting_up.discard(manager)

@@ -38,6 +38,7 @@ CONNECT = ("connect", GOOD)
         ),
         (("rendezvous", "--listen", "8765"), "'8765' is not HOST:PORT"),
         (("rendezvous", "--listen", "127.0.0.1:70000"), "'127.0.0.1:70000' is not HOST:PORT"),
+        (("rendezvous", "--listen", "127.0.0.1:8\u00b2"), "'127.0.0.1:8\u00b2' is not HOST:PORT"),
     ],
 )
 async def test_a_mistake_is_explained_and_exits_with_2(arguments: tuple[str, ...], message: str) -> None:

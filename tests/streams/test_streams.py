@@ -76,6 +76,25 @@ async def test_an_incoming_that_raises_refuses_the_stream_and_harms_nothing_else
             await pair.there.manager.shutdown()
 
 
+async def test_a_protocol_whose_stream_is_refused_is_told_that_it_was_lost() -> None:
+    lost = asyncio.Event()
+
+    class Told(asyncio.Protocol):
+        def connection_lost(self, error: Exception | None) -> None:
+            lost.set()
+
+    def incoming(stream: StreamTransport) -> None:
+        stream.start(Told())
+        raise ValueError("behind its start")
+
+    async with ApplicationPair(incoming=incoming) as pair:
+        await pair.connect()
+        stream = Recorder.open(pair.here.manager)
+        async with asyncio.timeout(TIMEOUT):
+            assert await stream.reset is ResetCode.NOT_ALLOWED
+            await lost.wait()
+
+
 async def test_a_tube_without_an_incoming_refuses_streams() -> None:
     async with ApplicationPair(incoming=None) as pair:
         await pair.connect()

@@ -152,7 +152,103 @@ async def test_a_buffered_protocol_gets_its_bytes_in_its_own_buffer(pair: Applic
     await eventually(lambda: buffered.data == bytes(range(256)) * 100)
 
 
+async def test_a_buffered_protocol_that_pauses_when_its_buffer_is_full_is_asked_for_no_other(
+    pair: ApplicationPair, there: There
+) -> None:
+    class Full(asyncio.BufferedProtocol):
+        def __init__(self, transport: StreamTransport) -> None:
+            self.transport = transport
+            self.buffer = bytearray(1000)
+            self.data = b""
+
+        def get_buffer(self, sizehint: int) -> bytearray:
+            assert self.transport.is_reading()
+            return self.buffer
+
+        def buffer_updated(self, nbytes: int) -> None:
+            self.data += self.buffer[:nbytes]
+            self.transport.pause_reading()
+
+    here, other = await both(pair, there)
+    full = Full(here.transport)
+    here.transport.set_protocol(full)
+    other.write(bytes(range(256)) * 10)
+    for count in (1000, 2000, 2560):
+        await eventually(lambda count=count: len(full.data) == count)  # type: ignore[misc]
+        here.transport.resume_reading()
+    assert full.data == bytes(range(256)) * 10
+    here.transport.abort()
+    await ended(pair)
+
+
 # Writing.
+
+
+class Strict(Recorder):
+    """Raises as asyncio's own protocols do, where it is told twice, or of an end without a beginning."""
+
+    def pause_writing(self) -> None:
+        assert self.has_room
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        assert not self.has_room
+        super().resume_writing()
+
+
+@pytest.mark.parametrize("changed", ["started late", "replaced"])
+async def test_a_protocol_that_comes_while_writing_is_paused_is_told_both_or_neither(
+    pair: ApplicationPair, there: There, changed: str
+) -> None:
+    stream = pair.here.manager.open_stream(TARGET)
+    if changed == "replaced":
+        stream.start(Strict())
+    stream.write(b"x" * (2 * WINDOW_BYTES))
+    late = Strict()
+    if changed == "replaced":
+        late.transport = stream
+        stream.set_protocol(late)
+        stream.write(b"x")
+    else:
+        stream.start(late)
+    assert not late.has_room
+    async with asyncio.timeout(TIMEOUT):
+        other = await there.opened.get()
+        await late.writable.wait()
+    assert not stream.is_closing()
+    stream.abort()
+    other.transport.abort()
+
+
+async def test_a_lower_limit_holds_at_once(pair: ApplicationPair, there: There) -> None:
+    here, other = await both(pair, there)
+    here.write(b"x" * 50_000)
+    assert here.has_room
+    here.transport.set_write_buffer_limits(high=0)
+    assert not here.has_room
+    async with asyncio.timeout(TIMEOUT):
+        await here.writable.wait()
+    assert len(other.data) == 50_000
+
+
+async def test_who_waits_to_write_goes_on_where_a_loss_waits_for_the_reader(
+    pair: ApplicationPair, there: There
+) -> None:
+    # Found by review: who neither reads nor can write would wait for ever, where TCP breaks the write off.
+    here, other = await both(pair, there)
+    here.transport.pause_reading()
+    other.transport.pause_reading()
+    other.write(b"the answer")
+    here.write(b"x" * (2 * WINDOW_BYTES))
+    await eventually(lambda: pair.here.manager.metrics.bytes_received == 10)
+    assert not here.has_room
+    other.transport.reset()
+    async with asyncio.timeout(TIMEOUT):
+        await here.writable.wait()
+    here.transport.resume_reading()
+    assert await here.received(10) == b"the answer"
+    async with asyncio.timeout(TIMEOUT):
+        assert await here.reset is ResetCode.ABORTED
 
 
 @pytest.mark.parametrize("data", ["text", 5, None, [1, 2]])
@@ -270,6 +366,20 @@ async def test_abort_drops_what_has_not_left(pair: ApplicationPair, there: There
     await ended(pair)
 
 
+async def test_abort_behind_a_close_drops_what_has_not_left(pair: ApplicationPair, there: There) -> None:
+    there.is_paused = True
+    here, other = await both(pair, there)
+    here.write(b"x" * (3 * WINDOW_BYTES))
+    here.transport.close()
+    await asyncio.sleep(0)
+    here.transport.abort()
+    async with asyncio.timeout(TIMEOUT):
+        await eventually(lambda: other.transport.reset_code is ResetCode.ABORTED)
+    await eventually(lambda: pair.here.manager.metrics.streams == 0)
+    other.transport.abort()
+    await ended(pair)
+
+
 async def test_the_tubes_end_is_told_to_every_stream_behind_its_bytes(pair: ApplicationPair, there: There) -> None:
     here, other = await both(pair, there)
     here.write(b"last words")
@@ -278,6 +388,29 @@ async def test_the_tubes_end_is_told_to_every_stream_behind_its_bytes(pair: Appl
         assert await other.reset is ResetCode.SESSION_LOST
         assert await here.reset is ResetCode.SESSION_LOST
     assert bytes(other.data) == b"last words"
+
+
+async def test_a_protocol_that_aborts_another_stream_at_the_tubes_end_hides_the_end_from_none(
+    pair: ApplicationPair, there: There, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Aborting(Recorder):
+        def resume_writing(self) -> None:
+            second.transport.abort()
+
+    first = Aborting.open(pair.here.manager)
+    first.transport.pause_reading()
+    async with asyncio.timeout(TIMEOUT):
+        other = await there.opened.get()
+    other.transport.pause_reading()
+    other.write(b"unread")
+    first.write(b"x" * (2 * WINDOW_BYTES))
+    second, third = Recorder.open(pair.here.manager), Recorder.open(pair.here.manager)
+    await eventually(lambda: pair.here.manager.metrics.bytes_received == 6)
+    await pair.there.manager.shutdown()
+    async with asyncio.timeout(TIMEOUT):
+        assert await third.reset is ResetCode.SESSION_LOST
+    assert second.transport.is_closing()
+    assert "action-failed" not in caplog.text
 
 
 async def test_after_its_end_every_call_is_harmless(pair: ApplicationPair, there: There) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -79,7 +80,7 @@ def settings(command: Callable[..., None]) -> Callable[..., None]:
 def parse_listen(text: str) -> tuple[str, int]:
     """`HOST:PORT` with a port from 0."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535 or not host:
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535 or not host:
         raise click.BadParameter(f"{text!r} is not HOST:PORT", param_hint="--listen")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

@@ -15,7 +15,7 @@ from perdure.eventlog import error_fields, log_event
 _logger = logging.getLogger("perdure.delivery")
 
 MAX_RUNNING_CALLS = 256
-"""Of the async callbacks of one `Callbacks`, that have not ended. A flapping network causes about one call a second."""
+"""Calls of async callbacks that one `Callbacks` runs at a time. A flapping network causes about one call a second."""
 
 P = ParamSpec("P")
 

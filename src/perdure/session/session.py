@@ -44,8 +44,8 @@ class Session:
         session_id: 16 random bytes, the same at both ends.
         initiator: whether this end began the session.
         key: 32 random bytes that prove ownership. The initiator makes them; the acceptor learns them from HELLO.
-        budget: what all sessions of a registry may hold together. Who drops a session that was not closed calls
-            `abandon`, so that it gives its part back.
+        budget: what all sessions of a registry may hold together. To drop a session that was not closed,
+            `abandon` it: it gives its part back.
     """
 
     __slots__ = ("_ending", "_handshake", "_outbox", "_receiver", "_streams", "_traffic", "last_heard_at")

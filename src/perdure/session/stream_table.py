@@ -111,7 +111,7 @@ class StreamTable:
         return forgotten
 
     def take_no_more(self) -> None:
-        """Neither streams nor bytes; who waits for room is not told of any."""
+        """Neither streams nor bytes are taken any more; streams that wait for room are not told of any."""
         self.is_closing = True
         self._waiting.clear()
 

@@ -8,11 +8,12 @@ import ssl as ssl_module
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from perdure.errors import PerdureError
 from perdure.eventlog import log_event
 from perdure.streams import tcp
+from perdure.streams.buffered import fill
 from perdure.streams.outcomes import REASONS
 from perdure.streams.target import check_target
-from perdure.streams.transport import fill
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ async def listen(
     def accept() -> asyncio.Protocol:
         try:
             stream = open_stream(target)
-        except (RuntimeError, ConnectionRefusedError) as error:
+        except (RuntimeError, ConnectionRefusedError, PerdureError) as error:
             log_event(log, logging.WARNING, "connection-refused", target=str(target), why=str(error))
             return tcp.RefusedConnection()
 

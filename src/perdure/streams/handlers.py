@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
+from perdure.eventlog import log_event
+from perdure.tube.arguments import check_handler
 from perdure.tube.log import log_user_failed
 
 if TYPE_CHECKING:
     from perdure.streams.transport import StreamTransport
 
+log = logging.getLogger(__name__)
+
 StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
 """Takes one stream. When it returns, the stream is closed behind what it wrote; when it raises, it is reset."""
 
 
+CANCELLED_TIMEOUT = 1.0
+"""Seconds that handlers have to end once they are cancelled: one that ignores it holds up nobody's `close`."""
+
+_running: set[asyncio.Task[None]] = set()
+"""Until they end: the loop itself refers to its tasks only weakly."""
+
+
 class HandlerTasks:
-    """Runs a handler for each stream; `close` cancels those that still run."""
+    """Runs a handler for each stream; `close` cancels those that still run.
+
+    Raises:
+        TypeError: `handler` is not async.
+    """
 
     def __init__(self, handler: StreamHandler) -> None:
+        check_handler(handler)
         self._handler = handler
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -31,25 +48,29 @@ class HandlerTasks:
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.Task(self._run(reader, writer), loop=asyncio.get_running_loop())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for tasks in (self._tasks, _running):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def close(self) -> None:
-        """Cancel the handlers that run, and wait for them."""
+        """Cancel the handlers that run, and wait for them, `CANCELLED_TIMEOUT` at most."""
         tasks = set(self._tasks)
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if not tasks:
+            return
+        _, left = await asyncio.wait(tasks, timeout=CANCELLED_TIMEOUT)
+        if left:
+            log_event(log, logging.WARNING, "handlers-left", count=len(left), why="cancelled, and did not end")
 
     async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         transport = cast("StreamTransport", writer.transport)
         try:
             await self._handler(reader, writer)
-        except ConnectionError:  # the stream is gone already, and the log says so where it matters
-            transport.reset()
         except Exception as error:
-            log_user_failed(transport.get_extra_info("tube_id"), transport.stream_id, error)
+            # A handler may write to a stream that was lost. Any other ConnectionError is of a connection of its own.
+            if not (isinstance(error, ConnectionError) and transport.reset_code is not None):
+                log_user_failed(transport.get_extra_info("tube_id"), transport.stream_id, error)
             transport.reset()
         except asyncio.CancelledError:
             transport.abort()

@@ -172,11 +172,12 @@ class Streams:
                 assert_never(event)
 
     def stream_forgotten(self, stream_id: int) -> None:
-        self._open.pop(stream_id, None)
+        if (transport := self._open.pop(stream_id, None)) is not None:
+            transport.has_room()
 
     def session_ended(self) -> None:
-        for transport in list(self._open.values()):
-            self._lose(transport, ResetCode.SESSION_LOST)
+        while self._open:  # one that is told may end others
+            self._lose(next(iter(self._open.values())), ResetCode.SESSION_LOST)
 
     def _lose(self, transport: StreamTransport, code: ResetCode) -> None:
         del self._open[transport.stream_id]

@@ -22,8 +22,8 @@ _SIOCOUTQ = 0x5411
 
 FIRST_LOOK_DELAY = 0.001
 LONGEST_LOOK_DELAY = 0.1
-"""Seconds between two looks at the socket; each look doubles the wait. The kernel tells of an empty queue only to who
-waits in `close`, which would block."""
+"""Seconds between two looks at the socket; each look doubles the wait. The kernel reports an empty queue only to a
+`close` that waits for it, and that would block."""
 
 STUCK_TIMEOUT = 30.0
 """Seconds in which a reader takes nothing, after which it is reset all the same: it holds a descriptor and a buffer."""

@@ -14,6 +14,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from perdure.streams.buffered import fill_once
 from perdure.streams.outcomes import loss, refusal
 from perdure.wire import ResetCode
 
@@ -132,8 +133,10 @@ class StreamTransport(asyncio.Transport):
 
     def start(self, protocol: asyncio.BaseProtocol) -> None:
         """Give it its protocol, which is told what came so far."""
-        self._protocol = protocol
+        was_write_paused, self._protocol = self._is_write_paused, protocol
         self._call(protocol.connection_made, self)
+        if was_write_paused and self._is_write_paused and not self._is_lost:
+            self._pause_writing()
         self._deliver()
 
     def accept(self) -> None:
@@ -143,10 +146,7 @@ class StreamTransport(asyncio.Transport):
 
     def refuse(self, code: ResetCode) -> None:
         """Decline the stream that the peer opened, for `code`. Instead of `accept`."""
-        if not self._is_lost:
-            self._is_closing = self._is_lost = True
-            self._received = None
-            self._streams.reset(self, code)
+        self._reset(code)
 
     async def wait_accepted(self) -> None:
         """Wait until the peer has accepted the stream. Cancelling this leaves the stream as it is: abort it.
@@ -168,6 +168,7 @@ class StreamTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = protocol
+        self._is_write_paused = False  # the next write tells it
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         if self._protocol is None:
@@ -243,6 +244,8 @@ class StreamTransport(asyncio.Transport):
             raise ValueError(f"high ({high}) must be at least low ({low}), and low at least 0")
         if not self._is_closing:
             self._streams.set_write_limits(self.stream_id, high, low)
+            if not self.is_finished:
+                self.write(b"")  # whether there still is room
 
     # asyncio.Transport: its end.
 
@@ -262,11 +265,19 @@ class StreamTransport(asyncio.Transport):
 
     def reset(self) -> None:
         """End both directions; the peer reads what was written, and then sees a reset."""
-        self._end(lambda: self._streams.reset(self, ResetCode.ABORTED))
+        self._reset(ResetCode.ABORTED)
+
+    def _reset(self, code: ResetCode) -> None:
+        if not self._is_lost:
+            self._is_closing = True
+            self._streams.reset(self, code)
+            self._lose_soon(None)
 
     def abort(self) -> None:
-        """End both directions now; what was written and has not left is dropped, and the peer sees a reset."""
-        self._end(lambda: self._streams.abort(self, ResetCode.ABORTED))
+        """End both directions now, also behind `close`; what has not left is dropped, and the peer sees a reset."""
+        self._is_closing = True
+        self._streams.abort(self, ResetCode.ABORTED)
+        self._lose_soon(None)
 
     def _force_close(self, error: Exception | None) -> None:
         """`abort`, with an error for the protocol. asyncio's TLS calls it."""
@@ -274,12 +285,6 @@ class StreamTransport(asyncio.Transport):
             self._is_closing = True
             self._streams.abort(self, ResetCode.ABORTED)
             self._lose_soon(error)
-
-    def _end(self, tell: Callable[[], None]) -> None:
-        if not self._is_lost:
-            self._is_closing = True
-            tell()
-            self._lose_soon(None)
 
     def _lose_soon(self, error: Exception | None) -> None:
         """Tell the protocol, never from within its own call."""
@@ -300,10 +305,12 @@ class StreamTransport(asyncio.Transport):
         """The next bytes, which count as unread until `Streams.consume` is told."""
         if self._protocol is not None and not self._is_paused and self._received is None:
             self._hand_over(data)
-            return
-        if self._received is None:
-            self._received = deque()
-        self._received.append(data)
+            if self._received:
+                self._deliver()
+        elif self._received is None:
+            self._received = deque((data,))
+        else:
+            self._received.append(data)
 
     def eof_came(self) -> None:
         self._is_eof_due = True
@@ -321,6 +328,8 @@ class StreamTransport(asyncio.Transport):
         if not self._is_lost:
             self._loss = loss(code, str(self.target))
             self._deliver()
+        if not self._is_lost:  # the loss waits for the reader; a writer must not wait with it
+            self.has_room()
 
     def has_room(self) -> None:
         """What is held fell to the low limit."""
@@ -368,13 +377,17 @@ class StreamTransport(asyncio.Transport):
                 return
 
     def _hand_over(self, data: memoryview) -> None:
-        protocol = self._protocol
+        protocol, count = self._protocol, len(data)
         if isinstance(protocol, asyncio.BufferedProtocol):
-            self._call(fill, protocol, data)
+            count = self._call(fill_once, protocol, data)  # it may pause or close before it wants the rest
         else:
             self._call(cast(asyncio.Protocol, protocol).data_received, bytes(data))
-        if not self._is_lost:
-            self._streams.consume(self.stream_id, len(data))
+        if self._is_lost:
+            return
+        self._streams.consume(self.stream_id, count)
+        if count < len(data):
+            self._received = self._received or deque()
+            self._received.appendleft(data[count:])
 
     def _call(self, method: Callable[..., Any], *args: object) -> Any:
         """A protocol that raises loses its own stream, as with asyncio's transports."""
@@ -382,17 +395,6 @@ class StreamTransport(asyncio.Transport):
             return method(*args)
         except (Exception, asyncio.CancelledError) as error:  # nothing is awaited here: it is the protocol's own
             self._streams.user_failed(self, error)
-            self.abort()
+            if not self._is_lost:
+                self.abort()
             return True
-
-
-def fill(protocol: asyncio.BufferedProtocol, data: memoryview) -> None:
-    """Hand `data` to a protocol that brings its own buffer."""
-    while data:
-        buffer = memoryview(protocol.get_buffer(len(data)))
-        if not len(buffer):
-            raise RuntimeError("get_buffer() returned an empty buffer")
-        count = min(len(buffer), len(data))
-        buffer[:count] = data[:count]
-        protocol.buffer_updated(count)
-        data = data[count:]

@@ -6,7 +6,7 @@ import asyncio
 
 
 class ChangeWaiters:
-    """Who waits. Idle, it holds nothing."""
+    """Those who wait. Idle, it holds nothing."""
 
     __slots__ = ("_waiters",)
 

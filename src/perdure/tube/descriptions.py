@@ -1,7 +1,7 @@
 """The offers and answers that this end made, for whoever waits for one.
 
-1. Who asks for a description waits until the engine has made it.
-2. A description is made once, and handed out again to who asks again, until the tube is connected.
+1. A caller that asks for a description waits until the engine has made it.
+2. A description is made once, and handed out again to each caller, until the tube is connected.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class LocalDescriptions:
         return self._made is not None and self._made.generation == generation
 
     def made(self, description: Description) -> None:
-        """It is there. Who waits for an offer gets a later one too: it displaced the one before."""
+        """It is there. A caller that waits for an offer gets a later one too: it displaced the one before."""
         self._made = description
         is_offer, generation = isinstance(description, Offer), description.generation
         for waiter in self._waiters:
@@ -69,7 +69,7 @@ class LocalDescriptions:
                 waiter.settle(PeerError(text, reason="gave way"))
 
     def carrier_gone(self, error: CarrierError, *, is_replaced: bool) -> None:
-        """The engine gave a carrier up. Who waits for an answer gets none; for an offer, that of the next carrier."""
+        """The engine gave a carrier up: those who wait get `error`, or the offer of the carrier that replaces it."""
         for waiter in self._waiters:
             if not (waiter.for_offer and is_replaced):
                 waiter.settle(error)
@@ -79,7 +79,7 @@ class LocalDescriptions:
         self._made = None
 
     def end(self, error: PerdureError) -> None:
-        """The tube has ended: who waits is told, and nothing is kept."""
+        """The tube has ended: all who wait are told, and nothing is kept."""
         self._made = None
         for waiter in self._waiters:
             waiter.settle(error)
