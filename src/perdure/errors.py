@@ -9,8 +9,8 @@ PerdureError
  ├── ProtocolError        what came from outside does not follow the protocol
  └── CarrierError         the WebRTC engine refused or failed
 
-A PeerError is a ConnectionError too, and a NotAuthorisedError a PermissionError: whoever opens a connection through a
-tunnel catches OSError, as for a direct one.
+A RendezvousError and a PeerError are ConnectionErrors, too, a NotAuthorisedError is a PermissionError, a ListenError an
+OSError: a program that opens or takes connections through a tunnel catches OSError, as without one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TicketError(PerdureError):
         self.expired = expired
 
 
-class RendezvousError(PerdureError):
+class RendezvousError(PerdureError, ConnectionError):
     """The rendezvous at `url` cannot be reached, or refuses us for good."""
 
     def __init__(self, message: str, *, url: str) -> None:
@@ -52,7 +52,7 @@ class NotAuthorisedError(PerdureError, PermissionError):
         self.target = target
 
 
-class ListenError(PerdureError):
+class ListenError(PerdureError, OSError):
     """The local `address` cannot be listened on."""
 
     def __init__(self, message: str, *, address: str) -> None:

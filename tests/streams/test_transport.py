@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from perdure import ResourceLimits
+from perdure.streams.orphans import Orphans
 from perdure.streams.target import Target
+from perdure.tube.clock import clock_from
 from perdure.wire import ResetCode
 from support.application_pair import ApplicationPair
 from support.recorder import REFUSED, TARGET, TIMEOUT, Recorder
 from support.signaling import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from perdure.streams.transport import StreamTransport
 
@@ -350,6 +352,32 @@ async def test_close_with_unread_bytes_resets_behind_what_was_written(pair: Appl
     async with asyncio.timeout(TIMEOUT):
         assert await other.reset is ResetCode.ABORTED
     await ended(pair)
+
+
+def test_a_stream_closed_here_that_the_peer_never_finishes_is_reset_after_a_minute() -> None:
+    # Found by a reviewer: twenty of them stayed, and 1,024 would have stopped the tube.
+    waited: list[tuple[float, Callable[[], None]]] = []
+    reset: list[int] = []
+
+    def call_later(seconds: float, call: Callable[[], None]) -> Any:
+        waited.append((seconds, call))
+        return object()
+
+    orphans = Orphans(reset.append, call_later)
+    now = 100.0
+    with clock_from(lambda: now):
+        orphans.add(1)
+        now = 130.0
+        orphans.add(3)
+        orphans.add(5)
+        orphans.discard(3)
+        now = 160.0
+        waited[0][1]()
+        assert reset == [1]
+        now = 190.0
+        waited[1][1]()
+    assert reset == [1, 5]
+    assert [seconds for seconds, _ in waited] == [60.0, 30.0]
 
 
 async def test_abort_drops_what_has_not_left(pair: ApplicationPair, there: There) -> None:

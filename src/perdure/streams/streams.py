@@ -16,6 +16,7 @@ from perdure.session import (
     StreamReset,
     StreamWritable,
 )
+from perdure.streams.orphans import Orphans
 from perdure.streams.target import parse_target
 from perdure.streams.transport import StreamTransport
 from perdure.tube.log import log_stream_refused, log_user_failed
@@ -37,7 +38,7 @@ class Streams:
         incoming: takes the streams that the peer opens; without it they are refused.
     """
 
-    __slots__ = ("_carriers", "_incoming", "_lingering", "_open", "_session", "tube_id")
+    __slots__ = ("_carriers", "_incoming", "_lingering", "_open", "_orphans", "_session", "tube_id")
 
     def __init__(self, tube_id: str, carriers: CarrierSession, *, incoming: Incoming | None) -> None:
         self.tube_id = tube_id
@@ -47,6 +48,7 @@ class Streams:
         self._open: dict[int, StreamTransport] = {}
         self._lingering: tuple[StreamTransport, ...] = ()
         """Streams that the session has forgotten, and whose protocol has not read everything."""
+        self._orphans: Orphans | None = None
         carriers.consume_by(self)
 
     def __len__(self) -> int:
@@ -97,6 +99,9 @@ class Streams:
             self._session.reset(stream_id, ResetCode.ABORTED)
         else:
             self._session.consume_all(stream_id)
+            if self._orphans is None:
+                self._orphans = Orphans(self._reset_orphan, self._carriers.loop.call_later)
+            self._orphans.add(stream_id)
         self._carriers.schedule_turn()
 
     def reset(self, transport: StreamTransport, code: ResetCode) -> None:
@@ -172,10 +177,18 @@ class Streams:
                 assert_never(event)
 
     def stream_forgotten(self, stream_id: int) -> None:
+        if self._orphans is not None:
+            self._orphans.discard(stream_id)
         if (transport := self._open.pop(stream_id, None)) is not None:
             transport.has_room()
 
+    def _reset_orphan(self, stream_id: int) -> None:
+        self._session.reset(stream_id, ResetCode.ABORTED)
+        self._carriers.schedule_turn()
+
     def session_ended(self) -> None:
+        if self._orphans is not None:
+            self._orphans.close()
         while self._open:  # one that is told may end others
             self._lose(next(iter(self._open.values())), ResetCode.SESSION_LOST)
 
