@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from perdure.core.decision import Decision, DecisionReason, Rung
     from perdure.core.decision import Trigger as NetworkChangeType
     from perdure.core.state import CLOSE_REASONS, Reason, State
-    from perdure.delivery import SignalHandler
+    from perdure.delivery import SignalHandler, SignalIterator
     from perdure.errors import (
         CarrierError,
         ListenError,
@@ -52,7 +52,9 @@ if TYPE_CHECKING:
         TurnCredentialsRefreshed,
     )
     from perdure.streams.handlers import StreamHandler
-    from perdure.streams.target import AllowList, parse_allow
+    from perdure.streams.streams import Incoming
+    from perdure.streams.target import AllowList, Target, parse_allow
+    from perdure.streams.transport import StreamTransport
     from perdure.ticket import Ticket, parse_ticket
     from perdure.transport.base import Path, Transport
     from perdure.tube import ConnectionMetrics, Endpoint
@@ -75,7 +77,7 @@ _HOMES = {
         "RendezvousError",
         "TicketError",
     ),
-    "perdure.delivery": ("SignalHandler",),
+    "perdure.delivery": ("SignalHandler", "SignalIterator"),
     "perdure.capacity": ("Capacity",),
     "perdure.client": ("Tunnel", "connect"),
     "perdure.gateway": ("Gateway", "serve"),
@@ -96,7 +98,9 @@ _HOMES = {
         "TurnCredentialsRefreshed",
     ),
     "perdure.streams.handlers": ("StreamHandler",),
-    "perdure.streams.target": ("AllowList", "parse_allow"),
+    "perdure.streams.streams": ("Incoming",),
+    "perdure.streams.target": ("AllowList", "Target", "parse_allow"),
+    "perdure.streams.transport": ("StreamTransport",),
     "perdure.ticket": ("Ticket", "parse_ticket"),
     "perdure.transport.base": ("Path", "Transport"),
     "perdure.tube": ("ConnectionMetrics", "Endpoint"),
@@ -120,6 +124,7 @@ __all__ = [
     "IceCandidate",
     "IceRestartOffer",
     "IceServer",
+    "Incoming",
     "Keepalive",
     "ListenError",
     "NetworkChangeDetected",
@@ -141,11 +146,14 @@ __all__ = [
     "SessionTimeoutWarning",
     "Signal",
     "SignalHandler",
+    "SignalIterator",
     "SignalingChannel",
     "SignalsDropped",
     "State",
     "StateChanged",
     "StreamHandler",
+    "StreamTransport",
+    "Target",
     "Ticket",
     "TicketError",
     "Transport",
