@@ -194,6 +194,22 @@ async def test_a_gateway_that_leaves_and_comes_back_is_found_again() -> None:
                 assert await saying == b"again"
 
 
+async def test_a_gateway_that_leaves_takes_no_session_that_it_would_end_at_once() -> None:
+    # Two in vain, and the client waited for ten seconds, although the next gateway was there by then.
+    async with rendezvous() as url:
+        ticket = perdure.Ticket(url, bytes(32))
+        begun: list[perdure.TunnelConnectionManager] = []
+        async with (
+            perdure.serve(ticket, handler=echo, loopback=True) as first,
+            perdure.connect(ticket, loopback=True) as tunnel,
+        ):
+            tunnel.tubes.add_tube_callback(begun.append)
+            await first.close()
+            async with perdure.serve(ticket, handler=echo, loopback=True):
+                assert await says(tunnel, b"again") == b"again"
+                assert len(begun) == 1
+
+
 async def test_without_retry_a_session_that_ends_ends_the_tunnel(caplog: pytest.LogCaptureFixture) -> None:
     async with rendezvous() as url:
         ticket = perdure.Ticket(url, bytes(32))

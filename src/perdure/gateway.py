@@ -202,7 +202,7 @@ class Gateway:
                 self.ticket,
                 on_session=self._begin_tube,
                 on_status=self._signaling_changed,
-                has_room=lambda: self.tubes.check_capacity().has_room,
+                has_room=lambda: not self._is_closing and self.tubes.check_capacity().has_room,
             )
             self._signaling.start()
             if self._waits:
