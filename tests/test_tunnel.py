@@ -438,6 +438,15 @@ async def test_a_handler_that_ignores_its_cancellation_holds_nobody_up(caplog: p
         streams[1].close()
 
 
+async def test_a_handler_that_ends_with_no_exception_of_a_programs_resets_its_stream() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise GeneratorExit  # any that is no `Exception`; this one does not stop the event loop
+
+    async with tunnel_to(handler) as (tunnel, _), asyncio.timeout(TIMEOUT):
+        with pytest.raises(ConnectionResetError):
+            await says(tunnel, b"x")
+
+
 # TLS, and protocols.
 
 

@@ -13,6 +13,7 @@ from perdure.eventlog import log_event
 from perdure.streams import tcp
 from perdure.streams.buffered import fill
 from perdure.streams.outcomes import REASONS
+from perdure.streams.stream_loop import start_tls, stream_loop
 from perdure.streams.target import check_target
 from perdure.wire import ResetCode
 
@@ -51,8 +52,8 @@ async def open_connection(
     limit: int,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """As `asyncio.open_connection`."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=limit, loop=loop)
+    reader = asyncio.StreamReader(limit=limit, loop=asyncio.get_running_loop())
+    loop = stream_loop()
     transport, protocol = await create_connection(
         open_stream,
         lambda: asyncio.StreamReaderProtocol(reader, loop=loop),
@@ -126,14 +127,9 @@ async def listen(
 async def _start_tls(
     stream: StreamTransport, protocol: ProtocolT, context: ssl_module.SSLContext, server_hostname: str
 ) -> tuple[asyncio.Transport, ProtocolT]:
-    """The handshake. `BaseEventLoop`'s own, whatever loop runs: uvloop's takes only its own transports."""
     gap = _Gap()
     stream.start(gap)
-    start_tls = asyncio.base_events.BaseEventLoop.start_tls
-    loop = cast(asyncio.BaseEventLoop, asyncio.get_running_loop())
-    transport = cast(
-        asyncio.Transport, await start_tls(loop, stream, gap, context, server_hostname=server_hostname or None)
-    )
+    transport = await start_tls(stream, gap, context, server_hostname=server_hostname or None)
     transport.set_protocol(protocol)
     protocol.connection_made(transport)
     gap.hand_over(protocol)
