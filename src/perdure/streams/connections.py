@@ -14,7 +14,7 @@ from perdure.streams import tcp
 from perdure.streams.buffered import fill
 from perdure.streams.outcomes import REASONS
 from perdure.streams.stream_loop import start_tls, stream_loop
-from perdure.streams.target import check_target
+from perdure.streams.target import check_bind, check_target
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ async def listen(
     on_lost: Callable[[Target, ResetCode], None] = lambda target, code: None,
 ) -> asyncio.Server:
     """A local port, whose connections become streams to `to`; `on_lost` hears why one ended before its time."""
+    check_bind(host, port)
     try:
         to_host, to_port = to
     except (TypeError, ValueError):
