@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import time
 import weakref
@@ -14,6 +15,7 @@ import pytest
 from perdure import (
     CLOSE_REASONS,
     CarrierError,
+    ChannelClosed,
     Endpoint,
     IceCandidate,
     IceRestartOffer,
@@ -35,6 +37,7 @@ from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import MAX_ID_LENGTH
 from perdure.transport.rtc import RtcCarrier, RtcTransport
 from support.application_pair import ApplicationPair
+from support.own_signaling import Link
 from support.recorder import TIMEOUT, Recorder
 
 if TYPE_CHECKING:
@@ -885,6 +888,44 @@ async def test_what_a_tubes_own_handler_holds_goes_with_the_tube(registry: TubeR
     await asyncio.sleep(0)
     gc.collect()
     assert held() is None
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_close_that_is_cancelled_leaves_the_registry_closing(turns: int) -> None:
+    async def waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with make_registry() as here, make_registry() as there, asyncio.timeout(TIMEOUT):
+        signals = there.events()
+        caller, taker = here.create_tube("tube"), there.create_tube("tube", initiator=False, handler=waits)
+        calls = Link().run(caller, taker)
+        _, writer = await caller.open_connection("waits", 1)
+        closing = asyncio.ensure_future(there.close())
+        await asyncio.sleep(0)  # it has begun
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        writer.close()
+        assert isinstance([signal async for signal in signals][-1], ChannelClosed)
+        await asyncio.gather(*calls)
+
+
+async def test_a_handler_may_close_its_own_registry() -> None:
+    there = make_registry()
+    signals = there.events()
+
+    async def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await there.close()
+
+    async with make_registry() as here, asyncio.timeout(TIMEOUT):
+        caller, taker = here.create_tube("tube"), there.create_tube("tube", initiator=False, handler=closes)
+        calls = Link().run(caller, taker)
+        with contextlib.suppress(OSError):
+            _, writer = await caller.open_connection("closes", 1)
+            writer.close()
+        assert isinstance([signal async for signal in signals][-1], ChannelClosed)
+        await asyncio.gather(*calls)
 
 
 async def test_a_manager_and_a_registry_say_what_they_are(registry: TubeRegistry) -> None:

@@ -8,6 +8,7 @@ import gc
 import ssl
 import subprocess
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from support.targets import connected, serving
 from support.tunnels import echo, rendezvous, tunnel_to
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
 
@@ -144,7 +146,9 @@ async def test_before_it_is_entered_a_tunnel_says_so() -> None:
         await tunnel.open_connection("echo", 7)
     with pytest.raises(RuntimeError, match="not entered yet"):
         _ = tunnel.metrics
+    server = await tunnel.listen("127.0.0.1", 0, to=("echo", 7))  # so that a taken port is told first
     await tunnel.close()
+    assert not server.is_serving()
 
 
 async def test_after_its_end_a_tunnel_says_so() -> None:
@@ -160,6 +164,41 @@ async def test_after_its_end_a_tunnel_says_so() -> None:
             await reader.read()
         writer.write(b"too late")
         await tunnel.wait_closed()
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "10", True])
+def test_a_timeout_that_is_none_is_told_at_the_call(timeout: Any) -> None:
+    ticket = perdure.Ticket("ws://127.0.0.1:1", bytes(32))
+    for make in (
+        lambda: perdure.connect(ticket, timeout=timeout),
+        lambda: perdure.serve(ticket, handler=echo, timeout=timeout),
+    ):
+        with pytest.raises((TypeError, ValueError), match="timeout is a number of seconds"):
+            make()
+
+
+async def test_no_port_stays_open_whose_opening_a_tunnels_close_met() -> None:
+    async with rendezvous() as url, perdure.serve(url, handler=echo, loopback=True) as gateway:
+        for turns in range(6):
+            async with perdure.connect(gateway.ticket, loopback=True) as tunnel:
+                listening = asyncio.ensure_future(tunnel.listen("127.0.0.1", 0, to=("echo", 7)))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            (server,) = await asyncio.gather(listening, return_exceptions=True)
+            assert not (isinstance(server, asyncio.Server) and server.is_serving())
+
+
+async def test_a_tunnel_does_not_keep_the_ports_that_were_closed() -> None:
+    async with tunnel_to() as (tunnel, _):
+        closed = []
+        for _ in range(3):
+            server = await tunnel.listen("127.0.0.1", 0, to=("echo", 7))
+            server.close()
+            closed.append(weakref.ref(server))
+            del server
+        await tunnel.listen("127.0.0.1", 0, to=("echo", 7))
+        gc.collect()
+        assert [server() for server in closed] == [None] * 3
 
 
 async def test_what_was_written_before_a_tunnel_is_closed_arrives() -> None:
@@ -192,6 +231,22 @@ async def test_a_gateway_that_leaves_and_comes_back_is_found_again() -> None:
             saying = asyncio.ensure_future(says(tunnel, b"again"))  # waits for the next session
             async with perdure.serve(ticket, handler=echo, loopback=True):
                 assert await saying == b"again"
+
+
+async def test_a_gateway_that_leaves_takes_no_session_that_it_would_end_at_once() -> None:
+    # Two in vain, and the client waited for ten seconds, although the next gateway was there by then.
+    async with rendezvous() as url:
+        ticket = perdure.Ticket(url, bytes(32))
+        begun: list[perdure.TunnelConnectionManager] = []
+        async with (
+            perdure.serve(ticket, handler=echo, loopback=True) as first,
+            perdure.connect(ticket, loopback=True) as tunnel,
+        ):
+            tunnel.tubes.add_tube_callback(begun.append)
+            await first.close()
+            async with perdure.serve(ticket, handler=echo, loopback=True):
+                assert await says(tunnel, b"again") == b"again"
+                assert len(begun) == 1
 
 
 async def test_without_retry_a_session_that_ends_ends_the_tunnel(caplog: pytest.LogCaptureFixture) -> None:
@@ -288,6 +343,27 @@ async def test_a_target_that_cannot_be_one_is_a_mistake(host: str, port: int) ->
         wrong: Any = (None, "1")
         with pytest.raises(TypeError, match="host is a text"):
             await tunnel.open_connection(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "to"),
+    [
+        (5, 0, ("echo", 7)),
+        ("127.0.0.1", 65536, ("echo", 7)),
+        ("127.0.0.1", -1, ("echo", 7)),
+        ("127.0.0.1", 1.5, ("echo", 7)),
+        ("127.0.0.1", "80", ("echo", 7)),
+        ("127.0.0.1", None, ("echo", 7)),
+        ("127.0.0.1", True, ("echo", 7)),
+        ("127.0.0.1", 0, ("echo", 0)),
+        ("127.0.0.1", 0, "echo:7"),
+        ("127.0.0.1", 0, 7),
+    ],
+)
+async def test_a_local_port_that_cannot_be_one_is_a_mistake(host: Any, port: Any, to: Any) -> None:
+    async with tunnel_to() as (tunnel, _):
+        with pytest.raises((TypeError, ValueError)):
+            await tunnel.listen(host, port, to=to)
 
 
 async def test_a_local_port_leads_to_the_target() -> None:
@@ -420,6 +496,15 @@ async def test_a_handler_that_ignores_its_cancellation_holds_nobody_up(caplog: p
         assert "handlers-left" in caplog.text
         released.set()
         streams[1].close()
+
+
+async def test_a_handler_that_ends_with_no_exception_of_a_programs_resets_its_stream() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise GeneratorExit  # any that is no `Exception`; this one does not stop the event loop
+
+    async with tunnel_to(handler) as (tunnel, _), asyncio.timeout(TIMEOUT):
+        with pytest.raises(ConnectionResetError):
+            await says(tunnel, b"x")
 
 
 # TLS, and protocols.
@@ -594,12 +679,33 @@ async def test_a_tube_carries_as_many_streams_as_it_may_and_says_so_at_one_more(
                 await tunnel.open_connection("echo", 7)
 
 
-async def test_another_event_loop_is_told() -> None:
-    async with tunnel_to() as (tunnel, _):
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda tunnel, _: tunnel.open_connection("echo", 7),
+        lambda tunnel, _: tunnel.listen("127.0.0.1", 0, to=("echo", 7)),
+        lambda tunnel, _: tunnel.wait_connected(),
+        lambda tunnel, _: tunnel.wait_closed(),
+        lambda tunnel, _: tunnel.close(),
+        lambda tunnel, _: tunnel.tubes.close(),
+        lambda tunnel, _: tunnel.manager.open_connection("echo", 7),
+        lambda tunnel, _: tunnel.manager.listen("127.0.0.1", 0, to=("echo", 7)),
+        lambda tunnel, _: tunnel.manager.wait_connected(),
+        lambda tunnel, _: tunnel.manager.wait_ended(),
+        lambda tunnel, _: tunnel.manager.shutdown(),
+        lambda _, gateway: gateway.wait_ready(),
+        lambda _, gateway: gateway.wait_closed(),
+        lambda _, gateway: gateway.close(),
+    ],
+)
+async def test_another_event_loop_is_told_and_changes_nothing(
+    call: Callable[[perdure.Tunnel, perdure.Gateway], Coroutine[Any, Any, object]],
+) -> None:
+    async with tunnel_to() as (tunnel, gateway):
 
         def elsewhere() -> str:
             try:
-                asyncio.run(tunnel.open_connection("echo", 7))
+                asyncio.run(asyncio.wait_for(call(tunnel, gateway), TIMEOUT))
             except RuntimeError as error:
                 return str(error)
             return "no error"

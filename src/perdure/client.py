@@ -17,6 +17,7 @@ from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
 from perdure.streams import connections
 from perdure.streams.outcomes import REASONS
 from perdure.ticket import Ticket, load_ticket
+from perdure.tube.arguments import check_timeout
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class Tunnel:
         random: Random | None = None,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
+        check_timeout(timeout)
         self._ticket = ticket
         self._waits = wait
         self._timeout = timeout
@@ -133,7 +135,8 @@ class Tunnel:
             ticket, self.tubes, retry=retry, make_signaling=make_signaling, random=random, token_bytes=token_bytes
         )
         self._servers: list[asyncio.Server] = []
-        self._was_entered = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The one that it was entered on."""
         self._is_closing = False
         self._closing: asyncio.Task[None] | None = None
 
@@ -141,9 +144,9 @@ class Tunnel:
         return f"<{type(self).__name__} through {self._ticket.rendezvous_url} {self.state.value}>"
 
     async def __aenter__(self) -> Self:
-        if self._was_entered or self._is_closing:
+        if self._loop is not None or self._is_closing:
             raise RuntimeError("a tunnel is entered once; connect() makes another")
-        self._was_entered = True
+        self._loop = asyncio.get_running_loop()
         try:
             if self._own_network is not None:
                 await self._own_network.start()
@@ -252,7 +255,8 @@ class Tunnel:
         )
 
     async def listen(self, host: str, port: int, *, to: tuple[str, int]) -> asyncio.Server:
-        """Listen on a local port until the tunnel is closed; each connection comes out at `to` beside the gateway.
+        """Listen on a local port until the tunnel is closed; each connection comes out at `to` beside the gateway. It
+        is reset where there is no session, before the tunnel is entered for example.
 
         Args:
             host: 127.0.0.1 for this machine alone; empty for all its addresses.
@@ -261,15 +265,16 @@ class Tunnel:
         Raises:
             ListenError: the address is in use, is not this machine's, or needs privileges.
             PerdureError: what ended the tunnel.
-            RuntimeError: the tunnel is closed.
+            TypeError, ValueError: `host`, `port` or `to` cannot be one.
+            RuntimeError: the tunnel is closed; or another event loop runs.
         """
         self._check_open()
         server = await connections.listen(
             self.open_stream, host, port, to=to, tcp_connections=self.tubes.tcp_connections, on_lost=self._stream_lost
         )
-        if self._is_closing:  # meanwhile
+        if self._is_closing:  # meanwhile: nobody else would close it
             server.close()
-            self._check_open()
+        self._check_open()
         self._servers = [*(each for each in self._servers if each.is_serving()), server]
         return server
 
@@ -288,16 +293,20 @@ class Tunnel:
         while True:
             self._check_open()
             manager = self.manager
-            manager.check_loop()
             if manager.is_open:
                 return manager.open_stream(target)
             await self._sessions.wait_news()
 
     def _check_open(self) -> None:
+        self._check_loop()
         if self._sessions.error is not None:
             raise self._sessions.error
         if self._is_closing:
             raise RuntimeError("the tunnel is closed")
+
+    def _check_loop(self) -> None:
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("the tunnel belongs to another event loop than the one that runs here")
 
     def _stream_lost(self, target: Target, code: ResetCode) -> None:
         if code is ResetCode.NOT_ALLOWED and not self._retry:
@@ -312,10 +321,10 @@ class Tunnel:
             PerdureError: what ended the tunnel.
             RuntimeError: the tunnel is closed.
         """
-        while not self.manager.state.is_up:
-            self._check_open()
-            await self._sessions.wait_news()
         self._check_open()
+        while not self.manager.state.is_up:
+            await self._sessions.wait_news()
+            self._check_open()
 
     async def wait_closed(self) -> None:
         """Wait until the tunnel is closed, or has ended by itself. Cancelling this changes nothing.
@@ -323,6 +332,7 @@ class Tunnel:
         Raises:
             PerdureError: what ended it.
         """
+        self._check_loop()
         while self._sessions.error is None and not self._is_closing:
             await self._sessions.wait_news()
         if self._sessions.error is not None:
@@ -336,6 +346,7 @@ class Tunnel:
     async def close(self) -> None:
         """End the tunnel behind what was written: the gateway is told, streams are reset, ports are closed. Twice is
         fine. Cancelling this leaves it ending by itself."""
+        self._check_loop()
         self._is_closing = True
         self._sessions.tell()
         if self._closing is None:

@@ -21,7 +21,7 @@ from perdure.streams.target import AllowList, parse_allow
 from perdure.streams.tcp import dial
 from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, load_ticket
 from perdure.tube import Endpoint
-from perdure.tube.arguments import check_incoming
+from perdure.tube.arguments import check_incoming, check_timeout
 from perdure.tube.log import log_stream_refused
 from perdure.wire import ResetCode
 
@@ -150,6 +150,7 @@ class Gateway:
     ) -> None:
         if not allow.entries and handler is None and incoming is None:
             raise ValueError('a gateway needs allow=["HOST:PORT", …], what clients may reach, or a handler')
+        check_timeout(timeout)
         self.ticket = ticket
         """What clients need; `encode()` makes its text."""
         self.tubes = TubeRegistry(
@@ -178,11 +179,12 @@ class Gateway:
         self._make_signaling = make_signaling
         self._signaling: GatewaySignaling | None = None
         self._dials: set[asyncio.Task[None]] = set()
-        self._was_entered = False
         self._is_ready = False
         self._was_ready = False
         self._is_closing = False
         self._error: PerdureError | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The one that it was entered on."""
         self._news = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
 
@@ -190,9 +192,9 @@ class Gateway:
         return f"<{type(self).__name__} at {self.ticket.rendezvous_url} with {len(self.tubes)} tubes>"
 
     async def __aenter__(self) -> Self:
-        if self._was_entered or self._is_closing:
+        if self._loop is not None or self._is_closing:
             raise RuntimeError("a gateway is entered once; serve() makes another")
-        self._was_entered = True
+        self._loop = asyncio.get_running_loop()
         try:
             if self._own_network is not None:
                 await self._own_network.start()
@@ -202,7 +204,7 @@ class Gateway:
                 self.ticket,
                 on_session=self._begin_tube,
                 on_status=self._signaling_changed,
-                has_room=lambda: self.tubes.check_capacity().has_room,
+                has_room=lambda: not self._is_closing and self.tubes.check_capacity().has_room,
             )
             self._signaling.start()
             if self._waits:
@@ -226,6 +228,7 @@ class Gateway:
             RendezvousError: it refuses us for good.
             RuntimeError: the gateway is closed.
         """
+        self._check_loop()
         while not self._is_ready:
             if self._error is not None:
                 raise self._error
@@ -240,6 +243,7 @@ class Gateway:
         Raises:
             RendezvousError: the rendezvous refuses us for good, or, without `retry`, cannot be reached.
         """
+        self._check_loop()
         while self._error is None and not self._is_closing:
             self._news.clear()
             await self._news.wait()
@@ -253,6 +257,7 @@ class Gateway:
     async def close(self) -> None:
         """End every tube behind what was written, and tell the clients. Twice is fine. Cancelling this leaves it ending
         by itself."""
+        self._check_loop()
         self._is_closing = True
         self._news.set()
         if self._closing is None:
@@ -272,6 +277,10 @@ class Gateway:
                 await self._signaling.close()
             if self._own_network is not None:
                 self._own_network.close()
+
+    def _check_loop(self) -> None:
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("the gateway belongs to another event loop than the one that runs here")
 
     async def _wait_first(self) -> None:
         try:

@@ -174,6 +174,7 @@ class TunnelConnectionManager:
     async def listen(self, host: str, port: int, *, to: tuple[str, int]) -> asyncio.Server:
         """Listen on a local port; each connection comes out at `to` beside the other end. See `Tunnel.listen`; closing
         the server is the caller's."""
+        self.check_loop()
         return await connections.listen(self.open_stream, host, port, to=to, tcp_connections=self._tcp_connections)
 
     def open_stream(self, target: Target) -> StreamTransport:
@@ -198,10 +199,9 @@ class TunnelConnectionManager:
     # Connecting.
 
     async def run_signaling(self, send: SendText, messages: AsyncIterable[str | bytes]) -> None:
-        """Connect, and carry the tube's signaling over a link of the application, until that or the tube ends.
-
-        The same call at both ends, and once more for each renewed link: see `ApplicationSignaling.run`.
-        """
+        """Connect, and carry the tube's signaling over a link of the application, until that or the tube ends. The same
+        call at both ends, and once more for each renewed link: see `ApplicationSignaling.run`."""
+        self.check_loop()
         await self.signaling.run(send, messages)
 
     @property
@@ -216,11 +216,8 @@ class TunnelConnectionManager:
         return self._signaling
 
     def start(self) -> None:
-        """Let the policy's timers run; with perdure's own signaling, also connect. Twice is fine.
-
-        Raises:
-            RuntimeError: the tube has ended.
-        """
+        """Let the policy's timers run; with perdure's own signaling, also connect. Twice is fine. Raises `RuntimeError`
+        where the tube has ended."""
         self._driver.check_open()
         self._driver.run(connect=self._signaling is None)
 
@@ -230,6 +227,7 @@ class TunnelConnectionManager:
         Raises:
             PeerError: the tube ended instead; `reason` is the name of its `Reason`.
         """
+        self.check_loop()
         while not self.state.is_up:
             if (end := self.end) is not None:
                 raise PeerError(f"tube {self.tube_id!r} ended: {end.reason.value}", reason=end.reason.name)
@@ -237,6 +235,7 @@ class TunnelConnectionManager:
 
     async def wait_ended(self) -> StateChanged:
         """Wait until the tube has FAILED or is CLOSED; the last change, with its reason."""
+        self.check_loop()
         while (end := self.end) is None:
             await self._changes.next()
         return end
@@ -308,8 +307,7 @@ class TunnelConnectionManager:
         """Let the tube live at least `seconds` from now, used or not; by default another `session_timeout`.
 
         Raises:
-            TypeError: `seconds` is no number.
-            ValueError: `seconds` is not between 0 and 30 days.
+            TypeError, ValueError: `seconds` is no number, or not between 0 and 30 days.
         """
         check_type("seconds", seconds, (int, float, NoneType), "a number, or None")
         timeout = self._environment.session_limits.session_timeout
@@ -331,6 +329,7 @@ class TunnelConnectionManager:
     def end_now(self, reason: Reason, detail: str = "") -> None:
         """`shutdown`, without waiting for it."""
         check_close(reason, detail)
+        self.check_loop()
         if not self.state.is_final:
             self._driver.run(connect=False)  # the farewell has a timer, also where nothing else was to be watched
             self._driver.feed(CloseRequested(reason, detail))

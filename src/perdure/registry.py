@@ -1,7 +1,7 @@
 """The tubes of one application, by id: created, found, limited and closed here.
 
-An application that has its own way to tell its peers something needs nothing else of perdure: `create_tube()` at one
-end, `create_tube(initiator=False)` at the other, and `await manager.run_signaling(send, messages)` at both.
+An application that can pass messages between its ends needs nothing else of perdure: `create_tube()` at one end,
+`create_tube(initiator=False)` at the other, and `await manager.run_signaling(send, messages)` at both.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class TubeRegistry:
         self._iterators: weakref.WeakSet[SignalIterator] = weakref.WeakSet()
         self._tube_callbacks: list[Callable[[TunnelConnectionManager], object]] = []
         self._was_left = False
+        self._closing: asyncio.Task[None] | None = None
         self._is_told = network is not None
         """Whether something of the application's tells of the network."""
         self._own_network: NetworkMonitor | None = None
@@ -232,11 +233,7 @@ class TubeRegistry:
 
     def add_tube_callback(self, callback: Callable[[TunnelConnectionManager], object]) -> Callable[[], None]:
         """Call `callback` with the manager of each tube that is created from now on, before it begins; what is returned
-        removes it. Where it raises, the tube is not created.
-
-        Raises:
-            TypeError: it cannot be called.
-        """
+        removes it. Where it raises, the tube is not created. Raises `TypeError` where it cannot be called."""
         check_callable("a callback", callback)
         self._tube_callbacks.append(callback)
         return lambda: self._tube_callbacks.remove(callback)
@@ -246,7 +243,7 @@ class TubeRegistry:
         return [
             tube_id
             for tube_id, manager in self._tubes.items()
-            if part in tube_id or (manager.conversation_id is not None and part in manager.conversation_id)
+            if part in tube_id or part in (manager.conversation_id or "")
         ]
 
     def _check_room_for(self, tube_id: str) -> None:
@@ -278,13 +275,8 @@ class TubeRegistry:
     # For all tubes.
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
-        """Use `servers`, with their new credentials, from now on: for carriers and for ICE restarts.
-
-        Each tube signals `turn_credentials_refreshed`.
-
-        Raises:
-            TypeError: `servers` are not `IceServer`s.
-        """
+        """Use `servers`, with their new credentials, from now on: for carriers and for ICE restarts. Each tube signals
+        `turn_credentials_refreshed`. Raises `TypeError` where they are not `IceServer`s."""
         servers = TransportConfig(ice_servers=tuple(servers)).ice_servers
         self._environment.transport.set_ice_servers(servers)
         for manager in self:
@@ -309,10 +301,17 @@ class TubeRegistry:
 
     async def close(self, reason: Reason = Reason.SHUT_DOWN, detail: str = "") -> None:
         """Close every tube and take none any more; let TCP connections have what came for them, and signal handlers
-        their last signals; cancel stream handlers that still run. Twice is fine. Raises as `close_all`. Cancelling this
-        leaves the tubes ending by themselves."""
+        their last signals; cancel stream handlers that still run, also one that calls this. Twice is fine. Cancelling
+        this leaves the registry closing by itself. Raises as `close_all`."""
         check_close(reason, detail)
+        for manager in self:
+            manager.check_loop()
         self._was_left = True
+        if self._closing is None or self._closing.done():
+            self._closing = asyncio.get_running_loop().create_task(self._close(reason, detail))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, reason: Reason, detail: str) -> None:
         managers = list(self)
         try:
             await self.close_all(reason, detail)

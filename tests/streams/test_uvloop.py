@@ -105,3 +105,22 @@ def test_tls_is_between_the_program_and_the_target(tmp_path: Path) -> None:
         writer.close()
 
     on_uvloop(use, question, server_context=server_context)
+
+
+def test_start_tls_works_on_both_ends_writers(tmp_path: Path) -> None:
+    server_context, client_context = certificate(tmp_path)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await writer.start_tls(server_context)
+        writer.write(b"heard " + await reader.readline())
+        await writer.drain()
+
+    async def main() -> None:
+        async with tunnel_to(handler) as (tunnel, _), asyncio.timeout(CONVERSATION_TIMEOUT):
+            reader, writer = await tunnel.open_connection("upgrade", 1)
+            await writer.start_tls(client_context, server_hostname="target.test")
+            writer.write(b"sealed\n")
+            assert await reader.readline() == b"heard sealed\n"
+            writer.close()
+
+    uvloop.run(main())

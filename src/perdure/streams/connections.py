@@ -13,7 +13,8 @@ from perdure.eventlog import log_event
 from perdure.streams import tcp
 from perdure.streams.buffered import fill
 from perdure.streams.outcomes import REASONS
-from perdure.streams.target import check_target
+from perdure.streams.stream_loop import start_tls, stream_loop
+from perdure.streams.target import check_bind, check_target
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ async def open_connection(
     limit: int,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """As `asyncio.open_connection`."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=limit, loop=loop)
+    reader = asyncio.StreamReader(limit=limit, loop=asyncio.get_running_loop())
+    loop = stream_loop()
     transport, protocol = await create_connection(
         open_stream,
         lambda: asyncio.StreamReaderProtocol(reader, loop=loop),
@@ -99,6 +100,7 @@ async def listen(
     on_lost: Callable[[Target, ResetCode], None] = lambda target, code: None,
 ) -> asyncio.Server:
     """A local port, whose connections become streams to `to`; `on_lost` hears why one ended before its time."""
+    check_bind(host, port)
     try:
         to_host, to_port = to
     except (TypeError, ValueError):
@@ -126,14 +128,9 @@ async def listen(
 async def _start_tls(
     stream: StreamTransport, protocol: ProtocolT, context: ssl_module.SSLContext, server_hostname: str
 ) -> tuple[asyncio.Transport, ProtocolT]:
-    """The handshake. `BaseEventLoop`'s own, whatever loop runs: uvloop's takes only its own transports."""
     gap = _Gap()
     stream.start(gap)
-    start_tls = asyncio.base_events.BaseEventLoop.start_tls
-    loop = cast(asyncio.BaseEventLoop, asyncio.get_running_loop())
-    transport = cast(
-        asyncio.Transport, await start_tls(loop, stream, gap, context, server_hostname=server_hostname or None)
-    )
+    transport = await start_tls(stream, gap, context, server_hostname=server_hostname or None)
     transport.set_protocol(protocol)
     protocol.connection_made(transport)
     gap.hand_over(protocol)

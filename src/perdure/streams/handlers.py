@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
 from perdure.eventlog import log_event
+from perdure.streams.stream_loop import stream_loop
 from perdure.tube.arguments import check_handler
 from perdure.tube.log import log_user_failed
 
@@ -41,9 +42,8 @@ class HandlerTasks:
 
     def __call__(self, transport: StreamTransport) -> None:
         """An `Incoming`."""
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(loop=loop)
-        transport.start(asyncio.StreamReaderProtocol(reader, self._begin, loop=loop))
+        reader = asyncio.StreamReader(loop=asyncio.get_running_loop())
+        transport.start(asyncio.StreamReaderProtocol(reader, self._begin, loop=stream_loop()))
         transport.accept()
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,7 +72,7 @@ class HandlerTasks:
             if not (isinstance(error, ConnectionError) and transport.reset_code is not None):
                 log_user_failed(transport.get_extra_info("tube_id"), transport.stream_id, error)
             transport.reset()
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled, or the program ends
             transport.abort()
             raise
         else:

@@ -193,7 +193,7 @@ class Streams:
             self._lose(next(iter(self._open.values())), ResetCode.SESSION_LOST)
 
     def _lose(self, transport: StreamTransport, code: ResetCode) -> None:
-        del self._open[transport.stream_id]
+        self._open.pop(transport.stream_id, None)  # another stream's protocol may have ended it just now
         self._lingering = (*self._lingering, transport)
         transport.was_reset(code)
         if transport.is_idle:

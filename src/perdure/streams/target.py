@@ -78,13 +78,21 @@ def check_target(host: object, port: object) -> Target:
         TypeError: `host` is no text, or `port` no whole number.
         ValueError: `host` cannot be one, or `port` is not from 1 to 65535.
     """
-    if not isinstance(host, str):
-        raise TypeError(f"host is a text, not {type(host).__name__}")
-    if not isinstance(port, int) or isinstance(port, bool):
-        raise TypeError(f"port is a whole number, not {type(port).__name__}")
+    host, port = _check_types(host, port)
     if not 1 <= port <= 65535:
         raise ValueError(f"port is from 1 to 65535, not {port}")
     return _target(host, str(port), f"{host}:{port}")
+
+
+def check_bind(host: object, port: object) -> None:
+    """Whether a program may listen there, as far as one can tell before.
+
+    Raises:
+        TypeError: `host` is no text, or `port` no whole number.
+        ValueError: `port` is not from 0 to 65535.
+    """
+    if not 0 <= _check_types(host, port)[1] <= 65535:
+        raise ValueError(f"a port to listen on is from 0 to 65535, not {port}")
 
 
 def parse_allow(texts: Iterable[str]) -> AllowList:
@@ -151,6 +159,14 @@ def _target(host: str, port: str, text: str) -> Target:
     if len(target.encode()) > MAX_TARGET_BYTES:
         raise ValueError(f"the host in {text[:40]!r}… is longer than any host name")
     return target
+
+
+def _check_types(host: object, port: object) -> tuple[str, int]:
+    if not isinstance(host, str):
+        raise TypeError(f"host is a text, not {type(host).__name__}")
+    if not isinstance(port, int) or isinstance(port, bool):
+        raise TypeError(f"port is a whole number, not {type(port).__name__}")
+    return host, port
 
 
 def _check_host(host: str, text: str) -> None:

@@ -55,7 +55,7 @@ class _Reset:
         self._stuck_for = self._stuck_for + self._delay if left == self._left else 0.0
         self._left = left
         if left == 0 or self._stuck_for >= STUCK_TIMEOUT:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # closed meanwhile: uvloop's raises ValueError
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
             self._transport.abort()
         else:

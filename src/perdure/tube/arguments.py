@@ -28,6 +28,21 @@ def check_methods(name: str, value: object, methods: tuple[str, ...]) -> None:
         )
 
 
+def check_timeout(value: object) -> None:
+    """Seconds to wait for something.
+
+    Raises:
+        TypeError: `value` is neither a number nor `None`.
+        ValueError: it is below 0, or nan: a timer of the event loop with that would disorder the others.
+    """
+    if value is None:
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"timeout is a number of seconds, or None, not {type(value).__name__}")
+    if not value >= 0:
+        raise ValueError(f"timeout is a number of seconds from 0, or None, not {value}")
+
+
 def check_handler(value: object) -> None:
     """Raises `TypeError` unless `value` is an async function, or something else whose call is one."""
     if not _is_async(value):
