@@ -289,6 +289,25 @@ async def test_a_session_that_cannot_begin_is_told_and_waited_for_by_nobody() ->
                     await tunnel.wait_closed()
 
 
+async def test_a_slow_reader_has_a_whole_answer_though_the_gateway_has_left() -> None:
+    # Found by an attack: the end of the session reached the reader as an error, which drops what a reader holds.
+    answer = bytes(range(256)) * 1000
+
+    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+
+    async with tunnel_to(tell) as (tunnel, gateway):
+        reader, writer = await tunnel.open_connection("tells", 1)
+        heard = await reader.readexactly(1000)
+        await eventually(lambda: tunnel.metrics.bytes_received == len(answer))
+        await gateway.close()
+        while data := await reader.read(1000):
+            heard += data
+            await asyncio.sleep(0)
+        assert heard == answer
+        writer.close()
+
+
 # Targets.
 
 

@@ -363,7 +363,8 @@ def test_a_stream_closed_here_that_the_peer_never_finishes_is_reset_after_a_minu
         waited.append((seconds, call))
         return object()
 
-    orphans = Orphans(reset.append, call_later)
+    hears = True
+    orphans = Orphans(reset.append, lambda: hears, call_later)
     now = 100.0
     with clock_from(lambda: now):
         orphans.add(1)
@@ -374,10 +375,13 @@ def test_a_stream_closed_here_that_the_peer_never_finishes_is_reset_after_a_minu
         now = 160.0
         waited[0][1]()
         assert reset == [1]
-        now = 190.0
+        now, hears = 190.0, False
         waited[1][1]()
+        now, hears = 250.0, True
+        assert reset == [1]
+        waited[2][1]()
     assert reset == [1, 5]
-    assert [seconds for seconds, _ in waited] == [60.0, 30.0]
+    assert [seconds for seconds, _ in waited] == [60.0, 30.0, 60.0]
 
 
 async def test_abort_drops_what_has_not_left(pair: ApplicationPair, there: There) -> None:

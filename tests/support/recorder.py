@@ -90,9 +90,9 @@ class Recorder(asyncio.Protocol):
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        if error is not None:
-            assert self.transport.reset_code is not None
-            self.reset.set_result(self.transport.reset_code)
+        if (code := self.transport.reset_code) is not None:
+            assert error is not None or self.finished.is_set()
+            self.reset.set_result(code)
 
     def pause_writing(self) -> None:
         self.writable.clear()

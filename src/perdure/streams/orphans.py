@@ -17,15 +17,20 @@ class Orphans:
 
     Args:
         reset: ends a stream.
+        peer_hears: whether the peer could answer now; their time begins anew where it could not.
         call_later: the event loop's.
     """
 
-    __slots__ = ("_call_later", "_closed_at", "_reset", "_timer")
+    __slots__ = ("_call_later", "_closed_at", "_peer_hears", "_reset", "_timer")
 
     def __init__(
-        self, reset: Callable[[int], None], call_later: Callable[[float, Callable[[], None]], asyncio.TimerHandle]
+        self,
+        reset: Callable[[int], None],
+        peer_hears: Callable[[], bool],
+        call_later: Callable[[float, Callable[[], None]], asyncio.TimerHandle],
     ) -> None:
         self._reset = reset
+        self._peer_hears = peer_hears
         self._call_later = call_later
         self._closed_at: dict[int, float] = {}
         """The oldest first."""
@@ -52,6 +57,8 @@ class Orphans:
     def _look(self) -> None:
         """Reset those whose time is over."""
         self._timer = None
+        if not self._peer_hears():
+            self._closed_at = dict.fromkeys(self._closed_at, clock())
         while self._closed_at:
             stream_id, closed_at = next(iter(self._closed_at.items()))
             left = closed_at + ORPHAN_TIMEOUT - clock()

@@ -99,8 +99,10 @@ class Streams:
             self._session.reset(stream_id, ResetCode.ABORTED)
         else:
             self._session.consume_all(stream_id)
-            if self._orphans is None:
-                self._orphans = Orphans(self._reset_orphan, self._carriers.loop.call_later)
+        if not is_heard_out:
+            self._orphans = self._orphans or Orphans(
+                self._reset_orphan, lambda: self._session.is_resumed, self._carriers.loop.call_later
+            )
             self._orphans.add(stream_id)
         self._carriers.schedule_turn()
 

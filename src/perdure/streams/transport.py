@@ -2,10 +2,11 @@
 
 1. What came is handed to the protocol in order, and an end never overtakes it: while reading is paused, bytes, EOF and
    loss wait, and the peer may send no more than its window.
-2. What was written is the tube's to deliver, over whatever carriers it takes: `close` sends it and then the end,
+2. A loss behind the peer's end is no error, where no writer waits: a `StreamReader` would drop what it has whole.
+3. What was written is the tube's to deliver, over whatever carriers it takes: `close` sends it and then the end,
    `reset` sends it and then a reset, `abort` drops it.
-3. The peer learns that a byte has gone on when the protocol got it, so a protocol that pauses slows the peer down.
-4. A protocol that raises loses its own stream, and harms no other.
+4. The peer learns that a byte has gone on when the protocol got it, so a protocol that pauses slows the peer down.
+5. A protocol that raises loses its own stream, and harms no other.
 """
 
 from __future__ import annotations
@@ -114,10 +115,10 @@ class StreamTransport(asyncio.Transport):
         self._received: deque[memoryview] | None = None
         """What came and the protocol has not got."""
         self._is_paused = False
-        self._is_eof_due = False
-        """The peer has finished, and the protocol was not told."""
-        self._loss: ConnectionResetError | None = None
-        """The stream was lost, and the protocol was not told."""
+        self._is_eof_due: bool | None = None
+        """The peer has finished: True until the protocol was told, then False."""
+        self._loss: tuple[ConnectionResetError | None] | None = None
+        """The stream was lost, and the protocol was not told: by what error."""
         self._is_closing = False
         self._is_lost = False
         """Whether the protocol was told, or is being told, that the connection is lost."""
@@ -251,16 +252,15 @@ class StreamTransport(asyncio.Transport):
 
     def close(self) -> None:
         """Read no more, send what was written, and then the end. The protocol hears `connection_lost(None)` soon; the
-        tube goes on delivering. What the peer sends from now on, or sent and was not read, is answered by a reset
-        behind what was written, as TCP does it. Twice is fine.
-        """
+        tube goes on delivering. As TCP does it, what the peer sends from now on, or sent and was not read, is answered
+        by a reset behind what was written. Twice is fine."""
         if self._loss is not None:
             self._streams.lost(self)
-            self._lose_soon(self._loss)
+            self._lose_soon(*self._loss)
         if self._is_closing:
             return
         self._is_closing = True
-        self._streams.close(self, unread=bool(self._received), is_heard_out=self._is_eof_due)
+        self._streams.close(self, unread=bool(self._received), is_heard_out=self._is_eof_due is not None)
         self._lose_soon(None)
 
     def reset(self) -> None:
@@ -279,8 +279,7 @@ class StreamTransport(asyncio.Transport):
         self._streams.abort(self, ResetCode.ABORTED)
         self._lose_soon(None)
 
-    def _force_close(self, error: Exception | None) -> None:
-        """`abort`, with an error for the protocol. asyncio's TLS calls it."""
+    def _force_close(self, error: Exception | None) -> None:  # asyncio's TLS calls it
         if not self._is_lost:
             self._is_closing = True
             self._streams.abort(self, ResetCode.ABORTED)
@@ -326,7 +325,8 @@ class StreamTransport(asyncio.Transport):
         self._settle()
         self._is_closing = True
         if not self._is_lost:
-            self._loss = loss(code, str(self.target))
+            is_whole = self._is_eof_due is not None and not self._is_write_paused
+            self._loss = (None if is_whole else loss(code, str(self.target)),)
             self._deliver()
         if not self._is_lost:  # the loss waits for the reader; a writer must not wait with it
             self.has_room()
@@ -360,7 +360,7 @@ class StreamTransport(asyncio.Transport):
         while self._protocol is not None and not self._is_lost:
             if self._loss is not None and not self._received and not self._is_eof_due:
                 self._streams.lost(self)
-                self._lose_soon(self._loss)
+                self._lose_soon(*self._loss)
             elif self._is_paused:
                 return
             elif self._received:

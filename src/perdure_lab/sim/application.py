@@ -246,7 +246,8 @@ class Workload(asyncio.Protocol):
 
     def _check_loss(self, code: ResetCode | None, error: Exception | None) -> None:
         theirs = self.theirs
-        if code is None or not isinstance(error, ConnectionResetError):
+        is_told = isinstance(error, ConnectionResetError) or (error is None and theirs.is_heard_out)
+        if code is None or not is_told:
             self._violated(f"is lost without a word: {error!r}")
         elif not self._may_be_reset(code):
             self._violated(f"was reset for no reason: {code.name}")
