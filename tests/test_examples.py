@@ -6,10 +6,7 @@ import asyncio
 import contextlib
 import getpass
 import re
-import ssl
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +16,12 @@ import httpx
 import prometheus_client
 import pytest
 import pytest_asyncio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from examples.httpx_client import TunnelBackend, TunnelTransport
 from examples.metrics import TubeCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 import perdure
+from support.certificates import certificate
 from support.processes import running_gateway, running_python, running_rendezvous
 from support.targets import echo, reset, serving
 
@@ -169,7 +164,7 @@ async def test_http_requests_share_a_connection_until_the_server_closes_it(
 async def test_https_is_between_the_client_and_the_server(
     tunnel: perdure.Tunnel, http_server: HttpServer, tmp_path: Path
 ) -> None:
-    server_context, trusting = own_certificate(tmp_path)
+    server_context, trusting = certificate(tmp_path)
     body = bytes(range(256)) * 1024
     async with serving(http_server, ssl=server_context) as target:
         async with httpx.AsyncClient(transport=TunnelTransport(tunnel, trusting)) as client:
@@ -198,23 +193,6 @@ async def test_httpx_raises_its_own_exceptions_for_what_fails(
     async with serving(hang_up) as target:
         with pytest.raises(httpx.ReadError, match="broke the connection off"):
             await client.get(f"http://{target}/")
-
-
-def own_certificate(directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """What a server has that a certificate for 127.0.0.1 is made for, and what a client has that trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name, now = x509.Name([]), datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    file = directory / "server.pem"
-    file.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + certificate.public_bytes(pem))
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(file)
-    return server, ssl.create_default_context(cafile=file)
 
 
 # FastAPI
