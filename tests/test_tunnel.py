@@ -483,6 +483,22 @@ async def test_a_handler_that_never_reads_holds_its_writer_up_and_nobody_else() 
             await asyncio.wait_for(writer.drain(), TIMEOUT)
 
 
+async def test_a_cancelled_error_of_a_handlers_own_is_logged_and_ends_its_stream(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        own = asyncio.ensure_future(asyncio.sleep(TIMEOUT))
+        own.cancel()
+        await own
+
+    async with tunnel_to(handler) as (tunnel, _):
+        reader, writer = await tunnel.open_connection("cancels-its-own", 1)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+    assert "stream-user-failed" in caplog.text
+
+
 async def test_handlers_that_still_run_are_cancelled_when_the_gateway_closes() -> None:
     cancelled = asyncio.Event()
 

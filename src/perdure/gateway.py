@@ -271,6 +271,7 @@ class Gateway:
         finally:
             for task in self._dials:
                 task.cancel()
+            await asyncio.gather(*self._dials, return_exceptions=True)
             if self._handlers is not None:
                 await self._handlers.close()
             if self._signaling is not None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
+from perdure.delivery.cancellation import is_being_cancelled
 from perdure.eventlog import log_event
 from perdure.streams.stream_loop import stream_loop
 from perdure.tube.arguments import check_handler
@@ -72,7 +73,12 @@ class HandlerTasks:
             if not (isinstance(error, ConnectionError) and transport.reset_code is not None):
                 log_user_failed(transport.get_extra_info("tube_id"), transport.stream_id, error)
             transport.reset()
-        except BaseException:  # cancelled, or the program ends
+        except asyncio.CancelledError as error:
+            transport.abort()
+            if is_being_cancelled():
+                raise
+            log_user_failed(transport.get_extra_info("tube_id"), transport.stream_id, error)  # the handler's own affair
+        except BaseException:  # the program ends
             transport.abort()
             raise
         else:

@@ -61,8 +61,8 @@ class Streams:
             RuntimeError: the tube has ended.
             ConnectionRefusedError: it carries as many streams as it may.
         """
-        if self._session.stream_count >= self._session.max_streams:
-            text = f"{target}: the tube carries {self._session.stream_count} streams already, as many as it may"
+        if (count := max(len(self), self._session.stream_count)) >= self._session.max_streams:
+            text = f"{target}: the tube carries {count} streams already, as many as it may"
             raise ConnectionRefusedError(errno.ECONNREFUSED, text)
         stream_id = self._session.open_stream(target.encode())
         transport = self._open[stream_id] = StreamTransport(self, stream_id, target, is_ours=True)

@@ -19,11 +19,11 @@ class ConnectionMetrics:
     """One tube's figures. Instants are aware datetimes (UTC), durations seconds, rates 0 … 1.
 
     Attributes:
-        last_activity: when the user was last active.
+        last_activity: when the user was last active; recovery's own traffic does not count.
         ice_restart_attempts, reconnection_attempts: ICE restarts, and carriers after a loss, that this end began.
         last_restart_time: when the last of either began; `None` before the first.
         packet_loss_rate: 0 … 1, the share of ICE's checks that had no answer lately.
-        rtt: seconds, smoothed; `None` before the first measurement.
+        rtt: seconds, smoothed, the peer's delay of acknowledgements included; `None` before the first measurement.
         quality: 0 … 1, the path's score.
         bytes_sent, bytes_received: streams' bytes, each once.
         bytes_buffered: bytes held now, unacknowledged and unsent.
@@ -35,37 +35,23 @@ class ConnectionMetrics:
     """
 
     last_activity: datetime
-    """When the user was last active; recovery's own traffic does not count."""
     ice_restart_attempts: int
-    """ICE restarts that this end began."""
     reconnection_attempts: int
-    """Carriers that this end began to build after a loss."""
     last_restart_time: datetime | None
-    """When the last of either began."""
     packet_loss_rate: float
-    """The share of ICE's checks that had no answer lately."""
     rtt: float | None
-    """Smoothed round trip, the peer's delay of acknowledgements included; `None` before the first."""
     quality: float
-    """The path's score."""
     bytes_sent: int
-    """Streams' bytes, each once."""
     bytes_received: int
     bytes_buffered: int
-    """Unacknowledged and unsent bytes held now."""
     streams: int
     descriptions: int
-    """SDP offers and answers of the peer in the first set-up; `recovery_…`: after it."""
     recovery_descriptions: int
     candidates: int
-    """ICE candidates of the peer in the first set-up; `recovery_…`: after it."""
     recovery_candidates: int
     connection_established_time: datetime | None
-    """When the tube was first connected."""
     signals_dropped: int
-    """Signals that the handler never got: it was too slow."""
     signals_failed: int
-    """Signals at which it raised."""
 
 
 def metrics(driver: Driver, publisher: EventPublisher, established_at: float | None) -> ConnectionMetrics:
