@@ -17,7 +17,7 @@ from perdure.streams.transport import StreamTransport
 
 
 class Relay(asyncio.Protocol):
-    """The protocol of one side. Make both with `pair`, and give each its transport.
+    """The protocol of one side. Join two with `join`, and give each its transport.
 
     Args:
         on_lost: told when this side's connection is lost, with the error where there is one.

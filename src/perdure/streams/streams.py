@@ -159,8 +159,7 @@ class Streams:
                 if transport is not None:
                     transport.data_came(data)
                 else:  # closed here, and the peer goes on: as TCP, a reset behind what was written
-                    self._session.reset(stream_id, ResetCode.ABORTED)
-                    self._carriers.schedule_turn()
+                    self._reset_orphan(stream_id)
             case StreamWritable():
                 if transport is not None:
                     transport.has_room()
