@@ -171,8 +171,8 @@ async def test_what_acts_on_an_ended_tube_says_so_and_what_only_tells_it_somethi
     manager.update_activity()
     manager.extend(60)
     manager.rebuild()
-    manager.kill_carrier()
-    manager.end_now(Reason.STALE)
+    manager.tube.kill_carrier()
+    manager.tube.begin_to_end(Reason.STALE)
     changes = len(pair.here.changes)
     assert manager.metrics.streams == 0
     assert manager.state is State.CLOSED
@@ -385,7 +385,7 @@ async def test_a_callback_that_raises_harms_nobody(pair: ApplicationPair) -> Non
 
 async def test_a_state_callback_may_end_the_tube_at_once(pair: ApplicationPair) -> None:
     manager = pair.here.manager
-    manager.add_state_change_callback(lambda change: manager.end_now(Reason.SHUT_DOWN))
+    manager.add_state_change_callback(lambda change: manager.tube.begin_to_end(Reason.SHUT_DOWN))
     with contextlib.suppress(PeerError):  # the offer may be there before the peer has answered the goodbye
         await manager.restart_ice()
     async with asyncio.timeout(TIMEOUT):
@@ -463,7 +463,7 @@ async def test_a_streams_user_that_raises_at_the_end_holds_up_no_shutdown() -> N
     async with ApplicationPair() as pair:
         await pair.connect()
         manager = pair.here.manager
-        manager.open_stream(TARGET).start(Failing())
+        manager.tube.open_stream(TARGET).start(Failing())
         other = Recorder.open(manager)
         async with asyncio.timeout(TIMEOUT):
             await manager.shutdown()
@@ -475,11 +475,11 @@ async def test_a_streams_user_may_end_the_tube_from_wherever_it_is_called() -> N
     class Ending(Recorder):
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            manager.end_now(Reason.SHUT_DOWN, "from data_received")
+            manager.tube.begin_to_end(Reason.SHUT_DOWN, "from data_received")
 
         def connection_lost(self, error: Exception | None) -> None:
             super().connection_lost(error)
-            manager.end_now(Reason.STALE, "from connection_lost")
+            manager.tube.begin_to_end(Reason.STALE, "from connection_lost")
             self.write(b"late")
             self.transport.reset()
 
@@ -487,7 +487,7 @@ async def test_a_streams_user_may_end_the_tube_from_wherever_it_is_called() -> N
         await pair.connect()
         manager = pair.here.manager
         stream = Ending()
-        manager.open_stream(TARGET).start(stream)
+        manager.tube.open_stream(TARGET).start(stream)
         stream.write(b"echo this")
         async with asyncio.timeout(TIMEOUT):
             end = await manager.wait_ended()
@@ -505,8 +505,8 @@ async def test_a_stream_that_is_accepted_by_ending_the_tube_is_reset(how: str) -
         accepted.append(Recorder())
         stream.start(accepted[-1])
         if how == "at once":
-            manager.kill_carrier()
-        manager.end_now(Reason.SHUT_DOWN)
+            manager.tube.kill_carrier()
+        manager.tube.begin_to_end(Reason.SHUT_DOWN)
 
     async with ApplicationPair(incoming=accept) as both:
         await both.connect()

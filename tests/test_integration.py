@@ -133,7 +133,7 @@ async def test_a_forwarded_tcp_connection_outlives_every_rung_of_the_ladder() ->
         steps: list[Callable[[], object]] = [
             lambda: pair.here.manager.report_network_change(INTERFACE_CHANGE),
             lambda: pair.there.manager.report_network_change(ADDRESS_CHANGE, {"is_new_address": True}),
-            pair.here.manager.kill_carrier,
+            pair.here.manager.tube.kill_carrier,
             pair.there.manager.rebuild,
         ]
         for step in steps:
@@ -217,7 +217,7 @@ async def test_a_carrier_lost_without_an_address_is_replaced_when_there_is_one(p
     await transfer.reached(300_000)
     for end in (pair.here, pair.there):
         end.manager.report_network_change(ADDRESS_CHANGE, {"has_address": False})
-    pair.here.manager.kill_carrier()
+    pair.here.manager.tube.kill_carrier()
     await pair.there.reached(State.RECONNECTING)
     assert pair.here.manager.metrics.reconnection_attempts == 0
     for end in (pair.here, pair.there):
@@ -234,7 +234,7 @@ async def test_bytes_flow_while_signaling_is_away_and_a_lost_carrier_waits_for_i
         end.manager.signaling.set_available(False)
     transfer = Transfer(pair.here.manager)
     await transfer.reached(500_000)
-    pair.there.manager.kill_carrier()
+    pair.there.manager.tube.kill_carrier()
     await pair.here.reached(State.RECONNECTING)
     assert {end.manager.metrics.reconnection_attempts for end in ends} == {0}
     for end in ends:
@@ -261,7 +261,7 @@ async def test_killed_carriers_under_traffic_are_replaced_and_lose_nothing(pair:
     for number, end in enumerate((pair.here, pair.there, pair.here)):
         await transfer.reached((number + 1) * 800_000)
         since = [len(each.changes) for each in (pair.here, pair.there)]
-        end.manager.kill_carrier()
+        end.manager.tube.kill_carrier()
         await pair.here.reached(State.CONNECTED, since[0])
         await pair.there.reached(State.CONNECTED, since[1])
     await transfer.finish()
@@ -313,7 +313,7 @@ async def test_whatever_happens_in_whatever_order_no_byte_is_lost(seed: int) -> 
                 case 1:
                     manager.report_network_change(ADDRESS_CHANGE, {"is_new_address": True})
                 case 2:
-                    manager.kill_carrier()
+                    manager.tube.kill_carrier()
                 case 3:
                     manager.rebuild()
                 case 4:
@@ -336,7 +336,7 @@ async def test_a_peer_that_is_gone_fails_the_tube_after_its_attempts_with_the_re
         await pair.connect()
         stream = Recorder.open(pair.here.manager)
         pair.here.other = pair.there.other = None
-        pair.here.manager.kill_carrier()
+        pair.here.manager.tube.kill_carrier()
         async with asyncio.timeout(TIMEOUT):
             end = await pair.here.manager.wait_ended()
             assert (await stream.reset).name == "SESSION_LOST"
@@ -357,7 +357,7 @@ async def test_a_tube_waits_between_attempts_and_comes_back_when_the_peer_does()
         await transfer.reached(100_000)
         others, pair.here.other, pair.there.other = (pair.there, pair.here), None, None
         since = len(pair.here.signals)
-        pair.here.manager.kill_carrier()
+        pair.here.manager.tube.kill_carrier()
         while (decision := await pair.here.heard(NetworkChangeDetected, since)).next_attempt_in is None:
             since = pair.here.signals.index(decision) + 1
         assert decision.next_attempt_in == pytest.approx(0.05, rel=0.11)
@@ -371,7 +371,7 @@ async def test_one_attempt_is_enough_to_fail_where_the_policy_says_so() -> None:
     async with ApplicationPair(policy) as pair:
         await pair.connect()
         pair.here.other = pair.there.other = None
-        pair.here.manager.kill_carrier()
+        pair.here.manager.tube.kill_carrier()
         async with asyncio.timeout(TIMEOUT):
             assert (await pair.here.manager.wait_ended()).reason is Reason.ATTEMPTS_EXHAUSTED
         assert pair.here.manager.metrics.reconnection_attempts == 1

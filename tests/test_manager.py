@@ -90,7 +90,7 @@ async def test_a_killed_carrier_is_replaced_and_no_byte_is_lost_or_doubled(strea
         if start % 600_000 == 0:
             back = asyncio.ensure_future(streams.pair.client_end.next(State.CONNECTED))
             await asyncio.sleep(0)
-            (client if side == "client" else gateway).kill_carrier()
+            (client if side == "client" else gateway).tube.kill_carrier()
             kills += 1
             await back
         await asyncio.sleep(0)
@@ -133,7 +133,7 @@ async def test_a_carrier_lost_while_signaling_is_away_is_replaced_when_it_is_bac
     lost = asyncio.ensure_future(pair.gateway_end.next(State.RECONNECTING))
     back = asyncio.ensure_future(pair.client_end.next(State.CONNECTED))
     await asyncio.sleep(0)
-    pair.client.kill_carrier()
+    pair.client.tube.kill_carrier()
     await lost
     here.write(b"kept")
     assert pair.client.state is State.RECONNECTING
@@ -186,9 +186,9 @@ async def test_closing_twice_or_using_a_closed_tube_harms_nobody(streams: Stream
     here.transport.abort()
     here.transport.close()
     client.rebuild()
-    client.kill_carrier()
+    client.tube.kill_carrier()
     with pytest.raises(RuntimeError, match="closed"):
-        client.open_stream(TARGET)
+        client.tube.open_stream(TARGET)
 
 
 async def test_a_restarted_gateway_is_recognised_by_its_answer(streams: Streams) -> None:
@@ -196,7 +196,7 @@ async def test_a_restarted_gateway_is_recognised_by_its_answer(streams: Streams)
     pair = streams.pair
     restarted = pair.restart_gateway()
     restarted.start()
-    pair.client.kill_carrier()
+    pair.client.tube.kill_carrier()
     async with asyncio.timeout(TIMEOUT):
         end = await pair.client.wait_ended()
         assert await here.reset is ResetCode.SESSION_LOST
@@ -259,7 +259,7 @@ async def test_a_handler_may_end_the_tube_while_it_is_told_of_a_loss(streams: St
     client = streams.pair.client
     said = len(streams.pair.client_end.signaling.sent)
     streams.pair.client_end.on_loss = streams.pair.client_end.signaling.tell_peer_restarted
-    client.kill_carrier()
+    client.tube.kill_carrier()
     assert client.state is State.FAILED
     async with asyncio.timeout(TIMEOUT):
         assert (await streams.pair.gateway.wait_ended()).reason is Reason.CLOSED_BY_PEER

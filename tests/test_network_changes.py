@@ -119,7 +119,7 @@ async def test_tubes_that_end_and_begin_while_they_are_told_harm_nobody(move: Ne
 
         def end_others(_: object) -> None:
             for manager in managers:
-                manager.end_now(Reason.CLOSED_LOCALLY)
+                manager.tube.begin_to_end(Reason.CLOSED_LOCALLY)
             with contextlib.suppress(ValueError):
                 registry.create_tube("newcomer")
 
@@ -137,7 +137,7 @@ async def test_a_tube_that_has_not_begun_or_is_closing_takes_a_change_calmly(mov
     async with ApplicationPair() as pair:
         await pair.connect()
         fresh = pair.here.registry.create_tube("fresh")
-        pair.here.manager.end_now(Reason.CLOSED_LOCALLY)
+        pair.here.manager.tube.begin_to_end(Reason.CLOSED_LOCALLY)
         for _ in range(3):
             pair.here.registry.network_moved(move)
         assert fresh.state is State.INITIALIZING
@@ -181,7 +181,7 @@ async def test_ten_tubes_move_together_and_one_that_is_closing_does_not_hold_the
             await pair.connect(here, there)
         before = await under(*(here.manager for here, _ in ends))
         closing, *moving = [here.manager for here, _ in ends]
-        closing.end_now(Reason.CLOSED_LOCALLY)
+        closing.tube.begin_to_end(Reason.CLOSED_LOCALLY)
         for _ in range(2):
             pair.here.registry.network_moved(moved(before, WLAN, is_new_address=True))
         assert closing.state is State.CLOSED

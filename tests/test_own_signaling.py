@@ -133,8 +133,8 @@ async def test_a_stream_outlives_its_link_and_its_carrier(ends: OwnEnds) -> None
     await stream.received(8)
     await link.lose(calls)
     await still_carries(ends.here)  # the link is not needed
-    ends.here.kill_carrier()
-    ends.there.kill_carrier()
+    ends.here.tube.kill_carrier()
+    ends.there.tube.kill_carrier()
     await ends.lost()
     stream.write(b"meanwhile, ")
     ends.run(Link())
@@ -149,7 +149,7 @@ async def test_while_there_is_no_link_no_attempt_is_spent(ends: OwnEnds) -> None
     calls = ends.run(link)
     await ends.connected()
     await link.lose(calls)
-    ends.here.kill_carrier()
+    ends.here.tube.kill_carrier()
     await eventually(lambda: ends.here.state is State.RECONNECTING)
     for _ in range(10):
         with pytest.raises(PeerError, match="signaling is away"):
@@ -241,7 +241,7 @@ async def test_a_second_call_ends_the_first_whose_link_is_lost_unnoticed(ends: O
     second = ends.run(Link())
     await within(asyncio.gather(*first), seconds=TIMEOUT)
     await ends.connected()
-    ends.here.kill_carrier()
+    ends.here.tube.kill_carrier()
     await ends.lost()
     await ends.connected()
     assert not any(call.done() for call in second)
@@ -281,7 +281,7 @@ async def test_a_call_for_a_tube_that_is_closing_or_has_ended_returns_at_once(en
     calls = ends.run(link)
     await ends.connected()
     await link.lose(calls)
-    ends.here.end_now(Reason.SHUT_DOWN)
+    ends.here.tube.begin_to_end(Reason.SHUT_DOWN)
     for _ in range(2):
         await within(ends.here.run_signaling(Way().send, Way().messages()), seconds=TIMEOUT)
         await within(ends.here.wait_ended(), seconds=TIMEOUT)
@@ -487,8 +487,8 @@ async def test_another_sessions_texts_are_logged_and_ignored(
         other_link = Link()
         others.run(other_link)
         await others.connected()
-        others.here.end_now(Reason.SHUT_DOWN)
-        others.there.end_now(Reason.SHUT_DOWN)
+        others.here.tube.begin_to_end(Reason.SHUT_DOWN)
+        others.there.tube.begin_to_end(Reason.SHUT_DOWN)
         await within(asyncio.gather(others.here.wait_ended(), others.there.wait_ended()), seconds=TIMEOUT)
         texts = other_link.there_wards.sent + other_link.here_wards.sent
     strays = [text for text in texts if f'"type":"{kind}"' in text]
@@ -560,7 +560,7 @@ async def test_an_acceptor_that_heard_nothing_yet_says_nothing_when_it_ends(ends
 
 
 async def test_a_callback_may_end_the_tube_while_its_call_begins(ends: OwnEnds) -> None:
-    ends.here.add_state_change_callback(lambda change: ends.here.end_now(Reason.SHUT_DOWN))
+    ends.here.add_state_change_callback(lambda change: ends.here.tube.begin_to_end(Reason.SHUT_DOWN))
     await within(ends.here.run_signaling(Way().send, Way().messages()))
     assert ends.here.end is not None
     assert ends.here.end.reason is Reason.SHUT_DOWN
@@ -583,8 +583,8 @@ async def test_an_acceptor_that_was_restarted_fails_the_tube_and_both_begin_agai
         stream = Recorder.open(ends.here)
         # Its process is gone: no good-bye comes, and what takes its place knows nothing.
         await link.lose(calls)
-        ends.here.kill_carrier()
-        ends.there.kill_carrier()
+        ends.here.tube.kill_carrier()
+        ends.there.tube.kill_carrier()
         former = ends.there
         ends.restart_acceptor()
         calls = ends.run(Link())
@@ -606,7 +606,7 @@ async def test_an_initiator_that_was_restarted_fails_the_acceptors_tube_and_it_b
         calls = ends.run(link)
         await ends.connected()
         await link.lose(calls)
-        ends.there.kill_carrier()
+        ends.there.tube.kill_carrier()
         ends.restart_initiator()
         link = Link()
         first = ends.there

@@ -457,7 +457,7 @@ async def test_a_success_starts_the_count_of_failures_over() -> None:
                     await registry.manager("tube").restart_ice()
             transport.is_broken = False
             assert await registry.manager("tube").restart_ice()
-            registry.manager("tube").kill_carrier()
+            registry.manager("tube").tube.kill_carrier()
 
 
 async def test_an_outage_is_no_failure_of_the_tube(pair: ApplicationPair) -> None:
@@ -601,7 +601,7 @@ async def test_the_end_of_a_stale_tube_may_end_another_stale_one() -> None:
     # Found by review: the sweep stumbled over the other one, and swept no more.
     async with make_registry(ResourceLimits(stale_tube_timeout=1)) as registry:
         first, second = registry.create_tube("first"), registry.create_tube("second")
-        first.add_state_change_callback(lambda change: second.end_now(Reason.CLOSED_LOCALLY))
+        first.add_state_change_callback(lambda change: second.tube.begin_to_end(Reason.CLOSED_LOCALLY))
         async with asyncio.timeout(TIMEOUT):
             assert (await first.wait_ended()).reason is Reason.STALE
         assert second.state is State.CLOSED

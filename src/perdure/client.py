@@ -270,7 +270,12 @@ class Tunnel:
         """
         self._check_open()
         server = await connections.listen(
-            self.open_stream, host, port, to=to, tcp_connections=self.tubes.tcp_connections, on_lost=self._stream_lost
+            self._open_stream_now,
+            host,
+            port,
+            to=to,
+            tcp_connections=self.tubes.tcp_connections,
+            on_lost=self._stream_lost,
         )
         if self._is_closing:  # meanwhile: nobody else would close it
             server.close()
@@ -278,23 +283,16 @@ class Tunnel:
         self._servers = [*(each for each in self._servers if each.is_serving()), server]
         return server
 
-    def open_stream(self, target: Target) -> StreamTransport:
-        """A new stream, at once: what is written waits until the gateway takes it. For transports of one's own.
-
-        Raises:
-            PerdureError: what ended the tunnel.
-            RuntimeError: there is no session now.
-            ConnectionRefusedError: it carries as many streams as it may.
-        """
+    def _open_stream_now(self, target: Target) -> StreamTransport:
         self._check_open()
-        return self.manager.open_stream(target)
+        return self.manager.tube.open_stream(target)
 
     async def _open_stream(self, target: Target) -> StreamTransport:
         while True:
             self._check_open()
             manager = self.manager
             if manager.is_open:
-                return manager.open_stream(target)
+                return manager.tube.open_stream(target)
             await self._sessions.wait_news()
 
     def _check_open(self) -> None:

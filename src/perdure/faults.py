@@ -78,7 +78,7 @@ def _inject(fault: str, tubes: Iterable[TunnelConnectionManager]) -> int:
     match fault:
         case "kill":
             for manager in list(tubes):
-                manager.kill_carrier()
+                manager.tube.kill_carrier()
         case "rebuild":
             for manager in list(tubes):
                 manager.rebuild()

@@ -19,6 +19,7 @@ from perdure.capacity import Capacity
 from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
 from perdure.core.state import Reason, State
 from perdure.delivery import SignalIterator
+from perdure.managed_tube import ManagedTube
 from perdure.manager import TunnelConnectionManager
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.setting_up import SettingUp
@@ -169,7 +170,7 @@ class TubeRegistry:
         if endpoint is None:
             signaling = ApplicationSignaling()
             endpoint = signaling.begin(is_initiator=initiator, offer=offer)
-        manager = TunnelConnectionManager(
+        tube = ManagedTube(
             tube_id,
             conversation_id,
             endpoint,
@@ -177,15 +178,15 @@ class TubeRegistry:
             signaling=signaling,
             signal_handler=signal_handler or self._signal_handler,
             incoming=self._taken_by(handler, incoming) or self._incoming,
-            tcp_connections=self.tcp_connections,
             on_change=self._changed,
         )
         for iterator in self._iterators:
-            manager.publish_to(iterator)
+            tube.publisher.add_iterator(iterator)
+        manager = TunnelConnectionManager(tube, self.tcp_connections)
         for callback in list(self._tube_callbacks):
             callback(manager)
         self._tubes[tube_id] = manager
-        self._setting_up.add(manager)
+        self._setting_up.add(tube)
         return manager
 
     async def begin_again(self, manager: TunnelConnectionManager) -> TunnelConnectionManager:
@@ -206,8 +207,8 @@ class TubeRegistry:
             manager.tube_id,
             manager.conversation_id,
             initiator=manager.is_initiator,
-            signal_handler=manager.signal_handler,
-            incoming=manager.incoming,
+            signal_handler=manager.tube.publisher.handler,
+            incoming=manager.tube.streams.incoming,
         )
 
     def manager(self, tube_id: str) -> TunnelConnectionManager:
@@ -228,7 +229,7 @@ class TubeRegistry:
             return iterator
         self._iterators.add(iterator)
         for manager in self:
-            manager.publish_to(iterator)
+            manager.tube.publisher.add_iterator(iterator)
         return iterator
 
     def add_tube_callback(self, callback: Callable[[TunnelConnectionManager], object]) -> Callable[[], None]:
@@ -280,12 +281,12 @@ class TubeRegistry:
         servers = TransportConfig(ice_servers=tuple(servers)).ice_servers
         self._environment.transport.set_ice_servers(servers)
         for manager in self:
-            manager.ice_servers_changed(servers)
+            manager.tube.publisher.ice_servers_changed(servers)
 
     def network_moved(self, moved: NetworkMoved) -> None:
         """Tell every tube that the network moved, as a `NetworkMonitor` says; each decides for itself."""
         for manager in self:
-            manager.network_moved(moved)
+            manager.tube.network_moved(moved)
 
     def _listen_to(self, network: NetworkMonitor) -> None:
         """As long as there is this registry, which the monitor may outlive."""
@@ -305,7 +306,7 @@ class TubeRegistry:
         this leaves the registry closing by itself. Raises as `close_all`."""
         check_close(reason, detail)
         for manager in self:
-            manager.check_loop()
+            manager.tube.check_loop()
         self._was_left = True
         if self._closing is None or self._closing.done():
             self._closing = asyncio.get_running_loop().create_task(self._close(reason, detail))
@@ -315,7 +316,7 @@ class TubeRegistry:
         managers = list(self)
         try:
             await self.close_all(reason, detail)
-            await asyncio.gather(*(manager.wait_told(LAST_WORD_SECONDS) for manager in managers))
+            await asyncio.gather(*(manager.tube.publisher.drain(LAST_WORD_SECONDS) for manager in managers))
             await asyncio.gather(*(handlers.close() for handlers in list(self._handlers)))
             await self.tcp_connections.close()
         finally:
@@ -336,7 +337,7 @@ class TubeRegistry:
         check_close(reason, detail)
         managers = list(self)
         for manager in managers:
-            manager.end_now(reason, detail)
+            manager.tube.begin_to_end(reason, detail)
         await asyncio.gather(*(manager.wait_ended() for manager in managers))
 
     def sweep(self) -> list[str]:
@@ -371,7 +372,7 @@ class TubeRegistry:
         limits = self._environment.limits = dataclasses.replace(self.limits, **changes)  # type: ignore[arg-type]
         self._environment.budget.limit_bytes = limits.total_buffer_bytes
         for manager in self:
-            manager.limits_changed()
+            manager.tube.set_limits(limits)
         self._setting_up.set_stale_after(limits.stale_tube_timeout)
         return limits
 
@@ -387,10 +388,10 @@ class TubeRegistry:
             total_buffer_bytes=limits.total_buffer_bytes,
         )
 
-    def _changed(self, manager: TunnelConnectionManager, change: StateChanged) -> None:
-        tube_id = manager.tube_id
+    def _changed(self, tube: ManagedTube, change: StateChanged) -> None:
+        tube_id = tube.tube_id
         if change.after is State.CONNECTED or change.after.is_final:
-            self._setting_up.discard(manager)
+            self._setting_up.discard(tube)
         if change.after.is_final:
             self._tubes.pop(tube_id, None)
             self._ended[tube_id] = change.reason

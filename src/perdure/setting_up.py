@@ -10,7 +10,7 @@ from perdure.core.state import Reason, State
 from perdure.tube import clock
 
 if TYPE_CHECKING:
-    from perdure.manager import TunnelConnectionManager
+    from perdure.managed_tube import ManagedTube
 
 
 class SettingUp:
@@ -22,33 +22,33 @@ class SettingUp:
 
     def __init__(self, stale_after: float) -> None:
         self._stale_after = stale_after
-        self._created_at: dict[TunnelConnectionManager, float] = {}
+        self._created_at: dict[ManagedTube, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._created_at)
 
-    def add(self, manager: TunnelConnectionManager) -> None:
-        self._created_at[manager] = clock()
+    def add(self, tube: ManagedTube) -> None:
+        self._created_at[tube] = clock()
         if self._timer is None:
             self._arm()
 
-    def discard(self, manager: TunnelConnectionManager) -> None:
+    def discard(self, tube: ManagedTube) -> None:
         """It is connected, or has ended."""
-        self._created_at.pop(manager, None)
+        self._created_at.pop(tube, None)
 
     def sweep(self) -> list[str]:
         """Close the stale ones; their ids."""
         stale_before = clock() - self._stale_after
         stale = [
-            manager
-            for manager, created_at in self._created_at.items()
-            if created_at <= stale_before and manager.state is State.INITIALIZING
+            tube
+            for tube, created_at in self._created_at.items()
+            if created_at <= stale_before and tube.state is State.INITIALIZING
         ]
-        for manager in stale:
-            if manager.is_open:  # one's end may have led the application to end another
-                manager.end_now(Reason.STALE)
-        return [manager.tube_id for manager in stale]
+        for tube in stale:
+            if tube.is_open:  # one's end may have led the application to end another
+                tube.begin_to_end(Reason.STALE)
+        return [tube.tube_id for tube in stale]
 
     def set_stale_after(self, seconds: float) -> None:
         self._stale_after = seconds

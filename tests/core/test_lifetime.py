@@ -72,7 +72,7 @@ def test_a_timeout_that_was_slept_through_is_judged_by_the_clock() -> None:
 def test_an_extension_puts_the_end_and_its_warnings_off() -> None:
     idle = Idle()
     idle.live(until=3540.0)
-    idle.lifetime.extend(3550.0 + 3600.0)
+    idle.lifetime.extend(0.0, 3550.0 + 3600.0)
     assert idle.live(until=1e6) == [
         (4690.0, Notice(4690.0, 2460.0)),
         (5350.0, Notice(5350.0, 1800.0)),
@@ -85,17 +85,17 @@ def test_an_extension_puts_the_end_and_its_warnings_off() -> None:
 
 def test_an_extension_never_shortens() -> None:
     idle = Idle()
-    idle.lifetime.extend(10.0)
+    idle.lifetime.extend(0.0, 10.0)
     assert idle.live(until=3000.0)[-1][0] == 2700.0
-    idle.lifetime.extend(5000.0)
-    idle.lifetime.extend(4000.0)
+    idle.lifetime.extend(0.0, 5000.0)
+    idle.lifetime.extend(0.0, 4000.0)
     assert idle.live(until=1e6)[-1] == (5000.0, Reason.SESSION_TIMEOUT)
 
 
 def test_the_absolute_limit_stands_against_use_and_extension() -> None:
     idle = Idle(SessionLimits(session_duration_limit=1000.0))
     idle.activity.used(900.0)
-    idle.lifetime.extend(5000.0)
+    idle.lifetime.extend(0.0, 5000.0)
     told = idle.live(until=1e6)
     assert told[-1] == (1000.0, Reason.SESSION_LIMIT)
     assert told[-2] == (940.0, Notice(40.0, 60.0))

@@ -57,7 +57,7 @@ def test_a_rendezvous_that_drops_doubles_and_holds_back_only_costs_time() -> Non
             manager = simulation.client.manager
             assert manager is not None
             assert manager.state.is_up
-            simulation.act("client", manager.kill_carrier)
+            simulation.act("client", manager.tube.kill_carrier)
     finally:
         simulation.close()
     assert simulation.violations == []

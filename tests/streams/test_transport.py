@@ -202,7 +202,7 @@ class Strict(Recorder):
 async def test_a_protocol_that_comes_while_writing_is_paused_is_told_both_or_neither(
     pair: ApplicationPair, there: There, changed: str
 ) -> None:
-    stream = pair.here.manager.open_stream(TARGET)
+    stream = pair.here.manager.tube.open_stream(TARGET)
     if changed == "replaced":
         stream.start(Strict())
     stream.write(b"x" * (2 * WINDOW_BYTES))
@@ -474,7 +474,7 @@ async def test_a_protocol_that_raises_loses_its_own_stream(
         raise ValueError("a mistake")
 
     broken = Recorder()
-    broken.transport = pair.here.manager.open_stream(TARGET)
+    broken.transport = pair.here.manager.tube.open_stream(TARGET)
     setattr(broken, method, fail)
     broken.transport.start(broken)
     async with asyncio.timeout(TIMEOUT):
@@ -497,7 +497,7 @@ async def test_a_protocol_that_raises_at_its_beginning_loses_its_stream_too(pair
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             raise ValueError("a mistake")
 
-    stream = pair.here.manager.open_stream(TARGET)
+    stream = pair.here.manager.tube.open_stream(TARGET)
     stream.start(Broken())
     assert stream.is_closing()
     await ended(pair)
@@ -513,7 +513,7 @@ async def test_one_that_is_refused_hears_why() -> None:
 
 @pytest.mark.parametrize("end", ["close", "reset", "abort"])
 async def test_who_waits_to_be_accepted_is_told_where_the_stream_is_ended_here(pair: ApplicationPair, end: str) -> None:
-    stream = pair.here.manager.open_stream(TARGET)
+    stream = pair.here.manager.tube.open_stream(TARGET)
     waiting = asyncio.create_task(stream.wait_accepted())
     await asyncio.sleep(0)
     getattr(stream, end)()
@@ -525,7 +525,7 @@ async def test_who_waits_to_be_accepted_is_told_where_the_stream_is_ended_here(p
 
 
 async def test_several_may_wait_until_it_is_accepted(pair: ApplicationPair) -> None:
-    stream = pair.here.manager.open_stream(TARGET)
+    stream = pair.here.manager.tube.open_stream(TARGET)
     waiting = [asyncio.ensure_future(stream.wait_accepted()) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()

@@ -40,7 +40,7 @@ class Recorder(asyncio.Protocol):
     def open(cls, manager: TunnelConnectionManager, target: Target = TARGET) -> Recorder:
         """The user of a new stream of `manager`."""
         recorder = cls()
-        manager.open_stream(target).start(recorder)
+        manager.tube.open_stream(target).start(recorder)
         return recorder
 
     @property

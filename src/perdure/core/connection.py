@@ -232,7 +232,7 @@ class Connection:
             case Used():
                 self.activity.used(self._context.now)
             case Extended(seconds):
-                self._lifetime.extend(self._context.now + seconds)
+                self._lifetime.extend(self._context.now, seconds)
                 self._arm_lifetime()
             case PeerRestarted():
                 self._recovery.end(State.FAILED, Reason.PEER_RESTARTED)

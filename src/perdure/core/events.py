@@ -135,12 +135,13 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Extended:
-    """The user wants the tube to live at least `seconds` from now, used or not; at most a month."""
+    """The user wants the tube to live at least `seconds` from now, used or not; at most a month. By default another
+    session timeout."""
 
-    seconds: float
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seconds <= LONGEST_EXTENSION:
+        if self.seconds is not None and not 0 <= self.seconds <= LONGEST_EXTENSION:
             raise ValueError(f"a tube is extended by 0 to {LONGEST_EXTENSION:.0f} s, not by {self.seconds} s")
 
 

@@ -34,9 +34,10 @@ class Lifetime:
         self._warned_at = now
         """Up to when warnings have been given."""
 
-    def extend(self, until: float) -> None:
-        """The tube lives at least until `until`, however idle; the absolute limit stands."""
-        self._not_before = max(self._not_before, until)
+    def extend(self, now: float, seconds: float | None) -> None:
+        """The tube lives at least `seconds` more, by default another session timeout, however idle; the absolute limit
+        stands."""
+        self._not_before = max(self._not_before, now + (self._limits.session_timeout if seconds is None else seconds))
 
     def next_deadline(self) -> float | None:
         """The next warning, or the end."""

@@ -42,7 +42,6 @@ class SignalQueue:
     """
 
     __slots__ = (
-        "_handler",
         "_idle_waiters",
         "_is_async",
         "_is_closed",
@@ -53,6 +52,7 @@ class SignalQueue:
         "_waiting",
         "dropped",
         "failed",
+        "handler",
     )
 
     def __init__(
@@ -61,7 +61,7 @@ class SignalQueue:
         *,
         threads: HandlerThreads = SHARED_THREADS,
     ) -> None:
-        self._handler = handler
+        self.handler = handler
         self._is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
             getattr(handler, "__call__", None)  # noqa: B004 — not whether it can be called, but how.
         )
@@ -143,7 +143,7 @@ class SignalQueue:
             signal = self._waiting.pop(0)
             try:
                 if self._is_async:
-                    await self._handler(signal)  # type: ignore[misc]
+                    await self.handler(signal)  # type: ignore[misc]
                 else:
                     await self._call_in_thread(signal)
             except asyncio.CancelledError as error:
@@ -158,7 +158,7 @@ class SignalQueue:
                 await asyncio.sleep(0)  # a handler that never waits still lets the loop go round
 
     async def _call_in_thread(self, signal: Signal) -> None:
-        result, error = await self._threads.call(self._handler, signal)
+        result, error = await self._threads.call(self.handler, signal)
         if error is not None:
             self._fail(signal, error)
         if inspect.isawaitable(result):

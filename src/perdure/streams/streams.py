@@ -38,13 +38,13 @@ class Streams:
         incoming: takes the streams that the peer opens; without it they are refused.
     """
 
-    __slots__ = ("_carriers", "_incoming", "_lingering", "_open", "_orphans", "_session", "tube_id")
+    __slots__ = ("_carriers", "_lingering", "_open", "_orphans", "_session", "incoming", "tube_id")
 
     def __init__(self, tube_id: str, carriers: CarrierSession, *, incoming: Incoming | None) -> None:
         self.tube_id = tube_id
         self._carriers = carriers
         self._session = carriers.session
-        self._incoming = incoming
+        self.incoming = incoming
         self._open: dict[int, StreamTransport] = {}
         self._lingering: tuple[StreamTransport, ...] = ()
         """Streams that the session has forgotten, and whose protocol has not read everything."""
@@ -206,7 +206,7 @@ class Streams:
         except ValueError:
             self._refuse(stream_id, ResetCode.NOT_ALLOWED, "the target cannot be read")
             return
-        if self._incoming is None:
+        if self.incoming is None:
             self._refuse(stream_id, ResetCode.NOT_ALLOWED, "no streams are taken here")
             return
         if len(self) >= self._session.max_streams:
@@ -214,7 +214,7 @@ class Streams:
             return
         transport = self._open[stream_id] = StreamTransport(self, stream_id, wanted, is_ours=False)
         try:
-            self._incoming(transport)
+            self.incoming(transport)
         except (Exception, asyncio.CancelledError) as error:  # nothing is awaited here: it is the application's own
             log_user_failed(self.tube_id, stream_id, error)
             transport.refuse(ResetCode.NOT_ALLOWED)

@@ -59,6 +59,10 @@ class EventPublisher:
         self._lost_at = 0.0
 
     @property
+    def handler(self) -> SignalHandler | None:
+        return None if self._signals is None else self._signals.handler
+
+    @property
     def dropped(self) -> int:
         """Signals that the handler never got."""
         return self._signals.dropped if self._signals is not None else 0

@@ -288,7 +288,7 @@ class Faults:
     def _kill_carrier(self) -> None:
         if (manager := self._manager()) is not None:
             self._happens("carrier killed", "client")
-            self._simulation.act("client", manager.kill_carrier)
+            self._simulation.act("client", manager.tube.kill_carrier)
 
     def _ask_for_recovery(self) -> None:
         if (manager := self._manager()) is not None:

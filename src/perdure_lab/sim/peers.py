@@ -274,7 +274,7 @@ class ClientProcess(Process):
     def open_stream(self, target: Target = ALLOWED_TARGET) -> Workload | None:
         """A new stream through the tube; `None` where there is none now, or it takes no more."""
         try:
-            stream = self._tunnel.open_stream(target)
+            stream = self._tunnel.manager.tube.open_stream(target)
         except RuntimeError:
             return None
         manager = self._tunnel.manager

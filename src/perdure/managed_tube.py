@@ -1,0 +1,165 @@
+"""One tube with all its parts put together: what its registry and the roles hold of it.
+
+`TunnelConnectionManager` is the same tube as applications have it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from perdure.core.actions import StateChanged
+from perdure.core.events import CloseRequested, NetworkChanged
+from perdure.core.state import Reason, State
+from perdure.errors import PeerError
+from perdure.streams.streams import Streams
+from perdure.tube import Driver, EventPublisher, clock
+from perdure.tube.arguments import check_close
+from perdure.tube.changes import ChangeWaiters
+
+if TYPE_CHECKING:
+    from perdure.application_signaling import ApplicationSignaling
+    from perdure.config import ResourceLimits
+    from perdure.delivery import SignalHandler
+    from perdure.netmon.monitor import NetworkMoved
+    from perdure.streams.streams import Incoming
+    from perdure.streams.target import Target
+    from perdure.streams.transport import StreamTransport
+    from perdure.tube import Endpoint, Environment
+    from perdure.tube.driver import Told
+
+
+class ManagedTube:
+    """The parts of one tube. Its methods belong on the event loop's thread.
+
+    Args:
+        environment: what the registry's tubes share.
+        signaling: where the application carries the signaling itself.
+        on_change: told of each change of state, first.
+    """
+
+    __slots__ = (
+        "_on_change",
+        "changes",
+        "driver",
+        "established_at",
+        "publisher",
+        "signaling",
+        "streams",
+    )
+
+    def __init__(
+        self,
+        tube_id: str,
+        conversation_id: str | None,
+        endpoint: Endpoint,
+        environment: Environment,
+        *,
+        signaling: ApplicationSignaling | None = None,
+        signal_handler: SignalHandler | None = None,
+        incoming: Incoming | None = None,
+        on_change: Callable[[ManagedTube, StateChanged], None],
+    ) -> None:
+        self._on_change = on_change
+        self.publisher = EventPublisher(tube_id, conversation_id, signal_handler)
+        self.changes = ChangeWaiters()
+        """Those who wait for the next change of state."""
+        self.established_at: float | None = None
+        """When it was first connected."""
+        self.driver = Driver(tube_id, endpoint, environment, on_told=self._told)
+        self.streams = Streams(tube_id, self.driver.carriers, incoming=incoming)
+        self.signaling = signaling
+        if signaling is not None:
+            signaling.bind(self.driver, self.publisher)
+
+    @property
+    def tube_id(self) -> str:
+        return self.publisher.tube_id
+
+    @property
+    def state(self) -> State:
+        return self.driver.core.state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has neither ended, nor begun to."""
+        return self.driver.end is None and not self.driver.is_closing
+
+    def check_loop(self) -> None:
+        """Raises `RuntimeError` where another event loop runs than the tube's."""
+        if asyncio.get_running_loop() is not self.driver.carriers.loop:
+            raise RuntimeError(f"tube {self.tube_id!r} belongs to another event loop than the one that runs here")
+
+    def open_stream(self, target: Target) -> StreamTransport:
+        """A new stream, at once: what is written waits until the other end takes it.
+
+        Raises:
+            RuntimeError: the tube is closing or has ended.
+            ConnectionRefusedError: it carries as many streams as it may.
+        """
+        self.driver.check_open()
+        return self.streams.open(target)
+
+    def network_moved(self, moved: NetworkMoved) -> None:
+        """What a `NetworkMonitor` told."""
+        driver = self.driver
+        local_address_lost = None if moved.change is None else moved.invalidates(driver.carriers.local_address)
+        driver.network_changed(
+            NetworkChanged(
+                moved.trigger,
+                moved.has_address,
+                moved.is_new_address,
+                local_address_lost,
+                moved.slept_seconds,
+                moved.detail,
+            )
+        )
+
+    def set_limits(self, limits: ResourceLimits) -> None:
+        self.driver.carriers.session.set_limits(limits)
+
+    def kill_carrier(self) -> None:
+        """Tear the current carrier down as a crash would. For tests and the demo."""
+        self.driver.carriers.kill_carrier()
+
+    def begin_to_end(self, reason: Reason, detail: str = "") -> None:
+        """Begin to end the tube. Raises as `TunnelConnectionManager.shutdown`."""
+        check_close(reason, detail)
+        self.check_loop()
+        if not self.state.is_final:
+            self.driver.run(connect=False)  # the farewell has a timer, also where nothing else was to be watched
+            self.driver.feed(CloseRequested(reason, detail))
+
+    async def wait_ended(self) -> StateChanged:
+        """Wait until the tube has FAILED or is CLOSED; the last change, with its reason."""
+        self.check_loop()
+        while (end := self.driver.end) is None:
+            await self.changes.next()
+        return end
+
+    def _told(self, action: Told) -> None:
+        if isinstance(action, StateChanged):
+            self._changed(action)
+        else:
+            self.publisher.told(action, self.driver.core.rtt)
+
+    def _changed(self, change: StateChanged) -> None:
+        driver, is_end = self.driver, change.after.is_final
+        if change.after is State.CONNECTED:
+            driver.descriptions.forget()
+            if self.signaling is not None:
+                self.signaling.connected()
+            if self.established_at is None:
+                self.established_at = clock()
+        try:
+            self._on_change(self, change)
+            if is_end:
+                driver.descriptions.end(PeerError(f"the tube ended: {change.reason.value}", reason=change.reason.name))
+                if self.signaling is not None:
+                    self.signaling.ended()
+            self.publisher.state_changed(change, driver.core.generation)
+        finally:  # whatever an application's code did: those who wait are told
+            if is_end:
+                self.publisher.close()
+            self.changes.happened()
