@@ -64,6 +64,12 @@ if TYPE_CHECKING:
 Told = StateChanged | Decision | KeepAlive | WarnOfTimeout
 """What the core decides that the application hears of."""
 
+COARSE_FROM = 10.0
+COARSE_STEP = 0.25
+"""Seconds: a deadline further away than the first waits for the next multiple of the second, so that idle tubes wake
+together. A process that wakes for one tube alone pays more for waking than for the tube (300 µs on a virtual machine,
+measured). Far below the second after which a late deadline counts as a sleep."""
+
 _CLOSE_CODES = {
     Reason.SESSION_TIMEOUT: CloseCode.TIMED_OUT,
     Reason.SESSION_LIMIT: CloseCode.TIMED_OUT,
@@ -357,8 +363,11 @@ class Driver:
         if at is None or at >= self._wakes_at:
             return
         self._disarm()
-        self._wakes_at = at
         delay = max(0.0, at - clock())
+        if delay > COARSE_FROM:
+            rounded = math.ceil(at / COARSE_STEP) * COARSE_STEP
+            at, delay = rounded, delay + rounded - at
+        self._wakes_at = at
         self._timer = self.carriers.loop.call_later(delay, self._wake, context=self._context)
 
     def _wake(self) -> None:
