@@ -35,7 +35,8 @@ from perdure import (
 from perdure.core.breaker import FAILURES
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import MAX_ID_LENGTH
-from perdure.transport.rtc import RtcCarrier, RtcTransport
+from perdure.transport.rtc import RtcTransport
+from perdure.transport.rtc_carrier import RtcCarrier
 from support.application_pair import ApplicationPair
 from support.own_signaling import Link
 from support.recorder import TIMEOUT, Recorder

@@ -9,13 +9,18 @@ import ssl
 import subprocess
 import sys
 import weakref
+from random import Random
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
 import perdure
 from perdure import NotAuthorisedError, PeerError, RendezvousError, ResourceLimits, State, TicketError
 from perdure.signaling.client_peer import ClientSignaling
+from perdure.signaling.envelope import room_id
+from perdure.signaling.frames import Role
+from perdure.signaling.websocket import RendezvousLink
 from support.certificates import certificate
 from support.recorder import TIMEOUT
 from support.signaling import eventually
@@ -754,3 +759,30 @@ def test_importing_perdure_imports_no_engine_and_no_cli() -> None:
     code = f"import sys, perdure; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_somebody_who_joins_as_the_gateway_ends_neither_the_gateway_nor_its_tunnels(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with tunnel_to() as (tunnel, gateway):
+        ticket = gateway.ticket
+        intruder = RendezvousLink(
+            ticket.rendezvous_url,
+            room=room_id(ticket),
+            role=Role.GATEWAY,
+            peer_id="9" * 32,
+            listener=Mock(has_live_tubes=False),
+            random=Random(1),
+        )
+        intruder.start()
+        try:
+            await eventually(lambda: intruder.is_up and "replaced" in caplog.text)
+            reader, writer = await tunnel.open_connection("host", 1)
+            writer.write(b"still here")
+            async with asyncio.timeout(TIMEOUT):
+                assert await reader.readexactly(10) == b"still here"
+                assert tunnel.state.is_up
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(gateway.wait_closed(), 0)
+        finally:
+            await intruder.close()

@@ -27,12 +27,13 @@ from perdure.core.events import (
 )
 from perdure.core.state import State
 from perdure.registry import TubeRegistry
+from perdure.session import channel_binding
 from perdure.session.handshake import ownership_proof
 from perdure.signaling.application import describe, read_description
 from perdure.signaling.messages import Answer
-from perdure.transport.base import PathStatistics
+from perdure.transport.base import OpenChannel, PathStatistics
 from perdure.tube import clock
-from perdure.wire import FrameType, Hello, Resume, decode_message, encode_frame
+from perdure.wire import MAX_MESSAGE_BYTES, FrameType, Hello, Resume, decode_message, encode_frame
 
 if TYPE_CHECKING:
     from perdure.config import IceServer
@@ -50,6 +51,9 @@ TURNS = 8
 """Of the event loop, within which the stand-in has answered everything."""
 
 NOT_CONNECTED = "a tube of the crowd is not CONNECTED"
+
+CHANNEL = OpenChannel(os.urandom(32), os.urandom(32), MAX_MESSAGE_BYTES)
+BINDING = channel_binding(CHANNEL.local_certificate, CHANNEL.remote_certificate)
 
 SDP = (
     "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"
@@ -93,7 +97,7 @@ class StandInCarrier:
 
     def apply_answer(self, sdp: str) -> None:
         if self.listener is not None:
-            self._later(self.listener.carrier_opened, self._transport.binding)
+            self._later(self.listener.carrier_opened, CHANNEL)
 
     def restart(self, generation: int) -> None:
         raise NotImplementedError
@@ -116,8 +120,8 @@ class StandInCarrier:
             self._later(self.listener.carrier_message, bytes([FrameType.PONG]) + message[1:])
             return
         match list(decode_message(message)):
-            case [Hello(_, session_id, key), Resume()]:
-                proof = ownership_proof(key, session_id, self.generation, self._transport.binding, by_initiator=False)
+            case [Hello(session_id, key), Resume()]:
+                proof = ownership_proof(key, session_id, self.generation, BINDING, by_initiator=False)
                 resume = Resume(session_id, self.generation, proof, ())
                 self._later(self.listener.carrier_message, encode_frame(resume))
 
@@ -135,7 +139,6 @@ class StandInTransport:
     """Hands out carriers that were made beforehand, so that their memory is not counted as the managers'."""
 
     def __init__(self, count: int) -> None:
-        self.binding = os.urandom(32)
         self.pings = 0
         self.measures = 0
         self._ufrags = 0

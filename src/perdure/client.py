@@ -62,7 +62,7 @@ def connect(
         retry: whether the tunnel outlives a rendezvous or a gateway that is away, and a session that ended; without it
             such a thing ends the tunnel with an error.
         ice_servers: STUN and TURN servers: `stun:HOST:PORT`, `turn:USER:PASSWORD@HOST:PORT`.
-        loopback: also use 127.0.0.1 and ::1, for both ends on one machine.
+        loopback: also use 127.0.0.1, ::1 and link-local addresses, for both ends on one machine.
         signal_handler: called with each `Signal`; plain (in a worker thread) or async (on the loop).
         policy, session_limits, limits: see docs/timers.md. By default a tunnel is patient and has no session timeout.
 

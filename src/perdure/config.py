@@ -203,7 +203,9 @@ class TransportSettings:
             "file that holds a password should be readable by you alone."
         ),
     ] = ()
-    loopback: Annotated[bool, "Whether 127.0.0.1 and ::1 are used too, for both ends on one machine."] = False
+    loopback: Annotated[
+        bool, "Whether 127.0.0.1, ::1 and link-local addresses are used too, for both ends on one machine."
+    ] = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -269,7 +271,9 @@ class TransportConfig:
 
     ice_servers: tuple[IceServer, ...] = ()
     loopback: bool = False
-    """Also gather 127.0.0.1 and ::1 as candidates, for both ends on one machine."""
+    """Also use 127.0.0.1 and ::1 as candidates, for both ends on one machine, and link-local addresses."""
+    tcp_candidates: bool = False
+    """Also use ICE candidates for TCP (RFC 6544). A peer can then make this machine connect to any TCP port."""
 
     def __post_init__(self) -> None:
         """Raises `TypeError` where a field is of another type. It does not show it: a URL may hold a password."""
@@ -279,5 +283,6 @@ class TransportConfig:
             if not isinstance(server, IceServer):
                 raise TypeError(f"an ICE server is an IceServer(url, …), not {type(server).__name__}")
         object.__setattr__(self, "ice_servers", tuple(self.ice_servers))
-        if not isinstance(self.loopback, bool):
-            raise TypeError(f"loopback is true or false, not {type(self.loopback).__name__}")
+        for name in ("loopback", "tcp_candidates"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise TypeError(f"{name} is true or false, not {type(value).__name__}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -259,17 +261,18 @@ async def test_a_namespace_of_the_machine_with_the_same_name_is_not_touched(fold
 @needs_namespaces
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_however_it_ends_no_process_and_no_mount_stays_behind(number: signal.Signals) -> None:
-    before = mounts_and_namespaces()
-    async with started("run", "minute-without-network") as lab:
-        family = await asyncio.wait_for(full_family(lab.pid), RUN_TIMEOUT)
-        lab.send_signal(number)
-        async with asyncio.timeout(10):
-            _, err = await lab.communicate()
-        for pid in family:
-            await gone(pid)
-    assert err == b""
-    assert lab.returncode == (-9 if number == signal.SIGKILL else 130)
-    assert mounts_and_namespaces() == before
+    with whole_machine_to_itself():
+        before = mounts_and_namespaces()
+        async with started("run", "minute-without-network") as lab:
+            family = await asyncio.wait_for(full_family(lab.pid), RUN_TIMEOUT)
+            lab.send_signal(number)
+            async with asyncio.timeout(10):
+                _, err = await lab.communicate()
+            for pid in family:
+                await gone(pid)
+        assert err == b""
+        assert lab.returncode == (-9 if number == signal.SIGKILL else 130)
+        assert mounts_and_namespaces() == before
 
 
 async def test_a_scenario_with_a_mistake_is_refused_with_file_line_and_reason(folder: Path) -> None:
@@ -348,10 +351,19 @@ def mounts_and_namespaces() -> tuple[list[str], list[str]]:
 def namespace_of_the_machine(name: str) -> Iterator[Callable[[], object]]:
     """Make one for the test; gives a function that tells its state."""
     path = Path("/run/netns", name)
-    if path.exists():
-        pytest.skip(f"the machine has a namespace called {name}")
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        yield lambda: (path.stat().st_ino, subprocess.check_output(["ip", "-n", name, "address"]))
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True)
+    with whole_machine_to_itself():
+        if path.exists():
+            pytest.skip(f"the machine has a namespace called {name}")
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        try:
+            yield lambda: (path.stat().st_ino, subprocess.check_output(["ip", "-n", name, "address"]))
+        finally:
+            subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+@contextlib.contextmanager
+def whole_machine_to_itself() -> Iterator[None]:
+    """Mounts and named namespaces are the machine's: another run of the suite beside this one waits here."""
+    with Path(tempfile.gettempdir(), "perdure-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

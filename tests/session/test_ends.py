@@ -6,8 +6,8 @@ import pytest
 
 from perdure.session import SessionClosed, StreamData, StreamFinished
 from perdure.session.linger import LINGER_TIMEOUT
-from perdure.session.stream import INITIAL_CREDIT_BYTES
 from perdure.wire import (
+    INITIAL_CREDIT_BYTES,
     Ack,
     Close,
     CloseCode,

@@ -28,10 +28,3 @@ def test_a_stream_that_had_not_ended_is_not_forgotten_with_its_session_but_lost(
     session.open_stream(b"t")
     session.close(CloseCode.DONE, "enough")
     assert session.take_forgotten() == []
-
-
-def test_only_ids_that_were_opened_were_seen() -> None:
-    session = make_session()
-    stream_id = session.open_stream(b"t")
-    seen = [each for each in range(-3, 6) if session.was_seen(each)]
-    assert seen == [stream_id] == [1]

@@ -8,9 +8,10 @@ from perdure.config import ResourceLimits
 from perdure.session import Session, StreamData, StreamOpened
 from perdure.session.handshake import ownership_proof
 from perdure.session.outbox import ACK_DELAY, MAX_REPLIES, SMALLEST_MESSAGE_BYTES
-from perdure.session.stream import INITIAL_CREDIT_BYTES
 from perdure.wire import (
+    INITIAL_CREDIT_BYTES,
     MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_FRAMES,
     Ack,
     Close,
     CloseCode,
@@ -20,6 +21,7 @@ from perdure.wire import (
     Gone,
     Hello,
     Open,
+    Parameters,
     Ping,
     Reset,
     ResetCode,
@@ -47,7 +49,9 @@ def frames_of(end: End, now: float) -> list[Frame]:
 
 
 def say(pair: Pair, to: End, *frames: Frame) -> None:
-    to.note(to.session.receive(pair.generation, b"".join(map(encode_frame, frames)), pair.now))
+    for first in range(0, len(frames), MAX_MESSAGE_FRAMES):
+        message = b"".join(map(encode_frame, frames[first : first + MAX_MESSAGE_FRAMES]))
+        to.note(to.session.receive(pair.generation, message, pair.now))
 
 
 def data(stream_id: int, offset: int, payload: bytes) -> Data:
@@ -249,7 +253,7 @@ def test_who_cannot_prove_ownership_gets_no_carrier(pair: Pair, wrong: Resume) -
 
 
 @pytest.mark.parametrize(
-    "frame", [Hello(1, SESSION_ID, b"x" * 32), Close(CloseCode.DONE, ""), Close(CloseCode.VERSION, "")]
+    "frame", [Hello(SESSION_ID, b"x" * 32), Close(CloseCode.DONE, ""), Close(CloseCode.VERSION, "")]
 )
 def test_who_has_proved_nothing_costs_a_carrier_and_never_the_session(pair: Pair, frame: Frame) -> None:
     stream_id = pair.initiator.session.open_stream(b"t")
@@ -298,7 +302,7 @@ def test_a_peer_that_forgets_a_stream_too_early_resets_it(pair: Pair) -> None:
 
 
 def test_what_a_reader_keeps_of_a_long_message_is_no_more_than_its_bytes(pair: Pair) -> None:
-    message = encode_frame(Open(1, 1000, b"t")) + encode_frame(data(1, 0, b"small")) + encode_frame(Gone(99)) * 1000
+    message = encode_frame(Open(1, 1000, b"t")) + encode_frame(data(1, 0, b"small")) + encode_frame(Gone(99)) * 500
     events = pair.acceptor.session.receive(pair.generation, message, pair.now)
     kept = next(event.data for event in events if isinstance(event, StreamData))
     assert len(kept.obj) == len(b"small")  # type: ignore[arg-type]
@@ -307,12 +311,13 @@ def test_what_a_reader_keeps_of_a_long_message_is_no_more_than_its_bytes(pair: P
 def test_another_version_of_the_protocol_is_named() -> None:
     pair = Pair()
     pair.connect()
-    say(pair, pair.acceptor, Hello(99, SESSION_ID, KEY))
+    say(pair, pair.acceptor, Hello(SESSION_ID, KEY, Parameters(98, 99)))
     pair.send(pair.acceptor)
     pair.deliver(pair.initiator)
-    assert pair.initiator.closed is not None
-    assert pair.initiator.closed.code is CloseCode.VERSION
-    assert "99" in pair.initiator.closed.reason
+    for end in pair.ends:
+        assert end.closed is not None
+        assert end.closed.code is CloseCode.VERSION
+        assert "98 to 99" in end.closed.reason
 
 
 @pytest.mark.parametrize(
@@ -328,7 +333,7 @@ def test_another_version_of_the_protocol_is_named() -> None:
         ([Reset(7, ResetCode.ABORTED)], "never opened"),
         ([Ping(1)] * (MAX_REPLIES + 1), "reply"),
         ([Resume(SESSION_ID, 1, bytes(32), ())], "second RESUME"),
-        ([Hello(1, bytes(16), KEY)], "another session"),
+        ([Hello(bytes(16), KEY)], "another session"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -190,7 +190,7 @@ def test_sessions_that_share_a_budget_hold_what_it_says_and_none_waits_for_ever(
         assert budget.held_bytes == sum(session.buffered_bytes for session in sessions)
         for session, pair in zip(sessions, pairs, strict=True):
             assert session.buffered_bytes <= sum(pair.initiator.written.values())
-            assert session.sent_bytes >= sum(map(len, pair.acceptor.read.values()))
+            assert session.traffic.sent_bytes >= sum(map(len, pair.acceptor.read.values()))
     for pair in pairs:
         pair.connect()
         pair.settle()

@@ -47,7 +47,7 @@ def test_a_ping_measures_the_round_trip(pair: Pair) -> None:
     pair.advance(0.25)
     pair.deliver(pair.initiator)
     assert pair.initiator.round_trips == [pytest.approx(0.25)]
-    assert pair.initiator.session.rtt == pytest.approx(0.25)
+    assert pair.initiator.session.traffic.rtt == pytest.approx(0.25)
     assert pair.initiator.session.awaiting_since() is None
 
 
@@ -57,7 +57,7 @@ def test_a_ping_that_was_lost_with_its_carrier_measures_nothing(pair: Pair) -> N
     pair.connect()
     pair.settle()
     assert pair.initiator.round_trips == []
-    assert pair.initiator.session.rtt is None
+    assert pair.initiator.session.traffic.rtt is None
 
 
 def test_an_acknowledgement_measures_until_it_came_its_own_delay_included(pair: Pair, stream_id: int) -> None:
@@ -69,7 +69,7 @@ def test_an_acknowledgement_measures_until_it_came_its_own_delay_included(pair: 
     pair.advance(0.05)
     pair.deliver(pair.initiator)
     assert pair.initiator.round_trips == [pytest.approx(0.1)]
-    assert pair.initiator.session.rtt == pytest.approx(0.1)
+    assert pair.initiator.session.traffic.rtt == pytest.approx(0.1)
 
 
 def test_one_offset_is_timed_at_a_time(pair: Pair, stream_id: int) -> None:
@@ -104,7 +104,7 @@ def test_what_is_sent_again_is_not_timed(pair: Pair, stream_id: int) -> None:
     pair.advance(5.0)
     pair.connect()
     pair.settle()
-    assert pair.initiator.session.resent_bytes == 10
+    assert pair.initiator.session.traffic.resent_bytes == 10
     assert pair.initiator.round_trips == []
     write_and_send(pair, stream_id, 10)
     pair.advance(0.5)
@@ -144,8 +144,8 @@ def test_each_byte_is_sent_once_and_every_further_time_it_is_resent(pair: Pair, 
     pair.connect()
     pair.settle()
     session = pair.initiator.session
-    assert (session.sent_bytes, session.resent_bytes) == (40_500, 120_000)
-    assert pair.acceptor.session.received_bytes == 40_500
+    assert (session.traffic.sent_bytes, session.traffic.resent_bytes) == (40_500, 120_000)
+    assert pair.acceptor.session.traffic.received_bytes == 40_500
 
 
 def test_what_is_held_is_what_nobody_acknowledged(pair: Pair, stream_id: int) -> None:
@@ -168,7 +168,7 @@ def test_what_is_held_is_what_nobody_acknowledged(pair: Pair, stream_id: int) ->
 
 
 def last_data_at(pair: Pair) -> list[float | None]:
-    return [end.session.last_data_at for end in pair.ends]
+    return [end.session.traffic.last_data_at for end in pair.ends]
 
 
 def test_the_sessions_own_words_are_nobodys_activity(pair: Pair) -> None:
@@ -210,12 +210,12 @@ def test_what_is_said_again_after_a_loss_is_no_activity(pair: Pair) -> None:
         pair.exchange(1)
         pair.send(pair.initiator, 16)
         pair.deliver(pair.acceptor, 2)
-    assert pair.initiator.session.last_data_at == sent_at
+    assert pair.initiator.session.traffic.last_data_at == sent_at
     pair.settle()
     assert pair.acceptor.opened
-    assert pair.initiator.session.last_data_at == sent_at
+    assert pair.initiator.session.traffic.last_data_at == sent_at
     write_and_send(pair, stream_id, 1)
-    assert pair.initiator.session.last_data_at == pair.now
+    assert pair.initiator.session.traffic.last_data_at == pair.now
 
 
 def test_a_frame_that_is_said_twice_is_activity_once(pair: Pair) -> None:
@@ -224,7 +224,7 @@ def test_a_frame_that_is_said_twice_is_activity_once(pair: Pair) -> None:
     opened_at = pair.now
     pair.advance(1.0)
     pair.acceptor.note(pair.acceptor.session.receive(pair.generation, message, pair.now))
-    assert pair.acceptor.session.last_data_at == opened_at
+    assert pair.acceptor.session.traffic.last_data_at == opened_at
 
 
 # What waits for an answer.

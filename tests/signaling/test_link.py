@@ -113,6 +113,8 @@ class Rig:
     def link_received(self, sender: str, body: bytes) -> None:
         pass
 
+    has_live_tubes = False
+
     def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
         pass
 

@@ -66,6 +66,8 @@ class Owner:
     def link_received(self, sender: str, body: bytes) -> None:
         self.received.append(body)
 
+    has_live_tubes = False
+
     def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
         self.presence.append((peer_id, present))
 
@@ -261,6 +263,25 @@ async def test_a_bad_room_is_final() -> None:
         await eventually(lambda: len(owner.failures) == 1)
         assert "bad-room" in str(owner.failures[0])
         assert not link.is_up
+
+
+async def test_no_refusal_ends_a_link_that_tubes_live_by() -> None:
+    codes = [RefusalCode.REPLACED, RefusalCode.BAD_ROOM, RefusalCode.BAD_FRAME, RefusalCode.MESSAGE_TOO_LARGE]
+
+    async def refuse_in_turn(websocket: ServerConnection) -> None:
+        await websocket.send(encode_frame(Joined()))
+        await websocket.send(encode_frame(Refused(codes[0], "for \x1b[31mgood")))
+        await websocket.wait_closed()
+
+    async with _scripted(refuse_in_turn) as port, _link(port) as (link, owner):
+        owner.has_live_tubes = True
+        while codes:
+            told = f"{codes[0].value}: for ?[31mgood"
+            await eventually(lambda told=told: owner.downs[-1:] == [told])  # type: ignore[misc]
+            codes.pop(0)
+            if codes:
+                link.network_moved(local_address_lost=True, slept_seconds=0.0)  # without the wait for the next attempt
+        assert owner.failures == []
 
 
 async def test_a_full_rendezvous_is_tried_again_until_there_is_room() -> None:

@@ -16,7 +16,7 @@ from perdure.config import TransportConfig
 from perdure.transport.rtc import RtcTransport
 
 if TYPE_CHECKING:
-    from perdure.transport.base import IceState, LossReason, PathStatistics
+    from perdure.transport.base import IceState, LossReason, OpenChannel, PathStatistics
 
 NEW = "10.2.0.2"
 
@@ -39,7 +39,7 @@ class Listener:
             self.found.clear()
             await self.found.wait()
 
-    def carrier_opened(self, generation: int, binding: bytes) -> None: ...
+    def carrier_opened(self, generation: int, channel: OpenChannel) -> None: ...
 
     def carrier_message(self, generation: int, message: bytes) -> None: ...
 

@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from perdure.config import TransportConfig
+from perdure.session import channel_binding
 from perdure.transport.rtc import RtcTransport
 
 if TYPE_CHECKING:
-    from perdure.transport.base import Carrier, IceState, LossReason, PathStatistics
+    from perdure.transport.base import Carrier, IceState, LossReason, OpenChannel, PathStatistics
 
 TIMEOUT = 20.0
 
@@ -83,8 +84,8 @@ class Peer:
         if self.other is not None and self.other.carrier is not None and self.other.ignored != generation:
             self.other.carrier.add_candidate(candidate, sdp_mid, sdp_mline)
 
-    def carrier_opened(self, generation: int, binding: bytes) -> None:
-        self.binding.set_result(binding)
+    def carrier_opened(self, generation: int, channel: OpenChannel) -> None:
+        self.binding.set_result(channel_binding(channel.local_certificate, channel.remote_certificate))
         self.negotiated.clear()
 
     def carrier_message(self, generation: int, message: bytes) -> None:

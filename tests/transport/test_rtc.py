@@ -12,8 +12,10 @@ import pytest
 
 from perdure.config import IceServer, TransportConfig
 from perdure.errors import CarrierError
-from perdure.transport.base import LossReason
-from perdure.transport.rtc import BUFFERED_HIGH_BYTES, RtcCarrier, RtcTransport
+from perdure.transport.base import LossReason, OpenChannel
+from perdure.transport.reach import Reach
+from perdure.transport.rtc import RtcTransport
+from perdure.transport.rtc_carrier import BUFFERED_HIGH_BYTES, RtcCarrier
 from transport.peers import OFFER, TIMEOUT, Peer, Peers
 
 if TYPE_CHECKING:
@@ -146,6 +148,14 @@ async def test_candidates_carry_the_generation_of_the_description_they_belong_to
         assert all(f" ufrag {ufrags[generation]} " in f"{candidate} " for generation, candidate in peer.candidates)
 
 
+def fingerprint(of: int) -> str:
+    return f"a=fingerprint:sha-256 {':'.join([f'{of:02X}'] * 32)}\r\n"
+
+
+def of(ufrag: int) -> str:
+    return f"candidate:1 1 udp 1 192.0.2.1 9 typ host ufrag {ufrag}"
+
+
 class HastyEngine:
     """A connection, and its channel, that finds candidates of the description being set and of the one before."""
 
@@ -170,16 +180,16 @@ class HastyEngine:
 
     async def create_offer(self) -> None:
         self.ufrag += 1
-        self.local_description = SimpleNamespace(sdp=f"{OFFER}\r\na=ice-ufrag:{self.ufrag}\r\na=fingerprint:x y\r\n")
+        self.local_description = SimpleNamespace(sdp=f"{OFFER}\r\na=ice-ufrag:{self.ufrag}\r\n{fingerprint(1)}")
 
-    remote_description = SimpleNamespace(sdp="a=fingerprint:x z\r\n")
+    async def set_remote_description(self, answer: object) -> None: ...
 
     async def set_local_description(self, offer: None) -> None:
         self.find(self.ufrag)
         self.find(self.ufrag - 1)
 
     def find(self, ufrag: int) -> None:
-        found = SimpleNamespace(username_fragment=f"{ufrag}", candidate=f"of {ufrag}", sdp_mid="0", sdp_m_line_index=0)
+        found = SimpleNamespace(username_fragment=f"{ufrag}", candidate=of(ufrag), sdp_mid="0", sdp_m_line_index=0)
         self.handlers["icecandidate"](SimpleNamespace(candidate=found))
 
 
@@ -193,10 +203,12 @@ async def told(listener: Mock, count: int) -> None:
 async def test_a_candidate_waits_for_its_description_and_is_never_told_under_anothers() -> None:
     engine: Any = HastyEngine()
     listener = Mock()
-    carrier = RtcCarrier(3, listener)
+    carrier = RtcCarrier(3, listener, Reach(loopback=False, tcp=False))
     carrier.connect(engine, engine)
     carrier.start_offer()
     await told(listener, 2)
+    carrier.apply_answer(fingerprint(2))
+    await asyncio.sleep(0)
     engine.handlers["open"](None)
     carrier.restart(4)
     await told(listener, 6)
@@ -205,12 +217,12 @@ async def test_a_candidate_waits_for_its_description_and_is_never_told_under_ano
     carrier.close()
     assert listener.mock_calls == [
         call.carrier_description(3, ANY),
-        call.carrier_candidate(3, "of 1", "0", 0),
-        call.carrier_opened(3, ANY),
-        call.carrier_candidate(3, "of 1", "0", 0),
+        call.carrier_candidate(3, of(1), "0", 0),
+        call.carrier_opened(3, OpenChannel(b"\1" * 32, b"\2" * 32, 64 * 1024)),
+        call.carrier_candidate(3, of(1), "0", 0),
         call.carrier_description(4, ANY),
-        call.carrier_candidate(4, "of 2", "0", 0),
-        call.carrier_candidate(4, "of 2", "0", 0),
+        call.carrier_candidate(4, of(2), "0", 0),
+        call.carrier_candidate(4, of(2), "0", 0),
     ]
 
 
@@ -315,6 +327,8 @@ async def test_a_carrier_is_measured_once_at_a_time(peers: Peers) -> None:
         mine, yours = await peers.offerer.measured.get(), await peers.answerer.measured.get()
     assert mine.rtt is not None
     assert 0 <= mine.rtt < 1
+    assert mine.checks_sent
+    assert mine.checks_answered
     assert 0 < mine.checks_answered <= mine.checks_sent
     assert mine.sent_bytes > 50_000
     assert yours.received_bytes > 50_000

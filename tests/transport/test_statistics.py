@@ -39,5 +39,5 @@ def test_of_several_nominated_pairs_the_selected_one_is_read() -> None:
         return webrtc.RTCStatsReport({"old": pair("old", 9), "new": pair("new", 3), "T": transport(selected)})
 
     assert path_statistics(report("new")) == PathStatistics(0.02, 3, 2, 7, 8)
-    assert path_statistics(report(None)) == PathStatistics(None, 0, 0, 7, 8)
-    assert path_statistics(webrtc.RTCStatsReport({})) == PathStatistics(None, 0, 0, 0, 0)
+    assert path_statistics(report(None)) == PathStatistics(None, None, None, 7, 8)
+    assert path_statistics(webrtc.RTCStatsReport({})) == PathStatistics(None, None, None, 0, 0)

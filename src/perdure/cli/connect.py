@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perdure.cli import options
-from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
+from perdure.cli.running import (
+    LogLevel,
+    end_on_signals,
+    raise_descriptor_limit,
+    run_until_stopped,
+    say,
+    set_up_logging,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +63,7 @@ def connect(
     settings = options.configuration(options.command_defaults(exit_on_fail=exit_on_fail), **given)
     parsed = options.ticket(ticket)
     set_up_logging(log_level, as_json=json_logs)
+    raise_descriptor_limit()
 
     async def run() -> None:
         from perdure.client import Tunnel

@@ -28,7 +28,9 @@ log_level = click.option(
     help="The least important lines to log on standard error.",
 )
 json_logs = click.option("--json-logs", is_flag=True, help="Log JSON, one object a line.")
-loopback = click.option("--loopback", is_flag=True, help="Also use 127.0.0.1 and ::1: both ends on one machine.")
+loopback = click.option(
+    "--loopback", is_flag=True, help="Also use loopback and link-local addresses: both ends on one machine."
+)
 ice_server = click.option(
     "--ice-server",
     multiple=True,

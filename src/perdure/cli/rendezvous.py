@@ -7,7 +7,14 @@ import math
 import click
 
 from perdure.cli import options
-from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
+from perdure.cli.running import (
+    LogLevel,
+    end_on_signals,
+    raise_descriptor_limit,
+    run_until_stopped,
+    say,
+    set_up_logging,
+)
 
 
 @click.command
@@ -28,6 +35,7 @@ def rendezvous(listen: str, log_level: LogLevel, json_logs: bool, faults: bool) 
     end_on_signals()
     host, port = options.parse_listen(listen)
     set_up_logging(log_level, as_json=json_logs)
+    raise_descriptor_limit()
 
     async def run() -> None:
         import asyncio

@@ -5,6 +5,7 @@ asyncio is imported where it runs: it would be a third of the time of `perdure -
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -34,6 +35,18 @@ def set_up_logging(level: LogLevel, *, as_json: bool) -> None:
     handler.setFormatter(JsonFormatter() if as_json else KeyValueFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("perdure").setLevel(level.value.upper())
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process have as many descriptors as its hard limit allows: the soft one is for programs that use select,
+    which cannot watch more than 1024."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def say(text: str) -> None:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perdure.cli import options
-from perdure.cli.running import LogLevel, end_on_signals, run_until_stopped, say, set_up_logging
+from perdure.cli.running import (
+    LogLevel,
+    end_on_signals,
+    raise_descriptor_limit,
+    run_until_stopped,
+    say,
+    set_up_logging,
+)
 from perdure.errors import TicketError
 from perdure.ticket import SECRET_BYTES, Ticket, read_ticket
 
@@ -58,6 +65,7 @@ def serve(
             raise click.UsageError(f"give {flag}, or set {name} under [serve] in the file that --config names")
     ticket = _ticket(settings.serve.rendezvous, ticket_file, ticket_hours, now=time.time())
     set_up_logging(log_level, as_json=json_logs)
+    raise_descriptor_limit()
     say(ticket.encode())
 
     async def run() -> None:

@@ -100,8 +100,8 @@ class HealthMeasured:
 
     carrier: int
     rtt: float | None
-    checks_sent: int
-    checks_answered: int
+    checks_sent: int | None
+    checks_answered: int | None
 
 
 @dataclass(frozen=True, slots=True)

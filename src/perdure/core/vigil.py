@@ -59,7 +59,8 @@ class Vigil:
             return
         if measured.rtt is not None:
             self.quality.rtt_sample(measured.rtt, self._context.now)
-        self.quality.checks(measured.checks_sent, measured.checks_answered)
+        if measured.checks_sent is not None and measured.checks_answered is not None:
+            self.quality.checks(measured.checks_sent, measured.checks_answered)
         self._judge_quality()
 
     def judge_liveness(self) -> None:

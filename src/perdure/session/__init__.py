@@ -19,6 +19,7 @@ from perdure.session.events import (
     StreamReset,
     StreamWritable,
 )
+from perdure.session.handshake import channel_binding
 from perdure.session.session import Session
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "StreamOpened",
     "StreamReset",
     "StreamWritable",
+    "channel_binding",
 ]

@@ -88,3 +88,26 @@ class SessionClosed:
 
 StreamEvent = StreamOpened | StreamAccepted | StreamData | StreamFinished | StreamReset | StreamWritable
 SessionEvent = StreamEvent | SessionResumed | RttMeasured | CarrierUnusable | SessionClosed
+
+
+def joined(events: list[SessionEvent]) -> list[SessionEvent]:
+    """`events` with the bytes of one stream that follow each other as one: a peer may send them one by one."""
+    found: list[SessionEvent] = []
+    run: list[StreamData] = []
+    for event in events:
+        if run and not (isinstance(event, StreamData) and event.stream_id == run[0].stream_id):
+            found.append(_one(run))
+            run = []
+        if isinstance(event, StreamData):
+            run.append(event)
+        else:
+            found.append(event)
+    if run:
+        found.append(_one(run))
+    return found
+
+
+def _one(run: list[StreamData]) -> StreamData:
+    if len(run) == 1:
+        return run[0]
+    return StreamData(run[0].stream_id, memoryview(b"".join([each.data for each in run])))

@@ -19,7 +19,17 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from perdure.errors import ProtocolError
-from perdure.wire import PROTOCOL_VERSION, Close, CloseCode, Hello, Resume, encode_frame, encode_varint
+from perdure.wire import (
+    OUR_PARAMETERS,
+    PROTOCOL_VERSION,
+    Close,
+    CloseCode,
+    Hello,
+    Parameters,
+    Resume,
+    encode_frame,
+    encode_varint,
+)
 
 if TYPE_CHECKING:
     from perdure.wire import StreamPosition
@@ -51,6 +61,7 @@ class Handshake:
         "generation",
         "is_initiator",
         "is_resumed",
+        "peer",
         "session_id",
         "state",
     )
@@ -62,6 +73,8 @@ class Handshake:
         self.is_resumed = False
         """Whether the peer has proved itself on the current carrier. Asked for each frame, so not derived each time."""
         self.is_initiator = initiator
+        self.peer = OUR_PARAMETERS
+        """What the peer said of itself in its last RESUME."""
         self._key = key
         self._binding = b""
         self._peer_knows_us = False
@@ -89,17 +102,16 @@ class Handshake:
         proof = self._proof(self._key, by_initiator=self.is_initiator)
         resume = encode_frame(Resume(self.session_id, self.generation, proof, positions))
         if self.is_initiator and not self._peer_knows_us:
-            return encode_frame(Hello(PROTOCOL_VERSION, self.session_id, self._key)) + resume
+            return encode_frame(Hello(self.session_id, self._key)) + resume
         return resume
 
     def receive_hello(self, hello: Hello) -> Close | None:
         """Learn the session's key from its first HELLO; how the session must end where that cannot be."""
         if self.is_initiator or hello.session_id != self.session_id:
             raise ProtocolError("a HELLO for another session")
-        if self._key is None and hello.version != PROTOCOL_VERSION:
-            reason = f"one end speaks version {PROTOCOL_VERSION}, not {hello.version}"
-            return Close(CloseCode.VERSION, reason)
         if self._key is None:
+            if (refusal := version_refusal(hello.parameters)) is not None:
+                return refusal
             self._key = hello.key
         elif not hmac.compare_digest(hello.key, self._key):
             raise ProtocolError("a HELLO with another key than the one that began this session")
@@ -117,6 +129,9 @@ class Handshake:
             or not hmac.compare_digest(resume.proof, self._proof(self._key, by_initiator=not self.is_initiator))
         ):
             raise ProtocolError("a RESUME that does not prove ownership of the session")
+        if (refusal := version_refusal(resume.parameters)) is not None:
+            return refusal
+        self.peer = resume.parameters
         self._enter(CarrierState.RESUMED if self.state is CarrierState.TOLD else CarrierState.HEARD)
         self._peer_knows_us = True
         return None
@@ -134,13 +149,30 @@ class Handshake:
         return ownership_proof(key, self.session_id, self.generation, self._binding, by_initiator=by_initiator)
 
 
+def version_refusal(peer: Parameters) -> Close | None:
+    """How a session must end whose ends speak no common version; `None`: they do. This end speaks one."""
+    if peer.lowest_version <= PROTOCOL_VERSION <= peer.highest_version:
+        return None
+    theirs = (
+        f"{peer.lowest_version}"
+        if peer.lowest_version == peer.highest_version
+        else (f"{peer.lowest_version} to {peer.highest_version}")
+    )
+    reason = f"one end speaks version {PROTOCOL_VERSION} of perdure's protocol, the other one {theirs}"
+    return Close(CloseCode.VERSION, reason)
+
+
+def channel_binding(one_certificate: bytes, other_certificate: bytes) -> bytes:
+    """64 bytes that name a DTLS connection at both ends: the SHA-256 of each end's certificate, the lower one first."""
+    return b"".join(sorted((one_certificate, other_certificate)))
+
+
 def ownership_proof(key: bytes, session_id: bytes, generation: int, binding: bytes, *, by_initiator: bool) -> bytes:
     """HMAC-SHA256 (RFC 2104) with the session's key, over who says it, which session, and on which carrier.
 
     Args:
-        binding: names the DTLS connection (both certificates' fingerprints), so that a proof cannot be relayed onto
-            another one.
+        binding: names the DTLS connection, so that a proof cannot be relayed onto another one: `channel_binding`.
     """
     role = b"initiator" if by_initiator else b"acceptor"
-    message = b"perdure resume 1 " + role + b"\0" + session_id + encode_varint(generation) + binding
+    message = b"perdure resume 2 " + role + b"\0" + session_id + encode_varint(generation) + binding
     return hmac.new(key, message, hashlib.sha256).digest()

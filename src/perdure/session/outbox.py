@@ -18,8 +18,10 @@ from perdure.session.linger import Linger
 from perdure.wire import (
     MAX_DATA_OVERHEAD_BYTES,
     MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_FRAMES,
     MAX_STREAMS,
     MAX_TARGET_BYTES,
+    Accept,
     Fin,
     Frame,
     Open,
@@ -44,6 +46,10 @@ MAX_REPLIES = 2 * MAX_STREAMS
 
 _CONTROL_ROOM = MAX_TARGET_BYTES + 64
 """Room that the largest control frames of one stream may need at the end of a message."""
+
+_MAX_CONTROL_FRAMES = MAX_MESSAGE_FRAMES // 2 - 16
+_MAX_DATA_STREAMS = MAX_MESSAGE_FRAMES // 2 // 3
+"""Of one message. A stream adds at most four control frames, and DATA, FIN and RESET."""
 
 FIRST_MESSAGE_BYTES = 4 * 1024
 USUAL_MESSAGE_BYTES = 16 * 1024
@@ -160,11 +166,6 @@ class Outbox:
         self._ping_wanted = self.ping_sent_at is None
 
     @property
-    def has_replies(self) -> bool:
-        """Whether answers, or a PING, wait for the next message."""
-        return bool(self._replies) or self._ping_wanted
-
-    @property
     def awaits_bare_ping(self) -> bool:
         """Whether a PING waits for its answer, and no WINDOW with it."""
         return self.ping_sent_at is not None and not self._ping_proves_grant and not self._grant_unproved
@@ -181,11 +182,16 @@ class Outbox:
     def learn(self, answer_delay: float) -> None:
         """An acknowledgement came `answer_delay` seconds after it was due to come."""
         if answer_delay < QUICK_ANSWER:
-            self.message_bytes = min(MAX_MESSAGE_BYTES, self.message_bytes * 2)
+            self.message_bytes = min(self._streams.max_message_bytes, self.message_bytes * 2)
         elif answer_delay > SLOW_ANSWER:
             self.message_bytes = max(SMALLEST_MESSAGE_BYTES, self.message_bytes // 2)
         elif self.message_bytes < USUAL_MESSAGE_BYTES:
-            self.message_bytes *= 2
+            self.message_bytes = min(self._streams.max_message_bytes, self.message_bytes * 2)
+
+    def limit_messages(self, size: int) -> None:
+        """The peer takes at most `size` bytes at once."""
+        self._streams.max_message_bytes = min(MAX_MESSAGE_BYTES, size)
+        self.message_bytes = min(self.message_bytes, self._streams.max_message_bytes)
 
     def forget_under_way(self) -> None:
         """The carrier is gone, and with it what was asked and answered on it."""
@@ -215,7 +221,7 @@ class Outbox:
         if parts or self._sendable:
             self.release_acks()
             room -= self._add_control(parts, room, now)
-        self._add_data(parts, room - (MAX_MESSAGE_BYTES - self.message_bytes), now)
+        self._add_data(parts, room - (self._streams.max_message_bytes - self.message_bytes), now)
 
     def _add_control(self, parts: Parts, room: int, now: float) -> int:
         size = 0
@@ -227,14 +233,14 @@ class Outbox:
             self._replies.append(Ping(self._ping_token))
         if self._replies:
             size = self._add_replies(parts, room)
-        while self._control and size + _CONTROL_ROOM < room:
+        while self._control and size + _CONTROL_ROOM < room and len(parts) < _MAX_CONTROL_FRAMES:
             stream = self._streams.get(_pop_first(self._control))
             if stream is None:
                 continue
             for frame in stream.take_control(now):
                 parts.append(encode_frame(frame))
                 size += len(parts[-1])
-                if isinstance(frame, Window):
+                if isinstance(frame, Window | Accept):
                     self._grant_unproved = True
                     self.ping()
                 elif isinstance(frame, Open) and not stream.is_open_repeated:
@@ -247,7 +253,7 @@ class Outbox:
 
     def _add_replies(self, parts: Parts, room: int) -> int:
         size = told = 0
-        while told < len(self._replies) and size + _CONTROL_ROOM < room:
+        while told < len(self._replies) and size + _CONTROL_ROOM < room and len(parts) < _MAX_CONTROL_FRAMES:
             parts.append(encode_frame(self._replies[told]))
             size += len(parts[-1])
             told += 1
@@ -255,12 +261,14 @@ class Outbox:
         return size
 
     def _add_data(self, parts: Parts, room: int, now: float) -> None:
-        while self._sendable and room >= _LEAST_ROOM:
-            ready = len(self._sendable)
+        left = _MAX_DATA_STREAMS
+        while self._sendable and room >= _LEAST_ROOM and left:
+            ready = min(len(self._sendable), left)
             share = max(_SMALLEST_SHARE, room // ready)
             for _ in range(ready):
                 if room < _LEAST_ROOM:
                     return
+                left -= 1
                 stream_id = _pop_first(self._sendable)
                 if (stream := self._streams.get(stream_id)) is not None:
                     room -= self._add_stream_data(parts, stream, min(room, share), now)

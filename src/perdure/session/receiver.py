@@ -14,7 +14,22 @@ from perdure.session.events import (
     StreamOpened,
     StreamReset,
 )
-from perdure.wire import Ack, Data, Fin, Gone, Open, Ping, Pong, Reset, ResetCode, StreamPosition, Window
+from perdure.wire import (
+    MAX_STREAMS,
+    Accept,
+    Ack,
+    Data,
+    Fin,
+    Gone,
+    Hello,
+    Open,
+    Ping,
+    Pong,
+    Reset,
+    ResetCode,
+    StreamPosition,
+    Window,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +39,19 @@ if TYPE_CHECKING:
     from perdure.session.stream_table import StreamTable
     from perdure.session.traffic import Traffic
 
-StreamFrame = Data | Fin | Ack | Window
+StreamFrame = Data | Fin | Ack | Window | Accept
+MAX_USELESS_FRAMES = 64
+"""Frames of one carrier that change nothing and are taken all the same: they cost as much as others."""
+
+USELESS_FRAMES_A_STREAM = 8
+"""As many more for each stream that is opened: an honest peer sends three or four where both ends' frames cross."""
+
+MAX_EARLY_FRAMES = 80
+"""Frames that may be under way behind an OPEN that is refused: the initial credit in shares of 1 KiB, the smallest that
+perdure sends where many streams are ready, the FIN, and the peer's ACK and WINDOW."""
+
+_MAX_REFUSED = 2 * MAX_STREAMS
+
 Inbound = StreamFrame | Open | Reset | Gone | Ping | Pong
 """What may come once the carrier is resumed."""
 
@@ -32,17 +59,25 @@ Inbound = StreamFrame | Open | Reset | Gone | Ping | Pong
 class Receiver:
     """Routes frames to streams. Each method appends what the driver must hear to `events`."""
 
-    __slots__ = ("_outbox", "_streams", "_traffic")
+    __slots__ = ("_outbox", "_refused", "_streams", "_traffic", "_useless_left")
 
     def __init__(self, streams: StreamTable, outbox: Outbox, traffic: Traffic) -> None:
         self._streams = streams
         self._outbox = outbox
         self._traffic = traffic
+        self._useless_left = MAX_USELESS_FRAMES
+        self._refused: dict[int, int] | None = None
+        """The streams that were refused on this carrier, and how many frames of theirs may still come."""
+
+    def allow_for_stream(self) -> None:
+        """A stream was opened, by either end: frames about it may cross."""
+        most = MAX_USELESS_FRAMES + USELESS_FRAMES_A_STREAM * MAX_STREAMS
+        self._useless_left = min(most, self._useless_left + USELESS_FRAMES_A_STREAM)
 
     def apply(self, frame: Inbound, events: list[SessionEvent], now: float) -> None:
         """Apply one frame of the current carrier."""
         match frame:
-            case Data() | Fin() | Ack() | Window():
+            case Data() | Fin() | Ack() | Window() | Accept():
                 self._apply_to_stream(frame, events, now)
             case Open():
                 self._apply_open(frame, events, now)
@@ -51,16 +86,22 @@ class Receiver:
             case Gone(stream_id):
                 if (stream := self._streams.get(stream_id)) is not None:
                     self._gone(stream, events)
+                else:
+                    self.useless(frame)
             case Ping(token):
                 self._outbox.reply(Pong(token))
             case Pong(token):
                 if (seconds := self._outbox.take_pong(token, now)) is not None:
                     self._measured(seconds, events)
+                else:
+                    self.useless(frame)
             case _:
                 assert_never(frame)
 
     def resume(self, positions: Iterable[StreamPosition], events: list[SessionEvent], now: float) -> int:
         """Take every stream up from where the peer has it; how many bytes are to be sent again."""
+        self._useless_left = max(self._useless_left, MAX_USELESS_FRAMES)
+        self._refused = None
         known = {position.stream_id: position for position in positions}
         self._outbox.clear_queues()
         resent_bytes = 0
@@ -89,24 +130,39 @@ class Receiver:
         if stream is None:
             if not self._streams.was_seen(frame.stream_id):
                 raise ProtocolError(f"{type(frame).__name__} for stream {frame.stream_id}, which was never opened")
-            if isinstance(frame, Data | Fin):
-                self._outbox.reply(Gone(frame.stream_id))
+            if not self._is_early(frame.stream_id):
+                self.useless(frame)
+                if isinstance(frame, Data | Fin):
+                    self._outbox.reply(Gone(frame.stream_id))
             return
-        stream.acknowledge_open(now)
+        is_news = stream.acknowledge_open(now)
         is_read = stream.reset_code is None
         match frame:
             case Data(_, offset, payload):
                 fresh = stream.receive_data(offset, payload)
-                if fresh is not None and is_read:
+                if fresh is None:
+                    self.useless(frame)
+                elif is_read:
                     self._traffic.received(len(fresh), now)
                     events.append(StreamData(stream.stream_id, _unpinned(fresh)))
             case Fin(_, offset):
-                if stream.receive_fin(offset) and is_read:
+                if not stream.receive_fin(offset):
+                    self.useless(frame)
+                elif is_read:
                     events.append(StreamFinished(stream.stream_id))
             case Ack(_, position):
-                self._apply_ack(stream, position, events, now)
+                if not self._apply_ack(stream, position, events, now) and not is_news:
+                    self.useless(frame)
             case Window(_, limit):
-                if stream.receive_window(limit) and is_read:
+                if not stream.receive_window(limit):
+                    self.useless(frame)
+            case Accept(_, limit):
+                if not stream.mine:
+                    raise ProtocolError(f"ACCEPT of stream {frame.stream_id}, which the peer opened")
+                stream.receive_window(limit)
+                if not stream.receive_accept():
+                    self.useless(frame)
+                elif is_read:
                     events.append(StreamAccepted(stream.stream_id))
             case _:
                 assert_never(frame)
@@ -115,30 +171,33 @@ class Receiver:
         self._outbox.schedule(stream)
         self._forget_if_done(stream)
 
-    def _apply_ack(self, stream: Stream, position: int, events: list[SessionEvent], now: float) -> None:
+    def _apply_ack(self, stream: Stream, position: int, events: list[SessionEvent], now: float) -> bool:
+        """Whether it says anything new."""
         held, due_since = len(stream.buffer), stream.awaiting_since
-        stream.receive_ack(position, now)
+        is_news = stream.receive_ack(position, now)
         freed = held - len(stream.buffer)
         if freed and due_since is not None:
-            self._outbox.learn(now - due_since)
+            self._outbox.learn(now - due_since - self._streams.late_ack_delay)
         if (seconds := self._traffic.acknowledged(stream.stream_id, position, now)) is not None:
-            self._measured(seconds, events)
+            self._measured(max(0.0, seconds - self._streams.late_ack_delay), events)
         self._streams.freed(freed, events)
+        return is_news
 
     def _apply_open(self, frame: Open, events: list[SessionEvent], now: float) -> None:
         if self._streams.is_ours(frame.stream_id):
             raise ProtocolError(f"OPEN of stream {frame.stream_id}, which is ours to open")
-        if self._streams.get(frame.stream_id) is not None:
-            return
         if self._streams.was_seen(frame.stream_id):
-            self._outbox.reply(Gone(frame.stream_id))
+            self.useless(frame)
+            if self._streams.get(frame.stream_id) is None:
+                self._refuse(Gone(frame.stream_id))
             return
         self._streams.see(frame.stream_id)
+        self.allow_for_stream()
         if self._streams.is_closing:
-            self._outbox.reply(Gone(frame.stream_id))
+            self._refuse(Gone(frame.stream_id))
             return
         if self._streams.is_full:
-            self._outbox.reply(Reset(frame.stream_id, ResetCode.LIMIT))
+            self._refuse(Reset(frame.stream_id, ResetCode.LIMIT))
             return
         self._traffic.opened(now)
         stream = self._streams.add(frame.stream_id, frame.target, mine=False, send_limit=frame.window)
@@ -154,6 +213,8 @@ class Receiver:
             self._streams.tell_writable(events)
         elif not self._streams.was_seen(frame.stream_id):
             raise ProtocolError(f"RESET of stream {frame.stream_id}, which was never opened")
+        else:
+            self.useless(frame)
         self._outbox.reply(Gone(frame.stream_id))
 
     def _gone(self, stream: Stream, events: list[SessionEvent]) -> None:
@@ -162,6 +223,28 @@ class Receiver:
         self._streams.tell_writable(events)
         if stream.reset_code is None and not stream.has_ended_both_ways:
             events.append(StreamReset(stream.stream_id, ResetCode.SESSION_LOST))
+
+    def _refuse(self, answer: Gone | Reset) -> None:
+        """Answer an OPEN; what follows it is dropped in silence."""
+        self._outbox.reply(answer)
+        refused = self._refused = self._refused or {}
+        refused.pop(answer.stream_id, None)
+        refused[answer.stream_id] = MAX_EARLY_FRAMES
+        if len(refused) > _MAX_REFUSED:
+            del refused[next(iter(refused))]
+
+    def _is_early(self, stream_id: int) -> bool:
+        """Whether a frame was sent before the peer knew that its stream is refused."""
+        if self._refused is None or not (left := self._refused.get(stream_id, 0)):
+            return False
+        self._refused[stream_id] = left - 1
+        return True
+
+    def useless(self, frame: Inbound | Hello) -> None:
+        """It changes nothing here. Raises `ProtocolError` where too many have come."""
+        self._useless_left -= 1
+        if self._useless_left < 0:
+            raise ProtocolError(f"too many frames that change nothing, the last one a {type(frame).__name__}")
 
     def _forget_if_done(self, stream: Stream) -> None:
         if stream.is_done:

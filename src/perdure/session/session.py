@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, assert_never
 
 from perdure.errors import ProtocolError
 from perdure.session.ending import Ending, Phase
-from perdure.session.events import CarrierUnusable, SessionClosed, SessionEvent, SessionResumed
-from perdure.session.handshake import CarrierState, Handshake
+from perdure.session.events import CarrierUnusable, SessionClosed, SessionEvent, SessionResumed, StreamReset, joined
+from perdure.session.handshake import CarrierState, Handshake, version_refusal
 from perdure.session.outbox import Outbox, Parts
 from perdure.session.receiver import Receiver
-from perdure.session.stream import INITIAL_CREDIT_BYTES
 from perdure.session.stream_table import StreamTable
 from perdure.session.traffic import Traffic
 from perdure.wire import (
@@ -28,6 +27,7 @@ from perdure.wire import (
     Hello,
     ResetCode,
     Resume,
+    Unknown,
     decode_message,
 )
 
@@ -48,7 +48,16 @@ class Session:
             `abandon` it: it gives its part back.
     """
 
-    __slots__ = ("_ending", "_handshake", "_outbox", "_receiver", "_streams", "_traffic", "last_heard_at")
+    __slots__ = (
+        "_ending",
+        "_handshake",
+        "_outbox",
+        "_receiver",
+        "_streams",
+        "frames_of_last_message",
+        "last_heard_at",
+        "traffic",
+    )
 
     def __init__(
         self,
@@ -63,11 +72,14 @@ class Session:
             raise ValueError("the initiator brings the session's key, the acceptor learns it")
         self.last_heard_at: float | None = None
         """When the peer last said something valid on the current carrier."""
+        self.frames_of_last_message = 0
+        """How many frames the last message had that was received, which says what it cost."""
         self._handshake = Handshake(session_id=session_id, initiator=initiator, key=key)
         self._streams = StreamTable(limits, budget, initiator=initiator)
-        self._traffic = Traffic(self._streams)
-        self._outbox = Outbox(self._streams, self._traffic)
-        self._receiver = Receiver(self._streams, self._outbox, self._traffic)
+        self.traffic = Traffic(self._streams)
+        """What moved, and how long the peer took to answer."""
+        self._outbox = Outbox(self._streams, self.traffic)
+        self._receiver = Receiver(self._streams, self._outbox, self.traffic)
         self._ending = Ending()
 
     @property
@@ -97,21 +109,6 @@ class Session:
     # What was measured.
 
     @property
-    def sent_bytes(self) -> int:
-        """Streams' bytes framed for sending, each once."""
-        return self._traffic.sent_bytes
-
-    @property
-    def resent_bytes(self) -> int:
-        """Streams' bytes framed again because a carrier was lost."""
-        return self._traffic.resent_bytes
-
-    @property
-    def received_bytes(self) -> int:
-        """Streams' bytes received, each once."""
-        return self._traffic.received_bytes
-
-    @property
     def buffered_bytes(self) -> int:
         """Streams' bytes that are held now: unacknowledged and unsent."""
         return self._streams.buffered_bytes
@@ -122,14 +119,9 @@ class Session:
         return self._outbox.message_bytes
 
     @property
-    def rtt(self) -> float | None:
-        """Seconds until the last thing that was timed had its answer; each sample is told by `RttMeasured`."""
-        return self._traffic.rtt
-
-    @property
-    def last_data_at(self) -> float | None:
-        """When a stream was opened or a byte of it moved, either way; what is said again after a loss is neither."""
-        return self._traffic.last_data_at
+    def credit_bytes(self) -> int:
+        """What the peer may have sent and is not read, over all streams."""
+        return self._streams.credit_bytes
 
     # Streams.
 
@@ -145,7 +137,7 @@ class Session:
     @property
     def max_streams(self) -> int:
         """How many streams there may be."""
-        return self._streams.limits.max_streams
+        return self._streams.max_streams
 
     def take_forgotten(self) -> list[int]:
         """The streams that ended since this was asked last: behind the events so far, nothing is told of them."""
@@ -154,10 +146,6 @@ class Session:
     def is_writable(self, stream_id: int) -> bool:
         """Whether `write` would take bytes: there is such a stream, and neither it nor the session was ended here."""
         return self._streams.get_writable(stream_id) is not None
-
-    def was_seen(self, stream_id: int) -> bool:
-        """Whether there is, or once was, such a stream."""
-        return self._streams.was_seen(stream_id)
 
     def open_stream(self, target: bytes) -> int:
         """A new stream to `target`; its id. Raises `RuntimeError` at the limit of streams, or when closed."""
@@ -168,7 +156,9 @@ class Session:
         if len(target) > MAX_TARGET_BYTES:
             raise ValueError(f"a target has at most {MAX_TARGET_BYTES} bytes, not {len(target)}")
         stream_id = self._streams.take_id()
-        self._outbox.schedule(self._streams.add(stream_id, target, mine=True, send_limit=INITIAL_CREDIT_BYTES))
+        stream = self._streams.add(stream_id, target, mine=True, send_limit=self._streams.initial_credit_bytes)
+        self._outbox.schedule(stream)
+        self._receiver.allow_for_stream()
         return stream_id
 
     def accept(self, stream_id: int) -> None:
@@ -281,9 +271,11 @@ class Session:
 
     # Carriers.
 
-    def carrier_opened(self, generation: int, binding: bytes) -> None:
-        """A new carrier is there; frames of every other one are ignored from here on."""
+    def carrier_opened(self, generation: int, binding: bytes, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        """A new carrier is there, which takes messages of that length; frames of every other one are ignored from here
+        on. `binding` names its DTLS connection."""
         self._handshake.carrier_opened(generation, binding)
+        self._outbox.limit_messages(min(max_message_bytes, self._handshake.peer.max_message_bytes))
         self.last_heard_at = None
         self._forget_under_way()
 
@@ -298,8 +290,10 @@ class Session:
             self._outbox.ping()
 
     def awaiting_since(self) -> float | None:
-        """Since when the oldest thing that was sent waits for an answer; `None` where nothing does."""
-        waits = [stream.awaiting_since for stream in self._streams if stream.awaiting_since is not None]
+        """Since when the oldest thing that was sent waits for an answer; `None` where nothing does. A peer that takes
+        longer to acknowledge than usual is given that time before the wait begins."""
+        more = self._streams.late_ack_delay
+        waits = [stream.awaiting_since + more for stream in self._streams if stream.awaiting_since is not None]
         if self._outbox.ping_sent_at is not None:
             waits.append(self._outbox.ping_sent_at)
         return min(waits, default=None)
@@ -308,11 +302,6 @@ class Session:
     def awaits_only_ping(self) -> bool:
         """Whether a PING waits for its answer, and nothing of any stream does."""
         return self._outbox.awaits_bare_ping and all(stream.awaiting_since is None for stream in self._streams)
-
-    @property
-    def has_replies(self) -> bool:
-        """Whether answers to the peer, or a PING of this end, wait for the next message."""
-        return self._outbox.has_replies
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` is due: an acknowledgement, or a reset behind unread bytes, has waited long enough."""
@@ -332,7 +321,7 @@ class Session:
             if self._ending.is_over:
                 return self._ending.take()
         parts: Parts = []
-        room = MAX_MESSAGE_BYTES
+        room = self._streams.max_message_bytes
         if self._handshake.is_due:
             positions = tuple(stream.take_position() for stream in self._streams if stream.open_told)
             parts.append(self._handshake.take(positions))
@@ -345,11 +334,15 @@ class Session:
         """Apply one message of the carrier of `generation`."""
         events: list[SessionEvent] = []
         handshake = self._handshake
+        self.frames_of_last_message = 0
         if generation != handshake.generation or handshake.state is CarrierState.ABSENT or self._ending.is_over:
             return events
         try:
-            for frame in decode_message(message):
+            for number, frame in enumerate(decode_message(message), start=1):
+                self.frames_of_last_message = number
                 match frame:
+                    case Unknown():
+                        pass
                     case Hello() | Resume() | Close():
                         self._apply_handshake(frame, events, now)
                         if self._ending.is_over:
@@ -362,21 +355,28 @@ class Session:
         except ProtocolError as error:
             self.carrier_lost()
             events.append(CarrierUnusable(generation, str(error)))
-        return events
+        return joined(events) if len(events) > 1 else events
 
     def _apply_handshake(self, frame: Hello | Resume | Close, events: list[SessionEvent], now: float) -> None:
         match frame:
             case Hello():
+                if self._handshake.is_resumed:
+                    self._receiver.useless(frame)
                 self._refuse(self._handshake.receive_hello(frame), events)
-            case Resume(_, generation, _, positions):
+            case Resume(_, generation, _, positions, parameters):
                 refusal = self._handshake.receive_resume(frame)
                 if refusal is None:
+                    self._outbox.limit_messages(min(self._streams.max_message_bytes, parameters.max_message_bytes))
+                    refused = self._streams.learn(parameters)
+                    events.extend(StreamReset(stream.stream_id, ResetCode.LIMIT) for stream in refused)
                     resent_bytes = self._receiver.resume(positions, events, now)
                     events.append(SessionResumed(generation, resent_bytes))
                 self._refuse(refusal, events)
-            case Close(code, reason):
+            case Close(code, reason, parameters):
                 self._handshake.check_close(frame)
                 self._end(None)
+                if code is CloseCode.VERSION and (refusal := version_refusal(parameters)) is not None:
+                    reason = refusal.reason
                 events.append(SessionClosed(code, reason, by_peer=True))
             case _:
                 assert_never(frame)
@@ -388,7 +388,7 @@ class Session:
 
     def _forget_under_way(self) -> None:
         self._outbox.forget_under_way()
-        self._traffic.forget_under_way()
+        self.traffic.forget_under_way()
         for stream in self._streams:
             stream.carrier_lost()
 

@@ -3,9 +3,10 @@
 Rules:
 1. Every frame is idempotent, so a carrier may be lost between any two bytes and everything be said again.
 2. A FIN counts as one offset after the last byte, as in TCP, so that an ACK covers it.
-3. OPEN is answered by an ACK at once; WINDOW for a stream opened by the peer means that it was accepted.
+3. OPEN is answered by an ACK at once, and by ACCEPT or RESET when its user has decided. Each RESUME says which streams
+   were accepted, so that an ACCEPT may be lost.
 4. No end overtakes the bytes before it. FIN and RESET are sent once every byte accepted before them was sent on this
-   carrier, which delivers in order; RESET also follows the FIN, and the WINDOW that accepts the stream.
+   carrier, which delivers in order; RESET also follows the FIN, and the ACCEPT.
 5. RESET ends both directions. On each carrier the unacknowledged bytes are sent again and then the RESET, until the
    peer says GONE (or RESET, when they cross).
 6. A stream that was reset here reads no more: what comes within the credit is acknowledged and dropped, and the credit
@@ -19,10 +20,7 @@ from __future__ import annotations
 
 from perdure.errors import ProtocolError
 from perdure.session.send_buffer import SendBuffer
-from perdure.wire import Ack, Frame, Open, Reset, ResetCode, StreamPosition, Window
-
-INITIAL_CREDIT_BYTES = 64 * 1024
-"""What an opener may send before it was accepted: a request goes out with the OPEN, without a round trip."""
+from perdure.wire import INITIAL_CREDIT_BYTES, Accept, Ack, Frame, Open, Reset, ResetCode, StreamPosition, Window
 
 ACK_EVERY_BYTES = 512 * 1024
 """An ACK goes out at once after this much; below, it waits for company or for `ACK_DELAY`."""
@@ -32,6 +30,7 @@ class Stream:
     """The state of one stream. `stream_id` is odd where the session's initiator opened it."""
 
     __slots__ = (
+        "_accept_told",
         "_ack_told",
         "_consumed",
         "_fin_acked",
@@ -57,7 +56,11 @@ class Stream:
     )
 
     def __init__(self, stream_id: int, target: bytes, *, mine: bool, window_bytes: int, send_limit: int) -> None:
-        """`window_bytes`: the credit that an opener grants at once; an acceptor grants it with `accept`."""
+        """
+        Args:
+            window_bytes: the credit that an opener grants at once; an acceptor grants it with `accept`.
+            send_limit: the peer's credit so far.
+        """
         self.stream_id = stream_id
         self.target = target
         self.mine = mine
@@ -72,6 +75,7 @@ class Stream:
         self.write_limits: tuple[int, int] | None = None
         """Low and high, where the stream's user wants less to be held than the tube allows."""
         self.open_acknowledged = not mine
+        self._accept_told = mine
         self.is_open_repeated = False
         """The OPEN was lost with a carrier, and is said again."""
         self._open_told = not mine
@@ -89,8 +93,7 @@ class Stream:
     def accept(self, window_bytes: int) -> None:
         """Grant a full window; the peer learns that its stream was accepted."""
         self.accepted = True
-        limit = self._consumed + max(window_bytes, INITIAL_CREDIT_BYTES + 1)
-        self._limit_granted = max(self._limit_granted, limit)
+        self._limit_granted = max(self._limit_granted, self._consumed + window_bytes)
 
     def finish(self) -> None:
         """Send a FIN behind what was written."""
@@ -99,9 +102,7 @@ class Stream:
     def reset(self, code: ResetCode) -> None:
         """Send RESET behind what was written; read no more."""
         self.reset_code = code
-        # Credit that the peer has not heard of is taken back, but for what tells it that its stream was accepted.
-        accepts = self.accepted and not self.mine
-        self._limit_granted = max(self._limit_told, INITIAL_CREDIT_BYTES + 1 if accepts else 0)
+        self._limit_granted = self._limit_told  # what the peer has not heard of is taken back
 
     def abort(self, code: ResetCode) -> None:
         """Drop what is held; send RESET next. The code of an earlier `reset` stands."""
@@ -118,10 +119,15 @@ class Stream:
                 f"stream {self.stream_id}: {count} bytes consumed, of {self.received - self._consumed} that came"
             )
         self._consumed += count
-        if self.accepted or self.mine:
+        if (self.accepted or self.mine) and not self.fin_received:
             limit = self._consumed + window_bytes
             if limit - self._limit_granted >= window_bytes // 4:
                 self._limit_granted = limit
+
+    @property
+    def credit_bytes(self) -> int:
+        """Bytes that the peer may have sent, and that have not gone on."""
+        return self._limit_told - self._consumed
 
     @property
     def unconsumed_bytes(self) -> int:
@@ -157,10 +163,14 @@ class Stream:
 
     @property
     def has_control(self) -> bool:
-        """Whether OPEN, RESET or WINDOW is due; an ACK alone may wait."""
-        if not self._open_told or self._limit_granted > self._limit_told:
+        """Whether OPEN, ACCEPT, RESET or WINDOW is due; an ACK alone may wait."""
+        if not self._open_told or self._limit_granted > self._limit_told or self._accept_is_due:
             return True
         return self.reset_code is not None and self._reset_is_due
+
+    @property
+    def _accept_is_due(self) -> bool:
+        return self.accepted and not self._accept_told and not self._reset_told
 
     @property
     def _reset_is_due(self) -> bool:
@@ -192,6 +202,10 @@ class Stream:
         if self.has_ack and (self.reset_code is None or not self._reset_is_due):
             self._ack_told = self.received_position
             frames.append(Ack(self.stream_id, self._ack_told))
+        if self._accept_is_due:
+            self._accept_told = True
+            self._limit_told = self._limit_granted
+            frames.append(Accept(self.stream_id, self._limit_granted))
         if self._limit_granted > self._limit_told:
             self._limit_told = self._limit_granted
             frames.append(Window(self.stream_id, self._limit_granted))
@@ -251,24 +265,28 @@ class Stream:
         self.fin_received = True
         return True
 
-    def receive_ack(self, position: int, now: float) -> None:
-        """The peer has everything below `position`."""
+    def receive_ack(self, position: int, now: float) -> bool:
+        """The peer has everything below `position`; whether that is news."""
         if position > self.buffer.sent + self._fin_sent:
             raise ProtocolError(f"stream {self.stream_id}: ACK of {position}, sent {self.buffer.sent}")
         before = self.buffer.acknowledged + self._fin_acked
         if position > self.buffer.end:
             self._fin_acked = True
         self.buffer.acknowledge(min(position, self.buffer.end))
-        if position > before or not self.open_acknowledged:
-            self._progress(now)
+        if position <= before and self.open_acknowledged:
+            return False
+        self._progress(now)
+        return True
 
     def receive_window(self, limit: int) -> bool:
-        """The peer's credit; whether this is how it accepts the stream."""
-        self.send_limit = max(self.send_limit, limit)
-        if self.mine and not self.accepted and limit > INITIAL_CREDIT_BYTES:
-            self.accepted = True
-            return True
-        return False
+        """The peer's credit; whether it has grown."""
+        before, self.send_limit = self.send_limit, max(self.send_limit, limit)
+        return limit > before
+
+    def receive_accept(self) -> bool:
+        """The peer takes the stream that was opened here; whether that is news."""
+        was_accepted, self.accepted = self.accepted, True
+        return not was_accepted
 
     # Across carriers.
 
@@ -276,14 +294,15 @@ class Stream:
         """What a RESUME says of this stream; from here it counts as told."""
         self._ack_told = self.received_position
         self._limit_told = self._limit_granted
-        return StreamPosition(self.stream_id, self._ack_told, self._limit_told)
+        self._accept_told = self.mine or self.accepted
+        return StreamPosition(self.stream_id, self._ack_told, self._limit_told, self._accept_told and not self.mine)
 
     def carrier_lost(self) -> None:
         """Nothing is under way any more."""
         self.awaiting_since = None
 
     def resume(self, position: StreamPosition | None, now: float) -> tuple[int, bool]:
-        """Go on from what the peer has: bytes to send again, and whether this is how it accepts the stream.
+        """Go on from what the peer has: bytes to send again, and whether the peer accepted the stream meanwhile.
 
         `None` where the peer has not seen the OPEN.
         """
@@ -295,7 +314,8 @@ class Stream:
         else:
             self.open_acknowledged = True
             self.receive_ack(position.received, now)
-            accepted = self.receive_window(position.window)
+            self.receive_window(position.window)
+            accepted = self.mine and position.is_accepted and self.receive_accept()
         self.awaiting_since = None
         self.buffer.rewind()
         self._fin_sent = self._fin_acked
@@ -323,10 +343,12 @@ class Stream:
         """Whether the peer has all that this end accepted for the stream, its ends included."""
         return not self.buffer and self._fin_acked >= self._fin_wanted and self.reset_code is None
 
-    def acknowledge_open(self, now: float) -> None:
-        """Any word of the peer about a stream opened here shows that it has the OPEN."""
-        if not self.open_acknowledged:
-            self._progress(now)
+    def acknowledge_open(self, now: float) -> bool:
+        """Any word of the peer about a stream opened here shows that it has the OPEN; whether that is news."""
+        if self.open_acknowledged:
+            return False
+        self._progress(now)
+        return True
 
     def _await(self, now: float) -> None:
         if self.awaiting_since is None:

@@ -15,12 +15,20 @@ from typing import TYPE_CHECKING
 from perdure.config import SMALLEST_SHARE_BYTES
 from perdure.session.events import SessionEvent, StreamWritable
 from perdure.session.stream import Stream
+from perdure.wire import (
+    MAX_HELLO_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_POSITION_BYTES,
+    MAX_RESUME_OVERHEAD_BYTES,
+    OUR_ACK_DELAY_MS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from perdure.config import ResourceLimits
     from perdure.session.budget import ByteBudget
+    from perdure.wire import Parameters
 
 
 class StreamTable:
@@ -34,14 +42,23 @@ class StreamTable:
         "_streams",
         "_waiting",
         "buffered_bytes",
+        "initial_credit_bytes",
         "is_closing",
+        "late_ack_delay",
         "limits",
+        "max_message_bytes",
     )
 
     def __init__(self, limits: ResourceLimits, budget: ByteBudget | None, *, initiator: bool) -> None:
         self.limits = limits
         self.buffered_bytes = 0
         """Unacknowledged and unsent bytes of every stream."""
+        self.initial_credit_bytes = 0
+        """What may be sent on a stream that is opened here before the peer accepts it; unknown before its RESUME."""
+        self.max_message_bytes = MAX_MESSAGE_BYTES
+        """The longest message that the peer takes on the current carrier."""
+        self.late_ack_delay = 0.0
+        """Seconds that the peer takes to acknowledge, beyond what this end would take."""
         self.is_closing = False
         """Whether no stream and no bytes are taken any more."""
         self._budget = budget
@@ -69,8 +86,40 @@ class StreamTable:
         return min(self.limits.stream_window_bytes, max(SMALLEST_SHARE_BYTES, share))
 
     @property
+    def credit_bytes(self) -> int:
+        """What the peer may have sent and is not read, over all streams."""
+        return sum(stream.credit_bytes for stream in self._streams.values())
+
+    @property
+    def max_streams(self) -> int:
+        """As many as a RESUME can list in a message that the peer takes, both ends' together."""
+        room = self.max_message_bytes - MAX_HELLO_BYTES - MAX_RESUME_OVERHEAD_BYTES
+        return min(self.limits.max_streams, room // MAX_POSITION_BYTES // 2)
+
+    @property
     def is_full(self) -> bool:
-        return len(self._streams) >= self.limits.max_streams
+        return len(self._streams) >= self.max_streams
+
+    def _grant_initial_credit(self, credit: int) -> None:
+        """The peer's, for each stream that is opened here from now on. What it granted before stays granted."""
+        self.initial_credit_bytes = credit
+        for stream in self._streams.values():
+            if stream.mine:
+                stream.receive_window(credit)
+
+    def learn(self, peer: Parameters) -> list[Stream]:
+        """What the peer says of itself; the streams that are gone for it."""
+        self._grant_initial_credit(peer.initial_credit_bytes)
+        self.late_ack_delay = max(0, peer.max_ack_delay_ms - OUR_ACK_DELAY_MS) / 1000
+        return self._take_unlisted()
+
+    def _take_unlisted(self) -> list[Stream]:
+        """The streams that the peer has not heard of, and that are more than a RESUME to it can list; they are gone."""
+        count = len(self._streams) - self.max_streams
+        unlisted = [stream for stream in reversed(self.in_order()) if not stream.open_told][: max(0, count)]
+        for stream in unlisted:
+            self.forget(stream)
+        return unlisted
 
     def get(self, stream_id: int) -> Stream | None:
         return self._streams.get(stream_id)

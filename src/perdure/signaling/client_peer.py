@@ -221,6 +221,10 @@ class ClientSignaling:
     def link_failed(self, error: RendezvousError) -> None:
         self._fail(error)
 
+    @property
+    def has_live_tubes(self) -> bool:
+        return self._is_confirmed and self._ending is None
+
     def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
         if role is not Role.GATEWAY or self._ending is not None:
             return

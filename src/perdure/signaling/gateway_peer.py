@@ -204,6 +204,10 @@ class GatewaySignaling:
         self._all_peers_unreachable()
         self._set_status(SignalingState.FAILED, str(error))
 
+    @property
+    def has_live_tubes(self) -> bool:
+        return any(session.channel is not None for session in self._sessions.values())
+
     def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
         for session in list(self._sessions.values()):
             if session.peer_id != peer_id or session.channel is None:

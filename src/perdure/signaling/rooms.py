@@ -25,7 +25,10 @@ class RendezvousLimits:
     """What bounds the rendezvous. Sizes in bytes, times in seconds."""
 
     max_connections: int = 8192
-    """Of all rooms together, joined or not; more are answered HTTP 503. 13 KiB each when idle: about 100 MiB."""
+    """Of all rooms together, joined or not; 13 KiB each when idle: about 100 MiB. Where the process may have fewer
+    descriptors, fewer. More are answered HTTP 503."""
+    max_connections_of_one_address: int = 256
+    """Of one IPv4 address, or one /64 of IPv6: so that one host cannot take all. Those of loopback are not counted."""
     max_rooms: int = 1000
     max_clients_per_room: int = 64
     max_message_bytes: int = 64 * 1024

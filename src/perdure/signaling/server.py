@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import socket
+import sys
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from perdure.errors import ListenError, ProtocolError
 from perdure.eventlog import Field, log_event
+from perdure.signaling.bounded import BoundedServerConnection, gated_by
 from perdure.signaling.frames import (
     PATH,
     Got,
@@ -29,6 +33,7 @@ from perdure.signaling.frames import (
     encode_frame,
     max_frame_bytes,
 )
+from perdure.signaling.gate import ACCEPTED_AT_ONCE, Gate, most_connections
 from perdure.signaling.rate import TokenBucket
 from perdure.signaling.rooms import Membership, RefusedError, RendezvousLimits, Rooms
 
@@ -52,6 +57,9 @@ _SWEEP_INTERVAL = 5.0
 _CLOSE_TIMEOUT = 2.0
 """Seconds for a close handshake, or to write a last frame: a peer that does not answer is cut off."""
 
+_BACKLOG = 1024
+"""Connections that wait in the system: those of a rendezvous that has come back arrive together."""
+
 _OPEN_TIMEOUT = 5.0
 """Seconds for TLS and HTTP: a connection that never sends its request holds a socket no longer."""
 
@@ -74,6 +82,8 @@ class RendezvousServer:
         self._host = host
         self._wanted_port = port
         self._ssl_context = ssl_context
+        most = most_connections(self._limits.max_connections, _descriptors())
+        self._gate = Gate[BoundedServerConnection](most, self._limits.max_connections_of_one_address)
         self._rooms = Rooms(self._limits)
         self._connections = 0
         self._closed_for: Counter[str] = Counter()
@@ -108,6 +118,8 @@ class RendezvousServer:
                 self._wanted_port,
                 ssl=self._ssl_context,
                 process_request=self._answer_http,
+                create_connection=gated_by(self._gate),
+                backlog=ACCEPTED_AT_ONCE,
                 server_header=None,
                 compression=None,  # Sealed bodies do not shrink.
                 max_size=2 * max_frame_bytes(limits.max_message_bytes),
@@ -120,6 +132,8 @@ class RendezvousServer:
             address = f"{self._host}:{self._wanted_port}"
             cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise ListenError(f"the rendezvous cannot listen on {address}: {cause}", address=address) from error
+        for listening in self._server.sockets:
+            _set_backlog(listening.fileno())
         self._sweeper = asyncio.create_task(self._sweep(), name="rendezvous sweeper")
         log_event(_logger, logging.INFO, "listening", host=self._host, port=self.port)
 
@@ -177,7 +191,7 @@ class RendezvousServer:
                 del response.headers["Content-Type"]
                 response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
             case path if path == PATH and request.method == "GET":
-                if self._connections < self._limits.max_connections:
+                if self._connections < self._gate.most:
                     return None
                 response = connection.respond(503, "Too many connections.\n")
             case _:
@@ -224,6 +238,8 @@ class RendezvousServer:
         if not isinstance(frame, Join):
             raise RefusedError(RefusalCode.BAD_FRAME, "the first frame is a join")
         member = self._rooms.join(frame, outlet)
+        if isinstance(websocket, BoundedServerConnection):
+            self._gate.joined(websocket)
         log_event(_logger, logging.INFO, "joined", **_names(frame.room, frame.role, frame.peer_id))
         return member
 
@@ -248,6 +264,8 @@ class RendezvousServer:
         while True:
             await asyncio.sleep(min(_SWEEP_INTERVAL, self._limits.linger_timeout))
             self._rooms.sweep(loop.time())
+            if count := self._gate.take_report(loop.time()):
+                log_event(_logger, logging.WARNING, "connections-not-taken", count=count, open=self._connections)
 
 
 class _Connection:
@@ -302,6 +320,24 @@ class _Connection:
                     return
                 self._wake.clear()
                 await self._wake.wait()
+
+
+def _set_backlog(listening: int) -> None:
+    """asyncio has one number for what waits in the system, and for what it takes in one turn."""
+    if sys.platform == "win32":  # where a socket is no descriptor
+        return
+    with socket.socket(fileno=os.dup(listening)) as same:
+        same.listen(_BACKLOG)
+
+
+def _descriptors() -> int | None:
+    """How many this process may have; `None`: the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def _text(message: str | bytes) -> str:

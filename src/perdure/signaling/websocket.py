@@ -5,7 +5,7 @@
 2. What was sent is kept until `Acked`, and sent again, in order, on each new connection: at once behind the join, not
    a round trip later when that is answered; unless the last join to be sent so had no answer, or a refusal.
 3. A sender's message is delivered once: its number must be above the highest seen of that sender.
-4. A final refusal ends the link; everything else is a reason to wait and try again.
+4. A final refusal ends the link, unless tubes live by it. Everything else is a reason to wait and try again.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from perdure.errors import ProtocolError, RendezvousError
+from perdure.signaling.bounded import connect_directly
 from perdure.signaling.dialling import Dialling
 from perdure.signaling.envelope import MAX_ENVELOPE_BYTES
 from perdure.signaling.frames import (
@@ -41,11 +41,14 @@ from perdure.signaling.frames import (
 )
 from perdure.signaling.outbox import Outbox
 from perdure.signaling.reasons import describe_failure
+from perdure.wire import printable
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable
     from random import Random
+
+    from websockets.asyncio.client import ClientConnection
 
     from perdure.signaling.socket import OpenSocket, Socket
 
@@ -60,6 +63,11 @@ BACKOFF_BASE = 0.2
 BACKOFF_MAX = 2.0
 """Seconds. Who waits for a rendezvous to come back waits half of that on average; 1000 peers of one that is away make
 1000 attempts a second."""
+
+REFUSED_BACKOFF_BASE = 5.0
+REFUSED_BACKOFF_MAX = 60.0
+"""Seconds, likewise, after a refusal that would end a link without tubes. Two gateways of one ticket that both serve
+tubes take the room from each other no more often."""
 
 PING_INTERVAL = 5.0
 PING_TIMEOUT = 5.0
@@ -106,6 +114,10 @@ class LinkListener(Protocol):
     def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
         """A peer has come (also: come back) or gone."""
 
+    @property
+    def has_live_tubes(self) -> bool:
+        """Whether tubes live by the link: then no refusal ends it."""
+
 
 class RendezvousLink:
     """A link of `peer_id` as `role` to `room` of the rendezvous at `url`. `start` it, `close` it.
@@ -142,6 +154,8 @@ class RendezvousLink:
         self._dialling: Dialling | None = None
         self._joined_at: float | None = None
         self._task: asyncio.Task[None] | None = None
+        self._refusals = 0
+        """Final ones that came since a connection lasted."""
         self._turn: asyncio.Timeout | None = None
         """What ends the connection, or the wait for the next one, where another is wanted at once."""
         self._is_wanted_anew = False
@@ -236,7 +250,7 @@ class RendezvousLink:
                 self._joined_at = None
                 reason = await self._until_wanted_anew(self._connection())
                 if reason is None or (self._joined_at is not None and loop.time() - self._joined_at >= LASTING_TIME):
-                    failures = 0
+                    failures = self._refusals = 0
                 self._call(self._listener.link_down, reason or "")
                 if not self._is_wanted_anew:
                     await self._until_wanted_anew(asyncio.sleep(self._backoff(failures)))
@@ -245,6 +259,9 @@ class RendezvousLink:
             self._call(self._listener.link_failed, error)
 
     def _backoff(self, failures: int) -> float:
+        if self._refusals:
+            longest = min(REFUSED_BACKOFF_MAX, REFUSED_BACKOFF_BASE * 2 ** min(self._refusals - 1, 16))
+            return self._random.uniform(longest / 2, longest)
         if failures == 0:
             return 0.0
         return self._random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2 ** min(failures - 1, 16)))
@@ -315,7 +332,7 @@ class RendezvousLink:
 
     async def _open_websocket(self) -> ClientConnection:
         options: dict[str, Any] = {} if self._ssl_context is None else {"ssl": self._ssl_context}
-        return await connect(
+        return await connect_directly(
             self._url,
             proxy=None,
             compression=None,  # Sealed bodies do not shrink.
@@ -363,10 +380,13 @@ class RendezvousLink:
             self._call(self._listener.link_received, sender, deliver.body)
 
     def _heed(self, refused: Refused) -> str:
+        reason = printable(refused.reason)
         if refused.code.is_final:
-            reason = f"the rendezvous at {self._url} refuses this peer ({refused.code.value}): {refused.reason}"
-            raise RendezvousError(reason, url=self._url)
-        return f"{refused.code.value}: {refused.reason}"
+            if not self._listener.has_live_tubes:
+                text = f"the rendezvous at {self._url} refuses this peer ({refused.code.value}): {reason}"
+                raise RendezvousError(text, url=self._url)
+            self._refusals += 1
+        return f"{refused.code.value}: {reason}"
 
     def _write(self, item: int | Got) -> None:
         self._outbox.write(item)

@@ -47,8 +47,12 @@ class Relay(asyncio.Protocol):
             other.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        if (other := self._other.transport) is not None:
-            other.write(data)
+        self._other.take(data)
+
+    def take(self, data: bytes) -> None:
+        """Write what the other side has read."""
+        if self.transport is not None:
+            self.transport.write(data)
 
     def eof_received(self) -> bool:
         self._has_ended = True

@@ -26,6 +26,11 @@ WRITE_HIGH_BYTES = 256 * 1024
 """Bytes that may wait for a slow TCP reader before the stream's credit stops growing."""
 
 
+SMALL_PIECE_BYTES = 4 * 1024
+MAX_PIECES = 64
+"""So many small writes may wait for a slow TCP reader: asyncio keeps each as an object, and from Python 3.12 on looks
+at all of them with each write. Longer ones reach `WRITE_HIGH_BYTES` before they are as many."""
+
 FLUSH_TIMEOUT = 1.0
 """Seconds that TCP connections have to take what was written to them, when all that feeds them has ended."""
 
@@ -58,17 +63,33 @@ class TcpConnections:
 class TcpRelay(Relay):
     """The TCP side of a relay."""
 
-    __slots__ = ("_connections",)
+    __slots__ = ("_connections", "_pieces")
 
     def __init__(self, connections: TcpConnections) -> None:
         super().__init__()
         self._connections = connections
+        self._pieces = 0
+        """Small ones that were written since somebody looked whether they wait."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         tcp = cast(asyncio.Transport, transport)
         tcp.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._connections.add(tcp)
         super().connection_made(transport)
+
+    def take(self, data: bytes) -> None:
+        super().take(data)
+        self._pieces += len(data) < SMALL_PIECE_BYTES
+        if self._pieces >= MAX_PIECES and self.transport is not None:
+            self._pieces = 0
+            if self.transport.get_write_buffer_size():
+                self.transport.set_write_buffer_limits(high=0)  # `pause_writing` comes at once
+
+    def resume_writing(self) -> None:
+        self._pieces = 0
+        if self.transport is not None:
+            self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        super().resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)

@@ -12,10 +12,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from perdure.streams.buffered import fill_once
+from perdure.streams.buffered import Unread, fill_once
 from perdure.streams.outcomes import loss, refusal
 from perdure.wire import ResetCode
 
@@ -112,7 +111,7 @@ class StreamTransport(asyncio.Transport):
         self._streams = streams
         self._loop = asyncio.get_running_loop()
         self._protocol: asyncio.BaseProtocol | None = None
-        self._received: deque[memoryview] | None = None
+        self._received: Unread | None = None
         """What came and the protocol has not got."""
         self._is_paused = False
         self._is_eof_due: bool | None = None
@@ -303,13 +302,14 @@ class StreamTransport(asyncio.Transport):
     def data_came(self, data: memoryview) -> None:
         """The next bytes, which count as unread until `Streams.consume` is told."""
         if self._protocol is not None and not self._is_paused and self._received is None:
-            self._hand_over(data)
-            if self._received:
+            count = self._hand_over(data)
+            if count < len(data) and not self._is_lost:
+                self._received = Unread(data[count:])
                 self._deliver()
         elif self._received is None:
-            self._received = deque((data,))
+            self._received = Unread(data)
         else:
-            self._received.append(data)
+            self._received.add(data)
 
     def eof_came(self) -> None:
         self._is_eof_due = True
@@ -364,10 +364,10 @@ class StreamTransport(asyncio.Transport):
             elif self._is_paused:
                 return
             elif self._received:
-                data = self._received.popleft()
-                if not self._received:
+                waiting = self._received
+                waiting.hand_over(self._hand_over)
+                if not waiting:
                     self._received = None
-                self._hand_over(data)
             elif self._is_eof_due:
                 self._is_eof_due = False
                 keeps_open = self._call(cast(asyncio.Protocol, self._protocol).eof_received)
@@ -376,18 +376,17 @@ class StreamTransport(asyncio.Transport):
             else:
                 return
 
-    def _hand_over(self, data: memoryview) -> None:
+    def _hand_over(self, data: memoryview) -> int:
+        """How many bytes the protocol took."""
         protocol, count = self._protocol, len(data)
         if isinstance(protocol, asyncio.BufferedProtocol):
             count = self._call(fill_once, protocol, data)  # it may pause or close before it wants the rest
         else:
-            self._call(cast(asyncio.Protocol, protocol).data_received, bytes(data))
-        if self._is_lost:
-            return
-        self._streams.consume(self.stream_id, count)
-        if count < len(data):
-            self._received = self._received or deque()
-            self._received.appendleft(data[count:])
+            whole = data.obj if isinstance(data.obj, bytes) and len(data.obj) == count else bytes(data)
+            self._call(cast(asyncio.Protocol, protocol).data_received, whole)
+        if not self._is_lost:
+            self._streams.consume(self.stream_id, count)
+        return count
 
     def _call(self, method: Callable[..., Any], *args: object) -> Any:
         """A protocol that raises loses its own stream, as with asyncio's transports."""

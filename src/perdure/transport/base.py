@@ -35,10 +35,10 @@ class PathStatistics:
 
     rtt: float | None
     """Seconds of the last STUN check's round trip on the selected candidate pair, to the millisecond."""
-    checks_sent: int
-    """STUN checks of the selected pair; a new pair, as an ICE restart brings one, starts at 0."""
-    checks_answered: int
-    """How many of them were answered."""
+    checks_sent: int | None
+    """STUN checks of the selected pair; a new pair, as an ICE restart brings one, starts at 0. `None`: not known."""
+    checks_answered: int | None
+    """How many of them were answered; `None` likewise."""
     sent_bytes: int
     """DTLS records since the carrier was made, whichever pair they took; without STUN checks and IP headers."""
     received_bytes: int
@@ -65,6 +65,17 @@ class Path:
     (`Carrier.measure`; W3C: `RTCIceCandidatePairStats.currentRoundTripTime`). `None`: not yet read on this path."""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenChannel:
+    """What a tube must know of a data channel that is open."""
+
+    local_certificate: bytes
+    remote_certificate: bytes
+    """SHA-256 of each end's DTLS certificate, 32 bytes: as it was signaled and DTLS held the end to it."""
+    max_message_bytes: int
+    """The longest message that the peer takes (RFC 8841)."""
+
+
 class CarrierListener(Protocol):
     """What a tube hears of its carriers. Called on the event loop's thread; nothing comes after `Carrier.close`."""
 
@@ -77,8 +88,8 @@ class CarrierListener(Protocol):
     def carrier_candidate(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         """A local ICE candidate was gathered (trickle, RFC 8838); never before the description."""
 
-    def carrier_opened(self, generation: int, binding: bytes) -> None:
-        """The data channel is open. `binding`: 32 bytes that name this DTLS connection, equal at both ends."""
+    def carrier_opened(self, generation: int, channel: OpenChannel) -> None:
+        """The data channel is open."""
 
     def carrier_message(self, generation: int, message: bytes) -> None:
         """A message came."""
@@ -152,7 +163,7 @@ class Carrier(Protocol):
         """Tear the peer connection down as a crash would: the tube hears `carrier_lost`. For tests and the demo."""
 
     def close(self) -> None:
-        """Close and let go of every engine object at once. Twice is fine."""
+        """Close and let go of every engine object: at once, or as soon as the engine can. Twice is fine."""
 
 
 class Transport(Protocol):

@@ -18,16 +18,17 @@ from perdure.core.events import SessionResumed as CoreSessionResumed
 from perdure.core.state import Reason
 from perdure.errors import CarrierError
 from perdure.eventlog import log_event
-from perdure.session import CarrierUnusable, RttMeasured, SessionClosed, SessionResumed, StreamData
+from perdure.session import CarrierUnusable, RttMeasured, SessionClosed, SessionResumed, StreamData, channel_binding
 from perdure.transport.base import IceState
 from perdure.tube.clock import clock
+from perdure.tube.inbox import TURN_COST, Inbox, turn_cost
 from perdure.tube.log import log, log_ice_state, log_resumed
 from perdure.wire import CloseCode
 
 if TYPE_CHECKING:
     from perdure.core.events import Event
     from perdure.session import Session, SessionEvent, StreamEvent
-    from perdure.transport.base import Carrier, LossReason, Path, PathStatistics, Transport
+    from perdure.transport.base import Carrier, LossReason, OpenChannel, Path, PathStatistics, Transport
 
 _CLOSE_REASONS = {
     CloseCode.DONE: Reason.CLOSED_BY_PEER,
@@ -89,11 +90,13 @@ class CarrierSession:
         "_ack_at",
         "_carrier",
         "_consumer",
+        "_inbox",
         "_is_turn_scheduled",
         "_listener",
         "_message_bytes",
         "_told",
         "_transport",
+        "_turn_cost",
         "loop",
         "session",
     )
@@ -105,6 +108,9 @@ class CarrierSession:
         self._consumer: StreamConsumer | None = None
         self.loop = asyncio.get_running_loop()
         self._carrier: Carrier | None = None
+        self._inbox: Inbox | None = None
+        self._turn_cost = 0
+        """Of what was received in this turn of the event loop."""
         self._message_bytes = 0
         self._is_turn_scheduled = False
         self._told: PathEvidence | None = None
@@ -165,6 +171,7 @@ class CarrierSession:
 
     def close_carrier(self) -> None:
         self.session.carrier_lost()
+        self._inbox = None
         carrier, self._carrier = self._carrier, None
         if carrier is not None:
             carrier.close()
@@ -202,7 +209,11 @@ class CarrierSession:
         """What the session knows of its path, for the core."""
         session = self.session
         self._told = PathEvidence(
-            carrier, session.last_heard_at, session.awaiting_since(), session.awaits_only_ping, session.last_data_at
+            carrier,
+            session.last_heard_at,
+            session.awaiting_since(),
+            session.awaits_only_ping,
+            session.traffic.last_data_at,
         )
         return self._told
 
@@ -246,19 +257,21 @@ class CarrierSession:
     def carrier_candidate(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         self._listener.candidate_found(generation, candidate, sdp_mid, sdp_mline)
 
-    def carrier_opened(self, generation: int, binding: bytes) -> None:
+    def carrier_opened(self, generation: int, channel: OpenChannel) -> None:
         self._message_bytes = 0
-        self.session.carrier_opened(generation, binding)
+        binding = channel_binding(channel.local_certificate, channel.remote_certificate)
+        self.session.carrier_opened(generation, binding, channel.max_message_bytes)
         self._pump()
 
     def carrier_message(self, generation: int, message: bytes) -> None:
-        session = self.session
-        events = session.receive(generation, message, clock())
-        self._ack_at = session.next_deadline()
-        for event in events:
-            self._handle(event)
-        if self._listener.is_recovering:
-            self._listener.feed(self.evidence(generation))
+        if self._inbox is None and self._turn_cost < TURN_COST:
+            self._receive(generation, message)
+        else:
+            self._inbox = self._inbox or Inbox(self.session.credit_bytes)
+            if not self._inbox.add(generation, message):
+                self._inbox = None
+                self.session.carrier_lost()
+                self._listener.carrier_gone(generation, "the peer sends faster than is read here")
         self.schedule_turn()
 
     def carrier_writable(self, generation: int) -> None:
@@ -275,7 +288,11 @@ class CarrierSession:
         )
 
     def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
-        self._listener.carrier_gone(generation, f"{reason.value}: {detail}" if detail else reason.value)
+        why = f"{reason.value}: {detail}" if detail else reason.value
+        if self._inbox is not None:  # the peer's last words wait in it
+            self._inbox.loss = generation, why
+        else:
+            self._listener.carrier_gone(generation, why)
 
     def _carrier_failed(self, generation: int, error: Exception) -> None:
         """A mistake of the transport's or of ours costs the carrier, and is not silent."""
@@ -312,8 +329,33 @@ class CarrierSession:
     def _generation(self) -> int:
         return self._carrier.generation if self._carrier is not None else 0
 
+    def _receive(self, generation: int, message: bytes) -> None:
+        session = self.session
+        events = session.receive(generation, message, clock())
+        self._turn_cost += turn_cost(session.frames_of_last_message, len(message))
+        self._ack_at = session.next_deadline()
+        for event in events:
+            self._handle(event)
+        if self._listener.is_recovering:
+            self._listener.feed(self.evidence(generation))
+
+    def _read_inbox(self, inbox: Inbox) -> None:
+        """As much as one turn allows."""
+        self.schedule_turn()  # before anything: what follows may raise
+        while inbox and self._inbox is inbox:
+            if self._turn_cost >= TURN_COST:
+                return
+            self._receive(*inbox.pop())
+        if self._inbox is inbox:
+            self._inbox = None
+            if inbox.loss is not None:
+                self._listener.carrier_gone(*inbox.loss)
+
     def _turn(self) -> None:
         self._is_turn_scheduled = False
+        self._turn_cost = 0
+        if self._inbox is not None:
+            self._read_inbox(self._inbox)
         if self.session.has_forgotten:
             self._tell_forgotten()
         self._pump()

@@ -59,15 +59,15 @@ def metrics(driver: Driver, publisher: EventPublisher, established_at: float | N
     core, session = driver.core, driver.carriers.session
     activity: Activity = core.activity
     return ConnectionMetrics(
-        last_activity=_datetime(max(activity.last_at, session.last_data_at or 0.0)),
+        last_activity=_datetime(max(activity.last_at, session.traffic.last_data_at or 0.0)),
         ice_restart_attempts=driver.ice_restarts,
         reconnection_attempts=driver.rebuilds,
         last_restart_time=None if driver.restarted_at is None else _datetime(driver.restarted_at),
         packet_loss_rate=core.loss_rate,
         rtt=core.rtt,
         quality=core.quality,
-        bytes_sent=session.sent_bytes,
-        bytes_received=session.received_bytes,
+        bytes_sent=session.traffic.sent_bytes,
+        bytes_received=session.traffic.received_bytes,
         bytes_buffered=session.buffered_bytes,
         streams=session.stream_count,
         descriptions=activity.descriptions,

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from perdure.transport.base import IceState, LossReason
+from perdure.transport.base import IceState, LossReason, OpenChannel
+from perdure.wire import MAX_MESSAGE_BYTES
 from perdure_lab.sim.flow import MAX_TRIES, Flow
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class End(Protocol):
     def has_relay(self) -> bool:
         """Whether it knows a TURN server."""
 
-    def opened(self, binding: bytes) -> None: ...
+    def opened(self, channel: OpenChannel) -> None: ...
 
     def received(self, message: bytes) -> None: ...
 
@@ -110,11 +111,6 @@ class Association:
         self._is_closed = False
         self._unlisten = internet.listen(self.network_changed)
         self.look()
-
-    @property
-    def binding(self) -> bytes:
-        """What names this DTLS connection at both ends."""
-        return hashlib.sha256(f"{self.ends[0].name} {self.ends[1].name}".encode()).digest()
 
     @property
     def pair(self) -> Pair | None:
@@ -221,7 +217,8 @@ class Association:
         self.is_open = True
         self._pair, self._ways = pair, None
         for end in self.ends:
-            end.loop.deliver(0.0, end.opened, self.binding)
+            peer = self.ends[1] if end is self.ends[0] else self.ends[0]
+            end.loop.deliver(0.0, end.opened, OpenChannel(_certificate(end), _certificate(peer), MAX_MESSAGE_BYTES))
         self._judge()
 
     def _changed_over(self, restart: int, pair: Pair) -> None:
@@ -355,3 +352,8 @@ class _Direction:
 
     def given_up(self) -> None:
         self._association.given_up()
+
+
+def _certificate(end: End) -> bytes:
+    """What stands for the SHA-256 of the end's certificate."""
+    return hashlib.sha256(end.name.encode()).digest()

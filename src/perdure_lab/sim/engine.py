@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from perdure.config import IceServer
-    from perdure.transport.base import Carrier, CarrierListener
+    from perdure.transport.base import Carrier, CarrierListener, OpenChannel
     from perdure_lab.sim.flow import Flow
     from perdure_lab.sim.internet import Internet
     from perdure_lab.sim.machine import Loop, Machine
@@ -304,10 +304,10 @@ class SimCarrier:
         self._association = association
         self._flow = association.flow_from(self)
 
-    def opened(self, binding: bytes) -> None:
+    def opened(self, channel: OpenChannel) -> None:
         if not self.is_closed:
             self._read_rtt()
-            self._listener.carrier_opened(self.generation, binding)
+            self._listener.carrier_opened(self.generation, channel)
 
     def received(self, message: bytes) -> None:
         if not self.is_closed:

@@ -1,0 +1,107 @@
+"""Which of a peer's ICE candidates the engine is given: what ICE sends to is named by the peer. Pure.
+
+1. UDP, unless TCP is asked for: a TCP candidate makes the engine open a connection to any address and port.
+2. Literal addresses: a name would be looked up.
+3. No loopback and no link-local address, unless the tube may use this machine's loopback; never multicast, broadcast,
+   or the unspecified address. An IPv4 address within an IPv6 one counts as that.
+4. At most `MAX_ADDRESSES` addresses and `MAX_ENDPOINTS` pairs of address and port for one carrier.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+MAX_ADDRESSES = 32
+"""A machine with ten interfaces has 20, and a few more behind NATs and at TURN servers."""
+
+MAX_ENDPOINTS = 128
+"""An ICE restart, of which a carrier may have eight, brings new ports."""
+
+MAX_CANDIDATE_CHARACTERS = 512
+"""libwebrtc's own have 150."""
+
+_CANDIDATE = re.compile(
+    r"(?:a=)?candidate:(?P<foundation>[A-Za-z0-9+/]{1,32}) (?P<component>\d{1,3}) (?P<protocol>[A-Za-z]{1,8}) "
+    r"(?P<priority>\d{1,10}) (?P<address>[0-9A-Za-z.:-]{1,253}) (?P<port>\d{1,5}) typ (?P<kind>[a-z]{1,8})"
+    r"(?: +[\x21-\x7e]+)* *",
+    re.ASCII,
+)
+"""RFC 8839 §5.1."""
+
+_EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")))
+"""NAT64 (RFC 6052 §2.1, RFC 8215), SIIT (RFC 2765), IPv4-compatible (RFC 4291): ends with an IPv4 address."""
+
+_NOBODYS = tuple(map(ipaddress.ip_network, ("0.0.0.0/8", "240.0.0.0/4", "fec0::/10")))
+"""This host (RFC 1122), reserved with broadcast (RFC 1112), and site-local (RFC 3879)."""
+
+
+class Reach:
+    """What one carrier may be told of its peer's candidates.
+
+    Args:
+        loopback: whether loopback and link-local addresses are in reach.
+        tcp: whether TCP candidates are.
+    """
+
+    def __init__(self, *, loopback: bool, tcp: bool) -> None:
+        self._loopback = loopback
+        self._tcp = tcp
+        self._endpoints: set[tuple[str, str]] = set()
+
+    def refusal(self, candidate: str) -> str | None:
+        """Why the engine is not to have `candidate`; `None` where it may, which then counts."""
+        found = _CANDIDATE.fullmatch(candidate) if len(candidate) <= MAX_CANDIDATE_CHARACTERS else None
+        if found is None:
+            return "it is no candidate"
+        if not self.takes_protocol(found["protocol"]):
+            return "it is not for UDP"
+        port = int(found["port"])
+        if not 0 < port < 65536:
+            return "it has no port"
+        try:
+            address = _embedded(ipaddress.ip_address(found["address"]))
+        except ValueError:
+            return "it names no literal address"
+        if (why := self._unreachable(address)) is not None:
+            return why
+        return self._count(str(address), found["port"])
+
+    def takes_protocol(self, protocol: str) -> bool:
+        """Whether candidates of this protocol are in use, this end's too."""
+        return protocol.lower() == "udp" or (self._tcp and protocol.lower() == "tcp")
+
+    def _unreachable(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str | None:
+        if address.is_multicast or address.is_unspecified or any(address in network for network in _NOBODYS):
+            return "its address is no host's"
+        if (address.is_loopback or address.is_link_local) and not self._loopback:
+            return "its address is loopback or link-local"
+        return None
+
+    def _count(self, address: str, port: str) -> str | None:
+        endpoints = {*self._endpoints, (address, port)}
+        if len(endpoints) > MAX_ENDPOINTS or len({host for host, _ in endpoints}) > MAX_ADDRESSES:
+            return f"the peer named {MAX_ADDRESSES} addresses or {MAX_ENDPOINTS} ports before"
+        self._endpoints = endpoints
+        return None
+
+
+def protocol_of(candidate: str) -> str:
+    """`udp`, `tcp`, or what else the candidate names."""
+    return candidate.split(" ", 3)[2].lower() if candidate.count(" ") >= 3 else ""
+
+
+def _embedded(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that packets to `address` come to, where it holds one."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address.is_loopback or address.is_unspecified:
+        return address
+    if address.teredo is not None:
+        return address.teredo[1]
+    embedded = address.ipv4_mapped or address.sixtofour
+    if embedded is None and any(address in network for network in _EMBEDDING):
+        embedded = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address if embedded is None else embedded

@@ -1,0 +1,53 @@
+"""Messages of a carrier that wait for the tube's next turn of the event loop."""
+
+from __future__ import annotations
+
+from collections import deque
+
+TURN_COST = 512
+"""What one tube may take of a turn of the event loop: frames, and one more for each 2 KiB. 512 take 1.5 to 3 ms
+(measured); a MiB in long messages takes about as much."""
+
+MESSAGE_OVERHEAD_BYTES = 256
+"""What a message that waits takes besides its bytes: Python's objects around it."""
+
+MAX_SURPLUS_BYTES = 16 * 1024 * 1024
+"""What may wait besides the bytes that streams may send: control frames, headers and overhead. A peer that sends each
+byte by itself, 10,000 times a second, is cut after this process stood still for 6 s."""
+
+
+def turn_cost(frames: int, size: int) -> int:
+    """Of a message, as `TURN_COST` counts it."""
+    return frames + size // 2048
+
+
+class Inbox:
+    """What waits, in order; it is bounded, and ends with the carrier's loss.
+
+    Args:
+        credit_bytes: what all streams together may send.
+    """
+
+    __slots__ = ("_bytes", "_credit_bytes", "_messages", "loss")
+
+    def __init__(self, credit_bytes: int) -> None:
+        self._credit_bytes = credit_bytes
+        self._messages: deque[tuple[int, bytes]] = deque()
+        self._bytes = 0
+        self.loss: tuple[int, str] | None = None
+        """The carrier's generation and why it was lost, to be told behind the messages."""
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def add(self, generation: int, message: bytes) -> bool:
+        """Let `message` wait; False where too much waits."""
+        self._messages.append((generation, message))
+        self._bytes += len(message) + MESSAGE_OVERHEAD_BYTES
+        return self._bytes <= self._credit_bytes + MAX_SURPLUS_BYTES
+
+    def pop(self) -> tuple[int, bytes]:
+        """The next one."""
+        generation, message = self._messages.popleft()
+        self._bytes -= len(message) + MESSAGE_OVERHEAD_BYTES
+        return generation, message

@@ -1,0 +1,143 @@
+"""A peer of a WebSocket that pings and never reads; a rendezvous that sends its peers elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import os
+from random import Random
+
+import pytest
+
+from perdure.signaling.frames import PATH, Role
+from perdure.signaling.server import RendezvousServer
+from perdure.signaling.websocket import RendezvousLink
+from support.recorder import TIMEOUT
+
+MOST_BYTES = 64 * 1024 * 1024
+"""What the kernel's buffers and ours hold together is far less."""
+
+PING = bytes([0x89, 125]) + b"p" * 125
+MASKED_PING = bytes([0x89, 0x80 | 125]) + bytes(4) + b"p" * 125
+ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""RFC 6455 §1.3."""
+
+
+async def ping_without_reading(writer: asyncio.StreamWriter, ping: bytes) -> int:
+    """Until the other end breaks it off; the bytes that it took."""
+    sent = 0
+    chunk = ping * 500
+    with contextlib.suppress(ConnectionError):
+        while sent < MOST_BYTES:
+            writer.write(chunk)
+            await writer.drain()
+            sent += len(chunk)
+    writer.transport.abort()
+    return sent
+
+
+async def test_a_connection_that_pings_and_never_reads_is_cut_by_the_rendezvous() -> None:
+    async with RendezvousServer() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        key = base64.b64encode(os.urandom(16)).decode()
+        request = f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        request += f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        writer.write(request.encode())
+        async with asyncio.timeout(TIMEOUT):
+            assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+            reader._transport.pause_reading()  # type: ignore[attr-defined]
+            assert await ping_without_reading(writer, MASKED_PING) < MOST_BYTES
+
+
+class Silent:
+    """A link's owner that wants to know of nothing but its losses."""
+
+    def __init__(self) -> None:
+        self.down = asyncio.Event()
+        self.reasons: list[str] = []
+
+    def link_opening(self) -> None: ...
+
+    def link_up(self) -> None: ...
+
+    def link_down(self, reason: str) -> None:
+        self.reasons.append(reason)
+        self.down.set()
+
+    def link_failed(self, error: Exception) -> None: ...
+
+    def link_received(self, sender: str, body: bytes) -> None: ...
+
+    has_live_tubes = False
+
+    def link_presence(self, peer_id: str, role: Role, present: bool) -> None: ...
+
+
+def link(port: int, owner: Silent) -> RendezvousLink:
+    url = f"ws://127.0.0.1:{port}"
+    return RendezvousLink(url, room="0" * 32, role=Role.CLIENT, peer_id="1" * 32, listener=owner, random=Random(1))
+
+
+async def test_a_rendezvous_that_pings_and_never_reads_is_left() -> None:
+    taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        key = next(line for line in request.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
+        accept = base64.b64encode(hashlib.sha1(key.partition(b":")[2].strip() + ACCEPT_GUID).digest())
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        )
+        text = b'{"type":"joined"}'
+        writer.write(bytes([0x81, len(text)]) + text)
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        count = await ping_without_reading(writer, PING)
+        if not taken.done():
+            taken.set_result(count)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    owner = Silent()
+    async with server:
+        peer = link(server.sockets[0].getsockname()[1], owner)
+        peer.start()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                assert await taken < MOST_BYTES
+                await owner.down.wait()
+        finally:
+            await peer.close()
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_rendezvous_sends_its_peers_nowhere(status: int) -> None:
+    reached = asyncio.Event()
+
+    async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        writer.close()
+
+    other = await asyncio.start_server(elsewhere, "127.0.0.1", 0)
+    target = f"ws://127.0.0.1:{other.sockets[0].getsockname()[1]}/"
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status} Elsewhere\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n".encode())
+        writer.close()
+
+    server = await asyncio.start_server(redirect, "127.0.0.1", 0)
+    owner = Silent()
+    async with server, other:
+        peer = link(server.sockets[0].getsockname()[1], owner)
+        peer.start()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                while len(owner.reasons) < 2:
+                    owner.down.clear()
+                    await owner.down.wait()
+        finally:
+            await peer.close()
+    assert str(status) in owner.reasons[0]
+    assert not reached.is_set()

@@ -1,0 +1,189 @@
+"""A tube's session over its carrier: what one tube may take of the event loop, and of memory."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from perdure.config import ResourceLimits
+from perdure.session import Session, StreamData, channel_binding
+from perdure.transport.base import LossReason, OpenChannel
+from perdure.tube.carrier_session import CarrierSession
+from perdure.tube.inbox import MAX_SURPLUS_BYTES, MESSAGE_OVERHEAD_BYTES, TURN_COST
+from perdure.wire import MAX_MESSAGE_BYTES, MAX_MESSAGE_FRAMES, CloseCode, Data, Ping, encode_frame
+
+if TYPE_CHECKING:
+    from perdure.core.events import Event
+    from perdure.session import StreamEvent
+
+SESSION_ID, KEY = bytes(16), bytes(32)
+CHANNEL = OpenChannel(bytes(32), b"\1" * 32, MAX_MESSAGE_BYTES)
+
+
+class Tube:
+    """What hears of the path and of the streams, with a carrier that takes everything."""
+
+    tube_id = "tube"
+    is_recovering = False
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.raises = False
+        self.gone: list[str] = []
+        self.heard: list[Event] = []
+        self.has_ended = False
+        self.sent: list[bytes] = []
+        carrier = SimpleNamespace(
+            generation=1, has_room=True, send=self.sent.append, limit_buffer=lambda size: None, close=lambda: None
+        )
+        session = Session(session_id=SESSION_ID, initiator=False, key=None, limits=ResourceLimits())
+        transport: Any = SimpleNamespace(answer=lambda *arguments: carrier)
+        self.carriers = CarrierSession(self, transport, session)
+        self.carriers.consume_by(self)
+        self.carriers.answer(1, "")
+
+    async def resume(self) -> Session:
+        """Both ends prove themselves; the peer's."""
+        peer = Session(session_id=SESSION_ID, initiator=True, key=KEY, limits=ResourceLimits())
+        peer.carrier_opened(1, channel_binding(CHANNEL.local_certificate, CHANNEL.remote_certificate))
+        self.carriers.carrier_opened(1, CHANNEL)
+        self.hear(peer)
+        await asyncio.sleep(0)  # the answer goes out with the next turn
+        for message in self.sent:
+            peer.receive(1, message, 0.0)
+        assert peer.is_resumed
+        return peer
+
+    def hear(self, peer: Session) -> None:
+        while (message := peer.next_message(0.0)) is not None:
+            self.carriers.carrier_message(1, message)
+
+    def feed(self, event: Event) -> None:
+        self.heard.append(event)
+
+    def rearm(self) -> None: ...
+
+    def described(self, generation: int, sdp: str) -> None: ...
+
+    def candidate_found(self, *candidate: object) -> None: ...
+
+    def carrier_gone(self, generation: int, why: str) -> None:
+        self.gone.append(why)
+
+    def stream_event(self, event: StreamEvent) -> None:
+        if self.raises:
+            raise ValueError("a mistake")
+        if isinstance(event, StreamData):
+            self.read += len(event.data)
+
+    def stream_forgotten(self, stream_id: int) -> None: ...
+
+    def session_ended(self) -> None:
+        self.has_ended = True
+
+
+async def opened() -> tuple[Tube, Session]:
+    tube = Tube()
+    peer = await tube.resume()
+    assert peer.open_stream(b"t") == 1
+    tube.hear(peer)
+    tube.carriers.session.accept(1)
+    await asyncio.sleep(0)
+    return tube, peer
+
+
+def bytes_one_by_one(start: int) -> bytes:
+    """A message full of frames that hold one byte each."""
+    frames = (Data(1, start + number, memoryview(b"x")) for number in range(MAX_MESSAGE_FRAMES))
+    return b"".join(map(encode_frame, frames))
+
+
+async def test_a_tube_that_is_flooded_lets_others_have_their_turns() -> None:
+    tube, _ = await opened()
+    for number in range(50):
+        tube.carriers.carrier_message(1, bytes_one_by_one(number * MAX_MESSAGE_FRAMES))
+    turns = 0
+    while tube.read < 50 * MAX_MESSAGE_FRAMES:
+        await asyncio.sleep(0)
+        turns += 1
+        assert turns < 1000
+    assert turns >= 49
+    assert tube.gone == []
+
+
+async def test_frames_of_a_later_version_count_like_others() -> None:
+    tube, _ = await opened()
+    for _ in range(50):
+        tube.carriers.carrier_message(1, b"\x40\0" * MAX_MESSAGE_FRAMES)
+    tube.carriers.carrier_message(1, bytes_one_by_one(0))
+    turns = 0
+    while not tube.read:
+        await asyncio.sleep(0)
+        turns += 1
+        assert turns < 1000
+    assert turns >= 50 * MAX_MESSAGE_FRAMES // TURN_COST
+
+
+async def test_a_reader_that_raises_holds_up_neither_what_follows_nor_the_loss() -> None:
+    tube, _ = await opened()
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["message"]))
+    for number in range(3):
+        tube.carriers.carrier_message(1, bytes_one_by_one(number * MAX_MESSAGE_FRAMES))
+    tube.carriers.carrier_lost(1, LossReason.CHANNEL_CLOSED, "")
+    tube.raises = True
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(told) == 2
+    assert tube.gone == ["the peer closed the data channel"]
+
+
+async def test_long_messages_share_turns_too() -> None:
+    tube, _ = await opened()
+    for number in range(40):
+        payload = memoryview(bytes(50_000))
+        tube.carriers.carrier_message(1, encode_frame(Data(1, number * 50_000, payload)))
+    before = tube.read
+    assert 500_000 <= before <= 1_500_000
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert tube.read == 2_000_000
+
+
+async def test_a_carrier_whose_messages_are_not_read_as_fast_as_they_come_is_cut() -> None:
+    tube, _ = await opened()
+    message = encode_frame(Ping(1))
+    tube.carriers.carrier_message(1, bytes_one_by_one(0))
+    most = (MAX_SURPLUS_BYTES + tube.carriers.session.credit_bytes) // (len(message) + MESSAGE_OVERHEAD_BYTES)
+    for _ in range(most):
+        tube.carriers.carrier_message(1, message)
+    assert tube.gone == []
+    tube.carriers.carrier_message(1, message)
+    assert tube.gone == ["the peer sends faster than is read here"]
+    assert not tube.carriers.session.is_resumed
+
+
+async def test_the_last_words_of_a_peer_are_read_before_its_carriers_loss() -> None:
+    tube, peer = await opened()
+    tube.carriers.carrier_message(1, bytes_one_by_one(0))
+    peer.close(CloseCode.DONE, "bye")
+    peer.close_now()
+    tube.hear(peer)
+    tube.carriers.carrier_lost(1, LossReason.CHANNEL_CLOSED, "")
+    assert tube.gone == []
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert tube.gone == ["the peer closed the data channel"]
+    assert tube.carriers.session.next_message(0.0) is None, "the session has ended"
+
+
+async def test_what_waited_for_a_carrier_that_was_replaced_is_gone() -> None:
+    tube, _ = await opened()
+    tube.carriers.carrier_message(1, bytes_one_by_one(0))
+    tube.carriers.carrier_message(1, bytes_one_by_one(MAX_MESSAGE_FRAMES))
+    tube.carriers.close_carrier()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert tube.read == MAX_MESSAGE_FRAMES
+    assert cast(object, tube.carriers.carrier) is None
