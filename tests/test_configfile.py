@@ -116,8 +116,8 @@ def test_an_empty_file_and_one_that_begins_with_a_byte_order_mark_are_good(path:
             ":2: session.session_timeout_warning_stages[1] is 'x', not a number from 1 to 2592000 s",
         ),
         ("[serve]\nrendezvous = 5", ":2: serve.rendezvous is not a text such as ws://HOST:PORT or wss://HOST"),
-        ("[serve]\nallow = 'db:5432'", ":2: serve.allow is 'db:5432', not a list of texts such as HOST:PORT or HOST:*"),
-        ("[serve]\nallow = ['db:1', 5432]", ":2: serve.allow[1] is 5432, not a text such as HOST:PORT or HOST:*"),
+        ("[serve]\nallow = 'db:5432'", ":2: serve.allow is 'db:5432', not a list of texts such as HOST:PORTS"),
+        ("[serve]\nallow = ['db:1', 5432]", ":2: serve.allow[1] is 5432, not a text such as HOST:PORTS"),
         (
             "[restart]\nrestart_backoff_base = 90",
             ": restart.restart_backoff_max is 60, below restart_backoff_base (90 s)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import random
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from perdure import TunnelConnectionManager
+    from perdure.addresses import Address
     from perdure.streams.transport import StreamTransport
 
 INTERFACE_CHANGE = NetworkChangeType.INTERFACE_CHANGE
@@ -103,13 +105,18 @@ async def test_a_refused_stream_says_so_and_harms_no_other(pair: ApplicationPair
     await transfer.finish()
 
 
+async def itself(stream: StreamTransport) -> list[Address]:
+    """The target's address."""
+    return [ipaddress.ip_address(stream.target.host)]
+
+
 @asynccontextmanager
 async def forwarded(target: str) -> AsyncIterator[tuple[ApplicationPair, int]]:
     """A pair of tubes that forwards a local port to `target`; that port."""
     dials: set[asyncio.Task[object]] = set()
 
     def opened(stream: StreamTransport) -> None:
-        task = asyncio.ensure_future(dial(stream.target, stream, tubes.there.registry.tcp_connections))
+        task = asyncio.ensure_future(dial(stream, tubes.there.registry.tcp_connections, itself))
         dials.add(task)
         task.add_done_callback(dials.discard)
 

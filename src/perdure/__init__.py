@@ -51,9 +51,10 @@ if TYPE_CHECKING:
         SignalsDropped,
         TurnCredentialsRefreshed,
     )
+    from perdure.streams.allow import AllowList, parse_allow
     from perdure.streams.handlers import StreamHandler
     from perdure.streams.streams import Incoming
-    from perdure.streams.target import AllowList, Target, parse_allow
+    from perdure.streams.target import Target
     from perdure.streams.transport import StreamTransport
     from perdure.ticket import Ticket, parse_ticket
     from perdure.transport.base import Path, Transport
@@ -99,7 +100,8 @@ _HOMES = {
     ),
     "perdure.streams.handlers": ("StreamHandler",),
     "perdure.streams.streams": ("Incoming",),
-    "perdure.streams.target": ("AllowList", "Target", "parse_allow"),
+    "perdure.streams.allow": ("AllowList", "parse_allow"),
+    "perdure.streams.target": ("Target",),
     "perdure.streams.transport": ("StreamTransport",),
     "perdure.ticket": ("Ticket", "parse_ticket"),
     "perdure.transport.base": ("Path", "Transport"),

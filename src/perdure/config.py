@@ -180,8 +180,14 @@ class ServeSettings:
     ] = ""
     allow: Annotated[
         tuple[str, ...],
-        Meta(extra={"form": "HOST:PORT or HOST:*"}),
-        "What clients may reach, as a list; `*` stands for every port of a host.",
+        Meta(extra={"form": "HOST:PORTS"}),
+        "What clients may reach, as a list: a name, an address or a network such as `10.0.0.0/8`, with `22`, `80,443`, "
+        "`8000-8100` or `*`.",
+    ] = ()
+    deny: Annotated[
+        tuple[str, ...],
+        Meta(extra={"form": "HOST:PORTS"}),
+        "What they may not reach though it is allowed, likewise.",
     ] = ()
 
     def __post_init__(self) -> None:

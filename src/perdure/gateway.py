@@ -16,8 +16,9 @@ from perdure.registry import TubeRegistry
 from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
 from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
+from perdure.streams.allow import AllowList, parse_allow
 from perdure.streams.handlers import HandlerTasks
-from perdure.streams.target import AllowList, parse_allow
+from perdure.streams.resolver import Resolver
 from perdure.streams.tcp import dial
 from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, load_ticket
 from perdure.tube import Endpoint
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from random import Random
     from types import TracebackType
 
+    from perdure.addresses import Address
     from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
     from perdure.delivery import SignalHandler, SignalIterator
     from perdure.netmon.monitor import NetworkMoved
@@ -76,7 +78,8 @@ def serve(
 
     Args:
         rendezvous: the rendezvous' URL, for a new ticket; or a `Ticket`, its text, or `@FILE`, to serve that one again.
-        allow: what clients may reach: `HOST:PORT`, or `HOST:*` for every port of a host.
+        allow: what clients may reach: `HOST:PORTS`. HOST is a name, an address or a network (`10.0.0.0/8`), PORTS is
+            `22`, `80,443`, `8000-8100` or `*`. `perdure.parse_allow(allow, deny)` takes exceptions too.
         handler: an async function that takes each stream, as `handler(reader, writer)`, instead of a connection to its
             target; `writer.get_extra_info("target")` says what the client wants. Without `allow` it takes every target.
         wait: whether entering waits until the rendezvous has let the gateway in.
@@ -168,8 +171,10 @@ class Gateway:
         if incoming is not None:
             check_incoming(incoming)
         self._handlers = None if handler is None else HandlerTasks(handler)
+        self._dials_targets = self._handlers is None and incoming is None
         self._take: Incoming = self._handlers or incoming or self._begin_dialling
         self._allow = allow
+        self._resolver = Resolver()
         self._waits = wait
         self._timeout = timeout
         self._retry = retry
@@ -297,12 +302,16 @@ class Gateway:
     # Streams.
 
     def _stream_opened(self, stream: StreamTransport) -> None:
-        if self._allow.entries and not self._allow.permits(stream.target):
-            about = stream.get_extra_info("tube_id"), stream.stream_id
-            log_stream_refused(*about, "it is not in --allow", str(stream.target))
+        is_allowed = self._allow.may_be_allowed if self._dials_targets else self._allow.names
+        if self._allow.entries and not is_allowed(stream.target):
+            self._log_refused(stream)
             stream.refuse(ResetCode.NOT_ALLOWED)
             return
         self._take(stream)
+
+    def _log_refused(self, stream: StreamTransport) -> None:
+        about = stream.get_extra_info("tube_id"), stream.stream_id
+        log_stream_refused(*about, "it is not in --allow", str(stream.target))
 
     def _begin_dialling(self, stream: StreamTransport) -> None:
         task = asyncio.get_running_loop().create_task(self._dial(stream))
@@ -310,12 +319,20 @@ class Gateway:
         task.add_done_callback(self._dials.discard)
 
     async def _dial(self, stream: StreamTransport) -> None:
-        code = await dial(stream.target, stream, self.tubes.tcp_connections)
+        code = await dial(stream, self.tubes.tcp_connections, self._addresses)
         about = {"tube": stream.get_extra_info("tube_id"), "stream": stream.stream_id, "target": str(stream.target)}
         if code is None:
             log_event(log, logging.DEBUG, "stream-opened", **about)
+        elif code is ResetCode.NOT_ALLOWED:
+            self._log_refused(stream)
         else:
             log_event(log, logging.WARNING, "target-failed", **about, why=code.name.lower().replace("_", " "))
+
+    async def _addresses(self, stream: StreamTransport) -> Sequence[Address]:
+        """Those of its target that may be dialled."""
+        target = stream.target
+        found = await self._resolver.resolve(target.host, stream.get_extra_info("tube_id"))
+        return [address for address in found if self._allow.permits(target, address)]
 
     # Sessions.
 

@@ -153,12 +153,23 @@ def test_a_file_says_where_to_meet_and_what_is_allowed_until_a_flag_does(home: P
     file = ("--config", str(home))
     assert settings(*file)["serve"]["rendezvous"]["value"] == "wss://rendezvous.example"
     assert settings(*file)["serve"]["allow"]["source"] == str(home)
-    flags = ("--allow", "web:80", "--rendezvous", "ws://other", "--ice-server", "stun:s", "--loopback")
-    tables = settings(*file, *flags)
+    flags = (
+        "--allow",
+        "web:80",
+        "--deny",
+        "web:81",
+        "--rendezvous",
+        "ws://other",
+        "--ice-server",
+        "stun:s",
+        "--loopback",
+    )
+    tables = settings(*file, *flags, "--loopback")
     given = {(each["source"], str(each["value"])) for name in ("serve", "transport") for each in tables[name].values()}
     assert given == {
         ("--rendezvous", "ws://other"),
         ("--allow", "['web:80']"),
+        ("--deny", "['web:81']"),
         ("--ice-server", "['stun:s']"),
         ("--loopback", "True"),
     }
@@ -186,7 +197,7 @@ def test_a_password_is_never_shown(home: Path) -> None:
             '"https://x"',
             "serve.rendezvous: a rendezvous URL looks like ws://HOST:PORT or wss://HOST",
         ),
-        ("serve.allow", '["db"]', "serve.allow: a target looks like HOST:PORT"),
+        ("serve.allow", '["db"]', "serve.allow: an entry looks like HOST:PORTS"),
         ("transport.ice_servers", '["turn:me@x"]', "transport.ice_servers: the ICE server at 'x' has a user name but"),
     ],
 )

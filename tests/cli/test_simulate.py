@@ -229,12 +229,17 @@ def test_a_refused_run_leaves_its_file_as_it_was(tmp_path: Path) -> None:
 @contextlib.contextmanager
 def at_work(*options: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "perdure", "simulate", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
+    heeded = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a suite that runs under nohup hands its deafness on
     try:
-        yield process
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        signal.signal(signal.SIGHUP, heeded)
+    with process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def processes_of(parent: subprocess.Popen[str]) -> list[psutil.Process]:

@@ -19,7 +19,7 @@ CONNECT = ("connect", GOOD)
     [
         (("explode",), "No such command 'explode'"),
         (("serve",), "give --rendezvous URL, or set rendezvous under [serve] in the file that --config names"),
-        (SERVE, "give --allow HOST:PORT, or set allow under [serve] in the file that --config names"),
+        (SERVE, "give --allow HOST:PORTS, or set allow under [serve] in the file that --config names"),
         ((*SERVE, "--allow", "localhost:1", "--set", "allow=['a:1']"), "--allow and --set serve.allow say the same"),
         (("connect",), "Missing argument"),
         (CONNECT, "Missing option '-L'"),
@@ -29,7 +29,10 @@ CONNECT = ("connect", GOOD)
         ((*CONNECT, "-L", "0:localhost:80", "--ice-server", "http://x"), "an ICE server looks like stun:HOST:PORT"),
         ((*CONNECT, "-L", "0:localhost:80", "--ice-server", "turn:u@h:1"), "has a user name but no password"),
         ((*CONNECT, "-L", "0:localhost:80", "--log-level", "loud"), "'loud' is not one of"),
-        ((*SERVE, "--allow", "localhost"), "a target looks like HOST:PORT or [IPV6]:PORT, not 'localhost'"),
+        (
+            (*SERVE, "--allow", "localhost"),
+            "an entry looks like HOST:PORTS, [IPV6]:PORTS or 10.0.0.0/8:PORTS, not 'localhost'",
+        ),
         ((*SERVE, "--allow", "*:80"), "'*:80' must name a host"),
         ((*SERVE, "--allow", "localhost:1", "--ticket-hours", "0"), "0"),
         (

@@ -26,7 +26,7 @@ from perdure.session.events import SessionResumed, StreamData
 from perdure.session.send_buffer import SendBuffer
 from perdure.session.stream import Stream
 from perdure.session.stream_table import StreamTable
-from perdure.streams.target import AllowList
+from perdure.streams.allow import AllowList
 from perdure.streams.transport import StreamTransport
 from perdure.tube.carrier_session import CarrierSession
 from perdure.tube.driver import Driver
@@ -212,7 +212,7 @@ def raise_in_a_task_that_nobody_awaits(patch: Patch) -> None:
 
 
 def open_what_is_not_allowed(patch: Patch) -> None:
-    patch.setattr(AllowList, "permits", lambda self, target: True)
+    patch.setattr(AllowList, "names", lambda self, target: True)
 
 
 def end_a_tube_in_use(patch: Patch) -> None:

@@ -59,14 +59,27 @@ async def test_a_target_that_is_not_allowed_is_refused_by_name_and_not_dialled(
             assert await reader.readexactly(16) == b"the others go on"
 
 
-async def test_a_spelling_that_the_list_does_not_name_is_not_dialled(silent: tuple[str, socket.socket]) -> None:
-    """`localhost` may be 127.0.0.1 today; the list holds names, and nothing is resolved to compare them."""
+async def test_a_name_that_comes_to_an_address_which_is_not_allowed_is_not_dialled(
+    silent: tuple[str, socket.socket],
+) -> None:
     target, listener = silent
     other = target.replace("127.0.0.1", "localhost")
-    async with running_tunnel(other, allow=(target,)) as tunnel:
+    async with running_tunnel(other, allow=(target.replace("127.0.0.1", "127.0.0.2"),)) as tunnel:
         await see_reset(tunnel.port())
         await tunnel.gateway.logs("stream-refused", target=other, why="it is not in --allow")
         assert not has_been_dialled(listener)
+
+
+async def test_a_name_that_comes_to_an_address_which_is_allowed_is_dialled() -> None:
+    async with (
+        serving(echo) as target,
+        running_tunnel(
+            target.replace("127.0.0.1", "localhost"), allow=(target.replace("127.0.0.1", "127.0.0.0/8"),)
+        ) as tunnel,
+        connected(tunnel.port()) as (reader, writer),
+    ):
+        writer.write(b"here")
+        assert await reader.readexactly(4) == b"here"
 
 
 async def test_with_exit_on_fail_a_target_that_is_not_allowed_ends_the_client_with_5(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.streams.target import AllowList, Forward, Target, parse_allow, parse_forward, parse_target
+from perdure.streams.target import Forward, Target, parse_forward, parse_target
 
 
 @pytest.mark.parametrize(
@@ -139,32 +139,3 @@ def test_a_message_shows_the_spelling_and_what_was_given() -> None:
         parse_target("localhost")
     with pytest.raises(ValueError, match=r"'99999' in 'localhost:99999' is not a port from 1 to 65535"):
         parse_target("localhost:99999")
-
-
-def test_an_allow_list_names_hosts_and_ports() -> None:
-    allow = parse_allow(["localhost:22", "[::1]:80", "db:*"])
-    assert allow.permits(Target("localhost", 22))
-    assert allow.permits(Target("LocalHost", 22))
-    assert allow.permits(Target("::1", 80))
-    assert allow.permits(Target("db", 1))
-    assert allow.permits(Target("DB", 65535))
-    assert not allow.permits(Target("localhost", 23))
-    assert not allow.permits(Target("127.0.0.1", 22))
-    assert not allow.permits(Target("::1", 81))
-    assert not allow.permits(Target("db.example", 1))
-    assert str(allow) == "[::1]:80, db:*, localhost:22"
-
-
-def test_nothing_is_allowed_unless_it_is_named() -> None:
-    assert not AllowList(frozenset()).permits(Target("localhost", 22))
-
-
-@pytest.mark.parametrize("text", ["*", "*:*:*", ":*", "[::1:*", "localhost", "two words:*", "bell\a:*", "*:80"])
-def test_what_is_no_allow_entry_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        parse_allow([text])
-
-
-def test_a_star_for_every_host_is_refused_rather_than_taken_for_a_name() -> None:
-    with pytest.raises(ValueError, match=r"'\*:80' must name a host"):
-        parse_allow(["*:80"])

@@ -33,6 +33,7 @@ def config() -> None:
 @config.command(short_help="Show each value, its unit, range and source.")
 @options.rendezvous
 @options.allow
+@options.deny
 @options.settings
 @click.option(
     "--for",

@@ -43,8 +43,12 @@ rendezvous = click.option(
 allow = click.option(
     "--allow",
     multiple=True,
-    metavar="HOST:PORT",
-    help="What clients may reach; HOST:* for every port; may be given again; or serve.allow in the --config file.",
+    metavar="HOST:PORTS",
+    help="What clients may reach: a name, an address or a network, and 22, 80,443, 8000-8100 or *; may be given again; "
+    "or serve.allow in the --config file.",
+)
+deny = click.option(
+    "--deny", multiple=True, metavar="HOST:PORTS", help="What they may not reach though it is allowed, likewise."
 )
 exit_on_fail = click.option(
     "--exit-on-fail", is_flag=True, help="End with an exit code where it would wait and try again."
@@ -108,6 +112,7 @@ def configuration(
     loopback: bool,
     rendezvous: str | None = None,
     allow: tuple[str, ...] = (),
+    deny: tuple[str, ...] = (),
 ) -> Configuration:
     """`defaults` (where there are any) under --config under --set and the flags, which must not say the same.
 
@@ -122,6 +127,7 @@ def configuration(
         "--loopback": ("transport.loopback", loopback or None),
         "--rendezvous": ("serve.rendezvous", rendezvous),
         "--allow": ("serve.allow", allow or None),
+        "--deny": ("serve.deny", deny or None),
     }
     try:
         layers = [] if defaults is None else [defaults]
@@ -148,7 +154,7 @@ def _check_texts(configuration: Configuration) -> None:
         ValueError: one is not; it names the source.
     """
     from perdure.config import parse_ice_server
-    from perdure.streams.target import parse_allow
+    from perdure.streams.allow import parse_allow
     from perdure.ticket import check_rendezvous_url
 
     def check(name: str, texts: Iterable[str], parse: Callable[[str], object]) -> None:
@@ -161,6 +167,7 @@ def _check_texts(configuration: Configuration) -> None:
     serve, transport = configuration.serve, configuration.transport
     check("serve.rendezvous", filter(None, [serve.rendezvous]), check_rendezvous_url)
     check("serve.allow", serve.allow, lambda text: parse_allow([text]))
+    check("serve.deny", serve.deny, lambda text: parse_allow([text]))
     check("transport.ice_servers", transport.ice_servers, parse_ice_server)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.command
 @options.rendezvous
 @options.allow
+@options.deny
 @click.option(
     "--ticket-file",
     type=click.Path(path_type=Path),
@@ -56,11 +57,11 @@ def serve(
     **given: Any,
 ) -> None:
     """Let the holders of a ticket reach what --allow names. The ticket is standard output's first line."""
-    from perdure.streams.target import parse_allow
+    from perdure.streams.allow import parse_allow
 
     end_on_signals()
     settings = options.configuration(options.command_defaults(exit_on_fail=exit_on_fail), **given)
-    for name, flag in (("rendezvous", "--rendezvous URL"), ("allow", "--allow HOST:PORT")):
+    for name, flag in (("rendezvous", "--rendezvous URL"), ("allow", "--allow HOST:PORTS")):
         if not getattr(settings.serve, name):
             raise click.UsageError(f"give {flag}, or set {name} under [serve] in the file that --config names")
     ticket = _ticket(settings.serve.rendezvous, ticket_file, ticket_hours, now=time.time())
@@ -74,7 +75,7 @@ def serve(
 
         gateway = Gateway(
             ticket,
-            parse_allow(settings.serve.allow),
+            parse_allow(settings.serve.allow, settings.serve.deny),
             wait=False,
             retry=not exit_on_fail,
             policy=settings.restart,

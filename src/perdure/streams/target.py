@@ -1,15 +1,12 @@
-"""Targets and forwards in ssh's spelling, and the list of what a gateway may dial."""
+"""Targets and forwards in ssh's spelling."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from perdure.wire import MAX_TARGET_BYTES
 
 DEFAULT_BIND = "127.0.0.1"
-ANY_PORT = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +18,6 @@ class Target:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_address(self) -> bool:
-        """Whether the host is an IP address, rather than a name that has to be resolved."""
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            return False
-        return True
 
     def encode(self) -> bytes:
         """What an OPEN frame carries."""
@@ -48,24 +36,9 @@ class Forward:
         return f"{Target(self.bind or '*', self.port)} -> {self.target}"
 
 
-@dataclass(frozen=True, slots=True)
-class AllowList:
-    """What a gateway may dial; a port of `ANY_PORT` stands for every port of that host."""
-
-    entries: frozenset[Target]
-
-    def permits(self, target: Target) -> bool:
-        host = target.host.lower()
-        return Target(host, target.port) in self.entries or Target(host, ANY_PORT) in self.entries
-
-    def __str__(self) -> str:
-        shown = (f"{entry.host}:*" if entry.port == ANY_PORT else str(entry) for entry in self.entries)
-        return ", ".join(sorted(shown))
-
-
 def parse_target(text: str) -> Target:
     """`HOST:PORT` or `[IPV6]:PORT`. Raises `ValueError` with what is wrong."""
-    parts = _split(text)
+    parts = split_at_colons(text)
     if len(parts) != 2:
         raise ValueError(f"a target looks like HOST:PORT or [IPV6]:PORT, not {text!r}")
     return _target(parts[0], parts[1], text)
@@ -95,28 +68,12 @@ def check_bind(host: object, port: object) -> None:
         raise ValueError(f"a port to listen on is from 0 to 65535, not {port}")
 
 
-def parse_allow(texts: Iterable[str]) -> AllowList:
-    """Each `HOST:PORT`, or `HOST:*` for every port of a host. Raises `ValueError` with what is wrong."""
-    if isinstance(texts, str):
-        raise ValueError(f"a list of targets looks like [{texts!r}], not {texts!r}")
-    entries = set()
-    for text in texts:
-        parts = _split(text)
-        if len(parts) == 2 and parts[1] == "*":
-            _check_host(parts[0], text)
-            entries.add(Target(parts[0].lower(), ANY_PORT))
-        else:
-            target = parse_target(text)
-            entries.add(Target(target.host.lower(), target.port))
-    return AllowList(frozenset(entries))
-
-
 def parse_forward(text: str) -> Forward:
     """ssh's `-L`: `PORT:HOST:HOSTPORT` or `BIND:PORT:HOST:HOSTPORT`; IPv6 addresses stand in brackets.
 
     `*` or an empty BIND listens on every address, as ssh does. Raises `ValueError` with what is wrong.
     """
-    parts = _split(text)
+    parts = split_at_colons(text)
     if len(parts) == 3:
         parts = [DEFAULT_BIND, *parts]
     if len(parts) != 4:
@@ -125,11 +82,11 @@ def parse_forward(text: str) -> Forward:
     if bind in {"", "*"}:
         bind = ""
     else:
-        _check_host(bind, text)
+        check_host(bind, text)
     return Forward(bind, _port(port, text, lowest=0), _target(host, host_port, text))
 
 
-def _split(text: str) -> list[str]:
+def split_at_colons(text: str) -> list[str]:
     """Split at colons outside brackets; the brackets go."""
     parts = [""]
     inside = closed = False
@@ -154,7 +111,7 @@ def _split(text: str) -> list[str]:
 
 
 def _target(host: str, port: str, text: str) -> Target:
-    _check_host(host, text)
+    check_host(host, text)
     target = Target(host, _port(port, text, lowest=1))
     if len(target.encode()) > MAX_TARGET_BYTES:
         raise ValueError(f"the host in {text[:40]!r}… is longer than any host name")
@@ -169,7 +126,7 @@ def _check_types(host: object, port: object) -> tuple[str, int]:
     return host, port
 
 
-def _check_host(host: str, text: str) -> None:
+def check_host(host: str, text: str) -> None:
     """Raise `ValueError` unless `host` can be one. It is logged and shown, so it must not move a terminal's cursor."""
     if not host or not host.isprintable() or set(host) & set(" []"):
         raise ValueError(f"{host!r} in {text!r} is no host name or address")

@@ -7,17 +7,23 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
+
+from aiohappyeyeballs import start_connection
 
 from perdure.errors import ListenError
 from perdure.streams.relay import Relay
+from perdure.streams.resolver import TooManyLookupsError
 from perdure.streams.tcp_socket import reset_tcp
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
-    from perdure.streams.target import Target
+    from perdure.addresses import Address
     from perdure.streams.transport import StreamTransport
+
+HAPPY_EYEBALLS_DELAY = 0.25
+"""Seconds until the next address is tried beside the one before (RFC 8305 §5)."""
 
 DIAL_TIMEOUT = 10.0
 """Seconds to reach a target: Linux's first four SYNs (at 0, 1, 3 and 7 s) fit in."""
@@ -141,8 +147,12 @@ async def listen(host: str, port: int, accept: Callable[[], asyncio.Protocol]) -
         raise ListenError(f"cannot listen on {address}: {why}", address=address) from error
 
 
-async def dial(target: Target, stream: StreamTransport, connections: TcpConnections) -> ResetCode | None:
-    """Connect to `target` and join the connection with `stream`, which is accepted or refused; `None`, or why not.
+FindAddresses = Callable[["StreamTransport"], Awaitable[Sequence["Address"]]]
+"""Where a stream's target may be dialled; nowhere: it is not allowed."""
+
+
+async def dial(stream: StreamTransport, connections: TcpConnections, find: FindAddresses) -> ResetCode | None:
+    """Connect to the target of `stream` and join both, which accepts or refuses the stream; `None`, or why not.
 
     A stream that ends meanwhile ends the dialling. Cancelling this dials no further.
     """
@@ -153,14 +163,13 @@ async def dial(target: Target, stream: StreamTransport, connections: TcpConnecti
     local.join(stream_side)
     stream.pause_reading()
     stream.start(stream_side)
-    loop = asyncio.get_running_loop()
-    # Where a name has several addresses, as RFC 8305; uvloop tries them one by one, and knows no such argument.
-    races = not target.is_address and isinstance(loop, asyncio.BaseEventLoop)
-    delay: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if races else {}
     code: ResetCode | None = None
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
-            await loop.create_connection(lambda: local, target.host, target.port, **delay)
+            if addresses := await find(stream):
+                await _connect(local, addresses, stream.target.port)
+            else:
+                code = ResetCode.NOT_ALLOWED
     except asyncio.CancelledError:
         if not stream_side.has_ended or task.uncancel():
             raise
@@ -168,8 +177,10 @@ async def dial(target: Target, stream: StreamTransport, connections: TcpConnecti
         code = ResetCode.TIMED_OUT
     except ConnectionRefusedError:
         code = ResetCode.REFUSED
+    except TooManyLookupsError:
+        code = ResetCode.LIMIT
     except Exception as error:
-        # With several addresses asyncio joins different errors into one text.
+        # Of several addresses the errors are joined into one text.
         code = ResetCode.REFUSED if f"[Errno {errno.ECONNREFUSED}]" in str(error) else ResetCode.UNREACHABLE
     finally:
         stream_side.dialling = None
@@ -180,6 +191,23 @@ async def dial(target: Target, stream: StreamTransport, connections: TcpConnecti
     else:
         stream.refuse(code)
     return code
+
+
+async def _connect(protocol: asyncio.Protocol, addresses: Sequence[Address], port: int) -> None:
+    """To the first of `addresses` that answers (RFC 8305)."""
+    loop = asyncio.get_running_loop()
+    where: list[Any] = [
+        (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port, 0, 0))
+        if address.version == 6
+        else (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port))
+        for address in addresses
+    ]
+    found = await start_connection(where, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, interleave=1, loop=loop)
+    try:
+        await loop.create_connection(lambda: protocol, sock=found)
+    except BaseException:
+        found.close()
+        raise
 
 
 class _Dialling(Relay):

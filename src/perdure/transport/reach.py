@@ -11,6 +11,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import TYPE_CHECKING
+
+from perdure.addresses import reached_address
+
+if TYPE_CHECKING:
+    from perdure.addresses import Address
 
 MAX_ADDRESSES = 32
 """A machine with ten interfaces has 20, and a few more behind NATs and at TURN servers."""
@@ -28,9 +34,6 @@ _CANDIDATE = re.compile(
     re.ASCII,
 )
 """RFC 8839 §5.1."""
-
-_EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")))
-"""NAT64 (RFC 6052 §2.1, RFC 8215), SIIT (RFC 2765), IPv4-compatible (RFC 4291): ends with an IPv4 address."""
 
 _NOBODYS = tuple(map(ipaddress.ip_network, ("0.0.0.0/8", "240.0.0.0/4", "fec0::/10")))
 """This host (RFC 1122), reserved with broadcast (RFC 1112), and site-local (RFC 3879)."""
@@ -60,7 +63,7 @@ class Reach:
         if not 0 < port < 65536:
             return "it has no port"
         try:
-            address = _embedded(ipaddress.ip_address(found["address"]))
+            address = reached_address(ipaddress.ip_address(found["address"]))
         except ValueError:
             return "it names no literal address"
         if (why := self._unreachable(address)) is not None:
@@ -71,7 +74,7 @@ class Reach:
         """Whether candidates of this protocol are in use, this end's too."""
         return protocol.lower() == "udp" or (self._tcp and protocol.lower() == "tcp")
 
-    def _unreachable(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str | None:
+    def _unreachable(self, address: Address) -> str | None:
         if address.is_multicast or address.is_unspecified or any(address in network for network in _NOBODYS):
             return "its address is no host's"
         if (address.is_loopback or address.is_link_local) and not self._loopback:
@@ -89,19 +92,3 @@ class Reach:
 def protocol_of(candidate: str) -> str:
     """`udp`, `tcp`, or what else the candidate names."""
     return candidate.split(" ", 3)[2].lower() if candidate.count(" ") >= 3 else ""
-
-
-def _embedded(
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
-) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The IPv4 address that packets to `address` come to, where it holds one."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address.is_loopback or address.is_unspecified:
-        return address
-    if address.teredo is not None:
-        return address.teredo[1]
-    embedded = address.ipv4_mapped or address.sixtofour
-    if embedded is None and any(address in network for network in _EMBEDDING):
-        embedded = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address if embedded is None else embedded

@@ -13,7 +13,8 @@ from perdure.netmon.monitor import TICK_INTERVAL, NetworkMonitor
 from perdure.netmon.wakeup import Sleep, SleepWatch
 from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.gateway_peer import GatewaySignaling
-from perdure.streams.target import AllowList, Target
+from perdure.streams.allow import parse_allow
+from perdure.streams.target import Target
 from perdure_lab.sim.application import Workload
 from perdure_lab.sim.engine import Engine
 from perdure_lab.sim.signal_check import SignalCheck
@@ -197,7 +198,7 @@ class GatewayProcess(Process):
         settings = surroundings.settings
         gateway = Gateway(
             surroundings.ticket,
-            AllowList(frozenset({ALLOWED_TARGET})),
+            parse_allow([str(ALLOWED_TARGET)]),
             incoming=self._stream_opened,
             wait=False,
             transport=self.engine,

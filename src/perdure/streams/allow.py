@@ -1,0 +1,175 @@
+"""What a gateway may dial: which targets are named, and which addresses they may come to. Pure.
+
+1. A target is allowed where an entry of the list names it: its host's name, its address, or a network that holds the
+   address. A name is resolved once, and what it comes to is judged and dialled: nothing is looked up a second time.
+2. What an entry of `deny` names is not, whatever allows it.
+3. Link-local addresses, of which one is each cloud's metadata service, the unspecified address, multicast and broadcast
+   are not dialled unless an entry names that very address.
+4. An IPv4 address within an IPv6 one is judged as the IPv4 address that packets come to; what only some systems take
+   for an address (`0x7f.1`, `127.1`, `2130706433`) is no host.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from perdure.addresses import is_special, literal, reached_address
+from perdure.streams.target import Target, check_host, split_at_colons
+
+if TYPE_CHECKING:
+    from perdure.addresses import Address
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_PORT = 65535
+EVERY_PORT = ((1, MAX_PORT),)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One entry: a host by its name, or a network, and ranges of ports."""
+
+    host: str | Network
+    ports: tuple[tuple[int, int], ...]
+
+    def __str__(self) -> str:
+        host = str(self.host)
+        if not isinstance(self.host, str) and self.host.prefixlen == self.host.max_prefixlen:
+            host = str(self.host.network_address)
+        ports = ",".join(f"{low}" if low == high else f"{low}-{high}" for low, high in self.ports)
+        return f"{f'[{host}]' if ':' in host else host}:{'*' if self.ports == EVERY_PORT else ports}"
+
+    def has_port(self, port: int) -> bool:
+        return any(low <= port <= high for low, high in self.ports)
+
+    def names(self, name: str, port: int) -> bool:
+        """Whether it is this host name's."""
+        return self.host == name and self.has_port(port)
+
+    def holds(self, address: Address, port: int) -> bool:
+        """Whether it is a network with `address` in it."""
+        return not isinstance(self.host, str) and address in self.host and self.has_port(port)
+
+    def is_only(self, address: Address, port: int) -> bool:
+        """Whether it names `address`, and no other."""
+        return not isinstance(self.host, str) and self.host.num_addresses == 1 and self.holds(address, port)
+
+
+@dataclass(frozen=True, slots=True)
+class AllowList:
+    """What a gateway may dial, and what it may not though it is allowed."""
+
+    entries: tuple[Rule, ...] = ()
+    denied: tuple[Rule, ...] = ()
+
+    def __str__(self) -> str:
+        shown = ", ".join(sorted(map(str, self.entries)))
+        return f"{shown}; not {', '.join(sorted(map(str, self.denied)))}" if self.denied else shown
+
+    def names(self, target: Target) -> bool:
+        """Whether an entry names `target` as it is: for one that is not looked up here."""
+        if (address := literal(target.host)) is not None:
+            return self.permits(target, address)
+        name = host_name(target.host)
+        if name is None or any(rule.names(name, target.port) for rule in self.denied):
+            return False
+        return any(rule.names(name, target.port) for rule in self.entries)
+
+    def may_be_allowed(self, target: Target) -> bool:
+        """Whether to look where `target` is: some entry names it, or could hold an address of it."""
+        if (address := literal(target.host)) is not None:
+            return self.permits(target, address)
+        name = host_name(target.host)
+        if name is None or any(rule.names(name, target.port) for rule in self.denied):
+            return False
+        return any(
+            rule.names(name, target.port) or (not isinstance(rule.host, str) and rule.has_port(target.port))
+            for rule in self.entries
+        )
+
+    def permits(self, target: Target, address: Address) -> bool:
+        """Whether `target`, which has `address`, may be dialled there."""
+        port, reached = target.port, reached_address(address)
+        name = None if literal(target.host) is not None else host_name(target.host)
+        if any(rule.holds(each, port) for rule in self.denied for each in (address, reached)):
+            return False
+        if name is not None and any(rule.names(name, port) for rule in self.denied):
+            return False
+        if is_special(reached):
+            return any(rule.is_only(reached, port) for rule in self.entries)
+        is_named = name is not None and any(rule.names(name, port) for rule in self.entries)
+        return is_named or any(rule.holds(reached, port) for rule in self.entries)
+
+
+def parse_allow(texts: Iterable[str], deny: Iterable[str] = ()) -> AllowList:
+    """Each `HOST:PORTS`: a name, an address or a network, and `22`, `80,443`, `8000-8100` or `*`.
+
+    Raises:
+        ValueError: what is wrong with which of them.
+    """
+    return AllowList(_rules(texts), _rules(deny))
+
+
+def host_name(host: str) -> str | None:
+    """`host` as names are compared: lower case, in ASCII (IDNA), without the dot at its end. `None`: it is no name."""
+    try:
+        name = host.encode("idna").decode().lower().removesuffix(".") if not host.isascii() else host.lower()
+    except UnicodeError:
+        return None
+    name = name.removesuffix(".")
+    labels = name.split(".")
+    if not all(labels) or any(len(label) > 63 for label in labels) or len(name) > 253:
+        return None
+    last = labels[-1]
+    if last.isdigit() or (last.startswith("0x") and all(digit in "0123456789abcdef" for digit in last[2:])):
+        return None  # an address, as some systems read it
+    if not all(character.isalnum() or character in "-_" for character in "".join(labels)):
+        return None
+    return name
+
+
+def _rules(texts: Iterable[str]) -> tuple[Rule, ...]:
+    if isinstance(texts, str):
+        raise ValueError(f"a list of targets looks like [{texts!r}], not {texts!r}")
+    return tuple(dict.fromkeys(map(_rule, texts)))
+
+
+def _rule(text: str) -> Rule:
+    parts = split_at_colons(text)
+    if len(parts) != 2:
+        raise ValueError(f"an entry looks like HOST:PORTS, [IPV6]:PORTS or 10.0.0.0/8:PORTS, not {text!r}")
+    host, ports = parts
+    return Rule(_host(host, text), _ports(ports, text))
+
+
+def _host(host: str, text: str) -> str | Network:
+    if "/" in host:
+        try:
+            return ipaddress.ip_network(host)
+        except ValueError as error:
+            raise ValueError(f"{host!r} in {text!r} is no network: {error}") from None
+    check_host(host, text)
+    if (address := literal(host)) is not None:
+        return ipaddress.ip_network(reached_address(address))
+    if (name := host_name(host)) is None:
+        raise ValueError(f"{host!r} in {text!r} is no host name, address or network")
+    return name
+
+
+def _ports(ports: str, text: str) -> tuple[tuple[int, int], ...]:
+    if ports == "*":
+        return EVERY_PORT
+    return tuple(_range(part, text) for part in ports.split(","))
+
+
+def _range(part: str, text: str) -> tuple[int, int]:
+    low, dash, high = part.partition("-")
+    numbers: Sequence[str] = (low, high) if dash else (low, low)
+    if not all(each.isascii() and each.isdigit() and len(each) <= 5 and 1 <= int(each) <= MAX_PORT for each in numbers):
+        raise ValueError(f"{part[:20]!r} in {text[:80]!r} is neither a port from 1 to {MAX_PORT} nor a range of them")
+    if int(numbers[0]) > int(numbers[1]):
+        raise ValueError(f"the range {part!r} in {text!r} ends before it begins")
+    return int(numbers[0]), int(numbers[1])
