@@ -1,4 +1,4 @@
-"""What an IP address says of where packets to it come to. Pure."""
+"""What an IP address says of the host that packets to it reach. Pure."""
 
 from __future__ import annotations
 
@@ -7,37 +7,56 @@ from typing import TypeAlias
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-METADATA = tuple(map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254")))
-"""Metadata services at addresses that are not link-local: Alibaba, Azure's wire server, Oracle, AWS."""
+_METADATA = tuple(
+    map(
+        ipaddress.ip_network,
+        ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::/32", "fd20:ce::/32", "fd00:42::42"),
+    )
+)
+"""Metadata services of clouds that are not link-local: Alibaba, Azure, Oracle; AWS, Google, Scaleway."""
 
-_EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")))
-"""NAT64 (RFC 6052 §2.1, RFC 8215), SIIT (RFC 2765), IPv4-compatible (RFC 4291): ends with an IPv4 address."""
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+"""RFC 8215: where in it the IPv4 address stands is the network's choice, so nobody else can judge it."""
+
+_IPV4_AT_THE_END = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96")))
+"""NAT64 (RFC 6052 §2.1), SIIT (RFC 2765), IPv4-compatible (RFC 4291)."""
 
 
 def literal(host: str) -> Address | None:
     """The address that `host` is, if it is one; one with a zone is none."""
     try:
-        return None if "%" in host else ipaddress.ip_address(host)
+        return None if "%" in host else unmapped(ipaddress.ip_address(host))
     except ValueError:
         return None
 
 
-def reached_address(address: Address) -> Address:
-    """Where packets to `address` come to: the IPv4 address within it, if there is one."""
+def unmapped(address: Address) -> Address:
+    """`::ffff:192.0.2.1` is 192.0.2.1 (RFC 4291 §2.5.5.2)."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address if mapped is None else mapped
+
+
+def inner_address(address: Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that packets to an IPv6 one are sent on to, where a translator or a tunnel does so."""
     if isinstance(address, ipaddress.IPv4Address) or address.is_loopback or address.is_unspecified:
-        return address
-    embedded = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-    if embedded is None and any(address in network for network in _EMBEDDING):
-        embedded = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address if embedded is None else embedded
+        return None
+    if address.teredo is not None:
+        return address.teredo[1]
+    if address.sixtofour is None and any(address in network for network in _IPV4_AT_THE_END):
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.sixtofour
 
 
 def is_special(address: Address) -> bool:
-    """Whether only an entry that names `address` itself allows it."""
+    """Whether this is no usual host's address: link-local, a cloud's metadata service, multicast, …"""
+    if isinstance(address, ipaddress.IPv4Address):
+        is_no_hosts = int(address) >> 24 == 0 or int(address) >> 28 == 15
+    else:
+        is_no_hosts = address.is_site_local or address in _LOCAL_NAT64
     return (
-        address.is_link_local
+        is_no_hosts
+        or address.is_link_local
         or address.is_multicast
         or address.is_unspecified
-        or address in METADATA
-        or (isinstance(address, ipaddress.IPv4Address) and (int(address) >> 24 == 0 or int(address) >> 28 == 15))
+        or any(address in network for network in _METADATA)
     )

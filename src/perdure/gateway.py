@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
+from perdure.addresses import unmapped
 from perdure.core.state import Reason
 from perdure.errors import PerdureError, RendezvousError, TicketError
 from perdure.eventlog import log_event
@@ -303,7 +304,7 @@ class Gateway:
 
     def _stream_opened(self, stream: StreamTransport) -> None:
         is_allowed = self._allow.may_be_allowed if self._dials_targets else self._allow.names
-        if self._allow.entries and not is_allowed(stream.target):
+        if not is_allowed(stream.target):
             self._log_refused(stream)
             stream.refuse(ResetCode.NOT_ALLOWED)
             return
@@ -332,7 +333,7 @@ class Gateway:
         """Those of its target that may be dialled."""
         target = stream.target
         found = await self._resolver.resolve(target.host, stream.get_extra_info("tube_id"))
-        return [address for address in found if self._allow.permits(target, address)]
+        return [unmapped(address) for address in found if self._allow.permits(target, address)]
 
     # Sessions.
 

@@ -55,10 +55,23 @@ def test_where_all_have_joined_there_is_no_room_until_one_leaves() -> None:
 )
 def test_one_address_has_so_many_connections(addresses: list[str | None], counted: bool) -> None:
     gate = Gate[int](1000, 2)
-    taken = [gate.take(number, address) is None for number, address in enumerate(addresses)]
+    taken = []
+    for number, address in enumerate(addresses):
+        taken.append(gate.take(number, address) is None)
+        gate.joined(number)
     assert taken == [True, True, not counted]
     gate.left(0)
     assert gate.take(9, addresses[2]) is None
+
+
+def test_the_oldest_of_an_address_that_has_not_joined_gives_way_to_a_new_one_of_it() -> None:
+    gate = Gate[int](1000, 2)
+    for each, address in enumerate(["192.0.2.9", "192.0.2.1", "192.0.2.1"]):
+        assert gate.take(each, address) is None
+    assert gate.take(3, "192.0.2.1") == 1
+    for each in (2, 3):
+        gate.joined(each)
+    assert gate.take(4, "192.0.2.1") == 4
 
 
 def test_what_was_not_taken_is_told_once_a_minute() -> None:
@@ -66,6 +79,7 @@ def test_what_was_not_taken_is_told_once_a_minute() -> None:
     assert gate.take_report(0.0) == 0
     for number in range(3):
         gate.take(number, "192.0.2.1")
+        gate.joined(number)
     assert gate.take_report(5.0) == 2
     gate.take(3, "192.0.2.1")
     assert gate.take_report(5.0 + LOG_INTERVAL / 2) == 0

@@ -265,6 +265,16 @@ async def test_a_bad_room_is_final() -> None:
         assert not link.is_up
 
 
+async def test_much_that_waits_is_sent_without_losing_the_connection() -> None:
+    async with RendezvousServer() as server, _link(server.port, Role.GATEWAY) as (gateway, taken):
+        await eventually(lambda: gateway.is_up)
+        async with _link(server.port) as (link, owner):
+            for number in range(70):
+                link.send(GATEWAY, b"%40000d" % number)
+            await eventually(lambda: len(taken.received) == 70)
+            assert owner.downs == []
+
+
 async def test_no_refusal_ends_a_link_that_tubes_live_by() -> None:
     codes = [RefusalCode.REPLACED, RefusalCode.BAD_ROOM, RefusalCode.BAD_FRAME, RefusalCode.MESSAGE_TOO_LARGE]
 

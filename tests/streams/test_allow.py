@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.addresses import is_special, literal, reached_address
+from perdure.addresses import inner_address, is_special, literal, unmapped
 from perdure.streams.allow import AllowList, host_name, parse_allow
 from perdure.streams.target import Target
 
@@ -48,7 +48,9 @@ def passes(allow: AllowList, host: str, port: int, comes_to: str) -> bool:
         ("host:80,443,8000-8100", "host", 8000, "192.0.2.1"),
         ("host:80,443,8000-8100", "host", 8100, "192.0.2.1"),
         ("169.254.169.254:80", "169.254.169.254", 80, ""),
-        ("[fe80::1]:80", "fe80::1", 80, ""),
+        ("[64:ff9b::/96]:80", "64:ff9b::203.0.113.5", 80, ""),
+        ("host:80", "host", 80, "64:ff9b::203.0.113.5"),
+        ("[2002::/16]:80", "2002:cb00:7105:1::5", 80, ""),
     ],
 )
 def test_what_an_entry_names_is_dialled(entry: str, host: str, port: int, comes_to: str) -> None:
@@ -81,7 +83,14 @@ def test_what_an_entry_names_is_dialled(entry: str, host: str, port: int, comes_
         ("[::/0]:*", "fe80::1", 80, ""),
         ("[::/0]:*", "127.0.0.1", 80, ""),
         ("[::/0]:*", "::ffff:127.0.0.1", 80, ""),
-        ("[::/0]:*", "64:ff9b::10.0.0.1", 80, ""),
+        ("10.0.0.0/8:80", "64:ff9b::10.0.0.1", 80, ""),
+        ("203.0.113.0/24:80", "2002:cb00:7105:1::5", 80, ""),
+        ("203.0.113.0/24:80", "64:ff9b:1:a9fe:a9:fe00:cb00:7105", 80, ""),
+        ("[::/0]:*", "64:ff9b:1:a9fe:a9:fe00:cb00:7105", 80, ""),
+        ("[::/0]:*", "64:ff9b::169.254.169.254", 80, ""),
+        ("[::/0]:*", "2002:a9fe:a9fe::1", 80, ""),
+        ("[::/0]:*", "fd00:ec2::23", 80, ""),
+        ("host:80", "host", 80, "fd20:ce::254"),
     ],
 )
 def test_what_no_entry_names_is_not(entry: str, host: str, port: int, comes_to: str) -> None:
@@ -95,6 +104,8 @@ def test_what_no_entry_names_is_not(entry: str, host: str, port: int, comes_to: 
         ("10.0.0.1:22", "::ffff:10.0.0.1", ""),
         ("10.0.0.0/24:20-30", "10.0.0.77", ""),
         ("10.0.0.1:22", "db.example", "10.0.0.1"),
+        ("10.0.0.1:22", "db.example", "64:ff9b::10.0.0.1"),
+        ("10.0.0.1:22", "db.example", "2002:a00:1::1"),
         ("db.example:22", "DB.Example.", "10.0.0.9"),
     ],
 )
@@ -195,7 +206,7 @@ def test_a_name_that_an_entry_names_does_not_lead_to_a_special_address(host: str
             "127.1:80",
             "0x7f.1:80",
         ),
-        *("a..b:80", "::1:80", "[fe80::1%eth0]:80", f"{'a' * 64}:80", "host:１２"),
+        *("a..b:80", "::1:80", "[::ffff:10.0.0.0/104]:80", "[fe80::1%eth0]:80", f"{'a' * 64}:80", "host:１２"),
     ],
 )
 def test_what_is_no_entry_is_refused(text: str) -> None:
@@ -211,11 +222,20 @@ def test_a_star_for_every_host_is_refused_rather_than_taken_for_a_name() -> None
 def test_nothing_is_allowed_unless_it_is_named() -> None:
     assert not passes(AllowList(), "localhost", 22, "127.0.0.1")
     assert not passes(AllowList(), "127.0.0.1", 22, "")
+    assert not passes(parse_allow([], ["other:1"]), "localhost", 22, "127.0.0.1")
 
 
 def test_a_list_is_shown_as_it_is_written() -> None:
     allow = parse_allow(["LOCALHOST:22", "[::1]:80,90-99", "db:*", "10.0.0.0/8:1"], ["10.0.0.1:*"])
     assert str(allow) == "10.0.0.0/8:1, [::1]:80,90-99, db:*, localhost:22; not 10.0.0.1:*"
+
+
+def test_for_a_handler_without_a_list_everything_is_allowed_but_what_is_denied() -> None:
+    allow = parse_allow([], ["10.0.0.0/8:*", "db:22"])
+    named = [
+        host for host in ("db", "web", "10.0.0.1", "::ffff:10.0.0.1", "192.0.2.1") if allow.names(Target(host, 22))
+    ]
+    assert named == ["web", "192.0.2.1"]
 
 
 def test_for_a_handler_a_name_counts_as_it_is_said() -> None:
@@ -225,8 +245,8 @@ def test_for_a_handler_a_name_counts_as_it_is_said() -> None:
 
 
 @given(st.ip_addresses(v=6))
-def test_each_address_is_judged_by_where_packets_to_it_come_to(address: ipaddress.IPv6Address) -> None:
+def test_every_address_is_judged_by_all_that_packets_to_it_reach(address: ipaddress.IPv6Address) -> None:
     allow = parse_allow(["[::/0]:*"])
-    assert allow.permits(Target(str(address), 1), address) is (
-        isinstance(reached_address(address), ipaddress.IPv6Address) and not is_special(address)
-    )
+    reached = [each for each in (unmapped(address), inner_address(address)) if each is not None]
+    expected = unmapped(address).version == 6 and not any(map(is_special, reached))
+    assert allow.permits(Target(str(address), 1), address) is expected

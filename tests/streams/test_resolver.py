@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from perdure.streams.resolver import KEPT_SECONDS, MAX_LOOKUPS_OF_ONE, Resolver, TooManyLookupsError, addresses_of
+from perdure.streams.resolver import KEPT_FAILURE_SECONDS, KEPT_SECONDS, MAX_LOOKUPS_OF_ONE, Resolver, addresses_of
 from perdure.tube.clock import clock_from
 from support.recorder import TIMEOUT
 from support.signaling import eventually
@@ -52,10 +52,23 @@ async def test_a_name_is_looked_up_once_for_a_while() -> None:
         assert len(names.asked) == 2
 
 
-async def test_a_name_that_there_is_not_is_asked_for_again() -> None:
+async def test_callers_of_one_name_share_a_lookup() -> None:
     names = Names()
     resolver = Resolver(names)
-    for _ in range(2):
+    found = await asyncio.gather(*(resolver.resolve(host, "tube") for host in ["host", "HOST", "Host"] * 10))
+    assert found == [HERE] * 30
+    assert names.asked == ["host"]
+
+
+async def test_a_name_that_there_is_not_is_asked_for_again_after_a_moment() -> None:
+    names, now = Names(), 100.0
+    resolver = Resolver(names)
+    with clock_from(lambda: now):
+        for _ in range(2):
+            with pytest.raises(OSError, match="no such name"):
+                await resolver.resolve("missing", "tube")
+        assert len(names.asked) == 1
+        now += KEPT_FAILURE_SECONDS
         with pytest.raises(OSError, match="no such name"):
             await resolver.resolve("missing", "tube")
     assert len(names.asked) == 2
@@ -67,21 +80,20 @@ async def test_silent_names_of_one_tube_hold_up_no_other() -> None:
     silent = [
         asyncio.ensure_future(resolver.resolve(f"silent{number}", "first")) for number in range(MAX_LOOKUPS_OF_ONE)
     ]
+    waiting = asyncio.ensure_future(resolver.resolve("waits", "first"))
     try:
         await eventually(lambda: len(names.asked) == MAX_LOOKUPS_OF_ONE)
-        with pytest.raises(TooManyLookupsError):
-            await resolver.resolve("host", "first")
+        silent[0].cancel()  # whose thread is in use all the same
         async with asyncio.timeout(TIMEOUT):
             assert await resolver.resolve("host", "second") == HERE
-        assert await resolver.resolve("host", "first") == HERE, "it is known by now"
-        silent[0].cancel()
-        await asyncio.wait({silent[0]})
-        with pytest.raises(TooManyLookupsError):
-            await resolver.resolve("other", "first")
+            assert await resolver.resolve("host", "first") == HERE, "it is known by now"
+        assert "waits" not in names.asked
     finally:
         names.answer.set()
     async with asyncio.timeout(TIMEOUT):
-        assert await asyncio.gather(*silent[1:]) == [HERE] * (MAX_LOOKUPS_OF_ONE - 1)
+        assert await asyncio.gather(*silent[1:], waiting) == [HERE] * MAX_LOOKUPS_OF_ONE
+        assert await resolver.resolve("silent0", "second") == HERE
+    assert names.asked.count("silent0") == 1, "what it found is kept, though its caller had gone"
 
 
 def test_the_system_knows_its_own_name() -> None:

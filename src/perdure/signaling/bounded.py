@@ -7,16 +7,24 @@ joined, and a connection is aborted when more than `MAX_UNWRITTEN_BYTES` wait.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection
 
+from perdure.eventlog import log_event
+
 if TYPE_CHECKING:
     from perdure.signaling.gate import Gate
 
 MAX_UNWRITTEN_BYTES = 2 * 1024 * 1024
-"""What a full mailbox of the rendezvous and the presences of a room need."""
+"""What a full mailbox of the rendezvous and the presences of a room need (`RendezvousLimits.max_outgoing_bytes`)."""
+
+JOINED_BYTES = 64 * 1024
+"""Written at once when so much waits."""
+
+_logger = logging.getLogger("perdure.signaling")
 
 
 class _JoinedWrites:
@@ -35,8 +43,8 @@ class _JoinedWrites:
             asyncio.get_running_loop().call_soon(self._flush)
         self._waiting.append(bytes(data))
         self._waiting_bytes += len(data)
-        if self._waiting_bytes > MAX_UNWRITTEN_BYTES:
-            self._break_off()
+        if self._waiting_bytes >= JOINED_BYTES:
+            self._flush()  # so that the writer hears of it where the peer does not read
 
     def write_eof(self) -> None:
         self._flush()
@@ -47,7 +55,7 @@ class _JoinedWrites:
         self._transport.close()
 
     def abort(self) -> None:
-        self._flush()  # as without this class: what was written before is the kernel's
+        self._flush()  # as without this class, the system has what was written before
         self._transport.abort()
 
     def _flush(self) -> None:
@@ -59,6 +67,7 @@ class _JoinedWrites:
         self._waiting_bytes = 0
 
     def _break_off(self) -> None:
+        log_event(_logger, logging.WARNING, "slow-peer-closed", unwritten=self._transport.get_write_buffer_size())
         self._waiting.clear()
         self._waiting_bytes = 0
         self._transport.abort()

@@ -1,7 +1,7 @@
 """Which connections the rendezvous takes: as many as it has descriptors for, and so many of one address. Pure.
 
-Where there are as many as there may be, the oldest that has not joined a room gives way to a new one: who only holds a
-socket open keeps nobody out.
+Where there are as many as there may be, the oldest that has not joined a room is closed for a new one. Where the
+rendezvous itself speaks TLS, a connection is counted when its TLS handshake has ended.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def most_connections(wanted: int, descriptors: int | None) -> int:
 
 
 class Gate(Generic[ConnectionT]):
-    """Counts connections, from their TCP handshake on.
+    """Counts connections.
 
     Args:
         most: connections at a time, and `HTTP_CONNECTIONS` more.
@@ -56,14 +56,14 @@ class Gate(Generic[ConnectionT]):
     def take(self, connection: ConnectionT, address: str | None) -> ConnectionT | None:
         """A new connection, from `address`; the one that is to be closed for it, or itself, where any is."""
         network = _network(address)
-        is_full = len(self._taken) >= self.most + HTTP_CONNECTIONS
-        if (network is not None and self._by_network[network] >= self._most_of_one) or (is_full and not self._unjoined):
-            self._not_taken += 1
-            return connection
         gone: ConnectionT | None = None
-        if is_full:
+        has_too_many = network is not None and self._by_network[network] >= self._most_of_one
+        if has_too_many or len(self._taken) >= self.most + HTTP_CONNECTIONS:
             self._not_taken += 1
-            gone = next(iter(self._unjoined))
+            closable = (each for each in self._unjoined if not has_too_many or self._taken[each] == network)
+            gone = next(closable, None)
+            if gone is None:
+                return connection
             self.left(gone)
         self._taken[connection] = network
         self._unjoined[connection] = None
@@ -72,7 +72,7 @@ class Gate(Generic[ConnectionT]):
         return gone
 
     def joined(self, connection: ConnectionT) -> None:
-        """It gives way to nobody any more."""
+        """It is not closed for others any more."""
         self._unjoined.pop(connection, None)
 
     def left(self, connection: ConnectionT) -> None:

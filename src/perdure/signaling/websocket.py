@@ -66,8 +66,7 @@ BACKOFF_MAX = 2.0
 
 REFUSED_BACKOFF_BASE = 5.0
 REFUSED_BACKOFF_MAX = 60.0
-"""Seconds, likewise, after a refusal that would end a link without tubes. Two gateways of one ticket that both serve
-tubes take the room from each other no more often."""
+"""Seconds, likewise, after a refusal that would end a link without tubes."""
 
 PING_INTERVAL = 5.0
 PING_TIMEOUT = 5.0
@@ -247,10 +246,11 @@ class RendezvousLink:
         try:
             while True:
                 self._is_wanted_anew = False
-                self._joined_at = None
+                refusals, self._joined_at = self._refusals, None
                 reason = await self._until_wanted_anew(self._connection())
                 if reason is None or (self._joined_at is not None and loop.time() - self._joined_at >= LASTING_TIME):
-                    failures = self._refusals = 0
+                    failures = 0
+                    self._refusals -= refusals  # of before that connection
                 self._call(self._listener.link_down, reason or "")
                 if not self._is_wanted_anew:
                     await self._until_wanted_anew(asyncio.sleep(self._backoff(failures)))

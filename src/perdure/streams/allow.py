@@ -1,12 +1,13 @@
-"""What a gateway may dial: which targets are named, and which addresses they may come to. Pure.
+"""What a gateway may dial: the targets that it allows, and the addresses that a name may resolve to. Pure.
 
-1. A target is allowed where an entry of the list names it: its host's name, its address, or a network that holds the
-   address. A name is resolved once, and what it comes to is judged and dialled: nothing is looked up a second time.
-2. What an entry of `deny` names is not, whatever allows it.
-3. Link-local addresses, of which one is each cloud's metadata service, the unspecified address, multicast and broadcast
-   are not dialled unless an entry names that very address.
-4. An IPv4 address within an IPv6 one is judged as the IPv4 address that packets come to; what only some systems take
-   for an address (`0x7f.1`, `127.1`, `2130706433`) is no host.
+1. A target is allowed where an entry of the list names it: by its host's name, its address, or a network that holds the
+   address. A name is resolved once; the addresses that it has are judged, and those that pass are dialled.
+2. `deny` wins over `allow`.
+3. Special addresses (`addresses.is_special`), of which one is each cloud's metadata service, need an entry that names
+   that very address.
+4. An IPv6 address that a translator or a tunnel sends on to an IPv4 one needs an entry that holds it, and what is said
+   of the IPv4 one must not stand against it. What only some systems read as an address (`0x7f.1`, `127.1`,
+   `2130706433`) is no host.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from perdure.addresses import is_special, literal, reached_address
+from perdure.addresses import inner_address, is_special, literal, unmapped
 from perdure.streams.target import Target, check_host, split_at_colons
 
 if TYPE_CHECKING:
@@ -70,20 +71,20 @@ class AllowList:
         return f"{shown}; not {', '.join(sorted(map(str, self.denied)))}" if self.denied else shown
 
     def names(self, target: Target) -> bool:
-        """Whether an entry names `target` as it is: for one that is not looked up here."""
-        if (address := literal(target.host)) is not None:
+        """Whether `target` is allowed as it is, for one that is not resolved here. Without entries, all are."""
+        if (address := literal(target.host)) is not None and self.entries:
             return self.permits(target, address)
-        name = host_name(target.host)
-        if name is None or any(rule.names(name, target.port) for rule in self.denied):
+        if self._denies(target):
             return False
-        return any(rule.names(name, target.port) for rule in self.entries)
+        name = host_name(target.host)
+        return not self.entries or any(rule.names(name, target.port) for rule in self.entries if name is not None)
 
     def may_be_allowed(self, target: Target) -> bool:
-        """Whether to look where `target` is: some entry names it, or could hold an address of it."""
+        """Whether to resolve `target`: an entry names it, or could hold an address of it."""
         if (address := literal(target.host)) is not None:
             return self.permits(target, address)
         name = host_name(target.host)
-        if name is None or any(rule.names(name, target.port) for rule in self.denied):
+        if name is None or self._denies(target):
             return False
         return any(
             rule.names(name, target.port) or (not isinstance(rule.host, str) and rule.has_port(target.port))
@@ -91,17 +92,26 @@ class AllowList:
         )
 
     def permits(self, target: Target, address: Address) -> bool:
-        """Whether `target`, which has `address`, may be dialled there."""
-        port, reached = target.port, reached_address(address)
+        """Whether `target`, which resolves to `address`, may be dialled there."""
+        port, address = target.port, unmapped(address)
+        reached = [each for each in (address, inner_address(address)) if each is not None]
+        if self._denies(target) or any(rule.holds(each, port) for rule in self.denied for each in reached):
+            return False
+        if any(map(is_special, reached)):
+            return any(rule.is_only(address, port) for rule in self.entries)
         name = None if literal(target.host) is not None else host_name(target.host)
-        if any(rule.holds(each, port) for rule in self.denied for each in (address, reached)):
-            return False
-        if name is not None and any(rule.names(name, port) for rule in self.denied):
-            return False
-        if is_special(reached):
-            return any(rule.is_only(reached, port) for rule in self.entries)
         is_named = name is not None and any(rule.names(name, port) for rule in self.entries)
-        return is_named or any(rule.holds(reached, port) for rule in self.entries)
+        return is_named or any(rule.holds(address, port) for rule in self.entries)
+
+    def _denies(self, target: Target) -> bool:
+        """Whether an entry of `deny` names `target` as it is."""
+        address, name = literal(target.host), host_name(target.host)
+        return any(
+            rule.names(name, target.port)
+            if address is None and name is not None
+            else (address is not None and rule.holds(address, target.port))
+            for rule in self.denied
+        )
 
 
 def parse_allow(texts: Iterable[str], deny: Iterable[str] = ()) -> AllowList:
@@ -148,12 +158,15 @@ def _rule(text: str) -> Rule:
 def _host(host: str, text: str) -> str | Network:
     if "/" in host:
         try:
-            return ipaddress.ip_network(host)
+            network = ipaddress.ip_network(host)
         except ValueError as error:
             raise ValueError(f"{host!r} in {text!r} is no network: {error}") from None
+        if network.version == 6 and network.network_address.ipv4_mapped is not None:
+            raise ValueError(f"{host!r} in {text!r} is a network of IPv4 addresses; write it as such: 10.0.0.0/8")
+        return network
     check_host(host, text)
     if (address := literal(host)) is not None:
-        return ipaddress.ip_network(reached_address(address))
+        return ipaddress.ip_network(address)
     if (name := host_name(host)) is None:
         raise ValueError(f"{host!r} in {text!r} is no host name, address or network")
     return name

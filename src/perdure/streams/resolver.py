@@ -1,4 +1,4 @@
-"""Looks up the names of targets: in threads of its own, so many for each tube, and each name once for a while."""
+"""Resolves the names of targets: in threads of its own, a few at a time for each tube, and each name once in 30 s."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from perdure.tube.clock import clock
 if TYPE_CHECKING:
     from perdure.addresses import Address
 
-MAX_LOOKUPS = 16
+MAX_LOOKUPS = 64
 """Threads. A name whose servers do not answer holds one for 10 to 30 s (resolv.conf(5))."""
 
 MAX_LOOKUPS_OF_ONE = 4
-"""Of one tube, so that one client's silent names leave the others their threads."""
+"""Of one tube at a time, so that one client's silent names leave the others their threads; more wait."""
 
 KEPT_SECONDS = 30.0
-"""How long what a name came to is used again. The system does not tell a name's own time to live."""
+"""How long the addresses of a name are used again. The system does not tell a name's own time to live."""
+
+KEPT_FAILURE_SECONDS = 2.0
+"""How long a name that could not be resolved is not asked for again."""
 
 MAX_KEPT = 1024
 """Names; beyond it the oldest goes."""
 
-
-class TooManyLookupsError(Exception):
-    """The tube waits for as many names already as it may."""
+Outcome = tuple[Sequence["Address"], OSError | None]
 
 
 class Resolver:
@@ -43,42 +44,65 @@ class Resolver:
     def __init__(self, look_up: Callable[[str], Sequence[Address]] | None = None) -> None:
         self._look_up = look_up or addresses_of
         self._threads = HandlerThreads(limit=MAX_LOOKUPS)
+        self._calls: dict[str, asyncio.Future[Outcome]] = {}
+        """The lookups under way."""
         self._under_way: Counter[str] = Counter()
-        self._kept: OrderedDict[str, tuple[float, Sequence[Address]]] = OrderedDict()
+        self._one_has_ended = asyncio.Event()
+        self._kept: OrderedDict[str, tuple[float, Outcome]] = OrderedDict()
+        """Until when, and what."""
 
     async def resolve(self, host: str, tube_id: str) -> Sequence[Address]:
-        """The addresses of `host`, in the order in which the system would try them. Cancelling this gives up waiting.
+        """The addresses of `host`, in the order in which the system would try them. Waits where the tube has
+        `MAX_LOOKUPS_OF_ONE` lookups under way. Cancelling this gives up waiting.
 
         Raises:
             OSError: there is no such name, or its servers do not answer.
-            TooManyLookupsError: the tube waits for `MAX_LOOKUPS_OF_ONE` names.
         """
         if (address := literal(host)) is not None:
             return (address,)
-        kept = self._kept.get(host)
-        if kept is not None and clock() < kept[0] + KEPT_SECONDS:
-            return kept[1]
-        if self._under_way[tube_id] >= MAX_LOOKUPS_OF_ONE:
-            raise TooManyLookupsError(f"{MAX_LOOKUPS_OF_ONE} names are looked up already")
-        call = asyncio.ensure_future(self._threads.call(cast(Any, self._look_up), cast(Any, host)))
-        self._under_way[tube_id] += 1
-        call.add_done_callback(lambda call: self._ended(call, tube_id))
-        found, error = await asyncio.shield(call)  # a thread is in use also where nobody waits any more
+        name = host.lower()
+        while (outcome := self._known(name)) is None:
+            if (call := self._calls.get(name)) is not None:
+                outcome = await asyncio.shield(call)  # a thread is in use also where nobody waits any more
+                break
+            if self._under_way[tube_id] < MAX_LOOKUPS_OF_ONE:
+                self._begin(name, tube_id)
+            else:
+                self._one_has_ended.clear()
+                await self._one_has_ended.wait()
+        addresses, error = outcome
         if error is not None:
             raise error
-        addresses = cast("Sequence[Address]", found)
-        self._kept[host] = clock(), addresses
-        self._kept.move_to_end(host)
-        if len(self._kept) > MAX_KEPT:
-            self._kept.popitem(last=False)
         return addresses
 
-    def _ended(self, call: asyncio.Future[tuple[object, BaseException | None]], tube_id: str) -> None:
-        if not call.cancelled():
-            call.exception()  # nobody may be waiting any more
+    def _known(self, name: str) -> Outcome | None:
+        until, outcome = self._kept.get(name, (0.0, None))
+        return outcome if clock() < until else None
+
+    def _begin(self, name: str, tube_id: str) -> None:
+        self._under_way[tube_id] += 1
+        call = self._calls[name] = asyncio.ensure_future(self._called(name))
+        call.add_done_callback(lambda call: self._ended(call, name, tube_id))
+
+    async def _called(self, name: str) -> Outcome:
+        found, error = await self._threads.call(cast(Any, self._look_up), cast(Any, name))
+        if error is None:
+            return cast("Sequence[Address]", found), None
+        return (), error if isinstance(error, OSError) else OSError(f"{type(error).__name__}: {error}")
+
+    def _ended(self, call: asyncio.Future[Outcome], name: str, tube_id: str) -> None:
+        del self._calls[name]
         self._under_way[tube_id] -= 1
         if not self._under_way[tube_id]:
             del self._under_way[tube_id]
+        self._one_has_ended.set()
+        if call.cancelled() or call.exception() is not None:
+            return
+        seconds = KEPT_SECONDS if call.result()[1] is None else KEPT_FAILURE_SECONDS
+        self._kept[name] = clock() + seconds, call.result()
+        self._kept.move_to_end(name)
+        if len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
 
 
 def addresses_of(name: str) -> Sequence[Address]:

@@ -14,7 +14,6 @@ from aiohappyeyeballs import start_connection
 
 from perdure.errors import ListenError
 from perdure.streams.relay import Relay
-from perdure.streams.resolver import TooManyLookupsError
 from perdure.streams.tcp_socket import reset_tcp
 from perdure.wire import ResetCode
 
@@ -172,13 +171,12 @@ async def dial(stream: StreamTransport, connections: TcpConnections, find: FindA
                 code = ResetCode.NOT_ALLOWED
     except asyncio.CancelledError:
         if not stream_side.has_ended or task.uncancel():
+            stream.abort()
             raise
     except TimeoutError:
         code = ResetCode.TIMED_OUT
     except ConnectionRefusedError:
         code = ResetCode.REFUSED
-    except TooManyLookupsError:
-        code = ResetCode.LIMIT
     except Exception as error:
         # Of several addresses the errors are joined into one text.
         code = ResetCode.REFUSED if f"[Errno {errno.ECONNREFUSED}]" in str(error) else ResetCode.UNREACHABLE
@@ -193,9 +191,12 @@ async def dial(stream: StreamTransport, connections: TcpConnections, find: FindA
     return code
 
 
-async def _connect(protocol: asyncio.Protocol, addresses: Sequence[Address], port: int) -> None:
+async def _connect(protocol: Relay, addresses: Sequence[Address], port: int) -> None:
     """To the first of `addresses` that answers (RFC 8305)."""
     loop = asyncio.get_running_loop()
+    if len(addresses) == 1:  # the usual case, which needs no race
+        await loop.create_connection(lambda: protocol, str(addresses[0]), port)
+        return
     where: list[Any] = [
         (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port, 0, 0))
         if address.version == 6
@@ -206,7 +207,10 @@ async def _connect(protocol: asyncio.Protocol, addresses: Sequence[Address], por
     try:
         await loop.create_connection(lambda: protocol, sock=found)
     except BaseException:
-        found.close()
+        if protocol.transport is None:
+            found.close()
+        else:  # the socket is its transport's, and may have been written to
+            reset_tcp(protocol.transport)
         raise
 
 

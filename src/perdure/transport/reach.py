@@ -2,8 +2,8 @@
 
 1. UDP, unless TCP is asked for: a TCP candidate makes the engine open a connection to any address and port.
 2. Literal addresses: a name would be looked up.
-3. No loopback and no link-local address, unless the tube may use this machine's loopback; never multicast, broadcast,
-   or the unspecified address. An IPv4 address within an IPv6 one counts as that.
+3. No loopback and no link-local address, unless the tube may use this machine's loopback; never another special one
+   (`addresses.is_special`). An IPv6 address that a translator sends on to an IPv4 one is judged by both.
 4. At most `MAX_ADDRESSES` addresses and `MAX_ENDPOINTS` pairs of address and port for one carrier.
 """
 
@@ -13,7 +13,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from perdure.addresses import reached_address
+from perdure.addresses import inner_address, is_special, unmapped
 
 if TYPE_CHECKING:
     from perdure.addresses import Address
@@ -34,9 +34,6 @@ _CANDIDATE = re.compile(
     re.ASCII,
 )
 """RFC 8839 §5.1."""
-
-_NOBODYS = tuple(map(ipaddress.ip_network, ("0.0.0.0/8", "240.0.0.0/4", "fec0::/10")))
-"""This host (RFC 1122), reserved with broadcast (RFC 1112), and site-local (RFC 3879)."""
 
 
 class Reach:
@@ -63,23 +60,22 @@ class Reach:
         if not 0 < port < 65536:
             return "it has no port"
         try:
-            address = reached_address(ipaddress.ip_address(found["address"]))
+            address = unmapped(ipaddress.ip_address(found["address"]))
         except ValueError:
             return "it names no literal address"
-        if (why := self._unreachable(address)) is not None:
-            return why
+        reached = (address, inner_address(address))
+        if not all(self._is_within(each) for each in reached if each is not None):
+            return "its address is loopback, link-local, or no usual host's"
         return self._count(str(address), found["port"])
 
     def takes_protocol(self, protocol: str) -> bool:
         """Whether candidates of this protocol are in use, this end's too."""
         return protocol.lower() == "udp" or (self._tcp and protocol.lower() == "tcp")
 
-    def _unreachable(self, address: Address) -> str | None:
-        if address.is_multicast or address.is_unspecified or any(address in network for network in _NOBODYS):
-            return "its address is no host's"
-        if (address.is_loopback or address.is_link_local) and not self._loopback:
-            return "its address is loopback or link-local"
-        return None
+    def _is_within(self, address: Address) -> bool:
+        if address.is_loopback or address.is_link_local:
+            return self._loopback
+        return not is_special(address)
 
     def _count(self, address: str, port: str) -> str | None:
         endpoints = {*self._endpoints, (address, port)}
