@@ -42,25 +42,13 @@ class Ending:
 
     __slots__ = ("close", "has_begun", "is_over", "phase")
 
-    def __init__(self) -> None:
-        self.phase = Phase.OPEN
-        self.has_begun = False
-        self.is_over = False
-        """Whether there are no streams any more. Both are asked for each message, so not derived each time."""
-        self.close: Close | None = None
+    def __init__(self, phase: Phase, close: Close | None) -> None:
+        self.phase = phase
+        self.close = close
         """What is said last, where anything is."""
-
-    def drain(self, close: Close) -> None:
-        """`close` is said once what is held was delivered."""
-        self.phase = Phase.DRAINING
-        self.close = close
-        self.has_begun = True
-
-    def end(self, close: Close | None) -> None:
-        """The streams are gone. `close` is said next; `None`: nothing is."""
-        self.close = close
-        self.phase = Phase.SILENT if close is None else Phase.DUE
-        self.has_begun = self.is_over = True
+        self.has_begun = phase is not Phase.OPEN
+        self.is_over = phase in (Phase.DUE, Phase.SILENT)
+        """Whether there are no streams any more. Both are asked for each message, so not derived each time."""
 
     def take(self) -> bytes | None:
         """The last message, once."""
@@ -68,3 +56,17 @@ class Ending:
             return None
         self.phase = Phase.SAID
         return encode_frame(self.close)
+
+
+NOT_ENDING = Ending(Phase.OPEN, None)
+"""Of every session that has not begun to end."""
+
+
+def draining(close: Close) -> Ending:
+    """`close` is said once what is held was delivered."""
+    return Ending(Phase.DRAINING, close)
+
+
+def ended(close: Close | None) -> Ending:
+    """The streams are gone. `close` is said next; `None`: nothing is."""
+    return Ending(Phase.SILENT if close is None else Phase.DUE, close)

@@ -98,8 +98,8 @@ class Handshake:
         """What this end says first on the current carrier. Only where `is_due`."""
         if self._key is None:
             raise RuntimeError("an end without the session's key has nothing to prove")
-        self._enter(CarrierState.RESUMED if self.is_resumed else CarrierState.TOLD)
         proof = self._proof(self._key, by_initiator=self.is_initiator)
+        self._enter(CarrierState.RESUMED if self.is_resumed else CarrierState.TOLD)
         resume = encode_frame(Resume(self.session_id, self.generation, proof, positions))
         if self.is_initiator and not self._peer_knows_us:
             return encode_frame(Hello(self.session_id, self._key)) + resume
@@ -143,6 +143,8 @@ class Handshake:
 
     def _enter(self, state: CarrierState) -> None:
         self.state = state
+        if state in (CarrierState.ABSENT, CarrierState.RESUMED):
+            self._binding = b""  # nothing is left to be proved with it
         self.is_resumed = state in (CarrierState.HEARD, CarrierState.RESUMED)
 
     def _proof(self, key: bytes, *, by_initiator: bool) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.errors import ProtocolError
-from perdure.session.ending import Ending, Phase
+from perdure.session.ending import NOT_ENDING, Phase, draining, ended
 from perdure.session.events import CarrierUnusable, SessionClosed, SessionEvent, SessionResumed, StreamReset, joined
 from perdure.session.handshake import CarrierState, Handshake, version_refusal
 from perdure.session.outbox import Outbox, Parts
@@ -80,7 +80,7 @@ class Session:
         """What moved, and how long the peer took to answer."""
         self._outbox = Outbox(self._streams, self.traffic)
         self._receiver = Receiver(self._streams, self._outbox, self.traffic)
-        self._ending = Ending()
+        self._ending = NOT_ENDING
 
     @property
     def session_id(self) -> bytes:
@@ -250,7 +250,7 @@ class Session:
         With nothing held that is the next message. `close_now` ends the wait.
         """
         if not self._ending.has_begun:
-            self._ending.drain(Close(code, reason))
+            self._ending = draining(Close(code, reason))
             self._streams.take_no_more()
 
     def close_now(self) -> None:
@@ -393,6 +393,6 @@ class Session:
             stream.carrier_lost()
 
     def _end(self, close: Close | None) -> None:
-        self._ending.end(close)
+        self._ending = ended(close)
         self._streams.clear()
         self._outbox.clear_queues()

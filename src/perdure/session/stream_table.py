@@ -110,7 +110,8 @@ class StreamTable:
     def learn(self, peer: Parameters) -> list[Stream]:
         """What the peer says of itself; the streams that are gone for it."""
         self._grant_initial_credit(peer.initial_credit_bytes)
-        self.late_ack_delay = max(0, peer.max_ack_delay_ms - OUR_ACK_DELAY_MS) / 1000
+        more = peer.max_ack_delay_ms - OUR_ACK_DELAY_MS
+        self.late_ack_delay = more / 1000 if more > 0 else 0.0
         return self._take_unlisted()
 
     def _take_unlisted(self) -> list[Stream]:
