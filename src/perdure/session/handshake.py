@@ -155,11 +155,8 @@ def version_refusal(peer: Parameters) -> Close | None:
     """How a session must end whose ends speak no common version; `None`: they do. This end speaks one."""
     if peer.lowest_version <= PROTOCOL_VERSION <= peer.highest_version:
         return None
-    theirs = (
-        f"{peer.lowest_version}"
-        if peer.lowest_version == peer.highest_version
-        else (f"{peer.lowest_version} to {peer.highest_version}")
-    )
+    lowest, highest = peer.lowest_version, peer.highest_version
+    theirs = f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
     reason = f"one end speaks version {PROTOCOL_VERSION} of perdure's protocol, the other one {theirs}"
     return Close(CloseCode.VERSION, reason)
 

@@ -76,8 +76,10 @@ class AllowList:
             return self.permits(target, address)
         if self._denies(target):
             return False
+        if not self.entries:
+            return True
         name = host_name(target.host)
-        return not self.entries or any(rule.names(name, target.port) for rule in self.entries if name is not None)
+        return name is not None and any(rule.names(name, target.port) for rule in self.entries)
 
     def may_be_allowed(self, target: Target) -> bool:
         """Whether to resolve `target`: an entry names it, or could hold an address of it."""
@@ -105,13 +107,10 @@ class AllowList:
 
     def _denies(self, target: Target) -> bool:
         """Whether an entry of `deny` names `target` as it is."""
-        address, name = literal(target.host), host_name(target.host)
-        return any(
-            rule.names(name, target.port)
-            if address is None and name is not None
-            else (address is not None and rule.holds(address, target.port))
-            for rule in self.denied
-        )
+        if (address := literal(target.host)) is not None:
+            return any(rule.holds(address, target.port) for rule in self.denied)
+        name = host_name(target.host)
+        return name is not None and any(rule.names(name, target.port) for rule in self.denied)
 
 
 def parse_allow(texts: Iterable[str], deny: Iterable[str] = ()) -> AllowList:
