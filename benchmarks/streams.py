@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import secrets
 import socket
 import statistics
 import subprocess
@@ -87,8 +86,13 @@ async def far_end(url: str) -> None:
     """Three gateways, one for each way to take a stream. Prints their tickets, and the service's port."""
     service = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
     port = service.sockets[0].getsockname()[1]
-    ticket = perdure.Ticket(url, secrets.token_bytes(32))
-    bare = Gateway(ticket, perdure.parse_allow([]), incoming=take, transport=perdure.TransportConfig(loopback=True))
+    bare = Gateway(
+        url,
+        perdure.parse_allow([]),
+        tickets=perdure.TicketStore(),
+        incoming=take,
+        transport=perdure.TransportConfig(loopback=True),
+    )
     async with (
         bare,
         perdure.serve(url, handler=echo, loopback=True) as handled,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from perdure.config import ResourceLimits
+from perdure.core.events import CarrierMade
 from perdure.session import Session, StreamData, channel_binding
 from perdure.transport.base import LossReason, OpenChannel
 from perdure.tube.carrier_session import CarrierSession
@@ -14,6 +15,10 @@ from perdure.tube.inbox import MAX_SURPLUS_BYTES, MESSAGE_OVERHEAD_BYTES, TURN_C
 from perdure.wire import MAX_MESSAGE_BYTES, MAX_MESSAGE_FRAMES, CloseCode, Data, Ping, encode_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    import pytest
+
     from perdure.core.events import Event
     from perdure.session import StreamEvent
 
@@ -34,14 +39,27 @@ class Tube:
         self.heard: list[Event] = []
         self.has_ended = False
         self.sent: list[bytes] = []
-        carrier = SimpleNamespace(
-            generation=1, has_room=True, send=self.sent.append, limit_buffer=lambda size: None, close=lambda: None
-        )
+        self.can_restart = True
+        self.closing: Awaitable[None] | None = None
+        """What closing a carrier returns."""
         session = Session(session_id=SESSION_ID, initiator=False, key=None, limits=ResourceLimits())
-        transport: Any = SimpleNamespace(answer=lambda *arguments: carrier)
+        transport: Any = SimpleNamespace(answer=lambda *arguments: self._carrier())
         self.carriers = CarrierSession(self, transport, session)
         self.carriers.consume_by(self)
-        self.carriers.answer(1, "")
+        self.answer()
+
+    def answer(self) -> None:
+        self.carriers.current.answer(1, "")
+
+    def _carrier(self) -> object:
+        return SimpleNamespace(
+            generation=1,
+            can_restart=self.can_restart,
+            has_room=True,
+            send=self.sent.append,
+            limit_buffer=lambda size: None,
+            close=lambda: self.closing,
+        )
 
     async def resume(self) -> Session:
         """Both ends prove themselves; the peer's."""
@@ -186,4 +204,51 @@ async def test_what_waited_for_a_carrier_that_was_replaced_is_gone() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
     assert tube.read == MAX_MESSAGE_FRAMES
-    assert cast(object, tube.carriers.carrier) is None
+    assert tube.carriers.current.carrier is None
+
+
+# Carriers.
+
+
+async def test_the_core_hears_of_each_carrier_whether_its_engine_restarts_ice() -> None:
+    tube = Tube()
+    tube.carriers.close_carrier()
+    tube.can_restart = False
+    tube.answer()
+    assert tube.heard == [CarrierMade(1, can_restart=True), CarrierMade(1, can_restart=False)]
+
+
+async def test_who_waits_for_the_end_waits_until_every_carrier_is_closed_and_the_next_one_does_not() -> None:
+    tube = Tube()
+    closed = [asyncio.Event(), asyncio.Event()]
+    for event in closed:
+        tube.closing = as_none(event.wait())
+        tube.carriers.close_carrier()
+        tube.answer()
+    assert tube.carriers.current.carrier is not None
+    waiting = asyncio.ensure_future(tube.carriers.current.wait_closed())
+    closed[1].set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    closed[0].set()
+    await waiting
+
+
+async def test_a_carrier_that_cannot_be_closed_is_told_and_keeps_nobody_waiting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tube = Tube()
+    tube.closing = as_none(broken())
+    tube.carriers.close_carrier()
+    await tube.carriers.current.wait_closed()
+    assert "carrier-not-closed" in caplog.text
+    assert tube.gone == [], "it was closed here, and is no loss"
+
+
+async def as_none(awaitable: Awaitable[object]) -> None:
+    await awaitable
+
+
+async def broken() -> None:
+    raise OSError("the engine is stuck")

@@ -28,7 +28,7 @@ from support.targets import echo, serving
 ROOT = DOCS.parent
 README = ROOT / "README.md"
 PAGES = sorted(DOCS.glob("*.md"))
-DOCUMENTS = [README, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", *PAGES]
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", ROOT / "benchmarks" / "README.md", *PAGES]
 RECOVERY = DOCS / "recovery.md"
 
 

@@ -23,7 +23,7 @@ from perdure import (
     State,
 )
 from perdure.streams.target import parse_target
-from perdure.streams.tcp import dial
+from perdure.streams.tcp import FindAddresses, dial
 from support.application_pair import ApplicationPair
 from support.recorder import REFUSED, TIMEOUT, Recorder
 from support.targets import connected, echo, positions, serving
@@ -111,12 +111,12 @@ async def itself(stream: StreamTransport) -> list[Address]:
 
 
 @asynccontextmanager
-async def forwarded(target: str) -> AsyncIterator[tuple[ApplicationPair, int]]:
+async def forwarded(target: str, find: FindAddresses = itself) -> AsyncIterator[tuple[ApplicationPair, int]]:
     """A pair of tubes that forwards a local port to `target`; that port."""
     dials: set[asyncio.Task[object]] = set()
 
     def opened(stream: StreamTransport) -> None:
-        task = asyncio.ensure_future(dial(stream, tubes.there.registry.tcp_connections, itself))
+        task = asyncio.ensure_future(dial(stream, tubes.there.registry.tcp_connections, find))
         dials.add(task)
         task.add_done_callback(dials.discard)
 
@@ -130,6 +130,16 @@ async def forwarded(target: str) -> AsyncIterator[tuple[ApplicationPair, int]]:
             server.close()
             for task in dials:
                 task.cancel()
+
+
+async def test_of_a_name_with_many_addresses_both_families_are_dialled() -> None:
+    async def find(stream: StreamTransport) -> list[Address]:
+        dead = ipaddress.ip_network("2001:db8::/112")
+        return [*(dead[number] for number in range(100)), ipaddress.ip_address("127.0.0.1")]
+
+    async with serving(echo) as target, forwarded(target, find) as (_, port), connected(port) as (reader, writer):
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
 
 
 async def test_a_forwarded_tcp_connection_outlives_every_rung_of_the_ladder() -> None:

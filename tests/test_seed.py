@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ async def test_the_snippet_of_the_specification_runs_as_written(registry: TubeRe
     state, attempts = manager.state, manager.metrics.ice_restart_attempts
     last_activity = manager.metrics.last_activity
 
-    assert restart_sdp.startswith("v=0\r\n")
+    assert json.loads(restart_sdp)["message"]["sdp"].startswith("v=0\r\n")
     assert (state, attempts) == (State.CONNECTING, 0)  # the first offer restarts nothing
     assert STARTED_AT < last_activity < datetime.now(UTC) + timedelta(seconds=1)
 

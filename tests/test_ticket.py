@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.errors import TicketError
-from perdure.ticket import MAX_TICKET_CHARACTERS, SECRET_BYTES, Ticket, parse_ticket
+from perdure.private_files import write_file
+from perdure.ticket import (
+    KEY_BYTES,
+    MAX_TICKET_CHARACTERS,
+    MAX_TICKET_FILE_BYTES,
+    SECRET_BYTES,
+    TICKET_ID_BYTES,
+    Ticket,
+    parse_ticket,
+    read_ticket,
+)
+from support.tickets import ticket_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOW = 1_800_000_000.0
 SECRET = bytes(range(SECRET_BYTES))
@@ -17,6 +35,7 @@ TICKETS = st.builds(
     st.sampled_from(
         ["ws://127.0.0.1:8765", "wss://rendezvous.example", "wss://rendezvous.example/a/path", "ws://[::1]:1"]
     ),
+    st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES),
     st.binary(min_size=SECRET_BYTES, max_size=SECRET_BYTES),
     st.sampled_from([0, int(NOW) + 1, 2**63]),
 )
@@ -53,7 +72,7 @@ def test_any_one_changed_character_is_refused(ticket: Ticket, data: st.DataObjec
 @pytest.mark.parametrize("last", "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 def test_a_changed_last_character_is_refused_although_base64_ignores_some_of_its_bits(last: str) -> None:
     for url in ("ws://a.example", "ws://ab.example", "ws://abc.example"):
-        text = Ticket(url, SECRET).encode()
+        text = ticket_for(url, SECRET).encode()
         if last != text[-1]:
             with pytest.raises(TicketError):
                 parse_ticket(text[:-1] + last, now=NOW)
@@ -77,7 +96,7 @@ def test_any_one_inserted_character_is_refused(ticket: Ticket, data: st.DataObje
 @given(st.text(max_size=200))
 def test_any_other_text_is_refused_without_being_repeated(text: str) -> None:
     with pytest.raises(TicketError):
-        parse_ticket("perdure1-" + text, now=NOW)
+        parse_ticket("perdure2-" + text, now=NOW)
     with pytest.raises(TicketError) as caught:
         parse_ticket("secret" + text, now=NOW)
     assert "secret" not in str(caught.value)
@@ -86,14 +105,18 @@ def test_any_other_text_is_refused_without_being_repeated(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"the ticket is empty; copy the whole first line that `perdure serve` printed"),
+        ("", r"the ticket is empty; copy the whole line that `perdure ticket create` printed"),
         ("  \n", r"the ticket is empty"),
-        ("hello", r"this is not a ticket: it does not begin with 'perdure1-'"),
-        ("perdure2-AAAA", r"this is not a ticket: it does not begin with 'perdure1-'"),
-        ("perdure1-", r"truncated"),
-        ("perdure1-???", r"the ticket is malformed or truncated; copy it again, whole"),
-        ("perdure1-" + "A" * 80, r"truncated or mistyped \(its checksum is wrong\); copy it again, whole"),
-        ("perdure1-" + "A" * 2000, r"it has 2009 characters, over 1024"),
+        ("hello", r"this is not a ticket: it does not begin with 'perdure2-'"),
+        ("perdure3-AAAA", r"this is not a ticket: it does not begin with 'perdure2-'"),
+        (
+            "perdure1-AAAA",
+            r"this ticket is of perdure 0\.1, .*; ask the gateway's owner for a new one",
+        ),
+        ("perdure2-", r"truncated"),
+        ("perdure2-???", r"the ticket is malformed or truncated; copy it again, whole"),
+        ("perdure2-" + "A" * 120, r"truncated or mistyped \(its checksum is wrong\); copy it again, whole"),
+        ("perdure2-" + "A" * 2000, r"it has 2009 characters, over 1024"),
     ],
 )
 def test_a_message_says_what_is_wrong_and_what_to_do(text: str, message: str) -> None:
@@ -103,17 +126,18 @@ def test_a_message_says_what_is_wrong_and_what_to_do(text: str, message: str) ->
 
 
 def test_an_expired_ticket_says_since_when() -> None:
-    ticket = Ticket("ws://127.0.0.1:1", SECRET, int(NOW))
+    ticket = ticket_for("ws://127.0.0.1:1", SECRET, int(NOW))
     assert parse_ticket(ticket.encode(), now=NOW - 1) == ticket
     with pytest.raises(
-        TicketError, match=r"the ticket expired at 2027-01-15 08:00 UTC; ask the gateway's owner"
+        TicketError,
+        match=r"expired at 2027-01-15 08:00:00 UTC, and this machine's clock says 2027-01-15 08:00:01 UTC; ask",
     ) as caught:
-        parse_ticket(ticket.encode(), now=NOW)
+        parse_ticket(ticket.encode(), now=NOW + 1)
     assert caught.value.expired
 
 
 def test_a_ticket_without_an_end_never_expires() -> None:
-    assert not Ticket("ws://127.0.0.1:1", SECRET).is_expired(2.0**62)
+    assert not ticket_for("ws://127.0.0.1:1", SECRET).is_expired(2.0**62)
 
 
 @given(TICKETS)
@@ -128,7 +152,7 @@ def test_the_secret_is_never_shown(ticket: Ticket) -> None:
 @pytest.mark.parametrize("secret", [b"", bytes(31), bytes(33)])
 def test_a_secret_has_256_bits(secret: bytes) -> None:
     with pytest.raises(ValueError, match="a ticket's secret has 32 bytes"):
-        Ticket("ws://127.0.0.1:1", secret)
+        ticket_for("ws://127.0.0.1:1", secret)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +167,61 @@ def test_a_secret_has_256_bits(secret: bytes) -> None:
         "ws://host:70000",
         "ws://[::1",
         "wss://h/" + "p" * 512,
+        "wss://h/" + "é" * 256,
+        "ws://host/a b",
+        "ws://ho\tst",
+        "ws://host/\x1b[2J",
+        "ws://host\x00",
+        "ws://host/\ud800",
     ],
 )
 def test_a_ticket_names_a_usable_rendezvous(url: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        Ticket(url, SECRET)
+        ticket_for(url, SECRET)
+
+
+def test_a_ticket_is_named_without_telling_its_secret() -> None:
+    ticket = ticket_for("ws://127.0.0.1:1", SECRET)
+    assert len(ticket.ticket_id) == TICKET_ID_BYTES
+    assert ticket.ticket_id == hashlib.sha256(b"perdure ticket id" + SECRET).digest()[:16]
+    assert ticket_for("wss://elsewhere", SECRET, 2**40).ticket_id == ticket.ticket_id
+    assert ticket_for("ws://127.0.0.1:1", bytes(32)).ticket_id != ticket.ticket_id
+
+
+@pytest.mark.parametrize("key", [b"", bytes(31), bytes(33)])
+def test_a_gateways_key_has_256_bits(key: bytes) -> None:
+    with pytest.raises(ValueError, match="a gateway's public key has 32 bytes"):
+        Ticket("ws://127.0.0.1:1", key, SECRET)
+
+
+def test_a_ticket_is_read_from_its_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "home.ticket"
+    write_file(path, ticket_for("ws://127.0.0.1:1").encode().encode() + b"\n")
+    assert read_ticket(path) == ticket_for("ws://127.0.0.1:1")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+def test_a_ticket_file_that_others_can_read_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    path = tmp_path / "home.ticket"
+    path.write_text(ticket_for("ws://127.0.0.1:1").encode())
+    path.chmod(mode)
+    assert read_ticket(path) == ticket_for("ws://127.0.0.1:1")
+    assert f"others can read the ticket file {path}: chmod 600 {path}" in caplog.text
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "huge").write_bytes(bytes(MAX_TICKET_FILE_BYTES + 1))
+    for name, why in {
+        "fifo": "it is a FIFO and not a regular file",
+        "": "it is a directory and not a regular file",
+        "loop": "Too many levels of symbolic links",
+        "huge": "it has more than 4096 bytes",
+        "missing": "No such file or directory",
+    }.items():
+        with pytest.raises(TicketError, match=f"the ticket file .* cannot be read: {why}"):
+            read_ticket(tmp_path / name)

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import weakref
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -17,14 +18,17 @@ import pytest
 
 import perdure
 from perdure import NotAuthorisedError, PeerError, RendezvousError, ResourceLimits, State, TicketError
+from perdure.admission import Holder
+from perdure.keys import key_text
 from perdure.signaling.client_peer import ClientSignaling
-from perdure.signaling.envelope import room_id
-from perdure.signaling.frames import Role
+from perdure.signaling.frames import Join, Proof, Role
+from perdure.signaling.gateway_proof import room_id
 from perdure.signaling.websocket import RendezvousLink
 from support.certificates import certificate
 from support.recorder import TIMEOUT
 from support.signaling import eventually
 from support.targets import connected, serving
+from support.tickets import ticket_for, tickets_with_default
 from support.tunnels import echo, rendezvous, tunnel_to
 
 if TYPE_CHECKING:
@@ -77,7 +81,7 @@ async def test_a_ticket_is_given_as_itself_as_its_text_or_as_a_file(form: str, t
             assert await says(tunnel, b"x") == b"x"
 
 
-@pytest.mark.parametrize("ticket", ["", "nonsense", "perdure1-nonsense", "@/nowhere/at-all.ticket"])
+@pytest.mark.parametrize("ticket", ["", "nonsense", "perdure2-nonsense", "@/nowhere/at-all.ticket"])
 def test_a_ticket_that_cannot_be_used_is_told_at_the_call(ticket: str) -> None:
     with pytest.raises(TicketError):
         perdure.connect(ticket)
@@ -89,7 +93,7 @@ async def test_a_rendezvous_that_is_away_is_told_when_the_time_is_up() -> None:
     with pytest.raises(RendezvousError, match="is unreachable"):
         async with perdure.serve(url, handler=echo, timeout=0.5):
             pass
-    ticket = perdure.Ticket(url, bytes(32))
+    ticket = ticket_for(url, bytes(32))
     with pytest.raises(RendezvousError, match="is unreachable"):
         async with perdure.connect(ticket, timeout=0.5):
             pass
@@ -101,20 +105,21 @@ async def test_a_rendezvous_that_is_away_is_told_when_the_time_is_up() -> None:
 async def test_a_gateway_that_is_away_is_told_when_the_time_is_up() -> None:
     async with rendezvous() as url:
         with pytest.raises(PeerError, match="no gateway serves this ticket") as raised:
-            async with perdure.connect(perdure.Ticket(url, bytes(32)), timeout=0.5):
+            async with perdure.connect(ticket_for(url, bytes(32)), timeout=0.5):
                 pass
         assert raised.value.reason == "absent"
 
 
 async def test_a_tunnel_entered_without_waiting_connects_when_it_can() -> None:
     async with rendezvous() as url:
-        ticket = perdure.Ticket(url, bytes(32))
+        tickets = tickets_with_default()
+        ticket = tickets.ticket("default", url)
         async with perdure.connect(ticket, wait=False, loopback=True) as tunnel:
             assert tunnel.state is State.CONNECTING
             assert tunnel.path is None
             saying = asyncio.ensure_future(says(tunnel, b"early"))
             await asyncio.sleep(0)
-            async with perdure.serve(ticket, handler=echo, loopback=True):
+            async with perdure.serve(url, tickets=tickets, handler=echo, loopback=True):
                 async with asyncio.timeout(TIMEOUT):
                     await tunnel.wait_connected()
                     assert await saying == b"early"
@@ -132,9 +137,11 @@ async def test_who_cannot_enter_leaves_nothing_open() -> None:
     def fail(*args: object, **options: object) -> Any:
         raise LookupError("no signaling")
 
-    ticket = perdure.Ticket("ws://127.0.0.1:1", bytes(32))
+    ticket = ticket_for("ws://127.0.0.1:1", bytes(32))
     tunnel = perdure.Tunnel(ticket, make_signaling=fail)
-    gateway = perdure.Gateway(ticket, perdure.parse_allow(["127.0.0.1:22"]), make_signaling=fail)
+    gateway = perdure.Gateway(
+        "ws://127.0.0.1:1", perdure.parse_allow(["127.0.0.1:22"]), tickets=perdure.TicketStore(), make_signaling=fail
+    )
     before = len(asyncio.all_tasks())
     for each in (tunnel, gateway):
         with pytest.raises(LookupError, match="no signaling"):
@@ -145,7 +152,7 @@ async def test_who_cannot_enter_leaves_nothing_open() -> None:
 
 
 async def test_before_it_is_entered_a_tunnel_says_so() -> None:
-    tunnel = perdure.connect(perdure.Ticket("ws://127.0.0.1:1", bytes(32)))
+    tunnel = perdure.connect(ticket_for("ws://127.0.0.1:1", bytes(32)))
     assert tunnel.state is State.INITIALIZING
     with pytest.raises(RuntimeError, match="not entered yet"):
         await tunnel.open_connection("echo", 7)
@@ -173,10 +180,10 @@ async def test_after_its_end_a_tunnel_says_so() -> None:
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "10", True])
 def test_a_timeout_that_is_none_is_told_at_the_call(timeout: Any) -> None:
-    ticket = perdure.Ticket("ws://127.0.0.1:1", bytes(32))
+    ticket = ticket_for("ws://127.0.0.1:1", bytes(32))
     for make in (
         lambda: perdure.connect(ticket, timeout=timeout),
-        lambda: perdure.serve(ticket, handler=echo, timeout=timeout),
+        lambda: perdure.serve("ws://127.0.0.1:1", handler=echo, timeout=timeout),
     ):
         with pytest.raises((TypeError, ValueError), match="timeout is a number of seconds"):
             make()
@@ -222,44 +229,68 @@ async def test_what_was_written_before_a_tunnel_is_closed_arrives() -> None:
 
 
 async def test_a_gateway_that_leaves_and_comes_back_is_found_again() -> None:
+    async with (
+        rendezvous() as url,
+        perdure.serve(url, handler=echo, loopback=True) as first,
+        perdure.connect(first.ticket, loopback=True) as tunnel,
+    ):
+        reader, _ = await tunnel.open_connection("echo", 7)
+        await first.close()
+        async with asyncio.timeout(TIMEOUT):
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+        saying = asyncio.ensure_future(says(tunnel, b"again"))  # waits for the next session
+        async with perdure.serve(url, tickets=first.tickets, handler=echo, loopback=True):
+            assert await saying == b"again"
+
+
+async def test_a_gateway_comes_back_from_its_state_folder(tmp_path: Path) -> None:
     async with rendezvous() as url:
-        ticket = perdure.Ticket(url, bytes(32))
+        async with perdure.serve(url, tickets=tmp_path, handler=echo, loopback=True) as first:
+            ticket = first.ticket
+            other = perdure.serve(url, tickets=tmp_path, handler=echo)
+            with pytest.raises(TicketError, match=r"another gateway \(process \d+\) uses the state folder"):
+                await other.__aenter__()
         async with (
-            perdure.serve(ticket, handler=echo, loopback=True) as first,
+            perdure.serve(url, tickets=str(tmp_path), handler=echo, loopback=True) as second,
             perdure.connect(ticket, loopback=True) as tunnel,
         ):
-            reader, _ = await tunnel.open_connection("echo", 7)
-            await first.close()
-            async with asyncio.timeout(TIMEOUT):
-                with pytest.raises(ConnectionResetError):
-                    await reader.read()
-            saying = asyncio.ensure_future(says(tunnel, b"again"))  # waits for the next session
-            async with perdure.serve(ticket, handler=echo, loopback=True):
-                assert await saying == b"again"
+            assert second.ticket == ticket
+            assert await says(tunnel, b"hello") == b"hello"
+        assert second.tickets.folder == tmp_path
+
+
+async def test_a_gateway_has_the_tickets_that_its_owner_makes() -> None:
+    tickets = perdure.TicketStore()
+    tickets.create("ada", now=0)
+    gateway = perdure.serve("ws://127.0.0.1:1", tickets=tickets, handler=echo)
+    assert gateway.tickets is tickets
+    assert list(tickets.names) == ["ada"]
+    with pytest.raises(TicketError, match="there is no ticket called 'default'"):
+        _ = gateway.ticket
+    assert list(perdure.serve("ws://127.0.0.1:1", handler=echo).tickets.names) == ["default"]
 
 
 async def test_a_gateway_that_leaves_takes_no_session_that_it_would_end_at_once() -> None:
     # Two in vain, and the client waited for ten seconds, although the next gateway was there by then.
     async with rendezvous() as url:
-        ticket = perdure.Ticket(url, bytes(32))
         begun: list[perdure.TunnelConnectionManager] = []
         async with (
-            perdure.serve(ticket, handler=echo, loopback=True) as first,
-            perdure.connect(ticket, loopback=True) as tunnel,
+            perdure.serve(url, handler=echo, loopback=True) as first,
+            perdure.connect(first.ticket, loopback=True) as tunnel,
         ):
             tunnel.tubes.add_tube_callback(begun.append)
             await first.close()
-            async with perdure.serve(ticket, handler=echo, loopback=True):
+            async with perdure.serve(url, tickets=first.tickets, handler=echo, loopback=True):
                 assert await says(tunnel, b"again") == b"again"
                 assert len(begun) == 1
 
 
 async def test_without_retry_a_session_that_ends_ends_the_tunnel(caplog: pytest.LogCaptureFixture) -> None:
     async with rendezvous() as url:
-        ticket = perdure.Ticket(url, bytes(32))
         async with (
-            perdure.serve(ticket, handler=echo, loopback=True) as gateway,
-            perdure.connect(ticket, loopback=True, retry=False) as tunnel,
+            perdure.serve(url, handler=echo, loopback=True) as gateway,
+            perdure.connect(gateway.ticket, loopback=True, retry=False) as tunnel,
         ):
             server = await tunnel.listen("127.0.0.1", 0, to=("echo", 7))
             await gateway.close()
@@ -275,12 +306,11 @@ async def test_without_retry_a_session_that_ends_ends_the_tunnel(caplog: pytest.
 
 
 async def test_a_session_that_cannot_begin_is_told_and_waited_for_by_nobody() -> None:
-    def make_signaling(*args: Any) -> ClientSignaling:
+    def make_signaling(*given: Any, **more: Any) -> ClientSignaling:
         if made:
             raise LookupError("no second one")
         made.append(True)
-        ticket, session_id, on_status = args
-        return ClientSignaling(ticket, session_id, on_status=on_status)
+        return ClientSignaling(*given, **more)
 
     made: list[bool] = []
     async with rendezvous() as url, perdure.serve(url, handler=echo, loopback=True) as gateway:
@@ -348,13 +378,15 @@ async def test_a_gateway_serves_something() -> None:
     wrong_incoming: Any = echo
     with pytest.raises(ValueError, match="rendezvous URL"):
         perdure.serve("ws://", handler=echo)
-    with pytest.raises(perdure.TicketError, match="neither a rendezvous URL, ws://HOST:PORT"):
+    with pytest.raises(ValueError, match="a rendezvous URL looks like ws://HOST:PORT or wss://HOST"):
         perdure.serve("http://127.0.0.1:1", handler=echo)
-    ticket = perdure.Ticket("ws://127.0.0.1:1", bytes(32))
+    with pytest.raises(ValueError, match="a rendezvous URL looks like"):
+        perdure.serve(ticket_for("ws://127.0.0.1:1").encode(), handler=echo)
+    gateway = partial(perdure.Gateway, "ws://127.0.0.1:1", perdure.parse_allow([]), tickets=perdure.TicketStore())
     with pytest.raises(ValueError, match="handler and incoming"):
-        perdure.Gateway(ticket, perdure.parse_allow([]), handler=echo, incoming=lambda stream: None)
+        gateway(handler=echo, incoming=lambda stream: None)
     with pytest.raises(TypeError, match="incoming is a plain function"):
-        perdure.Gateway(ticket, perdure.parse_allow([]), incoming=wrong_incoming)
+        gateway(incoming=wrong_incoming)
     with pytest.raises(TypeError, match="allow is a list"):
         perdure.serve("ws://127.0.0.1:1", allow="127.0.0.1:22")
 
@@ -412,18 +444,25 @@ async def test_a_local_port_leads_to_the_target() -> None:
 # Handlers.
 
 
+NAMES = ("target", "tube_id", "peer", "peer_address", "peername", "else")
+
+
 async def test_a_handler_learns_who_wants_what() -> None:
     told: dict[str, object] = {}
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        told.update({name: writer.get_extra_info(name) for name in ("target", "tube_id", "peer", "peername", "else")})
+        told.update({name: writer.get_extra_info(name) for name in NAMES})
 
-    async with tunnel_to(handler) as (tunnel, _):
+    async with tunnel_to(handler) as (tunnel, gateway):
         reader, _ = await tunnel.open_connection("::1", 80)
         assert await reader.read() == b""
         assert told["target"] == ("::1", 80)
         assert told["tube_id"] == tunnel.manager.tube_id
-        assert isinstance(told["peer"], str)
+        assert isinstance(told["peer_address"], str)
+        assert isinstance(told["peer"], Holder)
+        assert told["peer"].ticket == "default"
+        (ticket,) = gateway.tickets
+        assert told["peer"].key in [key_text(key) for key in ticket.clients]
         assert (told["peername"], told["else"]) == (None, None)
 
 
@@ -768,15 +807,15 @@ async def test_somebody_who_joins_as_the_gateway_ends_neither_the_gateway_nor_it
         ticket = gateway.ticket
         intruder = RendezvousLink(
             ticket.rendezvous_url,
-            room=room_id(ticket),
-            role=Role.GATEWAY,
-            peer_id="9" * 32,
+            join=lambda challenge: Join(
+                room_id(ticket.gateway), Role.GATEWAY, "9" * 32, Proof(ticket.gateway, bytes(32), "intruder")
+            ),
             listener=Mock(has_live_tubes=False),
             random=Random(1),
         )
         intruder.start()
         try:
-            await eventually(lambda: intruder.is_up and "replaced" in caplog.text)
+            await eventually(lambda: "bad-proof" in caplog.text)
             reader, writer = await tunnel.open_connection("host", 1)
             writer.write(b"still here")
             async with asyncio.timeout(TIMEOUT):

@@ -36,6 +36,7 @@ from perdure.wire import (
     encode_frame,
     encode_varint,
 )
+from support.signaling_vectors import signaling_vectors
 
 FILE = Path(__file__).parent.parent / "docs" / "vectors.json"
 
@@ -110,6 +111,7 @@ def vectors() -> dict[str, Any]:
             }
             for generation, by_initiator in ((1, True), (1, False), (70_000, True))
         ],
+        **signaling_vectors(),
     }
 
 

@@ -136,6 +136,21 @@ RESTARTED_OFTEN = [
 ]
 """A carrier whose ICE is restarted until it is worn, which no random walk comes to."""
 
+CANNOT_RESTART = [
+    step
+    for start, event in ((10, "network INTERFACE_CHANGE"), (30, "network IP_ADDRESS_CHANGE"), (50, "restart-ice"))
+    for step in (
+        (start, "cannot-restart"),
+        (start + 0.1, event),
+        (start + 0.2, "peer-answers-offer"),
+        (start + 0.3, "carrier-works"),
+        (start + 0.4, "peer-answers"),
+    )
+]
+"""An engine that cannot restart ICE."""
+
+CANNOT_RESTART_POOR = [(8, "cannot-restart"), *QUALITY_AGAIN[:2]]
+
 SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", SHORT_LIVES),
     ("client connected connection_health_check_interval=8", QUALITY_AGAIN),
@@ -144,6 +159,8 @@ SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", POOR_WHILE_UNSETTLED),
     ("client connected", MOVED),
     ("client connected", RESTARTED_OFTEN),
+    ("client connected", CANNOT_RESTART),
+    ("client connected connection_health_check_interval=8", CANNOT_RESTART_POOR),
 ]
 
 

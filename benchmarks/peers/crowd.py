@@ -82,6 +82,10 @@ class StandInCarrier:
         self._later(listener.carrier_description, SDP.format(self._transport.fresh_ufrag()))
 
     @property
+    def can_restart(self) -> bool:
+        return False
+
+    @property
     def has_room(self) -> bool:
         return True
 
@@ -219,7 +223,7 @@ class Crowd:
     async def age(self) -> None:
         """Let each manager have made a health check and a keepalive: what they leave behind counts too."""
         for number, session in enumerate(self.transport.sessions()):
-            session.measure()
+            session.current.measure()
             session.probe()
             if number % BATCH == 0:
                 await asyncio.sleep(0)

@@ -4,14 +4,12 @@ python -m benchmarks.peers.perdure_peer --target 127.0.0.1:9000 --processes 2
 """
 
 import asyncio
-import os
 from contextlib import AbstractAsyncContextManager
 
 from benchmarks.peers import child
 
 import perdure
 from perdure.signaling.server import RendezvousServer
-from perdure.ticket import SECRET_BYTES, Ticket
 
 MODULE = "benchmarks.peers.perdure_peer"
 
@@ -22,22 +20,19 @@ def tunnel(target: child.Address, *, processes: int = 1) -> AbstractAsyncContext
 
 
 class PerdureEntry:
-    """The client, and the rendezvous. Its "offer" is the ticket."""
+    """The client, and the rendezvous. Its "offer" is the rendezvous' URL, and the answer the gateway's ticket."""
 
     def __init__(self, target: child.Address) -> None:
         self._target = target
         self._rendezvous = RendezvousServer()
-        self._ticket: Ticket | None = None
         self._tunnel: perdure.Tunnel | None = None
 
     async def offer(self) -> str:
         await self._rendezvous.start()
-        self._ticket = Ticket(f"ws://127.0.0.1:{self._rendezvous.port}", os.urandom(SECRET_BYTES))
-        return self._ticket.encode()
+        return f"ws://127.0.0.1:{self._rendezvous.port}"
 
     async def accept(self, answer: str) -> child.Line:
-        assert self._ticket is not None
-        self._tunnel = await perdure.connect(self._ticket, loopback=True).__aenter__()
+        self._tunnel = await perdure.connect(answer, loopback=True).__aenter__()
         server = await self._tunnel.listen("127.0.0.1", 0, to=self._target)
         return {"host": "127.0.0.1", "port": server.sockets[0].getsockname()[1]}
 
@@ -56,7 +51,7 @@ class PerdureExit:
 
     async def answer(self, offer: str) -> str:
         self._gateway = await perdure.serve(offer, allow=self._allow, loopback=True).__aenter__()
-        return ""
+        return self._gateway.ticket.encode()
 
     async def close(self) -> None:
         if self._gateway is not None:

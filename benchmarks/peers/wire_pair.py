@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,10 @@ from perdure.config import RestartPolicy, TransportConfig
 from perdure.core.state import State
 from perdure.manager import TunnelConnectionManager
 from perdure.registry import TubeRegistry
-from perdure.signaling.envelope import ID_BYTES, DataKeys
-from perdure.signaling.messages import Answer, Candidate, Offer, encode_message
-from perdure.signaling.reliable_channel import ReliableChannel
-from perdure.ticket import SECRET_BYTES, Ticket
+from perdure.signaling.envelope import DataKeys
+from perdure.signaling.messages import Answer, Candidate, Offer
+from perdure.signaling.noise import KEY_BYTES, Keys
+from perdure.signaling.reliable_channel import ReliableChannel, encode_body
 from perdure.transport.rtc import RtcTransport
 from perdure.tube import Endpoint
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES, FrameType
@@ -83,6 +83,10 @@ class TappedCarrier:
         return self._carrier.generation
 
     @property
+    def can_restart(self) -> bool:
+        return self._carrier.can_restart
+
+    @property
     def has_room(self) -> bool:
         return self._carrier.has_room
 
@@ -118,8 +122,8 @@ class TappedCarrier:
     def kill(self) -> None:
         self._carrier.kill()
 
-    def close(self) -> None:
-        self._carrier.close()
+    def close(self) -> Awaitable[None] | None:
+        return self._carrier.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +173,9 @@ class TappedTransport:
         assert self._carrier is not None
         self._waiter = asyncio.get_running_loop().create_future()
         self._carrier.measure()
-        return (await self._waiter).sent_bytes
+        sent = (await self._waiter).sent_bytes
+        assert sent is not None  # the engine counts them
+        return sent
 
     def _tap(self, carrier: Carrier) -> Carrier:
         self._carrier = TappedCarrier(carrier, self._sent)
@@ -276,8 +282,7 @@ class WirePair:
 
 def sealed_bytes(message: Message) -> int:
     """What the rendezvous carries of `message`, before base64."""
-    ticket = Ticket("ws://127.0.0.1", bytes(SECRET_BYTES))
-    keys = DataKeys(ticket, bytes(SESSION_ID_BYTES), bytes(ID_BYTES), bytes(ID_BYTES), initiator=True)
+    keys = DataKeys(Keys(bytes(KEY_BYTES), bytes(KEY_BYTES), bytes(KEY_BYTES)))
     reliable = ReliableChannel()
-    reliable.add(encode_message(message))
-    return sum(len(keys.seal(body)) for body in reliable.bodies())
+    reliable.add(message)
+    return sum(len(keys.seal(encode_body(body))) for body in reliable.bodies(0.0))

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from perdure.streams.target import Target
     from perdure.streams.transport import StreamTransport
     from perdure.ticket import Ticket, parse_ticket
+    from perdure.ticket_store import TicketStore
     from perdure.transport.base import Path, Transport
     from perdure.tube import ConnectionMetrics, Endpoint
     from perdure.wire import ResetCode
@@ -104,6 +105,7 @@ _HOMES = {
     "perdure.streams.target": ("Target",),
     "perdure.streams.transport": ("StreamTransport",),
     "perdure.ticket": ("Ticket", "parse_ticket"),
+    "perdure.ticket_store": ("TicketStore",),
     "perdure.transport.base": ("Path", "Transport"),
     "perdure.tube": ("ConnectionMetrics", "Endpoint"),
     "perdure.wire": ("ResetCode",),
@@ -158,6 +160,7 @@ __all__ = [
     "Target",
     "Ticket",
     "TicketError",
+    "TicketStore",
     "Transport",
     "TransportConfig",
     "TubeRegistry",

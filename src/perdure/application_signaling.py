@@ -11,52 +11,32 @@ Towards the tube it is a `SignalingChannel` like any other.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Literal, assert_never
 
+from perdure.application_links import ApplicationLinks, SendText
 from perdure.core.breaker import CircuitBreaker
 from perdure.core.decision import Rung
-from perdure.core.events import PeerRestarted, Started
+from perdure.core.events import Started
 from perdure.errors import CarrierError, PeerError, ProtocolError
-from perdure.eventlog import MAX_ERROR_LENGTH, log_event
-from perdure.signaling.application import (
-    ApplicationChannel,
-    describe,
-    is_offer,
-    read_candidate,
-    read_description,
-    read_text,
-    write_text,
-)
+from perdure.signaling.application import ApplicationChannel, describe, is_offer, read_candidate, read_description
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
 from perdure.tube.arguments import check_callable, check_methods
 from perdure.tube.clock import clock
 from perdure.tube.environment import Endpoint
-from perdure.tube.log import log
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES
 
 if TYPE_CHECKING:
     from perdure.core.decision import Decision
     from perdure.tube import Driver, EventPublisher
 
-SendText = Callable[[str], Awaitable[object]]
-"""Sends one text to the other end."""
+MAX_UNSETTLED_MESSAGES = 64
+"""A description and its candidates; beyond it the oldest goes."""
 
 MAX_EARLY_CANDIDATES = 64
 """The peer's candidates that wait for their description; beyond it the oldest goes. A machine with 4 addresses has 8,
 and a few more for each STUN and TURN server."""
-
-MAX_UNSENT_MESSAGES = 256
-"""For an application that does not send; beyond it the oldest goes, as an offer that old is of no use."""
-
-LAST_WORD_SECONDS = 1.0
-"""How long the good-bye of a tube that has ended may take; a link that hangs holds nobody longer."""
-
-MAX_REPORTED_TEXTS = 16
-"""Texts of a peer that cannot be used are logged so many times for one tube, and then ignored in silence."""
 
 
 class ApplicationSignaling:
@@ -67,10 +47,8 @@ class ApplicationSignaling:
         "_driver",
         "_early",
         "_first_offer",
-        "_outgoing",
+        "_links",
         "_publisher",
-        "_refused_texts",
-        "_sending",
         "_taken",
         "_unsettled",
         "_was_connected",
@@ -90,12 +68,9 @@ class ApplicationSignaling:
         self._breaker: CircuitBreaker | None = None
         """Since the engine failed, until it works."""
         self._unsettled: tuple[Message, ...] = ()
-        """Messages of the last negotiation: a link may be lost with them, so the next one gets them again."""
-        self._outgoing: asyncio.Queue[Message | None] | None = None
-        """What the link of `run` is to send, while there is one: instead of signals. `None` ends it."""
-        self._sending: asyncio.Task[None]
-        """Sends that."""
-        self._refused_texts = 0
+        """What was said in signals of the last negotiation: a link that comes later carries it too."""
+        self._links: ApplicationLinks | None = None
+        """From the first `run` on. While there is a link, what the tube says goes there instead of into signals."""
 
     def begin(self, *, is_initiator: bool, offer: str | None) -> Endpoint:
         """This end of a new session.
@@ -141,68 +116,20 @@ class ApplicationSignaling:
         check_methods("messages", messages, ("__aiter__",))
         if self._driver.end is not None or self._driver.is_closing:
             return
-        if self._outgoing is not None:
-            self._sending.cancel()  # which ends the earlier call
-        outgoing = self._outgoing = asyncio.Queue(MAX_UNSENT_MESSAGES)
-        sending = self._sending = asyncio.ensure_future(self._send_all(outgoing, send))
-        receiving = asyncio.ensure_future(self._receive(messages))
-        tasks = {sending, receiving}
-        try:
-            for message in self._unsettled:
-                self._queue(message)
-            self._begin_over_link()
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if self._outgoing is outgoing:
-                self._outgoing = None
-                self.channel.set_available(False)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
-            if not task.cancelled():
-                task.result()
+        if self._links is None:
+            self._links = ApplicationLinks(self._driver, self.channel)
+        for message in self._unsettled:
+            self._links.send(message)
+        self._unsettled = ()
+        await self._links.run(send, messages, begin=self._begin_over_link)
 
     def _begin_over_link(self) -> None:
         """There is a link; the tube begins with the first one."""
         driver, first = self._driver, self._first_offer
-        self.channel.set_available(True)
         driver.run(connect=True)
         driver.feed(Started())
         if first is not None and first.generation > driver.core.generation:
             self._take_description(first)
-
-    def _queue(self, message: Message | None) -> None:
-        """For the link that there is; beyond its room the oldest goes."""
-        if (outgoing := self._outgoing) is not None:
-            if outgoing.full():
-                outgoing.get_nowait()
-            outgoing.put_nowait(message)
-
-    async def _send_all(self, outgoing: asyncio.Queue[Message | None], send: SendText) -> None:
-        while (message := await outgoing.get()) is not None:
-            await send(write_text(self._session_id, message))
-
-    async def _receive(self, messages: AsyncIterable[str | bytes]) -> None:
-        async for text in messages:
-            try:
-                self._take_text(text)
-            except ProtocolError as error:
-                self._refused_texts += 1
-                if self._refused_texts <= MAX_REPORTED_TEXTS:
-                    about = {"tube": self._driver.tube_id, "why": str(error)[:MAX_ERROR_LENGTH]}
-                    log_event(log, logging.WARNING, "signaling-text-refused", **about)
-            await asyncio.sleep(0)  # a link that always has a text lets the loop go round
-
-    def _take_text(self, text: str | bytes) -> None:
-        session_id, message = read_text(text)
-        if session_id != self._session_id:
-            if self._driver.carriers.session.is_initiator or not isinstance(message, Offer):
-                raise ProtocolError(f"this {type(message).__name__.lower()} belongs to another session")
-            if not self._learn_session(session_id):
-                self._driver.feed(PeerRestarted())
-                return
-        self._driver.signaling_message(message)
 
     # Step by step.
 
@@ -265,7 +192,7 @@ class ApplicationSignaling:
         core = self._driver.core
         if message.generation != core.generation or not core.offered_here:
             raise ProtocolError(f"an answer to offer {message.generation}; the one that counts is {core.generation}")
-        if is_offer(message.sdp) or self._is_own(sdp):
+        if is_offer(message.sdp) or self._is_own(message):
             raise ProtocolError("this is the offer of this end; the answer is what the other end makes of it")
         if self._taken != message.generation:
             self._take_description(message)
@@ -298,12 +225,11 @@ class ApplicationSignaling:
     # What the tube says.
 
     def _said(self, message: Message) -> None:
-        earlier = () if isinstance(message, Offer | Answer) else self._unsettled
-        self._unsettled = (*earlier, message)[-MAX_UNSENT_MESSAGES:]
-        if self._outgoing is not None:
-            if self._session_id:  # without one, this end never heard of the other
-                self._queue(message)
+        if self._links is not None and self._links.has_link:
+            self._links.send(message)
             return
+        earlier = () if isinstance(message, Offer | Answer) else self._unsettled
+        self._unsettled = (*earlier, message)[-MAX_UNSETTLED_MESSAGES:]
         match message:
             case Offer(generation, _, restarts):
                 if self._was_connected or not self._driver.descriptions.offer_is_awaited:
@@ -327,9 +253,8 @@ class ApplicationSignaling:
         self._first_offer = None
         self._early = ()
         self._unsettled = ()
-        if self._outgoing is not None:
-            self._queue(None)
-            asyncio.get_running_loop().call_later(LAST_WORD_SECONDS, self._sending.cancel)
+        if self._links is not None:
+            self._links.end()
 
     # Parts.
 
@@ -368,10 +293,10 @@ class ApplicationSignaling:
             if candidate.generation == message.generation:
                 self._driver.signaling_message(candidate)
 
-    def _is_own(self, sdp: str) -> bool:
-        """Whether this end made `sdp`, however its lines end by now."""
+    def _is_own(self, message: Answer) -> bool:
+        """Whether this end made what is in `message`."""
         last = self._driver.descriptions.last
-        return last is not None and describe(self._session_id, last).split() == sdp.split()
+        return last is not None and last.sdp == message.sdp
 
     async def _guarded(self, description: Callable[[], Awaitable[Offer | Answer]]) -> str:
         """The text of a description, unless this tube's engine has failed again and again: then it rests a while.

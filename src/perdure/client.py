@@ -8,25 +8,33 @@ from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import TYPE_CHECKING, Self
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from perdure.client_sessions import ClientSessions
+from perdure.config import TransportConfig
 from perdure.core.state import State
 from perdure.errors import NotAuthorisedError
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import TubeRegistry
 from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
+from perdure.signaling.client_peer import ClientSignaling
+from perdure.signaling.noise import KEY_BYTES
+from perdure.state_folder import client_key_of
 from perdure.streams import connections
 from perdure.streams.outcomes import REASONS
 from perdure.ticket import Ticket, load_ticket
 from perdure.tube.arguments import check_timeout
+from perdure.urls import without_login
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
+    import pathlib
     import ssl as ssl_module
     from random import Random
     from types import TracebackType
 
     from perdure.client_sessions import MakeSignaling
-    from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
+    from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits
     from perdure.core.decision import Decision
     from perdure.delivery import SignalHandler, SignalIterator
     from perdure.manager import TunnelConnectionManager
@@ -52,6 +60,7 @@ def connect(
     policy: RestartPolicy = PATIENT_POLICY,
     session_limits: SessionLimits = UNLIMITED_SESSION,
     limits: ResourceLimits | None = None,
+    client_key: X25519PrivateKey | pathlib.Path | None = None,
 ) -> Tunnel:
     """A tunnel to the gateway of `ticket`: `async with perdure.connect("@home.ticket") as tunnel:`.
 
@@ -65,9 +74,11 @@ def connect(
         loopback: also use 127.0.0.1, ::1 and link-local addresses, for both ends on one machine.
         signal_handler: called with each `Signal`; plain (in a worker thread) or async (on the loop).
         policy, session_limits, limits: see docs/timers.md. By default a tunnel is patient and has no session timeout.
+        client_key: who this client is to the gateway: a key, or the file of one, which is made on first use. By default
+            it is this installation's (docs/tickets.md).
 
     Raises:
-        TicketError: the ticket cannot be used.
+        TicketError: the ticket cannot be used, or the client's key.
         TypeError, ValueError: an argument is of another type, or out of its range.
 
     Entering raises:
@@ -85,6 +96,7 @@ def connect(
         policy=policy,
         session_limits=session_limits,
         limits=limits,
+        client_key=client_key_of(client_key),
     )
 
 
@@ -94,7 +106,8 @@ class Tunnel:
     Args:
         transport: how carriers are built, or a `Transport` of one's own.
         network: tells of changes of the machine's network; the caller starts and closes it. By default it has its own.
-        make_signaling: the way to the rendezvous for one session: of a ticket, a session id, and who hears the status.
+        make_signaling: the way to the rendezvous for one session.
+        client_key: by default one that is made for this tunnel.
         random: for jitter.
         token_bytes: the source of session ids and keys; must be cryptographically random.
 
@@ -114,7 +127,8 @@ class Tunnel:
         session_limits: SessionLimits = UNLIMITED_SESSION,
         limits: ResourceLimits | None = None,
         network: NetworkMonitor | None = None,
-        make_signaling: MakeSignaling | None = None,
+        client_key: X25519PrivateKey | None = None,
+        make_signaling: MakeSignaling = ClientSignaling,
         random: Random | None = None,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
@@ -132,7 +146,14 @@ class Tunnel:
         )
         """The tube of the current session, and nothing else."""
         self._sessions = ClientSessions(
-            ticket, self.tubes, retry=retry, make_signaling=make_signaling, random=random, token_bytes=token_bytes
+            ticket,
+            self.tubes,
+            key=client_key or X25519PrivateKey.from_private_bytes(token_bytes(KEY_BYTES)),
+            ice_servers=transport.ice_servers if isinstance(transport, TransportConfig) else (),
+            retry=retry,
+            make_signaling=make_signaling,
+            random=random,
+            token_bytes=token_bytes,
         )
         self._servers: list[asyncio.Server] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -141,7 +162,7 @@ class Tunnel:
         self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} through {self._ticket.rendezvous_url} {self.state.value}>"
+        return f"<{type(self).__name__} through {without_login(self._ticket.rendezvous_url)} {self.state.value}>"
 
     async def __aenter__(self) -> Self:
         if self._loop is not None or self._is_closing:

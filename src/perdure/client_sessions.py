@@ -4,31 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from perdure.config import IceServer
 from perdure.core.restart import renewal_delay
 from perdure.core.state import Reason, State
-from perdure.errors import PeerError, PerdureError, RendezvousError
+from perdure.errors import CarrierError, PeerError, PerdureError, RendezvousError
 from perdure.eventlog import log_event
-from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
-from perdure.ticket import Ticket
 from perdure.tube import Endpoint
+from perdure.urls import without_logins
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from random import Random
+
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     from perdure.core.actions import StateChanged
     from perdure.manager import TunnelConnectionManager
     from perdure.netmon.monitor import NetworkMoved
     from perdure.registry import TubeRegistry
+    from perdure.signaling.client_peer import ClientSignaling
+    from perdure.signaling.envelope import RTCIceServer
+    from perdure.ticket import Ticket
 
 log = logging.getLogger("perdure.client")
 
-MakeSignaling = Callable[[Ticket, bytes, Callable[[SignalingStatus], None]], ClientSignaling]
-"""The way to the rendezvous for one session: of a ticket, a session id, and who hears the status."""
+
+class MakeSignaling(Protocol):
+    """Makes the way to the rendezvous for one session; as `ClientSignaling` itself does."""
+
+    def __call__(
+        self,
+        ticket: Ticket,
+        session_id: bytes,
+        *,
+        key: X25519PrivateKey,
+        on_status: Callable[[SignalingStatus], None],
+        on_ice_servers: Callable[[Sequence[RTCIceServer]], None],
+    ) -> ClientSignaling: ...
+
 
 GATEWAY_TIMEOUT = 10.0
 """Seconds that an absent gateway is waited for without `retry`: a restarted one is back within three."""
@@ -38,6 +55,8 @@ class ClientSessions:
     """The sessions with the gateway of `ticket`, each a tube of `tubes`.
 
     Args:
+        key: this installation's.
+        ice_servers: this end's own; the gateway's are used beside them.
         retry: whether they outlive a rendezvous or a gateway that is away, and a session that ended.
         token_bytes: the source of session ids and keys; must be cryptographically random.
     """
@@ -48,7 +67,9 @@ class ClientSessions:
         tubes: TubeRegistry,
         *,
         retry: bool,
-        make_signaling: MakeSignaling | None,
+        key: X25519PrivateKey,
+        ice_servers: Sequence[IceServer],
+        make_signaling: MakeSignaling,
         random: Random,
         token_bytes: Callable[[int], bytes],
     ) -> None:
@@ -57,7 +78,11 @@ class ClientSessions:
         self._ticket = ticket
         self._tubes = tubes
         self._retry = retry
-        self._make_signaling = make_signaling or _over_websocket
+        self._key = key
+        self._ice_servers = tuple(ice_servers)
+        self._told_servers: tuple[IceServer, ...] = ()
+        """Those that the gateway told last."""
+        self._make_signaling = make_signaling
         self._random = random
         self._token_bytes = token_bytes
         self._manager: TunnelConnectionManager | None = None
@@ -142,7 +167,13 @@ class ClientSessions:
     def _begin(self) -> None:
         session_id = self._token_bytes(SESSION_ID_BYTES)
         self._session_worked = False
-        signaling = self._signaling = self._make_signaling(self._ticket, session_id, self._signaling_changed)
+        signaling = self._signaling = self._make_signaling(
+            self._ticket,
+            session_id,
+            key=self._key,
+            on_status=self._signaling_changed,
+            on_ice_servers=self._ice_servers_told,
+        )
         endpoint = Endpoint(session_id, self._token_bytes(SESSION_KEY_BYTES), signaling)
         manager = self._manager = self._tubes.create_tube(endpoint.tube_id, endpoint=endpoint)
         manager.add_state_change_callback(self._state_changed)
@@ -187,14 +218,19 @@ class ClientSessions:
                 error_now = signaling.error if signaling is not None else None
                 self.fail(error_now or RendezvousError(status.reason, url=status.url))
 
+    def _ice_servers_told(self, told: Sequence[RTCIceServer]) -> None:
+        try:
+            servers = tuple(IceServer(each.urls, each.username or None, each.credential or None) for each in told)
+            if servers != self._told_servers:
+                self._tubes.set_ice_servers((*self._ice_servers, *servers))
+                self._told_servers = servers
+        except (ValueError, CarrierError) as error:
+            log_event(log, logging.WARNING, "ice-servers-refused", why=without_logins(str(error)))
+
     def _state_changed(self, change: StateChanged) -> None:
         if change.after is State.CONNECTED:
             self._session_worked = self._was_ready = True
         self.tell()
-
-
-def _over_websocket(ticket: Ticket, session_id: bytes, on_status: Callable[[SignalingStatus], None]) -> ClientSignaling:
-    return ClientSignaling(ticket, session_id, on_status=on_status)
 
 
 def _no_gateway(url: str, waited: str) -> PeerError:

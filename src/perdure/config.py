@@ -234,6 +234,8 @@ class IceServer:
 
     def __post_init__(self) -> None:
         scheme, _, rest = self.url.partition(":")
+        if "@" in self.url:  # it would be shown
+            raise ValueError("an ICE server's user name and password are arguments of their own, not in its url")
         if scheme not in {"stun", "stuns", "turn", "turns"} or not rest or rest.startswith("//"):
             raise ValueError(
                 f"an ICE server looks like stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT, not {self.url!r}"
@@ -260,15 +262,6 @@ def parse_ice_server(text: str) -> IceServer:
             f"the ICE server at {host!r} has a user name but no password: {scheme}:USER:PASSWORD@HOST:PORT"
         )
     return IceServer(f"{scheme}:{host}", username, password)
-
-
-def hide_password(text: str) -> str:
-    """The URL of an ICE server or of a rendezvous, to be shown."""
-    login, at, host = text.rpartition("@")
-    if not at:
-        return text
-    scheme, is_url, _ = login.partition("//")
-    return f"{scheme}//…@{host}" if is_url else f"{login.rpartition(':')[0]}:…@{host}"
 
 
 @dataclass(frozen=True, slots=True)

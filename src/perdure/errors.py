@@ -1,7 +1,7 @@
 """The errors that perdure raises when the world fails; misuse is `ValueError` or `RuntimeError`.
 
 PerdureError
- ├── TicketError          the ticket cannot be used: malformed, truncated, expired
+ ├── TicketError          a ticket, a key or the state folder cannot be used: malformed, expired, unreadable
  ├── RendezvousError      the rendezvous cannot be reached, or refuses us
  ├── PeerError            the other end cannot be reached, or ended the session
  ├── NotAuthorisedError   the other end understood and said no
@@ -15,13 +15,19 @@ OSError: a program that opens or takes connections through a tunnel catches OSEr
 
 from __future__ import annotations
 
+from perdure.urls import without_login, without_logins
+
 
 class PerdureError(Exception):
-    """The root of what perdure raises. `str()` of it says what happened, to what, and what to do."""
+    """The root of what perdure raises. `str()` of it says what happened, to what, and what to do. It holds no URL's
+    user name and password."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_logins(message))
 
 
 class TicketError(PerdureError):
-    """A ticket cannot be used."""
+    """A ticket cannot be used, or what holds tickets and keys: a file, the state folder."""
 
     def __init__(self, message: str, *, expired: bool = False) -> None:
         super().__init__(message)
@@ -29,11 +35,11 @@ class TicketError(PerdureError):
 
 
 class RendezvousError(PerdureError, ConnectionError):
-    """The rendezvous at `url` cannot be reached, or refuses us for good."""
+    """The rendezvous at `url` (without a login) cannot be reached, or refuses us for good."""
 
     def __init__(self, message: str, *, url: str) -> None:
         super().__init__(message)
-        self.url = url
+        self.url = without_login(url)
 
 
 class PeerError(PerdureError, ConnectionError):

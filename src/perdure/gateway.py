@@ -1,44 +1,45 @@
-"""The gateway role: serves a ticket's clients, one tube each, and dials only what its allow list names."""
+"""The gateway role: serves its tickets' clients, one tube each, and dials only what its allow list names."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
-from perdure.addresses import unmapped
+from perdure.config import TransportConfig
 from perdure.core.state import Reason
-from perdure.errors import PerdureError, RendezvousError, TicketError
+from perdure.errors import PerdureError, RendezvousError
 from perdure.eventlog import log_event
+from perdure.gateway_sessions import GatewaySessions
+from perdure.gateway_streams import GatewayStreams
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import TubeRegistry
 from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
+from perdure.signaling.envelope import RTCIceServer
 from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
 from perdure.streams.allow import AllowList, parse_allow
 from perdure.streams.handlers import HandlerTasks
-from perdure.streams.resolver import Resolver
-from perdure.streams.tcp import dial
-from perdure.ticket import SECRET_BYTES, Ticket, check_rendezvous_url, load_ticket
-from perdure.tube import Endpoint
+from perdure.ticket import check_rendezvous_url
+from perdure.ticket_store import DEFAULT_TICKET, TicketStore
 from perdure.tube.arguments import check_incoming, check_timeout
-from perdure.tube.log import log_stream_refused
-from perdure.wire import ResetCode
+from perdure.urls import without_login
 
 if TYPE_CHECKING:
     from random import Random
     from types import TracebackType
 
-    from perdure.addresses import Address
-    from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
+    from perdure.admission import Holder
+    from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits
     from perdure.delivery import SignalHandler, SignalIterator
     from perdure.netmon.monitor import NetworkMoved
     from perdure.signaling.base import SignalingChannel
     from perdure.streams.handlers import StreamHandler
     from perdure.streams.streams import Incoming
-    from perdure.streams.transport import StreamTransport
+    from perdure.ticket import Ticket
     from perdure.transport.base import Transport
 
 log = logging.getLogger(__name__)
@@ -52,17 +53,20 @@ class MakeSignaling(Protocol):
 
     def __call__(
         self,
-        ticket: Ticket,
+        rendezvous_url: str,
+        tickets: TicketStore,
         *,
-        on_session: Callable[[bytes, SignalingChannel], None],
+        on_session: Callable[[bytes, SignalingChannel, Holder], None],
         on_status: Callable[[SignalingStatus], None],
         has_room: Callable[[], bool],
+        ice_servers: Sequence[RTCIceServer],
     ) -> GatewaySignaling: ...
 
 
 def serve(
-    rendezvous: Ticket | str,
+    rendezvous_url: str,
     *,
+    tickets: TicketStore | Path | str | None = None,
     allow: AllowList | Iterable[str] = (),
     handler: StreamHandler | None = None,
     wait: bool = True,
@@ -78,7 +82,9 @@ def serve(
     """A gateway: `async with perdure.serve("ws://HOST:8765", allow=["127.0.0.1:22"]) as gateway:`.
 
     Args:
-        rendezvous: the rendezvous' URL, for a new ticket; or a `Ticket`, its text, or `@FILE`, to serve that one again.
+        rendezvous_url: ws://HOST:PORT or wss://HOST.
+        tickets: a `TicketStore`, or the state folder of one, from which the same gateway comes back with its tickets.
+            By default all is new, and in memory. A store without tickets gets one called `default`.
         allow: what clients may reach: `HOST:PORTS`. HOST is a name, an address or a network (`10.0.0.0/8`), PORTS is
             `22`, `80,443`, `8000-8100` or `*`. `perdure.parse_allow(allow, deny)` takes exceptions too.
         handler: an async function that takes each stream, as `handler(reader, writer)`, instead of a connection to its
@@ -90,22 +96,19 @@ def serve(
     The other arguments are those of `connect`.
 
     Raises:
-        TicketError: the ticket cannot be used.
+        TicketError: the state folder, or the key in it, cannot be used.
         TypeError, ValueError: an argument is of another type, or out of its range; neither `allow` nor `handler`.
 
     Entering raises:
         RendezvousError: the rendezvous cannot be reached, or refuses us.
+        TicketError: another gateway uses the state folder.
     """
-    if isinstance(rendezvous, str) and rendezvous.partition(":")[0] in {"ws", "wss"}:
-        check_rendezvous_url(rendezvous)
-        rendezvous = Ticket(rendezvous, secrets.token_bytes(SECRET_BYTES))
-    elif isinstance(rendezvous, str) and "://" in rendezvous and not rendezvous.startswith("@"):
-        raise TicketError("this is neither a rendezvous URL, ws://HOST:PORT or wss://HOST, nor a ticket")
     if isinstance(allow, str):
         raise TypeError('allow is a list: ["HOST:PORT"]')
     return Gateway(
-        load_ticket(rendezvous),
+        rendezvous_url,
         allow if isinstance(allow, AllowList) else parse_allow(allow),
+        tickets=_store_of(tickets),
         handler=handler,
         wait=wait,
         timeout=timeout,
@@ -119,9 +122,8 @@ def serve(
 
 
 class Gateway:
-    """Serves the clients of `ticket`; `serve` makes it, and `async with` opens and closes it.
-
-    `ticket` is what clients need (`ticket.encode()` is its text); `tubes`, a `TubeRegistry`, has one for each client.
+    """Serves the holders of its `tickets`; `serve` makes it, and `async with` opens and closes it. `tubes`, a
+    `TubeRegistry`, has one for each client.
 
     Args:
         incoming: a plain function that takes each allowed stream as a transport, instead of `handler`.
@@ -135,9 +137,10 @@ class Gateway:
 
     def __init__(
         self,
-        ticket: Ticket,
+        rendezvous_url: str,
         allow: AllowList,
         *,
+        tickets: TicketStore,
         handler: StreamHandler | None = None,
         incoming: Incoming | None = None,
         wait: bool = True,
@@ -155,15 +158,19 @@ class Gateway:
         if not allow.entries and handler is None and incoming is None:
             raise ValueError('a gateway needs allow=["HOST:PORT", …], what clients may reach, or a handler')
         check_timeout(timeout)
-        self.ticket = ticket
-        """What clients need; `encode()` makes its text."""
+        check_rendezvous_url(rendezvous_url)
+        self.rendezvous_url = rendezvous_url
+        self.tickets = tickets
+        """The gateway's key and all its tickets: `create`, `revoke`, and who used them."""
+        if not tickets.names:
+            tickets.create(DEFAULT_TICKET, now=time.time())
         self.tubes = TubeRegistry(
             policy,
             session_limits,
             limits,
             transport=transport,
             signal_handler=signal_handler,
-            incoming=self._stream_opened,
+            incoming=lambda stream: self._streams.opened(stream),
             random=random,
         )
         """The tubes that are served now, one a client."""
@@ -171,20 +178,20 @@ class Gateway:
             raise ValueError("handler and incoming both take the clients' streams; give one of them")
         if incoming is not None:
             check_incoming(incoming)
-        self._handlers = None if handler is None else HandlerTasks(handler)
-        self._dials_targets = self._handlers is None and incoming is None
-        self._take: Incoming = self._handlers or incoming or self._begin_dialling
-        self._allow = allow
-        self._resolver = Resolver()
         self._waits = wait
         self._timeout = timeout
         self._retry = retry
         self._own_network = NetworkMonitor() if network is None else None
         self._network = network or self._own_network
         self._unsubscribe: Callable[[], None] = lambda: None
+        self._sessions = GatewaySessions(tickets, self.tubes)
+        self._handlers = None if handler is None else HandlerTasks(handler)
+        self._streams = GatewayStreams(
+            allow, self._sessions.allow_of, self._handlers or incoming, tcp_connections=self.tubes.tcp_connections
+        )
+        self._ice_servers = _for_clients(transport)
         self._make_signaling = make_signaling
         self._signaling: GatewaySignaling | None = None
-        self._dials: set[asyncio.Task[None]] = set()
         self._is_ready = False
         self._was_ready = False
         self._is_closing = False
@@ -192,25 +199,36 @@ class Gateway:
         self._loop: asyncio.AbstractEventLoop | None = None
         """The one that it was entered on."""
         self._news = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def ticket(self) -> Ticket:
+        """The one called `default`, for clients; `encode()` makes its text. Raises `TicketError` if there is none."""
+        return self.tickets.ticket(DEFAULT_TICKET, self.rendezvous_url)
+
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} at {self.ticket.rendezvous_url} with {len(self.tubes)} tubes>"
+        return f"<{type(self).__name__} at {without_login(self.rendezvous_url)} with {len(self.tubes)} tubes>"
 
     async def __aenter__(self) -> Self:
         if self._loop is not None or self._is_closing:
             raise RuntimeError("a gateway is entered once; serve() makes another")
         self._loop = asyncio.get_running_loop()
         try:
+            self.tickets.begin_serving(self.rendezvous_url)
+            self._watching = self._loop.create_task(self.tickets.watch())
             if self._own_network is not None:
                 await self._own_network.start()
             assert self._network is not None
             self._unsubscribe = self._network.subscribe(self._network_moved)
+            self._sessions.start()
             self._signaling = self._make_signaling(
-                self.ticket,
-                on_session=self._begin_tube,
+                self.rendezvous_url,
+                self.tickets,
+                on_session=self._sessions.begin,
                 on_status=self._signaling_changed,
-                has_room=lambda: not self._is_closing and self.tubes.check_capacity().has_room,
+                has_room=lambda: self._sessions.has_room,
+                ice_servers=self._ice_servers,
             )
             self._signaling.start()
             if self._waits:
@@ -265,6 +283,7 @@ class Gateway:
         by itself."""
         self._check_loop()
         self._is_closing = True
+        self._sessions.stop()
         self._news.set()
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close())
@@ -275,15 +294,17 @@ class Gateway:
         try:
             await self.tubes.close(Reason.SHUT_DOWN, "the gateway was stopped")
         finally:
-            for task in self._dials:
-                task.cancel()
-            await asyncio.gather(*self._dials, return_exceptions=True)
+            await self._streams.close()
             if self._handlers is not None:
                 await self._handlers.close()
             if self._signaling is not None:
                 await self._signaling.close()
             if self._own_network is not None:
                 self._own_network.close()
+            if self._watching is not None:
+                self._watching.cancel()
+                await asyncio.wait({self._watching})
+                await self.tickets.end_serving()
 
     def _check_loop(self) -> None:
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
@@ -300,55 +321,7 @@ class Gateway:
             text = f"the rendezvous at {status.url} is unreachable: {why}"
             raise RendezvousError(text, url=status.url) from None
 
-    # Streams.
-
-    def _stream_opened(self, stream: StreamTransport) -> None:
-        is_allowed = self._allow.may_be_allowed if self._dials_targets else self._allow.names
-        if not is_allowed(stream.target):
-            self._log_refused(stream)
-            stream.refuse(ResetCode.NOT_ALLOWED)
-            return
-        self._take(stream)
-
-    def _log_refused(self, stream: StreamTransport) -> None:
-        about = stream.get_extra_info("tube_id"), stream.stream_id
-        log_stream_refused(*about, "it is not in --allow", str(stream.target))
-
-    def _begin_dialling(self, stream: StreamTransport) -> None:
-        task = asyncio.get_running_loop().create_task(self._dial(stream))
-        self._dials.add(task)
-        task.add_done_callback(self._dials.discard)
-
-    async def _dial(self, stream: StreamTransport) -> None:
-        code = await dial(stream, self.tubes.tcp_connections, self._addresses)
-        about = {"tube": stream.get_extra_info("tube_id"), "stream": stream.stream_id, "target": str(stream.target)}
-        if code is None:
-            log_event(log, logging.DEBUG, "stream-opened", **about)
-        elif code is ResetCode.NOT_ALLOWED:
-            self._log_refused(stream)
-        else:
-            log_event(log, logging.WARNING, "target-failed", **about, why=code.name.lower().replace("_", " "))
-
-    async def _addresses(self, stream: StreamTransport) -> Sequence[Address]:
-        """Those of its target that may be dialled."""
-        target = stream.target
-        found = await self._resolver.resolve(target.host, stream.get_extra_info("tube_id"))
-        return [unmapped(address) for address in found if self._allow.permits(target, address)]
-
     # Sessions.
-
-    def _begin_tube(self, session_id: bytes, channel: SignalingChannel) -> None:
-        if self._is_closing:
-            channel.close()
-            return
-        endpoint = Endpoint(session_id, None, channel)
-        try:
-            manager = self.tubes.create_tube(endpoint.tube_id, endpoint=endpoint)
-        except (RuntimeError, ValueError) as error:
-            log_event(log, logging.WARNING, "tube-refused", tube=endpoint.tube_id, why=str(error))
-            channel.close()
-            return
-        manager.start()
 
     def _network_moved(self, moved: NetworkMoved) -> None:
         # The tubes first: their offers are gathered while the link to the rendezvous comes back.
@@ -377,3 +350,16 @@ class Gateway:
         if self._error is None and not self._is_closing:
             self._error = error
             self._news.set()
+
+
+def _for_clients(transport: TransportConfig | Transport | None) -> Sequence[RTCIceServer]:
+    """The ICE servers that this gateway uses: its clients need them too."""
+    servers = transport.ice_servers if isinstance(transport, TransportConfig) else ()
+    return [RTCIceServer(each.url, each.username or "", each.credential or "") for each in servers]
+
+
+def _store_of(tickets: TicketStore | Path | str | None) -> TicketStore:
+    """A store, or the one in a state folder; `None`: a new one in memory."""
+    if isinstance(tickets, TicketStore):
+        return tickets
+    return TicketStore(None if tickets is None else Path(tickets))

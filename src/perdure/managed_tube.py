@@ -68,7 +68,7 @@ class ManagedTube:
         self.established_at: float | None = None
         """When it was first connected."""
         self.driver = Driver(tube_id, endpoint, environment, on_told=self._told)
-        self.streams = Streams(tube_id, self.driver.carriers, incoming=incoming)
+        self.streams = Streams(tube_id, self.driver.carriers, incoming=incoming, holder=endpoint.holder)
         self.signaling = signaling
         if signaling is not None:
             signaling.bind(self.driver, self.publisher)
@@ -104,7 +104,7 @@ class ManagedTube:
     def network_moved(self, moved: NetworkMoved) -> None:
         """What a `NetworkMonitor` told."""
         driver = self.driver
-        local_address_lost = None if moved.change is None else moved.invalidates(driver.carriers.local_address)
+        local_address_lost = None if moved.change is None else moved.invalidates(driver.carriers.current.local_address)
         driver.network_changed(
             NetworkChanged(
                 moved.trigger,
@@ -121,7 +121,7 @@ class ManagedTube:
 
     def kill_carrier(self) -> None:
         """Tear the current carrier down as a crash would. For tests and the demo."""
-        self.driver.carriers.kill_carrier()
+        self.driver.carriers.current.kill()
 
     def begin_to_end(self, reason: Reason, detail: str = "") -> None:
         """Begin to end the tube. Raises as `TunnelConnectionManager.shutdown`."""
@@ -132,10 +132,11 @@ class ManagedTube:
             self.driver.feed(CloseRequested(reason, detail))
 
     async def wait_ended(self) -> StateChanged:
-        """Wait until the tube has FAILED or is CLOSED; the last change, with its reason."""
+        """Wait until the tube has FAILED or is CLOSED, and its carriers are closed; the last change of its state."""
         self.check_loop()
         while (end := self.driver.end) is None:
             await self.changes.next()
+        await self.driver.carriers.current.wait_closed()
         return end
 
     def _told(self, action: Told) -> None:

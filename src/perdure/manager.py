@@ -22,7 +22,8 @@ from perdure.tube.reports import network_changed
 if TYPE_CHECKING:
     import ssl as ssl_module
 
-    from perdure.application_signaling import ApplicationSignaling, SendText
+    from perdure.application_links import SendText
+    from perdure.application_signaling import ApplicationSignaling
     from perdure.managed_tube import ManagedTube
     from perdure.streams.connections import ProtocolT
     from perdure.streams.target import Target
@@ -129,7 +130,8 @@ class TunnelConnectionManager:
         """Listen on a local port; each connection comes out at `to` beside the other end. See `Tunnel.listen`; closing
         the server is the caller's."""
         self.tube.check_loop()
-        return await connections.listen(self.tube.open_stream, host, port, to=to, tcp_connections=self._tcp_connections)
+        shared, owner = self._tcp_connections, self.tube.tube_id
+        return await connections.listen(self.tube.open_stream, host, port, to=to, tcp_connections=shared, owner=owner)
 
     async def _open_stream(self, target: Target) -> StreamTransport:
         self.tube.check_loop()

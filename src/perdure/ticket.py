@@ -1,10 +1,11 @@
-"""The ticket: what a client must hold to find one gateway and be believed by it."""
+"""The ticket: what a client must hold to find one gateway, to know it again, and be believed by it."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
+import logging
 import struct
 import time
 from dataclasses import dataclass
@@ -13,12 +14,28 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from perdure.errors import TicketError
+from perdure.eventlog import log_event
+from perdure.private_files import read_file, readable_by_others
 
-PREFIX = "perdure1-"
+log = logging.getLogger(__name__)
+
+PREFIX = "perdure2-"
 """Names the format's version, and lets a secret scanner recognise a leaked ticket."""
 
+OLD_PREFIX = "perdure1-"
+"""perdure 0.1's tickets: they name no gateway key, so nothing of them can be used."""
+
 SECRET_BYTES = 32
-"""256 bits: the root of every signaling key (docs/signaling.md)."""
+"""256 bits: the pre-shared key of the handshake between the holder and the gateway (docs/protocol.md)."""
+
+KEY_BYTES = 32
+"""Of an X25519 public key: RFC 7748, section 5."""
+
+TICKET_ID_BYTES = 16
+"""128 bits: no two of a gateway's tickets have the same id by chance, and nobody finds a second secret with one."""
+
+MAX_INSTANT = 253402300800
+"""Unix seconds of the year 10000, which a date of four digits cannot write."""
 
 _CHECK_BYTES = 4
 """A truncated or mistyped ticket passes with a chance of 2^-32; it is no protection against an attacker."""
@@ -28,24 +45,37 @@ MAX_TICKET_CHARACTERS = 1024
 MAX_TICKET_FILE_BYTES = 4096
 """Of a file that holds one: what is read of it."""
 
-_HEADER = struct.Struct(f">Q{SECRET_BYTES}s")
+_HEADER = struct.Struct(f">Q{KEY_BYTES}s{SECRET_BYTES}s")
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The rendezvous' URL, the secret, and when the ticket ends (Unix seconds; 0: never)."""
+    """The rendezvous' URL, the gateway's X25519 public key, the ticket's own secret, and when it ends (Unix seconds; 0:
+    never)."""
 
     rendezvous_url: str
+    gateway: bytes
     secret: bytes
     expires_at: int = 0
 
     def __post_init__(self) -> None:
+        if len(self.gateway) != KEY_BYTES:
+            raise ValueError(f"a gateway's public key has {KEY_BYTES} bytes, not {len(self.gateway)}")
         if len(self.secret) != SECRET_BYTES:
             raise ValueError(f"a ticket's secret has {SECRET_BYTES} bytes, not {len(self.secret)}")
         check_rendezvous_url(self.rendezvous_url)
 
     def __repr__(self) -> str:
-        return f"Ticket(rendezvous_url={self.rendezvous_url!r}, secret=<hidden>, expires_at={self.expires_at})"
+        gateway = base64.b64encode(self.gateway).decode()
+        return (
+            f"Ticket(rendezvous_url={self.rendezvous_url!r}, gateway={gateway!r}, secret=<hidden>, "
+            f"expires_at={self.expires_at})"
+        )
+
+    @property
+    def ticket_id(self) -> bytes:
+        """Names the ticket without telling its secret: 16 bytes."""
+        return ticket_id(self.secret)
 
     def is_expired(self, now: float) -> bool:
         """Whether the ticket has ended at `now` (Unix seconds)."""
@@ -53,12 +83,17 @@ class Ticket:
 
     def encode(self) -> str:
         """One line of text without spaces: safe in a shell, a URL's fragment and an e-mail."""
-        body = _HEADER.pack(self.expires_at, self.secret) + self.rendezvous_url.encode()
+        body = _HEADER.pack(self.expires_at, self.gateway, self.secret) + self.rendezvous_url.encode()
         return PREFIX + _encoded(_checksum(body) + body)
 
 
+def ticket_id(secret: bytes) -> bytes:
+    """The id of the ticket with this secret."""
+    return hashlib.sha256(b"perdure ticket id" + secret).digest()[:TICKET_ID_BYTES]
+
+
 def parse_ticket(text: str, *, now: float) -> Ticket:
-    """Read a ticket that `perdure serve` printed.
+    """Read a ticket that `perdure serve` or `perdure ticket create` printed.
 
     Args:
         text: the ticket; white space around it is ignored.
@@ -69,9 +104,16 @@ def parse_ticket(text: str, *, now: float) -> Ticket:
     """
     text = text.strip()
     if not text:
-        raise TicketError("the ticket is empty; copy the whole first line that `perdure serve` printed")
+        raise TicketError("the ticket is empty; copy the whole line that `perdure ticket create` printed")
+    if text.startswith(OLD_PREFIX):
+        raise TicketError(
+            "this ticket is of perdure 0.1, and its gateway is no longer reached by it; "
+            "ask the gateway's owner for a new one (`perdure ticket create`)"
+        )
     if not text.startswith(PREFIX):
-        raise TicketError(f"this is not a ticket: it does not begin with {PREFIX!r}, as `perdure serve` prints them")
+        raise TicketError(
+            f"this is not a ticket: it does not begin with {PREFIX!r}, as `perdure ticket create` prints them"
+        )
     if len(text) > MAX_TICKET_CHARACTERS:
         raise TicketError(f"this is not a ticket: it has {len(text)} characters, over {MAX_TICKET_CHARACTERS}")
     encoded = text[len(PREFIX) :]
@@ -83,14 +125,14 @@ def parse_ticket(text: str, *, now: float) -> Ticket:
     # Some of the last character's bits mean nothing to base64: a changed one would pass unseen.
     if len(body) <= _HEADER.size or check != _checksum(body) or _encoded(raw) != encoded:
         raise TicketError("the ticket is truncated or mistyped (its checksum is wrong); copy it again, whole")
-    expires_at, secret = _HEADER.unpack_from(body)
+    expires_at, gateway, secret = _HEADER.unpack_from(body)
     try:
-        ticket = Ticket(body[_HEADER.size :].decode(), secret, expires_at)
+        ticket = Ticket(body[_HEADER.size :].decode(), gateway, secret, expires_at)
     except ValueError as error:
         raise TicketError(f"the ticket names no usable rendezvous: {error}") from error
     if ticket.is_expired(now):
-        ended = f"{datetime.fromtimestamp(expires_at, UTC):%Y-%m-%d %H:%M} UTC" if expires_at < 2**37 else "long ago"
-        raise TicketError(f"the ticket expired at {ended}; ask the gateway's owner for a new one", expired=True)
+        text = f"the ticket expired at {instant_text(expires_at)}, and this machine's clock says {instant_text(now)}"
+        raise TicketError(f"{text}; ask the gateway's owner for a new one", expired=True)
     return ticket
 
 
@@ -113,30 +155,39 @@ def load_ticket(ticket: Ticket | str) -> Ticket:
 
 
 def read_ticket(path: Path) -> Ticket:
-    """The ticket in a file.
+    """The ticket in a file. One that others can read is logged as a warning.
 
     Raises:
-        TicketError: it is malformed, truncated, or expired; or the file cannot be read.
+        TicketError: it is malformed, truncated, or expired; or the file cannot be read, or is no regular file.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_TICKET_FILE_BYTES).decode("utf-8", "replace")
+        content, status = read_file(path, limit=MAX_TICKET_FILE_BYTES)
     except OSError as error:
         raise TicketError(f"the ticket file {path} cannot be read: {error.strerror}") from error
-    return parse_ticket(text, now=time.time())
+    if readable_by_others(status):
+        text = f"others can read the ticket file {path}: chmod 600 {path}"
+        log_event(log, logging.WARNING, "ticket-file", problem=text)
+    return parse_ticket(content.decode("utf-8", "replace"), now=time.time())
 
 
 def check_rendezvous_url(url: str) -> None:
-    """Raise `ValueError` unless `url` is a ws:// or wss:// URL with a host, of at most 512 characters."""
+    """Raise `ValueError` unless `url` is a ws:// or wss:// URL with a host, of at most 512 bytes."""
+    if not url.isprintable() or " " in url:  # urlsplit leaves out some of these, and a terminal obeys others
+        raise ValueError(f"a rendezvous URL has no spaces and no control characters: {url!r}")
     parts = urlsplit(url)
     if parts.scheme not in {"ws", "wss"} or not parts.hostname:
         raise ValueError(f"a rendezvous URL looks like ws://HOST:PORT or wss://HOST, not {url!r}")
-    if len(url) > 512:
-        raise ValueError(f"a rendezvous URL has at most 512 characters, not {len(url)}")
+    if (size := len(url.encode())) > 512:
+        raise ValueError(f"a rendezvous URL has at most 512 bytes, not {size}")
     try:
         _ = parts.port
     except ValueError as error:
         raise ValueError(f"the port in {url!r} is not a number from 0 to 65535") from error
+
+
+def instant_text(at: float) -> str:
+    """Unix seconds as a person reads them: `2026-11-29 12:00:00 UTC`."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC" if at < MAX_INSTANT else "after the year 9999"
 
 
 def _encoded(raw: bytes) -> str:

@@ -33,9 +33,11 @@ class TomlError(ValueError):
 def read_text(path: pathlib.Path) -> str:
     """
     Raises:
-        TomlError: it cannot be read, is too long, or is not UTF-8.
+        TomlError: it cannot be read, is no regular file, is too long, or is not UTF-8.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or a device may never end
+            raise TomlError(f"{path} cannot be read: it is not a regular file")
         with path.open("rb") as file:
             data = file.read(MAX_TEXT_BYTES + 1)
     except OSError as error:

@@ -185,7 +185,7 @@ def test_connect_shows_nothing_that_only_serve_uses(home: Path) -> None:
 def test_a_password_is_never_shown(home: Path) -> None:
     for options in ([], ["--json"]):
         text = shown("--config", str(home), *options)
-        assert "turn:me:…@turn.example" in text
+        assert "turn:…@turn.example" in text
         assert "hunter2" not in text
 
 
@@ -212,7 +212,7 @@ def test_a_text_that_is_no_url_or_target_names_its_source(tmp_path: Path, name: 
 def test_a_password_that_others_can_read_is_told_in_one_line(home: Path, mode: int, is_told: bool) -> None:
     home.chmod(mode)
     result = CliRunner().invoke(app, ["config", "show", "--config", str(home)])
-    line = f"perdure: {home} holds a password, and others can read it: chmod 600 {home}\n"
+    line = f"perdure: {home} holds a password, and others can read or change it: chmod 600 {home}\n"
     assert result.stderr == (line if is_told else "")
     assert result.exit_code == 0
     home.write_text(HOME.replace("me:hunter2@", "").replace("turn:", "stun:"))
@@ -223,8 +223,8 @@ async def test_both_ends_run_with_one_file(tmp_path: Path) -> None:
     path = tmp_path / "perdure.toml"
     async with serving(echo) as target, running_rendezvous() as (_, url):
         path.write_text(f'[serve]\nrendezvous = "{url}"\nallow = ["{target}"]\n[transport]\nloopback = true\n')
-        async with running("serve", "--config", str(path)) as gateway:
-            ticket = await gateway.says("perdure1-")
+        async with running("serve", "--config", str(path), "--print-ticket") as gateway:
+            ticket = await gateway.says("perdure2-")
             async with running("connect", ticket, "-L", f"0:{target}", "--config", str(path)) as client:
                 await client.says("ready")
 

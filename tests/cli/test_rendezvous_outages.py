@@ -8,7 +8,6 @@ import socket
 
 import pytest
 
-from perdure.ticket import Ticket
 from support.processes import (
     output_of,
     running_client,
@@ -18,6 +17,7 @@ from support.processes import (
     starting_client,
 )
 from support.targets import connected, echo, positions, serving
+from support.tickets import ticket_for
 
 
 def free_port() -> int:
@@ -34,7 +34,7 @@ async def test_both_ends_wait_for_a_rendezvous_that_is_down_and_work_once_it_is_
         running_gateway(url) as (gateway, ticket),
         starting_client(ticket, target) as client,
     ):
-        expected = f"waiting for the rendezvous at {url}/v1: connection refused"
+        expected = f"waiting for the rendezvous at {url}/v2: connection refused"
         await gateway.logs("signaling", level="WARNING", status=expected)
         await client.program.logs("signaling", level="WARNING", status=expected)
         assert "ready" not in client.program.stdout.seen
@@ -51,22 +51,22 @@ async def test_with_exit_on_fail_a_rendezvous_that_is_down_ends_it_with_3(verb: 
     if verb == "serve":
         arguments = ["serve", "--rendezvous", url, "--allow", "127.0.0.1:9"]
     else:
-        arguments = ["connect", Ticket(url, bytes(32)).encode(), "-L", "0:127.0.0.1:9"]
+        arguments = ["connect", ticket_for(url, bytes(32)).encode(), "-L", "0:127.0.0.1:9"]
     program = await output_of(*arguments, "--exit-on-fail")
     assert program.process.returncode == 3
-    expected = f"perdure: the rendezvous at {url}/v1 is unreachable: connection refused"
+    expected = f"perdure: the rendezvous at {url}/v2 is unreachable: connection refused"
     assert program.stderr.seen[-1] == expected
 
 
-async def test_a_ticket_with_another_secret_finds_no_gateway_and_with_exit_on_fail_the_client_ends_with_4() -> None:
+async def test_a_ticket_of_another_gateway_finds_none_and_with_exit_on_fail_the_client_ends_with_4() -> None:
     """To the rendezvous it is another room: as where `perdure serve` does not run."""
     async with running_rendezvous() as (_, url), running_gateway(url):
-        wrong = Ticket(url, bytes(32)).encode()
+        wrong = ticket_for(url, bytes(32)).encode()
         async with starting_client(wrong, "127.0.0.1:9", options=["--exit-on-fail"]) as client:
             await client.program.logs("signaling", status="waiting for the gateway")
             assert await client.program.ended() == 4
     assert "ready" not in client.program.stdout.seen
-    expected = f"perdure: no gateway serves this ticket at {url}/v1 (waited 10 s; is `perdure serve` running?)"
+    expected = f"perdure: no gateway serves this ticket at {url}/v2 (waited 10 s; is `perdure serve` running?)"
     assert client.program.stderr.seen[-1] == expected
 
 
@@ -77,7 +77,7 @@ async def test_something_that_is_no_rendezvous_is_called_so() -> None:
 
     async with serving(answer) as address:
         program = await output_of(
-            "connect", Ticket(f"ws://{address}", bytes(32)).encode(), "-L", "0:127.0.0.1:9", "--exit-on-fail"
+            "connect", ticket_for(f"ws://{address}", bytes(32)).encode(), "-L", "0:127.0.0.1:9", "--exit-on-fail"
         )
     assert program.process.returncode == 3
     assert "it does not answer as a perdure rendezvous" in program.stderr.seen[-1]
@@ -111,7 +111,7 @@ async def test_an_open_connection_goes_on_without_the_rendezvous_and_a_returned_
 
 async def test_garbage_at_the_rendezvous_does_not_disturb_a_tunnel() -> None:
     upgrade = (
-        b"GET /v1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"GET /v2 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     garbage = [
@@ -119,7 +119,7 @@ async def test_garbage_at_the_rendezvous_does_not_disturb_a_tunnel() -> None:
         b"\r\n" * 50_000,
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /metrics HTTP/1.1\r\nContent-Length: 999999999\r\n\r\n",
-        b"GET /v1 HTTP/1.1\r\n" + b"X: y\r\n" * 10_000,
+        b"GET /v2 HTTP/1.1\r\n" + b"X: y\r\n" * 10_000,
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(500),
         upgrade + os.urandom(100_000),
         upgrade + b"\x81\xfe\xff\xff" + os.urandom(70_000),

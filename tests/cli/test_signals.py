@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from perdure.ticket import Ticket
 from support.processes import (
     running,
     running_gateway,
+    running_python,
     running_rendezvous,
     running_tunnel,
     starting_client,
 )
 from support.signaling import eventually
 from support.targets import connected, echo, serving
+from support.tickets import ticket_for
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 NOBODY = "ws://127.0.0.1:1"
@@ -45,8 +46,9 @@ async def test_a_rendezvous_ends(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("number", SIGNALS)
 async def test_a_gateway_ends_the_moment_it_has_printed_its_ticket(number: signal.Signals) -> None:
-    async with running("serve", "--rendezvous", NOBODY, "--allow", "127.0.0.1:9") as gateway:
-        await gateway.says("perdure1-")
+    quiet = ("--print-ticket", "--log-level", "error")
+    async with running("serve", "--rendezvous", NOBODY, "--allow", "127.0.0.1:9", *quiet) as gateway:
+        await gateway.says("perdure2-")
         assert await gateway.stop(number) == 0
         assert gateway.stderr.text == ""
 
@@ -65,7 +67,7 @@ async def test_a_client_stops_while_its_rendezvous_does_not_answer(number: signa
     """The connection is made by the kernel, but nobody accepts it."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
-        ticket = Ticket(url, bytes(32)).encode()
+        ticket = ticket_for(url, bytes(32)).encode()
         async with starting_client(ticket, "127.0.0.1:9") as client:
             assert await client.program.stop(number) == 0
 
@@ -73,7 +75,7 @@ async def test_a_client_stops_while_its_rendezvous_does_not_answer(number: signa
 @pytest.mark.parametrize("number", SIGNALS)
 async def test_a_client_stops_while_it_waits_for_a_gateway(number: signal.Signals) -> None:
     async with running_rendezvous() as (_, url):
-        ticket = Ticket(url, bytes(32)).encode()
+        ticket = ticket_for(url, bytes(32)).encode()
         async with starting_client(ticket, "127.0.0.1:9") as client:
             await client.program.warns("waiting for the gateway")
             assert await client.program.stop(number) == 0
@@ -83,7 +85,7 @@ async def test_a_client_stops_while_it_waits_for_a_gateway(number: signal.Signal
 @pytest.mark.parametrize("number", SIGNALS)
 async def test_a_client_stops_while_it_waits_for_its_ticket(number: signal.Signals) -> None:
     async with running("connect", "-", "-L", "0:127.0.0.1:9") as client:
-        client.write("perdure1-and no end of line")
+        client.write("perdure2-and no end of line")
         # Nothing tells from outside that Python has started but the handlers it has installed.
         await signals_caught(client.process.pid)
         assert await client.stop(number) == 0
@@ -139,3 +141,54 @@ async def test_a_rendezvous_with_peers_stops_and_they_go_on() -> None:
         await tunnel.client.program.warns("waiting for the rendezvous")
         writer.write(b"hello")
         assert await reader.readexactly(5) == b"hello"
+
+
+def is_closed(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) != 0
+
+
+async def test_a_second_signal_does_not_wait_for_the_farewell() -> None:
+    # Found by review: it ended by SIGKILL, so with 137, as if the kernel had run out of memory.
+    async with (
+        serving(echo) as target,
+        running_tunnel(target) as tunnel,
+        connected(tunnel.port()) as (_, writer),
+    ):
+        client, gateway = tunnel.client.program, tunnel.gateway.process
+        gateway.send_signal(signal.SIGSTOP)
+        try:
+            writer.write(b"never acknowledged")
+            client.process.send_signal(signal.SIGTERM)
+            await eventually(lambda: is_closed(tunnel.port()))
+            assert await client.stop(signal.SIGINT) == 130
+        finally:
+            gateway.send_signal(signal.SIGCONT)
+        client.check_for_bugs()
+        await tunnel.gateway.logs("tube-state", before="connected")
+
+
+FAREWELLS = {"waits": "await asyncio.sleep(3600)", "holds the event loop up": "time.sleep(3600)"}
+
+
+@pytest.mark.parametrize("farewell", FAREWELLS.values(), ids=FAREWELLS.keys())
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+async def test_a_second_signal_ends_what_would_never_end(farewell: str, number: signal.Signals, code: int) -> None:
+    program = f"""
+import asyncio, time
+from perdure.cli.running import run_until_stopped, say
+async def start():
+    say("ready")
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        say("farewell")
+        {farewell}
+run_until_stopped(start)
+"""
+    async with running_python("-c", program) as process:
+        await process.says("ready")
+        process.process.send_signal(signal.SIGTERM)
+        await process.says("farewell")
+        assert await process.stop(number) == code
+        assert process.stderr.text == ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from perdure.ticket import Ticket, parse_ticket
+from perdure.ticket import parse_ticket
 from support.processes import (
     output_of,
     running,
@@ -18,28 +19,41 @@ from support.processes import (
     running_rendezvous,
 )
 from support.targets import connected, echo, serving
+from support.tickets import ticket_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-GOOD = Ticket("ws://127.0.0.1:1", bytes(range(32))).encode()
-EXPIRED = Ticket("ws://127.0.0.1:1", bytes(range(32)), 1_000_000_000).encode()
+GOOD = ticket_for("ws://127.0.0.1:1", bytes(range(32))).encode()
+EXPIRED = ticket_for("ws://127.0.0.1:1", bytes(range(32)), 1_000_000_000).encode()
+OF_0_1 = "perdure1-AAAAAAAAAAA"
+NOWHERE = "ws://127.0.0.1:1"
+SERVE = ("serve", "--rendezvous", NOWHERE, "--allow", "127.0.0.1:9")
 FORWARD = ("-L", "0:127.0.0.1:9")
 
 
 @pytest.mark.parametrize(
     ("ticket", "code", "message"),
     [
-        ("", 2, "the ticket is empty; copy the whole first line that `perdure serve` printed"),
-        ("hello", 2, "this is not a ticket: it does not begin with 'perdure1-', as `perdure serve` prints them"),
-        ("perdure1-%%%", 2, "the ticket is malformed or truncated; copy it again, whole"),
+        ("", 2, "the ticket is empty; copy the whole line that `perdure ticket create` printed"),
+        (
+            "hello",
+            2,
+            "this is not a ticket: it does not begin with 'perdure2-', as `perdure ticket create`",
+        ),
+        ("perdure2-%%%", 2, "the ticket is malformed or truncated; copy it again, whole"),
         (GOOD[:-4], 2, "the ticket is truncated or mistyped (its checksum is wrong); copy it again, whole"),
         (
             GOOD[:20] + ("A" if GOOD[20] != "A" else "B") + GOOD[21:],
             2,
             "the ticket is truncated or mistyped (its checksum is wrong)",
         ),
-        (EXPIRED, 5, "the ticket expired at 2001-09-09 01:46 UTC; ask the gateway's owner for a new one"),
+        (EXPIRED, 5, "the ticket expired at 2001-09-09 01:46:40 UTC, and this machine's clock says 20"),
+        (
+            OF_0_1,
+            2,
+            "this ticket is of perdure 0.1, and its gateway is no longer reached by it",
+        ),
         ("@/nowhere/ticket", 2, "the ticket file /nowhere/ticket cannot be read: No such file or directory"),
     ],
 )
@@ -57,6 +71,22 @@ async def test_an_expired_ticket_in_a_file_is_refused(tmp_path: Path) -> None:
     program = await output_of("connect", f"@{path}", *FORWARD)
     assert program.process.returncode == 5
     assert "the ticket expired" in program.stderr.text
+
+
+async def test_a_ticket_file_that_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for name, why in {"fifo": "it is a FIFO and not a regular file", "": "it is a directory"}.items():
+        program = await output_of("connect", f"@{tmp_path / name}", *FORWARD)
+        assert program.process.returncode == 2
+        assert why in program.stderr.text
+
+
+async def test_a_ticket_file_that_others_can_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "ticket"
+    path.write_text(GOOD + "\n")
+    path.chmod(0o666)
+    async with running("connect", f"@{path}", *FORWARD, "--json-logs") as client:
+        await client.logs("ticket-file", problem=f"others can read the ticket file {path}: chmod 600 {path}")
 
 
 async def test_an_empty_standard_input_holds_no_ticket() -> None:
@@ -84,61 +114,71 @@ async def test_a_ticket_comes_from_a_file_or_from_standard_input(tmp_path: Path)
 
 async def test_a_ticket_file_is_for_its_owner_alone_and_is_used_again(tmp_path: Path) -> None:
     path = tmp_path / "ticket"
+    options, state = ("--ticket-file", str(path)), tmp_path / "state"
     async with running_rendezvous() as (_, url):
-        async with running_gateway(url, "--ticket-file", str(path)) as (_, ticket):
+        async with running_gateway(url, *options, state=state) as (_, ticket):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             assert path.read_text() == ticket + "\n"
-            assert os.listdir(tmp_path) == ["ticket"]
-        async with running_gateway(url, "--ticket-file", str(path)) as (_, again):
+            assert sorted(os.listdir(tmp_path)) == ["state", "ticket"]
+        async with running_gateway(url, *options, state=state) as (_, again):
+            assert again == ticket
+        (state / "tickets" / "default.json").unlink()
+        async with running_gateway(url, *options, state=state) as (_, again):
             assert again == ticket
 
 
-OTHER_RENDEZVOUS = Ticket("ws://127.0.0.1:2", bytes(range(32)))
-OLD = Ticket("ws://127.0.0.1:1", bytes(range(32)), 1_000_000_000)
-UNLIMITED = Ticket("ws://127.0.0.1:1", bytes(range(32)))
+OTHER_RENDEZVOUS = ticket_for("ws://127.0.0.1:2", bytes(range(32)))
+OLD = ticket_for("ws://127.0.0.1:1", bytes(range(32)), 1_000_000_000)
+OTHER_GATEWAY = ticket_for("ws://127.0.0.1:1", bytes(range(32)))
 
 
 @pytest.mark.parametrize(
-    ("held", "options", "why", "exit_code"),
+    ("held", "why", "exit_code"),
     [
-        (OTHER_RENDEZVOUS, (), "a ticket for ws://127.0.0.1:2, not for ws://127.0.0.1:1", 2),
-        (OLD, (), "an expired ticket", 5),
-        (UNLIMITED, ("--ticket-hours", "1"), "--ticket-hours is for a new ticket", 2),
+        (OTHER_RENDEZVOUS.encode(), "a ticket for ws://127.0.0.1:2, not for ws://127.0.0.1:1", 2),
+        (OTHER_GATEWAY.encode(), "a ticket of another gateway than the one in ", 2),
+        (OLD.encode(), "an expired ticket", 5),
+        ("perdure1-AAAA", "no ticket that this gateway could serve", 2),
     ],
-    ids=["other-rendezvous", "expired", "other-lifetime"],
+    ids=["other-rendezvous", "other-gateway", "expired", "perdure-0.1"],
 )
 async def test_a_ticket_that_clients_hold_is_never_replaced(
-    tmp_path: Path, held: Ticket, options: tuple[str, ...], why: str, exit_code: int
+    tmp_path: Path, held: str, why: str, exit_code: int
 ) -> None:
     path = tmp_path / "ticket"
-    path.write_text(held.encode() + "\n")
-    program = await output_of(
-        "serve", "--rendezvous", "ws://127.0.0.1:1", "--allow", "127.0.0.1:9", "--ticket-file", str(path), *options
-    )
+    path.write_text(held + "\n")
+    program = await output_of(*SERVE, "--ticket-file", str(path))
     assert program.process.returncode == exit_code
     assert why in program.stderr.seen[-1]
     assert "name another file, or remove it" in program.stderr.seen[-1]
-    assert path.read_text() == held.encode() + "\n"
+    assert path.read_text() == held + "\n"
+
+
+async def test_a_file_with_another_ticket_of_this_gateway_is_not_replaced(tmp_path: Path) -> None:
+    path, state = tmp_path / "ticket", ("--state-dir", str(tmp_path / "state"))
+    await output_of("ticket", "create", "ada", "--rendezvous", NOWHERE, "--ticket-file", str(path), *state)
+    await output_of("ticket", "create", "default", "--rendezvous", NOWHERE, *state)
+    program = await output_of(*SERVE, "--ticket-file", str(path), *state)
+    assert program.process.returncode == 2
+    assert "holds another ticket than the one called default; name another file" in program.stderr.seen[-1]
 
 
 async def test_a_file_that_holds_something_else_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "letter"
     path.write_text("Dear Ada,\n")
-    program = await output_of(
-        "serve", "--rendezvous", "ws://127.0.0.1:1", "--allow", "127.0.0.1:9", "--ticket-file", str(path)
-    )
+    program = await output_of(*SERVE, "--ticket-file", str(path))
     assert program.process.returncode == 2
-    assert program.stderr.seen == [f"perdure: {path} exists and holds no ticket; name another file, or remove it"]
+    assert program.stderr.seen[-1].startswith(
+        f"perdure: {path} exists and holds no ticket that this gateway could serve; name another file, or remove it"
+    )
     assert path.read_text() == "Dear Ada,\n"
 
 
 async def test_a_ticket_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "ticket"
-    program = await output_of(
-        "serve", "--rendezvous", "ws://127.0.0.1:1", "--allow", "127.0.0.1:9", "--ticket-file", str(path)
-    )
+    program = await output_of(*SERVE, "--ticket-file", str(path))
     assert program.process.returncode == 2
-    assert program.stderr.seen == [f"perdure: the ticket file {path} cannot be written: No such file or directory"]
+    assert program.stderr.seen[-1] == f"perdure: the ticket file {path} cannot be written: No such file or directory"
     assert program.stdout.text == ""
 
 
@@ -163,16 +203,18 @@ async def test_the_ticket_is_in_no_log_line() -> None:
     assert ticket not in client.program.stdout.text
 
 
-async def test_a_gateways_second_process_with_the_same_ticket_is_told_and_ends(tmp_path: Path) -> None:
-    """One gateway a ticket: the newer one takes the room, and the older one says why it ends."""
-    path = tmp_path / "ticket"
+async def test_a_second_gateway_with_the_same_key_is_told_so_and_waits_until_the_first_is_gone(tmp_path: Path) -> None:
+    """They have a copy each of one state folder, as two machines would."""
+    state, copy = tmp_path / "state", tmp_path / "copy"
     async with (
         running_rendezvous() as (_, url),
-        running_gateway(url, "--ticket-file", str(path)) as (older, ticket),
+        running_gateway(url, state=state) as (older, ticket),
     ):
-        await older.logs("signaling", status=f"connected through the rendezvous at {url}/v1")
-        async with running_gateway(url, "--ticket-file", str(path)) as (newer, again):
+        await older.logs("signaling", status=f"connected through the rendezvous at {url}/v2")
+        shutil.copytree(state, copy)
+        async with running_gateway(url, state=copy) as (newer, again):
             assert again == ticket
-            assert await older.ended() == 3
-            assert "another gateway with the same ticket has joined" in older.stderr.seen[-1]
-            assert newer.is_running
+            await newer.warns("another gateway")
+            assert older.is_running
+            assert await older.stop() == 0
+            await newer.logs("signaling", status=f"connected through the rendezvous at {url}/v2")

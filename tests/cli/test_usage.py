@@ -6,10 +6,11 @@ import socket
 
 import pytest
 
-from perdure.ticket import Ticket
 from support.processes import output_of
+from support.tickets import ticket_for
 
-GOOD = Ticket("ws://127.0.0.1:1", bytes(range(32))).encode()
+GOOD = ticket_for("ws://127.0.0.1:1", bytes(range(32))).encode()
+CREATE = ("ticket", "create", "--rendezvous", "ws://127.0.0.1:1")
 SERVE = ("serve", "--rendezvous", "ws://127.0.0.1:1")
 CONNECT = ("connect", GOOD)
 
@@ -34,7 +35,16 @@ CONNECT = ("connect", GOOD)
             "an entry looks like HOST:PORTS, [IPV6]:PORTS or 10.0.0.0/8:PORTS, not 'localhost'",
         ),
         ((*SERVE, "--allow", "*:80"), "'*:80' must name a host"),
-        ((*SERVE, "--allow", "localhost:1", "--ticket-hours", "0"), "0"),
+        ((*CREATE, ".ada"), "'.ada' is no ticket's name: 1 to 64 of"),
+        ((*CREATE, "ada", "--uses", "0"), "a ticket is for 1 to 1024 clients, or for any number; not for 0"),
+        ((*CREATE, "ada", "--allow", "x"), "an entry looks like HOST:PORTS"),
+        ((*CREATE, "ada", "--expires", "soon"), "--expires takes 30m, 12h, 7d, 2w or 2026-12-24T18:00, not 'soon'"),
+        ((*CREATE, "ada", "--expires", "2026-01-01"), "--expires 2026-01-01 is past"),
+        ((*CREATE, "ada", "--expires", "0h"), "--expires 0h is past"),
+        (("ticket", "create", "ada"), "give --rendezvous URL, or a --config file that has it: no gateway has run on"),
+        (("ticket", "revoke", "ada"), "there is no ticket called 'ada'; `perdure ticket list` shows them"),
+        (("clients", "forget", "ada"), "'ada' is no public key: 44 characters of base64"),
+        (("clients", "forget", "A" * 43 + "="), "no ticket was used with the key AAAA"),
         (
             ("serve", "--rendezvous", "http://host", "--allow", "localhost:1"),
             "a rendezvous URL looks like ws://HOST:PORT or wss://HOST, not 'http://host'",
@@ -58,9 +68,15 @@ async def test_a_turn_password_is_not_repeated_in_a_message() -> None:
     assert "hunter2" not in program.said
 
 
-@pytest.mark.parametrize("verb", ["rendezvous", "serve", "connect", "demo"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *("rendezvous", "serve", "connect", "demo", "gateway-key", "client-key"),
+        *("ticket create", "ticket list", "ticket revoke", "clients list", "clients forget"),
+    ],
+)
 async def test_every_verb_has_help(verb: str) -> None:
-    program = await output_of(verb, "--help")
+    program = await output_of(*verb.split(), "--help")
     assert program.process.returncode == 0
     assert f"Usage: perdure {verb}" in program.stdout.text.replace("python -m perdure", "perdure")
     assert "--faults" not in program.stdout.text

@@ -58,11 +58,10 @@ async def test_a_client_that_vanishes_does_not_disturb_the_others() -> None:
 async def test_a_restarted_gateway_is_told_from_a_lost_carrier_and_new_connections_work_within_three_seconds(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "ticket"
     async with (
         serving(echo) as target,
         running_rendezvous() as (_, url),
-        running_gateway(url, "--ticket-file", str(path)) as (gateway, ticket),
+        running_gateway(url, state=tmp_path) as (gateway, ticket),
         running_client(ticket, target) as client,
         connected(client.port()) as (reader, writer),
     ):
@@ -70,7 +69,7 @@ async def test_a_restarted_gateway_is_told_from_a_lost_carrier_and_new_connectio
         assert await reader.readexactly(5) == b"hello"
         since = client.program.mark
         await gateway.kill()
-        async with running_gateway(url, "--ticket-file", str(path)) as (restarted, again):
+        async with running_gateway(url, state=tmp_path) as (restarted, again):
             assert again == ticket
             async with asyncio.timeout(TIMEOUT):
                 writer.write(b"are you still there?")
@@ -89,16 +88,15 @@ async def test_a_restarted_gateway_is_told_from_a_lost_carrier_and_new_connectio
 
 
 async def test_an_idle_client_learns_of_a_restarted_gateway_too(tmp_path: Path) -> None:
-    path = tmp_path / "ticket"
     async with (
         serving(echo) as target,
         running_rendezvous() as (_, url),
-        running_gateway(url, "--ticket-file", str(path)) as (gateway, ticket),
+        running_gateway(url, state=tmp_path) as (gateway, ticket),
         running_client(ticket, target) as client,
     ):
         since = client.program.mark
         await gateway.kill()
-        async with running_gateway(url, "--ticket-file", str(path)):
+        async with running_gateway(url, state=tmp_path):
             await client.program.logs("tube-state", since=since, before="connecting", after="connected")
             async with connected(client.port()) as (reader, writer):
                 writer.write(b"hello")
@@ -106,14 +104,13 @@ async def test_an_idle_client_learns_of_a_restarted_gateway_too(tmp_path: Path) 
 
 
 async def test_with_exit_on_fail_a_restarted_gateway_ends_the_client_with_4(tmp_path: Path) -> None:
-    path = tmp_path / "ticket"
     async with (
         running_rendezvous() as (_, url),
-        running_gateway(url, "--ticket-file", str(path)) as (gateway, ticket),
+        running_gateway(url, state=tmp_path) as (gateway, ticket),
         running_client(ticket, "127.0.0.1:9", options=["--exit-on-fail"]) as client,
     ):
         await gateway.kill()
-        async with running_gateway(url, "--ticket-file", str(path)):
+        async with running_gateway(url, state=tmp_path):
             assert await client.program.ended() == 4
             expected = "perdure: the tunnel ended: the other end was restarted and does not know the session"
             assert client.program.stderr.seen[-1] == expected

@@ -15,7 +15,19 @@ from perdure import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERBS = ("rendezvous", "serve", "connect", "config", "demo", "lab", "simulate")
+VERBS = (
+    "rendezvous",
+    "serve",
+    "connect",
+    "ticket",
+    "clients",
+    "gateway-key",
+    "client-key",
+    "config",
+    "demo",
+    "lab",
+    "simulate",
+)
 
 ADDED = """
 import click
@@ -72,7 +84,7 @@ def test_help_loads_nothing_that_only_a_verb_needs() -> None:
 
 def test_an_installed_package_adds_a_verb(tmp_path: Path) -> None:
     path = package(tmp_path, "greet = added:greet")
-    assert "greet       Say good day.\n" in perdure("-h", PYTHONPATH=path).stdout
+    assert "greet        Say good day.\n" in perdure("-h", PYTHONPATH=path).stdout
     assert perdure("greet", "Ada", PYTHONPATH=path).stdout == "Good day, Ada.\n"
 
 
@@ -96,7 +108,7 @@ def test_a_verb_that_cannot_be_loaded_is_named_and_breaks_no_other(tmp_path: Pat
     path = package(tmp_path, f"broken = {entry}")
     listed = perdure("--help", PYTHONPATH=path)
     assert (listed.returncode, listed.stderr) == (0, "")
-    assert "\n  broken      (cannot be loaded; `perdure broken` says why)\n" in listed.stdout
+    assert "\n  broken       (cannot be loaded; `perdure broken` says why)\n" in listed.stdout
     for verb in VERBS:
         assert f"\n  {verb} " in listed.stdout
     assert perdure("config", "show", PYTHONPATH=path).stderr == ""

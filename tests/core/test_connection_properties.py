@@ -30,6 +30,7 @@ from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
     CarrierLost,
+    CarrierMade,
     CloseRequested,
     CloseSent,
     Event,
@@ -87,6 +88,8 @@ class Last:
         match self.kind:
             case "lost":
                 return CarrierLost(core.carrier, "")
+            case "made, and cannot restart":
+                return CarrierMade(core.carrier, can_restart=False)
             case "resumed":
                 return SessionResumed(core.carrier)
             case "heard":
@@ -123,8 +126,8 @@ LAST = st.sampled_from(
     [
         Last(kind)
         for kind in (
-            "lost", "resumed", "resumed", "heard", "awaiting", "asked", "talks", "rtt", "slow", "lossy", "answered",
-            "refused", "offer", "offer of the next round", "restart", "restart of another",
+            "lost", "made, and cannot restart", "resumed", "resumed", "heard", "awaiting", "asked", "talks", "rtt",
+            "slow", "lossy", "answered", "refused", "offer", "offer of the next round", "restart", "restart of another",
         )
     ]
 )  # fmt: skip
@@ -144,6 +147,7 @@ ANY: st.SearchStrategy[Event] = st.one_of(
     st.builds(OfferReceived, st.integers(-3, 40), DESCRIPTIONS, NUMBERS, CAUSES),
     st.builds(AnswerReceived, NUMBERS, DESCRIPTIONS),
     st.builds(CandidateReceived, NUMBERS, st.just("c"), st.none(), st.none()),
+    st.builds(CarrierMade, NUMBERS, st.booleans()),
     st.builds(CarrierLost, NUMBERS, st.just("")),
     st.builds(IceUnhealthy, NUMBERS),
     st.builds(SessionResumed, NUMBERS),
@@ -184,6 +188,7 @@ class Watch:
         self._initiator = initiator
         self._state = State.INITIALIZING
         self._carriers = 0
+        self._can_restart = True
         self._generation = 0
         self.feed(SignalingChanged(True))
         self.feed(Started())
@@ -200,6 +205,8 @@ class Watch:
 
     def feed(self, event: Event) -> None:
         was_final = self.core.state.is_final
+        if isinstance(event, CarrierMade) and event.carrier == self._carriers:
+            self._can_restart = event.can_restart
         self._check(self.core.handle_event(event, self.now), was_final=was_final)
 
     def serve(self) -> None:
@@ -243,13 +250,15 @@ class Watch:
                 self._state = after
             case MakeOffer(generation) | MakeAnswer(generation):
                 assert not self._carriers, "a carrier was left behind"
-                self._carriers = generation
+                self._carriers, self._can_restart = generation, True
                 self._negotiated(generation, is_ours=isinstance(action, MakeOffer))
             case RestartIce(generation, carrier):
                 assert carrier == self._carriers != 0, "a restart of nothing"
+                assert self._can_restart, "a restart that the engine cannot do"
                 self._negotiated(generation, is_ours=True)
             case AnswerRestart(generation):
                 assert self._carriers
+                assert self._can_restart, "a restart that the engine cannot do"
                 self._negotiated(generation, is_ours=False)
             case ApplyAnswer(generation):
                 assert self._carriers

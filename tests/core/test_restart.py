@@ -22,6 +22,7 @@ WORKING = Situation(
     is_open=True,
     is_attempting=False,
     restarts=0,
+    can_restart=True,
     silent_for=0.0,
     signaling=True,
     has_address=True,
@@ -32,6 +33,7 @@ SILENT = WORKING._replace(silent_for=1.0)
 NOT_BEGUN = WORKING._replace(has_begun=False, is_up=False, is_open=False)
 LOST = WORKING._replace(is_up=False, is_open=False)
 HELD = WORKING._replace(is_up=False, silent_for=20.0)
+UNABLE = WORKING._replace(can_restart=False)
 RESTARTING = WORKING._replace(is_up=False, is_attempting=True)
 BUILDING = LOST._replace(is_attempting=True)
 NO_SIGNALING = WORKING._replace(signaling=False)
@@ -111,6 +113,14 @@ TABLE: list[tuple[Ask, Situation, Rung, DecisionReason]] = [
     (ROAM, BUILDING, Rung.REBUILD, DecisionReason.NOT_OPEN),
     (ROAM, WORKING._replace(restarts=7), Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
     (ROAM, WORKING._replace(restarts=8), Rung.REBUILD, DecisionReason.WORN),
+    # An engine that cannot restart ICE.
+    (ROAM, UNABLE, Rung.REBUILD, DecisionReason.CANNOT_RESTART),
+    (request, UNABLE, Rung.REBUILD, DecisionReason.CANNOT_RESTART),
+    (poor_idle, UNABLE, Rung.REBUILD, DecisionReason.CANNOT_RESTART),
+    (poor_busy, UNABLE, Rung.HOLD, DecisionReason.CARRIES_DATA),
+    (UNTOUCHED, UNABLE, Rung.HOLD, DecisionReason.UNTOUCHED),
+    (ROAM, UNABLE._replace(silent_for=1.0), Rung.REBUILD, DecisionReason.PATH_SILENT),
+    (ROAM, UNABLE._replace(is_open=False), Rung.REBUILD, DecisionReason.NOT_OPEN),
     (ROAM, NOT_BEGUN, Rung.HOLD, DecisionReason.NOT_BEGUN),
     (ROAM, NO_SIGNALING, Rung.WAIT, DecisionReason.NO_SIGNALING),
     (ROAM, NO_ADDRESS, Rung.WAIT, DecisionReason.NO_ADDRESS),

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from core.cores import NEW_ADDRESS, OFFLINE, ROAM
 from core.world import Signaling, World
 from perdure.config import RestartPolicy
-from perdure.core.decision import Rung, Trigger
+from perdure.core.decision import DecisionReason, Rung, Trigger
 from perdure.core.events import CarrierLost, Event, IceUnhealthy, NetworkChanged, RecoveryRequested
 from perdure.core.restart_limit import QUIET_BEFORE_LAST
 from perdure.core.state import State
 
 Name = Literal["acceptor", "initiator"]
+NAMES: tuple[Name, ...] = ("acceptor", "initiator")
 
 RESTART, REBUILD = RecoveryRequested(), RecoveryRequested(rebuild=True)
 BOTH_DECIDE = [(RESTART, RESTART), (REBUILD, REBUILD), (RESTART, REBUILD), (REBUILD, RESTART)]
@@ -92,6 +93,21 @@ def test_a_peer_that_cannot_restart_ice_costs_one_more_negotiation() -> None:
     world.move(ROAM, "initiator")
     assert world.run_until_well(30.0) < 0.5
     assert world.negotiations == 2
+
+
+@pytest.mark.parametrize("moved", NAMES)
+@pytest.mark.parametrize("unable", NAMES)
+def test_an_ice_restart_becomes_a_rebuild_where_one_ends_engine_cannot(unable: Name, moved: Name) -> None:
+    world = World(unable=[unable])
+    carrier = world.initiator.core.carrier
+    world.move(ROAM, moved)
+    assert world.run_until_well(30.0) < 0.5
+    assert world.initiator.core.carrier > carrier
+    decided = [(end, decision) for end in world.ends for decision in end.decisions]
+    assert (getattr(world, unable), Rung.REBUILD, DecisionReason.CANNOT_RESTART) in [
+        (end, decision.rung, decision.reason) for end, decision in decided
+    ]
+    assert world.negotiations == (1 if unable == moved else 2)
 
 
 def test_a_carrier_that_both_ends_lose_is_built_once() -> None:
@@ -178,11 +194,14 @@ SIGNALINGS = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(MOVES, max_size=6), SIGNALINGS, st.booleans())
+@given(st.lists(MOVES, max_size=6), SIGNALINGS, st.booleans(), st.lists(st.sampled_from(NAMES), unique=True))
 def test_whatever_both_decide_they_end_on_the_same_carrier(
-    moves: list[tuple[str, Event, tuple[Name, ...], float, float]], signaling: Signaling, restarts_ice: bool
+    moves: list[tuple[str, Event, tuple[Name, ...], float, float]],
+    signaling: Signaling,
+    restarts_ice: bool,
+    unable: list[Name],
 ) -> None:
-    world = World(signaling, policy=STUBBORN, restarts_ice=restarts_ice)
+    world = World(signaling, policy=STUBBORN, restarts_ice=restarts_ice, unable=unable)
     for kind, event, ends, apart, pause in moves:
         if kind == "lose signaling":
             for end in world.ends:

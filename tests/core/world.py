@@ -7,7 +7,7 @@ nothing any more, until both ends agree again: by a restart of the same carrier,
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +29,7 @@ from perdure.core.decision import Decision
 from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
+    CarrierMade,
     OfferReceived,
     PathEvidence,
     RttMeasured,
@@ -74,7 +75,9 @@ class Signaling:
 class End:
     """A core with what a driver and a session do for it."""
 
-    def __init__(self, world: World, *, initiator: bool, policy: RestartPolicy, restarts_ice: bool) -> None:
+    def __init__(
+        self, world: World, *, initiator: bool, policy: RestartPolicy, restarts_ice: bool, can_restart: bool
+    ) -> None:
         self.core = Connection(policy, SessionLimits(), initiator=initiator, random=Random(not initiator), now=0.0)
         self.negotiations = 0
         """Offers of this end."""
@@ -82,6 +85,7 @@ class End:
         self.peer: End
         self._world = world
         self._restarts_ice = restarts_ice
+        self._can_restart = can_restart
         self._ufrag = f"{'initiator' if initiator else 'acceptor'}0"
         self._arrives_at = 0.0
         self._has_signaling = True
@@ -141,11 +145,13 @@ class End:
                     self._open(generation)
                     self._offer(OfferReceived(generation, self._describe(), 0, cause.value if cause else ""))
                 case RestartIce(generation, carrier, cause):
+                    assert self._can_restart
                     self._offer(OfferReceived(generation, self._describe(), carrier, cause.value))
                 case MakeAnswer(generation):
                     self._open(generation)
                     self._say(AnswerReceived(generation, self._describe()))
                 case AnswerRestart(generation):
+                    assert self._can_restart
                     self._say(AnswerReceived(generation, self._describe() if self._restarts_ice else sdp(self._ufrag)))
                 case ApplyAnswer():
                     carrier = self.carrier
@@ -162,6 +168,7 @@ class End:
     def _open(self, carrier: int) -> None:
         self.carrier = carrier
         self._last_heard_at = self._awaiting_since = None
+        self.feed(CarrierMade(carrier, self._can_restart))
 
     def _close(self) -> None:
         gone, self.carrier = self.carrier, 0
@@ -204,10 +211,20 @@ class End:
 
 
 class World:
-    """Both ends, CONNECTED at the beginning."""
+    """Both ends, CONNECTED at the beginning.
+
+    Args:
+        restarts_ice: `False`: both ends answer an ICE restart with their old credentials.
+        unable: the ends whose engine cannot restart ICE, and says so.
+    """
 
     def __init__(
-        self, signaling: Signaling | None = None, *, policy: RestartPolicy | None = None, restarts_ice: bool = True
+        self,
+        signaling: Signaling | None = None,
+        *,
+        policy: RestartPolicy | None = None,
+        restarts_ice: bool = True,
+        unable: Sequence[Literal["acceptor", "initiator"]] = (),
     ) -> None:
         self.now = 0.0
         self.network = 0
@@ -217,8 +234,16 @@ class World:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._turn = 0
         policy = policy or RestartPolicy()
-        self.acceptor = End(self, initiator=False, policy=policy, restarts_ice=restarts_ice)
-        self.initiator = End(self, initiator=True, policy=policy, restarts_ice=restarts_ice)
+        self.acceptor, self.initiator = (
+            End(
+                self,
+                initiator=name == "initiator",
+                policy=policy,
+                restarts_ice=restarts_ice,
+                can_restart=name not in unable,
+            )
+            for name in ("acceptor", "initiator")
+        )
         self.ends = (self.acceptor, self.initiator)
         self.acceptor.peer, self.initiator.peer = self.initiator, self.acceptor
         for end in self.ends:

@@ -362,6 +362,16 @@ def test_the_names_agree_with_the_sets(before: Snapshot, after: Snapshot) -> Non
         assert change.trigger is not None
 
 
+def test_an_address_that_loopback_has_too_stays_where_it_was() -> None:
+    # Found by hypothesis: the interface that came last held it.
+    address = Address("10.0.0.2", False, False, False)
+    ethernet = Interface("eth0", True, frozenset({address}), "", False)
+    routes = (DefaultRoute(Family.IPV4, "eth0", None),)
+    before = Snapshot((ethernet, Interface("lo", False, frozenset(), "", True)), routes)
+    after = Snapshot((ethernet, Interface("lo", True, frozenset({address}), "", True)), routes)
+    assert not diff(before, after).invalidates("10.0.0.2")
+
+
 @given(snapshots(), snapshots())
 def test_what_invalidates_an_address_is_told(before: Snapshot, after: Snapshot) -> None:
     change = diff(before, after)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from perdure.config import ResourceLimits
 from perdure.session import StreamData
 from perdure.session.receiver import MAX_USELESS_FRAMES, USELESS_FRAMES_A_STREAM
 from perdure.wire import (
-    MAX_MESSAGE_FRAMES,
     Ack,
     Data,
     Fin,
@@ -23,10 +20,7 @@ from perdure.wire import (
     Window,
     encode_frame,
 )
-from support.session_pair import SMALL_LIMITS, Pair
-
-if TYPE_CHECKING:
-    from support.session_pair import End
+from support.session_pair import SMALL_LIMITS, Pair, say
 
 
 @pytest.fixture
@@ -35,12 +29,6 @@ def pair() -> Pair:
     pair.connect()
     pair.settle()
     return pair
-
-
-def say(pair: Pair, to: End, *frames: Frame) -> None:
-    for first in range(0, len(frames), MAX_MESSAGE_FRAMES):
-        message = b"".join(map(encode_frame, frames[first : first + MAX_MESSAGE_FRAMES]))
-        to.note(to.session.receive(pair.generation, message, pair.now))
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import pytest
 from perdure.config import ResourceLimits
 from perdure.session import Session, StreamData, StreamOpened
 from perdure.session.handshake import ownership_proof
-from perdure.session.outbox import ACK_DELAY, MAX_REPLIES, SMALLEST_MESSAGE_BYTES
+from perdure.session.outbox import ACK_DELAY, MAX_REPLIES
 from perdure.wire import (
     INITIAL_CREDIT_BYTES,
     MAX_MESSAGE_BYTES,
-    MAX_MESSAGE_FRAMES,
+    MIN_MESSAGE_BYTES,
     Ack,
     Close,
     CloseCode,
@@ -30,7 +30,7 @@ from perdure.wire import (
     decode_message,
     encode_frame,
 )
-from support.session_pair import BINDING, KEY, SESSION_ID, SMALL_LIMITS, End, Pair, position_coded
+from support.session_pair import BINDING, KEY, SESSION_ID, SMALL_LIMITS, End, Pair, position_coded, say
 
 
 @pytest.fixture
@@ -46,12 +46,6 @@ def frames_of(end: End, now: float) -> list[Frame]:
     while (message := end.session.next_message(now)) is not None:
         frames += decode_message(message)
     return frames
-
-
-def say(pair: Pair, to: End, *frames: Frame) -> None:
-    for first in range(0, len(frames), MAX_MESSAGE_FRAMES):
-        message = b"".join(map(encode_frame, frames[first : first + MAX_MESSAGE_FRAMES]))
-        to.note(to.session.receive(pair.generation, message, pair.now))
 
 
 def data(stream_id: int, offset: int, payload: bytes) -> Data:
@@ -128,7 +122,7 @@ def test_a_message_is_shorter_where_answers_are_slow_and_longer_where_they_are_q
             pair.deliver(pair.initiator, 64)
         return pair.initiator.session.message_bytes
 
-    assert longest(0.5) == SMALLEST_MESSAGE_BYTES
+    assert longest(0.5) == MIN_MESSAGE_BYTES
     assert longest(0.0) == MAX_MESSAGE_BYTES
 
 
@@ -329,7 +323,8 @@ def test_another_version_of_the_protocol_is_named() -> None:
         ([Fin(1, 5)], "FIN"),
         ([Fin(1, 0), data(1, 0, b"x")], "behind its FIN"),
         ([Ack(1, 5)], "ACK of 5"),
-        ([Open(2, 0, b"t")], "ours to open"),
+        ([Open(2, 0, b"t")], "not the peer's to open"),
+        ([Open(0, 0, b"t")], "not the peer's to open"),
         ([Reset(7, ResetCode.ABORTED)], "never opened"),
         ([Ping(1)] * (MAX_REPLIES + 1), "reply"),
         ([Resume(SESSION_ID, 1, bytes(32), ())], "second RESUME"),

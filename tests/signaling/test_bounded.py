@@ -8,13 +8,17 @@ import contextlib
 import hashlib
 import os
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 
-from perdure.signaling.frames import PATH, Role
+from perdure.signaling.frames import PATH, Challenge, Join, Joined, Role, encode_frame
 from perdure.signaling.server import RendezvousServer
 from perdure.signaling.websocket import RendezvousLink
 from support.recorder import TIMEOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MOST_BYTES = 64 * 1024 * 1024
 """What the kernel's buffers and ours hold together is far less."""
@@ -60,7 +64,7 @@ class Silent:
 
     def link_opening(self) -> None: ...
 
-    def link_up(self) -> None: ...
+    def link_up(self, peers: Sequence[str]) -> None: ...
 
     def link_down(self, reason: str) -> None:
         self.reasons.append(reason)
@@ -72,12 +76,12 @@ class Silent:
 
     has_live_tubes = False
 
-    def link_presence(self, peer_id: str, role: Role, present: bool) -> None: ...
+    def link_presence(self, peer_id: str, present: bool) -> None: ...
 
 
 def link(port: int, owner: Silent) -> RendezvousLink:
-    url = f"ws://127.0.0.1:{port}"
-    return RendezvousLink(url, room="0" * 32, role=Role.CLIENT, peer_id="1" * 32, listener=owner, random=Random(1))
+    join = Join("0" * 32, Role.CLIENT, "1" * 32)
+    return RendezvousLink(f"ws://127.0.0.1:{port}", join=lambda challenge: join, listener=owner, random=Random(1))
 
 
 async def test_a_rendezvous_that_pings_and_never_reads_is_left() -> None:
@@ -91,8 +95,10 @@ async def test_a_rendezvous_that_pings_and_never_reads_is_left() -> None:
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
         )
-        text = b'{"type":"joined"}'
-        writer.write(bytes([0x81, len(text)]) + text)
+        for frame in Challenge(b"\x09" + bytes(31), bytes(16)), Joined():
+            text = encode_frame(frame).encode()
+            assert len(text) < 126, "a length of one byte"
+            writer.write(bytes([0x81, len(text)]) + text)
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         count = await ping_without_reading(writer, PING)
         if not taken.done():

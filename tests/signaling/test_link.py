@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from perdure.signaling.frames import Joined, Role, encode_frame
+from perdure.signaling.frames import Challenge, Join, Joined, Role, encode_frame
 from perdure.signaling.websocket import RendezvousLink
 from support.signaling import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from perdure.errors import RendezvousError
+    from perdure.signaling.frames import ServerFrame
 
 TURNS = 40
 """Of the event loop: more than anything takes that does not wait."""
@@ -28,7 +29,7 @@ class Connection:
         self.local_address = ("192.0.2.1", 1)
         self.is_open = True
         self.has_ended = asyncio.get_running_loop().create_future()
-        self._joins = True
+        self._greetings: list[ServerFrame] = [Challenge(b"\x09" + bytes(31), bytes(16)), Joined()]
 
     @property
     def transport(self) -> Connection:
@@ -41,9 +42,8 @@ class Connection:
         pass
 
     async def recv(self) -> str:
-        if self._joins:
-            self._joins = False
-            return encode_frame(Joined())
+        if self._greetings:
+            return encode_frame(self._greetings.pop(0))
         await self.has_ended
         raise ConnectionResetError("reset")
 
@@ -71,9 +71,7 @@ class Rig:
         self.on_down: Callable[[], None] = lambda: None
         self.link = RendezvousLink(
             "ws://127.0.0.1:1",
-            room="0" * 32,
-            role=Role.CLIENT,
-            peer_id="1" * 32,
+            join=lambda challenge: Join("0" * 32, Role.CLIENT, "1" * 32),
             listener=self,
             random=Longest(),
             open_socket=self._open,
@@ -100,7 +98,7 @@ class Rig:
     def link_opening(self) -> None:
         pass
 
-    def link_up(self) -> None:
+    def link_up(self, peers: Sequence[str]) -> None:
         pass
 
     def link_down(self, reason: str) -> None:
@@ -115,7 +113,7 @@ class Rig:
 
     has_live_tubes = False
 
-    def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
+    def link_presence(self, peer_id: str, present: bool) -> None:
         pass
 
 

@@ -1,4 +1,4 @@
-"""The numbers inside the envelopes: whatever is lost with its keys, each message is taken once and in order."""
+"""The numbers of a session's messages: whatever is lost with keys and connections, each is taken once and in order."""
 
 from __future__ import annotations
 
@@ -8,90 +8,195 @@ from hypothesis import strategies as st
 
 from perdure.errors import ProtocolError
 from perdure.signaling.base import MAX_WAITING_MESSAGES
-from perdure.signaling.reliable_channel import ReliableChannel
+from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
+from perdure.signaling.reliable_channel import (
+    ACK_DELAY,
+    MAX_OWED_ACKS,
+    RESEND_AFTER,
+    RESEND_AFTER_AT_MOST,
+    WINDOW,
+    Body,
+    ReliableChannel,
+    decode_body,
+    encode_body,
+)
 
 
-def _exchange(sender: ReliableChannel, receiver: ReliableChannel) -> list[bytes]:
-    taken = [receiver.handle_body(body)[0] for body in sender.bodies()]
-    for body in receiver.bodies():
-        sender.handle_body(body)
+def candidate(number: int) -> Candidate:
+    return Candidate(1, f"candidate:{number}", "0", 0)
+
+
+def exchange(sender: ReliableChannel, receiver: ReliableChannel, now: float) -> list[Message]:
+    """All that `sender` has to say now, and what `receiver` acknowledges."""
+    taken = [receiver.handle_body(body, now) for body in sender.bodies(now)]
+    for body in receiver.bodies(now + ACK_DELAY):
+        sender.handle_body(body, now + ACK_DELAY)
     return [message for message in taken if message is not None]
 
 
-@given(st.lists(st.sampled_from(["add", "deliver", "lose", "lose answers", "new keys"]), max_size=60))
-def test_each_message_is_taken_once_and_in_order_whatever_new_keys_lose(steps: list[str]) -> None:
+@given(st.lists(st.sampled_from(["add", "deliver", "lose", "lose answers", "again", "later"]), max_size=80))
+def test_each_message_is_taken_once_and_in_order_whatever_is_lost(steps: list[str]) -> None:
     sender, receiver = ReliableChannel(), ReliableChannel()
-    added: list[bytes] = []
-    taken: list[bytes | None] = []
-    for step in [*steps, "new keys", "deliver"]:
+    added: list[Message] = []
+    taken: list[Message] = []
+    now = 0.0
+    for step in [*steps, "again", "deliver", "deliver", "deliver"]:
         match step:
             case "add":
-                added.append(b"%d" % len(added))
+                added.append(candidate(len(added)))
                 sender.add(added[-1])
             case "deliver":
-                taken += [message for body in sender.bodies() if (message := receiver.handle_body(body)[0])]
-                for body in receiver.bodies():
-                    sender.handle_body(body)
+                taken += exchange(sender, receiver, now)
             case "lose":
-                sender.bodies()
+                sender.bodies(now)
             case "lose answers":
-                taken += [message for body in sender.bodies() if (message := receiver.handle_body(body)[0])]
-                receiver.bodies()
+                taken += [message for body in sender.bodies(now) if (message := receiver.handle_body(body, now))]
+                receiver.bodies(now + ACK_DELAY)
+            case "later":
+                now += RESEND_AFTER_AT_MOST
             case _:
-                sender.begin_again()
-                receiver.begin_again()
+                sender.send_again(now)
         assert taken == added[: len(taken)]
     assert taken == added
+    assert sender.is_settled
 
 
-def test_a_gap_asks_for_new_keys_until_they_come() -> None:
+def test_what_is_not_acknowledged_is_sent_again_ever_more_rarely() -> None:
+    channel = ReliableChannel()
+    channel.add(Offer(1, "v=0"))
+    sent_at = []
+    now = 0.0
+    for _ in range(7):
+        assert channel.bodies(now) == [Body(1, 1, 0, Offer(1, "v=0"))]
+        assert channel.bodies(now) == []
+        sent_at.append(now)
+        now = channel.next_deadline
+    assert sent_at == [0, 1, 3, 7, 15, 25, 35]
+    assert channel.resent == 6
+
+
+def test_progress_begins_the_waits_anew() -> None:
+    channel = ReliableChannel()
+    for number in range(2):
+        channel.add(candidate(number))
+    channel.bodies(0.0)
+    channel.bodies(RESEND_AFTER)
+    channel.handle_body(Body(ack=1), 1.5)
+    assert channel.next_deadline == 1.5 + RESEND_AFTER
+    assert channel.resent == 0
+
+
+def test_at_most_a_window_is_under_way_and_acknowledgements_move_it() -> None:
     sender, receiver = ReliableChannel(), ReliableChannel()
-    sender.add(b"1")
-    sender.bodies()
-    sender.add(b"2")
-    (second,) = sender.bodies()
-    assert receiver.handle_body(second) == (None, False)
-    assert receiver.has_gap
-    (answer,) = receiver.bodies()
-    assert sender.handle_body(answer) == (None, True)
-    sender.begin_again()
-    receiver.begin_again()
-    assert _exchange(sender, receiver) == [b"1", b"2"]
-    assert not receiver.has_gap
+    for number in range(2 * WINDOW):
+        sender.add(candidate(number))
+    assert len(exchange(sender, receiver, 0.0)) == WINDOW
+    assert len(exchange(sender, receiver, 0.1)) == WINDOW
+    assert sender.is_settled
 
 
-def test_what_the_bound_drops_is_not_waited_for() -> None:
+def test_an_acknowledgement_waits_for_a_message_to_ride_on() -> None:
+    channel = ReliableChannel()
+    channel.handle_body(Body(1, 1, 0, Offer(1, "v=0")), 0.0)
+    assert channel.bodies(0.0) == []
+    channel.add(Answer(1, "v=0"))
+    assert channel.bodies(ACK_DELAY / 2) == [Body(1, 1, 1, Answer(1, "v=0"))]
+    assert channel.bodies(ACK_DELAY) == []
+
+
+def test_it_goes_alone_after_a_moment_or_after_many_messages() -> None:
+    channel = ReliableChannel()
+    channel.handle_body(Body(1, 1, 0, candidate(1)), 0.0)
+    assert channel.next_deadline == ACK_DELAY
+    assert channel.bodies(ACK_DELAY) == [Body(ack=1)]
+    for number in range(2, MAX_OWED_ACKS + 2):
+        assert channel.bodies(1.0) == []
+        channel.handle_body(Body(number, 1, 0, candidate(number)), 1.0)
+    assert channel.bodies(1.0) == [Body(ack=MAX_OWED_ACKS + 1)]
+
+
+def test_a_repeated_message_is_acknowledged_once_more_and_not_taken() -> None:
+    channel = ReliableChannel()
+    body = Body(1, 1, 0, Offer(1, "v=0"))
+    assert channel.handle_body(body, 0.0) == body.message
+    channel.bodies(ACK_DELAY)
+    assert channel.handle_body(body, 1.0) is None
+    assert channel.bodies(1.0 + ACK_DELAY) == [Body(ack=1)]
+
+
+def test_a_gap_is_told_at_once_and_filled_at_once_but_not_again_and_again() -> None:
     sender, receiver = ReliableChannel(), ReliableChannel()
-    for number in range(MAX_WAITING_MESSAGES + 3):
-        sender.add(b"%d" % number)
-    assert sender.dropped == 3
-    assert _exchange(sender, receiver) == [b"%d" % number for number in range(3, MAX_WAITING_MESSAGES + 3)]
-    assert not receiver.has_gap
-    assert sender.bodies() == []
+    for number in range(4):
+        sender.add(candidate(number))
+    _, *others = sender.bodies(0.0)
+    told = []
+    for body in others:
+        assert receiver.handle_body(body, 0.0) is None
+        told += receiver.bodies(0.0)
+    assert told == [Body(missing=True)] * 3
+    for body in told:
+        sender.handle_body(body, 0.0)
+    again = sender.bodies(0.0)
+    assert [receiver.handle_body(body, 0.0) for body in again] == [candidate(number) for number in range(4)]
+    assert sender.bodies(0.0) == []
 
 
-def test_new_keys_always_say_something() -> None:
-    reliable = ReliableChannel()
-    assert reliable.bodies() == []
-    reliable.begin_again()
-    assert len(reliable.bodies()) == 1
+def test_beyond_the_bound_the_oldest_goes_and_the_receiver_does_not_wait_for_it() -> None:
+    sender, receiver = ReliableChannel(), ReliableChannel()
+    sender.add(candidate(0))
+    sender.bodies(0.0)
+    for number in range(1, MAX_WAITING_MESSAGES + 1):
+        sender.add(candidate(number))
+    assert sender.dropped == 1
+    sender.send_again(0.0)
+    assert exchange(sender, receiver, 0.0)[0] == candidate(1)
 
 
-@given(st.binary(max_size=40))
-def test_a_body_of_garbage_is_a_protocol_error_or_taken(garbage: bytes) -> None:
-    try:
-        message, _ = ReliableChannel().handle_body(garbage)
-    except ProtocolError:
-        return
-    assert message is None or garbage.endswith(message)
+def test_a_newer_description_drops_what_it_makes_worthless_unless_that_is_under_way() -> None:
+    sender, receiver = ReliableChannel(), ReliableChannel()
+    sender.add(Offer(1, "v=0"))
+    sender.bodies(0.0)
+    for message in (candidate(1), Offer(2, "v=0"), Candidate(2, "candidate:2"), Bye("x"), Offer(3, "v=0")):
+        sender.add(message)
+    sender.send_again(0.0)
+    assert exchange(sender, receiver, 0.0) == [Offer(1, "v=0"), Bye("x"), Offer(3, "v=0")]
 
 
-def test_an_acknowledgement_of_what_was_never_sent_is_a_protocol_error() -> None:
-    peer = ReliableChannel()
-    other = ReliableChannel()
-    other.add(b"x")
-    for body in other.bodies():
-        peer.handle_body(body)
-    (ack,) = peer.bodies()
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"seq":-1}',
+        b'{"seq":1}',
+        b'{"message":{"type":"bye","reason":"x"}}',
+        b'{"seq":1,"first":2,"message":{"type":"bye","reason":"x"}}',
+        b'{"ack":9007199254740992}',
+        b'{"seq":1,"message":{"type":"offer","generation":0,"sdp":"v=0"}}',
+        b'{"seq":1,"message":{"type":"other"}}',
+    ],
+)
+def test_a_body_that_cannot_be_is_refused(body: bytes) -> None:
     with pytest.raises(ProtocolError):
-        ReliableChannel().handle_body(ack)
+        decode_body(body)
+
+
+def test_an_acknowledgement_of_what_was_never_sent_is_refused() -> None:
+    channel = ReliableChannel()
+    channel.add(candidate(1))
+    channel.bodies(0.0)
+    with pytest.raises(ProtocolError):
+        channel.handle_body(Body(ack=2), 0.0)
+
+
+@given(st.builds(Body, st.just(7), st.integers(1, 7), st.integers(0, 2**53 - 1), st.just(Offer(3, "v=0", 1, "why"))))
+def test_a_body_is_read_as_it_was_written(body: Body) -> None:
+    assert decode_body(encode_body(body)) == body
+
+
+def test_unknown_fields_are_ignored_and_names_are_those_of_the_w3c() -> None:
+    text = (
+        b'{"seq":1,"first":1,"new":[1],"message":{"type":"candidate","generation":2,"candidate":"candidate:1",'
+        b'"sdpMid":"0","sdpMLineIndex":0,"usernameFragment":"x"}}'
+    )
+    assert decode_body(text).message == Candidate(2, "candidate:1", "0", 0)

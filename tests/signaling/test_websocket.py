@@ -1,11 +1,10 @@
-"""The link: it comes back by itself, and what was sent arrives once."""
+"""The link: it comes back by itself, and tells its owner, who sends again what was lost."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,193 +12,117 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Close
 
-from perdure.errors import RendezvousError
+from perdure.signaling.envelope import MAX_ENVELOPE_BYTES
 from perdure.signaling.frames import (
     GATEWAY,
-    Acked,
     Deliver,
     Joined,
     RefusalCode,
     Refused,
     Role,
     Send,
-    decode_client_frame,
     encode_frame,
 )
-from perdure.signaling.outbox import MAX_UNACKED_MESSAGES
+from perdure.signaling.outgoing import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_FRAMES
 from perdure.signaling.reasons import describe_failure
 from perdure.signaling.server import RendezvousLimits, RendezvousServer
-from perdure.signaling.websocket import RendezvousLink
+from support.links import CHALLENGE, CLIENT_ID, GATEWAY_ID, Owner, linked, new_link, scripted
+from support.raw_peers import OTHER_KEY
 from support.signaling import eventually, within
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from perdure.signaling.frames import ClientFrame
-
-ROOM = "1" * 32
-GATEWAY_ID, CLIENT_ID = "a" * 32, "b" * 32
+    pass
 
 
-class Owner:
-    """A `LinkListener` that records."""
-
-    def __init__(self) -> None:
-        self.ups = 0
-        self.downs: list[str] = []
-        self.failures: list[RendezvousError] = []
-        self.received: list[bytes] = []
-        self.presence: list[tuple[str, bool]] = []
-
-    def link_opening(self) -> None:
-        pass
-
-    def link_up(self) -> None:
-        self.ups += 1
-
-    def link_down(self, reason: str) -> None:
-        self.downs.append(reason)
-
-    def link_failed(self, error: RendezvousError) -> None:
-        self.failures.append(error)
-
-    def link_received(self, sender: str, body: bytes) -> None:
-        self.received.append(body)
-
-    has_live_tubes = False
-
-    def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
-        self.presence.append((peer_id, present))
+async def test_two_links_hear_of_each_other_and_carry_bodies_in_order() -> None:
+    bodies = [b"%d" % number for number in range(20)]
+    async with RendezvousServer() as server, linked(server.port, Role.GATEWAY) as (gateway, at_gateway):
+        await eventually(lambda: gateway.is_up)
+        async with linked(server.port) as (client, at_client):
+            await eventually(lambda: at_client.presence == [(GATEWAY_ID, True)])
+            await eventually(lambda: at_gateway.presence == [(CLIENT_ID, True)])
+            for body in bodies:
+                client.send(GATEWAY, body)
+                gateway.send(CLIENT_ID, body, vouched=True)
+            await eventually(lambda: len(at_gateway.received) == len(at_client.received) == len(bodies))
+            assert at_gateway.received == at_client.received == bodies
+        await eventually(lambda: at_gateway.presence == [(CLIENT_ID, True), (CLIENT_ID, False)])
 
 
-@contextlib.asynccontextmanager
-async def _link(
-    port: int, role: Role = Role.CLIENT, *, room: str = ROOM, peer_id: str = ""
-) -> AsyncIterator[tuple[RendezvousLink, Owner]]:
-    owner = Owner()
-    peer_id = peer_id or (CLIENT_ID if role is Role.CLIENT else GATEWAY_ID)
-    link = RendezvousLink(
-        f"ws://127.0.0.1:{port}", room=room, role=role, peer_id=peer_id, listener=owner, random=Random(7)
-    )
-    link.start()
-    try:
-        yield link, owner
-    finally:
-        await within(link.close())
-
-
-@contextlib.asynccontextmanager
-async def _scripted(script: Callable[[ServerConnection], Awaitable[None]]) -> AsyncIterator[int]:
-    """A rendezvous that runs `script` for each connection; yields its port."""
-
-    async def run(websocket: ServerConnection) -> None:
-        await websocket.recv()
-        await script(websocket)
-
-    async with serve(run, "127.0.0.1", 0, close_timeout=0.2) as server:
-        yield next(iter(server.sockets)).getsockname()[1]
-
-
-async def test_what_is_sent_before_the_rendezvous_is_there_arrives_in_order() -> None:
+async def test_what_is_sent_without_a_connection_is_lost_and_the_owner_hears_when_to_send() -> None:
     server = RendezvousServer()
     await server.start()
     port = server.port
     await server.close()
-    async with _link(port) as (client, owner), _link(port, Role.GATEWAY) as (_, gateway):
-        bodies = [b"%d" % number for number in range(20)]
-        for body in bodies:
-            client.send(GATEWAY, body)
+    async with linked(port, Role.GATEWAY) as (gateway, at_gateway), linked(port) as (client, owner):
+        client.send(GATEWAY, b"lost")
         await eventually(lambda: "connection refused" in owner.downs)
+        assert owner.openings == 0
         async with RendezvousServer(port=port):
-            await eventually(lambda: len(gateway.received) >= len(bodies))
-            assert gateway.received == bodies
+            await eventually(lambda: client.is_up and gateway.is_up)
+            await eventually(lambda: (GATEWAY_ID, True) in owner.presence)
+            client.send(GATEWAY, b"heard")
+            await eventually(lambda: at_gateway.received == [b"heard"])
 
 
-async def test_a_server_killed_and_started_again_delivers_each_message_once() -> None:
+async def test_a_rendezvous_killed_and_started_again_is_joined_again_each_time() -> None:
     server = RendezvousServer()
     await server.start()
     port = server.port
-    async with _link(port) as (client, _), _link(port, Role.GATEWAY) as (gateway, owner):
-        await eventually(lambda: client.is_up and gateway.is_up)
-        bodies = [b"%d" % number for number in range(40)]
-        for number, body in enumerate(bodies):
-            client.send(GATEWAY, body)
-            if number % 10 == 5:
-                # asyncio forgets a connection that comes just as a server closes: neither end would hear of it.
-                await eventually(lambda: client.is_up and gateway.is_up)
-                await server.close()
-                server = RendezvousServer(port=port)
-                await server.start()
-        await eventually(lambda: len(owner.received) >= len(bodies))
-        assert owner.received == bodies
+    async with linked(port) as (client, owner), linked(port, Role.GATEWAY) as (gateway, at_gateway):
+        for count in range(1, 5):
+            await eventually(lambda: client.is_up and gateway.is_up and owner.presence[-1:] == [(GATEWAY_ID, True)])
+            assert owner.ups >= count
+            client.send(GATEWAY, b"%d" % count)
+            await eventually(lambda count=count: len(at_gateway.received) == count)  # type: ignore[misc]
+            owner.presence.clear()
+            await server.close()
+            await eventually(lambda: not client.is_up and not gateway.is_up)
+            server = RendezvousServer(port=port)
+            await server.start()
+        assert at_gateway.received == [b"1", b"2", b"3", b"4"]
     await server.close()
 
 
-async def test_an_unacknowledged_message_is_sent_again_and_an_acknowledged_one_is_not() -> None:
-    connections: list[list[ClientFrame]] = []
-
-    async def acknowledge_the_first(websocket: ServerConnection) -> None:
-        frames: list[ClientFrame] = []
-        connections.append(frames)
+@pytest.mark.parametrize(
+    ("count", "body"),
+    [
+        (MAX_UNWRITTEN_FRAMES + 1, b"x"),
+        (MAX_UNWRITTEN_BYTES // MAX_ENVELOPE_BYTES + 1, b"x" * MAX_ENVELOPE_BYTES),
+    ],
+)
+async def test_a_connection_that_does_not_take_what_is_sent_is_given_up_for_another(count: int, body: bytes) -> None:
+    async def take_nothing(websocket: ServerConnection) -> None:
         await websocket.send(encode_frame(Joined()))
-        while len(frames) < 2:
-            frames.append(decode_client_frame(await websocket.recv()))
-        await websocket.send(encode_frame(Acked(GATEWAY_ID, 1)))
+        websocket.transport.pause_reading()
+        await websocket.wait_closed()
 
-    async with _scripted(acknowledge_the_first) as port, _link(port) as (link, _):
-        for body in (b"1", b"2", b"3"):
+    async with scripted(take_nothing) as port, linked(port) as (link, owner):
+        await eventually(lambda: owner.ups == 1)
+        for _ in range(count - 1):
             link.send(GATEWAY, body)
-        await eventually(lambda: len(connections) >= 2 and len(connections[1]) == 2)
-        assert connections[0] == [Send("", 1, b"1"), Send("", 2, b"2")]
-        assert connections[1] == [Send("", 2, b"2"), Send("", 3, b"3")]
+        assert owner.downs == []
+        link.send(GATEWAY, body)
+        await eventually(lambda: owner.ups == 2)
+        assert owner.downs == [""]
 
 
-async def test_a_message_delivered_twice_is_heard_once_and_acknowledged_twice() -> None:
-    answers: list[ClientFrame] = []
-
-    async def deliver_twice(websocket: ServerConnection) -> None:
-        await websocket.send(encode_frame(Joined()))
-        for seq in (1, 2, 1, 2, 3):
-            await websocket.send(encode_frame(Deliver(GATEWAY_ID, seq, b"%d" % seq)))
-        while True:
-            answers.append(decode_client_frame(await websocket.recv()))
-
-    async with _scripted(deliver_twice) as port, _link(port) as (_, owner):
-        await eventually(lambda: len(answers) == 5)
-        assert owner.received == [b"1", b"2", b"3"]
-
-
-async def test_what_is_forgotten_is_not_sent_again() -> None:
-    heard: list[ClientFrame] = []
-
-    async def listen(websocket: ServerConnection) -> None:
-        await websocket.send(encode_frame(Joined()))
-        heard.append(decode_client_frame(await websocket.recv()))
-
-    async with _scripted(listen) as port, _link(port) as (link, _):
-        link.send(GATEWAY, b"old")
-        link.forget(GATEWAY)
-        link.send(GATEWAY, b"new")
-        await eventually(lambda: bool(heard))
-        assert heard[0] == Send("", 2, b"new")
-
-
-async def test_more_than_the_bound_drops_the_oldest_and_counts() -> None:
-    async with _link(9) as (link, _):
-        for _number in range(MAX_UNACKED_MESSAGES + 5):
-            link.send(GATEWAY, b"x")
-        assert link.dropped == 5
-        with pytest.raises(ValueError, match="a body has 1 to"):
-            link.send(GATEWAY, b"x" * 65536)
+async def test_a_body_has_at_least_a_byte_and_at_most_an_envelopes() -> None:
+    async with linked(9) as (link, _):
+        link.send(GATEWAY, b"x" * MAX_ENVELOPE_BYTES)
+        for body in b"", b"x" * (MAX_ENVELOPE_BYTES + 1):
+            with pytest.raises(ValueError, match="a body has 1 to"):
+                link.send(GATEWAY, body)
 
 
 async def test_many_messages_at_once_stay_below_the_rate_of_the_rendezvous() -> None:
     limits = RendezvousLimits()
     async with (
         RendezvousServer(limits) as server,
-        _link(server.port, Role.GATEWAY) as (_, gateway),
-        _link(server.port) as (client, owner),
+        linked(server.port, Role.GATEWAY) as (_, gateway),
+        linked(server.port) as (client, owner),
     ):
+        await eventually(lambda: (GATEWAY_ID, True) in owner.presence)
         for _number in range(limits.frame_burst + 20):
             client.send(GATEWAY, b"x")
         await eventually(lambda: len(gateway.received) == limits.frame_burst + 20)
@@ -207,7 +130,7 @@ async def test_many_messages_at_once_stay_below_the_rate_of_the_rendezvous() -> 
 
 
 async def test_a_network_that_moved_makes_a_new_connection_at_once() -> None:
-    async with RendezvousServer() as server, _link(server.port) as (link, owner):
+    async with RendezvousServer() as server, linked(server.port) as (link, owner):
         for count in range(1, 4):
             await eventually(lambda count=count: owner.ups == count)  # type: ignore[misc]
             link.network_moved(local_address_lost=True, slept_seconds=0.0)
@@ -227,7 +150,7 @@ async def test_after_a_change_a_connection_whose_first_packets_are_lost_is_not_w
 
     is_moving = False
     path = await asyncio.start_server(hold_the_next_two, "127.0.0.1", 0)
-    async with RendezvousServer() as server, path, _link(path.sockets[0].getsockname()[1]) as (link, owner):
+    async with RendezvousServer() as server, path, linked(path.sockets[0].getsockname()[1]) as (link, owner):
         await eventually(lambda: link.is_up)
         is_moving = True
         link.network_moved(local_address_lost=True, slept_seconds=0.0)
@@ -239,7 +162,7 @@ async def test_after_a_change_a_connection_whose_first_packets_are_lost_is_not_w
 async def test_after_a_change_a_rendezvous_that_refuses_is_heard_at_once() -> None:
     server = RendezvousServer()
     await server.start()
-    async with _link(server.port) as (link, owner):
+    async with linked(server.port) as (link, owner):
         await eventually(lambda: link.is_up)
         await server.close()
         link.network_moved(local_address_lost=True, slept_seconds=0.0)
@@ -247,28 +170,31 @@ async def test_after_a_change_a_rendezvous_that_refuses_is_heard_at_once() -> No
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("rendezvous")]
 
 
-async def test_a_replaced_gateway_does_not_come_back() -> None:
-    async with RendezvousServer() as server, _link(server.port, Role.GATEWAY) as (link, owner):
-        await eventually(lambda: link.is_up)
-        async with _link(server.port, Role.GATEWAY, peer_id="c" * 32) as (newer, newer_owner):
-            await eventually(lambda: len(owner.failures) == 1)
-            assert "replaced" in str(owner.failures[0])
-            assert owner.failures[0].url == link.url == f"ws://127.0.0.1:{server.port}/v1"
-            assert newer.is_up
-            assert newer_owner.failures == []
+@pytest.mark.parametrize("code", [code for code in RefusalCode if code.is_final])
+async def test_a_refusal_that_trying_again_does_not_change_ends_a_link(code: RefusalCode) -> None:
+    async def refuse(websocket: ServerConnection) -> None:
+        await websocket.send(encode_frame(Refused(code, "for good")))
+        await websocket.wait_closed()
+
+    async with scripted(refuse) as port, linked(port) as (link, owner):
+        await eventually(lambda: len(owner.failures) == 1)
+        assert f"({code.value}): for good" in str(owner.failures[0])
+        assert owner.failures[0].url == link.url == f"ws://127.0.0.1:{port}/v2"
+        assert owner.ups == 0
 
 
 async def test_a_bad_room_is_final() -> None:
-    async with RendezvousServer() as server, _link(server.port, room="elsewhere") as (link, owner):
+    async with RendezvousServer() as server, linked(server.port, room="elsewhere") as (link, owner):
         await eventually(lambda: len(owner.failures) == 1)
         assert "bad-room" in str(owner.failures[0])
         assert not link.is_up
 
 
 async def test_much_that_waits_is_sent_without_losing_the_connection() -> None:
-    async with RendezvousServer() as server, _link(server.port, Role.GATEWAY) as (gateway, taken):
+    async with RendezvousServer() as server, linked(server.port, Role.GATEWAY) as (gateway, taken):
         await eventually(lambda: gateway.is_up)
-        async with _link(server.port) as (link, owner):
+        async with linked(server.port) as (link, owner):
+            await eventually(lambda: link.is_up)
             for number in range(70):
                 link.send(GATEWAY, b"%40000d" % number)
             await eventually(lambda: len(taken.received) == 70)
@@ -276,14 +202,14 @@ async def test_much_that_waits_is_sent_without_losing_the_connection() -> None:
 
 
 async def test_no_refusal_ends_a_link_that_tubes_live_by() -> None:
-    codes = [RefusalCode.REPLACED, RefusalCode.BAD_ROOM, RefusalCode.BAD_FRAME, RefusalCode.MESSAGE_TOO_LARGE]
+    codes = [RefusalCode.BAD_PROOF, RefusalCode.BAD_ROOM, RefusalCode.BAD_FRAME, RefusalCode.MESSAGE_TOO_LARGE]
 
     async def refuse_in_turn(websocket: ServerConnection) -> None:
         await websocket.send(encode_frame(Joined()))
         await websocket.send(encode_frame(Refused(codes[0], "for \x1b[31mgood")))
         await websocket.wait_closed()
 
-    async with _scripted(refuse_in_turn) as port, _link(port) as (link, owner):
+    async with scripted(refuse_in_turn) as port, linked(port) as (link, owner):
         owner.has_live_tubes = True
         while codes:
             told = f"{codes[0].value}: for ?[31mgood"
@@ -295,23 +221,41 @@ async def test_no_refusal_ends_a_link_that_tubes_live_by() -> None:
 
 
 async def test_a_full_rendezvous_is_tried_again_until_there_is_room() -> None:
-    async with RendezvousServer(RendezvousLimits(max_rooms=1)) as server, _link(server.port) as (first, _):
+    async with (
+        RendezvousServer(RendezvousLimits(max_rooms=1)) as server,
+        linked(server.port, Role.GATEWAY) as (first, _),
+    ):
         await eventually(lambda: first.is_up)
-        async with _link(server.port, room="2" * 32) as (second, owner):
+        async with linked(server.port, Role.GATEWAY, key=OTHER_KEY) as (second, owner):
             await eventually(lambda: len(owner.downs) >= 2)
             await within(first.close())
             await eventually(lambda: second.is_up)
             assert {reason.split(":")[0] for reason in owner.downs} == {"too-many-rooms"}
 
 
-@pytest.mark.parametrize("text", ["garbage", encode_frame(Send("", 1, b"x")), b"binary"])
+@pytest.mark.parametrize("text", ["garbage", encode_frame(Send("", b"x")), encode_frame(CHALLENGE), b"binary"])
 async def test_garbage_from_the_rendezvous_is_a_reason_to_try_again(text: str | bytes) -> None:
     async def answer(websocket: ServerConnection) -> None:
         await websocket.send(text)
         await websocket.wait_closed()
 
-    async with _scripted(answer) as port, _link(port) as (_, owner):
+    async with scripted(answer) as port, linked(port) as (_, owner):
         await eventually(lambda: owner.downs[:2] == ["it does not answer as a perdure rendezvous"] * 2)
+
+
+@pytest.mark.parametrize("text", ["garbage", encode_frame(Joined()), encode_frame(Deliver(GATEWAY_ID, b"x"))])
+@pytest.mark.parametrize("role", list(Role))
+async def test_a_rendezvous_that_does_not_begin_with_a_challenge_is_none(text: str, role: Role) -> None:
+    async def begin_with(websocket: ServerConnection) -> None:
+        await websocket.send(text)
+        await websocket.wait_closed()
+
+    async with (
+        serve(begin_with, "127.0.0.1", 0, close_timeout=0.2) as server,
+        linked(next(iter(server.sockets)).getsockname()[1], role) as (_, owner),
+    ):
+        await eventually(lambda: owner.downs[:2] == ["it does not answer as a perdure rendezvous"] * 2)
+        assert owner.openings == 0
 
 
 async def test_each_failure_has_a_reason_for_a_person() -> None:
@@ -319,12 +263,12 @@ async def test_each_failure_has_a_reason_for_a_person() -> None:
         await websocket.send(encode_frame(Refused(RefusalCode.RATE, "slow down")))
         await websocket.wait_closed()
 
-    async with _scripted(refuse) as port, _link(port) as (_, owner):
+    async with scripted(refuse) as port, linked(port) as (_, owner):
         await eventually(lambda: owner.downs[:1] == ["rate: slow down"])
     other = await asyncio.start_server(_speak_http_404, "127.0.0.1", 0)
-    async with other, _link(other.sockets[0].getsockname()[1]) as (_, owner):
+    async with other, linked(other.sockets[0].getsockname()[1]) as (_, owner):
         await eventually(lambda: owner.downs[:1] == ["HTTP 404"])
-    async with RendezvousServer() as server, _link(server.port) as (link, owner):
+    async with RendezvousServer() as server, linked(server.port) as (link, owner):
         await eventually(lambda: link.is_up)
         await server.close()
         await eventually(lambda: owner.downs[:1] == ["the rendezvous is shutting down"])
@@ -371,12 +315,12 @@ async def _speak_http_404(reader: asyncio.StreamReader, writer: asyncio.StreamWr
 
 async def test_closing_while_connecting_or_connected_leaves_no_task() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        async with _link(silent.getsockname()[1]) as (link, owner):
+        async with linked(silent.getsockname()[1]) as (link, owner):
             await asyncio.sleep(0)
             await within(link.close())
             await within(link.close())
             assert owner.ups == 0
-    async with RendezvousServer() as server, _link(server.port) as (link, _):
+    async with RendezvousServer() as server, linked(server.port) as (link, _):
         await eventually(lambda: link.is_up)
         closing = asyncio.create_task(link.close())
         await within(asyncio.gather(closing, link.close()))
@@ -390,19 +334,13 @@ async def test_an_owner_that_raises_does_not_end_the_link(caplog: pytest.LogCapt
             super().link_received(sender, body)
             raise RuntimeError("clumsy")
 
-    async with RendezvousServer() as server, _link(server.port) as (client, _):
+    async with RendezvousServer() as server, linked(server.port) as (client, _):
         owner = Clumsy()
-        gateway = RendezvousLink(
-            f"ws://127.0.0.1:{server.port}",
-            room=ROOM,
-            role=Role.GATEWAY,
-            peer_id=GATEWAY_ID,
-            listener=owner,
-            random=Random(7),
-        )
+        gateway = new_link(server.port, owner, Role.GATEWAY)
         gateway.start()
         with pytest.raises(RuntimeError, match="once"):
             gateway.start()
+        await eventually(lambda: client.is_up and gateway.is_up)
         client.send(GATEWAY, b"1")
         client.send(GATEWAY, b"2")
         await eventually(lambda: owner.received == [b"1", b"2"])

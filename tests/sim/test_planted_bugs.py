@@ -303,13 +303,13 @@ def wait_for_ever_to_be_accepted(patch: Patch) -> None:
 
 
 PLANTS: list[tuple[Plant, int, str]] = [
-    (forget_to_resend_after_a_resume, 14, "bytes have come"),
+    (forget_to_resend_after_a_resume, 25, "bytes have come"),
     (acknowledge_before_delivery, 2, "other bytes than were sent"),
     (reset_the_backoff_on_failure, 6, "waits "),
     (restart_without_limit, 3, "restarts in a minute"),
     (drop_the_fin_on_a_rebuild, 19, "its end has not come"),
     (leak_a_stream, 0, "never acknowledges what it got"),
-    (trust_a_late_callback, 133, "has no stream to say anything in"),
+    (trust_a_late_callback, 5, "has no stream to say anything in"),
     (count_credit_twice, 3, "came beyond what was read"),
     (ignore_generations, 25, "was given the answer to"),
     (leave_a_timer_unarmed, 0, "nobody says anything, and the client's tube is"),
@@ -326,7 +326,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (let_a_reset_drop_what_was_written, 0, "reset after"),
     (let_a_reset_overtake_the_end_before_it, 1272, "reset before its end has come"),
     (tell_a_reset_once, 621, "are alive"),
-    (close_without_waiting, 10, "the client is stopped, and"),
+    (close_without_waiting, 14, "the client is stopped, and"),
     (begin_no_second_session, 0, "the client has no stream"),
     (hand_over_to_a_protocol_that_pauses, 0, "hears bytes while it reads none"),
     (let_the_end_overtake_bytes, 43, "hears the other's end while it reads nothing"),

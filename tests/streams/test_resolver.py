@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from perdure.streams.resolver import KEPT_FAILURE_SECONDS, KEPT_SECONDS, MAX_LOOKUPS_OF_ONE, Resolver, addresses_of
+from perdure.streams.resolver import (
+    KEPT_FAILURE_SECONDS,
+    KEPT_SECONDS,
+    MAX_LOOKUPS_OF_ONE,
+    MAX_SHARED_LOOKUPS,
+    Resolver,
+    addresses_of,
+)
 from perdure.tube.clock import clock_from
 from support.recorder import TIMEOUT
 from support.signaling import eventually
@@ -94,6 +101,31 @@ async def test_silent_names_of_one_tube_hold_up_no_other() -> None:
         assert await asyncio.gather(*silent[1:], waiting) == [HERE] * MAX_LOOKUPS_OF_ONE
         assert await resolver.resolve("silent0", "second") == HERE
     assert names.asked.count("silent0") == 1, "what it found is kept, though its caller had gone"
+
+
+@pytest.mark.parametrize("hostile", [16, MAX_SHARED_LOOKUPS, 3 * MAX_SHARED_LOOKUPS])
+async def test_silent_names_of_many_tubes_together_hold_up_no_other(hostile: int) -> None:
+    # Found by attack: 16 tubes with 4 silent names each held every thread.
+    names = Names()
+    resolver = Resolver(names)
+    asked = MAX_LOOKUPS_OF_ONE + 1  # one of which has to wait
+    silent = [
+        asyncio.ensure_future(resolver.resolve(f"silent{name}.{tube}", f"hostile{tube}"))
+        for tube in range(hostile)
+        for name in range(asked)
+    ]
+    beside = min(hostile * (MAX_LOOKUPS_OF_ONE - 1), MAX_SHARED_LOOKUPS)
+    try:
+        await eventually(lambda: len(names.asked) == hostile + beside)
+        async with asyncio.timeout(TIMEOUT):
+            for number in range(20):
+                assert await resolver.resolve(f"first{number}", f"honest{number}") == HERE
+                assert await resolver.resolve(f"second{number}", f"honest{number}") == HERE
+        assert len(names.asked) == hostile + beside + 40
+    finally:
+        names.answer.set()
+    async with asyncio.timeout(TIMEOUT):
+        assert await asyncio.gather(*silent) == [HERE] * len(silent)
 
 
 def test_the_system_knows_its_own_name() -> None:

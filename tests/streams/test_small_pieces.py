@@ -104,7 +104,7 @@ class SlowSocket:
 
 
 def test_few_pieces_wait_for_a_socket_whose_reader_takes_nothing() -> None:
-    stream, tcp_side, stream_side = Mock(), TcpRelay(TcpConnections()), Relay()
+    stream, tcp_side, stream_side = Mock(), TcpRelay(TcpConnections(), "tube"), Relay()
     tcp_side.join(stream_side)
     stream_side.connection_made(stream)
     slow: Any = SlowSocket(tcp_side)

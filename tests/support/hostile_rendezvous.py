@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Self
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from perdure.signaling.envelope import EnvelopeType, read_header
+from perdure.signaling.envelope import EnvelopeType, read_type
 from perdure.signaling.frames import (
-    Acked,
+    Challenge,
     Deliver,
     Join,
     Joined,
@@ -30,11 +30,7 @@ Tamper = Callable[[Role, EnvelopeType, bytes], list[bytes]]
 
 
 class HostileRendezvous:
-    """Serves one room. `tamper` turns each envelope of a sender into those that are delivered in its place.
-
-    It numbers its deliveries itself, so that the links' own de-duplication never protects a peer from it, and it
-    acknowledges everything at once, so that nothing is sent again.
-    """
+    """Serves one room. `tamper` turns each envelope of a sender into those that are delivered in its place."""
 
     def __init__(self) -> None:
         self.tamper: Tamper = lambda _sender, _kind, envelope: [envelope]
@@ -42,7 +38,6 @@ class HostileRendezvous:
         """Every envelope: the sender's peer id, its type, its bytes."""
         self._sockets: dict[str, ServerConnection] = {}
         self._gateway = ""
-        self._seq = 0
         self._server: Server | None = None
 
     @property
@@ -67,10 +62,9 @@ class HostileRendezvous:
 
     async def inject(self, to: str, envelope: bytes, *, sender: str) -> None:
         """Deliver `envelope` to the peer `to`, as if from `sender`."""
-        self._seq += 1
         with contextlib.suppress(ConnectionClosed):
             if to in self._sockets:
-                await self._sockets[to].send(encode_frame(Deliver(sender, self._seq, envelope)))
+                await self._sockets[to].send(encode_frame(Deliver(sender, envelope)))
 
     async def __aenter__(self) -> Self:
         self._server = await serve(self._serve, "127.0.0.1", 0, close_timeout=0.2)
@@ -84,6 +78,7 @@ class HostileRendezvous:
         await self._server.wait_closed()
 
     async def _serve(self, websocket: ServerConnection) -> None:
+        await websocket.send(encode_frame(Challenge(b"\x09" + bytes(31), bytes(16))))
         join = decode_client_frame(await websocket.recv())
         assert isinstance(join, Join)
         self._sockets[join.peer_id] = websocket
@@ -95,19 +90,21 @@ class HostileRendezvous:
                 del self._sockets[join.peer_id]
 
     async def _relay(self, websocket: ServerConnection, join: Join) -> None:
-        await websocket.send(encode_frame(Joined()))
         if join.role is Role.GATEWAY:
             self._gateway = join.peer_id
+            await websocket.send(encode_frame(Joined(tuple(self.clients))))
             for client in self.clients:
-                await self._sockets[client].send(encode_frame(Presence(self._gateway, Role.GATEWAY, True)))
+                await self._sockets[client].send(encode_frame(Presence(self._gateway, True)))
         elif self._gateway in self._sockets:
-            await websocket.send(encode_frame(Presence(self._gateway, Role.GATEWAY, True)))
+            await websocket.send(encode_frame(Joined((self._gateway,))))
+            await self._sockets[self._gateway].send(encode_frame(Presence(join.peer_id, True)))
+        else:
+            await websocket.send(encode_frame(Joined()))
         async for text in websocket:
             frame = decode_client_frame(text)
             if isinstance(frame, Send):
                 receiver = frame.to or self._gateway
-                await websocket.send(encode_frame(Acked(receiver, frame.seq)))
-                kind = read_header(frame.body).type
+                kind = read_type(frame.body)
                 self.seen.append((join.peer_id, kind, frame.body))
                 for envelope in self.tamper(join.role, kind, frame.body):
                     await self.inject(receiver, envelope, sender=join.peer_id)

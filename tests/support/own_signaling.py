@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from perdure import RestartPolicy, TunnelConnectionManager
+    from perdure.transport.base import Transport
 
 
 _END = object()
@@ -92,9 +93,13 @@ class Link:
 class OwnEnds:
     """`here` begins a tube, `there` takes it; each in a registry of its own, which echoes every stream."""
 
-    def __init__(self, policy: RestartPolicy | None = None) -> None:
+    def __init__(
+        self, policy: RestartPolicy | None = None, *, here: Transport | None = None, there: Transport | None = None
+    ) -> None:
+        """`here`, `there`: an end's engine, where it is not perdure's own."""
         self._policy = policy
-        self.registries = [self._make_registry(), self._make_registry()]
+        self._transports = here, there
+        self.registries = [self._make_registry(0), self._make_registry(1)]
         """`here`'s and `there`'s; behind them those that were restarted."""
         self.here = self.registries[0].create_tube("tube")
         self.there = self.registries[1].create_tube("tube", initiator=False)
@@ -115,12 +120,13 @@ class OwnEnds:
         self._restart(0)
         self.here = self.registries[0].create_tube("tube")
 
-    def _make_registry(self) -> TubeRegistry:
-        return TubeRegistry(self._policy, transport=TransportConfig(loopback=True), incoming=accept_echo)
+    def _make_registry(self, end: int) -> TubeRegistry:
+        transport = self._transports[end] or TransportConfig(loopback=True)
+        return TubeRegistry(self._policy, transport=transport, incoming=accept_echo)
 
     def _restart(self, end: int) -> None:
         self.registries.append(self.registries[end])
-        self.registries[end] = self._make_registry()
+        self.registries[end] = self._make_registry(end)
 
     async def connected(self) -> None:
         async with asyncio.timeout(TIMEOUT):

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -186,7 +187,17 @@ async def running(*arguments: str) -> AsyncIterator[Program]:
 
 @asynccontextmanager
 async def running_python(*arguments: str, **environment: str) -> AsyncIterator[Program]:
-    """Python with `arguments`, until the block ends; it then ends at SIGTERM with exit code 0, unless it was killed."""
+    """Python with `arguments`, until the block ends; it then ends at SIGTERM with exit code 0, unless it was killed.
+
+    Its state folder is its own, unless `environment` or an argument says another.
+    """
+    with tempfile.TemporaryDirectory() as state_home:
+        async with _running_python(*arguments, **{"XDG_STATE_HOME": state_home, **environment}) as program:
+            yield program
+
+
+@asynccontextmanager
+async def _running_python(*arguments: str, **environment: str) -> AsyncIterator[Program]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
@@ -229,14 +240,16 @@ async def running_rendezvous(*options: str, port: int = 0) -> AsyncIterator[tupl
 
 @asynccontextmanager
 async def running_gateway(
-    url: str, *options: str, allow: Sequence[str] = ("127.0.0.1:*",)
+    url: str, *options: str, allow: Sequence[str] = ("127.0.0.1:*",), state: Path | None = None
 ) -> AsyncIterator[tuple[Program, str]]:
-    """A gateway and its ticket."""
+    """A gateway and its ticket; its state folder is `state`, or one of its own."""
+    kept = [] if state is None else ["--state-dir", str(state)]
     allowed = [word for target in allow for word in ("--allow", target)]
     async with running(
-        "serve", "--rendezvous", url, *allowed, "--loopback", "--json-logs", "--faults", *options
+        *("serve", "--rendezvous", url, *allowed, *kept, "--print-ticket"),
+        *("--loopback", "--json-logs", "--faults", *options),
     ) as program:
-        yield program, await program.says("perdure1-")
+        yield program, await program.says("perdure2-")
 
 
 class Client:
@@ -301,12 +314,11 @@ class Tunnel:
 
 @asynccontextmanager
 async def running_tunnel(
-    *targets: str, allow: Sequence[str] | None = None, ticket_file: Path | None = None
+    *targets: str, allow: Sequence[str] | None = None, state: Path | None = None
 ) -> AsyncIterator[Tunnel]:
     """All three, ready, with a forward to each target; nothing else is allowed."""
     async with AsyncExitStack() as stack:
         rendezvous, url = await stack.enter_async_context(running_rendezvous())
-        options = [] if ticket_file is None else ["--ticket-file", str(ticket_file)]
-        gateway, ticket = await stack.enter_async_context(running_gateway(url, *options, allow=allow or targets))
+        gateway, ticket = await stack.enter_async_context(running_gateway(url, allow=allow or targets, state=state))
         client = await stack.enter_async_context(running_client(ticket, *targets))
         yield Tunnel(rendezvous, url, gateway, ticket, client)

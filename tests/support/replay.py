@@ -35,6 +35,7 @@ from perdure.core.decision import Decision, Rung, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
+    CarrierMade,
     CloseRequested,
     CloseSent,
     Event,
@@ -212,6 +213,10 @@ EVENTS: dict[str, tuple[str, Callable[..., None]]] = {
     "carrier-lost": (
         "the engine gives the carrier up",
         lambda tube: tube.feed(CarrierLost(tube.core.carrier, "gone")),
+    ),
+    "cannot-restart": (
+        "the engine says that it cannot restart ICE",
+        lambda tube: tube.feed(CarrierMade(tube.core.carrier, can_restart=False)),
     ),
     "network": ("", Tube.network_changed),
     "ice-disconnected": ("ICE says disconnected", lambda tube: tube.feed(IceUnhealthy(tube.core.carrier))),

@@ -22,7 +22,7 @@ from perdure.session import (
     StreamReset,
     StreamWritable,
 )
-from perdure.wire import CloseCode, ResetCode
+from perdure.wire import MAX_MESSAGE_FRAMES, CloseCode, Frame, ResetCode, encode_frame
 
 SESSION_ID = bytes(range(16))
 KEY = bytes(range(32))
@@ -207,3 +207,10 @@ class Pair:
             if not moved:
                 return
         raise AssertionError("the sessions never came to rest")
+
+
+def say(pair: Pair, to: End, *frames: Frame) -> None:
+    """As if the peer had sent `frames`."""
+    for first in range(0, len(frames), MAX_MESSAGE_FRAMES):
+        message = b"".join(map(encode_frame, frames[first : first + MAX_MESSAGE_FRAMES]))
+        to.note(to.session.receive(pair.generation, message, pair.now))

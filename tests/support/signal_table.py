@@ -54,7 +54,7 @@ SIGNALS: list[Row] = [
         "an offer that the application sends to the peer",
         "a recovery begins on a tube whose signaling is the application's",
         {
-            ("sdp",): "the offer, with its `x-perdure` line",
+            ("sdp",): "the offer, JSON for the other end",
             ("generation",): "number of the negotiation",
             ("rung",): "`ICE restart` or `rebuild`",
         },

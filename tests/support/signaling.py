@@ -7,10 +7,14 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from perdure.admission import Holder
 from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.gateway_peer import MAX_SESSIONS, GatewaySignaling
+from perdure.ticket_store import DEFAULT_TICKET, TicketStore
 from support.recorder import TIMEOUT
 
 if TYPE_CHECKING:
@@ -20,7 +24,8 @@ if TYPE_CHECKING:
     from perdure.signaling.messages import Message
     from perdure.ticket import Ticket
 
-SECRET = bytes(range(32))
+KEY = X25519PrivateKey.from_private_bytes(b"c" * 32)
+"""A client's."""
 
 T = TypeVar("T")
 
@@ -63,23 +68,48 @@ class Opened:
     session_id: bytes
     channel: SignalingChannel
     listener: Listener
+    holder: Holder
+
+
+def tickets(*, expires_at: int = 0) -> TicketStore:
+    """A gateway's key and its one ticket, in memory."""
+    store = TicketStore()
+    store.create(DEFAULT_TICKET, now=0.0, expires_at=expires_at)
+    return store
+
+
+def ticket_at(store: TicketStore, port: int) -> Ticket:
+    """That ticket, for a rendezvous on this machine."""
+    return store.ticket(DEFAULT_TICKET, f"ws://127.0.0.1:{port}")
+
+
+def client_of(ticket: Ticket, session_id: bytes | None = None, **more: Any) -> ClientSignaling:
+    return ClientSignaling(ticket, session_id or os.urandom(16), key=KEY, **more)
 
 
 class Sessions:
     """A gateway that attaches a `Listener` to each session."""
 
     def __init__(
-        self, ticket: Ticket, *, max_sessions: int = MAX_SESSIONS, now: Callable[[], float] = time.time
+        self,
+        store: TicketStore,
+        port: int,
+        *,
+        max_sessions: int = MAX_SESSIONS,
+        now: Callable[[], float] = time.time,
+        **more: Any,
     ) -> None:
-        self.signaling = GatewaySignaling(ticket, on_session=self._open, max_sessions=max_sessions, now=now)
+        self.signaling = GatewaySignaling(
+            f"ws://127.0.0.1:{port}", store, on_session=self._open, max_sessions=max_sessions, now=now, **more
+        )
         self.opened: list[Opened] = []
         self.attaches = True
 
-    def _open(self, session_id: bytes, channel: SignalingChannel) -> None:
+    def _open(self, session_id: bytes, channel: SignalingChannel, holder: Holder) -> None:
         listener = Listener()
         if self.attaches:
             channel.attach(listener)
-        self.opened.append(Opened(session_id, channel, listener))
+        self.opened.append(Opened(session_id, channel, listener, holder))
 
     async def first(self) -> Opened:
         await eventually(lambda: bool(self.opened))
@@ -88,7 +118,7 @@ class Sessions:
     async def open_without_listener(self, ticket: Ticket, messages: list[Message]) -> SignalingChannel:
         self.attaches = False
         count = len(self.opened)
-        client = ClientSignaling(ticket, os.urandom(16))
+        client = client_of(ticket)
         for message in messages:
             client.send(message)
         async with client:
@@ -106,10 +136,11 @@ class Sessions:
 
 @contextlib.asynccontextmanager
 async def gateway_and_client(
-    ticket: Ticket, *, session_id: bytes | None = None
+    port: int, store: TicketStore | None = None
 ) -> AsyncIterator[tuple[Sessions, ClientSignaling, Listener]]:
-    """A gateway and one client of `ticket`, with what the client hears."""
+    """A gateway and one client of its ticket, at the rendezvous on `port`, with what the client hears."""
+    store = tickets() if store is None else store
     listener = Listener()
-    async with Sessions(ticket) as sessions, ClientSignaling(ticket, session_id or os.urandom(16)) as client:
+    async with Sessions(store, port) as sessions, client_of(ticket_at(store, port)) as client:
         client.attach(listener)
         yield sessions, client, listener

@@ -13,6 +13,8 @@ import pytest
 from perdure.config import IceServer, TransportConfig
 from perdure.errors import CarrierError
 from perdure.transport.base import LossReason, OpenChannel
+from perdure.transport.mdns import Resolver
+from perdure.transport.peer_candidates import PeerCandidates
 from perdure.transport.reach import Reach
 from perdure.transport.rtc import RtcTransport
 from perdure.transport.rtc_carrier import BUFFERED_HIGH_BYTES, RtcCarrier
@@ -203,7 +205,8 @@ async def told(listener: Mock, count: int) -> None:
 async def test_a_candidate_waits_for_its_description_and_is_never_told_under_anothers() -> None:
     engine: Any = HastyEngine()
     listener = Mock()
-    carrier = RtcCarrier(3, listener, Reach(loopback=False, tcp=False))
+    candidates = PeerCandidates(3, Reach(loopback=False, tcp=False), Resolver(loopback=False).resolve)
+    carrier = RtcCarrier(3, listener, candidates)
     carrier.connect(engine, engine)
     carrier.start_offer()
     await told(listener, 2)
@@ -330,12 +333,16 @@ async def test_a_carrier_is_measured_once_at_a_time(peers: Peers) -> None:
     assert mine.checks_sent
     assert mine.checks_answered
     assert 0 < mine.checks_answered <= mine.checks_sent
+    assert mine.sent_bytes is not None
     assert mine.sent_bytes > 50_000
+    assert yours.received_bytes is not None
     assert yours.received_bytes > 50_000
     assert peers.offerer.measured.empty()
     here.measure()
     async with asyncio.timeout(TIMEOUT):
-        assert (await peers.offerer.measured.get()).sent_bytes >= mine.sent_bytes
+        later = await peers.offerer.measured.get()
+    assert later.sent_bytes is not None
+    assert later.sent_bytes >= mine.sent_bytes
 
 
 async def test_bytes_are_counted_on_across_a_restart(peers: Peers) -> None:
@@ -347,7 +354,9 @@ async def test_bytes_are_counted_on_across_a_restart(peers: Peers) -> None:
     await negotiated(peers)
     here.measure()
     async with asyncio.timeout(TIMEOUT):
-        assert (await peers.offerer.measured.get()).sent_bytes > 50_000
+        measured = await peers.offerer.measured.get()
+    assert measured.sent_bytes is not None
+    assert measured.sent_bytes > 50_000
 
 
 async def test_new_ice_servers_are_for_later_carriers_and_for_the_next_restart_of_living_ones(peers: Peers) -> None:

@@ -40,4 +40,4 @@ def test_of_several_nominated_pairs_the_selected_one_is_read() -> None:
 
     assert path_statistics(report("new")) == PathStatistics(0.02, 3, 2, 7, 8)
     assert path_statistics(report(None)) == PathStatistics(None, None, None, 7, 8)
-    assert path_statistics(webrtc.RTCStatsReport({})) == PathStatistics(None, None, None, 0, 0)
+    assert path_statistics(webrtc.RTCStatsReport({})) == PathStatistics(None, None, None, None, None)

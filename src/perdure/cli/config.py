@@ -80,13 +80,13 @@ def _tables() -> dict[str, type]:
 
 def _rows(table: str, configuration: Configuration) -> Iterator[tuple[str, Setting, Any, str]]:
     """Name, description, value (without a password) and source of each setting of a table."""
-    from perdure.config import hide_password
     from perdure.fields import settings_of
+    from perdure.urls import without_login
 
     for name, setting in settings_of(_tables()[table]).items():
         value = getattr(getattr(configuration, table), name)
         if setting.secret:
-            value = hide_password(value) if isinstance(value, str) else tuple(map(hide_password, value))
+            value = without_login(value) if isinstance(value, str) else tuple(map(without_login, value))
         yield name, setting, value, configuration.sources[f"{table}.{name}"]
 
 
@@ -210,14 +210,15 @@ abandon_after = 7200
 session_timeout_warning_stages = [1800, 2700]
 ```
 
-A later source wins: the default, the command's default, `--config FILE`, then `--set NAME=VALUE` or a flag that means
-the same, such as `--hold-minutes` for `restart.abandon_after`. A list is replaced as a whole: one `--allow` hides the
-`allow` of the file. NAME is `restart.abandon_after` or, because no name stands in two tables, `abandon_after`. `perdure
-config show` takes the same options, and prints each value with its unit, its range and its source. A name that does
-not exist, a value outside its range and a file that is not TOML end the command with exit code 2 before anything is
-connected. `connect` takes the same file and does not use `[serve]`. A password in the file is never shown; where
-others can read the file, a line on standard error says so. From Python, hand `RestartPolicy`, `SessionLimits`,
-`ResourceLimits` and `TransportConfig` to what you build.
+A later source wins: the default, the command's default, `--config FILE`, the environment (`PERDURE_ICE_SERVERS`),
+then `--set NAME=VALUE` or a flag that means the same, such as `--hold-minutes` for `restart.abandon_after`. A list is
+replaced as a whole: one `--allow` hides the `allow` of the file. NAME is `restart.abandon_after` or, because no name
+stands in two tables, `abandon_after`. `perdure config show` takes the same options, and prints each value with its
+unit, its range and its source. A name that does not exist, a value outside its range and a file that is not TOML end
+the command with exit code 2 before anything is connected. `connect` takes the same file and does not use `[serve]`. A
+password in the file is never shown; where others can read such a file, or change any, a line on standard error says
+so. Only a regular file is read. From Python, hand `RestartPolicy`, `SessionLimits`, `ResourceLimits` and
+`TransportConfig` to what you build.
 
 `serve` and `connect` set two values otherwise. `max_restart_attempts` is {patient}, because at a terminal it is time
 (`abandon_after`) that ends the patience and not a count; with `--exit-on-fail` it is {attempts}. `session_timeout` is

@@ -19,6 +19,7 @@ from perdure.cli.running import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from perdure.client import Tunnel
     from perdure.streams.target import Forward
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @click.argument(
     "ticket",
     metavar="TICKET|@FILE|-",
-    help="What `perdure serve` printed, a file that holds it, or - for standard input.",
+    help="What `perdure ticket create` printed, a file that holds it, or - for standard input.",
 )
 @click.option(
     "-L",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     help="Listen on PORT (127.0.0.1 unless BIND says otherwise; 0 picks a free one) and come out at HOST:HOSTPORT "
     "beside the gateway; may be given again.",
 )
+@options.state_dir
 @options.settings
 @options.log_level
 @options.json_logs
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 def connect(
     ticket: str,
     local: tuple[str, ...],
+    state_dir: Path | None,
     exit_on_fail: bool,
     log_level: LogLevel,
     json_logs: bool,
@@ -61,13 +64,14 @@ def connect(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="-L") from error
     settings = options.configuration(options.command_defaults(exit_on_fail=exit_on_fail), **given)
-    parsed = options.ticket(ticket)
     set_up_logging(log_level, as_json=json_logs)
+    parsed = options.ticket(ticket)
     raise_descriptor_limit()
 
     async def run() -> None:
         from perdure.client import Tunnel
         from perdure.faults import run_driven
+        from perdure.state_folder import CLIENT_KEY_FILE, client_key_of
 
         tunnel = Tunnel(
             parsed,
@@ -77,6 +81,7 @@ def connect(
             session_limits=settings.session,
             limits=settings.resources,
             transport=settings.transport.config(),
+            client_key=client_key_of(None if state_dir is None else state_dir / CLIENT_KEY_FILE),
         )
         await run_driven(_forward(tunnel, forwards), lambda: tunnel.tubes, driven=faults)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import sys
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perdure.cli.running import LogLevel, warn
+from perdure.cli.running import LogLevel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,8 +33,9 @@ loopback = click.option(
 ice_server = click.option(
     "--ice-server",
     multiple=True,
-    metavar="URL",
-    help="stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT; may be given again. See docs/commands.md.",
+    metavar="URL|@FILE",
+    help="stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT, or a file with one a line; may be given again; or "
+    "PERDURE_ICE_SERVERS in the environment. See docs/commands.md.",
 )
 rendezvous = click.option(
     "--rendezvous", metavar="URL", help="ws://HOST:PORT or wss://HOST; or serve.rendezvous in the --config file."
@@ -72,6 +72,13 @@ assignments = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     help="Set one value, such as restart.attempt_timeout=20; wins over the file; may be given again.",
+)
+state_dir = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where keys and tickets are kept; otherwise systemd's STATE_DIRECTORY, or perdure in XDG_STATE_HOME, which is "
+    "~/.local/state.",
 )
 faults = click.option("--faults", is_flag=True, hidden=True)
 
@@ -114,27 +121,32 @@ def configuration(
     allow: tuple[str, ...] = (),
     deny: tuple[str, ...] = (),
 ) -> Configuration:
-    """`defaults` (where there are any) under --config under --set and the flags, which must not say the same.
+    """`defaults` (where there are any) under --config under the environment under --set and the flags, of which two
+    must not say the same.
 
     Raises:
         click.BadParameter: what is given is wrong; it names the source.
     """
+    from perdure.cli import passwords
     from perdure.configfile import Layer, layered, parse_assignments, read_file
 
-    given = {
-        "--hold-minutes": ("restart.abandon_after", None if hold_minutes is None else hold_minutes * 60),
-        "--ice-server": ("transport.ice_servers", ice_server or None),
-        "--loopback": ("transport.loopback", loopback or None),
-        "--rendezvous": ("serve.rendezvous", rendezvous),
-        "--allow": ("serve.allow", allow or None),
-        "--deny": ("serve.deny", deny or None),
-    }
     try:
+        given = {
+            "--hold-minutes": ("restart.abandon_after", None if hold_minutes is None else hold_minutes * 60),
+            "--ice-server": ("transport.ice_servers", passwords.ice_servers(ice_server) or None),
+            "--loopback": ("transport.loopback", loopback or None),
+            "--rendezvous": ("serve.rendezvous", rendezvous),
+            "--allow": ("serve.allow", allow or None),
+            "--deny": ("serve.deny", deny or None),
+        }
         layers = [] if defaults is None else [defaults]
         if config is not None:
             layers.append(read_file(config))
-            _warn_of_password(config, layers[-1])
+            passwords.warn_of_file(config, layers[-1].values)
+        if servers := passwords.ice_servers_of_environment():
+            layers.append(Layer(passwords.ICE_SERVERS_VARIABLE, {"transport.ice_servers": servers}))
         assigned = parse_assignments(assignments)
+        passwords.warn_of_arguments([*ice_server, rendezvous or "", *assigned.values.values()])
         for flag, (name, value) in given.items():
             if value is not None and name in assigned.values:
                 raise ValueError(f"{flag} and --set {name} say the same; give one of them")
@@ -153,7 +165,8 @@ def _check_texts(configuration: Configuration) -> None:
     Raises:
         ValueError: one is not; it names the source.
     """
-    from perdure.config import parse_ice_server
+    from perdure.config import ServeSettings, parse_ice_server
+    from perdure.fields import settings_of
     from perdure.streams.allow import parse_allow
     from perdure.ticket import check_rendezvous_url
 
@@ -164,21 +177,28 @@ def _check_texts(configuration: Configuration) -> None:
         except ValueError as error:
             raise ValueError(f"{configuration.sources[name]}: {name}: {error}") from error
 
+    def check_rendezvous(url: str) -> None:
+        try:
+            check_rendezvous_url(url)
+            if url.split() != [url]:
+                raise ValueError("a URL holds no white space")
+        except ValueError as error:
+            if "@" not in url:
+                raise  # one with a password is not repeated
+            raise ValueError(f"it is not {settings_of(ServeSettings)['rendezvous'].form}") from error
+
     serve, transport = configuration.serve, configuration.transport
-    check("serve.rendezvous", filter(None, [serve.rendezvous]), check_rendezvous_url)
+    check("serve.rendezvous", filter(None, [serve.rendezvous]), check_rendezvous)
     check("serve.allow", serve.allow, lambda text: parse_allow([text]))
     check("serve.deny", serve.deny, lambda text: parse_allow([text]))
     check("transport.ice_servers", transport.ice_servers, parse_ice_server)
 
 
-def _warn_of_password(file: Path, layer: Layer) -> None:
-    """A line on standard error where others can read a password in `file`."""
-    texts = [*layer.values.get("transport.ice_servers", ()), layer.values.get("serve.rendezvous", "")]
-    if os.name != "posix" or not any("@" in text for text in texts):
-        return
-    with contextlib.suppress(OSError):  # it was read: if it is gone since, nobody else can
-        if file.stat().st_mode & 0o044:
-            warn(f"perdure: {file} holds a password, and others can read it: chmod 600 {file}")
+def state_folder(given: Path | None) -> Path:
+    """The one that --state-dir names, or where the state is otherwise."""
+    from perdure.state_folder import default_state_folder
+
+    return default_state_folder(os.environ) if given is None else given
 
 
 def ticket(text: str) -> Ticket:

@@ -117,7 +117,8 @@ def end_on_signals() -> None:
 def run_until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> bool:
     """Run `start()` until it ends, or a signal (SIGINT, SIGTERM, SIGHUP) cancels it: a clean end; whether one did.
 
-    A second signal does not wait for the farewell.
+    A second signal does not wait for the farewell: the process ends at once, with 128 and the signal's number, as
+    shells say it.
     """
     import asyncio
 
@@ -135,9 +136,11 @@ async def _until_stopped(start: Callable[[], Coroutine[object, object, None]]) -
 
     def stop() -> None:
         nonlocal stopped
-        if stopped:
-            signal.raise_signal(signal.SIGKILL)
         stopped = True
+        for number in STOPS:
+            # A plain handler, which needs no event loop: it also ends a process whose loop is held up, or has ended.
+            loop.remove_signal_handler(number)
+            signal.signal(number, lambda number, frame: os._exit(128 + number))
         task.cancel()
 
     for number in STOPS:

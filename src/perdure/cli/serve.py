@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import secrets
+import logging
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,63 +19,81 @@ from perdure.cli.running import (
     say,
     set_up_logging,
 )
-from perdure.errors import TicketError
-from perdure.ticket import SECRET_BYTES, Ticket, read_ticket
 
 if TYPE_CHECKING:
     from perdure.gateway import Gateway
+    from perdure.ticket_store import TicketStore
+
+log = logging.getLogger(__name__)
 
 
 @click.command
 @options.rendezvous
 @options.allow
 @options.deny
+@options.state_dir
+@click.option(
+    "--print-ticket",
+    is_flag=True,
+    help="Print the ticket called default though standard output is no terminal: a journal keeps what it is told.",
+)
 @click.option(
     "--ticket-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the ticket there, readable by you alone. A file that holds a ticket of this rendezvous is used "
-    "again, so that clients come back to a restarted gateway; what a file holds is never replaced.",
+    help="Write the ticket called default there, readable by you alone. A file that exists is never replaced: it must "
+    "hold that ticket.",
 )
 @click.option(
-    "--ticket-hours",
-    type=click.FloatRange(0.001, 24 * 3650),
-    metavar="HOURS",
-    help="A new ticket admits new sessions for so many hours.",
+    "--authorized-keys",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Admit only the clients whose keys are in FILE, a line each, as `perdure client-key` shows them.",
 )
 @options.settings
 @options.log_level
 @options.json_logs
 @options.faults
 def serve(
+    state_dir: Path | None,
+    print_ticket: bool,
     ticket_file: Path | None,
-    ticket_hours: float | None,
+    authorized_keys: Path | None,
     exit_on_fail: bool,
     log_level: LogLevel,
     json_logs: bool,
     faults: bool,
     **given: Any,
 ) -> None:
-    """Let the holders of a ticket reach what --allow names. The ticket is standard output's first line."""
+    """Let the holders of this gateway's tickets reach what --allow names.
+
+    `perdure ticket create` makes tickets, also while this runs. Without any, one called default is made; on a terminal
+    it is standard output's first line.
+    """
     from perdure.streams.allow import parse_allow
+    from perdure.ticket_store import TicketStore
 
     end_on_signals()
     settings = options.configuration(options.command_defaults(exit_on_fail=exit_on_fail), **given)
     for name, flag in (("rendezvous", "--rendezvous URL"), ("allow", "--allow HOST:PORTS")):
         if not getattr(settings.serve, name):
             raise click.UsageError(f"give {flag}, or set {name} under [serve] in the file that --config names")
-    ticket = _ticket(settings.serve.rendezvous, ticket_file, ticket_hours, now=time.time())
     set_up_logging(log_level, as_json=json_logs)
     raise_descriptor_limit()
-    say(ticket.encode())
+    tickets = TicketStore(options.state_folder(state_dir), authorized_keys=authorized_keys)
+    text = _default_ticket(
+        tickets, settings.serve.rendezvous, ticket_file, is_wanted=print_ticket or ticket_file is not None
+    )
+    shows = print_ticket or (sys.stdout is not None and sys.stdout.isatty())
 
     async def run() -> None:
         from perdure.faults import run_driven
         from perdure.gateway import Gateway
 
         gateway = Gateway(
-            ticket,
+            settings.serve.rendezvous,
             parse_allow(settings.serve.allow, settings.serve.deny),
+            tickets=tickets,
             wait=False,
             retry=not exit_on_fail,
             policy=settings.restart,
@@ -83,58 +101,80 @@ def serve(
             limits=settings.resources,
             transport=settings.transport.config(),
         )
-        await run_driven(_serve(gateway), lambda: gateway.tubes, driven=faults)
+        await run_driven(_serve(gateway, text if shows else None), lambda: gateway.tubes, driven=faults)
 
     run_until_stopped(run)
 
 
-async def _serve(gateway: Gateway) -> None:
-    """Until the gateway ends."""
+async def _serve(gateway: Gateway, text: str | None) -> None:
+    """Until the gateway ends. `text`: the ticket to print, once the state folder is known to be this gateway's."""
+    from perdure.eventlog import log_event
+
     async with gateway:
+        if text is not None:
+            say(text)
+        tickets, now = gateway.tickets, time.time()
+        usable = sum(ticket.is_usable(now) for ticket in tickets)
+        log_event(log, logging.INFO, "state", folder=str(tickets.folder), tickets=usable, printed=text is not None)
+        if not usable:
+            problem = "no ticket admits anybody: `perdure ticket create NAME` makes one"
+            log_event(log, logging.WARNING, "ticket-store", problem=problem)
         await gateway.wait_closed()
 
 
-def _ticket(url: str, path: Path | None, hours: float | None, *, now: float) -> Ticket:
-    """The ticket in `path`, or a new one, written there. What a file holds is never replaced: clients hold it too."""
-    if path is not None and path.exists():
-        if hours is not None:
-            raise TicketError(f"{path} exists; --ticket-hours is for a new ticket: name another file, or remove it")
-        found = _read_ticket(path)
-        if found.rendezvous_url != url:
-            text = f"{path} holds a ticket for {found.rendezvous_url}, not for {url}; name another file, or remove it"
-            raise TicketError(text)
-        return found
-    ticket = Ticket(url, secrets.token_bytes(SECRET_BYTES), 0 if hours is None else int(now + hours * 3600))
-    if path is not None:
-        _write_secret(path, ticket.encode() + "\n")
-    return ticket
+def _default_ticket(tickets: TicketStore, url: str, path: Path | None, *, is_wanted: bool) -> str | None:
+    """The text of the ticket called default, where there is one that admits anybody; it is in `path`.
+
+    Raises:
+        TicketError: it is wanted, but there is none; or `path` holds something else.
+    """
+    from perdure.errors import TicketError
+    from perdure.private_files import write_file
+    from perdure.ticket_store import DEFAULT_TICKET
+
+    now = time.time()
+    has_file = path is not None and path.exists()
+    if path is not None and has_file:
+        _adopt(tickets, url, path, now)
+    elif DEFAULT_TICKET not in tickets.names and (is_wanted or not tickets.names):
+        tickets.create(DEFAULT_TICKET, now=now)
+    found = {ticket.name: ticket for ticket in tickets}.get(DEFAULT_TICKET)
+    if found is None or not found.is_usable(now):
+        if not is_wanted:
+            return None
+        why = "is revoked" if found is not None and found.revoked_at is not None else "has expired"
+        raise TicketError(
+            f"the ticket called {DEFAULT_TICKET} {why}: leave --print-ticket and --ticket-file out, and make "
+            "another one with `perdure ticket create NAME`"
+        )
+    text = tickets.ticket(DEFAULT_TICKET, url).encode()
+    if path is not None and not has_file:
+        try:
+            write_file(path, text.encode() + b"\n")
+        except OSError as error:
+            raise TicketError(f"the ticket file {path} cannot be written: {error.strerror}") from error
+    return text
 
 
-def _read_ticket(path: Path) -> Ticket:
+def _adopt(tickets: TicketStore, url: str, path: Path, now: float) -> None:
+    """See that the ticket in `path` is the one called default, and make it that where there is none."""
+    from perdure.errors import TicketError
+    from perdure.ticket import read_ticket
+    from perdure.ticket_store import DEFAULT_TICKET
+
+    instead = "name another file, or remove it"
     try:
-        ticket = read_ticket(path)
+        found = read_ticket(path)
     except TicketError as error:
         if isinstance(error.__cause__, OSError):
             raise
-        what = "an expired ticket" if error.expired else "no ticket"
-        text = f"{path} exists and holds {what}; name another file, or remove it"
-        raise TicketError(text, expired=error.expired) from error
-    try:
-        path.chmod(0o600)
-    except OSError as error:
-        raise TicketError(f"the ticket file {path} cannot be made yours alone: {error.strerror}") from error
-    return ticket
-
-
-def _write_secret(path: Path, text: str) -> None:
-    """Replace `path` in one step, never readable by others, not even for a moment."""
-    scratch = path.with_name(path.name + f".{os.getpid()}.tmp")
-    try:
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        scratch.replace(path)
-    except OSError as error:
-        raise TicketError(f"the ticket file {path} cannot be written: {error.strerror}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+        what = "an expired ticket" if error.expired else "no ticket that this gateway could serve"
+        raise TicketError(f"{path} exists and holds {what}; {instead} ({error})", expired=error.expired) from error
+    if found.rendezvous_url != url:
+        raise TicketError(f"{path} holds a ticket for {found.rendezvous_url}, not for {url}; {instead}")
+    if found.gateway != tickets.public_key:
+        raise TicketError(f"{path} holds a ticket of another gateway than the one in {tickets.folder}; {instead}")
+    if DEFAULT_TICKET not in tickets.names:
+        tickets.create(DEFAULT_TICKET, now=now, expires_at=found.expires_at, secret=found.secret)
+    elif tickets.ticket(DEFAULT_TICKET, url).secret != found.secret:
+        raise TicketError(f"{path} holds another ticket than the one called {DEFAULT_TICKET}; {instead}")

@@ -10,6 +10,7 @@ import click
 
 from perdure.cli.exit_codes import ExitCode
 from perdure.errors import PerdureError
+from perdure.urls import without_logins
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -21,9 +22,13 @@ OWN = {
     "rendezvous": "Introduce gateways and clients to each other.",
     "serve": "Let a ticket's holders reach what you allow.",
     "connect": "Forward local ports through a gateway.",
+    "ticket": "Create, list and revoke a gateway's tickets.",
+    "clients": "List and forget who used a gateway's tickets.",
+    "gateway-key": "Show a gateway's public key.",
+    "client-key": "Show this installation's public key as a client.",
     "config": "Show what may be set, and what is.",
 }
-"""perdure's own: each is the command of that name in the module of that name beside this one."""
+"""perdure's own: each is the command of that name, with _ for -, in the module of that name beside this one."""
 
 
 class Verbs(click.Group):
@@ -34,7 +39,8 @@ class Verbs(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in OWN:
-            return cast("click.Command", getattr(import_module(f"perdure.cli.{cmd_name}"), cmd_name))
+            name = cmd_name.replace("-", "_")
+            return cast("click.Command", getattr(import_module(f"perdure.cli.{name}"), name))
         entry = self._added.get(cmd_name)
         return None if entry is None else _load(entry)
 
@@ -50,6 +56,11 @@ class Verbs(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:  # click's own answer is "Aborted!" and 1
             ctx.exit(ExitCode.INTERRUPTED)
+        except click.UsageError as error:
+            message = error.format_message()
+            if (shown := without_logins(message)) == message:
+                raise
+            raise click.UsageError(shown, error.ctx) from error
 
     def _short_help(self, ctx: click.Context, name: str, limit: int) -> str:
         command = None if name in OWN else self.get_command(ctx, name)

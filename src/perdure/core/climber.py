@@ -61,6 +61,7 @@ class Climber:
         "_peer_ufrag",
         "_policy",
         "_settled_at",
+        "can_restart",
         "candidates",
         "carrier",
         "is_open",
@@ -80,6 +81,8 @@ class Climber:
         """The peer's candidates that were taken for that carrier."""
         self.restarts = 0
         """How often ICE was restarted on that carrier, by either end."""
+        self.can_restart = True
+        """Whether ICE can be restarted on that carrier, as far as the engine has said."""
         self.phase = Phase.SETTLED
         self.trigger: Trigger | None = None
         """What the attempt, or the wait for one, answers; `None`: the first set-up."""
@@ -214,6 +217,7 @@ class Climber:
         if self.carrier:
             self.carrier = self.restarts = self.candidates = 0
             self.is_open = False
+            self.can_restart = True
             self._context.actions.append(CloseCarrier())
 
     def _begin(self, trigger: Trigger | None, phase: Phase, timeout: float) -> None:

@@ -36,6 +36,7 @@ from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
     CarrierLost,
+    CarrierMade,
     CloseRequested,
     CloseSent,
     Event,
@@ -215,6 +216,9 @@ class Connection:
                 recovery.signaling_changed(available)
             case OfferReceived() | AnswerReceived() | CandidateReceived():
                 self._negotiate(event)
+            case CarrierMade(carrier, can_restart):
+                if self._is_current(carrier):
+                    recovery.carrier_made(can_restart=can_restart)
             case CarrierLost(carrier, detail):
                 if self._is_current(carrier):
                     recovery.carrier_lost(detail)

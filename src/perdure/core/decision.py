@@ -54,6 +54,7 @@ class DecisionReason(Enum):
     CARRIER_LOST = "there is no carrier to restart"
     PEER_IS_BEHIND = "the peer restarts a carrier that is gone here"
     NOT_OPEN = "no path was there yet to restart"
+    CANNOT_RESTART = "this end's engine cannot restart ICE"
     WORN = "the carrier was restarted often, and each restart leaves sockets behind"
     POOR_PATH = "the path is poor and carries nothing"
     ASKED = "it was asked for"
@@ -101,6 +102,8 @@ class Situation(NamedTuple):
     """Whether an attempt is under way."""
     restarts: int
     """How often ICE was restarted on the carrier."""
+    can_restart: bool
+    """Whether the engine can restart that carrier's ICE."""
     silent_for: float
     """Seconds of silence while an answer is due."""
     signaling: bool

@@ -49,6 +49,15 @@ class CandidateReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class CarrierMade:
+    """The carrier that was asked for is there; it is not open yet."""
+
+    carrier: int
+    can_restart: bool
+    """Whether the engine can restart its ICE."""
+
+
+@dataclass(frozen=True, slots=True)
 class CarrierLost:
     """The engine, or the session, gave the carrier up."""
 
@@ -188,6 +197,7 @@ Event = (
     | OfferReceived
     | AnswerReceived
     | CandidateReceived
+    | CarrierMade
     | CarrierLost
     | IceUnhealthy
     | SessionResumed

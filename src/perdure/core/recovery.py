@@ -149,6 +149,10 @@ class Recovery:
     def quality_restored(self) -> None:
         self._ladder.quality_restored()
 
+    def carrier_made(self, *, can_restart: bool) -> None:
+        """The engine made the current carrier, and says whether it can restart ICE on it."""
+        self._climber.can_restart = can_restart
+
     def carrier_lost(self, detail: str) -> None:
         """The engine, or the session, gave the current carrier up."""
         self._climber.drop_carrier()
@@ -187,15 +191,23 @@ class Recovery:
         if self._context.state is State.INITIALIZING or not climber.negotiation.take_offer(offer.generation):
             return False
         trigger = self._peers_trigger(offer.cause)
-        if offer.restarts and offer.restarts != climber.carrier:
+        if (why := self._cannot_answer(offer)) is not None:
             # Only a new carrier helps, and the peer is there to take its offer.
             climber.stop_attempt()
-            self._execute(self._ladder.retry(trigger, self._situation(), DecisionReason.PEER_IS_BEHIND))
+            self._execute(self._ladder.retry(trigger, self._situation(), why))
             return True
         self._pending = None
         self._ladder.peer_began(trigger, self._context.now)
         climber.follow(offer, trigger)
         return True
+
+    def _cannot_answer(self, offer: OfferReceived) -> DecisionReason | None:
+        """Why the ICE restart that the peer offers cannot be answered; `None`: it can, or `offer` is of a carrier."""
+        if not offer.restarts:
+            return None
+        if offer.restarts != self._climber.carrier:
+            return DecisionReason.PEER_IS_BEHIND
+        return None if self._climber.can_restart else DecisionReason.CANNOT_RESTART
 
     def takes_candidate(self, generation: int) -> bool:
         """Whether a candidate of the peer is of use, and not one too many."""
@@ -296,6 +308,7 @@ class Recovery:
             is_open=climber.is_open,
             is_attempting=climber.is_attempting,
             restarts=climber.restarts,
+            can_restart=climber.can_restart,
             silent_for=now - climber.silent_since if climber.is_holding else self._liveness.silent_for(now),
             signaling=self._signaling,
             has_address=self._has_address,

@@ -9,8 +9,9 @@ Rules, in their order:
    brings an address that is new and that one did not, or takes the address of a path that is up.
 4. No more than `max_restarts_per_minute`, whatever the network does; the peer's count as well, and the last ones wait
    until it has come to rest. What the engine or the user ended does not count: no network causes that.
-5. ICE restart where the path may still work, SCTP's timer has not backed off, and the carrier is not worn by many
-   restarts; otherwise rebuild. A path that lost its own address is rebuilt: that is faster (docs/design.md).
+5. ICE restart where the engine can, the path may still work, SCTP's timer has not backed off, and the carrier is not
+   worn by many restarts; otherwise rebuild. A path that lost its own address is rebuilt: that is faster
+   (docs/design.md).
 6. A restart that fails climbs to a rebuild; a rebuild that fails waits, longer each time, until the attempts are spent.
 7. Poor quality alone never restarts a path that carries data.
 """
@@ -272,6 +273,8 @@ class Ladder:
             return self._climb(trigger, Rung.REBUILD, DecisionReason.NOT_OPEN, situation)
         if situation.silent_for >= RESTART_USEFUL_SECONDS:
             return self._climb(trigger, Rung.REBUILD, DecisionReason.PATH_SILENT, situation)
+        if not situation.can_restart:
+            return self._climb(trigger, Rung.REBUILD, DecisionReason.CANNOT_RESTART, situation)
         if situation.restarts >= MAX_RESTARTS_OF_CARRIER:
             return self._climb(trigger, Rung.REBUILD, DecisionReason.WORN, situation)
         return self._climb(trigger, Rung.ICE_RESTART, why, situation)

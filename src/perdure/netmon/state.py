@@ -124,10 +124,11 @@ class Snapshot:
 
     @cached_property
     def holders(self) -> dict[str, str]:
-        """On which interface an address is that a socket may be bound to, whether it counts or not."""
+        """On which interface an address is that a socket may be bound to; one that does not count only where no other
+        has the address."""
         return {
             address.ip: interface.name
-            for interface in self.interfaces
+            for interface in sorted(self.interfaces, key=self._counts)
             if interface.is_up
             for address in interface.addresses
             if _is_bindable(address)

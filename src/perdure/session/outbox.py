@@ -21,6 +21,7 @@ from perdure.wire import (
     MAX_MESSAGE_FRAMES,
     MAX_STREAMS,
     MAX_TARGET_BYTES,
+    MIN_MESSAGE_BYTES,
     Accept,
     Fin,
     Frame,
@@ -53,7 +54,6 @@ _MAX_DATA_STREAMS = MAX_MESSAGE_FRAMES // 2 // 3
 
 FIRST_MESSAGE_BYTES = 4 * 1024
 USUAL_MESSAGE_BYTES = 16 * 1024
-SMALLEST_MESSAGE_BYTES = 2 * 1024
 QUICK_ANSWER = 0.05
 SLOW_ANSWER = 0.2
 """A message must cross before it is answered, and before anything behind it: on a slow path a long one looks like
@@ -184,7 +184,7 @@ class Outbox:
         if answer_delay < QUICK_ANSWER:
             self.message_bytes = min(self._streams.max_message_bytes, self.message_bytes * 2)
         elif answer_delay > SLOW_ANSWER:
-            self.message_bytes = max(SMALLEST_MESSAGE_BYTES, self.message_bytes // 2)
+            self.message_bytes = max(MIN_MESSAGE_BYTES, self.message_bytes // 2)
         elif self.message_bytes < USUAL_MESSAGE_BYTES:
             self.message_bytes = min(self._streams.max_message_bytes, self.message_bytes * 2)
 

@@ -184,8 +184,8 @@ class Receiver:
         return is_news
 
     def _apply_open(self, frame: Open, events: list[SessionEvent], now: float) -> None:
-        if self._streams.is_ours(frame.stream_id):
-            raise ProtocolError(f"OPEN of stream {frame.stream_id}, which is ours to open")
+        if not frame.stream_id or self._streams.is_ours(frame.stream_id):
+            raise ProtocolError(f"OPEN of stream {frame.stream_id}, which is not the peer's to open")
         if self._streams.was_seen(frame.stream_id):
             self.useless(frame)
             if self._streams.get(frame.stream_id) is None:

@@ -1,9 +1,10 @@
 """Signaling that the application carries itself: a tube's channel, and the texts that pass from one end to the other.
 
-1. The peer's end must know to which session a description belongs, and to which carrier. Both travel inside the SDP, as
-   one session-level attribute that other readers ignore (RFC 8866 §5.13):
-   `a=x-perdure:1 <session id, 32 hex digits> <generation> <generation whose ICE it restarts, or 0> <cause or ->`.
-2. `describe` writes the line, `read_description` takes it out again: an engine sees only its own SDP.
+1. A text is the same JSON that the rendezvous carries sealed (`reliable_channel.Body`), and whose it is: `session`,
+   the session's id; `sender`, an id of the end that wrote it; and `receiver`, that of the end whose numbers it
+   acknowledges, once that was heard. Each has 32 hexadecimal digits. An end that was restarted has another id.
+2. A description or a candidate that is passed on step by step has no numbers: `{"session": …, "message": {…}}`.
+   `message` is what a browser's `setRemoteDescription` takes; the SDP in it is the engine's own.
 3. Nothing here is sealed. Who can alter what the application carries, can put its own DTLS fingerprint in.
 """
 
@@ -13,7 +14,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal, TypeVar, assert_never
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -21,25 +22,16 @@ from perdure.errors import ProtocolError
 from perdure.eventlog import log_event
 from perdure.nesting import check_json
 from perdure.signaling.base import MAX_WAITING_MESSAGES
-from perdure.signaling.messages import (
-    MAX_SDP_BYTES,
-    MAX_WORD_BYTES,
-    Answer,
-    Candidate,
-    Message,
-    Offer,
-    decode_message,
-    encode_message,
-)
-from perdure.wire import SESSION_ID_BYTES, printable
+from perdure.signaling.messages import MAX_SDP_BYTES, Answer, Candidate, Message, Offer, check_message
+from perdure.signaling.reliable_channel import Body, check_body
+from perdure.wire import SESSION_ID_BYTES
 
 if TYPE_CHECKING:
     from perdure.signaling.base import SignalingListener
 
 _logger = logging.getLogger("perdure.signaling")
 
-MAX_LINE_BYTES = 100 + MAX_WORD_BYTES
-"""What `describe` adds to an SDP at most: 13 for the name, 32 for the session, 10 for each number, and the cause."""
+SENDER_BYTES = 16
 
 MAX_TEXT_LENGTH = 4 * MAX_SDP_BYTES
 """Characters of a text that is read: JSON escapes each line's end of an SDP, and no more than doubles it."""
@@ -47,15 +39,11 @@ MAX_TEXT_LENGTH = 4 * MAX_SDP_BYTES
 MAX_SHOWN = 20
 """Characters of a wrong word that an error repeats."""
 
-_M = TypeVar("_M", Offer, Answer, Candidate, Message)
-
-_LINE = re.compile(r"^a=x-perdure(?=[:\s]|\Z)([^\n]*)(?:\n|\Z)", re.MULTILINE)
-_VALUE = re.compile(r":1 ([0-9A-Fa-f]{32}) ([0-9]{1,10}) ([0-9]{1,10}) ([^\r\n]+)")
-_VERSION = re.compile(r":([0-9]+) ")
 _VERSION_LINE = re.compile(r"v=0\r?\n")
-_TIME_LINE = re.compile(r"^t=[^\n]*?(\r?\n)", re.MULTILINE)
 _ACTPASS = re.compile(r"^a=setup:actpass\s*$", re.MULTILINE)
 _MEDIA_LINE = re.compile(r"^m=", re.MULTILINE)
+
+HexId = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z", max_length=32)]
 
 
 class ApplicationChannel:
@@ -119,102 +107,87 @@ class ApplicationChannel:
             log_event(_logger, logging.WARNING, "message-not-taken", kind=kind, why=type(error).__qualname__)
 
 
-def describe(session_id: bytes, message: Offer | Answer) -> str:
-    """The SDP of `message`, with the line that says what it belongs to: what `read_description` reads.
+class _Text(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one end sends to the other; unknown fields are ignored."""
 
-    The cause is cut to what can be printed in one line; "-" becomes empty.
+    session: HexId
+    sender: HexId | None = None
+    receiver: HexId | None = None
+    seq: int = 0
+    first: int = 0
+    ack: int = 0
+    missing: bool = False
+    message: Message | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_Text)
+
+
+def write_text(session_id: bytes, sender: bytes, body: Body, *, receiver: bytes = b"") -> str:
+    """JSON of `body` for the other end, whose id is `receiver` as far as it is known."""
+    text = _Text(
+        session_id.hex(),
+        sender.hex(),
+        receiver.hex() or None,
+        body.seq,
+        body.first,
+        body.ack,
+        body.missing,
+        body.message,
+    )
+    return _encoder.encode(text).decode()
+
+
+def read_text(text: str | bytes, *, receiver: bytes) -> tuple[bytes, bytes, Body]:
+    """The session's id, the sender's, and the body of a text that `write_text` made. What it acknowledges to another
+    `receiver` than this end is left out.
+
+    Raises:
+        ProtocolError: it is not such a text, or a field is out of its bounds.
+    """
+    read = _read(text, "a signaling message")
+    if read.sender is None:
+        raise ProtocolError("a signaling message does not say who sent it")
+    body = Body(read.seq, read.first, read.ack, read.message, read.missing)
+    check_body(body)
+    if read.receiver not in (None, receiver.hex()):
+        body = Body(body.seq, body.first, 0, body.message)
+    return bytes.fromhex(read.session), bytes.fromhex(read.sender), body
+
+
+def describe(session_id: bytes, message: Offer | Answer) -> str:
+    """JSON of `message` and of the session that it belongs to: what `read_description` reads.
 
     Raises:
         ValueError: the session's id has not 16 bytes, or the peer would not read the message.
     """
     if len(session_id) != SESSION_ID_BYTES:
         raise ValueError(f"a session's id has {SESSION_ID_BYTES} bytes, not {len(session_id)}")
-    match message:
-        case Offer(generation, sdp, restarts, cause):
-            kind: Literal["offer", "answer"] = "offer"
-            value = f"{generation} {restarts} {printable(cause).strip() or '-'}"
-        case Answer(generation, sdp):
-            kind = "answer"
-            value = f"{generation} 0 -"
-        case _:
-            assert_never(message)
-    time_line = _TIME_LINE.search(sdp)
-    if time_line is None:
-        raise ValueError("a session description has a time line (t=)")
-    at = time_line.end()
-    text = f"{sdp[:at]}a=x-perdure:1 {session_id.hex()} {value}{time_line[1]}{sdp[at:]}"
     try:
-        read_description(text, kind)
+        check_message(message)
+        _check_is_sdp(message.sdp)
     except ProtocolError as error:
         raise ValueError(str(error)) from error
-    return text
+    return _encoder.encode(_Text(session_id.hex(), message=message)).decode()
 
 
-def read_description(sdp: str, kind: Literal["offer", "answer"]) -> tuple[bytes, Offer | Answer]:
+def read_description(text: str, kind: Literal["offer", "answer"]) -> tuple[bytes, Offer | Answer]:
     """The session's id and the message of a text that `describe` made at the other end.
 
     Raises:
-        ValueError: `kind` is neither; it is not shown where it may be an SDP, which has a password in it.
+        ValueError: `kind` is neither; it is not shown where it may be a description, which has a password in it.
         ProtocolError: it is not such a text.
     """
     if kind not in ("offer", "answer"):
         shown = repr(kind) if isinstance(kind, str) and len(kind) <= MAX_SHOWN else type(kind).__name__
-        raise ValueError(f"a description's kind comes behind its SDP: an offer or an answer, not {shown}")
-    media = _check_is_sdp(sdp)
-    lines = list(_LINE.finditer(sdp))
-    if not lines:
-        raise ProtocolError(f"this {kind} has no x-perdure line: it was made by something else than perdure")
-    if len(lines) > 1:
-        raise ProtocolError(f"this {kind} has {len(lines)} x-perdure lines")
-    (line,) = lines
-    content = line[1].rstrip()
-    if (version := _VERSION.match(content)) is not None and version[1] != "1":
-        raise ProtocolError(f"the x-perdure line of this {kind} is of a version that this perdure does not know")
-    value = _VALUE.fullmatch(content)
-    if value is None or line.start() > media:
-        raise ProtocolError(f"the x-perdure line of this {kind} is malformed")
-    session_id, generation, restarts = bytes.fromhex(value[1]), int(value[2]), int(value[3])
-    cause = "" if value[4] == "-" else value[4]
-    rest = sdp[: line.start()] + sdp[line.end() :]
-    if kind == "offer":
-        return session_id, _checked(Offer(generation, rest, restarts, cause))
-    if restarts or cause:
-        raise ProtocolError("an answer cannot restart ICE, as the x-perdure line of this one says")
-    return session_id, _checked(Answer(generation, rest))
-
-
-class _Text(msgspec.Struct, frozen=True):
-    session: str
-    message: Message
-
-
-_text_decoder = msgspec.json.Decoder(_Text)
-
-
-def write_text(session_id: bytes, message: Message) -> str:
-    """JSON of `message` for the other end: `{"session": 32 hex digits, "message": {"type": …}}`."""
-    return msgspec.json.encode(_Text(session_id.hex(), message)).decode()
-
-
-def read_text(text: str | bytes) -> tuple[bytes, Message]:
-    """The session's id and the message of a text that `write_text` made.
-
-    Raises:
-        ProtocolError: it is not such a text, or a field is out of its bounds.
-    """
-    if not isinstance(text, str | bytes):
-        raise ProtocolError(f"a signaling message is a text, not {type(text).__name__}")
-    if len(text) > MAX_TEXT_LENGTH:
-        raise ProtocolError(f"a signaling message of {len(text)} characters is over {MAX_TEXT_LENGTH}")
-    try:
-        check_json(text)
-        read = _text_decoder.decode(text)
-        session_id = bytes.fromhex(read.session)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise ProtocolError(f"a signaling message cannot be read: {error}") from error
-    if len(session_id) != SESSION_ID_BYTES:
-        raise ProtocolError(f"a session's id has {SESSION_ID_BYTES} bytes, not {len(session_id)}")
-    return session_id, _checked(read.message)
+        raise ValueError(f"a description's kind comes behind it: an offer or an answer, not {shown}")
+    read = _read(text, f"an {kind}")
+    if not isinstance(read.message, Offer if kind == "offer" else Answer):
+        raise ProtocolError(f"this is not the description of an {kind}")
+    check_message(read.message)
+    _check_is_sdp(read.message.sdp)
+    return bytes.fromhex(read.session), read.message
 
 
 def is_offer(sdp: str) -> bool:
@@ -223,7 +196,8 @@ def is_offer(sdp: str) -> bool:
 
 
 def read_candidate(data: Mapping[str, object] | str) -> Candidate:
-    """The candidate in an `icecandidate` signal's data: `candidate`, `sdp_mid`, `sdp_mline_index`, `generation`.
+    """The candidate in an `icecandidate` signal's data: `candidate`, `sdp_mid`, `sdp_mline_index`, `generation`. The
+    W3C's `sdpMid` and `sdpMLineIndex` are read too.
 
     Args:
         data: the dict, or its JSON; other keys are ignored.
@@ -238,32 +212,32 @@ def read_candidate(data: Mapping[str, object] | str) -> Candidate:
             fields = msgspec.json.decode(data)
         if not isinstance(fields, Mapping):
             raise ProtocolError(f"an ICE candidate comes as a dict, not as {type(fields).__name__}")
-        own = {name: fields[name] for name in Candidate.__struct_fields__ if name in fields}
-        candidate = msgspec.convert({"type": "candidate", **own}, Candidate)
+        own = {_W3C_NAMES.get(name, name): value for name, value in fields.items() if isinstance(name, str)}
+        candidate = msgspec.convert({**own, "type": "candidate"}, Candidate)
     except (msgspec.MsgspecError, ValueError) as error:
         hint = "; pass the icecandidate signal's data" if isinstance(error, msgspec.ValidationError) else ""
         raise ProtocolError(f"this is not an ICE candidate: {error}{hint}") from error
-    return _checked(candidate)
+    check_message(candidate)
+    return candidate
 
 
-def _check_is_sdp(sdp: object) -> int:
-    """Where its first media section begins; `ProtocolError` where it is no SDP, or too long a one."""
-    if not isinstance(sdp, str):
-        raise ProtocolError(f"a session description is text, not {type(sdp).__name__}")
-    if not sdp.strip():
-        raise ProtocolError("the session description is empty")
-    if len(sdp) > MAX_SDP_BYTES + MAX_LINE_BYTES:
-        raise ProtocolError(f"a session description of {len(sdp)} characters is over {MAX_SDP_BYTES} bytes")
-    media = _MEDIA_LINE.search(sdp)
-    if _VERSION_LINE.match(sdp) is None or media is None:
-        raise ProtocolError("this is not a session description: it has no v=0 line first, or no media line (m=)")
-    return media.start()
+_W3C_NAMES = {"sdp_mid": "sdpMid", "sdp_mline_index": "sdpMLineIndex"}
 
 
-def _checked(message: _M) -> _M:
-    """`message`, whose bounds are those of any other message of a peer."""
+def _read(text: str | bytes, what: str) -> _Text:
+    if not isinstance(text, str | bytes):
+        raise ProtocolError(f"{what} is a text, not {type(text).__name__}")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise ProtocolError(f"{what} of {len(text)} characters is over {MAX_TEXT_LENGTH}")
+    if not text.strip():
+        raise ProtocolError(f"{what} is empty")
     try:
-        decode_message(encode_message(message))
-    except ValueError as error:  # a lone surrogate, or a number of more digits than Python turns into text
-        raise ProtocolError(f"this cannot be sent: {error}") from error
-    return message
+        check_json(text)
+        return _decoder.decode(text)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ProtocolError(f"{what} cannot be read: {error}") from error
+
+
+def _check_is_sdp(sdp: str) -> None:
+    if _VERSION_LINE.match(sdp) is None or _MEDIA_LINE.search(sdp) is None:
+        raise ProtocolError("this is not a session description: it has no v=0 line first, or no media line (m=)")

@@ -1,4 +1,4 @@
-"""The seam between a tube and its signaling."""
+"""The seams of signaling: towards a tube, and towards what carries it between two peers."""
 
 from __future__ import annotations
 
@@ -36,10 +36,42 @@ class SignalingChannel(Protocol):
         """Deliver to `listener` from now on; what came before is delivered first, in order."""
 
     def send(self, message: Message) -> None:
-        """Queue `message`; it is sent again after a lost rendezvous until the peer's end acknowledged it.
+        """Queue `message`; it is sent again until the peer's end has acknowledged it.
 
         Bounded: when 256 messages wait, the oldest is dropped (an offer that old is of no use).
         """
 
     def close(self) -> None:
-        """Forget what is queued and deliver nothing more. Twice is fine."""
+        """Deliver nothing more; what was sent before still has a moment to reach the peer. Twice is fine."""
+
+
+class SignalingLink(Protocol):
+    """What carries sealed bodies between a gateway and its clients: a WebSocket to the rendezvous, or another adapter.
+
+    It says who is there, and comes back by itself. It keeps nothing: what is lost with a connection, its owner sends
+    again.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where it leads, to be shown."""
+
+    @property
+    def local_address(self) -> str | None:
+        """This machine's address on the connection; `None` while there is none."""
+
+    def start(self) -> None:
+        """Connect, and stay connected. Needs a running event loop."""
+
+    def send(self, to: str, body: bytes, *, vouched: bool = False) -> None:
+        """Send `body` to a peer's id, or to the gateway (`frames.GATEWAY`). It is lost where there is no connection.
+
+        Args:
+            vouched: of a gateway: whether the receiver has proved itself.
+        """
+
+    def network_moved(self, *, local_address_lost: bool | None, slept_seconds: float) -> None:
+        """The network changed, or the process slept: connect anew, unless the connection has come through it."""
+
+    async def close(self) -> None:
+        """End it. Twice is fine."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from perdure.signaling.gate import Gate
 
 MAX_UNWRITTEN_BYTES = 2 * 1024 * 1024
-"""What a full mailbox of the rendezvous and the presences of a room need (`RendezvousLimits.max_outgoing_bytes`)."""
+"""As much as the rendezvous holds for one connection (`RendezvousLimits.max_outgoing_bytes`)."""
 
 JOINED_BYTES = 64 * 1024
 """Written at once when so much waits."""
@@ -34,6 +34,8 @@ class _JoinedWrites:
         self._transport = transport
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
+        self._is_finished = False
+        """Whether the end was written: what comes behind it is dropped, as the connection is ending."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -48,6 +50,7 @@ class _JoinedWrites:
 
     def write_eof(self) -> None:
         self._flush()
+        self._is_finished = True
         self._transport.write_eof()
 
     def close(self) -> None:
@@ -59,7 +62,7 @@ class _JoinedWrites:
         self._transport.abort()
 
     def _flush(self) -> None:
-        if self._waiting and not self._transport.is_closing():
+        if self._waiting and not self._is_finished and not self._transport.is_closing():
             self._transport.write(b"".join(self._waiting))
             if self._transport.get_write_buffer_size() > MAX_UNWRITTEN_BYTES:
                 self._break_off()

@@ -1,11 +1,11 @@
-"""The client's signaling: knocks at the gateway of a ticket and keeps the agreed keys fresh.
+"""The client's signaling: knocks at the gateway of a ticket, and keeps the agreed keys.
 
-1. It knocks when it has joined and the gateway is there, and again whenever either has come back, unless both are who
-   they were and have spoken under the keys: then these go on, and what waits is sent behind the join itself, two round
-   trips earlier. If the gateway does not acknowledge any of that soon, it knocks after all: what else comes may have
-   waited at the rendezvous since before the gateway went.
-2. Only the answer to the latest knock counts, and only the first.
-3. Until the gateway has spoken under the new keys, a timer knocks again: an answer can be lost.
+1. It knocks when it has joined and the gateway is there, unless both are who they were and have spoken under the
+   keys: then these go on, and what the gateway has not acknowledged is sent behind the join itself, two round trips
+   earlier.
+2. Only the answer to the latest knock counts, and only the first. Until then the keys of before stay in use.
+3. It knocks again where no answer comes, where what it sends is not acknowledged though sent again, and where the
+   keys have been in use for an hour.
 4. Another gateway process, or one that has lost the session, means that the peer restarted: the queue is for nobody.
 """
 
@@ -16,51 +16,65 @@ import secrets
 from random import SystemRandom
 from typing import TYPE_CHECKING, Self
 
-from perdure.errors import NotAuthorisedError, PerdureError, RendezvousError
-from perdure.signaling.channel import SealedChannel
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from perdure.errors import NotAuthorisedError, PerdureError, ProtocolError, RendezvousError, TicketError
+from perdure.signaling.channel import PeerChannel
 from perdure.signaling.envelope import (
     ID_BYTES,
-    NONCE_BYTES,
     DataKeys,
     EnvelopeRefusal,
     EnvelopeRefusedError,
     EnvelopeType,
     Knock,
+    KnockingClient,
+    Refusal,
+    RefusalReason,
+    RTCIceServer,
     Welcome,
-    WelcomeStatus,
-    open_welcome,
-    read_header,
-    room_id,
-    seal_knock,
+    read_type,
 )
-from perdure.signaling.frames import GATEWAY, Role
+from perdure.signaling.frames import GATEWAY, Challenge, Join, Role
+from perdure.signaling.gateway_proof import room_id
+from perdure.signaling.noise import KEY_BYTES
+from perdure.signaling.reliable_channel import Body, decode_body, encode_body
 from perdure.signaling.status import RefusalLog, SignalingState, SignalingStatus
 from perdure.signaling.websocket import RendezvousLink
+from perdure.wire import printable
 
 if TYPE_CHECKING:
     import ssl
     from collections import Counter
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from random import Random
     from types import TracebackType
 
-    from perdure.signaling.base import SignalingListener
+    from perdure.signaling.base import SignalingLink, SignalingListener
     from perdure.signaling.messages import Message
     from perdure.signaling.socket import OpenSocket
     from perdure.ticket import Ticket
 
-KNOCK_INTERVAL = 10.0
-"""Seconds without an answer after which it knocks again; ten times the slowest sensible round trip."""
+KNOCK_INTERVAL = 5.0
+"""Seconds without an answer after which it knocks again; five times the slowest sensible round trip."""
 
-RESUMPTION_TIMEOUT = 1.0
-"""Seconds that the gateway has to acknowledge something new under keys that go on after a lost connection. It may have
-forgotten them; a round trip and an answer take less, and a knock too many costs two messages."""
+KNOCKS_AFTER_RESENDING = 1
+"""Times that something was sent again in vain: a second, in which a round trip and an answer fit. The gateway may have
+forgotten the keys, and a knock too many costs two messages."""
 
-RESYNC_INTERVAL = 1.0
-"""Seconds between knocks that a gap asks for: a rendezvous that drops messages must not make it spin."""
+REKEY_AFTER = 3600.0
+"""Seconds for which keys are in use, so that one that leaks opens little."""
 
-CLOSE_FLUSH_TIMEOUT = 1.0
+FAREWELL_TIMEOUT = 1.0
 """Seconds that a last word (`Bye`) has to reach the peer at `close`."""
+
+_REFUSED_WORDS = {
+    RefusalReason.FULL: "it has no room for another session; trying again",
+    RefusalReason.UNKNOWN: "the gateway does not know this ticket; ask its owner for a new one",
+    RefusalReason.EXPIRED: "the ticket has expired; ask the gateway's owner for a new one",
+    RefusalReason.REVOKED: "the ticket was revoked; ask the gateway's owner for a new one",
+    RefusalReason.USED_UP: "the ticket is used up: others have used it as often as it may be; ask for a new one",
+    RefusalReason.NOT_AUTHORIZED: "the gateway does not know this client's key",
+}
 
 
 class ClientSignaling:
@@ -68,8 +82,10 @@ class ClientSignaling:
 
     Args:
         session_id: 16 random bytes, never used for another `ClientSignaling`.
+        key: this installation's.
         on_status: hears each change of the status, on the event loop's thread.
-        token_bytes: the source of epochs and nonces; must be cryptographically random.
+        on_ice_servers: hears which ICE servers the gateway names, before each time that it becomes available.
+        token_bytes: the source of keys and ids; must be cryptographically random.
         open_socket: how to connect to the rendezvous, where that is not by `websockets`.
     """
 
@@ -78,7 +94,9 @@ class ClientSignaling:
         ticket: Ticket,
         session_id: bytes,
         *,
+        key: X25519PrivateKey,
         on_status: Callable[[SignalingStatus], None] | None = None,
+        on_ice_servers: Callable[[tuple[RTCIceServer, ...]], None] | None = None,
         random: Random | None = None,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
         ssl_context: ssl.SSLContext | None = None,
@@ -88,38 +106,39 @@ class ClientSignaling:
             raise ValueError(f"a session id has {ID_BYTES} bytes, not {len(session_id)}")
         self._ticket = ticket
         self._session_id = session_id
+        self._key = key
         self._on_status = on_status
+        self._on_ice_servers = on_ice_servers
         self._token_bytes = token_bytes
-        self._link = RendezvousLink(
+        self._room = room_id(ticket.gateway)
+        self._peer_id = token_bytes(ID_BYTES).hex()
+        self._link: SignalingLink = RendezvousLink(
             ticket.rendezvous_url,
-            room=room_id(ticket),
-            role=Role.CLIENT,
-            peer_id=token_bytes(ID_BYTES).hex(),
+            join=self._join,
             listener=self,
             random=random or SystemRandom(),
             ssl_context=ssl_context,
             open_socket=open_socket,
         )
-        self._channel = SealedChannel(transmit=self._transmit, on_close=self._end)
+        self._channel = PeerChannel(transmit=self._transmit, on_close=self._end, on_resent=self._resent)
         self._status = SignalingStatus(SignalingState.UNREACHABLE, self._link.url)
         self._settled = asyncio.Event()
         self._error: PerdureError | None = None
         self._ending: asyncio.Task[None] | None = None
         self._refusals = RefusalLog(now=lambda: asyncio.get_running_loop().time())
-        self._knock_number = 0
-        self._client_epoch = b""
-        self._awaits_welcome = False
+        self._knocks = 0
+        self._knocking: KnockingClient | None = None
+        """The latest knock, until it is answered."""
+        self._knock_timer: asyncio.TimerHandle | None = None
         self._gateway_instance: bytes | None = None
         self._gateway_peer = ""
         """The peer id of the gateway that welcomed us last."""
         self._keys: DataKeys | None = None
-        """Agreed with it; in use once it has spoken under them."""
+        self._keys_of_before: DataKeys | None = None
+        """Still opened with, until the gateway has spoken under the new ones."""
+        self._agreed_at = 0.0
         self._is_confirmed = False
-        self._sent_before: int | None = None
-        """The newest message of before the connection that goes on with the keys of before; `None` where a newer one
-        was acknowledged, and where the keys are new."""
-        self._knocked_at = 0.0
-        self._knock_timer: asyncio.TimerHandle | None = None
+        """Whether the gateway has spoken under keys of this session."""
 
     @property
     def available(self) -> bool:
@@ -133,7 +152,8 @@ class ClientSignaling:
 
     @property
     def error(self) -> PerdureError | None:
-        """Why it has failed for good: `NotAuthorisedError` (the ticket expired), `RendezvousError`; or None."""
+        """Why it has failed for good: `NotAuthorisedError` (the gateway refuses the ticket), `TicketError`,
+        `RendezvousError`; or None."""
         return self._error
 
     @property
@@ -149,7 +169,7 @@ class ClientSignaling:
         """Wait until the gateway has welcomed us. Cancelling loses nothing.
 
         Raises:
-            NotAuthorisedError: the gateway says that the ticket has expired.
+            NotAuthorisedError: the gateway refuses the ticket.
             RendezvousError: the rendezvous refuses us for good, or this was closed.
         """
         while not self.available:
@@ -174,11 +194,11 @@ class ClientSignaling:
         return self._link.local_address
 
     def network_moved(self, *, local_address_lost: bool | None, slept_seconds: float) -> None:
-        """See `RendezvousLink.network_moved`."""
+        """See `SignalingLink.network_moved`."""
         self._link.network_moved(local_address_lost=local_address_lost, slept_seconds=slept_seconds)
 
     def close(self) -> None:
-        """Deliver nothing more and leave; what was handed over has a second to arrive. Twice is fine."""
+        """Deliver nothing more and leave; what was sent has a second to arrive. Twice is fine."""
         self._channel.close()
 
     async def wait_closed(self) -> None:
@@ -198,21 +218,21 @@ class ClientSignaling:
 
     # What the link says.
 
+    def _join(self, challenge: Challenge) -> Join:
+        return Join(self._room, Role.CLIENT, self._peer_id)
+
     def link_opening(self) -> None:
-        if self._ending is None and self._keys is not None and self._is_confirmed:
-            self._sent_before = self._channel.sealed_seq
-            self._channel.peer_reachable(self._keys)
-            self._cancel_knock()
-            self._knock_timer = asyncio.get_running_loop().call_later(RESUMPTION_TIMEOUT, self._resumption_failed)
+        if self._ending is None and self._is_confirmed:
+            self._channel.peer_reachable()
 
-    def _resumption_failed(self) -> None:
-        if self._status.state is SignalingState.READY:
-            self._knock()
-        else:
-            self._gateway_unreachable()
-
-    def link_up(self) -> None:
+    def link_up(self, peers: Sequence[str]) -> None:
         self._set_status(SignalingState.WAITING_FOR_GATEWAY)
+        if not peers:
+            self._gateway_unreachable()
+        elif self.available and peers[0] == self._gateway_peer:
+            self._set_status(SignalingState.READY)  # what waited went out at the opening, and has reached it
+        else:
+            self.link_presence(peers[0], present=True)
 
     def link_down(self, reason: str) -> None:
         self._gateway_unreachable()
@@ -225,100 +245,112 @@ class ClientSignaling:
     def has_live_tubes(self) -> bool:
         return self._is_confirmed and self._ending is None
 
-    def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
-        if role is not Role.GATEWAY or self._ending is not None:
-            return
-        if present and self._channel.available and peer_id == self._gateway_peer:
-            self._set_status(SignalingState.READY)
-        elif present:
-            self._knock()
-        else:
-            self._gateway_unreachable()
-            self._set_status(SignalingState.WAITING_FOR_GATEWAY)
-
-    def link_received(self, sender: str, body: bytes) -> None:
+    def link_presence(self, peer_id: str, present: bool) -> None:
         if self._ending is not None:
             return
+        if not present:
+            self._gateway_unreachable()
+            self._set_status(SignalingState.WAITING_FOR_GATEWAY)
+        elif self._is_confirmed and peer_id == self._gateway_peer:
+            self._channel.peer_reachable()  # it may have been away: what was sent meanwhile is lost
+            self._set_status(SignalingState.READY)
+        else:
+            self._gateway_unreachable()
+            self._knock()
+
+    def link_received(self, sender: str, body: bytes) -> None:
         try:
-            header = read_header(body)
-            match header.type:
-                case EnvelopeType.WELCOME:
-                    self._handle_welcome(sender, body)
+            match read_type(body):
+                case EnvelopeType.WELCOME | EnvelopeType.REFUSAL:
+                    self._handle_answer(sender, body)
                 case EnvelopeType.DATA:
-                    self._handle_data(header.session_id, body)
+                    self._handle_data(body)
                 case EnvelopeType.KNOCK:
                     raise EnvelopeRefusedError(EnvelopeRefusal.UNEXPECTED)
         except EnvelopeRefusedError as error:
             self._refusals.record(error.refusal)
 
     def _knock(self) -> None:
-        self._channel.peer_unreachable()
-        self._keys = self._sent_before = None
-        self._link.forget(GATEWAY)  # Sealed under keys that end now; what is not acknowledged is sealed again.
-        self._client_epoch = self._token_bytes(ID_BYTES)
-        self._knock_number += 1
-        self._awaits_welcome = True
-        knock = Knock(self._client_epoch, self._knock_number)
-        envelope = seal_knock(self._ticket, self._session_id, knock, nonce=self._token_bytes(NONCE_BYTES))
-        self._link.send(GATEWAY, envelope)
-        self._knocked_at = asyncio.get_running_loop().time()
-        self._knock_at(self._knocked_at + KNOCK_INTERVAL)
-        self._set_status(SignalingState.KNOCKING)
-
-    def _knock_at(self, when: float) -> None:
         self._cancel_knock()
-        self._knock_timer = asyncio.get_running_loop().call_at(when, self._knock)
+        self._knocks += 1
+        ticket, knock = self._ticket, Knock(self._session_id, self._ticket.ticket_id, self._knocks)
+        ephemeral = X25519PrivateKey.from_private_bytes(self._token_bytes(KEY_BYTES))
+        try:
+            self._knocking = KnockingClient(self._key, ticket.gateway, ticket.secret, knock, ephemeral=ephemeral)
+        except EnvelopeRefusedError:
+            self._fail(TicketError("the ticket names a gateway's key that cannot be one: copy the ticket again"))
+            return
+        self._link.send(GATEWAY, self._knocking.envelope)
+        self._knock_timer = asyncio.get_running_loop().call_later(KNOCK_INTERVAL, self._knock)
+        if not self.available:
+            self._set_status(SignalingState.KNOCKING)
 
     def _cancel_knock(self) -> None:
+        self._knocking = None
         if self._knock_timer is not None:
             self._knock_timer.cancel()
             self._knock_timer = None
 
-    def _handle_welcome(self, sender: str, envelope: bytes) -> None:
-        welcome = open_welcome(self._ticket, self._session_id, self._client_epoch, envelope)
-        if not self._awaits_welcome:
-            raise EnvelopeRefusedError(EnvelopeRefusal.REPLAYED)
-        self._awaits_welcome = False
-        match welcome.status:
-            case WelcomeStatus.EXPIRED:
-                reason = "the gateway says that the ticket has expired; ask its owner for a new one"
-                self._fail(NotAuthorisedError(reason, target="ticket"))
-            case WelcomeStatus.FULL:
-                self._set_status(SignalingState.KNOCKING, "it has no room for another session; trying again")
-            case WelcomeStatus.OK:
-                self._gateway_peer = sender
-                self._adopt(welcome)
+    def _resent(self, times: int) -> None:
+        if times >= KNOCKS_AFTER_RESENDING:
+            self._agree_anew()
 
-    def _adopt(self, welcome: Welcome) -> None:
+    def _agree_anew(self) -> None:
+        if self._knock_timer is None and self._ending is None:
+            self._knock()
+
+    def _handle_answer(self, sender: str, envelope: bytes) -> None:
+        if self._knocking is None or self._ending is not None:
+            raise EnvelopeRefusedError(EnvelopeRefusal.STALE)
+        match self._knocking.open(envelope):
+            case Refusal(RefusalReason.FULL, detail):
+                self._knocking = None  # the timer knocks again
+                self._set_status(SignalingState.KNOCKING, printable(detail) or _REFUSED_WORDS[RefusalReason.FULL])
+            case Refusal(reason, detail):
+                words = f"{_REFUSED_WORDS[reason]} ({printable(detail)})" if detail else _REFUSED_WORDS[reason]
+                self._fail(NotAuthorisedError(words, target="ticket"))
+            case (welcome, keys):
+                self._cancel_knock()
+                self._gateway_peer = sender
+                self._adopt(welcome, keys)
+
+    def _adopt(self, welcome: Welcome, keys: DataKeys) -> None:
         is_other_process = self._gateway_instance not in {None, welcome.instance}
         has_lost_session = self._is_confirmed and not welcome.known
         self._gateway_instance = welcome.instance
-        keys = DataKeys(self._ticket, self._session_id, self._client_epoch, welcome.gateway_epoch, initiator=True)
+        self._keys, self._keys_of_before = keys, self._keys
+        self._agreed_at = asyncio.get_running_loop().time()
         if is_other_process or has_lost_session:
             self._is_confirmed = False
+            self._keys_of_before = None
             self._channel.restart()
-        self._keys = keys
-        self._channel.peer_reachable(keys)
+        if self._on_ice_servers is not None:
+            self._on_ice_servers(welcome.ice_servers)
+        self._channel.speak()  # which proves that this is the client that knocked
+        self._channel.peer_reachable()
         self._set_status(SignalingState.READY)
 
-    def _handle_data(self, session_id: bytes, envelope: bytes) -> None:
-        if session_id != self._session_id:
-            raise EnvelopeRefusedError(EnvelopeRefusal.WRONG_SESSION)
-        asks_for_resync = self._channel.handle_envelope(envelope)
-        if not self.available:
-            return  # Under the keys before the latest knock; the timer waits for its answer.
-        if self._sent_before is None or self._channel.acked_seq > self._sent_before:
-            self._sent_before = None
-            self._is_confirmed = True
-            self._cancel_knock()
-        if asks_for_resync or self._channel.wants_new_keys:
-            self._knock_at(self._knocked_at + RESYNC_INTERVAL)
+    def _handle_data(self, envelope: bytes) -> None:
+        keys, before = self._keys, self._keys_of_before
+        if keys is not None and keys.opens(envelope):
+            plain = keys.open(envelope)
+            self._is_confirmed, self._keys_of_before = True, None
+        elif before is not None:
+            plain = before.open(envelope)
+        else:
+            raise EnvelopeRefusedError(EnvelopeRefusal.STALE)
+        try:
+            self._channel.handle_body(decode_body(plain))
+        except ProtocolError as error:
+            self._refusals.record(EnvelopeRefusal.MALFORMED, str(error))
+        if asyncio.get_running_loop().time() >= self._agreed_at + REKEY_AFTER:
+            self._agree_anew()
 
-    def _transmit(self, envelope: bytes) -> None:
-        self._link.send(GATEWAY, envelope)
+    def _transmit(self, body: Body) -> None:
+        if self._keys is not None:
+            self._link.send(GATEWAY, self._keys.seal(encode_body(body)))
 
     def _gateway_unreachable(self) -> None:
-        self._awaits_welcome = False
         self._cancel_knock()
         self._channel.peer_unreachable()
 
@@ -331,8 +363,13 @@ class ClientSignaling:
     def _end(self) -> None:
         self._cancel_knock()
         if self._ending is None:
-            self._ending = asyncio.create_task(self._link.close(flush_timeout=CLOSE_FLUSH_TIMEOUT))
+            self._ending = asyncio.create_task(self._leave())
         self._settled.set()
+
+    async def _leave(self) -> None:
+        await self._channel.settled(FAREWELL_TIMEOUT)
+        self._channel.end()
+        await self._link.close()
 
     def _set_status(self, state: SignalingState, reason: str = "") -> None:
         status = SignalingStatus(state, self._link.url, reason)

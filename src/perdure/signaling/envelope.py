@@ -1,62 +1,72 @@
 """Envelopes: what two peers say through the rendezvous, sealed end to end. Pure: randomness comes as an argument.
 
-1. Every key comes from the ticket's secret by HKDF-SHA256, with the ticket's expiry in the info: who edits the expiry
-   derives other keys and another room. Every seal is ChaCha20-Poly1305 with the whole header as associated data.
-2. The client KNOCKs with a random epoch and a number that rises; the gateway takes a number once, so a recorded KNOCK
-   opens nothing.
-3. The gateway's WELCOME is sealed under a key of that knock's epoch and carries a fresh epoch of its own. Were the
-   gateway's epoch fixed for its process, a replayed knock would bring old keys, old nonces and old DATA back to life.
-4. Both epochs give two DATA keys, one for each direction, so that a reflected envelope does not open.
-5. DATA counts 1, 2, 3 … in its nonce, and a receiver takes only what is above the highest it opened.
-6. A session's id is in every header, so that an envelope cannot be moved to another session.
+1. A client KNOCKs with the first message of a Noise handshake (`noise`): it knows the gateway's public key by its
+   ticket, and proves its own. Inside are the session's id, which ticket it holds, and a number that rises with each
+   knock of the session: the gateway takes a number once, so a recorded KNOCK opens nothing.
+2. The gateway's WELCOME is the second message, with the ticket's secret as the pre-shared key. A REFUSAL is the same
+   with 32 zero bytes in its place, as the gateway may not know the ticket; it opens nothing but its reason.
+3. Both give `DataKeys`, one for each direction, so that a reflected envelope does not open. They are fresh with each
+   knock: who records all and gets ticket and keys later, opens nothing.
+4. DATA carries its counter 1, 2, 3 … in clear; a receiver takes only what is above the highest it opened.
+5. The clear header is a byte for version and type, and but for a KNOCK a tag of four bytes, which tells a stale
+   envelope from a forged one. That of DATA is associated data of what is sealed.
 """
 
 from __future__ import annotations
 
 import enum
+import hashlib
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-if TYPE_CHECKING:
-    from perdure.ticket import Ticket
+from perdure.nesting import check_json
+from perdure.signaling.noise import (
+    TAG_BYTES,
+    Initiator,
+    Keys,
+    NoiseError,
+    Responder,
+    open_sealed,
+    seal,
+)
 
-VERSION = 1
+VERSION = 2
 
 MAX_ENVELOPE_BYTES = 48 * 1024
 """The longest message (an offer of 16 KiB, escaped) fits; 4/3 of it in base64 is the rendezvous' 64 KiB."""
 
 ID_BYTES = 16
-"""Session ids, epochs and instance ids: 128 random bits do not collide."""
+"""Session ids and instance ids: 128 random bits do not collide."""
 
-NONCE_BYTES = 12
-"""ChaCha20-Poly1305's (RFC 8439 §2.8). Random for KNOCK and WELCOME, whose keys seal a handful each."""
+TICKET_ID_BYTES = 16
 
-_TAG_BYTES = 8
-"""Names the epochs whose keys sealed an envelope, to tell a stale one from a forged one. Not a proof."""
+PROLOGUE = b"perdure 2"
+"""Both ends of a handshake must have this one."""
 
-_HEADER = struct.Struct(f">BB{ID_BYTES}s{_TAG_BYTES}s{NONCE_BYTES}s")
-_KNOCK = struct.Struct(f">{ID_BYTES}sQ")
-_WELCOME = struct.Struct(f">{ID_BYTES}s{ID_BYTES}s?B")
-_COUNTER = struct.Struct(">4xQ")
-_MAX_COUNTER = 2**64 - 1
-_MAC_BYTES = 16
-_NO_TAG = bytes(_TAG_BYTES)
+_NO_TICKET = bytes(32)
+"""The pre-shared key of a REFUSAL."""
 
-MAX_PLAINTEXT_BYTES = MAX_ENVELOPE_BYTES - _HEADER.size - _MAC_BYTES
+_TAG = struct.Struct(">B4s")
+_DATA = struct.Struct(">B4sQ")
+_MAX_COUNTER = 2**53 - 1
+"""As for every number on the wire; a signaling channel sends some thousands."""
+
+MAX_PLAINTEXT_BYTES = MAX_ENVELOPE_BYTES - _DATA.size - TAG_BYTES
+
+MAX_DETAIL_CHARACTERS = 200
 
 
 class EnvelopeType(enum.IntEnum):
-    """The second byte of every envelope."""
+    """The lower half of an envelope's first byte."""
 
     KNOCK = 1
     WELCOME = 2
     DATA = 3
+    REFUSAL = 4
 
 
 class EnvelopeRefusal(enum.Enum):
@@ -66,7 +76,8 @@ class EnvelopeRefusal(enum.Enum):
     FORGED = "forged"
     REPLAYED = "replayed"
     WRONG_SESSION = "wrong-session"
-    UNKNOWN_EPOCH = "unknown-epoch"
+    STALE = "stale"
+    """Sealed under keys that are not in use, or an answer to an earlier knock."""
     UNEXPECTED = "unexpected"
     """Well-formed, but not what this end takes at all: a WELCOME at the gateway, a KNOCK at the client."""
 
@@ -79,134 +90,175 @@ class EnvelopeRefusedError(Exception):
         self.refusal = refusal
 
 
-class WelcomeStatus(enum.IntEnum):
-    """The gateway's answer to a knock."""
-
-    OK = 0
-    EXPIRED = 1
-    FULL = 2
+Bytes16 = Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 
-class Header(NamedTuple):  # a tuple, as there is one for each envelope
-    """The clear start of an envelope: read before any key is known, trusted only after opening."""
+class Knock(msgspec.Struct, frozen=True):
+    """A client asks for keys of `session`, as a holder of `ticket`. `number` rises with each knock of a session."""
 
-    type: EnvelopeType
-    session_id: bytes
-    epoch_tag: bytes
-    nonce: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Knock:
-    """A client asks for keys. `number` rises with each knock of a session."""
-
-    client_epoch: bytes
-    number: int
+    session: Bytes16
+    ticket: Bytes16
+    number: Number
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome:
-    """The gateway's answer. `instance` names the gateway's process; `known`: it has this session's state already."""
+class RTCIceServer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """As the W3C's, with one URL."""
 
-    gateway_epoch: bytes
-    instance: bytes
-    known: bool
-    status: WelcomeStatus
+    urls: Annotated[str, msgspec.Meta(max_length=512)]
+    username: Annotated[str, msgspec.Meta(max_length=512)] = ""
+    credential: Annotated[str, msgspec.Meta(max_length=512)] = ""
 
 
-def room_id(ticket: Ticket) -> str:
-    """The room in which the holders of `ticket` meet: 32 hexadecimal digits that tell nothing of the secret."""
-    return _derive(ticket, b"room", b"", ID_BYTES).hex()
+class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The gateway lets a client in. `instance` names the gateway's process; `known`: it has this session's state
+    already. `ice_servers` are those that a client of this gateway needs."""
+
+    instance: Bytes16
+    known: bool = False
+    ice_servers: Annotated[tuple[RTCIceServer, ...], msgspec.Meta(max_length=16)] = msgspec.field(
+        default=(), name="iceServers"
+    )
 
 
-def read_header(envelope: bytes) -> Header:
-    """Read the clear header.
+class RefusalReason(enum.Enum):
+    """Why a gateway lets a client not in."""
+
+    FULL = "full"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    USED_UP = "used-up"
+    NOT_AUTHORIZED = "not-authorized"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether knocking again would only fail again."""
+        return self is not RefusalReason.FULL
+
+
+class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The gateway lets a client not in; `detail` is for a person."""
+
+    reason: RefusalReason
+    detail: Annotated[str, msgspec.Meta(max_length=MAX_DETAIL_CHARACTERS)] = ""
+
+
+InsideT = TypeVar("InsideT", Knock, Welcome, Refusal)
+
+_encoder = msgspec.json.Encoder()
+
+
+def read_type(envelope: bytes) -> EnvelopeType:
+    """Read the clear first byte, and check the length.
 
     Raises:
         EnvelopeRefusedError: MALFORMED: too short, too long, another version, an unknown type.
     """
-    if not _HEADER.size + _MAC_BYTES <= len(envelope) <= MAX_ENVELOPE_BYTES:
+    if not 1 + TAG_BYTES <= len(envelope) <= MAX_ENVELOPE_BYTES or envelope[0] >> 4 != VERSION:
         raise EnvelopeRefusedError(EnvelopeRefusal.MALFORMED)
-    version, kind, session_id, tag, nonce = _HEADER.unpack_from(envelope)
-    if version != VERSION or kind not in _TYPES:
+    if envelope[0] & 15 not in _TYPES:
         raise EnvelopeRefusedError(EnvelopeRefusal.MALFORMED)
-    return Header(EnvelopeType(kind), session_id, tag, nonce)
+    return EnvelopeType(envelope[0] & 15)
 
 
-def seal_knock(ticket: Ticket, session_id: bytes, knock: Knock, *, nonce: bytes) -> bytes:
-    """Seal a client's knock with 12 random bytes as `nonce`."""
-    header = _header(EnvelopeType.KNOCK, session_id, _NO_TAG, nonce)
-    return _seal(_derive(ticket, b"knock", session_id, 32), header, _KNOCK.pack(knock.client_epoch, knock.number))
+class KnockingClient:
+    """A client's end of one handshake. `envelope` is the KNOCK.
 
-
-def open_knock(ticket: Ticket, envelope: bytes) -> Knock:
-    """Open a knock.
+    Args:
+        key: the client's.
+        gateway: the gateway's public key.
+        ephemeral: made for this knock alone.
 
     Raises:
-        EnvelopeRefusedError: it was not sealed by a holder of this ticket, or was altered.
+        EnvelopeRefusedError: the gateway's key cannot be one.
     """
-    header = _expect(envelope, EnvelopeType.KNOCK)
-    plain = _open(_derive(ticket, b"knock", header.session_id, 32), envelope)
-    if len(plain) != _KNOCK.size:
-        raise EnvelopeRefusedError(EnvelopeRefusal.MALFORMED)
-    return Knock(*_KNOCK.unpack(plain))
+
+    def __init__(
+        self, key: X25519PrivateKey, gateway: bytes, secret: bytes, knock: Knock, *, ephemeral: X25519PrivateKey
+    ) -> None:
+        self._secret = secret
+        self._initiator = Initiator(key, gateway, ephemeral=ephemeral, prologue=PROLOGUE)
+        self.envelope = _head(EnvelopeType.KNOCK) + _guarded(lambda: self._initiator.write(_encoder.encode(knock)))
+        self._tag = _tag_of(self.envelope)
+
+    def open(self, envelope: bytes) -> tuple[Welcome, DataKeys] | Refusal:
+        """Open the answer to this knock.
+
+        Raises:
+            EnvelopeRefusedError: it answers another one (STALE), or was altered.
+        """
+        kind = read_type(envelope)
+        if kind not in (EnvelopeType.WELCOME, EnvelopeType.REFUSAL):
+            raise EnvelopeRefusedError(EnvelopeRefusal.UNEXPECTED)
+        if envelope[1 : _TAG.size] != self._tag:
+            raise EnvelopeRefusedError(EnvelopeRefusal.STALE)
+        sealed = envelope[_TAG.size :]
+        if kind is EnvelopeType.REFUSAL:
+            inside, _ = _guarded(lambda: self._initiator.read(sealed, _NO_TICKET))
+            return _read(inside, _refusal_decoder)
+        inside, keys = _guarded(lambda: self._initiator.read(sealed, self._secret))
+        return _read(inside, _welcome_decoder), DataKeys(keys)
 
 
-def seal_welcome(ticket: Ticket, session_id: bytes, client_epoch: bytes, welcome: Welcome, *, nonce: bytes) -> bytes:
-    """Seal the gateway's answer to the knock of `client_epoch`, with 12 random bytes as `nonce`."""
-    key, tag = _welcome_key(ticket, session_id, client_epoch)
-    plain = _WELCOME.pack(welcome.gateway_epoch, welcome.instance, welcome.known, welcome.status)
-    return _seal(key, _header(EnvelopeType.WELCOME, session_id, tag, nonce), plain)
-
-
-def open_welcome(ticket: Ticket, session_id: bytes, client_epoch: bytes, envelope: bytes) -> Welcome:
-    """Open the answer to the knock of `client_epoch`.
+class AnsweringGateway:
+    """A gateway's end of one handshake: opens a KNOCK, and answers it once.
 
     Raises:
-        EnvelopeRefusedError: for another session, an answer to another knock (UNKNOWN_EPOCH), or altered.
+        EnvelopeRefusedError: it was not made for this gateway, or was altered.
     """
-    header = _expect(envelope, EnvelopeType.WELCOME)
-    if header.session_id != session_id:
-        raise EnvelopeRefusedError(EnvelopeRefusal.WRONG_SESSION)
-    key, tag = _welcome_key(ticket, session_id, client_epoch)
-    if header.epoch_tag != tag:
-        raise EnvelopeRefusedError(EnvelopeRefusal.UNKNOWN_EPOCH)
-    plain = _open(key, envelope)
-    if len(plain) != _WELCOME.size or plain[-1] not in _STATUSES:
-        raise EnvelopeRefusedError(EnvelopeRefusal.MALFORMED)
-    gateway_epoch, instance, known, status = _WELCOME.unpack(plain)
-    return Welcome(gateway_epoch, instance, known, WelcomeStatus(status))
+
+    def __init__(self, key: X25519PrivateKey, envelope: bytes) -> None:
+        if read_type(envelope) is not EnvelopeType.KNOCK:
+            raise EnvelopeRefusedError(EnvelopeRefusal.UNEXPECTED)
+        self._responder = Responder(key, prologue=PROLOGUE)
+        self._tag = _tag_of(envelope)
+        self.knock: Knock = _read(_guarded(lambda: self._responder.read(envelope[1:])), _knock_decoder)
+        self.client_key = self._responder.remote_static
+        """The client's public key. It may be a replay of what that client sent once."""
+
+    def welcome(self, secret: bytes, welcome: Welcome, *, ephemeral: X25519PrivateKey) -> tuple[bytes, DataKeys]:
+        """The WELCOME, and the keys; `secret` is the ticket's. `ephemeral` is made for this answer alone."""
+        message, keys = self._responder.write(_encoder.encode(welcome), secret, ephemeral=ephemeral)
+        return _TAG.pack(_head_byte(EnvelopeType.WELCOME), self._tag) + message, DataKeys(keys)
+
+    def refuse(self, refusal: Refusal, *, ephemeral: X25519PrivateKey) -> bytes:
+        """The REFUSAL."""
+        message, _ = self._responder.write(_encoder.encode(refusal), _NO_TICKET, ephemeral=ephemeral)
+        return _TAG.pack(_head_byte(EnvelopeType.REFUSAL), self._tag) + message
 
 
 class DataKeys:
-    """One end's DATA keys of one pair of epochs, its sending counter and the highest counter it opened."""
+    """One end's keys of one handshake, its sending counter and the highest counter it opened."""
 
-    def __init__(
-        self, ticket: Ticket, session_id: bytes, client_epoch: bytes, gateway_epoch: bytes, *, initiator: bool
-    ) -> None:
-        salt = session_id + client_epoch + gateway_epoch
-        to_gateway = _derive(ticket, b"data client to gateway", salt, 32)
-        to_client = _derive(ticket, b"data gateway to client", salt, 32)
-        self._sealing_key, self._opening_key = (to_gateway, to_client) if initiator else (to_client, to_gateway)
-        self._session_id = session_id
-        self.epoch_tag = _derive(ticket, b"data tag", salt, _TAG_BYTES)
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
         self._sealed = 0
         self._opened = 0
+
+    @property
+    def sealed(self) -> int:
+        """Envelopes sealed so far."""
+        return self._sealed
+
+    def opens(self, envelope: bytes) -> bool:
+        """Whether `envelope` says that it was sealed under these keys, which only `open` proves."""
+        return envelope[1 : _TAG.size] == self._keys.handshake_hash[:4]
 
     def seal(self, plain: bytes) -> bytes:
         """Seal `plain` under the next counter.
 
         Raises:
             ValueError: `plain` is over `MAX_PLAINTEXT_BYTES`.
-            RuntimeError: 2^64 envelopes were sealed; a new knock gives new keys.
+            RuntimeError: 2^53 envelopes were sealed; a new knock gives new keys.
         """
         if len(plain) > MAX_PLAINTEXT_BYTES:
             raise ValueError(f"an envelope holds at most {MAX_PLAINTEXT_BYTES} bytes, not {len(plain)}")
         if self._sealed == _MAX_COUNTER:
-            raise RuntimeError("this epoch's counter is used up")
+            raise RuntimeError("these keys are used up")
         self._sealed += 1
-        header = _header(EnvelopeType.DATA, self._session_id, self.epoch_tag, _COUNTER.pack(self._sealed))
-        return _seal(self._sealing_key, header, plain)
+        head = _DATA.pack(_head_byte(EnvelopeType.DATA), self._keys.handshake_hash[:4], self._sealed)
+        return head + seal(self._keys.sealing, self._sealed, plain, head)
 
     def open(self, envelope: bytes) -> bytes:
         """Open what the other end sealed, each once and in rising order.
@@ -214,13 +266,15 @@ class DataKeys:
         Raises:
             EnvelopeRefusedError: see `EnvelopeRefusal`; nothing changed.
         """
-        header = _expect(envelope, EnvelopeType.DATA)
-        if header.session_id != self._session_id:
-            raise EnvelopeRefusedError(EnvelopeRefusal.WRONG_SESSION)
-        if header.epoch_tag != self.epoch_tag:
-            raise EnvelopeRefusedError(EnvelopeRefusal.UNKNOWN_EPOCH)
-        plain = _open(self._opening_key, envelope)
-        (counter,) = _COUNTER.unpack(header.nonce)
+        if read_type(envelope) is not EnvelopeType.DATA:
+            raise EnvelopeRefusedError(EnvelopeRefusal.UNEXPECTED)
+        if len(envelope) < _DATA.size + TAG_BYTES:
+            raise EnvelopeRefusedError(EnvelopeRefusal.MALFORMED)
+        if not self.opens(envelope):
+            raise EnvelopeRefusedError(EnvelopeRefusal.STALE)
+        head, sealed = envelope[: _DATA.size], envelope[_DATA.size :]
+        _, _, counter = _DATA.unpack(head)
+        plain = _guarded(lambda: open_sealed(self._keys.opening, counter, sealed, head))
         if counter <= self._opened:
             raise EnvelopeRefusedError(EnvelopeRefusal.REPLAYED)
         self._opened = counter
@@ -228,39 +282,36 @@ class DataKeys:
 
 
 _TYPES = frozenset(EnvelopeType)
-_STATUSES = frozenset(WelcomeStatus)
+
+_knock_decoder = msgspec.json.Decoder(Knock)
+_welcome_decoder = msgspec.json.Decoder(Welcome)
+_refusal_decoder = msgspec.json.Decoder(Refusal)
+
+ReadT = TypeVar("ReadT")
 
 
-def _derive(ticket: Ticket, label: bytes, salt: bytes, length: int) -> bytes:
-    info = b"perdure v1 " + label + b"\0" + struct.pack(">Q", ticket.expires_at)
-    return HKDF(algorithm=SHA256(), length=length, salt=salt, info=info).derive(ticket.secret)
+def _head_byte(kind: EnvelopeType) -> int:
+    return VERSION << 4 | kind
 
 
-def _welcome_key(ticket: Ticket, session_id: bytes, client_epoch: bytes) -> tuple[bytes, bytes]:
-    salt = session_id + client_epoch
-    return _derive(ticket, b"welcome", salt, 32), _derive(ticket, b"welcome tag", salt, _TAG_BYTES)
+def _head(kind: EnvelopeType) -> bytes:
+    return bytes([_head_byte(kind)])
 
 
-def _header(kind: EnvelopeType, session_id: bytes, tag: bytes, nonce: bytes) -> bytes:
-    if len(session_id) != ID_BYTES or len(nonce) != NONCE_BYTES:
-        raise ValueError(f"a session id has {ID_BYTES} bytes and a nonce {NONCE_BYTES}")
-    return _HEADER.pack(VERSION, kind, session_id, tag, nonce)
+def _tag_of(knock: bytes) -> bytes:
+    return hashlib.sha256(knock).digest()[:4]
 
 
-def _expect(envelope: bytes, kind: EnvelopeType) -> Header:
-    header = read_header(envelope)
-    if header.type is not kind:
-        raise EnvelopeRefusedError(EnvelopeRefusal.UNEXPECTED)
-    return header
-
-
-def _seal(key: bytes, header: bytes, plain: bytes) -> bytes:
-    return header + ChaCha20Poly1305(key).encrypt(header[-NONCE_BYTES:], plain, header)
-
-
-def _open(key: bytes, envelope: bytes) -> bytes:
-    header, sealed = envelope[: _HEADER.size], envelope[_HEADER.size :]
+def _guarded(call: Callable[[], ReadT]) -> ReadT:
     try:
-        return ChaCha20Poly1305(key).decrypt(header[-NONCE_BYTES:], sealed, header)
-    except InvalidTag:
+        return call()
+    except NoiseError:
         raise EnvelopeRefusedError(EnvelopeRefusal.FORGED) from None
+
+
+def _read(inside: bytes, decoder: msgspec.json.Decoder[InsideT]) -> InsideT:
+    try:
+        check_json(inside)
+        return decoder.decode(inside)
+    except (msgspec.MsgspecError, ValueError):
+        raise EnvelopeRefusedError(EnvelopeRefusal.MALFORMED) from None

@@ -1,11 +1,9 @@
 """The frames between a peer and the rendezvous: JSON text over WebSocket, parsed once, each field bounded.
 
-1. The rendezvous carries sealed bodies (`envelope`); it never acknowledges one itself: `Got` and `Acked`
-   are end to end.
-2. A sender numbers what it sends 1, 2, 3 … whoever the receiver is, so towards each receiver the numbers rise. A
-   receiver remembers the highest number of each sender, delivers only what is above it, and answers `Got` to either.
-3. After a reconnect a sender sends again, in order, what is not `Acked`.
-4. The rendezvous keeps a copy for the receiver until `Got`, bounded, and delivers it again when the receiver rejoins.
+1. The rendezvous speaks first: its `Challenge` comes with the answer to the WebSocket's opening. A gateway proves
+   with it that it has the key whose hash names its room (`gateway_proof`); clients join without.
+2. It carries sealed bodies (`envelope`) between those who are there, and says who is. It keeps nothing: what is lost
+   with a connection, the two ends send again (`reliable_channel`).
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import msgspec
 from perdure.errors import ProtocolError
 from perdure.nesting import check_json
 
-PATH = "/v1"
+PATH = "/v2"
 """The rendezvous' WebSocket path; its number is the version of these frames."""
 
 GATEWAY = ""
@@ -29,6 +27,9 @@ MAX_BODY_BYTES = 64 * 1024
 
 MAX_REASON_CHARACTERS = 200
 
+MAX_NAME_CHARACTERS = 64
+"""Of a gateway's name: as long as Linux lets a host name be."""
+
 FRAME_OVERHEAD_BYTES = 512
 """More than a frame adds around its body: about 110 bytes of JSON, ids and numbers."""
 
@@ -36,8 +37,9 @@ Id = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z", max_length=32)]
 """16 bytes in lower-case hexadecimal."""
 
 Receiver = Annotated[str, msgspec.Meta(pattern=r"\A(?:[0-9a-f]{32})?\Z", max_length=32)]
-Seq = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 Body = Annotated[bytes, msgspec.Meta(min_length=1)]
+Bytes16 = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 
 
 class Role(enum.Enum):
@@ -54,72 +56,86 @@ class RefusalCode(enum.Enum):
     TOO_MANY_CLIENTS = "too-many-clients"
     MESSAGE_TOO_LARGE = "message-too-large"
     RATE = "rate"
-    REPLACED = "replaced"
+    OCCUPIED = "occupied"
+    """Another gateway with this key is there, and answers."""
     BAD_FRAME = "bad-frame"
     BAD_ROOM = "bad-room"
+    BAD_PROOF = "bad-proof"
+    """A gateway did not prove the key of its room."""
     NOT_JOINED = "not-joined"
 
     @property
     def is_final(self) -> bool:
-        """Whether trying again unchanged would only fail again (or, replaced, take the room from the new gateway)."""
+        """Whether trying again unchanged would only fail again."""
         return self in _FINAL_REFUSALS
+
+    @property
+    def waits_long(self) -> bool:
+        """Whether the next try waits seconds instead of a moment."""
+        return self.is_final or self is RefusalCode.OCCUPIED
 
 
 _FINAL_REFUSALS = {
     RefusalCode.MESSAGE_TOO_LARGE,
-    RefusalCode.REPLACED,
     RefusalCode.BAD_FRAME,
     RefusalCode.BAD_ROOM,
+    RefusalCode.BAD_PROOF,
 }
 
 
-class Join(msgspec.Struct, frozen=True, tag="join", forbid_unknown_fields=True):
-    """The first frame: enter `room` as `role`. The same `peer_id` again takes the place of its older connection."""
+class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That a gateway has the private key of `key`, its X25519 public key; see `gateway_proof`."""
+
+    key: Bytes32
+    proof: Bytes32
+    name: Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARACTERS)] = ""
+    """Tells two gateways with one key apart, for a person."""
+
+
+class Join(msgspec.Struct, frozen=True, tag="join", forbid_unknown_fields=True, omit_defaults=True):
+    """The first frame of a peer: enter `room` as `role`. The same `peer_id` again takes the place of its older
+    connection."""
 
     room: str
     role: Role
     peer_id: Id
+    gateway: Proof | None = None
+    """Of a gateway."""
 
 
-class Send(msgspec.Struct, frozen=True, tag="send", forbid_unknown_fields=True):
+class Send(msgspec.Struct, frozen=True, tag="send", forbid_unknown_fields=True, omit_defaults=True):
     """Carry `body` to the peer `to`, or to the room's gateway."""
 
     to: Receiver
-    seq: Seq
     body: Body
+    vouched: bool = False
+    """Of a gateway: the receiver holds a ticket, so that it is not the one to go where a room is full."""
 
 
-class Got(msgspec.Struct, frozen=True, tag="got", forbid_unknown_fields=True):
-    """The receiver has `seq` of `sender`, now or already before."""
+class Challenge(msgspec.Struct, frozen=True, tag="challenge", forbid_unknown_fields=True):
+    """The first frame of the rendezvous: its X25519 public key, and 16 random bytes for this connection."""
 
-    sender: Id
-    seq: Seq
+    key: Bytes32
+    nonce: Bytes16
 
 
-class Joined(msgspec.Struct, frozen=True, tag="joined", forbid_unknown_fields=True):
-    """The rendezvous accepted the `Join`."""
+class Joined(msgspec.Struct, frozen=True, tag="joined", forbid_unknown_fields=True, omit_defaults=True):
+    """The rendezvous accepted the `Join`. `peers` are there: for a client the gateway, for the gateway its clients."""
+
+    peers: tuple[Id, ...] = ()
 
 
 class Deliver(msgspec.Struct, frozen=True, tag="deliver", forbid_unknown_fields=True):
     """A `Send` of `sender`."""
 
     sender: Id
-    seq: Seq
     body: Body
 
 
-class Acked(msgspec.Struct, frozen=True, tag="acked", forbid_unknown_fields=True):
-    """`receiver` said `Got` for `seq`."""
-
-    receiver: Id
-    seq: Seq
-
-
 class Presence(msgspec.Struct, frozen=True, tag="presence", forbid_unknown_fields=True):
-    """Whether a peer is connected. Clients hear of the gateway, the gateway hears of clients."""
+    """A peer has come, or come back, or gone. Clients hear of the gateway, the gateway hears of clients."""
 
     peer_id: Id
-    role: Role
     present: bool
 
 
@@ -130,8 +146,8 @@ class Refused(msgspec.Struct, frozen=True, tag="refused", forbid_unknown_fields=
     reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARACTERS)]
 
 
-ClientFrame = Join | Send | Got
-ServerFrame = Joined | Deliver | Acked | Presence | Refused
+ClientFrame = Join | Send
+ServerFrame = Challenge | Joined | Deliver | Presence | Refused
 
 _encoder = msgspec.json.Encoder()
 _client_decoder = msgspec.json.Decoder(ClientFrame)

@@ -55,7 +55,7 @@ class Gate(Generic[ConnectionT]):
 
     def take(self, connection: ConnectionT, address: str | None) -> ConnectionT | None:
         """A new connection, from `address`; the one that is to be closed for it, or itself, where any is."""
-        network = _network(address)
+        network = counted_as(address)
         gone: ConnectionT | None = None
         has_too_many = network is not None and self._by_network[network] >= self._most_of_one
         if has_too_many or len(self._taken) >= self.most + HTTP_CONNECTIONS:
@@ -94,8 +94,8 @@ class Gate(Generic[ConnectionT]):
         return count
 
 
-def _network(address: str | None) -> str | None:
-    """What is counted together; `None`: not counted so."""
+def counted_as(address: str | None) -> str | None:
+    """The host of `address`, as far as a limit counts them together; `None`: for no limit."""
     if address is None:
         return None
     try:

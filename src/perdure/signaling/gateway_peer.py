@@ -1,94 +1,103 @@
-"""The gateway's signaling: answers the knocks of a ticket's clients, and gives each session its channel.
+"""The gateway's signaling: answers the knocks of its tickets' clients, and gives each session its channel.
 
-1. A session's keys in use stay until the first DATA that opens under the pending ones: a knock alone changes nothing.
-2. While keys are pending nothing is sealed under the old ones, so that a client never hears old keys after its welcome.
-3. A session that has ended is not begun again: a client that has slept through the end is told, and begins another.
-4. A session without a channel (nobody has proved to have read its WELCOME) is the first to go when there is no room.
+1. A session belongs to one client's key and one ticket. Its keys in use stay until the first DATA that opens under
+   the pending ones: a knock alone changes nothing.
+2. A session that has ended is not begun again: a client that has slept through the end is told, and begins another.
+3. Whether a ticket still admits its holder is asked with each knock. Who revokes one ends its sessions too
+   (`Gateway`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 import time
-from collections import OrderedDict
-from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, Self
 
-from perdure.errors import PerdureError, RendezvousError
-from perdure.signaling.channel import SealedChannel
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from perdure.admission import Holder, Verdict
+from perdure.errors import PerdureError, ProtocolError, RendezvousError
+from perdure.signaling.channel import PeerChannel
 from perdure.signaling.envelope import (
     ID_BYTES,
-    NONCE_BYTES,
-    DataKeys,
+    MAX_DETAIL_CHARACTERS,
+    AnsweringGateway,
     EnvelopeRefusal,
     EnvelopeRefusedError,
     EnvelopeType,
-    Knock,
+    Refusal,
+    RefusalReason,
+    RTCIceServer,
     Welcome,
-    WelcomeStatus,
-    open_knock,
-    read_header,
-    room_id,
-    seal_welcome,
+    read_type,
 )
-from perdure.signaling.frames import Role
+from perdure.signaling.frames import MAX_NAME_CHARACTERS, Challenge, Join
+from perdure.signaling.gateway_proof import gateway_join
 from perdure.signaling.messages import Bye
+from perdure.signaling.noise import KEY_BYTES, NoiseError
+from perdure.signaling.reliable_channel import Body, decode_body, encode_body
+from perdure.signaling.session_places import Session, SessionPlaces
 from perdure.signaling.status import RefusalLog, SignalingState, SignalingStatus
 from perdure.signaling.websocket import RendezvousLink
 
 if TYPE_CHECKING:
     import ssl
     from collections import Counter
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from random import Random
     from types import TracebackType
 
-    from perdure.signaling.base import SignalingChannel
+    from perdure.signaling.base import SignalingChannel, SignalingLink
     from perdure.signaling.socket import OpenSocket
-    from perdure.ticket import Ticket
+    from perdure.ticket_store import TicketStore
 
 MAX_SESSIONS = 256
 """Four times the rendezvous' clients of a room, so that sessions whose client is away keep their place."""
 
-
-MAX_ENDED_SESSIONS = 1024
-"""Remembered, 133 bytes each; a client of one that is forgotten begins it again, as if it had never been."""
+FAREWELL_TIMEOUT = 1.0
+"""Seconds that the last words (`Bye`) have to reach the clients at `close`."""
 
 HAS_ENDED = "there is no such session here; a new one can begin"
 
-
-@dataclass(slots=True, eq=False)
-class _Session:
-    session_id: bytes
-    peer_id: str
-    knock_number: int
-    pending: DataKeys | None = None
-    keys: DataKeys | None = None
-    channel: SealedChannel | None = None
+_REASONS = {
+    Verdict.UNKNOWN: RefusalReason.UNKNOWN,
+    Verdict.EXPIRED: RefusalReason.EXPIRED,
+    Verdict.REVOKED: RefusalReason.REVOKED,
+    Verdict.USED_UP: RefusalReason.USED_UP,
+    Verdict.NOT_AUTHORIZED: RefusalReason.NOT_AUTHORIZED,
+}
 
 
 class GatewaySignaling:
-    """The gateway's end for all clients of `ticket`. `start` it, `close` it.
+    """The gateway's end for all clients of its tickets. `start` it, `close` it.
 
     Args:
-        on_session: called with a new session's 16-byte id and its channel, once its client has proved itself. Attach
-            a listener to the channel there or later; close the channel when the tube has ended, or it keeps its place.
+        tickets: the gateway's key, and the tickets that it serves.
+        on_session: called with a new session's 16-byte id, its channel and its holder, once its client has proved
+            itself. Attach a listener to the channel there or later; close the channel when the tube has ended, or it
+            keeps its place.
         on_status: hears each change of the status. Both are called on the event loop's thread.
         has_room: asked before a new session is let in; one that is not is told so, and knocks again.
-        now: Unix seconds, for the ticket's expiry.
-        token_bytes: the source of epochs and nonces; must be cryptographically random.
+        ice_servers: those that clients need.
+        name: told to another gateway that comes with the same key.
+        now: Unix seconds, for the tickets' expiry.
+        token_bytes: the source of keys and ids; must be cryptographically random.
         open_socket: how to connect to the rendezvous, where that is not by `websockets`.
     """
 
     def __init__(
         self,
-        ticket: Ticket,
+        rendezvous_url: str,
+        tickets: TicketStore,
         *,
-        on_session: Callable[[bytes, SignalingChannel], None],
+        on_session: Callable[[bytes, SignalingChannel, Holder], None],
         on_status: Callable[[SignalingStatus], None] | None = None,
         has_room: Callable[[], bool] = lambda: True,
+        ice_servers: Sequence[RTCIceServer] = (),
+        name: str | None = None,
         max_sessions: int = MAX_SESSIONS,
         random: Random | None = None,
         now: Callable[[], float] = time.time,
@@ -96,22 +105,20 @@ class GatewaySignaling:
         ssl_context: ssl.SSLContext | None = None,
         open_socket: OpenSocket | None = None,
     ) -> None:
-        self._ticket = ticket
+        self._tickets = tickets
         self._on_session = on_session
         self._on_status = on_status
         self._owner_has_room = has_room
-        self._max_sessions = max_sessions
+        self._ice_servers = tuple(ice_servers)
+        self._name = (socket.gethostname() if name is None else name)[:MAX_NAME_CHARACTERS]
         self._now = now
         self._token_bytes = token_bytes
         self._instance = token_bytes(ID_BYTES)
-        self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
-        self._ended: dict[bytes, None] = {}
-        """Sessions whose channel was closed, the oldest first."""
-        self._link = RendezvousLink(
-            ticket.rendezvous_url,
-            room=room_id(ticket),
-            role=Role.GATEWAY,
-            peer_id=token_bytes(ID_BYTES).hex(),
+        self._peer_id = token_bytes(ID_BYTES).hex()
+        self._sessions = SessionPlaces(max_sessions)
+        self._link: SignalingLink = RendezvousLink(
+            rendezvous_url,
+            join=self._join,
             listener=self,
             random=random or SystemRandom(),
             ssl_context=ssl_context,
@@ -130,7 +137,7 @@ class GatewaySignaling:
 
     @property
     def error(self) -> PerdureError | None:
-        """Why it has failed for good (another gateway replaced it, say), or None."""
+        """Why it has failed for good, or None."""
         return self._error
 
     @property
@@ -153,7 +160,7 @@ class GatewaySignaling:
         Raises:
             RendezvousError: it refuses us for good, or this was closed.
         """
-        while not self._link.is_up:
+        while self._status.state is not SignalingState.READY:
             if self._error is not None:
                 raise self._error
             if self._is_closed:
@@ -167,16 +174,23 @@ class GatewaySignaling:
         return self._link.local_address
 
     def network_moved(self, *, local_address_lost: bool | None, slept_seconds: float) -> None:
-        """See `RendezvousLink.network_moved`."""
+        """See `SignalingLink.network_moved`."""
         self._link.network_moved(local_address_lost=local_address_lost, slept_seconds=slept_seconds)
 
-    async def close(self, *, flush_timeout: float = 1.0) -> None:
-        """Close every channel and leave; what was handed over has `flush_timeout` seconds to arrive. Twice is fine."""
+    async def close(self, *, flush_timeout: float = FAREWELL_TIMEOUT) -> None:
+        """Close every channel and leave; what was sent has `flush_timeout` seconds to arrive. Twice is fine."""
         self._is_closed = True
         self._settled.set()
-        for session in list(self._sessions.values()):
-            self._drop(session)
-        await self._link.close(flush_timeout=flush_timeout)
+        for session in self._sessions:
+            if session.channel is not None:
+                session.channel.close()
+        channels = self._sessions.ended_channels
+        try:
+            await asyncio.gather(*(channel.settled(flush_timeout) for channel in channels))
+        finally:
+            for channel in channels:
+                channel.end()
+            await self._link.close()
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -189,11 +203,19 @@ class GatewaySignaling:
 
     # What the link says.
 
+    def _join(self, challenge: Challenge) -> Join:
+        try:
+            return gateway_join(self._tickets.key, self._peer_id, self._name, challenge)
+        except NoiseError as error:
+            raise ProtocolError(f"the rendezvous' challenge: {error}") from error
+
     def link_opening(self) -> None:
         pass  # a client is reachable once the rendezvous says that it is there
 
-    def link_up(self) -> None:
+    def link_up(self, peers: Sequence[str]) -> None:
         self._set_status(SignalingState.READY)
+        for peer_id in peers:
+            self.link_presence(peer_id, present=True)
 
     def link_down(self, reason: str) -> None:
         self._all_peers_unreachable()
@@ -206,117 +228,109 @@ class GatewaySignaling:
 
     @property
     def has_live_tubes(self) -> bool:
-        return any(session.channel is not None for session in self._sessions.values())
+        return any(session.channel is not None for session in self._sessions)
 
-    def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
-        for session in list(self._sessions.values()):
-            if session.peer_id != peer_id or session.channel is None:
+    def link_presence(self, peer_id: str, present: bool) -> None:
+        for session in self._sessions.of_peer(peer_id):
+            if session.channel is None:
                 continue
-            if not present:
+            if present:
+                session.channel.peer_reachable()  # it may have been away: what was sent meanwhile is lost
+            else:
                 session.channel.peer_unreachable()
-            elif session.keys is not None and session.pending is None:
-                session.channel.peer_returned(session.keys)  # the rendezvous drops what has waited too long
 
     def link_received(self, sender: str, body: bytes) -> None:
-        if self._is_closed:
-            return
         try:
-            header = read_header(body)
-            match header.type:
+            match read_type(body):
                 case EnvelopeType.KNOCK:
-                    self._handle_knock(sender, header.session_id, open_knock(self._ticket, body))
+                    self._handle_knock(sender, AnsweringGateway(self._tickets.key, body))
                 case EnvelopeType.DATA:
-                    self._handle_data(sender, header.session_id, header.epoch_tag, body)
-                case EnvelopeType.WELCOME:
+                    self._handle_data(sender, body)
+                case EnvelopeType.WELCOME | EnvelopeType.REFUSAL:
                     raise EnvelopeRefusedError(EnvelopeRefusal.UNEXPECTED)
         except EnvelopeRefusedError as error:
             self._refusals.record(error.refusal)
 
-    def _handle_knock(self, sender: str, session_id: bytes, knock: Knock) -> None:
-        session = self._sessions.get(session_id)
+    def _handle_knock(self, sender: str, asked: AnsweringGateway) -> None:
+        if self._is_closed:
+            return
+        knock = asked.knock
+        session = self._sessions.find(knock.session)
+        ticket = self._tickets.find(knock.ticket)
+        holder = Holder("" if ticket is None else ticket.name, knock.ticket, asked.client_key)
+        if session is not None and session.holder != holder:
+            raise EnvelopeRefusedError(EnvelopeRefusal.WRONG_SESSION)
         if session is not None and knock.number <= session.knock_number:
             raise EnvelopeRefusedError(EnvelopeRefusal.REPLAYED)
-        gateway_epoch = self._token_bytes(ID_BYTES)
-        status = WelcomeStatus.OK
         known = session is not None and session.channel is not None
-        if self._ticket.is_expired(self._now()) and not known:
-            status = WelcomeStatus.EXPIRED
-        elif session is None and not self._has_room():
-            status = WelcomeStatus.FULL
-        if status is WelcomeStatus.OK:
-            if session is None:
-                session = self._sessions[session_id] = _Session(session_id, sender, knock.number)
-            session.peer_id, session.knock_number = sender, knock.number
-            session.pending = DataKeys(self._ticket, session_id, knock.client_epoch, gateway_epoch, initiator=False)
-            if session.channel is not None:
-                session.channel.peer_unreachable()
-        self._link.forget(sender)  # Sealed for the epoch before this knock.
-        welcome = Welcome(gateway_epoch, self._instance, known, status)
-        nonce = self._token_bytes(NONCE_BYTES)
-        self._link.send(sender, seal_welcome(self._ticket, session_id, knock.client_epoch, welcome, nonce=nonce))
-
-    def _has_room(self) -> bool:
-        if not self._owner_has_room():
-            return False
-        if len(self._sessions) < self._max_sessions:
-            return True
-        unclaimed = next((session for session in self._sessions.values() if session.channel is None), None)
-        if unclaimed is not None:
-            del self._sessions[unclaimed.session_id]
-        return unclaimed is not None
-
-    def _handle_data(self, sender: str, session_id: bytes, epoch_tag: bytes, envelope: bytes) -> None:
-        session = self._sessions.get(session_id)
-        if session is None and session_id in self._ended:
-            return  # under keys of before its end: its client knocks, and is told
+        refusal = self._refusal(holder, known=known, is_new=session is None)
+        ephemeral = X25519PrivateKey.from_private_bytes(self._token_bytes(KEY_BYTES))
+        if refusal is not None or ticket is None:
+            refused = refusal or Refusal(RefusalReason.UNKNOWN)
+            self._link.send(sender, asked.refuse(refused, ephemeral=ephemeral))
+            return
         if session is None:
-            raise EnvelopeRefusedError(EnvelopeRefusal.WRONG_SESSION)
-        if session.pending is not None and session.pending.epoch_tag == epoch_tag:
-            body = session.pending.open(envelope)
-            keys = session.pending
-            session.keys, session.pending, session.peer_id = keys, None, sender
-            if session.channel is None and session_id not in self._ended:
-                session.channel = self._channel(session)
-                self._on_session(session_id, session.channel)
-            if session.channel is None or session_id in self._ended:  # the owner may have refused it just now
-                self._tell_end(session, keys)
-                return
-            session.channel.peer_reachable(keys)
-            session.channel.handle_body(body)
-        elif session.channel is not None:
-            session.channel.handle_envelope(envelope)
-        else:
-            raise EnvelopeRefusedError(EnvelopeRefusal.UNKNOWN_EPOCH)
+            session = Session(knock.session, holder, sender, knock.number)
+            self._sessions.add(session)
+        session.knock_number = knock.number
+        self._sessions.move(session, sender)
+        welcome = Welcome(self._instance, known, self._ice_servers)
+        envelope, session.pending = asked.welcome(ticket.secret, welcome, ephemeral=ephemeral)
+        self._link.send(sender, envelope)
 
-    def _channel(self, session: _Session) -> SealedChannel:
-        return SealedChannel(
-            transmit=lambda envelope: self._link.send(session.peer_id, envelope),
-            on_close=lambda: self._forget(session),
+    def _refusal(self, holder: Holder, *, known: bool, is_new: bool) -> Refusal | None:
+        """Why a client is not let in. A session goes on though its ticket has expired meanwhile."""
+        admission = self._tickets.judge(holder.ticket_id, holder.client_key, now=self._now())
+        verdict = admission.verdict
+        if verdict.ends_session or (verdict is not Verdict.OK and not known):
+            return Refusal(_REASONS[verdict], admission.detail[:MAX_DETAIL_CHARACTERS])
+        if is_new and not (self._owner_has_room() and self._sessions.make_room()):
+            return Refusal(RefusalReason.FULL)
+        return None
+
+    def _handle_data(self, sender: str, envelope: bytes) -> None:
+        for session in self._sessions.of_peer(sender):
+            if session.pending is not None and session.pending.opens(envelope):
+                plain = session.pending.open(envelope)
+                session.keys, session.pending = session.pending, None
+                self._confirmed(session)
+                break
+            if session.keys is not None and session.keys.opens(envelope):
+                plain = session.keys.open(envelope)
+                break
+        else:
+            raise EnvelopeRefusedError(EnvelopeRefusal.STALE)
+        if session.channel is not None:
+            try:
+                session.channel.handle_body(decode_body(plain))
+            except ProtocolError as error:
+                self._refusals.record(EnvelopeRefusal.MALFORMED, str(error))
+
+    def _confirmed(self, session: Session) -> None:
+        """A client has spoken under new keys."""
+        if session.channel is None:
+            session.channel = self._channel(session)
+            if not self._sessions.has_ended(session.session_id) and not self._is_closed:
+                self._on_session(session.session_id, session.channel, session.holder)
+            if self._sessions.has_ended(session.session_id):  # long ago, or its owner has refused it just now
+                session.channel = self._channel(session)
+                session.channel.send(Bye(HAS_ENDED))
+                session.channel.close()
+        session.channel.speak()  # by which the client knows that the keys are agreed
+        session.channel.peer_reachable()
+
+    def _channel(self, session: Session) -> PeerChannel:
+        return PeerChannel(
+            transmit=lambda body: self._transmit(session, body), on_close=lambda: self._sessions.end(session)
         )
 
-    def _tell_end(self, session: _Session, keys: DataKeys) -> None:
-        channel = self._channel(session)
-        channel.peer_reachable(keys)
-        channel.send(Bye(HAS_ENDED))
-        channel.close()
-
-    def _drop(self, session: _Session) -> None:
-        self._forget(session)
-        if session.channel is not None:
-            session.channel.close()
-
-    def _forget(self, session: _Session) -> None:
-        if self._sessions.get(session.session_id) is session:
-            del self._sessions[session.session_id]
-        if session.channel is not None:
-            self._ended[session.session_id] = None
-            if len(self._ended) > MAX_ENDED_SESSIONS:
-                del self._ended[next(iter(self._ended))]
+    def _transmit(self, session: Session, body: Body) -> None:
+        if session.keys is not None:
+            self._link.send(session.peer_id, session.keys.seal(encode_body(body)), vouched=True)
 
     def _all_peers_unreachable(self) -> None:
-        for session in list(self._sessions.values()):
-            if session.channel is not None:
-                session.channel.peer_unreachable()
+        for peer_id in self._sessions.peers:
+            self.link_presence(peer_id, present=False)
 
     def _set_status(self, state: SignalingState, reason: str = "") -> None:
         status = SignalingStatus(state, self._link.url, reason)

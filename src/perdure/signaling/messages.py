@@ -1,11 +1,16 @@
-"""What two peers tell each other through the rendezvous, once opened: typed, bounded, parsed once."""
+"""What two peers tell each other to build a carrier, whatever carries it: typed, bounded, parsed once.
+
+Names are the W3C's: an offer or an answer is an `RTCSessionDescriptionInit`, a candidate an `RTCIceCandidateInit`, each
+with the `generation` that it belongs to.
+"""
 
 from __future__ import annotations
+
+from typing import assert_never
 
 import msgspec
 
 from perdure.errors import ProtocolError
-from perdure.nesting import check_json
 
 MAX_SDP_BYTES = 16 * 1024
 """A data-channel offer of libwebrtc is 0.6 to 2 KiB; 16 KiB leaves room for a machine with many interfaces."""
@@ -35,13 +40,13 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     sdp: str
 
 
-class Candidate(msgspec.Struct, frozen=True, tag="candidate"):
+class Candidate(msgspec.Struct, frozen=True, tag="candidate", omit_defaults=True):
     """One trickled ICE candidate (RFC 8838) of the sender for the carrier of `generation`."""
 
     generation: int
     candidate: str
-    sdp_mid: str | None
-    sdp_mline_index: int | None
+    sdp_mid: str | None = msgspec.field(default=None, name="sdpMid")
+    sdp_mline_index: int | None = msgspec.field(default=None, name="sdpMLineIndex")
 
 
 class Bye(msgspec.Struct, frozen=True, tag="bye"):
@@ -57,26 +62,9 @@ def short_reason(text: str) -> str:
 
 Message = Offer | Answer | Candidate | Bye
 
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Message)
 
-
-def encode_message(message: Message) -> bytes:
-    """UTF-8 JSON of `message`, for sealing."""
-    return _encoder.encode(message)
-
-
-def decode_message(data: bytes) -> Message:
-    """Parse an opened envelope's plaintext.
-
-    Raises:
-        ProtocolError: not a message of these types, or a field is out of its bounds.
-    """
-    try:
-        check_json(data)
-        message: Message = _decoder.decode(data)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise ProtocolError(f"a signaling message cannot be read: {error}") from error
+def check_message(message: Message) -> None:
+    """Raise `ProtocolError` where a field is out of its bounds."""
     match message:
         case Offer(generation, sdp, restarts, cause):
             _check_length("session description", sdp, MAX_SDP_BYTES)
@@ -93,14 +81,20 @@ def decode_message(data: bytes) -> Message:
             _check_range("media line", sdp_mline_index or 0, 0)
         case Bye(reason):
             _check_length("reason", reason, MAX_WORD_BYTES)
-    return message
+        case _:
+            assert_never(message)
 
 
 def _check_length(what: str, text: str, limit: int) -> None:
-    if len(text.encode()) > limit:
-        raise ProtocolError(f"a {what} of {len(text.encode())} bytes is over {limit}")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ProtocolError(f"a {what} cannot be sent: it holds half a character") from None
+    if size > limit:
+        raise ProtocolError(f"a {what} of {size} bytes is over {limit}")
 
 
 def _check_range(what: str, number: int, least: int) -> None:
     if not least <= number < 2**31:
-        raise ProtocolError(f"the {what} {number} is out of range")
+        shown = f" {number}" if number.bit_length() < 64 else ""
+        raise ProtocolError(f"the {what}{shown} is out of range")

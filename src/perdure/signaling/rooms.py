@@ -1,18 +1,19 @@
-"""The rendezvous' rooms: who is where, and what waits for whom. Pure: no sockets, no clock, no logging.
+"""The rendezvous' rooms: who is where. Pure: no sockets, no clock, no logging.
 
-1. A room has one gateway's slot and a slot for each client. A slot keeps a copy of what was sent to it until `Got`.
-2. A client sends to the gateway only, the gateway to clients only; acknowledgements go the same ways.
-3. A mailbox is bounded in messages and bytes, all mailboxes together in bytes; the oldest of the mailbox goes first.
-4. The gateway's mailbox belongs to the slot, not to the process: what waits is given to the next gateway.
+1. A room belongs to one gateway, which proved its key. Clients come and go, and may be there before it.
+2. A client sends to the gateway only, the gateway to clients only. What is for somebody who is not there is dropped.
+3. Where a room is full, a client goes for whom the gateway has not vouched: of the address that has most of those,
+   the one that has been there longest.
+4. A room counts, for the limits, while its gateway is there.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from perdure.signaling.frames import Acked, Deliver, Got, Join, Joined, Presence, RefusalCode, Role, Send, is_id
+from perdure.signaling.frames import Deliver, Join, Joined, Presence, RefusalCode, Role, Send, is_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,22 +31,18 @@ class RendezvousLimits:
     max_connections_of_one_address: int = 256
     """Of one IPv4 address, or one /64 of IPv6: so that one host cannot take all. Those of loopback are not counted."""
     max_rooms: int = 1000
+    """With a gateway."""
+    max_rooms_of_one_address: int = 64
+    """Of gateways of one address, counted likewise."""
     max_clients_per_room: int = 64
     max_message_bytes: int = 64 * 1024
     """Of a sealed body; an envelope has at most 48 KiB."""
-    max_queued_messages: int = 64
-    max_queued_bytes: int = 256 * 1024
-    """Of one peer's mailbox."""
-    max_total_queued_bytes: int = 64 * 1024 * 1024
-    """Of all mailboxes: 1000 rooms of 65 full ones would need 16 GiB."""
     max_outgoing_frames: int = 512
     max_outgoing_bytes: int = 2 * 1024 * 1024
-    """Not yet written to one connection; a slower reader is cut off. Holds a full mailbox and a room's presences."""
+    """Not yet written to one connection; a slower reader is cut off. Holds some forty of the longest messages."""
     frames_per_second: float = 100.0
     frame_burst: int = 400
     join_timeout: float = 10.0
-    linger_timeout: float = 60.0
-    """How long mail waits in a room that everyone has left, or for a client that is away."""
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
 
@@ -53,8 +50,8 @@ class RendezvousLimits:
         for name in self.__dataclass_fields__:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is above zero, not {getattr(self, name)}")
-        if self.max_message_bytes > self.max_queued_bytes:
-            raise ValueError("max_queued_bytes holds at least one message of max_message_bytes")
+        if self.max_message_bytes * 4 // 3 + 512 > self.max_outgoing_bytes:
+            raise ValueError("max_outgoing_bytes holds at least one message of max_message_bytes")
 
 
 class Outlet(Protocol):
@@ -79,113 +76,100 @@ class RefusedError(Exception):
         self.reason = reason
 
 
-@dataclass(slots=True, eq=False)
-class _Slot:
-    peer_id: str
-    outlet: Outlet | None = None
-    away_since: float = 0.0
-    mail: OrderedDict[tuple[str, int], Deliver] = field(default_factory=OrderedDict)
-    mail_bytes: int = 0
+class OccupiedError(RefusedError):
+    """Another gateway has the room. Whoever asks may find out whether `occupant` still answers."""
+
+    def __init__(self, occupant: Member) -> None:
+        name = occupant.name or "without a name"
+        super().__init__(RefusalCode.OCCUPIED, f"another gateway ({name}) serves with the same key")
+        self.occupant = occupant
 
 
 @dataclass(slots=True, eq=False)
-class Room:
-    """One gateway and its clients."""
-
-    room_id: str
-    gateway: _Slot = field(default_factory=lambda: _Slot(""))
-    clients: dict[str, _Slot] = field(default_factory=dict)
-    empty_since: float = 0.0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nobody is connected."""
-        return self.gateway.outlet is None and not any(slot.outlet for slot in self.clients.values())
-
-    @property
-    def has_mail(self) -> bool:
-        """Whether something waits for somebody."""
-        return bool(self.gateway.mail) or any(slot.mail for slot in self.clients.values())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Membership:
-    """What a joined connection holds: its place, for `Rooms.handle_send`, `handle_got` and `leave`."""
+class Member:
+    """A joined connection: what the other calls ask for."""
 
     room: Room
     role: Role
     peer_id: str
     outlet: Outlet
+    address: str | None
+    """Whose host it counts for; `None`: for nobody's."""
+    name: str = ""
+    is_vouched: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Room:
+    """One gateway and its clients, who came in this order."""
+
+    room_id: str
+    gateway: Member | None = None
+    clients: dict[str, Member] = field(default_factory=dict)
 
 
 class Rooms:
-    """All rooms of one rendezvous. `dropped` counts the messages that a bound threw away undelivered."""
+    """All rooms of a rendezvous. `dropped` counts the messages for somebody who was not there."""
 
     def __init__(self, limits: RendezvousLimits) -> None:
         self._limits = limits
         self._rooms: dict[str, Room] = {}
-        self.queued_bytes = 0
+        self._served: Counter[str | None] = Counter()
+        """Rooms with a gateway, by the gateway's address."""
         self.dropped = 0
         self.relayed = 0
         self.relayed_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._rooms)
+        return self._served.total()
 
     def present(self, role: Role) -> int:
         """How many peers of `role` are connected."""
-        slots: Iterator[_Slot]
         if role is Role.GATEWAY:
-            slots = (room.gateway for room in self._rooms.values())
-        else:
-            slots = (slot for room in self._rooms.values() for slot in room.clients.values())
-        return sum(slot.outlet is not None for slot in slots)
+            return len(self)
+        return sum(len(room.clients) for room in self._rooms.values())
 
-    def join(self, join: Join, outlet: Outlet) -> Membership:
-        """Let a peer in, tell those who hear of it, and deliver what waits for it.
+    def join(self, join: Join, outlet: Outlet, address: str | None) -> Member:
+        """Let a peer in, and tell those who hear of it. A gateway's proof was checked before.
+
+        Args:
+            address: whose host it counts for; `None`: for nobody's.
 
         Raises:
+            OccupiedError: another gateway has the room.
             RefusedError: a limit is reached, or the room's name is none.
         """
         if not is_id(join.room):
             raise RefusedError(RefusalCode.BAD_ROOM, "a room is named by 32 hexadecimal digits")
-        room = self._rooms.get(join.room)
-        if room is None:
-            if len(self._rooms) >= self._limits.max_rooms:
-                raise RefusedError(RefusalCode.TOO_MANY_ROOMS, f"all {self._limits.max_rooms} rooms are in use")
-            room = Room(join.room)
+        room = self._rooms.get(join.room) or Room(join.room)
+        name = join.gateway.name if join.gateway is not None else ""
+        member = Member(room, join.role, join.peer_id, outlet, address, name)
         if join.role is Role.GATEWAY:
-            slot = self._enter_gateway(room, join.peer_id)
+            self._enter_gateway(room, member)
         else:
-            slot = self._enter_client(room, join.peer_id)
+            self._enter_client(room, member)
         self._rooms[join.room] = room
-        slot.outlet = outlet
-        outlet.push(Joined())
-        self._announce(room, join.role, join.peer_id, present=True)
-        self._introduce(room, join.role, outlet)
-        for mail in slot.mail.values():
-            outlet.push(mail)
-        return Membership(room, join.role, join.peer_id, outlet)
+        outlet.push(Joined(tuple(other.peer_id for other in self._others(member))))
+        self._announce(member, present=True)
+        return member
 
-    def leave(self, member: Membership, now: float) -> bool:
+    def leave(self, member: Member) -> bool:
         """A connection ended. Returns whether its peer has left with it, or had a newer connection already."""
-        room = member.room
-        slot = self._slot_of(member)
-        if slot is None:
+        if not self._is_there(member):
             return False
-        slot.outlet = None
-        slot.away_since = now
-        if member.role is Role.CLIENT and not slot.mail:
+        room = member.room
+        if member.role is Role.GATEWAY:
+            room.gateway = None
+            self._count(member, -1)
+        else:
             del room.clients[member.peer_id]
-        self._announce(room, member.role, member.peer_id, present=False)
-        if room.is_empty:
-            room.empty_since = now
-            if not room.has_mail:
-                self._drop_room(room)
+        self._announce(member, present=False)
+        if room.gateway is None and not room.clients:
+            self._rooms.pop(room.room_id, None)
         return True
 
-    def handle_send(self, member: Membership, send: Send, now: float) -> None:
-        """Relay a message, or keep it for a peer that is away.
+    def handle_send(self, member: Member, send: Send) -> None:
+        """Relay a message.
 
         Raises:
             RefusedError: it is too large, or the receiver is not one that this sender may write to.
@@ -193,127 +177,78 @@ class Rooms:
         if len(send.body) > self._limits.max_message_bytes:
             reason = f"a message of {len(send.body)} bytes is over {self._limits.max_message_bytes}"
             raise RefusedError(RefusalCode.MESSAGE_TOO_LARGE, reason)
-        if self._slot_of(member) is None:
+        if not self._is_there(member):
             return
         room = member.room
-        slot: _Slot
         if member.role is Role.CLIENT:
-            if send.to not in {"", room.gateway.peer_id}:
-                raise RefusedError(RefusalCode.BAD_FRAME, "a client sends to its room's gateway only")
-            slot = room.gateway
+            gateway = room.gateway
+            receiver = gateway if gateway is not None and send.to in {"", gateway.peer_id} else None
         else:
             if not send.to:
                 raise RefusedError(RefusalCode.BAD_FRAME, "the gateway sends to a client, not to itself")
-            slot = room.clients.get(send.to) or self._add_away_client(room, send.to, now)
-        key = (member.peer_id, send.seq)
-        if key in slot.mail:
+            receiver = room.clients.get(send.to)
+        if receiver is None:
+            self.dropped += 1
             return
-        mail = Deliver(member.peer_id, send.seq, send.body)
-        self._keep(slot, key, mail)
+        receiver.is_vouched |= send.vouched and member.role is Role.GATEWAY
         self.relayed += 1
         self.relayed_bytes += len(send.body)
-        if slot.outlet is not None:
-            slot.outlet.push(mail)
+        receiver.outlet.push(Deliver(member.peer_id, send.body))
 
-    def handle_got(self, member: Membership, got: Got) -> None:
-        """Forget the copy, and carry the acknowledgement to the sender if it is connected."""
-        slot = self._slot_of(member)
-        if slot is None:
-            return
-        sender = member.room.clients.get(got.sender) if member.role is Role.GATEWAY else member.room.gateway
-        mail = slot.mail.pop((got.sender, got.seq), None)
-        if mail is not None:
-            slot.mail_bytes -= len(mail.body)
-            self.queued_bytes -= len(mail.body)
-        if sender is not None and sender.peer_id == got.sender and sender.outlet is not None:
-            sender.outlet.push(Acked(member.peer_id, got.seq))
+    def _is_there(self, member: Member) -> bool:
+        """Whether this is still the peer's connection."""
+        if member.role is Role.GATEWAY:
+            return member.room.gateway is member
+        return member.room.clients.get(member.peer_id) is member
 
-    def sweep(self, now: float) -> None:
-        """Forget clients that are away, and rooms that are empty, for longer than `linger_timeout`."""
-        oldest = now - self._limits.linger_timeout
-        for room in list(self._rooms.values()):
-            for slot in list(room.clients.values()):
-                if slot.outlet is None and slot.away_since <= oldest:
-                    self._drop_client(room, slot)
-            if room.is_empty and (room.empty_since <= oldest or not room.has_mail):
-                self._drop_room(room)
-
-    def _slot_of(self, member: Membership) -> _Slot | None:
-        """The member's slot, unless a newer connection or another gateway has it now."""
-        room = member.room
-        slot = room.gateway if member.role is Role.GATEWAY else room.clients.get(member.peer_id)
-        return slot if slot is not None and slot.outlet is member.outlet else None
-
-    def _enter_gateway(self, room: Room, peer_id: str) -> _Slot:
-        slot = room.gateway
-        if slot.outlet is not None:
-            if slot.peer_id == peer_id:
-                slot.outlet.supersede()
-            else:
-                slot.outlet.refuse(RefusalCode.REPLACED, "another gateway with the same ticket has joined")
-                self._announce(room, Role.GATEWAY, slot.peer_id, present=False)
-        slot.peer_id = peer_id
-        return slot
-
-    def _enter_client(self, room: Room, peer_id: str) -> _Slot:
-        slot = room.clients.get(peer_id)
-        if slot is not None and slot.outlet is not None:
-            slot.outlet.supersede()
-            return slot
-        if sum(other.outlet is not None for other in room.clients.values()) >= self._limits.max_clients_per_room:
-            reason = f"the room has its {self._limits.max_clients_per_room} clients"
-            raise RefusedError(RefusalCode.TOO_MANY_CLIENTS, reason)
-        return room.clients.setdefault(peer_id, _Slot(peer_id))
-
-    def _add_away_client(self, room: Room, peer_id: str, now: float) -> _Slot:
-        away = [slot for slot in room.clients.values() if slot.outlet is None]
-        if len(away) >= self._limits.max_clients_per_room:
-            self._drop_client(room, away[0])
-        slot = room.clients[peer_id] = _Slot(peer_id, away_since=now)
-        return slot
-
-    def _announce(self, room: Room, role: Role, peer_id: str, *, present: bool) -> None:
-        listeners = room.clients.values() if role is Role.GATEWAY else (room.gateway,)
-        for slot in listeners:
-            if slot.outlet is not None:
-                slot.outlet.push(Presence(peer_id, role, present))
-
-    def _introduce(self, room: Room, role: Role, outlet: Outlet) -> None:
-        if role is Role.GATEWAY:
-            for slot in room.clients.values():
-                if slot.outlet is not None:
-                    outlet.push(Presence(slot.peer_id, Role.CLIENT, True))
-        elif room.gateway.outlet is not None:
-            outlet.push(Presence(room.gateway.peer_id, Role.GATEWAY, True))
-
-    def _keep(self, slot: _Slot, key: tuple[str, int], mail: Deliver) -> None:
-        slot.mail[key] = mail
-        slot.mail_bytes += len(mail.body)
-        self.queued_bytes += len(mail.body)
+    def _enter_gateway(self, room: Room, member: Member) -> None:
+        older = room.gateway
+        if older is not None and older.peer_id != member.peer_id:
+            raise OccupiedError(older)
         limits = self._limits
-        while slot.mail and (
-            len(slot.mail) > limits.max_queued_messages
-            or slot.mail_bytes > limits.max_queued_bytes
-            or self.queued_bytes > limits.max_total_queued_bytes
-        ):
-            _, oldest = slot.mail.popitem(last=False)
-            slot.mail_bytes -= len(oldest.body)
-            self.queued_bytes -= len(oldest.body)
-            # To a connected peer it was delivered already: only the copy against a broken connection goes.
-            self.dropped += slot.outlet is None
+        if older is not None:
+            older.outlet.supersede()
+            self._count(older, -1)
+        elif len(self) >= limits.max_rooms:
+            raise RefusedError(RefusalCode.TOO_MANY_ROOMS, f"all {limits.max_rooms} rooms are in use")
+        elif member.address is not None and self._served[member.address] >= limits.max_rooms_of_one_address:
+            reason = f"this address has its {limits.max_rooms_of_one_address} rooms"
+            raise RefusedError(RefusalCode.TOO_MANY_ROOMS, reason)
+        room.gateway = member
+        self._count(member, 1)
 
-    def _drop_client(self, room: Room, slot: _Slot) -> None:
-        self._empty(slot)
-        del room.clients[slot.peer_id]
+    def _count(self, gateway: Member, change: int) -> None:
+        self._served[gateway.address] += change
+        if not self._served[gateway.address]:
+            del self._served[gateway.address]
 
-    def _drop_room(self, room: Room) -> None:
-        self._empty(room.gateway)
-        for slot in room.clients.values():
-            self._empty(slot)
-        del self._rooms[room.room_id]
+    def _enter_client(self, room: Room, member: Member) -> None:
+        older = room.clients.pop(member.peer_id, None)
+        if older is not None:
+            member.is_vouched = older.is_vouched
+            older.outlet.supersede()
+        elif len(room.clients) >= self._limits.max_clients_per_room:
+            self._make_room(room)
+        room.clients[member.peer_id] = member
 
-    def _empty(self, slot: _Slot) -> None:
-        self.queued_bytes -= slot.mail_bytes
-        self.dropped += len(slot.mail)
-        slot.mail.clear()
-        slot.mail_bytes = 0
+    def _make_room(self, room: Room) -> None:
+        strangers = [client for client in room.clients.values() if not client.is_vouched]
+        reason = f"the room has its {self._limits.max_clients_per_room} clients"
+        if not strangers:
+            raise RefusedError(RefusalCode.TOO_MANY_CLIENTS, reason)
+        of_address = Counter(client.address for client in strangers)
+        longest = max(strangers, key=lambda client: of_address[client.address])  # the first of several
+        longest.outlet.refuse(RefusalCode.TOO_MANY_CLIENTS, reason)
+        self.leave(longest)
+
+    def _others(self, member: Member) -> Iterator[Member]:
+        """Those whom `member` hears of, and who hear of it."""
+        room = member.room
+        if member.role is Role.GATEWAY:
+            yield from room.clients.values()
+        elif room.gateway is not None:
+            yield room.gateway
+
+    def _announce(self, member: Member, *, present: bool) -> None:
+        for other in self._others(member):
+            other.outlet.push(Presence(member.peer_id, present))

@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import socket
 import sys
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Self
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -23,7 +25,7 @@ from perdure.eventlog import Field, log_event
 from perdure.signaling.bounded import BoundedServerConnection, gated_by
 from perdure.signaling.frames import (
     PATH,
-    Got,
+    Challenge,
     Join,
     RefusalCode,
     Refused,
@@ -33,9 +35,11 @@ from perdure.signaling.frames import (
     encode_frame,
     max_frame_bytes,
 )
-from perdure.signaling.gate import ACCEPTED_AT_ONCE, Gate, most_connections
+from perdure.signaling.gate import ACCEPTED_AT_ONCE, Gate, counted_as, most_connections
+from perdure.signaling.gateway_proof import is_proved
+from perdure.signaling.noise import public_bytes
 from perdure.signaling.rate import TokenBucket
-from perdure.signaling.rooms import Membership, RefusedError, RendezvousLimits, Rooms
+from perdure.signaling.rooms import Member, OccupiedError, RefusedError, RendezvousLimits, Rooms
 
 if TYPE_CHECKING:
     import ssl
@@ -51,8 +55,15 @@ __all__ = ["RendezvousLimits", "RendezvousServer"]
 
 _logger = logging.getLogger("perdure.rendezvous")
 
-_SWEEP_INTERVAL = 5.0
-"""Seconds; a twelfth of the default `linger_timeout`, and cheap at a thousand rooms."""
+_library_logger = logging.getLogger("perdure.rendezvous.websockets")
+_library_logger.setLevel(logging.CRITICAL)
+"""A traceback for each garbled request would fill the disk; what concerns us we log ourselves."""
+
+_REPORT_INTERVAL = 5.0
+"""Seconds between two looks for connections that were not taken."""
+
+_OCCUPANT_TIMEOUT = 2.0
+"""Seconds that a room's gateway has to answer a ping when another one with its key comes: ten round trips."""
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds for a close handshake, or to write a last frame: a peer that does not answer is cut off."""
@@ -67,7 +78,7 @@ _OPEN_TIMEOUT = 5.0
 class RendezvousServer:
     """A rendezvous on `host` and `port` (0: any free one), as an async context manager or by `start` and `close`.
 
-    On the one port: `/v1` WebSocket, `/livez` and `/metrics` HTTP.
+    On the one port: `/v2` WebSocket, `/livez` and `/metrics` HTTP.
     """
 
     def __init__(
@@ -88,7 +99,9 @@ class RendezvousServer:
         self._connections = 0
         self._closed_for: Counter[str] = Counter()
         self._server: Server | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._key = X25519PrivateKey.generate()
+        """Gateways prove theirs against it."""
+        self._reporter: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> int:
@@ -121,6 +134,7 @@ class RendezvousServer:
                 create_connection=gated_by(self._gate),
                 backlog=ACCEPTED_AT_ONCE,
                 server_header=None,
+                logger=_library_logger,
                 compression=None,  # Sealed bodies do not shrink.
                 max_size=2 * max_frame_bytes(limits.max_message_bytes),
                 ping_interval=limits.ping_interval,
@@ -134,20 +148,20 @@ class RendezvousServer:
             raise ListenError(f"the rendezvous cannot listen on {address}: {cause}", address=address) from error
         for listening in self._server.sockets:
             _set_backlog(listening.fileno())
-        self._sweeper = asyncio.create_task(self._sweep(), name="rendezvous sweeper")
+        self._reporter = asyncio.create_task(self._report(), name="rendezvous reporter")
         log_event(_logger, logging.INFO, "listening", host=self._host, port=self.port)
 
     async def close(self) -> None:
         """Close every connection and stop listening. Twice is fine."""
-        server, sweeper = self._server, self._sweeper
-        self._server = self._sweeper = None
-        if server is None or sweeper is None:
+        server, reporter = self._server, self._reporter
+        self._server = self._reporter = None
+        if server is None or reporter is None:
             return
-        sweeper.cancel()
+        reporter.cancel()
         server.close()
         await server.wait_closed()
         with contextlib.suppress(asyncio.CancelledError):
-            await sweeper
+            await reporter
         log_event(_logger, logging.INFO, "closed")
 
     async def __aenter__(self) -> Self:
@@ -166,15 +180,16 @@ class RendezvousServer:
         prefix = "perdure_rendezvous"
         rooms = self._rooms
         yield GaugeMetricFamily(f"{prefix}_connections", "Open WebSocket connections.", self._connections)
-        yield GaugeMetricFamily(f"{prefix}_rooms", "Rooms.", len(rooms))
+        yield GaugeMetricFamily(f"{prefix}_rooms", "Rooms with a gateway.", len(rooms))
         peers = GaugeMetricFamily(f"{prefix}_peers", "Joined peers by role.", labels=["role"])
         for role in Role:
             peers.add_metric([role.value], rooms.present(role))
         yield peers
-        yield GaugeMetricFamily(f"{prefix}_queued_bytes", "Bytes kept until acknowledged.", rooms.queued_bytes)
         yield CounterMetricFamily(f"{prefix}_messages", "Messages relayed.", rooms.relayed)
         yield CounterMetricFamily(f"{prefix}_bytes", "Bytes of messages relayed.", rooms.relayed_bytes)
-        yield CounterMetricFamily(f"{prefix}_dropped_messages", "Messages lost to a full queue.", rooms.dropped)
+        yield CounterMetricFamily(
+            f"{prefix}_dropped_messages", "Messages for somebody who was not there.", rooms.dropped
+        )
         closed = CounterMetricFamily(f"{prefix}_closed", "Connections that the rendezvous ended.", labels=["reason"])
         for reason in (*(code.value for code in RefusalCode), "slow"):
             closed.add_metric([reason], self._closed_for[reason])
@@ -211,7 +226,7 @@ class RendezvousServer:
         self._connections += 1
         outlet = _Connection(websocket, self._limits, self._closed_for)
         writer = asyncio.create_task(outlet.write(), name="rendezvous writer")
-        member: Membership | None = None
+        member: Member | None = None
         try:
             member = await self._admit(websocket, outlet)
             await self._relay(websocket, member)
@@ -221,14 +236,18 @@ class RendezvousServer:
             await asyncio.wait({writer}, timeout=_CLOSE_TIMEOUT)
         except ConnectionClosed:
             pass
+        except Exception as error:  # a mistake of ours or of websockets', which costs this connection only
+            log_event(_logger, logging.ERROR, "connection-failed", error)
         finally:
             self._connections -= 1
-            if member is not None and self._rooms.leave(member, asyncio.get_running_loop().time()):
-                log_event(_logger, logging.INFO, "left", **_names(member.room.room_id, member.role, member.peer_id))
+            if member is not None and self._rooms.leave(member):
+                log_event(_logger, logging.INFO, "left", **_names(member))
             writer.cancel()
             await asyncio.wait({writer})
 
-    async def _admit(self, websocket: ServerConnection, outlet: _Connection) -> Membership:
+    async def _admit(self, websocket: ServerConnection, outlet: _Connection) -> Member:
+        nonce = secrets.token_bytes(16)
+        outlet.push(Challenge(public_bytes(self._key), nonce))
         try:
             async with asyncio.timeout(self._limits.join_timeout):
                 frame = decode_client_frame(_text(await websocket.recv()))
@@ -237,13 +256,28 @@ class RendezvousServer:
             raise RefusedError(RefusalCode.NOT_JOINED, reason) from None
         if not isinstance(frame, Join):
             raise RefusedError(RefusalCode.BAD_FRAME, "the first frame is a join")
-        member = self._rooms.join(frame, outlet)
+        if frame.role is Role.GATEWAY and not is_proved(frame, self._key, nonce):
+            raise RefusedError(RefusalCode.BAD_PROOF, "this gateway did not prove the key of its room")
+        member = await self._join(frame, outlet, websocket)
         if isinstance(websocket, BoundedServerConnection):
             self._gate.joined(websocket)
-        log_event(_logger, logging.INFO, "joined", **_names(frame.room, frame.role, frame.peer_id))
+        log_event(_logger, logging.INFO, "joined", **_names(member))
         return member
 
-    async def _relay(self, websocket: ServerConnection, member: Membership) -> None:
+    async def _join(self, frame: Join, outlet: _Connection, websocket: ServerConnection) -> Member:
+        """Let it in; in the place of another gateway with its key only where that one is gone."""
+        address = counted_as(_host(websocket))
+        try:
+            return self._rooms.join(frame, outlet, address)
+        except OccupiedError as error:
+            occupant = error.occupant
+            if isinstance(occupant.outlet, _Connection) and await occupant.outlet.answers():
+                raise
+            if self._rooms.leave(occupant):
+                occupant.outlet.supersede()
+        return self._rooms.join(frame, outlet, address)
+
+    async def _relay(self, websocket: ServerConnection, member: Member) -> None:
         now = asyncio.get_running_loop().time
         bucket = TokenBucket(self._limits.frames_per_second, self._limits.frame_burst, now=now())
         while True:
@@ -253,17 +287,14 @@ class RendezvousServer:
                 raise RefusedError(RefusalCode.RATE, reason)
             match decode_client_frame(text):
                 case Send() as send:
-                    self._rooms.handle_send(member, send, now())
-                case Got() as got:
-                    self._rooms.handle_got(member, got)
+                    self._rooms.handle_send(member, send)
                 case Join():
                     raise RefusedError(RefusalCode.BAD_FRAME, "a second join")
 
-    async def _sweep(self) -> None:
+    async def _report(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(min(_SWEEP_INTERVAL, self._limits.linger_timeout))
-            self._rooms.sweep(loop.time())
+            await asyncio.sleep(_REPORT_INTERVAL)
             if count := self._gate.take_report(loop.time()):
                 log_event(_logger, logging.WARNING, "connections-not-taken", count=count, open=self._connections)
 
@@ -307,6 +338,15 @@ class _Connection:
         self._queued_bytes = 0
         self._websocket.transport.abort()
 
+    async def answers(self) -> bool:
+        """Whether the peer answers a ping soon."""
+        try:
+            async with asyncio.timeout(_OCCUPANT_TIMEOUT):
+                await (await self._websocket.ping())
+        except (TimeoutError, ConnectionClosed):
+            return False
+        return True
+
     async def write(self) -> None:
         """Write what is queued; after a refusal, close. Ends with the connection."""
         with contextlib.suppress(ConnectionClosed):
@@ -340,11 +380,16 @@ def _descriptors() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
+def _host(websocket: ServerConnection) -> str | None:
+    remote = websocket.remote_address
+    return remote[0] if isinstance(remote, tuple) else None
+
+
 def _text(message: str | bytes) -> str:
     if not isinstance(message, str):
         raise ProtocolError("frames are text")
     return message
 
 
-def _names(room_id: str, role: Role, peer_id: str) -> dict[str, Field]:
-    return {"room": room_id[:8], "role": role.value, "peer": peer_id[:8]}
+def _names(member: Member) -> dict[str, Field]:
+    return {"room": member.room.room_id[:8], "role": member.role.value, "peer": member.peer_id[:8]}

@@ -61,13 +61,18 @@ class RefusalLog:
         self._logged_at: dict[EnvelopeRefusal, float] = {}
         self.counts: Counter[EnvelopeRefusal] = Counter()
 
-    def record(self, refusal: EnvelopeRefusal) -> None:
-        """One more envelope was refused. The last words of a session that has ended are the common, harmless case."""
+    def record(self, refusal: EnvelopeRefusal, why: str = "") -> None:
+        """One more envelope was refused. What was sealed before a change of keys is the common, harmless case.
+
+        Args:
+            why: what could not be read, where the peer is authentic.
+        """
         self.counts[refusal] += 1
         now = self._now()
         logged_at = self._logged_at.get(refusal)
         if logged_at is None or now - logged_at >= REFUSAL_LOG_INTERVAL:
             self._logged_at[refusal] = now
             total = self.counts[refusal]
-            level = logging.DEBUG if refusal is EnvelopeRefusal.WRONG_SESSION else logging.WARNING
-            log_event(_logger, level, "envelope-refused", reason=refusal.value, total=total)
+            level = logging.DEBUG if refusal is EnvelopeRefusal.STALE else logging.WARNING
+            about = {"why": why} if why else {}
+            log_event(_logger, level, "envelope-refused", reason=refusal.value, total=total, **about)

@@ -1,20 +1,17 @@
-"""The link to the rendezvous: one WebSocket that comes back by itself, and what was sent until it is acknowledged.
+"""The link to the rendezvous: one WebSocket that comes back by itself.
 
 1. A lost connection is tried again at once, then after a random part of 0.2 s, 0.4 s … 2 s ("full jitter", so that
    the peers of a restarted rendezvous do not return together). The row starts over when a connection has lasted 5 s.
-2. What was sent is kept until `Acked`, and sent again, in order, on each new connection: at once behind the join, not
-   a round trip later when that is answered; unless the last join to be sent so had no answer, or a refusal.
-3. A sender's message is delivered once: its number must be above the highest seen of that sender.
-4. A final refusal ends the link, unless tubes live by it. Everything else is a reason to wait and try again.
+2. What was sent is lost with its connection: the owner is told when there is another, and sends again
+   (`reliable_channel`). That goes out at once behind the join, not a round trip later when the join is answered;
+   unless the last join had no answer, or a refusal.
+3. The rendezvous' challenge comes with its answer to the opening, so that a gateway's proof costs no round trip.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections import OrderedDict
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,25 +24,24 @@ from perdure.signaling.envelope import MAX_ENVELOPE_BYTES
 from perdure.signaling.frames import (
     MAX_BODY_BYTES,
     PATH,
-    Acked,
+    Challenge,
     Deliver,
-    Got,
     Join,
     Joined,
     Presence,
     Refused,
-    Role,
+    Send,
     decode_server_frame,
     encode_frame,
     max_frame_bytes,
 )
-from perdure.signaling.outbox import Outbox
+from perdure.signaling.outgoing import Outgoing
 from perdure.signaling.reasons import describe_failure
 from perdure.wire import printable
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from random import Random
 
     from websockets.asyncio.client import ClientConnection
@@ -66,7 +62,7 @@ BACKOFF_MAX = 2.0
 
 REFUSED_BACKOFF_BASE = 5.0
 REFUSED_BACKOFF_MAX = 60.0
-"""Seconds, likewise, after a refusal that would end a link without tubes."""
+"""Seconds, likewise, after a refusal that would end a link without tubes, or where another gateway has the room."""
 
 PING_INTERVAL = 5.0
 PING_TIMEOUT = 5.0
@@ -75,30 +71,18 @@ PING_TIMEOUT = 5.0
 LONGEST_FORGIVEN_SLEEP = 10.0
 """Seconds of a process's sleep after which it connects anew: as long as it would wait for a silent rendezvous."""
 
-MAX_SENDERS = 1024
-"""Senders whose highest number is remembered; the longest silent is forgotten (envelopes refuse its replays)."""
-
 LASTING_TIME = 5.0
 """Seconds: a connection that ends sooner does not reset the back-off, or a refusal after joining would spin."""
-
-
-class _Phase(Enum):
-    """How far the link's present connection is."""
-
-    APART = "not connected, or the join is awaited"
-    AHEAD = "what is sent goes out behind the join, which is not answered yet"
-    JOINED = "joined"
 
 
 class LinkListener(Protocol):
     """What the owner of a link hears, on the event loop's thread, never from within one of the link's methods."""
 
     def link_opening(self) -> None:
-        """Connected, and about to join, or just joined. Called before what is unacknowledged is sent again; what is
-        sent from here on is lost with the connection if the join is refused."""
+        """Connected, and about to join, or just joined: what is sent from here on goes out behind the join."""
 
-    def link_up(self) -> None:
-        """Joined."""
+    def link_up(self, peers: Sequence[str]) -> None:
+        """Joined; `peers` are the ids of those who are there: for a client the gateway, for the gateway its clients."""
 
     def link_down(self, reason: str) -> None:
         """Not connected, because of `reason` (a few words for a person); empty where it only connects anew, as the
@@ -108,9 +92,9 @@ class LinkListener(Protocol):
         """The rendezvous refuses us for good; the link has ended."""
 
     def link_received(self, sender: str, body: bytes) -> None:
-        """`body` from the peer id `sender`, in order, once."""
+        """`body` from the peer id `sender`; in order, as long as both are connected."""
 
-    def link_presence(self, peer_id: str, role: Role, present: bool) -> None:
+    def link_presence(self, peer_id: str, present: bool) -> None:
         """A peer has come (also: come back) or gone."""
 
     @property
@@ -119,9 +103,10 @@ class LinkListener(Protocol):
 
 
 class RendezvousLink:
-    """A link of `peer_id` as `role` to `room` of the rendezvous at `url`. `start` it, `close` it.
+    """A link to the rendezvous at `url`. `start` it, `close` it.
 
     Args:
+        join: this peer's first frame, as the answer to the rendezvous' challenge.
         open_socket: how to connect, where that is not `websockets` (in a simulation).
     """
 
@@ -129,9 +114,7 @@ class RendezvousLink:
         self,
         url: str,
         *,
-        room: str,
-        role: Role,
-        peer_id: str,
+        join: Callable[[Challenge], Join],
         listener: LinkListener,
         random: Random,
         ssl_context: ssl.SSLContext | None = None,
@@ -139,12 +122,12 @@ class RendezvousLink:
     ) -> None:
         parts = urlsplit(url)
         self._url = urlunsplit(parts._replace(path=PATH)) if parts.path in {"", "/"} else url
-        self._join = Join(room, role, peer_id)
+        self._join = join
         self._listener = listener
         self._random = random
         self._ssl_context = ssl_context
         self._open = open_socket or self._open_websocket
-        self._phase = _Phase.APART
+        self._is_up = False
         self._goes_ahead = True
         """Whether to send behind the join, before it is answered."""
         self._has_moved = False
@@ -154,13 +137,13 @@ class RendezvousLink:
         self._joined_at: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._refusals = 0
-        """Final ones that came since a connection lasted."""
+        """Those after which it waits long, since a connection lasted."""
         self._turn: asyncio.Timeout | None = None
         """What ends the connection, or the wait for the next one, where another is wanted at once."""
         self._is_wanted_anew = False
         """Whether another connection is wanted since the present one was begun."""
-        self._outbox = Outbox()
-        self._highest: OrderedDict[str, int] = OrderedDict()
+        self._outgoing: Outgoing | None = None
+        """Of the present connection, once it takes something."""
 
     @property
     def url(self) -> str:
@@ -170,17 +153,12 @@ class RendezvousLink:
     @property
     def is_up(self) -> bool:
         """Whether it has joined its room."""
-        return self._phase is _Phase.JOINED
+        return self._is_up
 
     @property
     def local_address(self) -> str | None:
         """This machine's address on the connection; `None` while there is none."""
         return self._local_address
-
-    @property
-    def dropped(self) -> int:
-        """Messages that the bound on the unacknowledged threw away."""
-        return self._outbox.dropped
 
     def start(self) -> None:
         """Connect, and stay connected. Needs a running event loop.
@@ -190,23 +168,23 @@ class RendezvousLink:
         """
         if self._task is not None:
             raise RuntimeError("a link is started once")
-        self._task = asyncio.create_task(self._run(), name=f"rendezvous link {self._join.peer_id[:8]}")
+        self._task = asyncio.create_task(self._run(), name="rendezvous link")
 
-    def send(self, to: str, body: bytes) -> None:
-        """Queue `body` for the peer id `to` or `frames.GATEWAY`; it is kept until that peer's link has it.
+    def send(self, to: str, body: bytes, *, vouched: bool = False) -> None:
+        """Send `body` to the peer id `to` or `frames.GATEWAY`. It is lost where there is no connection, or with it.
+
+        Args:
+            vouched: of a gateway: whether the receiver has proved itself.
 
         Raises:
             ValueError: `body` is empty or longer than an envelope.
         """
         if not 0 < len(body) <= MAX_ENVELOPE_BYTES:
             raise ValueError(f"a body has 1 to {MAX_ENVELOPE_BYTES} bytes, not {len(body)}")
-        seq = self._outbox.add(to, body)
-        if self._phase is not _Phase.APART:
-            self._write(seq)
-
-    def forget(self, to: str) -> None:
-        """Do not send again what `to` has not acknowledged."""
-        self._outbox.forget(to)
+        if self._outgoing is not None:
+            self._outgoing.add(Send(to, body, vouched))
+            if self._outgoing.is_stuck:
+                self._connect_anew()
 
     def network_moved(self, *, local_address_lost: bool | None, slept_seconds: float) -> None:
         """The network changed, or the process slept: connect anew, at once, unless the connection has come through it.
@@ -224,21 +202,11 @@ class RendezvousLink:
         else:
             self._connect_anew()
 
-    async def close(self, *, flush_timeout: float = 0.0) -> None:
-        """End the link; while it is up, first wait `flush_timeout` seconds for what is unacknowledged. Twice is fine.
-
-        Cancelling it ends the link without that wait.
-        """
-        task = self._task
-        if task is None:
-            return
-        try:
-            if self.is_up and flush_timeout > 0:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._outbox.emptied(), flush_timeout)
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
+    async def close(self) -> None:
+        """End the link. Twice is fine."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -296,12 +264,12 @@ class RendezvousLink:
                 if dialling.has_moved:
                     self._connect_anew()
                 self._local_address = websocket.local_address[0]
-                await websocket.send(encode_frame(self._join))
+                await websocket.send(encode_frame(self._join(await _challenge(websocket))))
                 if self._goes_ahead:
                     self._goes_ahead = False
                     writer = self._begin_writing(websocket)
                 match decode_server_frame(await websocket.recv()):
-                    case Joined():
+                    case Joined(peers):
                         pass
                     case Refused() as refused:
                         return self._heed(refused)
@@ -309,7 +277,7 @@ class RendezvousLink:
                         raise ProtocolError("the rendezvous answered a join with something else")
             self._goes_ahead, self._has_moved = True, False
             writer = writer or self._begin_writing(websocket)
-            return await self._exchange(websocket)
+            return await self._exchange(websocket, peers)
         except RendezvousError:
             raise
         except (OSError, EOFError, ValueError, WebSocketException, ProtocolError) as error:
@@ -318,7 +286,7 @@ class RendezvousLink:
             _logger.exception("link-error")
             return describe_failure(error)
         finally:
-            self._phase = _Phase.APART
+            self._is_up, self._outgoing = False, None
             self._local_address = None
             if websocket is not None:
                 # No close handshake: on a dead path it would wait, and the rendezvous sees the end either way. Before
@@ -345,56 +313,42 @@ class RendezvousLink:
         )
 
     def _begin_writing(self, websocket: Socket) -> asyncio.Task[None]:
+        self._outgoing = Outgoing()
         self._call(self._listener.link_opening)
-        self._outbox.begin_again()  # With what `link_opening` itself sent or forgot.
-        self._phase = _Phase.AHEAD
-        return asyncio.create_task(self._outbox.write_to(websocket), name="rendezvous link writer")
+        return asyncio.create_task(self._outgoing.write_to(websocket), name="rendezvous link writer")
 
-    async def _exchange(self, websocket: Socket) -> str:
-        self._phase = _Phase.JOINED
+    async def _exchange(self, websocket: Socket, peers: Sequence[str]) -> str:
+        self._is_up = True
         self._joined_at = asyncio.get_running_loop().time()
-        self._call(self._listener.link_up)
+        self._call(self._listener.link_up, peers)
         while True:
             match decode_server_frame(await websocket.recv()):
-                case Deliver() as deliver:
-                    self._take(deliver)
-                case Acked(receiver, seq):
-                    self._outbox.acknowledged(receiver, seq)
-                case Presence(peer_id, role, present):
-                    self._call(self._listener.link_presence, peer_id, role, present)
+                case Deliver(sender, body):
+                    self._call(self._listener.link_received, sender, body)
+                case Presence(peer_id, present):
+                    self._call(self._listener.link_presence, peer_id, present)
                 case Refused() as refused:
                     return self._heed(refused)
-                case Joined():
-                    raise ProtocolError("a second joined")
-
-    def _take(self, deliver: Deliver) -> None:
-        sender, seq = deliver.sender, deliver.seq
-        is_new = seq > self._highest.get(sender, 0)
-        if is_new:
-            self._highest[sender] = seq
-            self._highest.move_to_end(sender)
-            if len(self._highest) > MAX_SENDERS:
-                self._highest.popitem(last=False)
-        self._write(Got(sender, seq))
-        if is_new:
-            self._call(self._listener.link_received, sender, deliver.body)
+                case Joined() | Challenge():
+                    raise ProtocolError("a second greeting")
 
     def _heed(self, refused: Refused) -> str:
         reason = printable(refused.reason)
-        if refused.code.is_final:
-            if not self._listener.has_live_tubes:
-                text = f"the rendezvous at {self._url} refuses this peer ({refused.code.value}): {reason}"
-                raise RendezvousError(text, url=self._url)
-            self._refusals += 1
+        if refused.code.is_final and not self._listener.has_live_tubes:
+            text = f"the rendezvous at {self._url} refuses this peer ({refused.code.value}): {reason}"
+            raise RendezvousError(text, url=self._url)
+        self._refusals += refused.code.waits_long
         return f"{refused.code.value}: {reason}"
-
-    def _write(self, item: int | Got) -> None:
-        self._outbox.write(item)
-        if self._outbox.is_stuck:
-            self._connect_anew()
 
     def _call(self, callback: Callable[..., None], *args: object) -> None:
         try:
             callback(*args)
         except Exception:  # An owner's mistake must not end the link of every tunnel behind it.
             _logger.exception("listener-error")
+
+
+async def _challenge(websocket: Socket) -> Challenge:
+    frame = decode_server_frame(await websocket.recv())
+    if not isinstance(frame, Challenge):
+        raise ProtocolError("the rendezvous began with something else than its challenge")
+    return frame

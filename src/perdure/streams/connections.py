@@ -97,9 +97,11 @@ async def listen(
     *,
     to: tuple[str, int],
     tcp_connections: tcp.TcpConnections,
+    owner: str = "",
     on_lost: Callable[[Target, ResetCode], None] = lambda target, code: None,
 ) -> asyncio.Server:
-    """A local port, whose connections become streams to `to`; `on_lost` hears why one ended before its time."""
+    """A local port, whose connections become streams to `to`, and take places of `owner`; `on_lost` hears why one ended
+    before its time."""
     check_bind(host, port)
     try:
         to_host, to_port = to
@@ -108,9 +110,16 @@ async def listen(
     target = check_target(to_host, to_port)
 
     def accept() -> asyncio.Protocol:
+        if not tcp_connections.places.take(owner):
+            why = "as many connections are open as this process' limit of descriptors allows"
+            log_event(log, logging.WARNING, "connection-refused", target=str(target), why=why)
+            return tcp.RefusedConnection()
         try:
             stream = open_stream(target)
-        except (RuntimeError, ConnectionRefusedError, PerdureError) as error:
+        except BaseException as error:
+            tcp_connections.places.give_back(owner)
+            if not isinstance(error, RuntimeError | ConnectionRefusedError | PerdureError):
+                raise
             log_event(log, logging.WARNING, "connection-refused", target=str(target), why=str(error))
             return tcp.RefusedConnection()
 
@@ -120,7 +129,7 @@ async def listen(
                 log_event(log, logging.WARNING, "stream-ended", target=str(target), why=REASONS[code])
                 on_lost(target, code)
 
-        return tcp.forward_connection(stream, lost, tcp_connections)
+        return tcp.forward_connection(stream, lost, tcp_connections, owner)
 
     return await tcp.listen(host, port, accept)
 

@@ -23,6 +23,7 @@ from perdure.tube.log import log_stream_refused, log_user_failed
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
+    from perdure.admission import Holder
     from perdure.streams.target import Target
     from perdure.tube.carrier_session import CarrierSession
 
@@ -36,15 +37,19 @@ class Streams:
 
     Args:
         incoming: takes the streams that the peer opens; without it they are refused.
+        holder: at a gateway, who is at the other end.
     """
 
-    __slots__ = ("_carriers", "_lingering", "_open", "_orphans", "_session", "incoming", "tube_id")
+    __slots__ = ("_carriers", "_holder", "_lingering", "_open", "_orphans", "_session", "incoming", "tube_id")
 
-    def __init__(self, tube_id: str, carriers: CarrierSession, *, incoming: Incoming | None) -> None:
+    def __init__(
+        self, tube_id: str, carriers: CarrierSession, *, incoming: Incoming | None, holder: Holder | None = None
+    ) -> None:
         self.tube_id = tube_id
         self._carriers = carriers
         self._session = carriers.session
         self.incoming = incoming
+        self._holder = holder
         self._open: dict[int, StreamTransport] = {}
         self._lingering: tuple[StreamTransport, ...] = ()
         """Streams that the session has forgotten, and whose protocol has not read everything."""
@@ -68,6 +73,11 @@ class Streams:
         transport = self._open[stream_id] = StreamTransport(self, stream_id, target, is_ours=True)
         self._carriers.schedule_turn()
         return transport
+
+    def abort_all(self) -> None:
+        """End all streams now; what has not left is dropped."""
+        for transport in list(self._open.values()):
+            transport.abort()
 
     # For StreamTransport.
 
@@ -133,6 +143,8 @@ class Streams:
             case "tube_id":
                 return self.tube_id
             case "peer":
+                return default if self._holder is None else self._holder
+            case "peer_address":
                 path = self._carriers.path
                 return default if path is None else path.remote_address
             case "target" | "peername":

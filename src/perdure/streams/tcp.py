@@ -8,11 +8,13 @@ import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohappyeyeballs import start_connection
 
 from perdure.errors import ListenError
+from perdure.streams.descriptors import Share, descriptor_limit
 from perdure.streams.relay import Relay
 from perdure.streams.tcp_socket import reset_tcp
 from perdure.wire import ResetCode
@@ -30,7 +32,6 @@ DIAL_TIMEOUT = 10.0
 WRITE_HIGH_BYTES = 256 * 1024
 """Bytes that may wait for a slow TCP reader before the stream's credit stops growing."""
 
-
 SMALL_PIECE_BYTES = 4 * 1024
 MAX_PIECES = 64
 """So many small writes may wait for a slow TCP reader: asyncio keeps each as an object, and from Python 3.12 on looks
@@ -40,10 +41,20 @@ FLUSH_TIMEOUT = 1.0
 """Seconds that TCP connections have to take what was written to them, when all that feeds them has ended."""
 
 
-class TcpConnections:
-    """The TCP connections of a registry's tubes."""
+MAX_ADDRESSES = 8
+"""Of a name, that are dialled: each attempt holds a descriptor."""
 
-    def __init__(self) -> None:
+
+class TcpConnections:
+    """The TCP connections of a registry's tubes.
+
+    Args:
+        most: so many at a time; `None`: half of the descriptors that this process may have now.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        limit = descriptor_limit()
+        self.places = Share(limit // 2 if most is None and limit is not None else most)
         self._open: set[asyncio.Transport] = set()
         self._gone = asyncio.Event()
 
@@ -68,11 +79,14 @@ class TcpConnections:
 class TcpRelay(Relay):
     """The TCP side of a relay."""
 
-    __slots__ = ("_connections", "_pieces")
+    __slots__ = ("_connections", "_has_place", "_owner", "_pieces")
 
-    def __init__(self, connections: TcpConnections) -> None:
+    def __init__(self, connections: TcpConnections, owner: str) -> None:
+        """`owner` has taken a place for it."""
         super().__init__()
         self._connections = connections
+        self._owner = owner
+        self._has_place = True
         self._pieces = 0
         """Small ones that were written since somebody looked whether they wait."""
 
@@ -100,6 +114,13 @@ class TcpRelay(Relay):
         super().connection_lost(error)
         if self.transport is not None:
             self._connections.discard(self.transport)
+        self.leave()
+
+    def leave(self) -> None:
+        """Give its place back, where there is no connection (any more)."""
+        if self._has_place:
+            self._has_place = False
+            self._connections.places.give_back(self._owner)
 
 
 class RefusedConnection(asyncio.Protocol):
@@ -110,10 +131,11 @@ class RefusedConnection(asyncio.Protocol):
 
 
 def forward_connection(
-    stream: StreamTransport, on_lost: Callable[[Exception | None], None], connections: TcpConnections
+    stream: StreamTransport, on_lost: Callable[[Exception | None], None], connections: TcpConnections, owner: str
 ) -> asyncio.Protocol:
-    """The protocol of a local TCP connection that `stream` carries; `on_lost` hears of the stream's end."""
-    local, remote = TcpRelay(connections), Relay(on_lost)
+    """The protocol of a local TCP connection that `stream` carries, for which `owner` has taken a place; `on_lost`
+    hears of the stream's end."""
+    local, remote = TcpRelay(connections, owner), Relay(on_lost)
     local.join(remote)
     stream.start(remote)
     return local
@@ -157,8 +179,12 @@ async def dial(stream: StreamTransport, connections: TcpConnections, find: FindA
     """
     task = asyncio.current_task()
     assert task is not None
+    owner: str = stream.get_extra_info("tube_id")
+    if not connections.places.take(owner):
+        stream.refuse(ResetCode.LIMIT)
+        return ResetCode.LIMIT
     stream_side = _Dialling(task)
-    local = TcpRelay(connections)
+    local = TcpRelay(connections, owner)
     local.join(stream_side)
     stream.pause_reading()
     stream.start(stream_side)
@@ -166,7 +192,7 @@ async def dial(stream: StreamTransport, connections: TcpConnections, find: FindA
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
             if addresses := await find(stream):
-                await _connect(local, addresses, stream.target.port)
+                await _connect(local, addresses, stream.target.port, connections.places, owner)
             else:
                 code = ResetCode.NOT_ALLOWED
     except asyncio.CancelledError:
@@ -178,10 +204,11 @@ async def dial(stream: StreamTransport, connections: TcpConnections, find: FindA
     except ConnectionRefusedError:
         code = ResetCode.REFUSED
     except Exception as error:
-        # Of several addresses the errors are joined into one text.
-        code = ResetCode.REFUSED if f"[Errno {errno.ECONNREFUSED}]" in str(error) else ResetCode.UNREACHABLE
+        code = _code_of(error)
     finally:
         stream_side.dialling = None
+        if local.transport is None:
+            local.leave()
     if stream_side.has_ended:
         return None
     if code is None:
@@ -191,8 +218,36 @@ async def dial(stream: StreamTransport, connections: TcpConnections, find: FindA
     return code
 
 
-async def _connect(protocol: Relay, addresses: Sequence[Address], port: int) -> None:
-    """To the first of `addresses` that answers (RFC 8305)."""
+def _code_of(error: Exception) -> ResetCode:
+    """Of several addresses the errors are joined into one text."""
+    text = str(error)
+    if f"[Errno {errno.ECONNREFUSED}]" in text:
+        return ResetCode.REFUSED
+    if any(f"[Errno {number}]" in text for number in (errno.EMFILE, errno.ENFILE)):
+        return ResetCode.LIMIT
+    return ResetCode.UNREACHABLE
+
+
+async def _connect(protocol: Relay, addresses: Sequence[Address], port: int, places: Share, owner: str) -> None:
+    """To the first of `addresses` that answers (RFC 8305). `owner` has a place for one attempt at a time."""
+    taken = 0
+    while taken < min(len(addresses), MAX_ADDRESSES) - 1 and places.take(owner):
+        taken += 1
+    try:
+        await _connect_to(protocol, _mixed(addresses)[: taken + 1], port)
+    finally:
+        for _ in range(taken):
+            places.give_back(owner)
+
+
+def _mixed(addresses: Sequence[Address]) -> list[Address]:
+    """Both families in turn, as the first ones could all be of one that does not work here."""
+    first = [address for address in addresses if address.version == addresses[0].version]
+    second = [address for address in addresses if address.version != addresses[0].version]
+    return [address for pair in zip_longest(first, second) for address in pair if address is not None]
+
+
+async def _connect_to(protocol: Relay, addresses: Sequence[Address], port: int) -> None:
     loop = asyncio.get_running_loop()
     if len(addresses) == 1:  # the usual case, which needs no race
         await loop.create_connection(lambda: protocol, str(addresses[0]), port)

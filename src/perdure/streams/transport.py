@@ -72,8 +72,8 @@ class StreamOwner(Protocol):
 class StreamTransport(asyncio.Transport):
     """A stream; `Streams` makes it.
 
-    `get_extra_info` knows `target` and, at the end that opened it, `peername` (both `(host, port)`), `tube_id`, and
-    `peer`: the other end's address on the path in use, or `None`.
+    `get_extra_info` knows `target` and, at the end that opened it, `peername` (both `(host, port)`), `tube_id`,
+    `peer_address` (on the path in use), and, at a gateway, `peer`: the client's `Holder`, its ticket and key.
     """
 
     _start_tls_compatible = True  # asyncio's `loop.start_tls` asks for it

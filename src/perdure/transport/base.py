@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from perdure.config import IceServer
 
@@ -31,7 +31,7 @@ class LossReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PathStatistics:
-    """What the engine counted on the path."""
+    """What the engine counted on the path. What it does not count is `None`, and never 0."""
 
     rtt: float | None
     """Seconds of the last STUN check's round trip on the selected candidate pair, to the millisecond."""
@@ -39,9 +39,10 @@ class PathStatistics:
     """STUN checks of the selected pair; a new pair, as an ICE restart brings one, starts at 0. `None`: not known."""
     checks_answered: int | None
     """How many of them were answered; `None` likewise."""
-    sent_bytes: int
-    """DTLS records since the carrier was made, whichever pair they took; without STUN checks and IP headers."""
-    received_bytes: int
+    sent_bytes: int | None
+    """DTLS records since the carrier was made, whichever pair they took; without STUN checks and IP headers. `None`:
+    not known."""
+    received_bytes: int | None
     """The same, received."""
 
 
@@ -86,7 +87,9 @@ class CarrierListener(Protocol):
         """
 
     def carrier_candidate(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
-        """A local ICE candidate was gathered (trickle, RFC 8838); never before the description."""
+        """A local ICE candidate was gathered (trickle, RFC 8838); never before the description. Candidates may stand in
+        that, too.
+        """
 
     def carrier_opened(self, generation: int, channel: OpenChannel) -> None:
         """The data channel is open."""
@@ -115,6 +118,12 @@ class Carrier(Protocol):
         """The number that the tube gave it."""
 
     @property
+    def can_restart(self) -> bool:
+        """Whether the engine can restart ICE on it; read once, when the carrier was begun. Where it cannot, `restart`
+        and `answer_restart` are never called: the core decides on a new carrier instead.
+        """
+
+    @property
     def has_room(self) -> bool:
         """Whether another message may be sent without making later ones wait long."""
 
@@ -127,8 +136,8 @@ class Carrier(Protocol):
         """
 
     def path(self) -> Path | None:
-        """The path in use. `None`: none was found yet, or the engine has not told it yet, some milliseconds after
-        `carrier_opened`. A look costs 0.1 ms.
+        """The path in use. `None`: none was found yet, or the engine does not tell it, or not yet, some milliseconds
+        after `carrier_opened`. A look costs 0.1 ms.
         """
 
     def limit_buffer(self, size: int) -> None:
@@ -162,8 +171,13 @@ class Carrier(Protocol):
     def kill(self) -> None:
         """Tear the peer connection down as a crash would: the tube hears `carrier_lost`. For tests and the demo."""
 
-    def close(self) -> None:
-        """Close and let go of every engine object: at once, or as soon as the engine can. Twice is fine."""
+    def close(self) -> Awaitable[None] | None:
+        """Close, and let go of every engine object. Twice is fine.
+
+        What takes time may be returned: the tube awaits it, while the next carrier begins, for
+        `tube.current_carrier.CLOSE_TIMEOUT` seconds at most. What it raises is logged. `wait_ended` and the like
+        return when it is done.
+        """
 
 
 class Transport(Protocol):

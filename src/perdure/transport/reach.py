@@ -1,7 +1,8 @@
 """Which of a peer's ICE candidates the engine is given: what ICE sends to is named by the peer. Pure.
 
 1. UDP, unless TCP is asked for: a TCP candidate makes the engine open a connection to any address and port.
-2. Literal addresses: a name would be looked up.
+2. Literal addresses, and names as browsers give them to their own (`mdns`): 36 hexadecimal digits and dashes, then
+   `.local`. Any other name would be looked up wherever the peer wants. At most `MAX_NAMES` for one carrier.
 3. No loopback and no link-local address, unless the tube may use this machine's loopback; never another special one
    (`addresses.is_special`). An IPv6 address that a translator sends on to an IPv4 one is judged by both.
 4. At most `MAX_ADDRESSES` addresses and `MAX_ENDPOINTS` pairs of address and port for one carrier.
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 MAX_ADDRESSES = 32
 """A machine with ten interfaces has 20, and a few more behind NATs and at TURN servers."""
 
+MAX_NAMES = 16
+"""Names for one carrier: a browser has one for each of its machine's addresses. Each is asked for on this network."""
+
 MAX_ENDPOINTS = 128
 """An ICE restart, of which a carrier may have eight, brings new ports."""
 
@@ -35,6 +39,9 @@ _CANDIDATE = re.compile(
 )
 """RFC 8839 §5.1."""
 
+_LOCAL_NAME = re.compile(r"[0-9a-f-]{36}\.local", re.ASCII | re.IGNORECASE)
+"""draft-ietf-mmusic-mdns-ice-candidates §3.1.1: a random UUID."""
+
 
 class Reach:
     """What one carrier may be told of its peer's candidates.
@@ -48,9 +55,13 @@ class Reach:
         self._loopback = loopback
         self._tcp = tcp
         self._endpoints: set[tuple[str, str]] = set()
+        self._names: set[str] = set()
 
     def refusal(self, candidate: str) -> str | None:
-        """Why the engine is not to have `candidate`; `None` where it may, which then counts."""
+        """Why the engine is not to have `candidate`; `None` where it may, which then counts.
+
+        One with a `local_name` is judged once more when its address is known (`with_address`).
+        """
         found = _CANDIDATE.fullmatch(candidate) if len(candidate) <= MAX_CANDIDATE_CHARACTERS else None
         if found is None:
             return "it is no candidate"
@@ -59,6 +70,8 @@ class Reach:
         port = int(found["port"])
         if not 0 < port < 65536:
             return "it has no port"
+        if _LOCAL_NAME.fullmatch(found["address"]):
+            return self._count_name(found["address"].lower())
         try:
             address = unmapped(ipaddress.ip_address(found["address"]))
         except ValueError:
@@ -83,6 +96,27 @@ class Reach:
             return f"the peer named {MAX_ADDRESSES} addresses or {MAX_ENDPOINTS} ports before"
         self._endpoints = endpoints
         return None
+
+    def _count_name(self, name: str) -> str | None:
+        if name not in self._names and len(self._names) >= MAX_NAMES:
+            return f"the peer named {MAX_NAMES} names before"
+        self._names.add(name)
+        return None
+
+
+def local_name(candidate: str) -> str | None:
+    """The `.local` name that stands in the address's place, in lower case; `None`: there is none."""
+    found = _CANDIDATE.fullmatch(candidate)
+    if found is None or _LOCAL_NAME.fullmatch(found["address"]) is None:
+        return None
+    return found["address"].lower()
+
+
+def with_address(candidate: str, address: Address) -> str:
+    """`candidate` with `address` in its name's place."""
+    fields = candidate.split(" ")
+    fields[4] = str(address)
+    return " ".join(fields)
 
 
 def protocol_of(candidate: str) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from perdure.errors import CarrierError
 from perdure.transport import engine
+from perdure.transport.mdns import Resolver
+from perdure.transport.peer_candidates import PeerCandidates
 from perdure.transport.reach import Reach
 from perdure.transport.rtc_carrier import REFUSALS, RtcCarrier
 
@@ -32,6 +34,7 @@ class RtcTransport:
         self._renewal = engine.Renewal()
         self._loopback = config.loopback
         self._tcp = config.tcp_candidates
+        self._resolver = Resolver(loopback=config.loopback)
 
     def offer(self, generation: int, listener: CarrierListener) -> RtcCarrier:
         carrier = self._carrier(generation, listener)
@@ -53,7 +56,8 @@ class RtcTransport:
         self._renewal.begin()
 
     def _carrier(self, generation: int, listener: CarrierListener) -> RtcCarrier:
-        carrier = RtcCarrier(generation, listener, Reach(loopback=self._loopback, tcp=self._tcp))
+        reach = Reach(loopback=self._loopback, tcp=self._tcp)
+        carrier = RtcCarrier(generation, listener, PeerCandidates(generation, reach, self._resolver.resolve))
         if self._renewal.is_under_way:
             carrier.connect_after(self._renewal, lambda: self._configuration)
         else:

@@ -10,13 +10,13 @@ What the engine's behaviour asks for (measured, ../../../docs/design.md):
 4. A candidate's ufrag names the local description it was gathered for: around a restart, candidates of two
    descriptions may be on their way through the event loop.
 5. The engine is told nothing of the peer that was not read before: of a description what `description` keeps, of
-   candidates those within `reach`.
+   candidates those within `reach`. A candidate whose name is looked up waits beside the negotiation, and is dropped if
+   the peer has described itself anew by then.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import weakref
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -26,25 +26,22 @@ from typing import TYPE_CHECKING, TypeVar
 import webrtc
 
 from perdure.errors import CarrierError
-from perdure.eventlog import log_event
 from perdure.transport import engine
 from perdure.transport.base import IceState, LossReason, OpenChannel, Path, PathStatistics
 from perdure.transport.candidate import base_address
 from perdure.transport.description import read_description, without_candidates
-from perdure.transport.reach import protocol_of
+from perdure.transport.reach import local_name, protocol_of
 from perdure.transport.statistics import path_statistics, selected_path
 from perdure.transport.trickle import LocalCandidate, Trickle
 
 if TYPE_CHECKING:
     from perdure.transport.base import CarrierListener
     from perdure.transport.description import PeerDescription
-    from perdure.transport.reach import Reach
+    from perdure.transport.peer_candidates import PeerCandidates
 
 BUFFERED_HIGH_BYTES = 128 * 1024
 """The most that waits in the channel: 2 ms at 64 MB/s. Shallow, so that a keystroke does not wait behind a bulk
 transfer; deep enough that the engine's thread never runs dry while Python frames the next messages."""
-
-_log = logging.getLogger("perdure.transport")
 
 EventT = TypeVar("EventT")
 Operation = Callable[[], Coroutine[object, object, None]]
@@ -63,9 +60,9 @@ _ICE_STATES = {
 class RtcCarrier:
     """One peer connection and its channel; see `transport.base.Carrier`. It begins with `connect`."""
 
-    def __init__(self, generation: int, listener: CarrierListener, reach: Reach) -> None:
+    def __init__(self, generation: int, listener: CarrierListener, candidates: PeerCandidates) -> None:
         self._generation = generation
-        self._reach = reach
+        self._candidates = candidates
         self._listener: CarrierListener | None = listener
         self._connection: webrtc.RTCPeerConnection | None = None
         self._channel: webrtc.RTCDataChannel | None = None
@@ -75,8 +72,6 @@ class RtcCarrier:
         self._opened = False
         self._measuring = False
         self._peer: PeerDescription | None = None
-        self._refusals: set[str] = set()
-        """Why candidates of the peer were refused; each reason is logged once."""
         self._negotiation = generation
         self._trickle = Trickle()
         self._measured_path: Path | None = None
@@ -101,6 +96,10 @@ class RtcCarrier:
     @property
     def generation(self) -> int:
         return self._generation
+
+    @property
+    def can_restart(self) -> bool:
+        return True
 
     @property
     def has_room(self) -> bool:
@@ -190,6 +189,7 @@ class RtcCarrier:
         connection, self._connection = self._connection, None
         for task in self._tasks:
             task.cancel()
+        self._candidates.close()
         if connection is not None and channel is not None:
             engine.let_go(self, connection, channel)
 
@@ -252,10 +252,11 @@ class RtcCarrier:
     async def _add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         if (connection := self._connection) is None:
             return
-        if (why := self._reach.refusal(candidate)) is not None:
-            if why not in self._refusals:
-                self._refusals.add(why)
-                log_event(_log, logging.INFO, "candidate-refused", generation=self._generation, why=why)
+        if not self._candidates.takes(candidate):
+            return
+        if local_name(candidate) is not None:
+            look_up = partial(self._look_up, self._peer, candidate, sdp_mid, sdp_mline)
+            self._spawn(look_up, LossReason.REFUSED_DESCRIPTION)
             return
         try:
             await connection.add_ice_candidate(
@@ -263,6 +264,13 @@ class RtcCarrier:
             )
         except REFUSALS:
             return
+
+    async def _look_up(
+        self, peer: PeerDescription | None, candidate: str, sdp_mid: str | None, sdp_mline: int | None
+    ) -> None:
+        found = await self._candidates.with_address(candidate)
+        if found is not None and self._peer is peer:
+            self.add_candidate(found, sdp_mid, sdp_mline)
 
     def _describe_soon(self, generation: int, connection: webrtc.RTCPeerConnection) -> None:
         # Not at once: what the listener raises must not pass for the engine's refusal.
@@ -303,7 +311,7 @@ class RtcCarrier:
             listener.carrier_lost(self._generation, reason, detail)
 
     def _tell_candidate(self, found: LocalCandidate) -> None:
-        if self._listener is not None and self._reach.takes_protocol(protocol_of(found.candidate)):
+        if self._listener is not None and self._candidates.reach.takes_protocol(protocol_of(found.candidate)):
             self._listener.carrier_candidate(self._negotiation, found.candidate, found.sdp_mid, found.sdp_mline)
 
     def _tell_statistics(self, statistics: PathStatistics) -> None:

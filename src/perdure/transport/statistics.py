@@ -35,8 +35,8 @@ def path_statistics(report: webrtc.RTCStatsReport) -> PathStatistics:
     engine does not count them."""
     transport = next((found for found in report.values() if isinstance(found, webrtc.RTCTransportStats)), None)
     if transport is None:
-        return PathStatistics(None, None, None, 0, 0)
-    sent, received = transport.bytes_sent or 0, transport.bytes_received or 0
+        return PathStatistics(None, None, None, None, None)
+    sent, received = transport.bytes_sent, transport.bytes_received
     pair = report.get(transport.selected_candidate_pair_id or "")
     if not isinstance(pair, webrtc.RTCIceCandidatePairStats):
         return PathStatistics(None, None, None, sent, received)

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Protocol
 
 from perdure.core.connection import FAREWELL_SECONDS
@@ -16,19 +15,18 @@ from perdure.core.events import CloseSent, HealthMeasured, IceUnhealthy, PathEvi
 from perdure.core.events import RttMeasured as CoreRttMeasured
 from perdure.core.events import SessionResumed as CoreSessionResumed
 from perdure.core.state import Reason
-from perdure.errors import CarrierError
-from perdure.eventlog import log_event
 from perdure.session import CarrierUnusable, RttMeasured, SessionClosed, SessionResumed, StreamData, channel_binding
 from perdure.transport.base import IceState
 from perdure.tube.clock import clock
+from perdure.tube.current_carrier import CurrentCarrier
 from perdure.tube.inbox import TURN_COST, Inbox, turn_cost
-from perdure.tube.log import log, log_ice_state, log_resumed
+from perdure.tube.log import log_ice_state, log_resumed
 from perdure.wire import CloseCode
 
 if TYPE_CHECKING:
-    from perdure.core.events import Event
     from perdure.session import Session, SessionEvent, StreamEvent
-    from perdure.transport.base import Carrier, LossReason, OpenChannel, Path, PathStatistics, Transport
+    from perdure.transport.base import LossReason, OpenChannel, Path, PathStatistics, Transport
+    from perdure.tube.path_listener import PathListener
 
 _CLOSE_REASONS = {
     CloseCode.DONE: Reason.CLOSED_BY_PEER,
@@ -53,33 +51,11 @@ class StreamConsumer(Protocol):
         """The tube has ended, and every stream with it."""
 
 
-class PathListener(Protocol):
-    """What hears of the path: the tube's driver."""
-
-    tube_id: str
-
-    @property
-    def is_recovering(self) -> bool:
-        """Whether a sign of life would end a recovery."""
-
-    def feed(self, event: Event) -> object:
-        """Tell the core."""
-
-    def rearm(self) -> None:
-        """`CarrierSession.next_deadline` may have changed."""
-
-    def described(self, generation: int, sdp: str) -> None:
-        """The carrier's offer or answer is to be sent."""
-
-    def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
-        """A candidate is to be sent."""
-
-    def carrier_gone(self, generation: int, why: str) -> None:
-        """The engine, or the session, gave a carrier up."""
-
-
 class CarrierSession:
     """A session, and its carrier while there is one.
+
+    Attributes:
+        current: that carrier, begun and closed as the core decides; it is closed by `close_carrier`.
 
     Args:
         session: nobody else drives it; `streams` and the like call what concerns streams, and then `schedule_turn`.
@@ -88,15 +64,14 @@ class CarrierSession:
     __slots__ = (
         "__weakref__",
         "_ack_at",
-        "_carrier",
         "_consumer",
         "_inbox",
         "_is_turn_scheduled",
         "_listener",
         "_message_bytes",
         "_told",
-        "_transport",
         "_turn_cost",
+        "current",
         "loop",
         "session",
     )
@@ -104,10 +79,9 @@ class CarrierSession:
     def __init__(self, listener: PathListener, transport: Transport, session: Session) -> None:
         self.session = session
         self._listener = listener
-        self._transport = transport
         self._consumer: StreamConsumer | None = None
         self.loop = asyncio.get_running_loop()
-        self._carrier: Carrier | None = None
+        self.current = CurrentCarrier(listener, transport, self)
         self._inbox: Inbox | None = None
         self._turn_cost = 0
         """Of what was received in this turn of the event loop."""
@@ -123,66 +97,21 @@ class CarrierSession:
         self._consumer = consumer
 
     @property
-    def carrier(self) -> Carrier | None:
-        """The current one."""
-        return self._carrier
-
-    @property
     def path(self) -> Path | None:
         """The one on which streams flow."""
-        return self._carrier.path() if self._carrier is not None and self.session.is_resumed else None
+        carrier = self.current.carrier
+        return carrier.path() if carrier is not None and self.session.is_resumed else None
 
     # What the core decides.
-
-    def renew_networks(self) -> None:
-        self._transport.renew()
-
-    def offer(self, generation: int) -> None:
-        try:
-            self._carrier = self._transport.offer(generation, self)
-        except CarrierError as error:
-            self.loop.call_soon(self._listener.carrier_gone, generation, str(error))
-        except Exception as error:
-            self._carrier_failed(generation, error)
-
-    def answer(self, generation: int, sdp: str) -> None:
-        try:
-            self._carrier = self._transport.answer(generation, sdp, self)
-        except CarrierError as error:
-            self.loop.call_soon(self._listener.carrier_gone, generation, str(error))
-        except Exception as error:
-            self._carrier_failed(generation, error)
-
-    def restart(self, generation: int) -> None:
-        if self._carrier is not None:
-            self._carrier.restart(generation)
-
-    def answer_restart(self, generation: int, sdp: str) -> None:
-        if self._carrier is not None:
-            self._carrier.answer_restart(generation, sdp)
-
-    def apply_answer(self, sdp: str) -> None:
-        if self._carrier is not None:
-            self._carrier.apply_answer(sdp)
-
-    def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
-        if self._carrier is not None:
-            self._carrier.add_candidate(candidate, sdp_mid, sdp_mline)
 
     def close_carrier(self) -> None:
         self.session.carrier_lost()
         self._inbox = None
-        carrier, self._carrier = self._carrier, None
-        if carrier is not None:
-            carrier.close()
+        self.current.close()
 
     def probe(self) -> None:
         self.session.ping()
         self._pump()
-
-    def measure(self) -> None:
-        if self._carrier is not None:
-            self._carrier.measure()
 
     def say_goodbye(self, code: CloseCode, reason: str) -> None:
         self.session.close(code, reason)
@@ -199,10 +128,6 @@ class CarrierSession:
         if self._consumer is not None:
             self._consumer.session_ended()
 
-    def kill_carrier(self) -> None:
-        if self._carrier is not None:
-            self._carrier.kill()
-
     # What the core asks.
 
     def evidence(self, carrier: int) -> PathEvidence:
@@ -216,17 +141,6 @@ class CarrierSession:
             session.traffic.last_data_at,
         )
         return self._told
-
-    @property
-    def local_address(self) -> str | None:
-        """This machine's address on the path in use; see `Carrier.local_address`."""
-        if self._carrier is None:
-            return None
-        try:
-            return self._carrier.local_address
-        except Exception as error:  # one tube's, which must not keep the news of a change from the others
-            log_event(log, logging.ERROR, "no-local-address", error, tube=self._listener.tube_id)
-            return None
 
     def next_deadline(self) -> float | None:
         return self._ack_at
@@ -294,11 +208,6 @@ class CarrierSession:
         else:
             self._listener.carrier_gone(generation, why)
 
-    def _carrier_failed(self, generation: int, error: Exception) -> None:
-        """A mistake of the transport's or of ours costs the carrier, and is not silent."""
-        log_event(log, logging.ERROR, "carrier-failed", error, tube=self._listener.tube_id, generation=generation)
-        self.loop.call_soon(self._listener.carrier_gone, generation, f"an error here: {type(error).__qualname__}")
-
     # The session.
 
     def _handle(self, event: SessionEvent) -> None:
@@ -310,7 +219,7 @@ class CarrierSession:
                 is_idle = not self.session.stream_count
                 if is_idle:
                     self._told = None
-                self._listener.feed(CoreRttMeasured(self._generation, seconds, is_idle))
+                self._listener.feed(CoreRttMeasured(self.current.generation, seconds, is_idle))
             case SessionResumed(generation):
                 log_resumed(self._listener.tube_id, event)
                 self._told = None
@@ -324,10 +233,6 @@ class CarrierSession:
             case _:
                 if self._consumer is not None:
                     self._consumer.stream_event(event)
-
-    @property
-    def _generation(self) -> int:
-        return self._carrier.generation if self._carrier is not None else 0
 
     def _receive(self, generation: int, message: bytes) -> None:
         session = self.session
@@ -366,7 +271,7 @@ class CarrierSession:
                 self._consumer.stream_forgotten(stream_id)
 
     def _pump(self) -> None:
-        carrier, session = self._carrier, self.session
+        carrier, session = self.current.carrier, self.session
         if carrier is None:
             return
         sent = False
@@ -379,7 +284,7 @@ class CarrierSession:
                 carrier.send(message)
                 sent = True
         except Exception as error:
-            self._carrier_failed(carrier.generation, error)
+            self.current.failed(carrier.generation, error)
             return
         self._ack_at = session.next_deadline()
         if session.has_forgotten:

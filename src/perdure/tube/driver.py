@@ -278,10 +278,10 @@ class Driver:
             self._due_actions = None
 
     def _carry_out_one(self, action: Action) -> None:
-        carriers = self.carriers
+        carriers, carrier = self.carriers, self.carriers.current
         match action:  # the frequent ones first
             case MeasureHealth():
-                carriers.measure()
+                carrier.measure()
             case Probe():
                 carriers.probe()
             case KeepAlive():
@@ -292,21 +292,21 @@ class Driver:
             case MakeOffer(generation, cause):
                 self._begin(generation, "carrier", cause)
                 self.rebuilds += cause is not None
-                carriers.offer(generation)
+                carrier.offer(generation)
             case RestartIce(generation, _, cause):
                 self._begin(generation, "restart", cause)
                 self.ice_restarts += 1
-                carriers.restart(generation)
+                carrier.restart(generation)
             case MakeAnswer(generation, sdp):
-                carriers.answer(generation, sdp)
+                carrier.answer(generation, sdp)
             case AnswerRestart(generation, sdp):
-                carriers.answer_restart(generation, sdp)
+                carrier.answer_restart(generation, sdp)
             case ApplyAnswer(_, sdp):
-                carriers.apply_answer(sdp)
+                carrier.apply_answer(sdp)
             case ApplyCandidate(_, candidate, sdp_mid, sdp_mline):
-                carriers.add_candidate(candidate, sdp_mid, sdp_mline)
+                carrier.add_candidate(candidate, sdp_mid, sdp_mline)
             case RenewNetworks():
-                carriers.renew_networks()
+                carrier.renew_networks()
             case CloseCarrier():
                 carriers.close_carrier()
             case SayGoodbye(reason, detail):

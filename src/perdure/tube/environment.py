@@ -14,6 +14,7 @@ from perdure.tube.arguments import check_methods, check_type
 if TYPE_CHECKING:
     from random import Random
 
+    from perdure.admission import Holder
     from perdure.signaling.base import SignalingChannel
     from perdure.transport.base import Transport
 
@@ -43,12 +44,14 @@ class Endpoint:
 
     Attributes:
         session_id: 16 random bytes, the same at both ends; empty where the acceptor learns it from the first offer.
+        holder: at a gateway, who is at the other end.
         key: 32 random bytes where this end begins the session; `None` at the end that accepts it.
     """
 
     session_id: bytes
     key: bytes | None
     channel: SignalingChannel
+    holder: Holder | None = None
 
     @property
     def is_initiator(self) -> bool:

@@ -2,7 +2,7 @@
 
 A message is one or more frames, at most `MAX_MESSAGE_BYTES` and `MAX_MESSAGE_FRAMES` in all. A frame is a type byte and
 its fields; integers are RFC 9000 §16 variable-length integers, at most 2^53 - 1. A frame of a type from
-`FIRST_SKIPPABLE_TYPE` on has a length, and is skipped by who does not know it. docs/wire.md draws each frame.
+`FIRST_SKIPPABLE_TYPE` on has a length, and is skipped by who does not know it. docs/protocol.md has each frame.
 """
 
 from __future__ import annotations

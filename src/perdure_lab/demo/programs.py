@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from tempfile import TemporaryDirectory
 
 from perdure_lab.lab.children import Child, LogLine
 
@@ -47,11 +48,12 @@ class Programs:
         await self.rendezvous.start()
         self._url = await self.rendezvous.first_line("ws://")
         self.gateway = self._child(
-            "gateway", "serve", "--rendezvous", self._url, "--allow", self._target, *self._options
+            *("gateway", "serve", "--rendezvous", self._url, "--allow", self._target),
+            *("--state-dir", stack.enter_context(TemporaryDirectory()), "--print-ticket", *self._options),
         )
         stack.push_async_callback(self.gateway.stop)
         await self.gateway.start()
-        ticket = await self.gateway.first_line("perdure1-")
+        ticket = await self.gateway.first_line("perdure2-")
         self.client = self._child(
             "client", "connect", ticket, "-L", f"0:{self._target}", *self._options, on_log=self._on_log
         )

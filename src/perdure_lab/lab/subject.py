@@ -55,7 +55,8 @@ PERDURE = Subject(
     rendezvous=("{python}", "-m", "perdure", "rendezvous", "--listen", "{rendezvous}", "--json-logs"),
     gateway=(
         *("{python}", "-m", "perdure", "serve", "--rendezvous", "ws://{rendezvous}", "--allow", "{target}"),
-        *("--ticket-file", "{directory}/ticket", "--json-logs", "--log-level", "debug"),
+        *("--state-dir", "{directory}/state", "--ticket-file", "{directory}/ticket"),
+        *("--json-logs", "--log-level", "debug"),
     ),
     client=(
         *("{python}", "-m", "perdure", "connect", "@{directory}/ticket", "-L", "{port}:{target}"),

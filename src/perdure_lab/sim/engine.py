@@ -162,6 +162,7 @@ class SimCarrier:
         self.name = name
         self.generation = generation
         """The one that made it; `Carrier.generation`."""
+        self.can_restart = True
         self.local: list[str] = []
         """The addresses that it has gathered."""
         self.remote: set[str] = set()

@@ -21,15 +21,20 @@ from perdure_lab.sim.signal_check import SignalCheck
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    from perdure.admission import Holder
     from perdure.manager import TunnelConnectionManager
     from perdure.netmon.state import Snapshot
     from perdure.registry import TubeRegistry
     from perdure.signaling.base import SignalingChannel
+    from perdure.signaling.envelope import RTCIceServer
     from perdure.signaling.status import SignalingStatus
     from perdure.streams.transport import StreamTransport
     from perdure.ticket import Ticket
+    from perdure.ticket_store import TicketStore
     from perdure_lab.sim.application import Ledger
     from perdure_lab.sim.internet import Internet
     from perdure_lab.sim.machine import Machine
@@ -197,8 +202,9 @@ class GatewayProcess(Process):
         super().__init__(surroundings, machine, on_tube)
         settings = surroundings.settings
         gateway = Gateway(
-            surroundings.ticket,
+            surroundings.ticket.rendezvous_url,
             parse_allow([str(ALLOWED_TARGET)]),
+            tickets=surroundings.tickets,
             incoming=self._stream_opened,
             wait=False,
             transport=self.engine,
@@ -216,17 +222,22 @@ class GatewayProcess(Process):
 
     def _make_signaling(
         self,
-        ticket: Ticket,
+        rendezvous_url: str,
+        tickets: TicketStore,
         *,
-        on_session: Callable[[bytes, SignalingChannel], None],
+        on_session: Callable[[bytes, SignalingChannel, Holder], None],
         on_status: Callable[[SignalingStatus], None],
         has_room: Callable[[], bool],
+        ice_servers: Sequence[RTCIceServer],
     ) -> GatewaySignaling:
         return GatewaySignaling(
-            ticket,
+            rendezvous_url,
+            tickets,
             on_session=on_session,
             on_status=on_status,
             has_room=has_room,
+            ice_servers=ice_servers,
+            name=self.machine.name,
             random=self.random,
             now=lambda: self.machine.always_clock,
             token_bytes=self._token,
@@ -288,12 +299,20 @@ class ClientProcess(Process):
         return workload
 
     def _make_signaling(
-        self, ticket: Ticket, session_id: bytes, on_status: Callable[[SignalingStatus], None]
+        self,
+        ticket: Ticket,
+        session_id: bytes,
+        *,
+        key: X25519PrivateKey,
+        on_status: Callable[[SignalingStatus], None],
+        on_ice_servers: Callable[[Sequence[RTCIceServer]], None],
     ) -> ClientSignaling:
         return ClientSignaling(
             ticket,
             session_id,
+            key=key,
             on_status=on_status,
+            on_ice_servers=on_ice_servers,
             random=self.random,
             token_bytes=self._token,
             open_socket=self._open_socket,

@@ -4,7 +4,7 @@
    notice after 10 s, the rendezvous' after 40 s.
 2. A first packet that is lost is sent again after 1, 3 and 7 s (RFC 6298); without any address nothing is tried.
 3. While it is `unruly`, it drops, doubles and holds back what it delivers.
-4. When the rendezvous stops, its connections are reset, and new ones refused; all that waited in its rooms is lost.
+4. When the rendezvous stops, its connections are reset, and new ones refused.
 """
 
 from __future__ import annotations
@@ -13,14 +13,28 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from perdure.errors import ProtocolError
-from perdure.signaling.frames import Deliver, Got, Join, RefusalCode, Refused, Send, decode_client_frame, encode_frame
-from perdure.signaling.rooms import RefusedError, RendezvousLimits, Rooms
+from perdure.signaling.frames import (
+    Challenge,
+    Deliver,
+    Join,
+    RefusalCode,
+    Refused,
+    Role,
+    Send,
+    decode_client_frame,
+    encode_frame,
+)
+from perdure.signaling.gateway_proof import is_proved
+from perdure.signaling.noise import public_bytes
+from perdure.signaling.rooms import OccupiedError, RefusedError, RendezvousLimits, Rooms
 from perdure_lab.sim.flow import Flow
 
 if TYPE_CHECKING:
     from perdure.signaling.frames import ServerFrame
-    from perdure.signaling.rooms import Membership
+    from perdure.signaling.rooms import Member
     from perdure_lab.sim.internet import Internet, Way
     from perdure_lab.sim.machine import Loop, Machine
     from perdure_lab.sim.world import World
@@ -38,7 +52,8 @@ PEER_NOTICES_AFTER = 10.0
 RENDEZVOUS_NOTICES_AFTER = 40.0
 """Seconds of silence: each side's interval and timeout of pings."""
 
-SWEEP_INTERVAL = 60.0
+OCCUPANT_TIMEOUT = 2.0
+"""Seconds that a room's gateway has to answer a ping when another one with its key comes."""
 
 MOST_HELD_BACK = 3.0
 """Seconds for which an unruly rendezvous keeps a message, at most, while later ones go out."""
@@ -55,8 +70,8 @@ class Rendezvous:
         """The share of deliveries that it spoils."""
         self._dice = world.dice("rendezvous")
         self._rooms = Rooms(RendezvousLimits())
+        self._key = X25519PrivateKey.from_private_bytes(self._dice.randbytes(32))
         self._sockets: list[Socket] = []
-        self._sweep()
 
     def stop(self) -> None:
         """Its process dies."""
@@ -96,6 +111,8 @@ class Rendezvous:
             await asyncio.sleep(wait)
         socket = Socket(self, machine, loop, address)
         self._sockets.append(socket)
+        socket.nonce = self._dice.randbytes(16)
+        socket.push(Challenge(public_bytes(self._key), socket.nonce))
         return socket
 
     def delays(self, frame: ServerFrame) -> tuple[float, ...]:
@@ -113,16 +130,15 @@ class Rendezvous:
 
     def received(self, socket: Socket, text: str) -> None:
         """A frame has come."""
-        now, rooms = self.world.now, self._rooms
         try:
             frame = decode_client_frame(text)
             match frame, socket.member:
+                case Join(role=Role.GATEWAY), None if not is_proved(frame, self._key, socket.nonce):
+                    socket.refuse(RefusalCode.BAD_PROOF, "not proved")
                 case Join(), None:
-                    socket.member = rooms.join(frame, socket)
+                    self._join(socket, frame)
                 case Send(), member if member is not None:
-                    rooms.handle_send(member, frame, now)
-                case Got(), member if member is not None:
-                    rooms.handle_got(member, frame)
+                    self._rooms.handle_send(member, frame)
                 case _:
                     socket.refuse(RefusalCode.BAD_FRAME, "not now")
         except RefusedError as error:
@@ -130,17 +146,32 @@ class Rendezvous:
         except ProtocolError as error:
             socket.refuse(RefusalCode.BAD_FRAME, str(error))
 
+    def _join(self, socket: Socket, join: Join) -> None:
+        try:
+            socket.member = self._rooms.join(join, socket, None)
+        except OccupiedError as error:
+            outlet = error.occupant.outlet
+            if isinstance(outlet, Socket) and None not in outlet.ways:
+                raise
+            self.world.after(OCCUPANT_TIMEOUT, self._replace, error.occupant, socket, join)
+
+    def _replace(self, occupant: Member, socket: Socket, join: Join) -> None:
+        """The occupant has not answered."""
+        if self._rooms.leave(occupant):
+            occupant.outlet.supersede()
+        if socket in self._sockets and self.runs:
+            try:
+                self._join(socket, join)
+            except RefusedError as error:
+                socket.refuse(error.code, error.reason)
+
     def gone(self, socket: Socket) -> None:
         """The rendezvous has noticed its end."""
         if socket in self._sockets:
             self._sockets.remove(socket)
         if socket.member is not None and self.runs:
-            self._rooms.leave(socket.member, self.world.now)
+            self._rooms.leave(socket.member)
             socket.member = None
-
-    def _sweep(self) -> None:
-        self._rooms.sweep(self.world.now)
-        self.world.after(SWEEP_INTERVAL, self._sweep)
 
 
 class Socket:
@@ -149,7 +180,9 @@ class Socket:
     def __init__(self, rendezvous: Rendezvous, machine: Machine, loop: Loop, address: str) -> None:
         world = rendezvous.world
         self.local_address = (address, 1)
-        self.member: Membership | None = None
+        self.member: Member | None = None
+        self.nonce = b""
+        """Of its challenge."""
         self.loop = loop
         self._rendezvous = rendezvous
         self._machine = machine

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from perdure.configfile import Layer, layered
 from perdure.core.decision import Rung
-from perdure.ticket import Ticket
+from perdure.ticket_store import DEFAULT_TICKET, TicketStore
 from perdure_lab.sim.application import Ledger
 from perdure_lab.sim.internet import MAPPING_LIFETIME, Internet
 from perdure_lab.sim.rendezvous import Rendezvous
@@ -62,7 +62,9 @@ class Surroundings:
         self._ended: set[tuple[str, str]] = set()
         """Ends of tubes: the process, and the tube's id."""
         self.rendezvous = Rendezvous(self.world, self.internet)
-        self.ticket = Ticket("ws://rendezvous.sim/v1", self.world.dice("ticket").randbytes(32))
+        self.tickets = TicketStore(token_bytes=self.world.dice("ticket").randbytes)
+        self.tickets.create(DEFAULT_TICKET, now=0)
+        self.ticket = self.tickets.ticket(DEFAULT_TICKET, "ws://rendezvous.sim")
 
     def is_started(self, process: str) -> bool:
         """Whether it runs, or would if its machine did."""

@@ -1,0 +1,116 @@
+"""A gateway's sessions: which hold a place, which have ended, and under which peer id each client is. Pure.
+
+1. A session without a channel (nobody has proved to have read its WELCOME) is the first to go when there is no room.
+2. One that has ended is remembered, so that its last words still arrive, and it is not begun again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from perdure.admission import Holder
+    from perdure.signaling.channel import PeerChannel
+    from perdure.signaling.envelope import DataKeys
+
+MAX_ENDED_SESSIONS = 1024
+"""Remembered, some 3 KiB each; a client of one that is forgotten begins it again, as if it had never been."""
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One client's tube, as far as signaling knows it."""
+
+    session_id: bytes
+    holder: Holder
+    peer_id: str
+    knock_number: int
+    pending: DataKeys | None = None
+    keys: DataKeys | None = None
+    channel: PeerChannel | None = None
+
+
+class SessionPlaces:
+    """All sessions. Its length, and what it iterates over, are those that hold one of `most` places."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._sessions: dict[bytes, Session] = {}
+        self._by_peer: dict[str, dict[bytes, Session]] = {}
+        """The ended too."""
+        self._ended: dict[bytes, Session] = {}
+        """The oldest first."""
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    def find(self, session_id: bytes) -> Session | None:
+        """The session that holds a place."""
+        return self._sessions.get(session_id)
+
+    def has_ended(self, session_id: bytes) -> bool:
+        """Whether a session with this id has ended here, as far as it is remembered."""
+        return session_id in self._ended
+
+    @property
+    def ended_channels(self) -> list[PeerChannel]:
+        """Those whose last words may be on their way."""
+        return [session.channel for session in self._ended.values() if session.channel is not None]
+
+    @property
+    def peers(self) -> list[str]:
+        """The peer ids of all clients."""
+        return list(self._by_peer)
+
+    def of_peer(self, peer_id: str) -> list[Session]:
+        """The sessions of a client, the ended too."""
+        return list(self._by_peer.get(peer_id, {}).values())
+
+    def make_room(self) -> bool:
+        """Whether another session has a place; for it, one without a channel may go."""
+        if len(self._sessions) < self._most:
+            return True
+        unclaimed = next((session for session in self._sessions.values() if session.channel is None), None)
+        if unclaimed is not None:
+            del self._sessions[unclaimed.session_id]
+            self._forget(unclaimed)
+        return unclaimed is not None
+
+    def add(self, session: Session) -> None:
+        """It holds a place."""
+        self._sessions[session.session_id] = session
+        self.move(session, session.peer_id)
+
+    def move(self, session: Session, peer_id: str) -> None:
+        """Its client has this peer id at the rendezvous."""
+        self._leave_peer(session)
+        session.peer_id = peer_id
+        self._by_peer.setdefault(peer_id, {})[session.session_id] = session
+
+    def end(self, session: Session) -> None:
+        """Its channel was closed: it holds no place, and is remembered in place of an older one with its id."""
+        self._sessions.pop(session.session_id, None)
+        older = self._ended.pop(session.session_id, None)
+        if older is not None and older is not session:
+            self._forget(older)
+        self._ended[session.session_id] = session
+        if len(self._ended) > MAX_ENDED_SESSIONS:
+            self._forget(self._ended.pop(next(iter(self._ended))))
+
+    def _forget(self, session: Session) -> None:
+        self._leave_peer(session)
+        if session.channel is not None:
+            session.channel.end()
+
+    def _leave_peer(self, session: Session) -> None:
+        of_peer = self._by_peer.get(session.peer_id, {})
+        if of_peer.get(session.session_id) is session:
+            del of_peer[session.session_id]
+            if not of_peer:
+                del self._by_peer[session.peer_id]

@@ -1,0 +1,141 @@
+"""A tube's current carrier: begun, negotiated and closed as the core decides.
+
+1. Nothing is decided here: the core hears of each carrier whether ICE can be restarted on it, and of each that could
+   not be begun.
+2. A carrier may take time to close. The next one begins meanwhile; who waits for the tube's end waits for that too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from perdure.core.events import CarrierMade
+from perdure.errors import CarrierError
+from perdure.eventlog import log_event
+from perdure.tube.log import log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from perdure.transport.base import Carrier, CarrierListener, Transport
+    from perdure.tube.path_listener import PathListener
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds that a carrier may take to close. aiortc takes some milliseconds; one that hangs must not hold up who waits
+for the tube's end."""
+
+
+class CurrentCarrier:
+    """The carrier of one tube, while there is one.
+
+    Args:
+        path_listener: the tube's driver.
+        listener: hears of each carrier.
+    """
+
+    __slots__ = ("_closing", "_listener", "_loop", "_path_listener", "_transport", "carrier")
+
+    def __init__(self, path_listener: PathListener, transport: Transport, listener: CarrierListener) -> None:
+        self.carrier: Carrier | None = None
+        self._path_listener = path_listener
+        self._transport = transport
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._closing: tuple[asyncio.Future[None], ...] = ()
+        """Carriers that are being closed."""
+
+    @property
+    def generation(self) -> int:
+        """The one that made the carrier; 0 where there is none."""
+        return self.carrier.generation if self.carrier is not None else 0
+
+    @property
+    def local_address(self) -> str | None:
+        """This machine's address on the path in use; see `Carrier.local_address`."""
+        if self.carrier is None:
+            return None
+        try:
+            return self.carrier.local_address
+        except Exception as error:  # one tube's, which must not keep the news of a change from the others
+            log_event(log, logging.ERROR, "no-local-address", error, tube=self._path_listener.tube_id)
+            return None
+
+    # What the core decides.
+
+    def renew_networks(self) -> None:
+        self._transport.renew()
+
+    def offer(self, generation: int) -> None:
+        self._begin(generation, lambda: self._transport.offer(generation, self._listener))
+
+    def answer(self, generation: int, sdp: str) -> None:
+        self._begin(generation, lambda: self._transport.answer(generation, sdp, self._listener))
+
+    def restart(self, generation: int) -> None:
+        if self.carrier is not None:
+            self.carrier.restart(generation)
+
+    def answer_restart(self, generation: int, sdp: str) -> None:
+        if self.carrier is not None:
+            self.carrier.answer_restart(generation, sdp)
+
+    def apply_answer(self, sdp: str) -> None:
+        if self.carrier is not None:
+            self.carrier.apply_answer(sdp)
+
+    def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        if self.carrier is not None:
+            self.carrier.add_candidate(candidate, sdp_mid, sdp_mline)
+
+    def measure(self) -> None:
+        if self.carrier is not None:
+            self.carrier.measure()
+
+    def kill(self) -> None:
+        if self.carrier is not None:
+            self.carrier.kill()
+
+    def close(self) -> None:
+        carrier, self.carrier = self.carrier, None
+        if carrier is not None and (closing := carrier.close()) is not None:
+            task = self._loop.create_task(self._wait_until_closed(carrier.generation, closing))
+            self._closing = (*self._closing, task)
+            task.add_done_callback(self._has_closed)
+
+    async def wait_closed(self) -> None:
+        """Wait until every carrier that was closed is gone; `CLOSE_TIMEOUT` at most. Cancelling this stops none."""
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def failed(self, generation: int, error: Exception) -> None:
+        """A mistake of the transport's or of ours costs the carrier, and is not silent."""
+        tube_id = self._path_listener.tube_id
+        log_event(log, logging.ERROR, "carrier-failed", error, tube=tube_id, generation=generation)
+        self._gone_soon(generation, f"an error here: {type(error).__qualname__}")
+
+    def _begin(self, generation: int, begin: Callable[[], Carrier]) -> None:
+        try:
+            self.carrier = begin()
+            can_restart = self.carrier.can_restart
+        except CarrierError as error:
+            self._gone_soon(generation, str(error))
+        except Exception as error:
+            self.failed(generation, error)
+        else:
+            self._path_listener.feed(CarrierMade(generation, can_restart))
+
+    def _gone_soon(self, generation: int, why: str) -> None:
+        self._loop.call_soon(self._path_listener.carrier_gone, generation, why)
+
+    async def _wait_until_closed(self, generation: int, closing: Awaitable[None]) -> None:
+        tube_id = self._path_listener.tube_id
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await closing
+        except Exception as error:
+            log_event(log, logging.ERROR, "carrier-not-closed", error, tube=tube_id, generation=generation)
+
+    def _has_closed(self, task: asyncio.Future[None]) -> None:
+        self._closing = tuple(other for other in self._closing if other is not task)

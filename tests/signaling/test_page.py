@@ -1,0 +1,148 @@
+"""What the page about the protocol says of signaling is what the code has."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import msgspec
+import pytest
+
+from perdure.signaling.base import MAX_WAITING_MESSAGES
+from perdure.signaling.client_peer import KNOCK_INTERVAL
+from perdure.signaling.envelope import (
+    MAX_DETAIL_CHARACTERS,
+    MAX_ENVELOPE_BYTES,
+    PROLOGUE,
+    VERSION,
+    EnvelopeType,
+    Knock,
+    Refusal,
+    RefusalReason,
+    RTCIceServer,
+    Welcome,
+)
+from perdure.signaling.frames import (
+    MAX_NAME_CHARACTERS,
+    MAX_REASON_CHARACTERS,
+    PATH,
+    ClientFrame,
+    Join,
+    Proof,
+    RefusalCode,
+    ServerFrame,
+)
+from perdure.signaling.gateway_peer import MAX_SESSIONS
+from perdure.signaling.messages import Message
+from perdure.signaling.noise import PROTOCOL
+from perdure.signaling.outgoing import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_FRAMES
+from perdure.signaling.reliable_channel import (
+    ACK_DELAY,
+    MAX_OWED_ACKS,
+    RESEND_AFTER,
+    RESEND_AFTER_AT_MOST,
+    WINDOW,
+    Body,
+)
+from perdure.signaling.rooms import RendezvousLimits
+from perdure.signaling.session_places import MAX_ENDED_SESSIONS
+from perdure.signaling.websocket import BACKOFF_BASE, BACKOFF_MAX, CONNECT_TIMEOUT, PING_INTERVAL, PING_TIMEOUT
+from support.pages import DOCS
+
+PAGE = (DOCS / "protocol.md").read_text()
+KIB = 1024
+
+
+def row(of: str) -> str:
+    """The row of a table whose first or second cell is `of`."""
+    found = [line for line in PAGE.splitlines() if of in [cell.strip() for cell in line.split("|")[1:3]]]
+    assert len(found) == 1, f"one row is for {of}"
+    return found[0]
+
+
+def names(kind: type[msgspec.Struct]) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(kind)}
+
+
+def quoted(text: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", text))
+
+
+@pytest.mark.parametrize("frame", [*get_args(ClientFrame), *get_args(ServerFrame)], ids=lambda frame: frame.__name__)
+def test_each_frame_has_its_row_with_its_fields(frame: type[msgspec.Struct]) -> None:
+    tag = frame.__struct_config__.tag
+    fields = names(frame) | (names(Proof) if frame is Join else set())
+    others = {f"`{tag}`", '`""`', "`true`", "`false`", "`gateway`", "`client`"}
+    assert {f"`{name}`" for name in quoted(row(f"`{tag}`"))} - others == {f"`{name}`" for name in fields} - others
+
+
+def test_each_code_of_a_refusal_is_told_and_no_other() -> None:
+    table = PAGE.partition("| `code` |")[2].partition("\n\n")[0]
+    first_cells = " ".join(line.split("|")[1] for line in table.splitlines()[2:])
+    assert quoted(first_cells) == {code.value for code in RefusalCode}
+
+
+@pytest.mark.parametrize("kind", list(EnvelopeType))
+def test_each_type_of_envelope_has_its_first_byte(kind: EnvelopeType) -> None:
+    assert f"| {kind.name} | 0x{VERSION << 4 | kind:02x} |" in PAGE
+
+
+@pytest.mark.parametrize("inside", [Knock, Welcome, Refusal], ids=lambda inside: inside.__name__)
+def test_what_is_inside_a_handshake_is_told(inside: type[msgspec.Struct]) -> None:
+    table = PAGE.partition("| inside |")[2].partition("\n\n")[0]
+    (line,) = (line for line in table.splitlines() if line.startswith(f"| {inside.__name__.upper()} |"))
+    expected = names(inside)
+    if inside is Welcome:
+        expected |= names(RTCIceServer)
+    if inside is Refusal:
+        expected |= {reason.value for reason in RefusalReason}
+    assert quoted(line) == expected
+
+
+def test_each_field_of_a_body_and_of_a_message_is_told() -> None:
+    for name in names(Body):
+        assert row(f"`{name}`")
+    told = row("`message`")
+    for message in get_args(Message):
+        assert f"`{message.__struct_config__.tag}`" in told
+        assert names(message) <= quoted(told)
+
+
+def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
+    limits = RendezvousLimits()
+    for of, numbers in {
+        "connections": f"{limits.max_connections},",
+        "connections of one IPv4 address, or one /64 of IPv6": f"{limits.max_connections_of_one_address};",
+        "rooms with a gateway; of gateways of one address, counted likewise": f"{limits.max_rooms}; "
+        f"{limits.max_rooms_of_one_address} ",
+        "clients of a room": f"| {limits.max_clients_per_room} |",
+        "a body": f"{limits.max_message_bytes // KIB} KiB (peers: {MAX_ENVELOPE_BYTES // KIB} KiB)",
+        "frames from a connection": f"{limits.frames_per_second:g} a second, {limits.frame_burst} at once",
+        "frames not yet written to a connection, by the rendezvous": f"{limits.max_outgoing_frames}, "
+        f"{limits.max_outgoing_bytes // KIB**2} MiB",
+        "time to join": f"{limits.join_timeout:g} s",
+        "silence": f"every {limits.ping_interval:g} s, {limits.ping_timeout:g} s for the pong "
+        f"(links: {PING_INTERVAL:g} s, {PING_TIMEOUT:g} s)",
+        "what a link has not yet written": f"{MAX_UNWRITTEN_FRAMES} frames, {MAX_UNWRITTEN_BYTES // KIB**2} MiB",
+        "a channel's messages that wait or are not acknowledged; those not yet heard": f"{MAX_WAITING_MESSAGES}; "
+        f"{MAX_WAITING_MESSAGES}",
+        "a gateway's sessions": f"| {MAX_SESSIONS} |",
+        "ended sessions that a gateway remembers": f"| {MAX_ENDED_SESSIONS} |",
+    }.items():
+        assert numbers in row(of), of
+    for told in (
+        f"`{PATH}` is the WebSocket",
+        f"`{PROTOCOL.decode()}`",
+        f"The prologue is `{PROLOGUE.decode()}`",
+        f"at most {MAX_NAME_CHARACTERS} characters",
+        f"at most {MAX_REASON_CHARACTERS} characters",
+        f"`detail`, at most {MAX_DETAIL_CHARACTERS} characters",
+        f"At most {MAX_ENVELOPE_BYTES // KIB} KiB",
+        f"at most {WINDOW} under way (`WINDOW`)",
+        f"after {RESEND_AFTER:g} s without progress (`RESEND_AFTER`)",
+        f"{RESEND_AFTER_AT_MOST:g} s (`RESEND_AFTER_AT_MOST`)",
+        f"at most {ACK_DELAY * 1000:g} ms (`ACK_DELAY`), or {MAX_OWED_ACKS} messages (`MAX_OWED_ACKS`)",
+        f"Again, {KNOCK_INTERVAL:g} s after a knock without an answer",
+        f"up to {BACKOFF_BASE:g} s, {2 * BACKOFF_BASE:g} s … {BACKOFF_MAX:g} s. An attempt has {CONNECT_TIMEOUT:g} s",
+    ):
+        assert told in PAGE, told

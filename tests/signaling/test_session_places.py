@@ -1,0 +1,88 @@
+"""A gateway's sessions: who holds a place, who is remembered, and what bounds both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from perdure.admission import Holder
+from perdure.signaling.channel import PeerChannel
+from perdure.signaling.session_places import MAX_ENDED_SESSIONS, Session, SessionPlaces
+
+HOLDER = Holder("default", bytes(16), bytes(32))
+
+
+def session(number: int, peer_id: str = "a") -> Session:
+    return Session(number.to_bytes(16), HOLDER, peer_id, 1)
+
+
+def with_channel(number: int, peer_id: str = "a") -> Session:
+    """One whose client has proved itself, and can be reached."""
+    proved = session(number, peer_id)
+    proved.channel = PeerChannel(transmit=lambda body: None, on_close=lambda: None)
+    proved.channel.peer_reachable()
+    return proved
+
+
+def test_a_holder_stays_the_same_though_its_ticket_gets_another_name() -> None:
+    assert replace(HOLDER, ticket="renamed") == HOLDER
+    assert replace(HOLDER, ticket_id=bytes([1] * 16)) != HOLDER
+    assert replace(HOLDER, client_key=bytes([1] * 32)) != HOLDER
+
+
+async def test_one_without_a_channel_goes_for_another_and_one_with_a_channel_does_not() -> None:
+    sessions = SessionPlaces(2)
+    proved, unclaimed = with_channel(1), session(2)
+    assert sessions.make_room()
+    sessions.add(proved)
+    sessions.add(unclaimed)
+    assert sessions.make_room()
+    assert list(sessions) == sessions.of_peer("a") == [proved]
+    sessions.add(with_channel(3))
+    assert not sessions.make_room()
+    assert len(sessions) == 2
+
+
+async def test_one_that_has_ended_holds_no_place_and_stays_with_its_client() -> None:
+    sessions = SessionPlaces(1)
+    ended = with_channel(1)
+    sessions.add(ended)
+    sessions.end(ended)
+    assert len(sessions) == 0
+    assert sessions.find(ended.session_id) is None
+    assert sessions.has_ended(ended.session_id)
+    assert sessions.of_peer("a") == [ended]
+    assert sessions.ended_channels == [ended.channel]
+
+
+async def test_a_session_whose_client_comes_under_another_id_is_with_that_one_alone() -> None:
+    sessions = SessionPlaces(1)
+    moved = with_channel(1)
+    sessions.add(moved)
+    sessions.move(moved, "b")
+    assert sessions.peers == ["b"]
+    assert sessions.of_peer("a") == []
+
+
+async def test_a_client_that_comes_for_an_ended_session_from_ever_other_ids_makes_nothing_grow() -> None:
+    sessions = SessionPlaces(1)
+    ended = [with_channel(1, peer_id) for peer_id in "abc"]
+    for each in ended:
+        sessions.add(each)
+        sessions.end(each)
+    assert sessions.peers == ["c"]
+    assert sessions.ended_channels == [ended[-1].channel]
+    assert [each.channel.available for each in ended if each.channel is not None] == [False, False, True]
+
+
+async def test_of_the_ended_the_oldest_is_forgotten() -> None:
+    sessions = SessionPlaces(1)
+    ended = [with_channel(number, f"{number}") for number in range(MAX_ENDED_SESSIONS + 1)]
+    for each in ended:
+        sessions.add(each)
+        sessions.end(each)
+    first, second, *_ = ended
+    assert not sessions.has_ended(first.session_id)
+    assert sessions.has_ended(second.session_id)
+    assert len(sessions.ended_channels) == len(sessions.peers) == MAX_ENDED_SESSIONS
+    assert first.channel is not None
+    assert not first.channel.available
