@@ -45,7 +45,6 @@ class SignalQueue:
         "_idle_waiters",
         "_is_async",
         "_is_closed",
-        "_is_under_way",
         "_reported",
         "_task",
         "_threads",
@@ -67,7 +66,6 @@ class SignalQueue:
         )
         self._threads = threads
         self._waiting: list[Signal] | None = None  # a deque has 600 bytes from its first entry on
-        self._is_under_way = False
         self._task: asyncio.Task[None] | None = None
         self._idle_waiters: list[asyncio.Future[None]] | None = None
         self._reported: set[type] | None = None
@@ -80,7 +78,7 @@ class SignalQueue:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits, and the handler is not at work."""
-        return not self._is_under_way
+        return self._task is None
 
     def emit(self, signal: Signal) -> None:
         """Queue `signal`, after `close` nothing. On the loop's thread, from within anything: the handler runs later."""
@@ -92,8 +90,7 @@ class SignalQueue:
             self._waiting.append(signal)
             if len(self._waiting) > MAX_WAITING_SIGNALS:
                 self._drop(self._waiting.pop(0))
-        if not self._is_under_way:
-            self._is_under_way = True
+        if self._task is None:
             self._begin()
 
     def close(self) -> None:
@@ -112,11 +109,11 @@ class SignalQueue:
 
         Cancelling this changes nothing about the delivery.
         """
-        if self._is_under_way:
+        if self._task is not None:
             idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle_waiters = [*(self._idle_waiters or ()), idle]
             await asyncio.wait((idle,), timeout=timeout)
-        return not self._is_under_way
+        return self._task is None
 
     def _begin(self) -> None:
         # Not `create_task`: under an eager task factory the handler would run within `emit`.
@@ -132,7 +129,7 @@ class SignalQueue:
         if self._waiting:
             self._begin()
             return
-        self._task, self._waiting, self._is_under_way = None, None, False
+        self._task, self._waiting = None, None
         waiters, self._idle_waiters = self._idle_waiters or (), None
         for idle in waiters:
             if not idle.done():

@@ -62,7 +62,6 @@ class CarrierSession:
     """
 
     __slots__ = (
-        "__weakref__",
         "_ack_at",
         "_consumer",
         "_inbox",

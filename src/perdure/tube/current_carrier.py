@@ -35,14 +35,13 @@ class CurrentCarrier:
         listener: hears of each carrier.
     """
 
-    __slots__ = ("_closing", "_listener", "_loop", "_path_listener", "_transport", "carrier")
+    __slots__ = ("_closing", "_listener", "_path_listener", "_transport", "carrier")
 
     def __init__(self, path_listener: PathListener, transport: Transport, listener: CarrierListener) -> None:
         self.carrier: Carrier | None = None
         self._path_listener = path_listener
         self._transport = transport
         self._listener = listener
-        self._loop = asyncio.get_running_loop()
         self._closing: tuple[asyncio.Future[None], ...] = ()
         """Carriers that are being closed."""
 
@@ -100,7 +99,7 @@ class CurrentCarrier:
     def close(self) -> None:
         carrier, self.carrier = self.carrier, None
         if carrier is not None and (closing := carrier.close()) is not None:
-            task = self._loop.create_task(self._wait_until_closed(carrier.generation, closing))
+            task = asyncio.get_running_loop().create_task(self._wait_until_closed(carrier.generation, closing))
             self._closing = (*self._closing, task)
             task.add_done_callback(self._has_closed)
 
@@ -127,7 +126,7 @@ class CurrentCarrier:
             self._path_listener.feed(CarrierMade(generation, can_restart))
 
     def _gone_soon(self, generation: int, why: str) -> None:
-        self._loop.call_soon(self._path_listener.carrier_gone, generation, why)
+        asyncio.get_running_loop().call_soon(self._path_listener.carrier_gone, generation, why)
 
     async def _wait_until_closed(self, generation: int, closing: Awaitable[None]) -> None:
         tube_id = self._path_listener.tube_id

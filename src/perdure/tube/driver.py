@@ -85,7 +85,6 @@ class Driver:
     """
 
     __slots__ = (
-        "__weakref__",
         "_cause",
         "_context",
         "_due_actions",
