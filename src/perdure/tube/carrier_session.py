@@ -3,6 +3,8 @@
 1. Nothing is decided here: what happens is told to the driver, and what the core decides is done.
 2. Sending is pulled: a message is framed when the carrier has room for it, so that its buffer stays shallow.
 3. What the session says of streams goes to one consumer, in order; the driver hears the rest.
+4. The engine has one queue, without a bound, for what all its carriers received. So messages are taken out of it as
+   they come, and wait in this tube's own inbox, which has one.
 """
 
 from __future__ import annotations
@@ -177,6 +179,7 @@ class CarrierSession:
         self._pump()
 
     def carrier_message(self, generation: int, message: bytes) -> None:
+        self._schedule_turn_behind_messages()  # before anything: what follows may schedule one
         if self._inbox is None and self._turn_cost < TURN_COST:
             self._receive(generation, message)
         else:
@@ -185,7 +188,6 @@ class CarrierSession:
                 self._inbox = None
                 self.session.carrier_lost()
                 self._listener.carrier_gone(generation, "the peer sends faster than is read here")
-        self.schedule_turn()
 
     def carrier_writable(self, generation: int) -> None:
         self._pump()
@@ -243,9 +245,17 @@ class CarrierSession:
         if self._listener.is_recovering:
             self._listener.feed(self.evidence(generation))
 
+    def _schedule_turn_behind_messages(self) -> None:
+        """As `schedule_turn`, by a timer that is due at once. In a turn of the loop the engine hands over up to 100
+        messages, and stops where another callback is ready, timers excepted. Were it stopped by each message of a peer
+        that floods us, it would hand over one a turn, and everybody's messages would wait in its queue."""
+        if not self._is_turn_scheduled:
+            self._is_turn_scheduled = True
+            self.loop.call_later(0.0, self._turn)
+
     def _read_inbox(self, inbox: Inbox) -> None:
         """As much as one turn allows."""
-        self.schedule_turn()  # before anything: what follows may raise
+        self._schedule_turn_behind_messages()  # before anything: what follows may raise
         while inbox and self._inbox is inbox:
             if self._turn_cost >= TURN_COST:
                 return

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 class Kind(Enum):
     """What a hostile peer does. The value is its name on a command line."""
 
+    BUSY = "busy"
+    """Says nothing, and keeps a core of this machine busy: what a hostile peer costs by being on the same machine."""
     GONE = "gone"
     """Forgets streams that never were."""
     STALE_PONG = "stale-pong"
@@ -77,15 +79,11 @@ class Kind(Enum):
     GARBAGE = "garbage"
     """Sends random bytes."""
     CARRIERS = "carriers"
-    """Asks for another carrier as soon as one is begun. Done by `client`, like the next two."""
+    """Asks for another carrier as soon as one is begun. Done by `client`, like BUSY and the next two."""
     OFFERS = "offers"
     """Sends offers through the rendezvous, and carries none out."""
     SESSIONS = "sessions"
     """Begins sessions and abandons them without a word."""
-
-
-BY_SIGNALING = (Kind.CARRIERS, Kind.OFFERS, Kind.SESSIONS)
-"""Kinds that need no message of the data channel."""
 
 
 class Targets(NamedTuple):

@@ -35,8 +35,10 @@ HASTY = RestartPolicy(
 )
 """A policy that spares nobody: another carrier at once, as often as it takes."""
 
-MESSAGES_A_TURN = 8
-"""Messages after which the client's other work has its turn: what it hears, and its signaling."""
+MESSAGES_A_TURN = 16
+TURN_PAUSE = 0.0005
+"""Messages after which the client's other work has its turn, and for how many seconds: what it hears, and signaling.
+A pause of 0 would hold up the engine, which waits for callbacks that are ready."""
 
 OFFER_INTERVAL = 0.005
 """Seconds between two offers: 200 a second are more than the rendezvous lets through."""
@@ -125,6 +127,9 @@ class HostileClient:
 
     async def _do(self, manager: TunnelConnectionManager) -> None:
         match self._kind:
+            case Kind.BUSY:
+                while manager.end is None:  # noqa: ASYNC110 — to wait would not be busy
+                    await asyncio.sleep(0)
             case Kind.CARRIERS:
                 await self._rebuild(manager)
             case Kind.OFFERS:
@@ -162,7 +167,7 @@ class HostileClient:
             cost.frames += message.frames
             cost.bytes += len(message.data)
             if not cost.messages % MESSAGES_A_TURN:
-                await asyncio.sleep(0)
+                await asyncio.sleep(TURN_PAUSE)
 
     async def _rebuild(self, manager: TunnelConnectionManager) -> None:
         while manager.end is None:
