@@ -16,6 +16,7 @@ from perdure.session import (
     StreamReset,
     StreamWritable,
 )
+from perdure.streams.arrivals import Arrivals
 from perdure.streams.orphans import Orphans
 from perdure.streams.target import parse_target
 from perdure.streams.transport import StreamTransport
@@ -40,7 +41,17 @@ class Streams:
         holder: at a gateway, who is at the other end.
     """
 
-    __slots__ = ("_carriers", "_holder", "_lingering", "_open", "_orphans", "_session", "incoming", "tube_id")
+    __slots__ = (
+        "_arrivals",
+        "_carriers",
+        "_holder",
+        "_lingering",
+        "_open",
+        "_orphans",
+        "_session",
+        "incoming",
+        "tube_id",
+    )
 
     def __init__(
         self, tube_id: str, carriers: CarrierSession, *, incoming: Incoming | None, holder: Holder | None = None
@@ -53,6 +64,7 @@ class Streams:
         self._open: dict[int, StreamTransport] = {}
         self._lingering: tuple[StreamTransport, ...] = ()
         """Streams that the session has forgotten, and whose protocol has not read everything."""
+        self._arrivals: Arrivals | None = None
         self._orphans: Orphans | None = None
         carriers.consume_by(self)
 
@@ -202,11 +214,15 @@ class Streams:
     def session_ended(self) -> None:
         if self._orphans is not None:
             self._orphans.close()
+        if self._arrivals is not None:
+            self._arrivals.close()
         while self._open:  # one that is told may end others
             self._lose(next(iter(self._open.values())), ResetCode.SESSION_LOST)
 
     def _lose(self, transport: StreamTransport, code: ResetCode) -> None:
         self._open.pop(transport.stream_id, None)  # another stream's protocol may have ended it just now
+        if self._arrivals is not None and transport.is_idle and self._arrivals.drop(transport):
+            return  # nobody knows of it, and nothing came of it
         self._lingering = (*self._lingering, transport)
         transport.was_reset(code)
         if transport.is_idle:
@@ -225,10 +241,15 @@ class Streams:
             self._refuse(stream_id, ResetCode.LIMIT, "as many streams as may be are open, or not read to their end")
             return
         transport = self._open[stream_id] = StreamTransport(self, stream_id, wanted, is_ours=False)
+        self._arrivals = self._arrivals or Arrivals(self._take, self._carriers.loop)
+        self._arrivals.add(transport)
+
+    def _take(self, transport: StreamTransport) -> None:
         try:
+            assert self.incoming is not None
             self.incoming(transport)
         except (Exception, asyncio.CancelledError) as error:  # nothing is awaited here: it is the application's own
-            log_user_failed(self.tube_id, stream_id, error)
+            log_user_failed(self.tube_id, transport.stream_id, error)
             transport.refuse(ResetCode.NOT_ALLOWED)
 
     def _refuse(self, stream_id: int, code: ResetCode, why: str) -> None:
