@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from perdure_lab.sim.internet import Internet, Way
     from perdure_lab.sim.machine import Loop
+    from perdure_lab.sim.unruly_peers import UnrulyPeers
     from perdure_lab.sim.world import World
 
 OPENING_ROUND_TRIPS = 2.6
@@ -89,8 +90,10 @@ class End(Protocol):
 class Association:
     """Between the carrier that offered and the one that answered."""
 
-    def __init__(self, world: World, internet: Internet, offerer: End, answerer: End) -> None:
+    def __init__(self, world: World, internet: Internet, peers: UnrulyPeers, offerer: End, answerer: End) -> None:
+        """`peers`: add to what both ends say."""
         self.ends = (offerer, answerer)
+        self.peers = peers
         self.is_open = False
         self._world = world
         self._internet = internet
@@ -343,7 +346,7 @@ class _Direction:
 
     def arrived(self, messages: list[bytes]) -> None:
         receiver = self._association.ends[1 - self._sender]
-        for message in messages:
+        for message in self._association.peers.spoil(self, messages):
             receiver.loop.hand_over(receiver.received, message)
 
     def drained(self) -> None:

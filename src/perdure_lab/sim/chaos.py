@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 CHAOS_SECONDS = 1200.0
 """Twenty minutes of trouble, of which most is calm, as in life."""
 
+UNRULY_SHARE = 0.25
+"""Of the histories, those in which the peers also say what they do not mean to. In the others a carrier that is cut for
+the protocol's sake would be a bug of ours."""
+
 LAST_STREAM_SECONDS = 2.0
 """In which a stream that is opened at last is there at both ends: a round trip, and a lost packet's retransmission."""
 
@@ -71,7 +75,9 @@ class Chaos:
         self._last_workloads: list[Workload] = []
         """Who spoke right before the client was stopped."""
         self._dice: Random = self.simulation.world.dice("chaos")
-        self.faults = Faults(self.simulation, self._dice, until=seconds)
+        peers = self.simulation.world.dice("when peers are unruly")
+        are_unruly = peers.random() < UNRULY_SHARE
+        self.faults = Faults(self.simulation, self._dice, until=seconds, unruly_peers=peers if are_unruly else None)
         self._note_what_was_drawn()
 
     def run(self) -> None:

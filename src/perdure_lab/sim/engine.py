@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from perdure_lab.sim.flow import Flow
     from perdure_lab.sim.internet import Internet
     from perdure_lab.sim.machine import Loop, Machine
+    from perdure_lab.sim.unruly_peers import UnrulyPeers
     from perdure_lab.sim.world import World
 
 REREAD_INTERVAL = 2.0
@@ -46,6 +47,7 @@ class Engine:
 
     Args:
         carriers: every carrier of the simulation by its name, by which a description refers to it.
+        peers: add to what both ends of a carrier say.
         misused: told of what a real engine would refuse, or what could not work with one.
     """
 
@@ -56,9 +58,11 @@ class Engine:
         machine: Machine,
         carriers: dict[str, SimCarrier],
         *,
+        peers: UnrulyPeers,
         misused: Callable[[str], None],
         has_relay: bool = False,
     ) -> None:
+        self.peers = peers
         self.world = world
         self.internet = internet
         self.machine = machine
@@ -239,7 +243,7 @@ class SimCarrier:
             self._engine.misused(f"{self._ufrag} was given the answer to {peer.answers}")
             return
         if self._association is None:
-            association = Association(self._engine.world, self._engine.internet, self, peer)
+            association = Association(self._engine.world, self._engine.internet, self._engine.peers, self, peer)
             for carrier in (self, peer):
                 carrier.associated(association)
         else:

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 _MEAN_CALM = 90.0
 """Seconds between clusters of faults."""
 
+_MEAN_RULE = 120.0
+"""Seconds between two times that the peers are unruly, in a history in which they are."""
+
 _CLUSTER_SECONDS = 4.0
 """The faults of a cluster begin within so many."""
 
 _INSTANTS = {"new address", "mappings lost", "clock jump", "carrier killed", "rebuild asked for"}
 """Faults that do not last: two of them are never there at once."""
 
-_ALONE = {"no rendezvous", "unruly rendezvous"}
+_ALONE = {"no rendezvous", "unruly rendezvous", "unruly peers"}
 """Of these there is never a second one."""
 
 
@@ -37,9 +40,13 @@ class Faults:
 
     Args:
         until: the instant of the simulation from which on none begins.
+        unruly_peers: dice for when the peers say more than they mean to; `None`: they never do.
     """
 
-    def __init__(self, simulation: Simulation, dice: Random, *, until: float) -> None:
+    def __init__(
+        self, simulation: Simulation, dice: Random, *, until: float, unruly_peers: Random | None = None
+    ) -> None:
+        self._peer_dice = unruly_peers
         self._simulation = simulation
         self._dice = dice
         self._until = until
@@ -79,6 +86,8 @@ class Faults:
     def begin(self) -> None:
         """Let them happen from now on."""
         self._simulation.world.after(self._dice.expovariate(1 / _MEAN_CALM), self._cluster)
+        if self._peer_dice is not None:
+            self._rule_peers(self._peer_dice)
 
     def end_all(self) -> None:
         """Those that last end now."""
@@ -259,6 +268,24 @@ class Faults:
             rendezvous.unruly = 0.0
 
         self._lasts("unruly rendezvous", "services", end, f"it spoils {share:.0%}")
+
+    def _rule_peers(self, dice: Random) -> None:
+        """They behave for a while."""
+        if self._simulation.world.now < self._until:
+            self._simulation.world.after(dice.expovariate(1 / _MEAN_RULE), self._unsettle_peers, dice)
+
+    def _unsettle_peers(self, dice: Random) -> None:
+        if self._simulation.world.now >= self._until:
+            return
+        peers = self._simulation.unruly_peers
+        peers.share = share = dice.choice([0.02, 0.1, 0.5])
+
+        def end() -> None:
+            peers.share = 0.0
+            self._rule_peers(dice)
+
+        seconds = math.exp(dice.uniform(math.log(1.0), math.log(60.0)))
+        self._lasts("unruly peers", "both ends", end, f"they add to {share:.0%}", seconds)
 
     def _stall(self) -> None:
         self._stop(self._site(), asleep=False)

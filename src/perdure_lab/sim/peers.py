@@ -137,6 +137,7 @@ class Process:
             surroundings.internet,
             machine,
             surroundings.carriers,
+            peers=surroundings.unruly_peers,
             misused=surroundings.violated,
             has_relay=surroundings.has_relay,
         )

@@ -12,6 +12,7 @@ from perdure.ticket_store import DEFAULT_TICKET, TicketStore
 from perdure_lab.sim.application import Ledger
 from perdure_lab.sim.internet import MAPPING_LIFETIME, Internet
 from perdure_lab.sim.rendezvous import Rendezvous
+from perdure_lab.sim.unruly_peers import UnrulyPeers
 from perdure_lab.sim.world import World
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Surroundings:
         self._ended: set[tuple[str, str]] = set()
         """Ends of tubes: the process, and the tube's id."""
         self.rendezvous = Rendezvous(self.world, self.internet)
+        self.unruly_peers = UnrulyPeers(self.world)
         self.tickets = TicketStore(token_bytes=self.world.dice("ticket").randbytes)
         self.tickets.create(DEFAULT_TICKET, now=0)
         self.ticket = self.tickets.ticket(DEFAULT_TICKET, "ws://rendezvous.sim")
