@@ -21,7 +21,7 @@ from perdure.session import CarrierUnusable, RttMeasured, SessionClosed, Session
 from perdure.transport.base import IceState
 from perdure.tube.clock import clock
 from perdure.tube.current_carrier import CurrentCarrier
-from perdure.tube.inbox import TURN_COST, Inbox, turn_cost
+from perdure.tube.inbox import REST, RESTING_FRAMES, TURN_COST, Inbox, turn_cost
 from perdure.tube.log import log_ice_state, log_resumed
 from perdure.wire import CloseCode
 
@@ -66,7 +66,9 @@ class CarrierSession:
     __slots__ = (
         "_ack_at",
         "_consumer",
+        "_frames_read",
         "_inbox",
+        "_is_resting",
         "_is_turn_scheduled",
         "_listener",
         "_message_bytes",
@@ -86,6 +88,10 @@ class CarrierSession:
         self._inbox: Inbox | None = None
         self._turn_cost = 0
         """Of what was received in this turn of the event loop."""
+        self._frames_read = 0
+        """In this turn, likewise."""
+        self._is_resting = False
+        """Whether nothing is read, as the last turn had many frames."""
         self._message_bytes = 0
         self._is_turn_scheduled = False
         self._told: PathEvidence | None = None
@@ -238,6 +244,7 @@ class CarrierSession:
     def _receive(self, generation: int, message: bytes) -> None:
         session = self.session
         events = session.receive(generation, message, clock())
+        self._frames_read += session.frames_of_last_message
         self._turn_cost += turn_cost(session.frames_of_last_message, len(message))
         self._ack_at = session.next_deadline()
         for event in events:
@@ -267,12 +274,22 @@ class CarrierSession:
 
     def _turn(self) -> None:
         self._is_turn_scheduled = False
-        self._turn_cost = 0
-        if self._inbox is not None:
-            self._read_inbox(self._inbox)
+        if self._frames_read >= RESTING_FRAMES and not self._is_resting:
+            self._is_resting = True
+            self._turn_cost = TURN_COST
+            self.loop.call_later(REST, self._go_on_reading)
+        self._frames_read = 0
+        if not self._is_resting:
+            self._turn_cost = 0
+            if self._inbox is not None:
+                self._read_inbox(self._inbox)
         if self.session.has_forgotten:
             self._tell_forgotten()
         self._pump()
+
+    def _go_on_reading(self) -> None:
+        self._is_resting = False
+        self._turn()
 
     def _tell_forgotten(self) -> None:
         for stream_id in self.session.take_forgotten():

@@ -8,6 +8,12 @@ TURN_COST = 512
 """What one tube may take of a turn of the event loop: frames, and one more for each 2 KiB. 512 take 1.5 to 3 ms
 (measured); a MiB in long messages takes about as much."""
 
+RESTING_FRAMES = 256
+REST = 0.005
+"""After so many frames in one turn of the loop, a tube reads nothing for so many seconds, and its messages wait. An
+honest peer's turn has fewer: of bulk 60, and 100 messages of two frames each are 200. 512 frames each 5 ms are still
+100,000 a second. Without the rest one tube's tiny frames take most of the process (measured)."""
+
 MESSAGE_OVERHEAD_BYTES = 256
 """What a message that waits takes besides its bytes: Python's objects around it."""
 
