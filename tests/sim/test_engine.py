@@ -13,6 +13,7 @@ from perdure_lab.scenario.model import Link, LinkName, Nat
 from perdure_lab.sim.engine import Engine, SimCarrier
 from perdure_lab.sim.internet import Internet
 from perdure_lab.sim.machine import Machine
+from perdure_lab.sim.unruly_peers import UnrulyPeers
 from perdure_lab.sim.world import World
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Pair:
                 internet,
                 Machine(self.world, site, raised),
                 carriers,
+                peers=UnrulyPeers(self.world),
                 misused=pytest.fail,
                 has_relay=has_relay,
             )

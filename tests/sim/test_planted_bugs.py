@@ -302,8 +302,29 @@ def wait_for_ever_to_be_accepted(patch: Patch) -> None:
     patch.setattr(StreamTransport, "_settle", lambda self: None)
 
 
+def deliver_what_came_again(patch: Patch) -> None:
+    """An honest peer sends nothing twice on one carrier."""
+    receive = Stream.receive_data
+
+    def receive_again(self: Stream, offset: int, payload: memoryview) -> memoryview | None:
+        fresh = receive(self, offset, payload)
+        return payload if fresh is None and payload else fresh
+
+    patch.setattr(Stream, "receive_data", receive_again)
+
+
+def believe_the_last_window(patch: Patch) -> None:
+    """A WINDOW that comes late takes credit back."""
+
+    def receive(self: Stream, limit: int) -> bool:
+        before, self.send_limit = self.send_limit, limit
+        return limit != before
+
+    patch.setattr(Stream, "receive_window", receive)
+
+
 PLANTS: list[tuple[Plant, int, str]] = [
-    (forget_to_resend_after_a_resume, 25, "bytes have come"),
+    (forget_to_resend_after_a_resume, 9, "bytes have come"),
     (acknowledge_before_delivery, 2, "other bytes than were sent"),
     (reset_the_backoff_on_failure, 6, "waits "),
     (restart_without_limit, 3, "restarts in a minute"),
@@ -333,6 +354,8 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (never_say_that_a_connection_is_lost, 25, "its protocol was not told"),
     (lose_a_connection_without_its_reason, 0, "is lost without a word"),
     (wait_for_ever_to_be_accepted, 0, "waits to be accepted"),
+    (deliver_what_came_again, 9, "hears other bytes than were sent"),
+    (believe_the_last_window, 9, "bytes have come"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

@@ -43,8 +43,8 @@ A pause of 0 would hold up the engine, which waits for callbacks that are ready.
 OFFER_INTERVAL = 0.005
 """Seconds between two offers: 200 a second are more than the rendezvous lets through."""
 
-SESSION_SECONDS = 1.0
-"""The longest that a session is waited for before it is abandoned."""
+CARRIER_PATIENCE = 1.0
+"""Seconds that a carrier is waited for, before another session is begun: where both ends offer at once it may take 5."""
 
 
 class SilentSignaling(ClientSignaling):
@@ -144,10 +144,10 @@ class HostileClient:
         ended.add_done_callback(lambda _: self._news.set())
         try:
             while not ended.done():
-                if self._carrier is None:
-                    await self._wait()
-                else:
+                if self._carrier is not None:
                     await self._speak(self._carrier)
+                elif not await self._has_carrier():
+                    return
         finally:
             ended.cancel()
 
@@ -175,11 +175,7 @@ class HostileClient:
             manager.rebuild()
 
     async def _abandon(self, manager: TunnelConnectionManager) -> None:
-        begun = self.cost.carriers
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SESSION_SECONDS):
-                while self.cost.carriers == begun:
-                    await self._wait()
+        await self._has_carrier()
         manager.tube.kill_carrier()
 
     async def _offer(self, manager: TunnelConnectionManager) -> None:
@@ -192,6 +188,14 @@ class HostileClient:
             driver.channel.send(Offer(generation, self._sdp, 0, ""))
             self.cost.offers += 1
             await asyncio.sleep(OFFER_INTERVAL)
+
+    async def _has_carrier(self) -> bool:
+        """Whether one is there, or comes soon."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CARRIER_PATIENCE):
+                while self._carrier is None:
+                    await self._wait()
+        return self._carrier is not None
 
     async def _wait(self) -> None:
         """Until something happens."""
