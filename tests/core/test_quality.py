@@ -14,14 +14,16 @@ from perdure.core.events import AnswerReceived, HealthMeasured, PathEvidence, Rt
 from perdure.core.quality import Quality
 from perdure.core.state import State
 
+THRESHOLD = 0.8
+
 
 def judged(*rtts: float, overdue: float = 0.0) -> Quality:
     """After a minute of judgements, one sample before each."""
-    quality = Quality(0.8)
+    quality = Quality()
     for second in range(60):
         for rtt in rtts:
             quality.rtt_sample(rtt, float(second))
-        quality.judge(float(second), overdue)
+        quality.judge(float(second), overdue, THRESHOLD)
     return quality
 
 
@@ -50,7 +52,7 @@ def test_a_round_trip_is_judged_against_the_paths_own_baseline(before: float, af
     for second in range(60, 90):
         for _ in range(10):
             quality.rtt_sample(after, float(second))
-        quality.judge(float(second), 0.0)
+        quality.judge(float(second), 0.0, THRESHOLD)
     assert quality.is_degraded is is_degraded
 
 
@@ -70,24 +72,24 @@ def test_a_path_that_is_slower_for_good_is_the_new_normal_after_minutes() -> Non
     quality = judged(0.02)
     for second in range(60, 3600):
         quality.rtt_sample(0.2, float(second))
-        quality.judge(float(second), 0.0)
+        quality.judge(float(second), 0.0, THRESHOLD)
     assert not quality.is_degraded
 
 
 def test_two_judgements_must_agree() -> None:
-    quality = Quality(0.8)
-    assert not quality.judge(0.0, 5.0)
+    quality = Quality()
+    assert not quality.judge(0.0, 5.0, THRESHOLD)
     assert quality.is_in_doubt
     assert not quality.is_degraded
-    assert quality.judge(1.0, 5.0)
+    assert quality.judge(1.0, 5.0, THRESHOLD)
     assert quality.is_degraded
 
 
 def test_a_single_bad_judgement_is_forgotten() -> None:
-    quality = Quality(0.8)
-    quality.judge(0.0, 5.0)
-    quality.judge(1.0, 0.0)
-    assert not quality.judge(2.0, 5.0)
+    quality = Quality()
+    quality.judge(0.0, 5.0, THRESHOLD)
+    quality.judge(1.0, 0.0, THRESHOLD)
+    assert not quality.judge(2.0, 5.0, THRESHOLD)
 
 
 def test_a_score_between_the_thresholds_changes_nothing() -> None:
@@ -97,7 +99,7 @@ def test_a_score_between_the_thresholds_changes_nothing() -> None:
     for quality in (good, bad):
         was = quality.is_degraded
         for second in range(100, 200):
-            assert not quality.judge(float(second), between)
+            assert not quality.judge(float(second), between, THRESHOLD)
         assert quality.score == pytest.approx(0.85)
         assert quality.is_degraded is was
 
@@ -111,20 +113,20 @@ def test_the_score_stays_between_0_and_1() -> None:
     quality = judged(0.0)
     assert quality.score == 1.0
     quality.checks(100, 0)
-    quality.judge(100.0, 1e9)
+    quality.judge(100.0, 1e9, THRESHOLD)
     assert quality.score == 0.0
 
 
 def test_five_in_a_hundred_lost_checks_are_the_threshold() -> None:
-    quality = Quality(0.8)
+    quality = Quality()
     quality.checks(100, 95)
-    quality.judge(0.0, 0.0)
+    quality.judge(0.0, 0.0, THRESHOLD)
     assert quality.loss_rate == pytest.approx(0.05)
     assert quality.score == pytest.approx(0.8)
 
 
 def test_the_one_check_that_is_always_under_way_is_no_loss_in_the_long_run() -> None:
-    quality = Quality(0.8)
+    quality = Quality()
     for measurement in range(1, 50):
         quality.checks(6 * measurement, 6 * measurement - 1)
     assert quality.loss_rate < 0.001
@@ -132,21 +134,21 @@ def test_the_one_check_that_is_always_under_way_is_no_loss_in_the_long_run() -> 
 
 def test_a_tenth_lost_is_seen_as_that_through_short_measurements_too() -> None:
     # Found by review: an allowance of one check in each measurement hid any loss below a sixth.
-    quality = Quality(0.8)
+    quality = Quality()
     for measurement in range(1, 100):
         quality.checks(6 * measurement, 6 * measurement - round(0.6 * measurement))
     assert quality.loss_rate == pytest.approx(0.1, abs=0.03)
 
 
 def test_one_lost_check_of_a_few_is_no_bad_path() -> None:
-    quality = Quality(0.8)
+    quality = Quality()
     quality.checks(4, 3)
-    quality.judge(0.0, 0.0)
+    quality.judge(0.0, 0.0, THRESHOLD)
     assert quality.score > 0.8
 
 
 def test_counts_that_begin_anew_with_another_pair_are_taken_from_there() -> None:
-    quality = Quality(0.8)
+    quality = Quality()
     quality.checks(1000, 1000)
     quality.checks(10, 10)
     quality.checks(58, 34)
@@ -154,7 +156,7 @@ def test_counts_that_begin_anew_with_another_pair_are_taken_from_there() -> None
 
 
 def test_after_a_restart_of_the_same_carrier_the_losses_of_the_outage_do_not_count() -> None:
-    quality = Quality(0.8)
+    quality = Quality()
     quality.restart(is_new_carrier=False)
     quality.checks(100, 60)
     assert quality.loss_rate == 0.0

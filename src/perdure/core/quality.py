@@ -47,15 +47,13 @@ class Quality:
         "_judged_at",
         "_rtt",
         "_sampled_at",
-        "_threshold",
         "is_degraded",
         "is_in_doubt",
         "loss_rate",
         "score",
     )
 
-    def __init__(self, threshold: float) -> None:
-        self._threshold = threshold
+    def __init__(self) -> None:
         self.restart(is_new_carrier=True)
 
     def restart(self, *, is_new_carrier: bool) -> None:
@@ -96,12 +94,12 @@ class Quality:
         """Whether it is time for another judgement."""
         return self._judged_at is None or now >= self._judged_at + JUDGE_INTERVAL
 
-    def judge(self, now: float, overdue: float) -> bool:
+    def judge(self, now: float, overdue: float, threshold: float) -> bool:
         """Judge, `overdue` being the seconds for which sent bytes have been waiting beyond a timeout; whether
-        `is_degraded` changed."""
+        `is_degraded` changed. Below `threshold` a path is degraded."""
         self._judged_at = now
         self.score = self._rtt_factor() * max(0.0, 1 - LOSS_WEIGHT * self.loss_rate) * _queue_factor(overdue)
-        limit = min(1.0, self._threshold + HYSTERESIS) if self.is_degraded else self._threshold
+        limit = min(1.0, threshold + HYSTERESIS) if self.is_degraded else threshold
         wants_change = (self.score >= limit) if self.is_degraded else (self.score < limit)
         changes = wants_change and self.is_in_doubt
         self.is_in_doubt = wants_change and not changes

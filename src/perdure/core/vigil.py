@@ -30,7 +30,7 @@ class Vigil:
 
     def __init__(self, context: Context, policy: RestartPolicy, liveness: Liveness, recovery: Recovery) -> None:
         self.liveness = liveness
-        self.quality = Quality(policy.quality_threshold)
+        self.quality = Quality()
         self._context = context
         self._policy = policy
         self._recovery = recovery
@@ -118,7 +118,7 @@ class Vigil:
         context, quality = self._context, self.quality
         if not context.state.is_up or not quality.is_due(context.now):
             return
-        changed = quality.judge(context.now, self.liveness.overdue_for(context.now))
+        changed = quality.judge(context.now, self.liveness.overdue_for(context.now), self._policy.quality_threshold)
         if changed or quality.is_in_doubt:
             self._look_soon()
         if not changed:
