@@ -44,7 +44,7 @@ OFFER_INTERVAL = 0.005
 """Seconds between two offers: 200 a second are more than the rendezvous lets through."""
 
 CARRIER_PATIENCE = 1.0
-"""Seconds that a carrier is waited for before another session is begun: where both ends offer at once it may take 5."""
+"""Seconds that a carrier is waited for, before another session begins: where both ends offer at once it may take 5."""
 
 
 class SilentSignaling(ClientSignaling):
