@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from perdure.wire import Data, Gone, Open, Ping, Pong, Unknown, Window, encode_frame
+from perdure.wire import Data, Gone, Ping, Pong, Reset, ResetCode, Unknown, Window, encode_frame
 
 if TYPE_CHECKING:
     from perdure_lab.sim.world import World
@@ -23,8 +23,12 @@ _NEVER_OPENED = 2**40 + 1
 _USELESS = (Gone(_NEVER_OPENED), Pong(2**40), Ping(7), Unknown(0x40))
 """What the protocol lets pass a few times."""
 
-_WRONG = (Data(_NEVER_OPENED, 0, memoryview(b"x")), Window(_NEVER_OPENED, 1), Open(_NEVER_OPENED, 0, b"\xff"))
-"""What it does not let pass, and an OPEN of what is no target."""
+_WRONG = (
+    Data(_NEVER_OPENED, 0, memoryview(b"x")),
+    Window(_NEVER_OPENED, 1),
+    Reset(_NEVER_OPENED, ResetCode.ABORTED),
+)
+"""What it does not let pass. No OPEN: with a high id it ends its sender's own ids, and so harms its own streams."""
 
 
 class UnrulyPeers:
