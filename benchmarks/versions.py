@@ -14,6 +14,7 @@ import os
 import socket
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -102,8 +103,15 @@ def running(name: str, python: str, target: str) -> Iterator[Version]:
             raise SystemExit(f"{name}: `perdure {verb}` did not say {word!r}")
 
         url = said("rendezvous", start("rendezvous", "--listen", "127.0.0.1:0"), "ws://").split()[-1]
-        gateway = start("serve", "--rendezvous", url, "--allow", target, "--loopback")
-        client = start("connect", said("serve", gateway, "perdure"), "-L", f"0:{target}", "--loopback")
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ticket = folder / "ticket"
+        os.environ["XDG_STATE_HOME"] = str(folder)  # where a version keeps its keys, if it does
+        gateway = start("serve", "--rendezvous", url, "--allow", target, "--loopback", "--ticket-file", str(ticket))
+        while not ticket.exists():
+            time.sleep(0.05)
+            if gateway.poll() is not None:
+                raise SystemExit(f"{name}: `perdure serve` ended")
+        client = start("connect", f"@{ticket}", "-L", f"0:{target}", "--loopback")
         port = int(said("connect", client, "listening").partition(" -> ")[0].rpartition(":")[2])
         said("connect", client, "ready")
         yield Version(name, port, (gateway.pid, client.pid))

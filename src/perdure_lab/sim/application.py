@@ -90,6 +90,15 @@ class Ledger:
         self.conversations: dict[tuple[str, int], Conversation] = {}
         self.heard_at: dict[TunnelConnectionManager, float] = {}
         """When each end of a tube last got bytes, by the tubes' clock there."""
+        self._ends: dict[str, list[TunnelConnectionManager]] = {}
+
+    def tube_created(self, manager: TunnelConnectionManager) -> None:
+        """One end of a tube."""
+        self._ends.setdefault(manager.tube_id, []).append(manager)
+
+    def ends_of(self, tube_id: str) -> list[TunnelConnectionManager]:
+        """Both ends of a tube, as far as they were made."""
+        return self._ends.get(tube_id, [])
 
     def conversation(self, tube_id: str, stream_id: int) -> Conversation:
         """That of a stream, which both ends know by the same name."""
@@ -259,8 +268,8 @@ class Workload(asyncio.Protocol):
 
     def _may_be_reset(self, code: ResetCode) -> bool:
         match code:
-            case ResetCode.SESSION_LOST:
-                return self.manager.state.is_final
+            case ResetCode.SESSION_LOST:  # which may be heard before the other end's CLOSE, or its good-bye
+                return not all(end.is_open for end in self.ledger.ends_of(self.manager.tube_id))
             case ResetCode.ABORTED:
                 return self.conversation.was_reset  # by the other end
             case ResetCode.NOT_ALLOWED:

@@ -187,6 +187,7 @@ class Process:
         await role.wait_closed()
 
     def _tube_created(self, manager: TunnelConnectionManager) -> None:
+        self.ledger.tube_created(manager)
         self._on_tube(self, manager)
 
     async def _open_socket(self) -> Socket:
