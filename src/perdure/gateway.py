@@ -162,6 +162,7 @@ class Gateway:
         self.rendezvous_url = rendezvous_url
         self.tickets = tickets
         """The gateway's key and all its tickets: `create`, `revoke`, and who used them."""
+        _ = tickets.key  # one that cannot be used is told here
         if not tickets.names:
             tickets.create(DEFAULT_TICKET, now=time.time())
         self.tubes = TubeRegistry(

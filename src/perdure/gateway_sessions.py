@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from perdure.core.state import Reason
 from perdure.eventlog import log_event
-from perdure.streams.allow import AllowList, parse_allow
+from perdure.streams.allow import NOTHING, AllowList, parse_allow
 from perdure.streams.descriptors import are_left_for_a_tube
 from perdure.tube import Endpoint
 
@@ -63,7 +63,7 @@ class GatewaySessions:
         endpoint = Endpoint(session_id, None, channel, holder)
         try:
             manager = self._tubes.create_tube(endpoint.tube_id, endpoint=endpoint)
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # a callback of the application may raise anything
             log_event(log, logging.WARNING, "tube-refused", tube=endpoint.tube_id, why=str(error))
             channel.close()
             return
@@ -74,10 +74,13 @@ class GatewaySessions:
         manager.start()
 
     def allow_of(self, tube_id: str) -> AllowList | None:
-        """What the ticket of this tube's client allows; `None`: all that the gateway does."""
+        """What the ticket of this tube's client allows; `None`: all that the gateway does. A ticket that is gone allows
+        nothing."""
         holder = self._holders.get(tube_id)
         ticket = None if holder is None else self._tickets.find(holder.ticket_id)
-        if ticket is None or not ticket.allow:
+        if ticket is None:
+            return NOTHING
+        if not ticket.allow:
             return None
         if ticket.allow not in self._allowed:
             self._allowed[ticket.allow] = parse_allow(ticket.allow)
@@ -106,5 +109,11 @@ class GatewaySessions:
             admission = self._tickets.judge(holder.ticket_id, holder.client_key, now=self._now())
             if admission.verdict.ends_session:
                 log_event(log, logging.WARNING, "client-ended", tube=manager.tube_id, why=admission.detail)
-                manager.tube.streams.abort_all()
-                manager.tube.begin_to_end(Reason.CLOSED_LOCALLY, admission.detail)
+                self._end(manager.tube, admission.detail)
+
+    def _end(self, tube: ManagedTube, why: str) -> None:
+        try:
+            tube.streams.abort_all()
+            tube.begin_to_end(Reason.CLOSED_LOCALLY, why)
+        except Exception as error:  # the application's, of one tube: the others end all the same
+            log_event(log, logging.ERROR, "client-not-ended", error, tube=tube.tube_id)

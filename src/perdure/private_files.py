@@ -105,7 +105,7 @@ def locked(folder: Path, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     Raises:
         OSError: another process holds it for longer, or the lock file cannot be opened.
     """
-    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    descriptor = open_lock(folder / LOCK_FILE)
     try:
         _give_to_owner_of(folder, descriptor)
         deadline = time.monotonic() + timeout
@@ -117,6 +117,23 @@ def locked(folder: Path, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def open_lock(path: Path, *, create: bool = True) -> int:
+    """The descriptor of a lock file, which is no link: root opens these in other users' folders.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file of its own.
+    """
+    flags = os.O_RDWR | (os.O_CREAT if create else 0)
+    for flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"):
+        flags |= getattr(os, flag, 0)
+    descriptor = os.open(path, flags, 0o600)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return descriptor
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
@@ -149,7 +166,10 @@ def writable_by_others(status: os.stat_result) -> bool:
 def _give_to_owner_of(folder: Path, made: int | Path) -> None:
     """Only root can, and must."""
     if os.name == "posix" and os.geteuid() == 0 and (owner := folder.stat()).st_uid != 0:
-        os.chown(made, owner.st_uid, owner.st_gid)
+        if isinstance(made, int):
+            os.fchown(made, owner.st_uid, owner.st_gid)
+        else:
+            os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _sync_folder(folder: Path) -> None:

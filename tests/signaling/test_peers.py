@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import replace
 from random import Random
 from unittest.mock import Mock
@@ -234,6 +235,20 @@ async def test_a_session_outlives_its_tickets_expiry_but_not_its_revocation() ->
         async with Sessions(store, server.port, now=lambda: now):
             await eventually(lambda: isinstance(client.error, NotAuthorisedError))
             assert "revoked" in str(client.error)
+
+
+async def test_a_ticket_that_is_revoked_between_the_answer_and_the_proof_begins_no_session() -> None:
+    store, heard = tickets(), Listener()
+    async with (
+        RendezvousServer() as server,
+        Sessions(store, server.port) as sessions,
+        client_of(
+            ticket_at(store, server.port), on_ice_servers=lambda _: store.revoke("default", now=time.time())
+        ) as client,
+    ):
+        client.attach(heard)
+        await heard.until(lambda messages: messages == [Bye(HAS_ENDED)])
+        assert sessions.opened == []
 
 
 async def test_whoever_has_a_ticket_of_another_gateway_or_a_made_up_one_is_told() -> None:

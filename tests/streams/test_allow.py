@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.addresses import inner_address, is_special, literal, unmapped
-from perdure.streams.allow import AllowList, host_name, parse_allow
+from perdure.streams.allow import NOTHING, AllowList, host_name, parse_allow
 from perdure.streams.target import Target
 
 if TYPE_CHECKING:
@@ -250,3 +250,8 @@ def test_every_address_is_judged_by_all_that_packets_to_it_reach(address: ipaddr
     reached = [each for each in (unmapped(address), inner_address(address)) if each is not None]
     expected = unmapped(address).version == 6 and not any(map(is_special, reached))
     assert allow.permits(Target(str(address), 1), address) is expected
+
+
+@pytest.mark.parametrize("host", ["localhost", "0.0.0.0", "::", "127.0.0.1", "255.255.255.255", "2001:db8::1"])
+def test_nothing_is_allowed_by_nothing(host: str) -> None:
+    assert not any(passes(NOTHING, host, port, "0.0.0.0") for port in (1, 22, 80, 65535))

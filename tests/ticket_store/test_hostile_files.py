@@ -14,6 +14,7 @@ import pytest
 from perdure.admission import Verdict
 from perdure.errors import TicketError
 from perdure.keys import key_text
+from perdure.private_files import LOCK_FILE, locked
 from perdure.ticket_store import TicketStore
 from support.ticket_stores import URL, next_change, serving
 
@@ -135,6 +136,7 @@ async def test_a_folder_that_is_gone_ends_nothing(tmp_path: Path, caplog: pytest
     ada = TicketStore(state).create("ada", now=NOW)
     async with serving(state) as (store, _):
         state.rename(tmp_path / "away")
+        store.began(ada.ticket_id, ADA, now=NOW, address=None)  # which cannot be written, and does not end it
         for _ in range(3):
             await store.flush()
         assert caplog.text.count("the tickets cannot be read, and stay as they were: the folder is gone") == 1
@@ -143,6 +145,26 @@ async def test_a_folder_that_is_gone_ends_nothing(tmp_path: Path, caplog: pytest
         TicketStore(state).revoke("ada", now=NOW)
         await store.flush()
         assert store.judge(ada.ticket_id, ADA, now=NOW).verdict is Verdict.REVOKED
+    assert [list(ticket.clients) for ticket in TicketStore(state)] == [[ADA]]
+
+
+@pytest.mark.parametrize("how", ["symlink", "hard link", "directory", "fifo"])
+def test_a_lock_that_is_something_else_is_not_opened(tmp_path: Path, how: str) -> None:
+    """Root locks the folders of others, and gives them what it makes there."""
+    other, lock = tmp_path / "other", tmp_path / "state" / LOCK_FILE
+    lock.parent.mkdir()
+    other.write_text("")
+    match how:
+        case "symlink":
+            lock.symlink_to(other)
+        case "hard link":
+            lock.hardlink_to(other)
+        case "directory":
+            lock.mkdir()
+        case "fifo":
+            os.mkfifo(lock)
+    with pytest.raises(OSError), locked(lock.parent):  # noqa: PT011 - the system's words differ
+        pytest.fail("it was taken")
 
 
 FULL = """

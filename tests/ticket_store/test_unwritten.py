@@ -28,7 +28,9 @@ def test_what_could_not_be_written_waits_under_what_came_later() -> None:
     unwritten.note(used, ADA, ENDED, binds=False)
     assert view_of({"ada": TICKET}, *unwritten.layers).tickets["ada"].clients == {ADA: ENDED, BOB: BEGAN}
     unwritten.end_writing(["ada", "unknown"])
-    assert unwritten.begin_writing() == {"ada": {ADA: Use(ENDED, True), BOB: Use(BEGAN, True)}}
+    assert unwritten.begin_writing() == {
+        "ada": {ADA: Use(ENDED, True, TICKET.ticket_id), BOB: Use(BEGAN, True, TICKET.ticket_id)}
+    }
     unwritten.end_writing([])
     assert unwritten.layers == ({}, {})
 
@@ -37,6 +39,13 @@ def test_a_client_that_was_forgotten_does_not_come_back_by_its_end() -> None:
     unwritten = UnwrittenUses()
     unwritten.note(TICKET.with_use(ADA, BEGAN), ADA, ENDED, binds=False)
     assert with_uses(TICKET, unwritten.begin_writing()["ada"]).clients == {}
+
+
+def test_what_clients_of_a_ticket_did_is_not_written_to_another_one_of_its_name() -> None:
+    unwritten = UnwrittenUses()
+    unwritten.note(TICKET.with_use(ADA, BEGAN), ADA, BEGAN, binds=True)
+    another = ServedTicket("ada", b"n" * 32, 2)
+    assert with_uses(another, unwritten.begin_writing()["ada"]) == another
 
 
 def test_a_client_that_is_forgotten_before_the_writing_is_not_written() -> None:

@@ -130,7 +130,7 @@ class PeerChannel:
             ProtocolError: the peer is authentic, but its numbers cannot be.
         """
         if self._is_closed:  # nobody would read it: who goes on talking is not told that it was read
-            body = Body(ack=body.ack)
+            body = Body(ack=body.ack, missing=body.missing)
         message = self._reliable.handle_body(body, self._now())
         if self._reliable.is_settled and self._settled is not None:
             self._settled.set()

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from random import SystemRandom
 from typing import TYPE_CHECKING, Self
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
 
 KNOCK_INTERVAL = 5.0
 """Seconds without an answer after which it knocks again; five times the slowest sensible round trip."""
+
+SHORTEST_KNOCK_INTERVAL = 0.5
+"""Seconds from one knock to the next that another gateway asks for: a knock costs a key exchange."""
 
 KNOCKS_AFTER_RESENDING = 1
 """Times that something was sent again in vain: a second, in which a round trip and an answer fit. The gateway may have
@@ -127,6 +131,7 @@ class ClientSignaling:
         self._ending: asyncio.Task[None] | None = None
         self._refusals = RefusalLog(now=lambda: asyncio.get_running_loop().time())
         self._knocks = 0
+        self._knocked_at = -math.inf
         self._knocking: KnockingClient | None = None
         """The latest knock, until it is answered."""
         self._knock_timer: asyncio.TimerHandle | None = None
@@ -226,9 +231,9 @@ class ClientSignaling:
             self._channel.peer_reachable()
 
     def link_up(self, peers: Sequence[str]) -> None:
-        self._set_status(SignalingState.WAITING_FOR_GATEWAY)
         if not peers:
             self._gateway_unreachable()
+            self._set_status(SignalingState.WAITING_FOR_GATEWAY)
         elif self.available and peers[0] == self._gateway_peer:
             self._set_status(SignalingState.READY)  # what waited went out at the opening, and has reached it
         else:
@@ -256,7 +261,7 @@ class ClientSignaling:
             self._set_status(SignalingState.READY)
         else:
             self._gateway_unreachable()
-            self._knock()
+            self._knock_soon()
 
     def link_received(self, sender: str, body: bytes) -> None:
         try:
@@ -270,8 +275,19 @@ class ClientSignaling:
         except EnvelopeRefusedError as error:
             self._refusals.record(error.refusal)
 
+    def _knock_soon(self) -> None:
+        """Now, unless that was just before: a rendezvous may tell of as many gateways as it likes."""
+        loop = asyncio.get_running_loop()
+        wait = self._knocked_at + SHORTEST_KNOCK_INTERVAL - loop.time()
+        if wait <= 0:
+            self._knock()
+        else:
+            self._knock_timer = loop.call_later(wait, self._knock)
+            self._set_status(SignalingState.KNOCKING)
+
     def _knock(self) -> None:
         self._cancel_knock()
+        self._knocked_at = asyncio.get_running_loop().time()
         self._knocks += 1
         ticket, knock = self._ticket, Knock(self._session_id, self._ticket.ticket_id, self._knocks)
         ephemeral = X25519PrivateKey.from_private_bytes(self._token_bytes(KEY_BYTES))
@@ -324,6 +340,8 @@ class ClientSignaling:
             self._is_confirmed = False
             self._keys_of_before = None
             self._channel.restart()
+            if self._ending is not None:  # its tube ended over that
+                return
         if self._on_ice_servers is not None:
             self._on_ice_servers(welcome.ice_servers)
         self._channel.speak()  # which proves that this is the client that knocked

@@ -310,7 +310,9 @@ class GatewaySignaling:
         """A client has spoken under new keys."""
         if session.channel is None:
             session.channel = self._channel(session)
-            if not self._sessions.has_ended(session.session_id) and not self._is_closed:
+            if self._refusal(session.holder, known=False, is_new=False) is not None:
+                session.channel.close()  # since the WELCOME its ticket was revoked, or somebody else has used it up
+            elif not self._sessions.has_ended(session.session_id) and not self._is_closed:
                 self._on_session(session.session_id, session.channel, session.holder)
             if self._sessions.has_ended(session.session_id):  # long ago, or its owner has refused it just now
                 session.channel = self._channel(session)

@@ -26,16 +26,21 @@ class Outgoing:
 
     def __init__(self) -> None:
         self._unwritten: deque[Send] = deque()
+        self._vouched: deque[Send] = deque()
+        """What is for peers that have proved themselves goes first."""
         self._unwritten_bytes = 0
         self._writable = asyncio.Event()
 
     @property
     def is_stuck(self) -> bool:
         """Whether the connection has not taken more than it may leave."""
-        return len(self._unwritten) > MAX_UNWRITTEN_FRAMES or self._unwritten_bytes > MAX_UNWRITTEN_BYTES
+        return (
+            len(self._unwritten) + len(self._vouched) > MAX_UNWRITTEN_FRAMES
+            or self._unwritten_bytes > MAX_UNWRITTEN_BYTES
+        )
 
     def add(self, frame: Send) -> None:
-        self._unwritten.append(frame)
+        (self._vouched if frame.vouched else self._unwritten).append(frame)
         self._unwritten_bytes += len(frame.body)
         self._writable.set()
 
@@ -44,11 +49,11 @@ class Outgoing:
         now = asyncio.get_running_loop().time
         bucket = TokenBucket(_FRAMES_PER_SECOND, _FRAME_BURST, now=now())
         while True:
-            while self._unwritten:
+            while self._vouched or self._unwritten:
                 if not bucket.take(now()):
                     await asyncio.sleep(bucket.delay(now()))
                     bucket.take(now())
-                frame = self._unwritten.popleft()
+                frame = (self._vouched or self._unwritten).popleft()
                 self._unwritten_bytes -= len(frame.body)
                 await socket.send(encode_frame(frame))
             self._writable.clear()

@@ -113,6 +113,10 @@ class AllowList:
         return name is not None and any(rule.names(name, target.port) for rule in self.denied)
 
 
+NOTHING = AllowList((Rule(ipaddress.ip_network("0.0.0.0/32"), ()),))
+"""Allows no target at all."""
+
+
 def parse_allow(texts: Iterable[str], deny: Iterable[str] = ()) -> AllowList:
     """Each `HOST:PORTS`: a name, an address or a network, and `22`, `80,443`, `8000-8100` or `*`.
 

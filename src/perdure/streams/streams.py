@@ -171,6 +171,8 @@ class Streams:
 
     def _let_go(self, transport: StreamTransport) -> int:
         self._open.pop(transport.stream_id, None)
+        if self._arrivals is not None:
+            self._arrivals.drop(transport)
         self.lost(transport)
         return transport.stream_id
 

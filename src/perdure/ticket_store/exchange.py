@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perdure.ticket_store.authorized_keys import read_authorized_keys
-from perdure.ticket_store.folder import Entry, Scan
+from perdure.ticket_store.folder import Entry
 from perdure.ticket_store.view import with_uses
 
 if TYPE_CHECKING:
@@ -50,13 +50,12 @@ def exchange(
         authorized = read_authorized_keys(authorized.path, authorized)
     if folder is None:
         return Exchanged(known, authorized)
-    problem = ""
     try:
         scan = folder.scan(known)
     except OSError as error:
-        scan = Scan(known)
         problem = f"the tickets cannot be read, and stay as they were: {error.strerror}"
-    entries = dict(scan.entries)
+        return Exchanged(known, authorized, frozenset(uses), problem=problem)
+    entries, problem = dict(scan.entries), ""
     unwritten = set()
     is_locked = False
     for name, clients in uses.items():

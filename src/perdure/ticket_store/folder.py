@@ -146,6 +146,8 @@ class TicketFolder:
                 ticket = changed(entry.ticket)
                 return entry if ticket == entry.ticket else self._write(ticket)
         except FileNotFoundError:
+            if not self._tickets.exists():
+                raise
             return None
 
     def remove_scratch(self) -> None:

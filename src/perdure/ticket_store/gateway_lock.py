@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
 from typing import TYPE_CHECKING
 
 from perdure.errors import TicketError
-from perdure.private_files import make_folder, try_lock
+from perdure.private_files import make_folder, open_lock, try_lock
 from perdure.state_folder import GATEWAY_LOCK_FILE
 
 if TYPE_CHECKING:
@@ -85,9 +84,4 @@ class GatewayLock:
             os.close(descriptor)
 
     def _open(self, *, create: bool = True) -> int:
-        flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | (os.O_CREAT if create else 0)
-        descriptor = os.open(self._path, flags, 0o600)
-        if not os.path.isfile(self._path):
-            os.close(descriptor)
-            raise OSError(errno.EINVAL, "it is not a regular file", str(self._path))
-        return descriptor
+        return open_lock(self._path, create=create)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from perdure.ticket_store.view import Use
@@ -27,7 +28,7 @@ class UnwrittenUses:
 
     def note(self, ticket: ServedTicket, client_key: bytes, use: ClientUse, *, binds: bool) -> None:
         """`use` is to be written of a client of `ticket`, which has it already."""
-        noted = _merged(self._waiting.get(ticket.name, {}), {client_key: Use(use, binds)})
+        noted = _merged(self._waiting.get(ticket.name, {}), {client_key: Use(use, binds, ticket.ticket_id)})
         self._waiting[ticket.name] = {key: each for key, each in noted.items() if key in ticket.clients}
 
     def forget(self, name: str, client_key: bytes) -> None:
@@ -50,5 +51,5 @@ class UnwrittenUses:
 
 def _merged(earlier: Mapping[bytes, Use], later: Mapping[bytes, Use]) -> Mapping[bytes, Use]:
     """The later of each client's uses; it binds the key if one of both does."""
-    both = {key: Use(each.use, each.binds or earlier[key].binds) for key, each in later.items() if key in earlier}
+    both = {key: replace(each, binds=each.binds or earlier[key].binds) for key, each in later.items() if key in earlier}
     return {**earlier, **later, **both}

@@ -17,6 +17,8 @@ class Use:
 
     use: ClientUse
     binds: bool
+    ticket_id: bytes
+    """Of the ticket that was used: another one may have its name since."""
 
 
 Uses: TypeAlias = "Mapping[str, Mapping[bytes, Use]]"
@@ -69,6 +71,6 @@ def changes(before: View, after: View) -> Iterator[tuple[str, str]]:
 def with_uses(ticket: ServedTicket, uses: Mapping[bytes, Use]) -> ServedTicket:
     """The ticket with what is to be written of its clients."""
     for key, each in uses.items():
-        if each.binds or key in ticket.clients:
+        if each.ticket_id == ticket.ticket_id and (each.binds or key in ticket.clients):
             ticket = ticket.with_use(key, each.use)
     return ticket
