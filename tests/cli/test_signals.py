@@ -175,7 +175,8 @@ FAREWELLS = {"waits": "await asyncio.sleep(3600)", "holds the event loop up": "t
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 async def test_a_second_signal_ends_what_would_never_end(farewell: str, number: signal.Signals, code: int) -> None:
     program = f"""
-import asyncio, time
+import asyncio, signal, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a suite that runs under nohup hands its deafness on
 from perdure.cli.running import run_until_stopped, say
 async def start():
     say("ready")
