@@ -8,12 +8,10 @@ import click
 
 from perdure.cli import options
 from perdure.cli.listing import json_time, say_json, say_table, short_time
-from perdure.cli.running import LogLevel, say, set_up_logging
+from perdure.cli.running import say
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from perdure.ticket_store import TicketStore
 
 
 @click.group
@@ -31,7 +29,7 @@ def list_clients(as_json: bool, state_dir: Path | None) -> None:
     """
     from perdure.keys import key_text
 
-    store = _store(state_dir)
+    store = options.ticket_store(state_dir)
     is_served = store.is_served()
     found = [(ticket.name, key_text(key), use) for ticket in store for key, use in ticket.clients.items()]
     if as_json:
@@ -78,14 +76,7 @@ def forget(key: str, name: str | None, state_dir: Path | None) -> None:
         client_key = parse_key_text(key)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    forgotten = _store(state_dir).forget(client_key, name=name)
+    forgotten = options.ticket_store(state_dir).forget(client_key, name=name)
     if not forgotten:
         raise click.UsageError(f"no ticket{'' if name is None else f' called {name}'} was used with the key {key}")
     say(f"forgotten: {', '.join(forgotten)}")
-
-
-def _store(state_dir: Path | None) -> TicketStore:
-    from perdure.ticket_store import TicketStore
-
-    set_up_logging(LogLevel.WARNING, as_json=False)
-    return TicketStore(options.state_folder(state_dir))

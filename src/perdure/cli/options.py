@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perdure.cli.running import LogLevel
+from perdure.cli.running import LogLevel, set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from perdure.configfile import Configuration, Layer
     from perdure.ticket import Ticket
+    from perdure.ticket_store import TicketStore
 
 log_level = click.option(
     "--log-level",
@@ -199,6 +200,14 @@ def state_folder(given: Path | None) -> Path:
     from perdure.state_folder import default_state_folder
 
     return default_state_folder(os.environ) if given is None else given
+
+
+def ticket_store(given: Path | None) -> TicketStore:
+    """The tickets of that state folder, for a verb that reads or changes them; what is wrong with files is logged."""
+    from perdure.ticket_store import TicketStore
+
+    set_up_logging(LogLevel.WARNING, as_json=False)
+    return TicketStore(state_folder(given))
 
 
 def ticket(text: str) -> Ticket:

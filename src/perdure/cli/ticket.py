@@ -10,7 +10,7 @@ import click
 
 from perdure.cli import options
 from perdure.cli.listing import json_time, say_json, say_table, short_time
-from perdure.cli.running import LogLevel, say, set_up_logging
+from perdure.cli.running import say
 
 if TYPE_CHECKING:
     from perdure.admission import ServedTicket
@@ -70,7 +70,7 @@ def create(
     if ticket_file is not None and ticket_file.exists():
         raise click.UsageError(f"{ticket_file} exists; name another file, or remove it")
     now = time.time()
-    store = _store(state_dir)
+    store = options.ticket_store(state_dir)
     url = _rendezvous(store, rendezvous, config)
     try:
         expires_at = 0 if expires is None else parse_expiry(expires, now)
@@ -97,7 +97,7 @@ def list_tickets(as_json: bool, state_dir: Path | None) -> None:
 
     Tunnels are live only while a gateway runs; otherwise a - stands there.
     """
-    store = _store(state_dir)
+    store = options.ticket_store(state_dir)
     is_served = store.is_served()
     if as_json:
         say_json([_described(each, is_served=is_served) for each in store])
@@ -112,14 +112,7 @@ def list_tickets(as_json: bool, state_dir: Path | None) -> None:
 def revoke(name: str, state_dir: Path | None) -> None:
     """End the ticket called NAME for good. A gateway that runs ends its tunnels, and no others, within two seconds; its
     holders are told that it was revoked."""
-    _store(state_dir).revoke(name, now=time.time())
-
-
-def _store(state_dir: Path | None) -> TicketStore:
-    from perdure.ticket_store import TicketStore
-
-    set_up_logging(LogLevel.WARNING, as_json=False)
-    return TicketStore(options.state_folder(state_dir))
+    options.ticket_store(state_dir).revoke(name, now=time.time())
 
 
 def _rendezvous(store: TicketStore, given: str | None, config: Path | None) -> str:

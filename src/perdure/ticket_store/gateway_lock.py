@@ -37,7 +37,7 @@ class GatewayLock:
         """
         try:
             make_folder(self._folder)
-            descriptor = self._open()
+            descriptor = open_lock(self._path)
         except OSError as error:
             raise TicketError(f"the lock file {self._path} cannot be made: {error.strerror}") from error
         try:
@@ -75,13 +75,10 @@ class GatewayLock:
         if self._descriptor is not None:
             return True
         try:
-            descriptor = self._open(create=False)
+            descriptor = open_lock(self._path, create=False)
         except FileNotFoundError:
             return False
         try:
             return not try_lock(descriptor, shared=True)
         finally:
             os.close(descriptor)
-
-    def _open(self, *, create: bool = True) -> int:
-        return open_lock(self._path, create=create)
