@@ -6,8 +6,7 @@ import contextlib
 import hashlib
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
+from fuzz.remembering_key import RememberingKey
 from perdure.signaling.envelope import (
     MAX_PLAINTEXT_BYTES,
     PROLOGUE,
@@ -24,7 +23,7 @@ from perdure.signaling.envelope import (
 from perdure.signaling.noise import Initiator, Keys, Responder, public_bytes
 
 CLIENT, GATEWAY, CLIENTS_EPHEMERAL, GATEWAYS_EPHEMERAL = (
-    X25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number in range(1, 5)
+    RememberingKey(bytes([number]) * 32) for number in range(1, 5)
 )
 SECRET: Final = bytes(range(32))
 NO_TICKET: Final = bytes(32)

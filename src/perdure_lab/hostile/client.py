@@ -44,7 +44,8 @@ OFFER_INTERVAL = 0.005
 """Seconds between two offers: 200 a second are more than the rendezvous lets through."""
 
 CARRIER_PATIENCE = 1.0
-"""Seconds that a carrier is waited for, before another session begins: where both ends offer at once it may take 5."""
+"""Seconds that a carrier is waited for, before another session begins: where both ends offer at once it may take 5.
+Also seconds that a carrier may take nothing, before another one begins: the gateway may have closed it unheard."""
 
 
 class SilentSignaling(ClientSignaling):
@@ -156,7 +157,8 @@ class HostileClient:
         cost = self.cost
         for message in ATTACKS[self._kind](self._script):
             while not carrier.is_gone and not carrier.has_room:
-                await self._wait()
+                if not await self._hears(CARRIER_PATIENCE):
+                    carrier.kill()
             if carrier.is_gone:
                 return
             if message == WAIT:
@@ -201,3 +203,11 @@ class HostileClient:
         """Until something happens."""
         self._news.clear()
         await self._news.wait()
+
+    async def _hears(self, seconds: float) -> bool:
+        """Whether something happens within so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wait()
+                return True
+        return False
