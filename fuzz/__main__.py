@@ -1,4 +1,7 @@
-"""`python -m fuzz [--seconds 60] [--jobs 1] [--only NAME]`: fuzz each harness; the exit code is 1 where one broke."""
+"""`python -m fuzz [--seconds 60] [--longest 65536] [--jobs 1] [--only NAME]`: fuzz each harness.
+
+The exit code is 1 where one broke.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fuzz.harnesses import HARNESSES
+from fuzz.harnesses import HARNESSES, MAX_INPUT_BYTES
 from fuzz.slowness import milliseconds
 
 _measuring = threading.Lock()
@@ -22,6 +25,7 @@ _measuring = threading.Lock()
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="for each harness")
+    parser.add_argument("--longest", type=int, default=MAX_INPUT_BYTES, help="bytes of an input; short ones run faster")
     parser.add_argument("--jobs", type=int, default=1, help="harnesses at the same time, a process each")
     parser.add_argument("--only", choices=HARNESSES, action="append", help="may be given again")
     parser.add_argument("--found", type=Path, default=Path("fuzz-found"), help="the folder for what is found")
@@ -31,18 +35,17 @@ def main() -> int:
         return 2
     names = given.only or list(HARNESSES)
     with ThreadPoolExecutor(given.jobs) as pool:
-        found = [
-            path for paths in pool.map(lambda name: fuzz(name, given.seconds, given.found), names) for path in paths
-        ]
+        paths = pool.map(lambda name: fuzz(name, given.seconds, given.longest, given.found), names)
+        found = [path for each in paths for path in each]
     if found:
         print(f"found {len(found)}: reproduce one with HARNESSES[NAME].run(data)")
     return 1 if found else 0
 
 
-def fuzz(name: str, seconds: int, kept: Path) -> list[Path]:
+def fuzz(name: str, seconds: int, longest: int, kept: Path) -> list[Path]:
     """Fuzz one harness; the inputs that broke it, in the folder `kept`."""
     with tempfile.TemporaryDirectory(prefix="perdure-fuzz-") as folder:
-        command = [sys.executable, "-m", "fuzz.child", name, str(seconds), folder]
+        command = [sys.executable, "-m", "fuzz.child", name, str(seconds), str(longest), folder]
         child = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         broken = [path for path in sorted(Path(folder).iterdir()) if path.is_file() and _is_broken(name, path)]
         done = next((line for line in child.stderr.splitlines() if "number_of_executed_units" in line), "")

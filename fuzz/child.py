@@ -1,8 +1,9 @@
 """One harness, driven by atheris in a process of its own, which libFuzzer ends.
 
-`python -m fuzz.child NAME SECONDS FOUND`
+`python -m fuzz.child NAME SECONDS LONGEST FOUND`
 
-FOUND is a folder: what raised is written there as `crash-…` by libFuzzer, and what was slow as `slow-…`.
+LONGEST is the most bytes of an input. FOUND is a folder: what raised is written there as `crash-…` by libFuzzer, and
+what was slow as `slow-…`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["perdure", "perdure_lab", "tomllib"]):
-    from fuzz.harnesses import CORPUS, HARNESSES, MAX_INPUT_BYTES
+    from fuzz.harnesses import CORPUS, HARNESSES
 
 MAX_SLOW = 8
 """Inputs that are kept to be measured without instrumentation."""
@@ -25,7 +26,7 @@ HANG_SECONDS = 20
 
 
 def main() -> None:
-    name, seconds, found = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    name, seconds, longest, found = sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])
     harness = HARNESSES[name]
     slow: list[tuple[float, Path]] = []
 
@@ -45,7 +46,7 @@ def main() -> None:
     grown.mkdir()
     options = [
         f"-max_total_time={seconds}",
-        f"-max_len={MAX_INPUT_BYTES}",
+        f"-max_len={longest}",
         f"-timeout={HANG_SECONDS}",
         f"-artifact_prefix={found}/",
         "-len_control=20",

@@ -154,6 +154,12 @@ def test_a_peers_reason_cannot_steer_a_terminal() -> None:
     assert close == Close(CloseCode.DONE, "?[2Jbye??")
 
 
+def test_a_reason_that_is_no_utf8_grows_by_nothing() -> None:
+    (close,) = decode_message(b"\x0c\x00" + encode_varint(MAX_REASON_BYTES) + b"\x8a" * MAX_REASON_BYTES + b"\x00")
+    assert close == Close(CloseCode.DONE, "?" * MAX_REASON_BYTES)
+    assert list(decode_message(encode_frame(close))) == [close]
+
+
 def test_a_session_key_is_never_shown() -> None:
     assert "6b" * 32 not in repr(Hello(bytes(16), b"k" * 32))
     assert "k" * 32 not in repr(Hello(bytes(16), b"k" * 32))

@@ -189,8 +189,13 @@ def _decode_resume(message: bytes, view: memoryview, at: int) -> tuple[Resume, i
 
 
 def printable(text: str) -> str:
-    """`text` of a peer, fit for a terminal: each control character is a question mark."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    """`text` of a peer, fit for a terminal: each control character, and what was no UTF-8, is a question mark. It takes
+    no more bytes than the peer's own."""
+    return "".join(character if character.isprintable() and character != _NO_UTF8 else "?" for character in text)
+
+
+_NO_UTF8 = "\ufffd"
+"""What "replace" puts in place of bytes that are none."""
 
 
 def _reset_code(code: int) -> ResetCode:
