@@ -10,7 +10,7 @@ import pytest
 from perdure import TransportConfig
 from perdure.transport.rtc import RtcTransport
 from support.mdns_responder import HERE, Responder
-from support.own_signaling import Link, OwnEnds
+from support.own_signaling import ApplicationLink, OwnEnds
 from support.recorder import Recorder
 from support.signaling import eventually
 
@@ -80,7 +80,7 @@ async def test_a_tube_connects_by_a_local_name_alone_and_again_after_a_loss(brow
     here, there = (named, firewalled) if browser == "here" else (firewalled, named)
     async with Responder() as responder, OwnEnds(here=here, there=there) as ends:
         responder.addresses = {NAME: HERE}
-        ends.run(Link())
+        ends.run(ApplicationLink())
         await ends.connected()
         await still_carries(ends.here)
         asking = ends.there if browser == "here" else ends.here

@@ -26,7 +26,7 @@ from perdure.signaling.messages import Candidate
 from perdure.signaling.reliable_channel import WINDOW
 from support.application_pair import ApplicationPair
 from support.manager_pair import ManagerPair
-from support.own_signaling import Link, OwnEnds, Way
+from support.own_signaling import ApplicationLink, OwnEnds, Way
 from support.recorder import TIMEOUT, Recorder
 from support.signaling import eventually, within
 
@@ -70,7 +70,7 @@ def link_tasks() -> list[str]:
 
 
 async def test_one_call_at_each_end_connects_them_and_carries_their_recoveries(ends: OwnEnds) -> None:
-    calls = ends.run(Link())
+    calls = ends.run(ApplicationLink())
     await ends.connected()
     await still_carries(ends.here)
     await still_carries(ends.there)
@@ -85,7 +85,7 @@ async def test_one_call_at_each_end_connects_them_and_carries_their_recoveries(e
 
 async def test_it_does_not_matter_which_end_calls_first_or_how_late_the_other_is(ends: OwnEnds) -> None:
     for first, second in ((ends.here, ends.there), (ends.there, ends.here)):
-        link = Link()
+        link = ApplicationLink()
         ways = {ends.here: link.there_wards, ends.there: link.here_wards}
         calls = []
         for manager, other in ((first, second), (second, first)):
@@ -96,7 +96,7 @@ async def test_it_does_not_matter_which_end_calls_first_or_how_late_the_other_is
 
 
 async def test_texts_are_json_that_names_the_session_and_is_as_short_as_said(ends: OwnEnds) -> None:
-    link = Link()
+    link = ApplicationLink()
     ends.run(link)
     await ends.connected()
     texts = link.there_wards.sent + link.here_wards.sent
@@ -118,7 +118,7 @@ async def test_nothing_of_it_comes_as_a_signal() -> None:
     async with OwnEnds() as ends:
         manager = ends.registries[0].create_tube("told", signal_handler=handler)
         other = ends.registries[1].create_tube("told", initiator=False)
-        link = Link()
+        link = ApplicationLink()
         calls = link.run(manager, other)
         await within(manager.wait_connected(), seconds=TIMEOUT)
         await manager.restart_ice()
@@ -133,7 +133,7 @@ async def test_nothing_of_it_comes_as_a_signal() -> None:
 
 
 async def test_a_stream_outlives_its_link_and_its_carrier(ends: OwnEnds) -> None:
-    link = Link()
+    link = ApplicationLink()
     calls = ends.run(link)
     await ends.connected()
     stream = Recorder.open(ends.here)
@@ -145,7 +145,7 @@ async def test_a_stream_outlives_its_link_and_its_carrier(ends: OwnEnds) -> None
     ends.there.tube.kill_carrier()
     await ends.lost()
     stream.write(b"meanwhile, ")
-    ends.run(Link())
+    ends.run(ApplicationLink())
     await ends.connected()
     stream.write(b"and after")
     assert await stream.received(28) == b"before, meanwhile, and after"
@@ -153,7 +153,7 @@ async def test_a_stream_outlives_its_link_and_its_carrier(ends: OwnEnds) -> None
 
 
 async def test_while_there_is_no_link_no_attempt_is_spent(ends: OwnEnds) -> None:
-    link = Link()
+    link = ApplicationLink()
     calls = ends.run(link)
     await ends.connected()
     await link.lose(calls)
@@ -163,14 +163,14 @@ async def test_while_there_is_no_link_no_attempt_is_spent(ends: OwnEnds) -> None
         with pytest.raises(PeerError, match="signaling is away"):
             await ends.here.restart_ice()
     assert ends.here.metrics.reconnection_attempts == 0
-    ends.run(Link())
+    ends.run(ApplicationLink())
     await ends.connected()
     assert ends.here.metrics.reconnection_attempts == 1
 
 
 @pytest.mark.parametrize("lost", ["offer", "answer", "candidates"])
 async def test_what_was_lost_with_the_link_is_sent_again_over_the_next(ends: OwnEnds, lost: str) -> None:
-    link = Link()
+    link = ApplicationLink()
     calls = ends.run(link)
     match lost:
         case "offer":
@@ -184,7 +184,7 @@ async def test_what_was_lost_with_the_link_is_sent_again_over_the_next(ends: Own
             link.there_wards.loses = link.here_wards.loses = True
     await link.lose(calls)
     generations = ends.here.decisions
-    ends.run(Link())
+    ends.run(ApplicationLink())
     await ends.connected()
     assert len(ends.here.decisions) == len(generations)  # the same negotiation, not another attempt
     await still_carries(ends.here)
@@ -192,12 +192,12 @@ async def test_what_was_lost_with_the_link_is_sent_again_over_the_next(ends: Own
 
 async def test_a_link_that_is_lost_again_and_again_while_connecting_connects_in_the_end(ends: OwnEnds) -> None:
     for turns in range(0, 40, 2):
-        link = Link()
+        link = ApplicationLink()
         calls = ends.run(link)
         for _ in range(turns):
             await asyncio.sleep(0)
         await link.lose(calls)
-    ends.run(Link())
+    ends.run(ApplicationLink())
     await ends.connected()
     await still_carries(ends.there)
 
@@ -212,13 +212,13 @@ async def test_a_renewed_link_may_follow_a_cancelled_call_at_once(ends: OwnEnds,
             except RuntimeError:
                 await asyncio.sleep(0)
 
-    calls = ends.run(Link())
+    calls = ends.run(ApplicationLink())
     await asyncio.sleep(0)
     for call in calls:
         call.cancel()
     for _ in range(turns):
         await asyncio.sleep(0)
-    link = Link()
+    link = ApplicationLink()
     here, there = link.there_wards, link.here_wards
     calls = [
         asyncio.ensure_future(run_when_free(ends.here, here, there)),
@@ -235,7 +235,7 @@ async def test_a_second_call_ends_the_first_whose_link_is_lost_unnoticed(ends: O
     async def hang(text: str) -> None:
         await asyncio.Event().wait()
 
-    lost, first = Link(), list[asyncio.Future[None]]()
+    lost, first = ApplicationLink(), list[asyncio.Future[None]]()
     if hangs:
         first += [
             asyncio.ensure_future(ends.here.run_signaling(hang, lost.here_wards.messages())),
@@ -246,7 +246,7 @@ async def test_a_second_call_ends_the_first_whose_link_is_lost_unnoticed(ends: O
         first += ends.run(lost)
         await ends.connected()
         lost.here_wards.loses = lost.there_wards.loses = True
-    second = ends.run(Link())
+    second = ends.run(ApplicationLink())
     await within(asyncio.gather(*first), seconds=TIMEOUT)
     await ends.connected()
     ends.here.tube.kill_carrier()
@@ -273,7 +273,7 @@ async def test_a_call_of_wrong_things_is_refused_and_nothing_begins(
     with pytest.raises(TypeError, match=why):
         await ends.here.run_signaling(send, given)
     assert ends.here.state is State.INITIALIZING
-    ends.run(Link())
+    ends.run(ApplicationLink())
     await ends.connected()
 
 
@@ -285,7 +285,7 @@ async def test_a_tube_with_perdures_own_signaling_refuses_a_link() -> None:
 
 
 async def test_a_call_for_a_tube_that_is_closing_or_has_ended_returns_at_once(ends: OwnEnds) -> None:
-    link = Link()
+    link = ApplicationLink()
     calls = ends.run(link)
     await ends.connected()
     await link.lose(calls)
@@ -305,7 +305,7 @@ async def test_a_send_that_raises_ends_the_call_with_its_exception_and_the_tube_
     with pytest.raises(BrokenPipeError):
         await within(ends.here.run_signaling(send, Way().messages()))
     assert ends.here.state is State.CONNECTING
-    ends.run(Link())
+    ends.run(ApplicationLink())
     await ends.connected()
 
 
@@ -317,7 +317,7 @@ async def test_messages_that_raise_end_the_call_with_their_exception_and_the_tub
     with pytest.raises(ConnectionResetError):
         await within(ends.here.run_signaling(Way().send, messages()))
     assert ends.here.state is State.CONNECTING
-    ends.run(Link())
+    ends.run(ApplicationLink())
     await ends.connected()
 
 
@@ -330,7 +330,7 @@ async def test_a_send_that_is_cancelled_by_itself_is_a_link_that_ended(ends: Own
 
 
 async def test_a_send_that_hangs_holds_up_neither_the_tube_nor_its_end(ends: OwnEnds) -> None:
-    link = Link()
+    link = ApplicationLink()
     calls = ends.run(link)
     await ends.connected()
     await link.lose(calls)
@@ -374,7 +374,7 @@ async def test_behind_a_send_that_hangs_a_bounded_number_of_texts_waits(ends: Ow
 async def test_cancelling_a_call_at_any_moment_leaks_no_task_and_the_next_one_connects(
     ends: OwnEnds, turns: int
 ) -> None:
-    calls = ends.run(Link())
+    calls = ends.run(ApplicationLink())
     for _ in range(turns):
         await asyncio.sleep(0)
     for call in calls:
@@ -384,12 +384,12 @@ async def test_cancelling_a_call_at_any_moment_leaks_no_task_and_the_next_one_co
             await within(call)
     assert link_tasks() == []
     assert not any(manager.state.is_final for manager in (ends.here, ends.there))
-    ends.run(Link())
+    ends.run(ApplicationLink())
     await ends.connected()
 
 
 async def test_cancelling_a_connected_call_leaves_the_tunnel_and_no_task(ends: OwnEnds) -> None:
-    calls = ends.run(Link())
+    calls = ends.run(ApplicationLink())
     await ends.connected()
     for call in calls:
         call.cancel()
@@ -400,7 +400,7 @@ async def test_cancelling_a_connected_call_leaves_the_tunnel_and_no_task(ends: O
 
 
 async def test_two_ends_whose_calls_have_returned_leave_no_task(ends: OwnEnds) -> None:
-    link = Link()
+    link = ApplicationLink()
     calls = ends.run(link)
     await ends.connected()
     assert link_tasks()
@@ -437,7 +437,7 @@ GARBAGE: list[Any] = [
 async def test_what_is_no_text_of_perdure_is_logged_and_ignored(
     ends: OwnEnds, text: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    link = Link()
+    link = ApplicationLink()
     link.there_wards.put(text)
     link.here_wards.put(text)
     ends.run(link)
@@ -449,7 +449,7 @@ async def test_what_is_no_text_of_perdure_is_logged_and_ignored(
 
 
 async def test_a_text_that_is_too_long_is_ignored_unread(ends: OwnEnds, caplog: pytest.LogCaptureFixture) -> None:
-    link = Link()
+    link = ApplicationLink()
     link.here_wards.put(" " * (MAX_TEXT_LENGTH + 1), " " * 10_000_000)
     ends.run(link)
     await ends.connected()
@@ -462,7 +462,7 @@ async def test_a_text_that_is_too_long_is_ignored_unread(ends: OwnEnds, caplog: 
 async def test_refusals_without_end_are_logged_a_few_times_then_counted_and_hold_up_nothing(
     ends: OwnEnds, caplog: pytest.LogCaptureFixture
 ) -> None:
-    link = Link()
+    link = ApplicationLink()
     for way in (link.there_wards, link.here_wards):
         way.put(*["nonsense"] * 2000)
     ends.run(link)
@@ -492,7 +492,7 @@ async def test_another_sessions_texts_are_logged_and_ignored(
     ends: OwnEnds, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with OwnEnds() as others:
-        other_link = Link()
+        other_link = ApplicationLink()
         others.run(other_link)
         await others.connected()
         others.here.tube.begin_to_end(Reason.SHUT_DOWN)
@@ -501,7 +501,7 @@ async def test_another_sessions_texts_are_logged_and_ignored(
         texts = other_link.there_wards.sent + other_link.here_wards.sent
     strays = [text for text in texts if f'"type":"{kind}"' in text]
     assert strays
-    link = Link()
+    link = ApplicationLink()
     ends.run(link)
     await ends.connected()
     link.here_wards.put(*strays)
@@ -513,7 +513,7 @@ async def test_another_sessions_texts_are_logged_and_ignored(
 
 
 async def test_a_text_that_comes_twice_or_late_harms_nobody(ends: OwnEnds) -> None:
-    link = Link()
+    link = ApplicationLink()
     ends.run(link)
     await ends.connected()
     first = [list(way.sent) for way in (link.there_wards, link.here_wards)]
@@ -531,7 +531,7 @@ async def test_a_text_that_comes_twice_or_late_harms_nobody(ends: OwnEnds) -> No
 
 @pytest.mark.parametrize("end", ["here", "there"])
 async def test_the_end_of_the_tube_ends_both_calls_behind_the_goodbye(ends: OwnEnds, end: str) -> None:
-    link = Link()
+    link = ApplicationLink()
     calls = ends.run(link)
     await ends.connected()
     ending, other = (ends.here, ends.there) if end == "here" else (ends.there, ends.here)
@@ -546,7 +546,7 @@ async def test_the_end_of_the_tube_ends_both_calls_behind_the_goodbye(ends: OwnE
 
 
 async def test_a_tube_that_ends_while_it_connects_tells_the_other_end_over_the_link(ends: OwnEnds) -> None:
-    link = Link()
+    link = ApplicationLink()
     link.here_wards.loses = True  # no answer comes
     calls = ends.run(link)
     await link.there_wards.said("offer")
@@ -577,7 +577,7 @@ async def test_a_callback_may_end_the_tube_while_its_call_begins(ends: OwnEnds) 
 # Beginning again.
 
 
-async def begun_again(ends: OwnEnds, link: Link) -> list[asyncio.Future[None]]:
+async def begun_again(ends: OwnEnds, link: ApplicationLink) -> list[asyncio.Future[None]]:
     ends.here = await ends.registries[0].begin_again(ends.here)
     ends.there = await ends.registries[1].begin_again(ends.there)
     return ends.run(link)
@@ -585,7 +585,7 @@ async def begun_again(ends: OwnEnds, link: Link) -> list[asyncio.Future[None]]:
 
 async def test_an_acceptor_that_was_restarted_fails_the_tube_and_both_begin_again() -> None:
     async with OwnEnds(IMPATIENT) as ends:
-        link = Link()
+        link = ApplicationLink()
         calls = ends.run(link)
         await ends.connected()
         stream = Recorder.open(ends.here)
@@ -595,14 +595,14 @@ async def test_an_acceptor_that_was_restarted_fails_the_tube_and_both_begin_agai
         ends.there.tube.kill_carrier()
         former = ends.there
         ends.restart_acceptor()
-        calls = ends.run(Link())
+        calls = ends.run(ApplicationLink())
         await within(asyncio.gather(*calls), seconds=TIMEOUT)
         end = await within(ends.here.wait_ended(), seconds=TIMEOUT)
         assert (end.after, end.reason) == (State.FAILED, Reason.PEER_RESTARTED)
         assert (await within(stream.reset)).name == "SESSION_LOST"
         assert (await within(ends.there.wait_ended(), seconds=TIMEOUT)).after.is_final
         assert ends.there is not former
-        await begun_again(ends, Link())
+        await begun_again(ends, ApplicationLink())
         await ends.connected()
         await still_carries(ends.here)
         await still_carries(ends.there)
@@ -610,13 +610,13 @@ async def test_an_acceptor_that_was_restarted_fails_the_tube_and_both_begin_agai
 
 async def test_an_initiator_that_was_restarted_fails_the_acceptors_tube_and_it_begins_again() -> None:
     async with OwnEnds(IMPATIENT) as ends:
-        link = Link()
+        link = ApplicationLink()
         calls = ends.run(link)
         await ends.connected()
         await link.lose(calls)
         ends.there.tube.kill_carrier()
         ends.restart_initiator()
-        link = Link()
+        link = ApplicationLink()
         first = ends.there
         here_call, there_call = ends.run(link)
         await within(there_call, seconds=TIMEOUT)
@@ -648,7 +648,7 @@ async def test_a_tube_begins_again_with_its_id_conversation_and_handlers() -> No
         assert registry.manager("again") is second
         assert (second.tube_id, second.conversation_id, second.is_initiator) == ("again", "talk", False)
         initiator = ends.registries[0].create_tube("again")
-        link = Link()
+        link = ApplicationLink()
         calls = link.run(initiator, second)
         await within(second.wait_connected(), seconds=TIMEOUT)
         initiator_stream = Recorder.open(initiator)
@@ -684,7 +684,7 @@ async def test_a_tube_with_perdures_own_signaling_is_not_begun_again() -> None:
 
 
 async def test_the_low_level_methods_work_beside_a_call(ends: OwnEnds) -> None:
-    link = Link()
+    link = ApplicationLink()
     ends.run(link)
     offer = await ends.here.signaling.create_offer()
     await ends.connected()
@@ -705,7 +705,7 @@ async def test_a_tube_that_was_set_up_step_by_step_goes_on_over_a_link() -> None
     async with ApplicationPair() as pair:
         await pair.connect()
         here, there = pair.here.manager, pair.there.manager
-        link = Link()
+        link = ApplicationLink()
         calls = link.run(here, there)
         await here.restart_ice()
         await link.there_wards.said("offer")
@@ -720,7 +720,7 @@ async def test_an_offer_that_was_given_at_creation_is_answered_over_the_link() -
     async with OwnEnds() as ends:
         here = ends.here
         there = ends.registries[1].create_tube("from an offer", offer=await here.signaling.create_offer())
-        link = Link()
+        link = ApplicationLink()
         calls = link.run(here, there)
         await within(asyncio.gather(here.wait_connected(), there.wait_connected()), seconds=TIMEOUT)
         assert '"generation":3' in await link.here_wards.said("answer")
@@ -731,7 +731,7 @@ async def test_an_offer_that_was_given_at_creation_is_answered_over_the_link() -
 async def test_a_link_that_comes_after_the_first_steps_gets_what_they_said(ends: OwnEnds) -> None:
     # Found by test: the offer was told to the caller alone, and the other end waited for the next one.
     await ends.here.signaling.create_offer()
-    link = Link()
+    link = ApplicationLink()
     ends.run(link)
     await ends.connected()
     assert '"generation":3' in await link.here_wards.said("answer")
@@ -747,7 +747,7 @@ async def test_after_a_link_a_tube_goes_on_step_by_step() -> None:
     async with OwnEnds() as ends:
         here = ends.registries[0].create_tube("steps", signal_handler=handler)
         there = ends.registries[1].create_tube("steps", initiator=False)
-        link = Link()
+        link = ApplicationLink()
         calls = link.run(here, there)
         await within(asyncio.gather(here.wait_connected(), there.wait_connected()), seconds=TIMEOUT)
         await link.lose(calls)

@@ -39,7 +39,7 @@ from perdure.registry import MAX_ID_LENGTH
 from perdure.transport.rtc import RtcTransport
 from perdure.transport.rtc_carrier import RtcCarrier
 from support.application_pair import ApplicationPair
-from support.own_signaling import Link
+from support.own_signaling import ApplicationLink
 from support.recorder import TIMEOUT, Recorder
 
 if TYPE_CHECKING:
@@ -906,7 +906,7 @@ async def test_a_close_that_is_cancelled_leaves_the_registry_closing(turns: int)
     async with make_registry() as here, make_registry() as there, asyncio.timeout(TIMEOUT):
         signals = there.events()
         caller, taker = here.create_tube("tube"), there.create_tube("tube", initiator=False, handler=waits)
-        calls = Link().run(caller, taker)
+        calls = ApplicationLink().run(caller, taker)
         _, writer = await caller.open_connection("waits", 1)
         closing = asyncio.ensure_future(there.close())
         await asyncio.sleep(0)  # it has begun
@@ -928,7 +928,7 @@ async def test_a_handler_may_close_its_own_registry() -> None:
 
     async with make_registry() as here, asyncio.timeout(TIMEOUT):
         caller, taker = here.create_tube("tube"), there.create_tube("tube", initiator=False, handler=closes)
-        calls = Link().run(caller, taker)
+        calls = ApplicationLink().run(caller, taker)
         with contextlib.suppress(OSError):
             _, writer = await caller.open_connection("closes", 1)
             writer.close()

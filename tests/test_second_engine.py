@@ -12,7 +12,7 @@ import pytest
 from perdure import State
 from perdure.core.decision import DecisionReason, Rung
 from support.aiortc_transport import AiortcTransport
-from support.own_signaling import Link, OwnEnds
+from support.own_signaling import ApplicationLink, OwnEnds
 from support.recorder import TIMEOUT, Recorder
 from support.signaling import eventually
 
@@ -54,7 +54,7 @@ class Ends(OwnEnds):
 async def ends(request: pytest.FixtureRequest) -> AsyncIterator[Ends]:
     ends = Ends(request.param)
     async with ends:
-        ends.run(Link())
+        ends.run(ApplicationLink())
         await ends.connected()
         yield ends
 

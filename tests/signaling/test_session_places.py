@@ -17,10 +17,10 @@ def session(number: int, peer_id: str = "a") -> Session:
 
 def with_channel(number: int, peer_id: str = "a") -> Session:
     """One whose client has proved itself, and can be reached."""
-    proved = session(number, peer_id)
-    proved.channel = PeerChannel(transmit=lambda body: None, on_close=lambda: None)
-    proved.channel.peer_reachable()
-    return proved
+    made = session(number, peer_id)
+    made.channel = PeerChannel(transmit=lambda body: None, on_close=lambda: None)
+    made.channel.peer_reachable()
+    return made
 
 
 def test_a_holder_stays_the_same_though_its_ticket_gets_another_name() -> None:
@@ -31,12 +31,12 @@ def test_a_holder_stays_the_same_though_its_ticket_gets_another_name() -> None:
 
 async def test_one_without_a_channel_goes_for_another_and_one_with_a_channel_does_not() -> None:
     sessions = SessionPlaces(2)
-    proved, unclaimed = with_channel(1), session(2)
+    claimed, unclaimed = with_channel(1), session(2)
     assert sessions.make_room()
-    sessions.add(proved)
+    sessions.add(claimed)
     sessions.add(unclaimed)
     assert sessions.make_room()
-    assert list(sessions) == sessions.of_peer("a") == [proved]
+    assert list(sessions) == sessions.of_peer("a") == [claimed]
     sessions.add(with_channel(3))
     assert not sessions.make_room()
     assert len(sessions) == 2

@@ -69,8 +69,8 @@ class Way:
             yield text
 
 
-class Link:
-    """Both directions."""
+class ApplicationLink:
+    """Both directions of a link."""
 
     def __init__(self) -> None:
         self.there_wards, self.here_wards = Way(), Way()
@@ -105,7 +105,7 @@ class OwnEnds:
         self.there = self.registries[1].create_tube("tube", initiator=False)
         self._calls: list[asyncio.Future[None]] = []
 
-    def run(self, link: Link) -> list[asyncio.Future[None]]:
+    def run(self, link: ApplicationLink) -> list[asyncio.Future[None]]:
         """Both ends' calls, over `link`."""
         calls = link.run(self.here, self.there)
         self._calls += calls

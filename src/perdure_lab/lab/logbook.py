@@ -8,7 +8,7 @@ from typing import Literal
 from perdure_lab.lab.children import LogLine
 from perdure_lab.scenario.results import RungUsed, StateSpan
 
-Side = Literal["client", "gateway"]
+Role = Literal["client", "gateway"]
 
 
 class Logbook:
@@ -25,16 +25,16 @@ class Logbook:
     def begin(self) -> None:
         self._began_at = time.time()
 
-    def heard(self, side: Side, line: LogLine) -> None:
+    def heard(self, role: Role, line: LogLine) -> None:
         logged_at = line.get("time")
         at = float(logged_at) if isinstance(logged_at, int | float) else time.time()
         match line.get("event"):
-            case "tube-state" if side == "client":
+            case "tube-state" if role == "client":
                 self.state = str(line.get("after"))
                 self._states.append(StateSpan(at, self.state))
             case "decision":
                 words = (str(line.get(key, "")) for key in ("trigger", "rung", "why"))
-                self._rungs.append(RungUsed(at, side, *words))
+                self._rungs.append(RungUsed(at, role, *words))
             case "negotiation-begun" if line.get("by") == "us":
                 self._negotiations.append((at, str(line.get("what"))))
 

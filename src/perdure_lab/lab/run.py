@@ -18,7 +18,7 @@ from typing import Any, assert_never
 import msgspec
 
 from perdure_lab.lab.children import Child, LogLine
-from perdure_lab.lab.logbook import Logbook, Side
+from perdure_lab.lab.logbook import Logbook, Role
 from perdure_lab.lab.network import Network
 from perdure_lab.lab.relay import relay, relay_answers
 from perdure_lab.lab.subject import CLIENT_PORT, Subject, filled
@@ -127,8 +127,8 @@ class Run:
     async def _start(self, name: str, namespace: str, words: tuple[str, ...], further: Sequence[str] = ()) -> None:
         def heard(line: LogLine) -> None:
             if self._subject.logs_events and name in ("client", "gateway"):
-                side: Side = "client" if name == "client" else "gateway"
-                self._logbook.heard(side, line)
+                role: Role = "client" if name == "client" else "gateway"
+                self._logbook.heard(role, line)
 
         await self._start_child(
             Child(

@@ -274,7 +274,7 @@ class Traffic:
             now = monotonic()
             flow.arrived(data, now)
             self._count(flow.direction, now, len(data))
-        flow.ended = self._stop.is_set()  # an end before its source's is a dropped connection, however polite
+        flow.ended = self._stop.is_set()  # before its source has ended, even a clean end is a drop
 
     def _count(self, direction: Direction, now: float, size: int) -> None:
         bins, number = self._bins[direction], int((now - self._began_at) / self._bin_seconds)

@@ -57,7 +57,7 @@ class Course:
 
 
 @dataclass(slots=True)
-class Conversation:
+class StreamRecord:
     """A stream with its two directions."""
 
     up: Course
@@ -87,7 +87,7 @@ class Ledger:
         self.silences: list[float] = []
         """Seconds in which bytes were on their way in a stream and none came; each that has ended, from `SILENCE_FLOOR`
         on."""
-        self.conversations: dict[tuple[str, int], Conversation] = {}
+        self.records: dict[tuple[str, int], StreamRecord] = {}
         self.heard_at: dict[TunnelConnectionManager, float] = {}
         """When each end of a tube last got bytes, by the tubes' clock there."""
         self._ends: dict[str, list[TunnelConnectionManager]] = {}
@@ -100,13 +100,13 @@ class Ledger:
         """Both ends of a tube, as far as they were made."""
         return self._ends.get(tube_id, [])
 
-    def conversation(self, tube_id: str, stream_id: int) -> Conversation:
+    def record(self, tube_id: str, stream_id: int) -> StreamRecord:
         """That of a stream, which both ends know by the same name."""
         key = (tube_id, stream_id)
-        found = self.conversations.get(key)
+        found = self.records.get(key)
         if found is None:
-            number = 2 * len(self.conversations)
-            found = self.conversations[key] = Conversation(Course(number), Course(number + 1))
+            number = 2 * len(self.records)
+            found = self.records[key] = StreamRecord(Course(number), Course(number + 1))
         return found
 
 
@@ -119,7 +119,7 @@ class Workload(asyncio.Protocol):
 
     ledger: Ledger
     manager: TunnelConnectionManager
-    conversation: Conversation
+    record: StreamRecord
     is_client: bool
     backlog_bytes: int = 0
     """To be written as soon as there is room."""
@@ -151,11 +151,11 @@ class Workload(asyncio.Protocol):
 
     @property
     def mine(self) -> Course:
-        return self.conversation.up if self.is_client else self.conversation.down
+        return self.record.up if self.is_client else self.record.down
 
     @property
     def theirs(self) -> Course:
-        return self.conversation.down if self.is_client else self.conversation.up
+        return self.record.down if self.is_client else self.record.up
 
     @property
     def speaks(self) -> bool:
@@ -165,7 +165,7 @@ class Workload(asyncio.Protocol):
     @property
     def is_alive(self) -> bool:
         """Whether anything may still happen to its stream."""
-        return self.is_open and not self.conversation.is_over
+        return self.is_open and not self.record.is_over
 
     def say(self, count: int) -> None:
         """Write `count` more bytes."""
@@ -203,7 +203,7 @@ class Workload(asyncio.Protocol):
             self.is_unanswered = False
 
     def _end(self) -> None:
-        self.conversation.was_reset = True
+        self.record.was_reset = True
         self.is_open = False
 
     def _write(self) -> None:
@@ -242,7 +242,7 @@ class Workload(asyncio.Protocol):
         """Who was told to go on must have had room. What the peer has not heard is held at least, unless that
         acknowledges it unheard: it has reset the stream, its reader has paused, or the target is not allowed."""
         limits, mine, held = self.ledger.limits, self.mine, self.transport.get_write_buffer_size()
-        if not (self.is_forbidden or self.conversation.was_reset or mine.is_paused):
+        if not (self.is_forbidden or self.record.was_reset or mine.is_paused):
             unheard = mine.sent_bytes - mine.received_bytes
             if held < unheard and self.manager.is_open:  # one that is closing takes nothing more
                 self._violated(f"holds {held} bytes, and {unheard} were not heard")
@@ -271,7 +271,7 @@ class Workload(asyncio.Protocol):
             case ResetCode.SESSION_LOST:  # which may be heard before the other end's CLOSE, or its good-bye
                 return not all(end.is_open for end in self.ledger.ends_of(self.manager.tube_id))
             case ResetCode.ABORTED:
-                return self.conversation.was_reset  # by the other end
+                return self.record.was_reset  # by the other end
             case ResetCode.NOT_ALLOWED:
                 return self.is_forbidden
             case _:

@@ -55,7 +55,7 @@ _SHORT_PATIENCE = 90.0
 """Seconds: `session_timeout` of a history that ends unused, `abandon_after` of one whose client is gone."""
 
 _ENDS_WITHIN = {Ending.STOPPED: 5.0, Ending.UNUSED: _SHORT_PATIENCE + 5.0, Ending.GONE: _SHORT_PATIENCE + 60.0}
-"""Seconds: a polite end takes a round trip; ICE tells after 20 s that the other end is gone, then patience begins."""
+"""Seconds: a CLOSE takes a round trip; ICE tells after 20 s that the other end is gone, then `abandon_after` begins."""
 
 
 class Chaos:

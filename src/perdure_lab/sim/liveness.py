@@ -27,9 +27,7 @@ def check_liveness(simulation: Simulation) -> None:
     if not other.state.is_up:
         simulation.violated(f"the gateway's tube is {other.state.name}")
     living = sum(
-        not conversation.is_over
-        for (tube_id, _), conversation in simulation.ledger.conversations.items()
-        if tube_id == manager.tube_id
+        not record.is_over for (tube_id, _), record in simulation.ledger.records.items() if tube_id == manager.tube_id
     )
     for site, end in (("client", manager), ("gateway", other)):
         if (count := end.metrics.streams) > living:
@@ -38,9 +36,9 @@ def check_liveness(simulation: Simulation) -> None:
         for workload in process.workloads:
             if workload.manager.tube_id == manager.tube_id:
                 _check_workload(simulation, f"the {process.machine.name}'s stream {workload.stream_id}", workload)
-    for (tube_id, stream_id), conversation in simulation.ledger.conversations.items():
-        if tube_id == manager.tube_id and not conversation.was_reset:
-            for name, course in (("up", conversation.up), ("down", conversation.down)):
+    for (tube_id, stream_id), record in simulation.ledger.records.items():
+        if tube_id == manager.tube_id and not record.was_reset:
+            for name, course in (("up", record.up), ("down", record.down)):
                 _check_course(simulation, f"stream {stream_id} {name}", course)
 
 

@@ -248,8 +248,8 @@ class GatewayProcess(Process):
 
     def _stream_opened(self, stream: StreamTransport) -> None:
         manager = self.registry.manager(stream.get_extra_info("tube_id"))
-        conversation = self.ledger.conversation(manager.tube_id, stream.stream_id)
-        workload = Workload(self.ledger, manager, conversation, is_client=False)
+        record = self.ledger.record(manager.tube_id, stream.stream_id)
+        workload = Workload(self.ledger, manager, record, is_client=False)
         self.workloads.append(workload)
         stream.start(workload)
         self.loop.call_later(ACCEPTS_AFTER, stream.accept)
@@ -292,9 +292,7 @@ class ClientProcess(Process):
         except RuntimeError:
             return None
         manager = self._tunnel.manager
-        workload = Workload(
-            self.ledger, manager, self.ledger.conversation(manager.tube_id, stream.stream_id), is_client=True
-        )
+        workload = Workload(self.ledger, manager, self.ledger.record(manager.tube_id, stream.stream_id), is_client=True)
         self.workloads.append(workload)
         stream.start(workload)
         self.begin(workload.check_acceptance())

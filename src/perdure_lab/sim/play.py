@@ -117,7 +117,7 @@ class Play:
 
     def _has_all(self) -> bool:
         """Whether all that was written has arrived; a stream that was reset waits for nothing."""
-        return all(workload.conversation.was_reset or _has_heard_all(workload) for _, workload in self._workloads)
+        return all(workload.record.was_reset or _has_heard_all(workload) for _, workload in self._workloads)
 
     def _end_silences(self) -> None:
         for direction, workload in self._workloads:
@@ -174,8 +174,8 @@ class Play:
 
     def _told(self) -> RunResult:
         simulation = self.simulation
-        conversations = [workload.conversation for direction, workload in self._workloads if direction == "down"]
-        courses = [course for conversation in conversations for course in (conversation.up, conversation.down)]
+        records = [workload.record for direction, workload in self._workloads if direction == "down"]
+        courses = [course for record in records for course in (record.up, record.down)]
         most = max(len(values) for values in self._bins.values())
         throughput = {way: tuple(values + [0.0] * (most - len(values))) for way, values in self._bins.items()}
         recoveries = simulation.recoveries
@@ -204,8 +204,8 @@ class Play:
             ),
             silences=attribute(tuple(sorted(self._silences, key=lambda silence: silence.began_at)), self._events),
             throughput=Throughput(BIN_SECONDS, throughput["up"], throughput["down"]),
-            connections=len(conversations),
-            connections_kept=sum(not conversation.was_reset for conversation in conversations),
+            connections=len(records),
+            connections_kept=sum(not record.was_reset for record in records),
             bytes_sent=sum(course.sent_bytes for course in courses),
             bytes_lost=sum(course.sent_bytes - course.received_bytes for course in courses),
             bytes_wrong=0,  # one is a violation, and so a problem
