@@ -15,6 +15,8 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from benchmarks.report import load_average, print_head, print_row
+
 from perdure_lab.demo.programs import Programs
 
 SETTLE_SECONDS = 3.0
@@ -50,14 +52,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10)
     arguments = parser.parse_args()
-    load = os.getloadavg()[0]
+    load = load_average()
     times = help_seconds(arguments.runs)
-    print(f"load average {load:.1f}")
-    print("| what | figure |")
-    print("| --- | --- |")
-    print(f"| `perdure --help` | {statistics.median(times):.3f} s ({min(times):.3f} to {max(times):.3f}) |")
+    print(load)
+    print_head("what", "figure")
+    print_row("`perdure --help`", f"{statistics.median(times):.3f} s ({min(times):.3f} to {max(times):.3f})")
     for name, megabytes in asyncio.run(resident_megabytes()).items():
-        print(f"| {name} with one idle tube, resident | {megabytes:.1f} MB |")
+        print_row(f"{name} with one idle tube, resident", f"{megabytes:.1f} MB")
 
 
 if __name__ == "__main__":

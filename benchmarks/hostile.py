@@ -16,7 +16,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import statistics
 import sys
 import time
@@ -27,6 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil
+from benchmarks.report import load_average, print_head, print_row, verdict
 
 from perdure.config import ResourceLimits
 from perdure_lab.hostile.attacks import Kind
@@ -50,6 +50,8 @@ STANDSTILL_SECONDS = 10.0
 """An echo that takes longer counts as none."""
 
 SAMPLE_INTERVAL = 0.1
+
+COLUMNS = ("kind", "a second", "idle p50, p99 ms", "p50, p99 ms", "gateway MiB", "gateway cores", "verdict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,27 +259,30 @@ async def run(kinds: list[Kind], seconds: float, *, as_json: bool) -> bool:
     results = []
     async with bench() as measured:
         if not as_json:
-            print(f"load average {os.getloadavg()[0]:.1f}")
-            print("| kind | a second | idle p50, p99 ms | p50, p99 ms | gateway MiB | gateway cores | verdict |")
-            print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+            print(load_average())
+            print_head(*COLUMNS)
         for kind in kinds:
             result = await measured.measure(kind, seconds)
             results.append(result)
             if as_json:
                 print(json.dumps({**asdict(result), "is_met": result.is_met}), flush=True)
             else:
-                print(_row(result), flush=True)
+                print_row(*_cells(result))
     return all(result.is_met for result in results)
 
 
-def _row(result: Result) -> str:
+def _cells(result: Result) -> tuple[str, ...]:
+    """Of `COLUMNS`."""
     sent = ", ".join(f"{_short(count)} {what}" for what, count in result.sent.items() if count >= 0.05)
-    verdict = "met" if result.is_met else "MISSED"
-    if result.outages:
-        verdict += f", {result.outages} outages"
+    outages = f", {result.outages} outages" if result.outages else ""
     return (
-        f"| {result.kind} | {sent} | {result.idle_p50_ms:.2f}, {result.idle_p99_ms:.1f} | "
-        f"{result.p50_ms:.2f}, {result.p99_ms:.1f} | {result.memory_mib:+.1f} | {result.cpu_cores:.2f} | {verdict} |"
+        result.kind,
+        sent,
+        f"{result.idle_p50_ms:.2f}, {result.idle_p99_ms:.1f}",
+        f"{result.p50_ms:.2f}, {result.p99_ms:.1f}",
+        f"{result.memory_mib:+.1f}",
+        f"{result.cpu_cores:.2f}",
+        verdict(is_met=result.is_met) + outages,
     )
 
 

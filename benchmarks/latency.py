@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.peers import bare_wrtc, child, keeper, perdure_peer
+from benchmarks.report import load_average, print_head, print_row
 from benchmarks.throughput import BLOCK_BYTES, TunnelFactory
 
 MESSAGE_BYTES = 64
@@ -151,9 +152,9 @@ def _round_trips(address: child.Address, load: bytes, count: int) -> Result:
 
 
 async def run(rounds: int, processes: int, count: int, peers: list[str]) -> None:
-    print(f"\n{processes} process{'es' if processes > 1 else ''}; load average {os.getloadavg()[0]:.1f}")
-    print("| what | load | p50 ms (lowest to highest round) | p99 ms (lowest to highest round) | bulk MB/s |")
-    print("| --- | --- | --- | --- | --- |")
+    print(f"\n{processes} process{'es' if processes > 1 else ''}; {load_average()}")
+    spread = "(lowest to highest round)"
+    print_head("what", "load", f"p50 ms {spread}", f"p99 ms {spread}", "bulk MB/s")
     for load, name in ((b"", "idle"), (b"U", "up"), (b"D", "down")):
         results: dict[str, list[Result]] = {}
         for _ in range(rounds):
@@ -161,7 +162,7 @@ async def run(rounds: int, processes: int, count: int, peers: list[str]) -> None
                 results.setdefault(peer, []).append(await measure(PEERS[peer], processes, load, count))
         for peer, runs in results.items():
             bulk = statistics.median(run.load_mb_per_second for run in runs)
-            print(f"| {peer} | {name} | {_spread(runs, 50)} | {_spread(runs, 99)} | {bulk:.1f} |")
+            print_row(peer, name, _spread(runs, 50), _spread(runs, 99), f"{bulk:.1f}")
 
 
 def _spread(runs: list[Result], percent: int) -> str:

@@ -17,7 +17,6 @@ import gc
 import json
 import logging
 import multiprocessing
-import os
 import resource
 import selectors
 import time
@@ -27,6 +26,7 @@ from dataclasses import asdict, dataclass
 
 from benchmarks.peers.crowd import BATCH, CoreMaker, Crowd, fill_log
 from benchmarks.peers.wire_pair import SETTLE_SECONDS, WirePair, sealed_bytes
+from benchmarks.report import load_average, print_head, print_row, verdict
 
 from perdure.config import RestartPolicy, SessionLimits
 from perdure.core.connection import Connection
@@ -45,6 +45,8 @@ from perdure.wire import SESSION_ID_BYTES, FrameType
 
 KIB = 1024
 
+COLUMNS = ("what", "measured", "asked for", "", "")
+
 ROUNDS = 5
 """Of the decisions; the figures are the middle round's, with the others' range."""
 
@@ -61,9 +63,13 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        if self.limit is None:
-            return ""
-        return "pass" if self.measured <= self.limit else "MISSED"
+        return "" if self.limit is None else verdict(is_met=self.measured <= self.limit)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Of `COLUMNS`."""
+        limit = "" if self.limit is None else f"at most {self.limit:g} {self.unit}"
+        return self.what, f"{_shown(self.measured)} {self.unit}", limit, self.verdict, self.note
 
 
 # Memory.
@@ -386,16 +392,14 @@ def main() -> None:
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     told = {}
     for part in parts:
-        load = os.getloadavg()[0]
+        load = load_average()
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             figures = pool.apply(run, (part, arguments))
         told[part] = [asdict(figure) | {"verdict": figure.verdict} for figure in figures]
-        print(f"\n{part}; load average {load:.1f}")
-        print("| what | measured | asked for | | |")
-        print("| --- | --- | --- | --- | --- |")
+        print(f"\n{part}; {load}")
+        print_head(*COLUMNS)
         for each in figures:
-            limit = "" if each.limit is None else f"at most {each.limit:g} {each.unit}"
-            print(f"| {each.what} | {_shown(each.measured)} {each.unit} | {limit} | {each.verdict} | {each.note} |")
+            print_row(*each.cells)
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
             json.dump(told, file, indent=1)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import statistics
 from contextlib import AsyncExitStack
+
+from benchmarks.report import load_average, print_head, print_row
 
 from perdure_lab.demo.programs import Programs
 from perdure_lab.lab.traffic import Traffic
@@ -52,13 +53,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--bytes-per-second", type=int, default=1_000_000)
     arguments = parser.parse_args()
-    load = os.getloadavg()[0]
+    load = load_average()
     silences = [silence * 1e3 for silence in asyncio.run(measure(arguments.kills, arguments.bytes_per_second))]
     cuts = statistics.quantiles(silences, n=100, method="inclusive")
-    print(f"load average {load:.1f}")
-    print("| kills | p50 ms | p95 ms | p99 ms | worst ms | bytes lost or wrong |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    print(f"| {len(silences)} | {cuts[49]:.0f} | {cuts[94]:.0f} | {cuts[98]:.0f} | {max(silences):.0f} | 0 |")
+    print(load)
+    print_head("kills", "p50 ms", "p95 ms", "p99 ms", "worst ms", "bytes lost or wrong")
+    times = [f"{milliseconds:.0f}" for milliseconds in (cuts[49], cuts[94], cuts[98], max(silences))]
+    print_row(str(len(silences)), *times, "0")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.report import load_average, print_head, print_row
+
 from perdure.cli.exit_codes import ExitCode
 from perdure.cli.running import try_to_write
 from perdure_lab.scenario.model import Link, LinkName
@@ -39,9 +41,9 @@ class Figure:
     rounds: tuple[float, ...]
 
     @property
-    def row(self) -> str:
+    def cells(self) -> tuple[str, ...]:
         median, low, high = statistics.median(self.rounds), min(self.rounds), max(self.rounds)
-        return f"| {self.what} | {median:,.0f} ({low:,.0f} to {high:,.0f}) {self.unit} | {self.asked:,.0f} |"
+        return self.what, f"{median:,.0f} ({low:,.0f} to {high:,.0f}) {self.unit}", f"{self.asked:,.0f}"
 
 
 def idle_hours_a_second(hours: float) -> float:
@@ -82,7 +84,7 @@ def _timed(call: Callable[[], None]) -> float:
 
 def main() -> None:
     wanted = _arguments()
-    load = os.getloadavg()[0]
+    load = load_average()
     rounds: list[tuple[float, float]] = []
 
     def interrupted(number: int, frame: object) -> None:
@@ -101,17 +103,17 @@ def main() -> None:
     _tell(rounds, load, wanted.json)
 
 
-def _tell(rounds: list[tuple[float, float]], load: float, file: Path | None) -> None:
+def _tell(rounds: list[tuple[float, float]], load: str, file: Path | None) -> None:
     """The table, and the same as JSON."""
     idle, chaos = zip(*rounds, strict=True)
     figures = [
         Figure("an idle tube's life", "tunnel-hours a second", 100, idle),
         Figure("chaos", "times as fast as life", 20_000, chaos),
     ]
-    print(f"load average {load:.1f} before\n")
-    print("| what | median (lowest to highest round) | asked for |\n| --- | --- | --- |")
+    print(f"{load} before\n")
+    print_head("what", "median (lowest to highest round)", "asked for")
     for figure in figures:
-        print(figure.row)
+        print_row(*figure.cells)
     if file is not None:
         file.write_text(json.dumps([asdict(figure) for figure in figures], indent=1) + "\n")
 

@@ -19,6 +19,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from benchmarks.report import load_average, print_head, print_row
+
 import perdure
 from perdure.gateway import Gateway
 from perdure.signaling.server import RendezvousServer
@@ -163,9 +165,10 @@ def main() -> None:
         asyncio.run(far_end(arguments.far_end))
         return
     results = asyncio.run(measure(arguments.round_trips, arguments.rounds))
-    print(f"load average {os.getloadavg()[0]:.1f}\n\n| | median | lowest | highest |\n| --- | --- | --- | --- |")
+    print(f"{load_average()}\n")
+    print_head("", "median", "lowest", "highest")
     for name, times in results.items():
-        print(f"| {name} | {statistics.median(times):.3f} ms | {min(times):.3f} | {max(times):.3f} |")
+        print_row(name, f"{statistics.median(times):.3f} ms", f"{min(times):.3f}", f"{max(times):.3f}")
     rounds = list(zip(*(results[name] for name in (HANDLER, SERVICE, FORWARDED, DIRECT)), strict=True))
     without_legs = statistics.median(handler / (forwarded - 2 * leg) for handler, _, forwarded, leg in rounds)
     with_one_leg = statistics.median(service / (forwarded - leg) for _, service, forwarded, leg in rounds)

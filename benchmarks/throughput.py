@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from benchmarks.peers import bare_wrtc, child, keeper, perdure_peer
+from benchmarks.report import load_average, print_head, print_row
 
 BLOCK_BYTES = 256 * 1024
 TIMEOUT = 180.0
@@ -105,19 +106,17 @@ async def measure(total: int, rounds: int, processes: int) -> dict[str, list[Res
 
 
 def show(results: dict[str, list[Result]], processes: int) -> None:
-    print(f"\n{processes} process{'es' if processes > 1 else ''}; load average {os.getloadavg()[0]:.1f}")
-    print("| what | MB/s, median (lowest to highest) | CPU ms/MB | perdure's MB/s as a ratio, median of the rounds |")
-    print("| --- | --- | --- | --- |")
+    print(f"\n{processes} process{'es' if processes > 1 else ''}; {load_average()}")
+    ratio = "perdure's MB/s as a ratio, median of the rounds"
+    print_head("what", "MB/s, median (lowest to highest)", "CPU ms/MB", ratio)
     ours = results["perdure"]
     for name, runs in results.items():
         speeds = [run.mb_per_second for run in runs]
         ratios = [mine.mb_per_second / theirs.mb_per_second for mine, theirs in zip(ours, runs, strict=True)]
         spread = f"{statistics.median(speeds):.1f} ({min(speeds):.1f} to {max(speeds):.1f})"
         cpu = statistics.median(run.cpu_ms_per_mb for run in runs)
-        print(
-            f"| {name} | {spread} | {cpu:.1f} | "
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
-        )
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print_row(name, spread, f"{cpu:.1f}", ratio)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.latency import Target
+from benchmarks.report import load_average, print_head, print_row
 from benchmarks.throughput import BLOCK_BYTES
 
 MIB = 64
@@ -129,8 +130,8 @@ def main() -> None:
             stack.enter_context(running(name, python, "{}:{}".format(*target.address)))
             for name, _, python in (each.partition("=") for each in arguments.versions)
         ]
-        print(f"load average {os.getloadavg()[0]:.1f}\n\n| | | median | of {versions[0].name}, median of turns |")
-        print("| --- | --- | --- | --- |")
+        print(f"{load_average()}\n")
+        print_head("", "", "median", f"of {versions[0].name}, median of turns")
         for what, (work, parts) in WORK.items():
             if arguments.only in what:
                 report(
@@ -155,7 +156,7 @@ def report(what: str, versions: list[Version], turns: list[list[tuple[float, flo
         for index, version in enumerate(versions):
             median = statistics.median(each[index][number] for each in turns)
             ratio = statistics.median(each[index][number] / each[0][number] for each in turns)
-            print(f"| {what} | {version.name}, {kind} | {median:.3f} ms | {ratio:.2f} |")
+            print_row(what, f"{version.name}, {kind}", f"{median:.3f} ms", f"{ratio:.2f}")
 
 
 if __name__ == "__main__":
