@@ -32,33 +32,18 @@ from perdure.wire.frames import (
     FrameType,
     ParameterId,
 )
-from support.pages import DOCS
+from support.pages import Page, cells
 
-PAGE = (DOCS / "protocol.md").read_text()
+PAGE = Page("protocol.md")
 POLICY = RestartPolicy()
 LIMITS = ResourceLimits()
 KIB = 1024
 
 
-def row(of: str) -> str:
-    """The row of a table that begins with `of`."""
-    found = [line for line in PAGE.splitlines() if line.startswith(f"| {of}")]
-    assert len(found) == 1, f"one row is for {of}"
-    return found[0]
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
-
-
-def section(heading: str) -> str:
-    return PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-
-
 def test_each_frame_has_its_row_and_no_other() -> None:
-    told = re.findall(r"^\| 0x(\w\w) \| ([A-Z]+) \|", PAGE, re.MULTILINE)
+    told = re.findall(r"^\| 0x(\w\w) \| ([A-Z]+) \|", PAGE.text, re.MULTILINE)
     assert told == [(f"{kind:02X}", kind.name) for kind in FrameType]
-    assert f"| 0x{FIRST_SKIPPABLE_TYPE:02X} to 0xFF |" in PAGE
+    PAGE.check(f"| 0x{FIRST_SKIPPABLE_TYPE:02X} to 0xFF |")
 
 
 def test_each_parameter_has_its_default() -> None:
@@ -69,23 +54,21 @@ def test_each_parameter_has_its_default() -> None:
         ParameterId.MAX_MESSAGE: f"{ours.max_message_bytes}",
         ParameterId.MAX_ACK_DELAY: f"{ours.max_ack_delay_ms}",
     }
-    table = PAGE.partition("| id | parameter |")[2].partition("\n\n")[0].splitlines()[2:]
-    assert {int(cells(line)[0]): cells(line)[3] for line in table} == defaults
-    assert f"at least {MIN_MESSAGE_BYTES};" in table[2]
-    assert f"at most {MAX_ACK_DELAY_MS} " in table[3]
+    assert {int(cells(row)[0]): cells(row)[3] for row in PAGE.rows("| id | parameter |")} == defaults
+    PAGE.check_rows({"longest message": f"at least {MIN_MESSAGE_BYTES};"})
+    PAGE.check_rows({"longest delay of an ACK": f"at most {MAX_ACK_DELAY_MS} |"})
 
 
 def test_each_code_of_reset_and_close_is_told_and_no_other() -> None:
-    table = PAGE.partition("| RESET code |")[2].partition("\n\n")[0].splitlines()[2:]
-    rows = [cells(line) for line in table]
+    rows = [cells(row) for row in PAGE.rows("| RESET code |")]
     assert [each[0] for each in rows] == [f"{code} {code.name.lower().replace('_', ' ')}" for code in ResetCode]
-    closes = [each[2] for each in rows if len(each) > 2 and each[2]]
+    closes = [each[2] for each in rows if each[2]]
     assert closes == [f"{code} {code.name.lower().replace('_', ' ')}" for code in CloseCode]
 
 
 def test_the_first_offer_has_the_generation_of_the_page() -> None:
-    assert f"the initiator's first offer has generation {Negotiation(initiator=True).next_offer()}" in PAGE
-    assert f"Send an offer of generation {Negotiation(initiator=True).next_offer()}" in PAGE
+    first = Negotiation(initiator=True).next_offer()
+    PAGE.check(f"the initiator's first offer has generation {first}", f"Send an offer of generation {first}")
 
 
 @pytest.mark.parametrize("initiator", [True, False], ids=["initiator", "acceptor"])
@@ -101,26 +84,28 @@ def test_the_next_generation_is_as_the_page_computes_it(initiator: bool, current
 
 def test_the_timers_of_the_page_are_those_of_the_code() -> None:
     answerers = POLICY.ice_restart_timeout + ANSWERER_PATIENCE
-    timers = {
-        "PONG for a PING, ACK for OPEN": f"as {POLICY.silence_floor:g} at least; {POLICY.timeout_threshold:g} at most",
-        "PONG for a PING on an idle path": f"| {POLICY.timeout_threshold:g} |",
-        "an ACK of anything": f"| {POLICY.stall_timeout:g} |",
+    silent = "PONG for a PING, ACK for OPEN, DATA and FIN, an answer to RESET, while nothing at all is heard"
+    idle = "PONG for a PING on an idle path"
+    restart = f"{POLICY.ice_restart_timeout:g}; {answerers:g} at the end that answers"
+    rows = {
+        silent: f"as {POLICY.silence_floor:g} at least; {POLICY.timeout_threshold:g} at most",
+        idle: f"| {POLICY.timeout_threshold:g} |",
+        "an ACK of anything, while later PINGs are answered": f"| {POLICY.stall_timeout:g} |",
         "from an offer to both RESUMEs": f"| {POLICY.attempt_timeout:g} |",
-        "from a restart's offer": f"| {POLICY.ice_restart_timeout:g}; {answerers:g} at the end that answers |",
-        "the acceptor's wait": f"| {FIRST_OFFER_TIMEOUT:g} |",
+        "from a restart's offer to a sign of life": f"| {restart} |",
+        "the acceptor's wait for the first carrier": f"| {FIRST_OFFER_TIMEOUT:g} |",
         "without a carrier that works": f"| {POLICY.abandon_after:g} |",
         "credit for a stream that was reset": f"| {LINGER_TIMEOUT:g} |",
-        "acknowledgement of all that is held": f"| {GOODBYE_TIMEOUT:g} |",
+        "acknowledgement of all that is held, behind a decision to close": f"| {GOODBYE_TIMEOUT:g} |",
         "the acceptor's offer after a loss": f"| {GLARE_DELAY:g} |",
     }
-    for of, told in timers.items():
-        assert told in row(of), of
-    assert f"asked each {POLICY.ice_keepalive_interval:g} s" in row("PONG for a PING on an idle path")
+    PAGE.check_rows(rows)
+    PAGE.check_rows({idle: f"asked each {POLICY.ice_keepalive_interval:g} s"})
     assert LOST_AFTER == 3, "the page says three times"
     waits = [min(POLICY.restart_backoff_max, POLICY.restart_backoff_base * 2**failures) for failures in range(3)]
     longest = POLICY.restart_backoff_max
-    assert f"waits {', '.join(f'{wait:g}' for wait in waits)} … {longest:g} s after failed attempts" in PAGE
-    for told in (
+    PAGE.check(
+        f"waits {', '.join(f'{wait:g}' for wait in waits)} … {longest:g} s after failed attempts",
         f"The acceptor\n   waits {GLARE_DELAY:g} s for the initiator's offer",
         f"ends the session after {FIRST_OFFER_TIMEOUT:g} s",
         f"a RESUME {POLICY.attempt_timeout:g} s after its offer",
@@ -128,26 +113,26 @@ def test_the_timers_of_the_page_are_those_of_the_code() -> None:
         f"waits {GOODBYE_TIMEOUT:g} s at most",
         f"at most once in {MISSING_INTERVAL:g} s",
         f"after {SHORT_LIVES_FORGIVEN} carriers in a row that lived less than {SHORT_LIFE_SECONDS:g} s",
-    ):
-        assert told in PAGE, told
+    )
 
 
 def test_the_limits_of_the_page_are_those_of_the_code() -> None:
+    addresses = f"{MAX_ADDRESSES}; {MAX_ENDPOINTS}; {MAX_NAMES} |"
     window, buffer = LIMITS.stream_window_bytes // KIB**2, LIMITS.session_buffer_bytes // KIB**2
-    for of, told in {
+    rows = {
         "streams a session": f"{LIMITS.max_streams},",
         "frames in a message": f"| {MAX_MESSAGE_FRAMES} |",
-        "credit a stream": f"{window} MiB; an equal share of {buffer} MiB each",
-        "unacknowledged bytes": f"{LIMITS.stream_buffer_bytes // KIB**2} MiB; {buffer} MiB",
-        "a target": f"{MAX_TARGET_BYTES}; {MAX_REASON_BYTES} bytes",
+        "credit a stream; all streams": f"{window} MiB; an equal share of {buffer} MiB each",
+        "unacknowledged bytes: a stream; a session": f"{LIMITS.stream_buffer_bytes // KIB**2} MiB; {buffer} MiB",
+        "a target; a reason": f"{MAX_TARGET_BYTES}; {MAX_REASON_BYTES} bytes",
         "streams that a RESUME lists": f"| {2 * MAX_STREAMS} |",
-        "replies": f"| {MAX_REPLIES} |",
-        "the peer's candidates for a carrier": f"| {MAX_CANDIDATES_OF_CARRIER} |",
-        "their addresses": f"{MAX_ADDRESSES}; {MAX_ENDPOINTS}; {MAX_NAMES} |",
+        "replies (PONG, GONE) that wait": f"| {MAX_REPLIES} |",
+        "the peer's candidates for a carrier, all restarts together": f"| {MAX_CANDIDATES_OF_CARRIER} |",
+        "their addresses; pairs of address and port; `.local` names": addresses,
         "ICE restarts of a carrier": f"| {MAX_RESTARTS_OF_CARRIER} |",
-    }.items():
-        assert told in row(of), of
-    for told in (
+    }
+    PAGE.check_rows(rows)
+    PAGE.check(
         f"{MAX_MESSAGE_BYTES // KIB} KiB at most, or less where the peer's description",
         f"({MAX_PARAMETERS_BYTES} at most)",
         f"at once behind {ACK_EVERY_BYTES // KIB} KiB",
@@ -156,13 +141,11 @@ def test_the_limits_of_the_page_are_those_of_the_code() -> None:
         f"{MAX_CANDIDATE_BYTES} bytes; perdure's carriers read {MAX_CANDIDATE_CHARACTERS}",
         f"| `sdp` | {MAX_SDP_BYTES // KIB} KiB |",
         f"| `cause` | {MAX_WORD_BYTES} bytes |",
-    ):
-        assert told in PAGE, told
+    )
 
 
 def test_the_ticket_of_the_page_is_that_of_the_code() -> None:
-    told = section("2. The ticket")
+    told = PAGE.section("2. The ticket")
     assert f"`{PREFIX}` and base64url" in told
     assert f"At most {MAX_TICKET_CHARACTERS} characters" in told
-    sizes = [cells(line)[0] for line in told.splitlines() if re.match(r"\| (\d+|the rest) \|", line)]
-    assert sizes == ["4", "8", "32", "32", "the rest"]
+    assert [cells(row)[0] for row in PAGE.rows("| bytes |")] == ["4", "8", "32", "32", "the rest"]

@@ -1,13 +1,13 @@
-"""The parts of docs/ that are made from code. `PYTHONPATH=tests python3 -m support.pages` makes them anew.
+"""The pages of docs/: what they say, and their parts that are made from code.
 
-A part stands behind a mark: `<!-- made: NAME -->` (one of `PARTS`) or `<!-- replay … -->` (a script, see
-`support.replay`), and reaches to the next empty line.
+`PYTHONPATH=tests python3 -m support.pages` makes those parts anew. Each stands behind a mark, `<!-- made: NAME -->`
+(one of `PARTS`) or `<!-- replay … -->` (a script, see `support.replay`), and reaches to the next empty line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,40 @@ ENDS: list[tuple[State, Reason, str]] = [
 """How a tube ends, why, and when."""
 
 
+class Page:
+    """A page whose tables and sentences are compared with the code."""
+
+    def __init__(self, name: str) -> None:
+        self.text = (DOCS / name).read_text()
+
+    def row(self, of: str) -> str:
+        """The one row of a table whose first or second cell is `of`."""
+        found = [line for line in self.text.splitlines() if line.startswith("|") and of in cells(line)[:2]]
+        assert len(found) == 1, f"one row is for {of}"
+        return found[0]
+
+    def rows(self, head: str) -> list[str]:
+        """The rows of the table whose head begins with `head`."""
+        return self.text.partition(head)[2].partition("\n\n")[0].splitlines()[2:]
+
+    def section(self, heading: str) -> str:
+        return self.text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+    def check_rows(self, told: Mapping[str, str]) -> None:
+        """Each text is in the row of its key."""
+        for of, text in told.items():
+            assert text in self.row(of), of
+
+    def check(self, *told: str) -> None:
+        """Each text is on the page."""
+        for text in told:
+            assert text in self.text, text
+
+
+def cells(row: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+
+
 @dataclass(frozen=True)
 class Script:
     """A worked example of a page."""
@@ -74,7 +108,7 @@ def made(text: str) -> str:
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = list(columns)
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in [head, ["---"] * len(head), *rows])
+    return "".join(f"| {' | '.join(each)} |\n" for each in [head, ["---"] * len(head), *rows])
 
 
 def _decisions(rows: list[decision_table.Row]) -> str:
