@@ -28,9 +28,8 @@ from perdure.signaling.messages import Answer, Candidate, Message, Offer
 from perdure.signaling.noise import public_bytes
 from perdure.signaling.reliable_channel import Body, encode_body
 from perdure.ticket_store import TicketStore
-from support.evil_edits import ADDRESS, AFTER_THE_TEXT, EDITS, FINGERPRINT
-from support.evil_rendezvous import EvilRendezvous, Recorded
-from support.hostile_rendezvous import HostileRendezvous
+from support.hostile_edits import ADDRESS, AFTER_THE_TEXT, EDITS, FINGERPRINT
+from support.hostile_rendezvous import HostileRendezvous, Recorded, faithfully, hostile_server
 from support.recorder import TIMEOUT
 from support.signaling import Listener, Opened, Sessions, eventually, gateway_and_client, tickets, within
 
@@ -55,7 +54,7 @@ def retagged(answer: bytes, knock: bytes) -> bytes:
 class Honest:
     """A client, what it says and what it hears."""
 
-    def __init__(self, number: int, ticket: Ticket, evil: EvilRendezvous, random: Random) -> None:
+    def __init__(self, number: int, ticket: Ticket, evil: HostileRendezvous, random: Random) -> None:
         self.session_id = random.randbytes(16)
         self.ticket = ticket
         self.listener = Listener()
@@ -77,7 +76,7 @@ class Siege:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.evil = EvilRendezvous()
+        self.evil = HostileRendezvous()
         self.store = TicketStore()
         for name in ("one", "two", "evil"):
             self.store.create(name, now=0.0)
@@ -183,17 +182,19 @@ class Siege:
         client = self.random.choice(self.clients)
         own_answers = await self._answers_to_own_knocks(client)
         count = len(self.evil.recording)
-        self.evil.holds = lambda each: (each.receiver, each.kind) == (client.peer_id, EnvelopeType.WELCOME)
+        held = self._hold(lambda each: (each.receiver, each.kind) == (client.peer_id, EnvelopeType.WELCOME))
         await self.evil.say_present(client.peer_id, self.evil.gateway, present=False)
         await self.evil.say_present(client.peer_id, self.random.randbytes(16).hex())
-        await self.until(lambda: bool(self.evil.held))
+        await self.until(lambda: bool(held))
         knock = next(each.envelope for each in self.evil.recording[count:] if each.kind is EnvelopeType.KNOCK)
         earlier = [each for each in self.evil.recording[:count] if each.kind is EnvelopeType.WELCOME]
         for answer in (*self._answers_as_a_gateway(client), *own_answers, self.random.choice(earlier).envelope):
             await self.try_it(client.peer_id, retagged(answer, knock), sender=self.evil.gateway)
         await self.try_it(client.peer_id, knock, sender=self.evil.gateway)
         assert not client.signaling.available
-        await self._release(client.peer_id)
+        self.evil.tamper = faithfully
+        for each in held:
+            await self.evil.deliver(each.receiver, each.envelope, sender=each.sender)
         await within(client.signaling.wait_available())
 
     def _answers_as_a_gateway(self, client: Honest) -> list[bytes]:
@@ -244,13 +245,12 @@ class Siege:
         to_gateway = self.random.random() < 0.5
         ends = (client.peer_id, self.evil.gateway)
         sender, receiver = ends if to_gateway else ends[::-1]
-        self.evil.holds = lambda each: (each.sender, each.receiver) == (sender, receiver)
+        held = self._hold(lambda each: (each.sender, each.receiver) == (sender, receiver))
         for _ in range(3):
             self.speak(client, to_gateway=to_gateway)
-        await self.until(lambda: len(self.evil.held) >= 3)
-        *earlier, last = self.evil.held
-        self.evil.holds = lambda each: False
-        self.evil.held.clear()
+        await self.until(lambda: len(held) >= 3)
+        *earlier, last = held
+        self.evil.tamper = faithfully
         await self.evil.deliver(receiver, last.envelope, sender=sender)
         for each in reversed(earlier):
             reason = await self.try_it(receiver, each.envelope, sender=sender)
@@ -258,10 +258,18 @@ class Siege:
             assert reason in {EnvelopeRefusal.REPLAYED, EnvelopeRefusal.STALE}
         await self.evil.say_present(sender, receiver)  # so that it sends again what is missing
 
-    async def _release(self, receiver: str) -> None:
-        self.evil.holds = lambda each: False
-        while self.evil.held:
-            await self.evil.deliver(receiver, self.evil.held.pop(0).envelope, sender=self.evil.gateway)
+    def _hold(self, picks: Callable[[Recorded], bool]) -> list[Recorded]:
+        """The envelopes that `picks` picks from now on: they are not delivered."""
+        held: list[Recorded] = []
+
+        def hold(recorded: Recorded) -> list[bytes]:
+            if not picks(recorded):
+                return [recorded.envelope]
+            held.append(recorded)
+            return []
+
+        self.evil.tamper = hold
+        return held
 
 
 def test_the_rendezvous_knows_where_fingerprint_and_address_stand() -> None:
@@ -304,8 +312,8 @@ async def test_nothing_that_the_true_peer_did_not_say_is_delivered_in_two_thousa
 async def test_over_real_sockets_a_hundred_edited_envelopes_are_refused_and_counted() -> None:
     random, store = Random(14), tickets()
     async with (
-        HostileRendezvous() as rendezvous,
-        gateway_and_client(rendezvous.port, store) as (sessions, client, heard),
+        hostile_server() as (rendezvous, port),
+        gateway_and_client(port, store) as (sessions, client, heard),
     ):
         session = await sessions.first()
         offers = [Offer(1, f"v={number} a=fingerprint:sha-256 {FINGERPRINT}") for number in range(10)]
@@ -317,11 +325,11 @@ async def test_over_real_sockets_a_hundred_edited_envelopes_are_refused_and_coun
         await heard.until(lambda messages: messages == answers)
         (me,) = rendezvous.clients
         ends = [(rendezvous.gateway, me), (me, rendezvous.gateway)]
-        recording = [Recorded(sender, dict(ends)[sender], kind, envelope) for sender, kind, envelope in rendezvous.seen]
+        recording = list(rendezvous.recording)
         for _ in range(100):
             receiver, sender = random.choice(ends)
             edited = random.choice(EDITS)(random, random.choice(recording), recording)
-            await rendezvous.inject(receiver, edited, sender=sender)
+            await rendezvous.deliver(receiver, edited, sender=sender)
         await eventually(lambda: sessions.signaling.refused.total() + client.refused.total() == 100)
         client.send(Offer(1, "v=last"))
         session.channel.send(Answer(1, "v=last"))

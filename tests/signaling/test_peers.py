@@ -21,7 +21,7 @@ from perdure.signaling.server import RendezvousServer
 from perdure.signaling.status import SignalingState, SignalingStatus
 from perdure.signaling.websocket import RendezvousLink
 from perdure.ticket import Ticket
-from support.hostile_rendezvous import HostileRendezvous
+from support.hostile_rendezvous import hostile_server
 from support.paths import Path
 from support.signaling import (
     KEY,
@@ -263,8 +263,8 @@ async def test_whoever_has_a_ticket_of_another_gateway_or_a_made_up_one_is_told(
 
 async def test_a_ticket_whose_gateway_key_is_none_is_told() -> None:
     listener = Listener()
-    async with HostileRendezvous() as rendezvous:
-        ticket = Ticket(f"ws://127.0.0.1:{rendezvous.port}", bytes(32), bytes(32))
+    async with hostile_server() as (_, port):
+        ticket = Ticket(f"ws://127.0.0.1:{port}", bytes(32), bytes(32))
         poser = RendezvousLink(
             ticket.rendezvous_url,
             join=lambda challenge: Join(room_id(bytes(32)), Role.GATEWAY, "9" * 32),

@@ -7,7 +7,7 @@ import asyncio
 from perdure.signaling.client_peer import REKEY_AFTER
 from perdure.signaling.envelope import EnvelopeType
 from perdure.signaling.messages import Answer, Offer
-from support.hostile_rendezvous import HostileRendezvous
+from support.hostile_rendezvous import hostile_server
 from support.signaling import eventually, gateway_and_client
 
 
@@ -24,7 +24,7 @@ def test_keys_are_replaced_after_an_hour_while_messages_go_both_ways() -> None:
     loop = LeapingLoop()
 
     async def scenario() -> None:
-        async with HostileRendezvous() as rendezvous, gateway_and_client(rendezvous.port) as (sessions, client, heard):
+        async with hostile_server() as (rendezvous, port), gateway_and_client(port) as (sessions, client, heard):
             session = await sessions.first()
             session.channel.send(Answer(1, "v=0"))
             await heard.until(lambda messages: len(messages) == 1)

@@ -14,7 +14,7 @@ from perdure.signaling.messages import Answer, Bye, Offer
 from perdure.signaling.reliable_channel import RESEND_AFTER
 from perdure.signaling.server import RendezvousLimits, RendezvousServer
 from perdure.signaling.status import SignalingState
-from support.hostile_rendezvous import HostileRendezvous
+from support.hostile_rendezvous import hostile_server
 from support.paths import Path
 from support.signaling import (
     Listener,
@@ -67,7 +67,7 @@ async def _resumable(
 
 
 async def test_what_is_said_while_the_link_is_down_crosses_behind_the_join_without_a_knock() -> None:
-    async with HostileRendezvous() as rendezvous, _resumable(rendezvous.port) as (_, session, client, _):
+    async with hostile_server() as (rendezvous, port), _resumable(port) as (_, session, client, _):
         client.attach(speaking := Speaking(client, Offer(1, "moved")))
         (me,) = rendezvous.clients
         client.network_moved(local_address_lost=True, slept_seconds=0.0)
@@ -79,7 +79,7 @@ async def test_what_is_said_while_the_link_is_down_crosses_behind_the_join_witho
 
 async def test_what_waits_for_a_link_crosses_once() -> None:
     long = [Offer(1, f"{number}" * 1000) for number in (1, 2)]
-    async with HostileRendezvous() as rendezvous, _resumable(rendezvous.port) as (_, session, client, _):
+    async with hostile_server() as (rendezvous, port), _resumable(port) as (_, session, client, _):
         (me,) = rendezvous.clients
         client.attach(Speaking(client, long[0]))
         client.network_moved(local_address_lost=True, slept_seconds=0.0)

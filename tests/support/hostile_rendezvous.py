@@ -2,109 +2,187 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from perdure.signaling.envelope import EnvelopeType, read_type
-from perdure.signaling.frames import (
-    Challenge,
-    Deliver,
-    Join,
-    Joined,
-    Presence,
-    Role,
-    Send,
-    decode_client_frame,
-    encode_frame,
-)
+from perdure.signaling.frames import Deliver, Join, Joined, Presence, Role, Send, decode_client_frame, encode_frame
+from support.links import CHALLENGE
+from support.recorder import TIMEOUT
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import AsyncIterator
 
-Tamper = Callable[[Role, EnvelopeType, bytes], list[bytes]]
-"""What is delivered in place of an envelope of a sender."""
+    from perdure.signaling.frames import ServerFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An envelope that a peer sent."""
+
+    sender: str
+    role: Role
+    """The sender's."""
+    receiver: str
+    kind: EnvelopeType
+    envelope: bytes
+
+
+Tamper = Callable[[Recorded], list[bytes]]
+"""What the receiver gets in place of an envelope."""
+
+
+def faithfully(recorded: Recorded) -> list[bytes]:
+    return [recorded.envelope]
 
 
 class HostileRendezvous:
-    """Serves one room. `tamper` turns each envelope of a sender into those that are delivered in its place."""
+    """One room, in memory. `tamper` turns each envelope into those that are delivered in its place."""
 
     def __init__(self) -> None:
-        self.tamper: Tamper = lambda _sender, _kind, envelope: [envelope]
-        self.seen: list[tuple[str, EnvelopeType, bytes]] = []
-        """Every envelope: the sender's peer id, its type, its bytes."""
-        self._sockets: dict[str, ServerConnection] = {}
-        self._gateway = ""
-        self._server: Server | None = None
-
-    @property
-    def port(self) -> int:
-        assert self._server is not None
-        port: int = next(iter(self._server.sockets)).getsockname()[1]
-        return port
-
-    @property
-    def gateway(self) -> str:
-        """The gateway's peer id."""
-        return self._gateway
+        self.tamper: Tamper = faithfully
+        self.recording: list[Recorded] = []
+        """Every envelope that was sent."""
+        self.gateway = ""
+        """The peer id of the gateway of now."""
+        self._ends: dict[str, HostileSocket] = {}
 
     @property
     def clients(self) -> list[str]:
         """The clients' peer ids, in the order of their coming."""
-        return [peer_id for peer_id in self._sockets if peer_id != self._gateway]
+        return [peer_id for peer_id, end in self._ends.items() if end.role is Role.CLIENT]
 
     def envelopes(self, sender: str, kind: EnvelopeType) -> list[bytes]:
         """What `sender` has sent of `kind`."""
-        return [envelope for peer_id, its_kind, envelope in self.seen if (peer_id, its_kind) == (sender, kind)]
+        return [each.envelope for each in self.recording if (each.sender, each.kind) == (sender, kind)]
 
-    async def inject(self, to: str, envelope: bytes, *, sender: str) -> None:
-        """Deliver `envelope` to the peer `to`, as if from `sender`."""
-        with contextlib.suppress(ConnectionClosed):
-            if to in self._sockets:
-                await self._sockets[to].send(encode_frame(Deliver(sender, envelope)))
+    async def open(self) -> HostileSocket:
+        """A peer's connection: an `OpenSocket`."""
+        return HostileSocket(self)
 
-    async def __aenter__(self) -> Self:
-        self._server = await serve(self._serve, "127.0.0.1", 0, close_timeout=0.2)
+    async def deliver(self, to: str, envelope: bytes, *, sender: str) -> None:
+        """Deliver `envelope` to the peer `to`, as if from `sender`, and wait until it has been read."""
+        end = self._ends[to]
+        end.push(Deliver(sender, envelope))
+        await end.has_read()
+
+    async def say_present(self, to: str, peer_id: str, present: bool = True) -> None:
+        """Tell the peer `to` that `peer_id` is there, or not, whether it is true or not."""
+        end = self._ends[to]
+        end.push(Presence(peer_id, present))
+        await end.has_read()
+
+    def joined(self, end: HostileSocket) -> None:
+        self._ends[end.peer_id] = end
+        if end.role is Role.GATEWAY:
+            self.gateway = end.peer_id
+            end.push(Joined(tuple(self.clients)))
+            for client in self.clients:
+                self._ends[client].push(Presence(self.gateway, True))
+        elif self.gateway in self._ends:
+            end.push(Joined((self.gateway,)))
+            self._ends[self.gateway].push(Presence(end.peer_id, True))
+        else:
+            end.push(Joined())
+
+    def left(self, end: HostileSocket) -> None:
+        if self._ends.get(end.peer_id) is end:
+            del self._ends[end.peer_id]
+            if end.peer_id == self.gateway:
+                for client in self.clients:
+                    self._ends[client].push(Presence(end.peer_id, False))
+
+    def sent(self, end: HostileSocket, send: Send) -> None:
+        receiver = send.to or self.gateway
+        recorded = Recorded(end.peer_id, end.role, receiver, read_type(send.body), send.body)
+        self.recording.append(recorded)
+        for envelope in self.tamper(recorded):
+            if receiver in self._ends:
+                self._ends[receiver].push(Deliver(end.peer_id, envelope))
+
+
+class HostileSocket:
+    """A peer's end of its connection: a `Socket`."""
+
+    def __init__(self, rendezvous: HostileRendezvous) -> None:
+        self.local_address = ("192.0.2.1", 1)
+        self.peer_id = ""
+        self.role = Role.CLIENT
+        self._rendezvous = rendezvous
+        self._incoming: deque[ServerFrame] = deque([CHALLENGE])
+        self._news = asyncio.Event()
+        self._all_read = asyncio.Event()
+        self._is_aborted = False
+
+    def push(self, frame: ServerFrame) -> None:
+        self._incoming.append(frame)
+        self._all_read.clear()
+        self._news.set()
+
+    async def has_read(self) -> None:
+        """Wait until the peer has taken all that came, and asks for more."""
+        async with asyncio.timeout(TIMEOUT):
+            await self._all_read.wait()
+
+    @property
+    def transport(self) -> HostileSocket:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        await self._server.wait_closed()
+    def abort(self) -> None:
+        if not self._is_aborted:
+            self._is_aborted = True
+            self._news.set()
+            self._all_read.set()
+            self._rendezvous.left(self)
 
-    async def _serve(self, websocket: ServerConnection) -> None:
-        await websocket.send(encode_frame(Challenge(b"\x09" + bytes(31), bytes(16))))
-        join = decode_client_frame(await websocket.recv())
-        assert isinstance(join, Join)
-        self._sockets[join.peer_id] = websocket
-        try:
-            with contextlib.suppress(ConnectionClosed):
-                await self._relay(websocket, join)
-        finally:
-            if self._sockets.get(join.peer_id) is websocket:
-                del self._sockets[join.peer_id]
+    async def send(self, message: str) -> None:
+        match decode_client_frame(message):
+            case Join() as join:
+                self.peer_id, self.role = join.peer_id, join.role
+                self._rendezvous.joined(self)
+            case Send() as send:
+                self._rendezvous.sent(self, send)
 
-    async def _relay(self, websocket: ServerConnection, join: Join) -> None:
-        if join.role is Role.GATEWAY:
-            self._gateway = join.peer_id
-            await websocket.send(encode_frame(Joined(tuple(self.clients))))
-            for client in self.clients:
-                await self._sockets[client].send(encode_frame(Presence(self._gateway, True)))
-        elif self._gateway in self._sockets:
-            await websocket.send(encode_frame(Joined((self._gateway,))))
-            await self._sockets[self._gateway].send(encode_frame(Presence(join.peer_id, True)))
-        else:
-            await websocket.send(encode_frame(Joined()))
-        async for text in websocket:
-            frame = decode_client_frame(text)
-            if isinstance(frame, Send):
-                receiver = frame.to or self._gateway
-                kind = read_type(frame.body)
-                self.seen.append((join.peer_id, kind, frame.body))
-                for envelope in self.tamper(join.role, kind, frame.body):
-                    await self.inject(receiver, envelope, sender=join.peer_id)
+    async def recv(self) -> str:
+        while not self._incoming:
+            if self._is_aborted:
+                raise ConnectionResetError("reset")
+            self._all_read.set()
+            self._news.clear()
+            await self._news.wait()
+        return encode_frame(self._incoming.popleft())
+
+    async def wait_closed(self) -> None:
+        pass
+
+
+@contextlib.asynccontextmanager
+async def hostile_server() -> AsyncIterator[tuple[HostileRendezvous, int]]:
+    """A hostile rendezvous behind real sockets, and its port."""
+    rendezvous = HostileRendezvous()
+
+    async def serve_one(websocket: ServerConnection) -> None:
+        end = await rendezvous.open()
+        writing = asyncio.ensure_future(_write(end, websocket))
+        with contextlib.suppress(ConnectionClosed):
+            async for text in websocket:
+                assert isinstance(text, str)
+                await end.send(text)
+        end.abort()
+        await writing
+
+    async with serve(serve_one, "127.0.0.1", 0, close_timeout=0.2) as server:
+        yield rendezvous, next(iter(server.sockets)).getsockname()[1]
+
+
+async def _write(end: HostileSocket, websocket: ServerConnection) -> None:
+    with contextlib.suppress(ConnectionResetError, ConnectionClosed):
+        while True:
+            await websocket.send(await end.recv())

@@ -1,4 +1,4 @@
-"""What an evil rendezvous makes of a recorded envelope, before it delivers it to whom it likes."""
+"""What a hostile rendezvous makes of a recorded envelope, before it delivers it to whom it likes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from perdure.signaling.envelope import VERSION, EnvelopeType
 from perdure.signaling.noise import KEY_BYTES, TAG_BYTES, public_bytes
 
 if TYPE_CHECKING:
-    from support.evil_rendezvous import Recorded
+    from support.hostile_rendezvous import Recorded
 
 FINGERPRINT = ":".join(["A5"] * 32)
 """What the honest ends say in their descriptions, at the end."""
