@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 import perdure
-from support.minimal_peer import Knock, MinimalPeer
+from support.minimal_peer import Knock, MinimalPeer, Stream
 from support.pages import DOCS
 from support.tunnels import echo, rendezvous
 
@@ -30,6 +30,12 @@ async def connected() -> AsyncIterator[MinimalPeer]:
     ):
         await peer.until(lambda: peer.is_resumed)
         yield peer
+
+
+async def echoed(peer: MinimalPeer, stream: Stream) -> None:
+    """Wait until the stream has ended both ways: all of `DATA` came back."""
+    await peer.until(lambda: stream.fin_received and stream.fin_acknowledged)
+    assert stream.received == DATA
 
 
 def test_its_handshake_is_that_of_the_vectors() -> None:
@@ -57,8 +63,7 @@ async def test_it_gets_every_byte_though_it_replaces_its_carrier() -> None:
         stream = peer.open("echo:7", DATA)
         await peer.until(lambda: len(stream.received) > len(DATA) // 4)
         await peer.offer()
-        await peer.until(lambda: stream.fin_received and stream.fin_acknowledged)
-        assert stream.received == DATA
+        await echoed(peer, stream)
         assert stream.accepted
         assert peer.generation == 5
 
@@ -68,8 +73,7 @@ async def test_what_was_lost_with_a_carrier_before_it_arrived_is_sent_again() ->
         stream = peer.open("echo:7", DATA)
         assert stream.framed
         await peer.offer()
-        await peer.until(lambda: stream.fin_received and stream.fin_acknowledged)
-        assert stream.received == DATA
+        await echoed(peer, stream)
 
 
 async def test_it_answers_the_gateways_offer_by_a_higher_one_of_its_own() -> None:
@@ -77,7 +81,6 @@ async def test_it_answers_the_gateways_offer_by_a_higher_one_of_its_own() -> Non
         stream = peer.open("echo:7", DATA)
         await peer.until(lambda: len(stream.received) > len(DATA) // 4)
         await peer.lose_carrier()
-        await peer.until(lambda: stream.fin_received and stream.fin_acknowledged)
-        assert stream.received == DATA
+        await echoed(peer, stream)
         assert peer.generation > 5
         assert peer.carriers == 2

@@ -193,7 +193,7 @@ async def test_the_ticket_is_in_no_log_line() -> None:
     ):
         writer.write(b"hello")
         await client.program.inject("kill")
-        await client.program.logs("tube-state", before="reconnecting", after="connected")
+        await client.program.recovers()
     secret = parse_ticket(ticket, now=time.time()).secret
     for program in (rendezvous, gateway, client.program):
         assert program.log

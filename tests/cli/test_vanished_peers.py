@@ -47,7 +47,7 @@ async def test_a_client_that_vanishes_does_not_disturb_the_others() -> None:
             assert await reader.readexactly(3) == b"%3d" % number
         since = tunnel.gateway.mark
         await other.program.inject("kill")
-        await tunnel.gateway.logs("tube-state", since=since, before="reconnecting", after="connected")
+        await tunnel.gateway.recovers(since=since)
         async with running_client(tunnel.ticket, target) as new, connected(new.port()) as (new_reader, new_writer):
             new_writer.write(b"welcome")
             assert await new_reader.readexactly(7) == b"welcome"

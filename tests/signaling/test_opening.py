@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
 
     from perdure.signaling.frames import ClientFrame
+    from perdure.signaling.websocket import RendezvousLink
+
+
+def started(port: int) -> tuple[Owner, RendezvousLink]:
+    """A link that says b"early" at each opening."""
+    owner = Owner()
+    link = new_link(port, owner)
+    owner.on_opening = lambda: link.send(GATEWAY, b"early")
+    link.start()
+    return owner, link
 
 
 async def test_what_is_sent_at_the_opening_goes_out_though_the_join_is_never_answered() -> None:
@@ -24,10 +34,7 @@ async def test_what_is_sent_at_the_opening_goes_out_though_the_join_is_never_ans
         await websocket.wait_closed()
 
     async with scripted(never_answer) as port:
-        owner = Owner()
-        link = new_link(port, owner)
-        owner.on_opening = lambda: link.send(GATEWAY, b"early")
-        link.start()
+        owner, link = started(port)
         await eventually(lambda: heard == [Send("", b"early")])
         assert owner.ups == 0
         await within(link.close())
@@ -53,10 +60,7 @@ async def test_a_message_is_at_the_gateway_after_two_round_trips() -> None:
     path = await asyncio.start_server(carry_one_answer, "127.0.0.1", 0)
     async with RendezvousServer() as server, linked(server.port, Role.GATEWAY) as (gateway, at_gateway), path:
         await eventually(lambda: gateway.is_up)
-        owner = Owner()
-        link = new_link(path.sockets[0].getsockname()[1], owner)
-        owner.on_opening = lambda: link.send(GATEWAY, b"early")
-        link.start()
+        owner, link = started(path.sockets[0].getsockname()[1])
         await eventually(lambda: at_gateway.received == [b"early"])
         assert owner.ups == 0
         await within(link.close())
@@ -77,11 +81,8 @@ async def test_after_a_join_without_an_answer_the_next_one_is_waited_for() -> No
         # The first and the second are closed without an answer.
 
     async with scripted(answer_the_third) as port:
-        owner = Owner()
-        link = new_link(port, owner)
-        owner.on_opening = lambda: link.send(GATEWAY, b"at the opening")
-        link.start()
+        owner, link = started(port)
         await eventually(lambda: len(connections) == 3 and len(connections[2]) == 1)
-        assert connections == [[Send("", b"at the opening")], [], [Send("", b"at the opening")]]
+        assert connections == [[Send("", b"early")], [], [Send("", b"early")]]
         assert owner.openings == 2
         await within(link.close())

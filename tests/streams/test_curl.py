@@ -131,8 +131,5 @@ async def swallow_everything(tunnel: Tunnel) -> None:
     marks = [program.mark for program in ends]
     await asyncio.gather(*(program.inject("blackhole") for program in ends))
     await asyncio.gather(
-        *(
-            program.logs("tube-state", since=mark, before="reconnecting", after="connected", timeout=SILENCE_TIMEOUT)
-            for program, mark in zip(ends, marks, strict=True)
-        )
+        *(program.recovers(since=mark, timeout=SILENCE_TIMEOUT) for program, mark in zip(ends, marks, strict=True))
     )

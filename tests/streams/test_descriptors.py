@@ -110,7 +110,7 @@ async def test_a_greedy_client_leaves_descriptors_for_others_and_for_carriers(
         for program in (gateway, honest.program):  # both clients' carriers are built anew, and then one
             mark = honest.program.mark
             await program.inject("kill")
-            await honest.program.logs("tube-state", since=mark, before="reconnecting", after="connected")
+            await honest.program.recovers(since=mark)
         async with running_client(ticket, target) as newcomer:
             assert await others.open(newcomer.port())
 
@@ -146,7 +146,7 @@ async def test_local_programs_leave_a_client_descriptors_for_its_carrier(
         assert await connections.open_many(port, LIMIT) == LIMIT // 4
         mark = client.mark
         await client.inject("kill")
-        await client.logs("tube-state", since=mark, before="reconnecting", after="connected")
+        await client.recovers(since=mark)
         connections.close()
         await retried(lambda: others.open(port))
 

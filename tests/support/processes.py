@@ -115,6 +115,10 @@ class Program:
         assert parsed is not None
         return parsed
 
+    async def recovers(self, *, since: int = 0, timeout: float = START_TIMEOUT) -> None:
+        """Wait until a tube that had lost its carrier is connected again."""
+        await self.logs("tube-state", since=since, before="reconnecting", after="connected", timeout=timeout)
+
     async def inject(self, fault: str) -> None:
         """Break the carrier as `perdure.faults` can, and wait until that is done."""
         since = self.mark
@@ -304,12 +308,7 @@ class Tunnel:
         """Break the carrier at `side`, and wait until the session has resumed at both ends."""
         marks = [(program, program.mark) for program in (self.client.program, self.gateway)]
         await side.inject(fault)
-        await asyncio.gather(
-            *(
-                program.logs("tube-state", since=mark, before="reconnecting", after="connected", timeout=within)
-                for program, mark in marks
-            )
-        )
+        await asyncio.gather(*(program.recovers(since=mark, timeout=within) for program, mark in marks))
 
 
 @asynccontextmanager
