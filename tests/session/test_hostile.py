@@ -47,7 +47,7 @@ def pair() -> Pair:
         Open(7, 0, b"t"),
         Reset(7, ResetCode.ABORTED),
     ],
-    ids=repr,
+    ids=lambda frame: type(frame).__name__,
 )
 def test_frames_that_change_nothing_cost_the_carrier_after_a_few(pair: Pair, frame: Frame) -> None:
     stream_id = pair.initiator.session.open_stream(b"t")
