@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -159,6 +160,38 @@ def test_ice_servers_are_read_as_a_person_writes_them(text: str, server: IceServ
 def test_what_is_no_ice_server_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"stun:HOST|user name"):
         parse_ice_server(text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "stun:",
+        "ftp:a.example",
+        "STUN:a.example",
+        "stun:a.example\x1b[2J",
+        "stun:a example",
+        "stun:a.example/b",
+        "stun:[::1",
+        "stun:a.example:",
+        "stun:a.example:0",
+        "turn:a.example:65536",
+        "stun:a.example?transport=tcp",
+        "turn:a.example?transport=sctp",
+    ],
+)
+def test_a_url_that_no_engine_takes_is_refused_and_named(url: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(repr(url))):
+        IceServer(url, "me", "secret")
+
+
+@pytest.mark.parametrize("url", ["stun:a-b.example", "stuns:192.0.2.7:5349", "turn:[2001:db8::7]:3478?transport=udp"])
+def test_a_url_of_the_rfcs_is_taken(url: str) -> None:
+    assert IceServer(url, "me", "secret").url == url
+
+
+def test_a_user_name_that_a_terminal_would_not_show_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'turn:a\.example' has a user name"):
+        IceServer("turn:a.example", "me\x1b[2J", "secret")
 
 
 def test_a_turn_password_is_never_shown() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -224,6 +225,13 @@ class TransportSettings:
         return TransportConfig(tuple(map(parse_ice_server, self.ice_servers)), loopback=self.loopback)
 
 
+_ICE_URL = re.compile(
+    r"(?P<scheme>stun|turn)s?:(?:[\w.-]+|\[[\w.:%-]+\])(?::(?P<port>\d{1,5}))?(?P<transport>\?transport=(?:udp|tcp))?",
+    re.ASCII,
+)
+"""RFC 7064 §3.1, RFC 7065 §3.1. Whether an IPv6 address is one, the engine says."""
+
+
 @dataclass(frozen=True, slots=True)
 class IceServer:
     """A STUN or TURN server: `stun:HOST[:PORT]`, `turn:HOST[:PORT][?transport=udp|tcp]` or `turns:…`."""
@@ -233,14 +241,18 @@ class IceServer:
     credential: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        scheme, _, rest = self.url.partition(":")
         if "@" in self.url:  # it would be shown
             raise ValueError("an ICE server's user name and password are arguments of their own, not in its url")
-        if scheme not in {"stun", "stuns", "turn", "turns"} or not rest or rest.startswith("//"):
+        found = _ICE_URL.fullmatch(self.url)
+        if found is None or (found["scheme"] == "stun" and found["transport"] is not None):
             raise ValueError(
                 f"an ICE server looks like stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT, not {self.url!r}"
             )
-        if scheme.startswith("turn") and (not self.username or not self.credential):
+        if found["port"] is not None and not 0 < int(found["port"]) < 65536:
+            raise ValueError(f"the ICE server {self.url!r} has a port that cannot be")
+        if self.username is not None and not self.username.isprintable():
+            raise ValueError(f"the ICE server {self.url!r} has a user name that cannot be shown")
+        if found["scheme"] == "turn" and (not self.username or not self.credential):
             raise ValueError(f"the TURN server {self.url!r} needs a user name and a password")
 
 

@@ -212,7 +212,7 @@ async def test_a_carrier_that_waited_and_is_refused_by_the_engine_is_lost() -> N
     before = Peers()
     try:
         await before.open()
-        transport = RtcTransport(TransportConfig((IceServer("turn:[:9", "user", "secret"),), loopback=True))
+        transport = RtcTransport(TransportConfig((IceServer("turn:[:]:9", "user", "secret"),), loopback=True))
         transport.renew()
         peer = Peer(transport)
         peer.offer(3)
