@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 import perdure
 from perdure import NotAuthorisedError, TicketStore, parse_allow
 from perdure.gateway import Gateway
-from perdure.signaling.envelope import RTCIceServer
 from perdure.signaling.gateway_peer import GatewaySignaling
+from perdure.signaling.messages import RTCIceServer
 from support.recorder import TIMEOUT
 from support.signaling import eventually
 from support.tunnels import echo, rendezvous

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from perdure.config import IceServer
 from perdure.core.restart import renewal_delay
 from perdure.core.state import Reason, State
 from perdure.errors import CarrierError, PeerError, PerdureError, RendezvousError
 from perdure.eventlog import log_event
+from perdure.ice_servers import of_gateway
 from perdure.signaling.status import SignalingState, SignalingStatus
 from perdure.tube import Endpoint
 from perdure.urls import without_logins
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+    from perdure.config import IceServer
     from perdure.core.actions import StateChanged
     from perdure.manager import TunnelConnectionManager
     from perdure.netmon.monitor import NetworkMoved
     from perdure.registry import TubeRegistry
     from perdure.signaling.client_peer import ClientSignaling
-    from perdure.signaling.envelope import RTCIceServer
+    from perdure.signaling.messages import RTCIceServer
     from perdure.ticket import Ticket
 
 log = logging.getLogger("perdure.client")
@@ -218,9 +219,9 @@ class ClientSessions:
                 error_now = signaling.error if signaling is not None else None
                 self.fail(error_now or RendezvousError(status.reason, url=status.url))
 
-    def _ice_servers_told(self, told: Sequence[RTCIceServer]) -> None:
+    def _ice_servers_told(self, named: Sequence[RTCIceServer]) -> None:
         try:
-            servers = tuple(IceServer(each.urls, each.username or None, each.credential or None) for each in told)
+            servers = of_gateway(named)
             if servers != self._told_servers:
                 self._tubes.set_ice_servers((*self._ice_servers, *servers))
                 self._told_servers = servers

@@ -15,10 +15,10 @@ from perdure.errors import PerdureError, RendezvousError
 from perdure.eventlog import log_event
 from perdure.gateway_sessions import GatewaySessions
 from perdure.gateway_streams import GatewayStreams
+from perdure.ice_servers import for_clients
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import TubeRegistry
 from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
-from perdure.signaling.envelope import RTCIceServer
 from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
 from perdure.streams.allow import AllowList, parse_allow
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from perdure.delivery import SignalHandler, SignalIterator
     from perdure.netmon.monitor import NetworkMoved
     from perdure.signaling.base import SignalingChannel
+    from perdure.signaling.messages import RTCIceServer
     from perdure.streams.handlers import StreamHandler
     from perdure.streams.streams import Incoming
     from perdure.ticket import Ticket
@@ -190,7 +191,8 @@ class Gateway:
         self._streams = GatewayStreams(
             allow, self._sessions.allow_of, self._handlers or incoming, tcp_connections=self.tubes.tcp_connections
         )
-        self._ice_servers = _for_clients(transport)
+        self._ice_servers = for_clients(transport.ice_servers if isinstance(transport, TransportConfig) else ())
+        """Those that clients are told: they need them too."""
         self._make_signaling = make_signaling
         self._signaling: GatewaySignaling | None = None
         self._is_ready = False
@@ -243,6 +245,23 @@ class Gateway:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def set_ice_servers(self, servers: Sequence[IceServer | str]) -> None:
+        """Use `servers`, with their new credentials, from now on, and have the clients use them too: for carriers and
+        for ICE restarts. What works goes on as it is. Clients that are away are told when they are back.
+
+        Raises:
+            TypeError, ValueError: one is no ICE server, or clients would not read it; nothing was changed.
+            CarrierError: the engine refuses one; clients were not told.
+        """
+        self._check_loop()
+        renewed = transport_config(servers, loopback=False).ice_servers
+        told = for_clients(renewed)
+        self.tubes.set_ice_servers(renewed)
+        self._ice_servers = told
+        if self._signaling is not None:
+            self._signaling.set_ice_servers(told)
+        log_event(log, logging.INFO, "ice-servers", count=len(renewed), clients=len(self.tubes))
 
     # Its life.
 
@@ -351,12 +370,6 @@ class Gateway:
         if self._error is None and not self._is_closing:
             self._error = error
             self._news.set()
-
-
-def _for_clients(transport: TransportConfig | Transport | None) -> Sequence[RTCIceServer]:
-    """The ICE servers that this gateway uses: its clients need them too."""
-    servers = transport.ice_servers if isinstance(transport, TransportConfig) else ()
-    return [RTCIceServer(each.url, each.username or "", each.credential or "") for each in servers]
 
 
 def _store_of(tickets: TicketStore | Path | str | None) -> TicketStore:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perdure.signaling.channel import PeerChannel
-from perdure.signaling.messages import Answer, Candidate, Offer
+from perdure.signaling.messages import Answer, Candidate, IceServers, Offer, RTCIceServer
 from perdure.signaling.reliable_channel import ACK_DELAY, MAX_OWED_ACKS, RESEND_AFTER, Body
 from perdure_lab.sim.machine import Machine
 from perdure_lab.sim.world import World
 from support.signaling import Listener
 
 if TYPE_CHECKING:
-    from perdure.signaling.messages import Message
+    from perdure.signaling.messages import ChannelMessage
 
 ANSWER, OFFER = Answer(1, "v=0"), Offer(1, "v=0", 0, "")
 CANDIDATES = [Candidate(1, f"candidate:{place}", "0", 0) for place in range(3)]
@@ -32,11 +32,11 @@ class End:
         self._loop.run(self.channel.peer_reachable)
         self.sent.clear()
 
-    def send(self, *messages: Message) -> None:
+    def send(self, *messages: ChannelMessage) -> None:
         for message in messages:
             self._loop.run(self.channel.send, message)
 
-    def send_to(self, other: End, *messages: Message) -> None:
+    def send_to(self, other: End, *messages: ChannelMessage) -> None:
         self.send(*messages)
         self.carry_to(other)
 
@@ -153,3 +153,12 @@ def test_a_channel_that_is_ended_sends_nothing_more(world: World, client: End) -
     client.channel.end()
     world.run(60.0)
     assert not client.sent
+
+
+def test_an_end_that_needs_no_ice_servers_acknowledges_them_and_its_tube_hears_nothing(
+    world: World, client: End, gateway: End
+) -> None:
+    client.send_to(gateway, IceServers((RTCIceServer("stun:a"),)), OFFER)
+    assert gateway.listener.messages == [OFFER]
+    world.run(ACK_DELAY)
+    assert [body.ack for body in gateway.sent] == [2]

@@ -20,9 +20,9 @@ from perdure.signaling.envelope import (
     KnockingClient,
     Refusal,
     RefusalReason,
-    RTCIceServer,
     Welcome,
 )
+from perdure.signaling.messages import RTCIceServer
 from perdure.signaling.noise import public_bytes
 
 SECRET = bytes(range(32))

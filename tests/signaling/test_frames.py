@@ -26,7 +26,18 @@ from perdure.signaling.frames import (
     is_id,
     max_frame_bytes,
 )
-from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, check_message
+from perdure.signaling.messages import (
+    MAX_ICE_SERVERS,
+    Answer,
+    Bye,
+    Candidate,
+    ChannelMessage,
+    IceServers,
+    Offer,
+    RTCIceServer,
+    UnknownMessage,
+    check_message,
+)
 from perdure.signaling.reliable_channel import Body, decode_body, encode_body
 
 A = "a" * 32
@@ -127,8 +138,11 @@ _generations = st.integers(1, 2**31 - 1)
     | st.builds(Answer, _generations, st.text(max_size=99))
     | st.builds(Candidate, _generations, st.text(max_size=99), st.none() | st.just("0"), st.none() | st.integers(0, 9))
     | st.builds(Bye, st.text(max_size=50))
+    | st.lists(st.builds(RTCIceServer, *[st.text(max_size=99)] * 3), max_size=MAX_ICE_SERVERS).map(
+        lambda servers: IceServers(tuple(servers))
+    )
 )
-def test_a_message_survives_the_wire(message: Message) -> None:
+def test_a_message_survives_the_wire(message: ChannelMessage) -> None:
     assert decode_body(encode_body(Body(1, 1, 0, message))).message == message
 
 
@@ -153,8 +167,31 @@ def test_an_offer_of_a_new_carrier_says_nothing_of_restarts() -> None:
         Candidate(1, "", "x" * 201, None),
         Candidate(1, "", None, -1),
         Bye("x" * 201),
+        IceServers((RTCIceServer("stun:a"),) * 17),
+        IceServers((RTCIceServer("stun:a"), RTCIceServer("stun:" + "x" * 508))),
+        IceServers((RTCIceServer("turn:a", "é" * 257, "x"),)),
+        IceServers((RTCIceServer("turn:a", "x", "x" * 513),)),
+        UnknownMessage("x" * 201),
     ],
 )
-def test_a_message_out_of_its_bounds_is_a_protocol_error(message: Message) -> None:
+def test_a_message_out_of_its_bounds_is_a_protocol_error(message: ChannelMessage) -> None:
     with pytest.raises(ProtocolError):
         check_message(message)
+    with pytest.raises(ProtocolError):
+        decode_body(encode_body(Body(1, 1, 0, message)))
+
+
+def test_a_message_of_an_unknown_type_is_read_as_one_whatever_else_is_in_it() -> None:
+    assert decode_body('{"seq":1,"message":{"type":"later","sdp":[1],"generation":{}}}') == Body(
+        1, message=UnknownMessage("later")
+    )
+
+
+@pytest.mark.parametrize("message", ['"later"', "[]", "{}", '{"type":1}', '{"type":null}', '{"type":"bye"}'])
+def test_what_has_no_type_or_not_the_fields_of_its_type_is_no_message(message: str) -> None:
+    with pytest.raises(ProtocolError):
+        decode_body(f'{{"seq":1,"message":{message}}}')
+
+
+def test_no_repr_of_an_ice_server_shows_its_password() -> None:
+    assert "secret" not in repr(IceServers((RTCIceServer("turn:a", "me", "secret"),)))

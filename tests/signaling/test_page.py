@@ -19,7 +19,6 @@ from perdure.signaling.envelope import (
     Knock,
     Refusal,
     RefusalReason,
-    RTCIceServer,
     Welcome,
 )
 from perdure.signaling.frames import (
@@ -33,7 +32,7 @@ from perdure.signaling.frames import (
     ServerFrame,
 )
 from perdure.signaling.gateway_peer import MAX_SESSIONS
-from perdure.signaling.messages import Message
+from perdure.signaling.messages import ChannelMessage, RTCIceServer
 from perdure.signaling.noise import PROTOCOL
 from perdure.signaling.outgoing import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_FRAMES
 from perdure.signaling.reliable_channel import (
@@ -94,7 +93,7 @@ def test_each_field_of_a_body_and_of_a_message_is_told() -> None:
     for name in names(Body):
         assert PAGE.row(f"`{name}`")
     told = PAGE.row("`message`")
-    for message in get_args(Message):
+    for message in get_args(ChannelMessage):
         assert f"`{message.__struct_config__.tag}`" in told
         assert names(message) <= quoted(told)
 

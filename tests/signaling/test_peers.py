@@ -15,7 +15,7 @@ from perdure.errors import NotAuthorisedError, TicketError
 from perdure.signaling.frames import Join, Role
 from perdure.signaling.gateway_peer import HAS_ENDED, GatewaySignaling
 from perdure.signaling.gateway_proof import room_id
-from perdure.signaling.messages import Answer, Bye, Candidate, Offer
+from perdure.signaling.messages import Answer, Bye, Candidate, IceServers, Offer, RTCIceServer
 from perdure.signaling.noise import public_bytes
 from perdure.signaling.server import RendezvousServer
 from perdure.signaling.status import SignalingState, SignalingStatus
@@ -249,6 +249,72 @@ async def test_a_ticket_that_is_revoked_between_the_answer_and_the_proof_begins_
         client.attach(heard)
         await heard.until(lambda messages: messages == [Bye(HAS_ENDED)])
         assert sessions.opened == []
+
+
+STUN, TURN = RTCIceServer("stun:a"), RTCIceServer("turn:a", "me", "secret")
+
+
+async def test_a_gateways_new_ice_servers_reach_the_clients_that_are_there_and_those_that_come() -> None:
+    store, told, told_later = tickets(), Mock(), Mock()
+    async with (
+        RendezvousServer() as server,
+        Sessions(store, server.port, ice_servers=[STUN]) as sessions,
+        client_of(ticket_at(store, server.port), on_ice_servers=told) as client,
+    ):
+        session = await sessions.first()
+        sessions.signaling.set_ice_servers([STUN, TURN])
+        session.channel.send(Bye("behind it"))
+        heard = Listener()
+        client.attach(heard)
+        await heard.until(lambda messages: messages == [Bye("behind it")])
+        assert [call.args[0] for call in told.mock_calls] == [(STUN,), (STUN, TURN)]
+        async with client_of(ticket_at(store, server.port), on_ice_servers=told_later) as later:
+            await within(later.wait_available())
+        told_later.assert_called_once_with((STUN, TURN))
+
+
+async def test_a_client_that_is_away_hears_the_last_ice_servers_when_it_is_back() -> None:
+    store, told = tickets(), Mock()
+    async with (
+        RendezvousServer() as server,
+        Sessions(store, server.port) as sessions,
+        client_of(ticket_at(store, server.port), on_ice_servers=told) as client,
+    ):
+        session = await sessions.first()
+        await within(client.wait_available())
+        client.network_moved(local_address_lost=True, slept_seconds=0.0)
+        await eventually(lambda: not session.channel.available)
+        for _ in range(3):
+            sessions.signaling.set_ice_servers([STUN])
+        sessions.signaling.set_ice_servers([TURN])
+        await eventually(lambda: told.mock_calls[-1].args[0] == (TURN,))
+
+
+async def test_ice_servers_that_change_between_a_welcome_and_the_clients_proof_are_told_behind_it() -> None:
+    store, told = tickets(), Mock()
+    async with RendezvousServer() as server, Sessions(store, server.port, ice_servers=[STUN]) as sessions:
+        told.side_effect = lambda servers: servers == (STUN,) and sessions.signaling.set_ice_servers([TURN])
+        async with client_of(ticket_at(store, server.port), on_ice_servers=told):
+            await eventually(lambda: [call.args[0] for call in told.mock_calls] == [(STUN,), (TURN,)])
+
+
+async def test_a_gateway_goes_on_with_a_client_that_tells_it_ice_servers() -> None:
+    async with RendezvousServer() as server, gateway_and_client(server.port) as (sessions, client, _):
+        client.send(IceServers((TURN,)))  # type: ignore[arg-type]  a gateway's message
+        client.send(Offer(1, "x"))
+        session = await sessions.first()
+        await session.listener.until(lambda messages: messages == [Offer(1, "x")])
+        assert not sessions.signaling.refused
+
+
+async def test_ice_servers_that_a_client_would_not_read_are_refused_and_those_of_before_stay() -> None:
+    store, told = tickets(), Mock()
+    async with RendezvousServer() as server, Sessions(store, server.port, ice_servers=[STUN]) as sessions:
+        with pytest.raises(ValueError, match="17 ICE servers"):
+            sessions.signaling.set_ice_servers([TURN] * 17)
+        async with client_of(ticket_at(store, server.port), on_ice_servers=told) as client:
+            await within(client.wait_available())
+        told.assert_called_once_with((STUN,))
 
 
 async def test_whoever_has_a_ticket_of_another_gateway_or_a_made_up_one_is_told() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from perdure.errors import ProtocolError
 from perdure.signaling.base import MAX_WAITING_MESSAGES
-from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
+from perdure.signaling.messages import Answer, Bye, Candidate, ChannelMessage, IceServers, Offer, RTCIceServer
 from perdure.signaling.reliable_channel import (
     ACK_DELAY,
     MAX_OWED_ACKS,
@@ -26,7 +26,7 @@ def candidate(number: int) -> Candidate:
     return Candidate(1, f"candidate:{number}", "0", 0)
 
 
-def exchange(sender: ReliableChannel, receiver: ReliableChannel, now: float) -> list[Message]:
+def exchange(sender: ReliableChannel, receiver: ReliableChannel, now: float) -> list[ChannelMessage]:
     """All that `sender` has to say now, and what `receiver` acknowledges."""
     taken = [receiver.handle_body(body, now) for body in sender.bodies(now)]
     for body in receiver.bodies(now + ACK_DELAY):
@@ -37,8 +37,8 @@ def exchange(sender: ReliableChannel, receiver: ReliableChannel, now: float) -> 
 @given(st.lists(st.sampled_from(["add", "deliver", "lose", "lose answers", "again", "later"]), max_size=80))
 def test_each_message_is_taken_once_and_in_order_whatever_is_lost(steps: list[str]) -> None:
     sender, receiver = ReliableChannel(), ReliableChannel()
-    added: list[Message] = []
-    taken: list[Message] = []
+    added: list[ChannelMessage] = []
+    taken: list[ChannelMessage] = []
     now = 0.0
     for step in [*steps, "again", "deliver", "deliver", "deliver"]:
         match step:
@@ -162,6 +162,22 @@ def test_a_newer_description_drops_what_it_makes_worthless_unless_that_is_under_
     assert exchange(sender, receiver, 0.0) == [Offer(1, "v=0"), Bye("x"), Offer(3, "v=0")]
 
 
+def test_of_ice_servers_that_wait_the_last_ones_go_and_descriptions_do_not_drop_them() -> None:
+    sender, receiver = ReliableChannel(), ReliableChannel()
+    older, newer = (IceServers((RTCIceServer(url),)) for url in ("stun:older", "stun:newer"))
+    for message in (older, candidate(1), newer, Offer(2, "v=0")):
+        sender.add(message)
+    assert exchange(sender, receiver, 0.0) == [newer, Offer(2, "v=0")]
+
+
+def test_a_message_of_an_unknown_type_is_acknowledged_and_what_is_behind_it_is_taken() -> None:
+    receiver = ReliableChannel()
+    for text in ('{"seq":1,"first":1,"message":{"type":"later","more":[]}}', '{"seq":1,"message":{"type":"later"}}'):
+        assert receiver.handle_body(decode_body(text), 0.0) is None
+    assert receiver.bodies(ACK_DELAY) == [Body(ack=1)]
+    assert receiver.handle_body(Body(2, 2, 0, candidate(2)), 0.0) == candidate(2)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -173,7 +189,7 @@ def test_a_newer_description_drops_what_it_makes_worthless_unless_that_is_under_
         b'{"seq":1,"first":2,"message":{"type":"bye","reason":"x"}}',
         b'{"ack":9007199254740992}',
         b'{"seq":1,"message":{"type":"offer","generation":0,"sdp":"v=0"}}',
-        b'{"seq":1,"message":{"type":"other"}}',
+        b'{"seq":1,"message":{"type":1}}',
     ],
 )
 def test_a_body_that_cannot_be_is_refused(body: bytes) -> None:

@@ -168,6 +168,11 @@ def test_a_message_is_read_in_a_body(told: dict[str, Any]) -> None:
     assert encode_body(body).decode() == told["text"]
 
 
+@pytest.mark.parametrize("told", TOLD["messages skipped"])
+def test_a_message_of_an_unknown_type_is_a_body_all_the_same(told: dict[str, Any]) -> None:
+    assert described(decode_body(told["text"])) == told["body"]
+
+
 @pytest.mark.parametrize("text", TOLD["bodies refused"])
 def test_a_wrong_body_is_refused(text: str) -> None:
     with pytest.raises(ProtocolError):

@@ -18,7 +18,6 @@ from perdure.signaling.envelope import (
     KnockingClient,
     Refusal,
     RefusalReason,
-    RTCIceServer,
     Welcome,
 )
 from perdure.signaling.frames import (
@@ -36,7 +35,16 @@ from perdure.signaling.frames import (
     encode_frame,
 )
 from perdure.signaling.gateway_proof import gateway_join, room_id
-from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
+from perdure.signaling.messages import (
+    Answer,
+    Bye,
+    Candidate,
+    ChannelMessage,
+    IceServers,
+    Offer,
+    RTCIceServer,
+    UnknownMessage,
+)
 from perdure.signaling.noise import PROTOCOL, Initiator, Responder, public_bytes
 from perdure.signaling.reliable_channel import Body, encode_body
 from perdure.ticket import PREFIX, Ticket
@@ -55,9 +63,8 @@ NOW = 1_800_000_000
 
 SESSION, INSTANCE = bytes(range(16)), bytes(range(16, 32))
 KNOCK = Knock(SESSION, TICKET.ticket_id, 1)
-WELCOME = Welcome(
-    INSTANCE, True, (RTCIceServer("stun:stun.example:3478"), RTCIceServer("turn:turn.example:3478", "ada", "pass"))
-)
+ICE_SERVERS = (RTCIceServer("stun:stun.example:3478"), RTCIceServer("turn:turn.example:3478", "ada", "pass"))
+WELCOME = Welcome(INSTANCE, True, ICE_SERVERS)
 REFUSAL = Refusal(RefusalReason.EXPIRED, "yesterday")
 
 CLIENT_ID, GATEWAY_ID = bytes(range(200, 216)), bytes(range(216, 232))
@@ -66,13 +73,15 @@ CLIENT_ID, GATEWAY_ID = bytes(range(200, 216)), bytes(range(216, 232))
 CHALLENGE = Challenge(public_bytes(RENDEZVOUS), bytes(range(240, 256)))
 
 SDP = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"
-MESSAGES: list[Message] = [
+MESSAGES: list[ChannelMessage] = [
     Offer(1, SDP),
     Offer(4, SDP, restarts=3, cause="network-changed"),
     Answer(4, SDP),
     Candidate(4, "candidate:1 1 udp 2122260223 192.0.2.7 50000 typ host", "0", 0),
     Candidate(4, ""),
     Bye("done"),
+    IceServers(ICE_SERVERS),
+    IceServers(),
 ]
 BODIES = [
     Body(1, 1, 0, MESSAGES[0]),
@@ -96,6 +105,11 @@ FRAMES: list[ClientFrame | ServerFrame] = [
     Refused(RefusalCode.OCCUPIED, "another gateway (home) serves with the same key"),
 ]
 
+MESSAGES_SKIPPED = [
+    '{"seq":7,"first":5,"ack":3,"message":{"type":"hello"}}',
+    '{"seq":7,"first":5,"ack":3,"message":{"type":"hello","generation":"of a later version","sdp":[]}}',
+]
+"""Of a kind that version 2 does not have."""
 BODIES_REFUSED = [
     "",
     "[]",
@@ -104,9 +118,14 @@ BODIES_REFUSED = [
     '{"seq":1,"first":2,"message":{"type":"bye","reason":""}}',
     '{"ack":9007199254740992}',
     '{"ack":-1}',
-    '{"seq":1,"message":{"type":"hello"}}',
+    '{"seq":1,"message":{}}',
+    '{"seq":1,"message":{"type":1}}',
+    f'{{"seq":1,"message":{{"type":"{"x" * 201}"}}}}',
     '{"seq":1,"message":{"type":"offer","generation":0,"sdp":"v=0"}}',
     '{"seq":1,"message":{"type":"answer","generation":1}}',
+    '{"seq":1,"message":{"type":"ice-servers","iceServers":[{"username":"ada"}]}}',
+    f'{{"seq":1,"message":{{"type":"ice-servers","iceServers":[{{"urls":"stun:{"x" * 508}"}}]}}}}',
+    '{"seq":1,"message":{"type":"ice-servers","iceServers":[' + ",".join(['{"urls":"stun:a"}'] * 17) + "]}}",
 ]
 FRAMES_REFUSED = [
     "",
@@ -132,6 +151,9 @@ def signaling_vectors() -> dict[str, Any]:
         "messages": [
             {"message": described(message), "text": encode_body(Body(1, 1, 0, message)).decode()}
             for message in MESSAGES
+        ],
+        "messages skipped": [
+            {"body": described(Body(7, 5, 3, UnknownMessage("hello"))), "text": text} for text in MESSAGES_SKIPPED
         ],
         "bodies refused": BODIES_REFUSED,
         "rendezvous frames": [{"frame": described(frame), "text": encode_frame(frame)} for frame in FRAMES],

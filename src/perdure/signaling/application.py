@@ -22,7 +22,17 @@ from perdure.errors import ProtocolError
 from perdure.eventlog import log_event
 from perdure.nesting import check_json
 from perdure.signaling.base import MAX_WAITING_MESSAGES
-from perdure.signaling.messages import MAX_SDP_BYTES, Answer, Candidate, Message, Offer, check_message
+from perdure.signaling.messages import (
+    MAX_SDP_BYTES,
+    Answer,
+    Candidate,
+    ChannelMessage,
+    Message,
+    Offer,
+    UnknownMessage,
+    check_message,
+    read_message,
+)
 from perdure.signaling.reliable_channel import Body, check_body
 from perdure.wire import SESSION_ID_BYTES
 
@@ -107,6 +117,9 @@ class ApplicationChannel:
             log_event(_logger, logging.WARNING, "message-not-taken", kind=kind, why=type(error).__qualname__)
 
 
+_NO_MESSAGE = msgspec.Raw()
+
+
 class _Text(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one end sends to the other; unknown fields are ignored."""
 
@@ -117,7 +130,7 @@ class _Text(msgspec.Struct, frozen=True, omit_defaults=True):
     first: int = 0
     ack: int = 0
     missing: bool = False
-    message: Message | None = None
+    message: msgspec.Raw = _NO_MESSAGE
 
 
 _encoder = msgspec.json.Encoder()
@@ -134,7 +147,7 @@ def write_text(session_id: bytes, sender: bytes, body: Body, *, receiver: bytes 
         body.first,
         body.ack,
         body.missing,
-        body.message,
+        _written(body.message),
     )
     return _encoder.encode(text).decode()
 
@@ -146,10 +159,10 @@ def read_text(text: str | bytes, *, receiver: bytes) -> tuple[bytes, bytes, Body
     Raises:
         ProtocolError: it is not such a text, or a field is out of its bounds.
     """
-    read = _read(text, "a signaling message")
+    read, message = _read(text, "a signaling message")
     if read.sender is None:
         raise ProtocolError("a signaling message does not say who sent it")
-    body = Body(read.seq, read.first, read.ack, read.message, read.missing)
+    body = Body(read.seq, read.first, read.ack, message, read.missing)
     check_body(body)
     if read.receiver not in (None, receiver.hex()):
         body = Body(body.seq, body.first, 0, body.message)
@@ -169,7 +182,7 @@ def describe(session_id: bytes, message: Offer | Answer) -> str:
         _check_is_sdp(message.sdp)
     except ProtocolError as error:
         raise ValueError(str(error)) from error
-    return _encoder.encode(_Text(session_id.hex(), message=message)).decode()
+    return _encoder.encode(_Text(session_id.hex(), message=_written(message))).decode()
 
 
 def read_description(text: str, kind: Literal["offer", "answer"]) -> tuple[bytes, Offer | Answer]:
@@ -182,12 +195,13 @@ def read_description(text: str, kind: Literal["offer", "answer"]) -> tuple[bytes
     if kind not in ("offer", "answer"):
         shown = repr(kind) if isinstance(kind, str) and len(kind) <= MAX_SHOWN else type(kind).__name__
         raise ValueError(f"a description's kind comes behind it: an offer or an answer, not {shown}")
-    read = _read(text, f"an {kind}")
-    if not isinstance(read.message, Offer if kind == "offer" else Answer):
-        raise ProtocolError(f"this is not the description of an {kind}")
-    check_message(read.message)
-    _check_is_sdp(read.message.sdp)
-    return bytes.fromhex(read.session), read.message
+    read, message = _read(text, f"an {kind}")
+    if not isinstance(message, Offer if kind == "offer" else Answer):
+        other = f", but of type {message.type[:MAX_SHOWN]!r}" if isinstance(message, UnknownMessage) else ""
+        raise ProtocolError(f"this is not the description of an {kind}{other}")
+    check_message(message)
+    _check_is_sdp(message.sdp)
+    return bytes.fromhex(read.session), message
 
 
 def is_offer(sdp: str) -> bool:
@@ -224,7 +238,11 @@ def read_candidate(data: Mapping[str, object] | str) -> Candidate:
 _W3C_NAMES = {"sdp_mid": "sdpMid", "sdp_mline_index": "sdpMLineIndex"}
 
 
-def _read(text: str | bytes, what: str) -> _Text:
+def _written(message: ChannelMessage | UnknownMessage | None) -> msgspec.Raw:
+    return _NO_MESSAGE if message is None else msgspec.Raw(_encoder.encode(message))
+
+
+def _read(text: str | bytes, what: str) -> tuple[_Text, ChannelMessage | UnknownMessage | None]:
     if not isinstance(text, str | bytes):
         raise ProtocolError(f"{what} is a text, not {type(text).__name__}")
     if len(text) > MAX_TEXT_LENGTH:
@@ -233,7 +251,8 @@ def _read(text: str | bytes, what: str) -> _Text:
         raise ProtocolError(f"{what} is empty")
     try:
         check_json(text)
-        return _decoder.decode(text)
+        read = _decoder.decode(text)
+        return read, read_message(read.message)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ProtocolError(f"{what} cannot be read: {error}") from error
 

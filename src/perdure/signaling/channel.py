@@ -13,18 +13,28 @@ from perdure.errors import ProtocolError
 from perdure.eventlog import log_event
 from perdure.signaling.base import MAX_WAITING_MESSAGES
 from perdure.signaling.envelope import MAX_PLAINTEXT_BYTES
-from perdure.signaling.messages import check_message
+from perdure.signaling.messages import IceServers, check_message
 from perdure.signaling.reliable_channel import HEAD_BYTES, Body, ReliableChannel, encode_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from perdure.signaling.base import SignalingListener
-    from perdure.signaling.messages import Message
+    from perdure.signaling.messages import ChannelMessage, Message, RTCIceServer
 
 _logger = logging.getLogger("perdure.signaling")
 
 MAX_MESSAGE_BYTES = MAX_PLAINTEXT_BYTES - HEAD_BYTES
+
+
+def check_sendable(message: ChannelMessage) -> None:
+    """Raise `ValueError` where the peer would not read `message`."""
+    try:
+        check_message(message)
+    except ProtocolError as error:
+        raise ValueError(str(error)) from error
+    if (size := len(encode_body(Body(message=message)))) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a message has at most {MAX_MESSAGE_BYTES} bytes, not {size}")
 
 
 class PeerChannel:
@@ -34,6 +44,7 @@ class PeerChannel:
         transmit: sends a body to the peer; called only while available.
         on_close: called once, by `close`.
         on_resent: called where messages were sent again as the peer acknowledged nothing; with how often in a row.
+        on_ice_servers: called with the ICE servers that the peer names. Who needs none of it leaves it out.
     """
 
     def __init__(
@@ -42,10 +53,12 @@ class PeerChannel:
         transmit: Callable[[Body], None],
         on_close: Callable[[], None],
         on_resent: Callable[[int], None] = lambda times: None,
+        on_ice_servers: Callable[[Sequence[RTCIceServer]], None] = lambda servers: None,
     ) -> None:
         self._transmit = transmit
         self._on_close = on_close
         self._on_resent = on_resent
+        self._on_ice_servers = on_ice_servers
         self._reliable = ReliableChannel()
         self._is_available = False
         self._is_closed = False
@@ -67,18 +80,13 @@ class PeerChannel:
         while self._unheard and not self._is_closed:
             listener.signaling_message(self._unheard.popleft())
 
-    def send(self, message: Message) -> None:
+    def send(self, message: ChannelMessage) -> None:
         """Queue `message` until the peer has it; after `close`, nothing.
 
         Raises:
             ValueError: the peer would not read it.
         """
-        try:
-            check_message(message)
-        except ProtocolError as error:
-            raise ValueError(str(error)) from error
-        if (size := len(encode_body(Body(message=message)))) > MAX_MESSAGE_BYTES:
-            raise ValueError(f"a message has at most {MAX_MESSAGE_BYTES} bytes, not {size}")
+        check_sendable(message)
         if not self._is_closed:
             self._reliable.add(message)
             self._flush()
@@ -134,7 +142,9 @@ class PeerChannel:
         message = self._reliable.handle_body(body, self._now())
         if self._reliable.is_settled and self._settled is not None:
             self._settled.set()
-        if message is not None and self._listener is not None:
+        if isinstance(message, IceServers):
+            self._on_ice_servers(message.ice_servers)
+        elif message is not None and self._listener is not None:
             self._listener.signaling_message(message)
         elif message is not None:
             self._unheard.append(message)

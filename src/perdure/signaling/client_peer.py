@@ -31,17 +31,16 @@ from perdure.signaling.envelope import (
     KnockingClient,
     Refusal,
     RefusalReason,
-    RTCIceServer,
     Welcome,
     read_type,
 )
 from perdure.signaling.frames import GATEWAY, Challenge, Join, Role
 from perdure.signaling.gateway_proof import room_id
 from perdure.signaling.noise import KEY_BYTES
+from perdure.signaling.reasons import describe_refusal
 from perdure.signaling.reliable_channel import Body, decode_body, encode_body
 from perdure.signaling.status import RefusalLog, SignalingState, SignalingStatus
 from perdure.signaling.websocket import RendezvousLink
-from perdure.wire import printable
 
 if TYPE_CHECKING:
     import ssl
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from perdure.signaling.base import SignalingLink, SignalingListener
-    from perdure.signaling.messages import Message
+    from perdure.signaling.messages import Message, RTCIceServer
     from perdure.signaling.socket import OpenSocket
     from perdure.ticket import Ticket
 
@@ -71,15 +70,6 @@ REKEY_AFTER = 3600.0
 FAREWELL_TIMEOUT = 1.0
 """Seconds that a last word (`Bye`) has to reach the peer at `close`."""
 
-_REFUSED_WORDS = {
-    RefusalReason.FULL: "it has no room for another session; trying again",
-    RefusalReason.UNKNOWN: "the gateway does not know this ticket; ask its owner for a new one",
-    RefusalReason.EXPIRED: "the ticket has expired; ask the gateway's owner for a new one",
-    RefusalReason.REVOKED: "the ticket was revoked; ask the gateway's owner for a new one",
-    RefusalReason.USED_UP: "the ticket is used up: others have used it as often as it may be; ask for a new one",
-    RefusalReason.NOT_AUTHORIZED: "the gateway does not know this client's key",
-}
-
 
 class ClientSignaling:
     """A `SignalingChannel` to the gateway of `ticket` for one tube. `start` it; `close` it, then `wait_closed`.
@@ -88,7 +78,8 @@ class ClientSignaling:
         session_id: 16 random bytes, never used for another `ClientSignaling`.
         key: this installation's.
         on_status: hears each change of the status, on the event loop's thread.
-        on_ice_servers: hears which ICE servers the gateway names, before each time that it becomes available.
+        on_ice_servers: hears which ICE servers the gateway names: before each time that it becomes available, and
+            when it renews them.
         token_bytes: the source of keys and ids; must be cryptographically random.
         open_socket: how to connect to the rendezvous, where that is not by `websockets`.
     """
@@ -100,7 +91,7 @@ class ClientSignaling:
         *,
         key: X25519PrivateKey,
         on_status: Callable[[SignalingStatus], None] | None = None,
-        on_ice_servers: Callable[[tuple[RTCIceServer, ...]], None] | None = None,
+        on_ice_servers: Callable[[Sequence[RTCIceServer]], None] = lambda servers: None,
         random: Random | None = None,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
         ssl_context: ssl.SSLContext | None = None,
@@ -124,7 +115,9 @@ class ClientSignaling:
             ssl_context=ssl_context,
             open_socket=open_socket,
         )
-        self._channel = PeerChannel(transmit=self._transmit, on_close=self._end, on_resent=self._resent)
+        self._channel = PeerChannel(
+            transmit=self._transmit, on_close=self._end, on_resent=self._resent, on_ice_servers=on_ice_servers
+        )
         self._status = SignalingStatus(SignalingState.UNREACHABLE, self._link.url)
         self._settled = asyncio.Event()
         self._error: PerdureError | None = None
@@ -319,12 +312,11 @@ class ClientSignaling:
         if self._knocking is None or self._ending is not None:
             raise EnvelopeRefusedError(EnvelopeRefusal.STALE)
         match self._knocking.open(envelope):
-            case Refusal(RefusalReason.FULL, detail):
+            case Refusal(RefusalReason.FULL) as refusal:
                 self._knocking = None  # the timer knocks again
-                self._set_status(SignalingState.KNOCKING, printable(detail) or _REFUSED_WORDS[RefusalReason.FULL])
-            case Refusal(reason, detail):
-                words = f"{_REFUSED_WORDS[reason]} ({printable(detail)})" if detail else _REFUSED_WORDS[reason]
-                self._fail(NotAuthorisedError(words, target="ticket"))
+                self._set_status(SignalingState.KNOCKING, describe_refusal(refusal))
+            case Refusal() as refusal:
+                self._fail(NotAuthorisedError(describe_refusal(refusal), target="ticket"))
             case (welcome, keys):
                 self._cancel_knock()
                 self._gateway_peer = sender
@@ -342,8 +334,7 @@ class ClientSignaling:
             self._channel.restart()
             if self._ending is not None:  # its tube ended over that
                 return
-        if self._on_ice_servers is not None:
-            self._on_ice_servers(welcome.ice_servers)
+        self._on_ice_servers(welcome.ice_servers)
         self._channel.speak()  # which proves that this is the client that knocked
         self._channel.peer_reachable()
         self._set_status(SignalingState.READY)

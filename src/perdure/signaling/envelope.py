@@ -24,6 +24,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from perdure.nesting import check_json
+from perdure.signaling.messages import RTCIceServers
 from perdure.signaling.noise import (
     TAG_BYTES,
     Initiator,
@@ -102,23 +103,13 @@ class Knock(msgspec.Struct, frozen=True):
     number: Number
 
 
-class RTCIceServer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """As the W3C's, with one URL."""
-
-    urls: Annotated[str, msgspec.Meta(max_length=512)]
-    username: Annotated[str, msgspec.Meta(max_length=512)] = ""
-    credential: Annotated[str, msgspec.Meta(max_length=512)] = ""
-
-
 class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """The gateway lets a client in. `instance` names the gateway's process; `known`: it has this session's state
     already. `ice_servers` are those that a client of this gateway needs."""
 
     instance: Bytes16
     known: bool = False
-    ice_servers: Annotated[tuple[RTCIceServer, ...], msgspec.Meta(max_length=16)] = msgspec.field(
-        default=(), name="iceServers"
-    )
+    ice_servers: RTCIceServers = msgspec.field(default=(), name="iceServers")
 
 
 class RefusalReason(enum.Enum):

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from perdure.admission import Holder, Verdict
 from perdure.errors import PerdureError, ProtocolError, RendezvousError
-from perdure.signaling.channel import PeerChannel
+from perdure.signaling.channel import PeerChannel, check_sendable
 from perdure.signaling.envelope import (
     ID_BYTES,
     MAX_DETAIL_CHARACTERS,
@@ -30,13 +30,12 @@ from perdure.signaling.envelope import (
     EnvelopeType,
     Refusal,
     RefusalReason,
-    RTCIceServer,
     Welcome,
     read_type,
 )
 from perdure.signaling.frames import MAX_NAME_CHARACTERS, Challenge, Join
 from perdure.signaling.gateway_proof import gateway_join
-from perdure.signaling.messages import Bye
+from perdure.signaling.messages import Bye, IceServers
 from perdure.signaling.noise import KEY_BYTES, NoiseError
 from perdure.signaling.reliable_channel import Body, decode_body, encode_body
 from perdure.signaling.session_places import Session, SessionPlaces
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from perdure.signaling.base import SignalingChannel, SignalingLink
+    from perdure.signaling.messages import RTCIceServer
     from perdure.signaling.socket import OpenSocket
     from perdure.ticket_store import TicketStore
 
@@ -168,6 +168,19 @@ class GatewaySignaling:
             self._settled.clear()
             await self._settled.wait()
 
+    def set_ice_servers(self, servers: Sequence[RTCIceServer]) -> None:
+        """Name `servers` to the clients from now on, also to those that are there already.
+
+        Raises:
+            ValueError: the clients would not read them; nothing was changed.
+        """
+        renewed = IceServers(tuple(servers))
+        check_sendable(renewed)
+        self._ice_servers = renewed.ice_servers
+        for session in self._sessions:
+            if session.channel is not None:
+                session.channel.send(renewed)
+
     @property
     def local_address(self) -> str | None:
         """This machine's address on the connection to the rendezvous; `None` while there is none."""
@@ -274,6 +287,7 @@ class GatewaySignaling:
             self._sessions.add(session)
         session.knock_number = knock.number
         self._sessions.move(session, sender)
+        session.welcomed_with = self._ice_servers
         welcome = Welcome(self._instance, known, self._ice_servers)
         envelope, session.pending = asked.welcome(ticket.secret, welcome, ephemeral=ephemeral)
         self._link.send(sender, envelope)
@@ -314,6 +328,8 @@ class GatewaySignaling:
                 session.channel.close()  # since the WELCOME its ticket was revoked, or somebody else has used it up
             elif not self._sessions.has_ended(session.session_id) and not self._is_closed:
                 self._on_session(session.session_id, session.channel, session.holder)
+                if session.welcomed_with != self._ice_servers:  # there was no channel yet when they were renewed
+                    session.channel.send(IceServers(self._ice_servers))
             if self._sessions.has_ended(session.session_id):  # long ago, or its owner has refused it just now
                 session.channel = self._channel(session)
                 session.channel.send(Bye(HAS_ENDED))

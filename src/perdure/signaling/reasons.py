@@ -1,4 +1,4 @@
-"""Why a connection to the rendezvous failed, in a few words for a person."""
+"""Why a connection to the rendezvous failed, or a gateway lets a client not in: a few words for a person."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import ssl
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, PayloadTooBig
 
 from perdure.errors import ProtocolError
+from perdure.signaling.envelope import Refusal, RefusalReason
+from perdure.wire import printable
 
 _ERRNO_WORDS = {
     errno.ECONNREFUSED: "connection refused",
@@ -21,6 +23,15 @@ _ERRNO_WORDS = {
     errno.ETIMEDOUT: "no answer",
     errno.EADDRNOTAVAIL: "no usable local address",
     errno.EMFILE: "too many open files",
+}
+
+_REFUSALS = {
+    RefusalReason.FULL: "it has no room for another session; trying again",
+    RefusalReason.UNKNOWN: "the gateway does not know this ticket; ask its owner for a new one",
+    RefusalReason.EXPIRED: "the ticket has expired; ask the gateway's owner for a new one",
+    RefusalReason.REVOKED: "the ticket was revoked; ask the gateway's owner for a new one",
+    RefusalReason.USED_UP: "the ticket is used up: others have used it as often as it may be; ask for a new one",
+    RefusalReason.NOT_AUTHORIZED: "the gateway does not know this client's key",
 }
 
 
@@ -43,6 +54,14 @@ def describe_failure(error: BaseException) -> str:
             return _describe_os_error(error)
         case _:
             return f"{type(error).__name__}"
+
+
+def describe_refusal(refusal: Refusal) -> str:
+    """A sentence for `refusal`, with what the gateway says about it."""
+    words, detail = _REFUSALS[refusal.reason], printable(refusal.detail)
+    if refusal.reason is RefusalReason.FULL:
+        return detail or words
+    return f"{words} ({detail})" if detail else words
 
 
 def _describe_close(error: ConnectionClosed) -> str:

@@ -8,7 +8,9 @@
    can be reached again, and when nothing was acknowledged for a while. At most `WINDOW` messages are under way.
 4. A message is taken when it is the next one; any other is dropped. Where one before it is missing, that is said at
    once. `first` is the oldest message that the sender still keeps: what lies below, nobody awaits.
-5. A newer description makes older ones of its sender worthless: those not sent yet are dropped.
+5. A newer description makes older ones of its sender worthless, and newer ICE servers older ones: those not sent yet
+   are dropped.
+6. A message of an unknown kind is taken like any other, and goes no further.
 """
 
 from __future__ import annotations
@@ -21,7 +23,16 @@ import msgspec
 from perdure.errors import ProtocolError
 from perdure.nesting import check_json
 from perdure.signaling.base import MAX_WAITING_MESSAGES
-from perdure.signaling.messages import Answer, Bye, Message, Offer, check_message
+from perdure.signaling.messages import (
+    Answer,
+    Bye,
+    ChannelMessage,
+    IceServers,
+    Offer,
+    UnknownMessage,
+    check_message,
+    read_message,
+)
 
 ACK_DELAY = 0.05
 """Seconds that an acknowledgement waits for a message to ride on, such as the answer to an offer, and for more to
@@ -54,13 +65,23 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True):
     seq: int = 0
     first: int = 0
     ack: int = 0
-    message: Message | None = None
+    message: ChannelMessage | UnknownMessage | None = None
     missing: bool = False
     """Whether the sender of this awaits a message before one that has come: it is to be sent again now."""
 
 
+class _Read(msgspec.Struct):
+    """A body as it comes; the message is read by itself."""
+
+    seq: int = 0
+    first: int = 0
+    ack: int = 0
+    message: msgspec.Raw = msgspec.Raw()
+    missing: bool = False
+
+
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Body)
+_decoder = msgspec.json.Decoder(_Read)
 
 
 def encode_body(body: Body) -> bytes:
@@ -76,7 +97,8 @@ def decode_body(data: bytes | str) -> Body:
     """
     try:
         check_json(data)
-        body: Body = _decoder.decode(data)
+        read = _decoder.decode(data)
+        body = Body(read.seq, read.first, read.ack, read_message(read.message), read.missing)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ProtocolError(f"a signaling message cannot be read: {error}") from error
     check_body(body)
@@ -97,9 +119,9 @@ class ReliableChannel:
     """One end's numbers and unacknowledged messages of a session. Times are those of one clock, in seconds."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[ChannelMessage] = deque()
         """Not numbered yet."""
-        self._unacked: OrderedDict[int, Message] = OrderedDict()
+        self._unacked: OrderedDict[int, ChannelMessage] = OrderedDict()
         self._last_seq = 0
         self._sent_seq = 0
         self._taken_seq = 0
@@ -125,10 +147,10 @@ class ReliableChannel:
         """When `bodies` has something; infinite where only `add` and `handle_body` give it something."""
         return min(self._ack_at, self._resend_at)
 
-    def add(self, message: Message) -> None:
+    def add(self, message: ChannelMessage) -> None:
         """Queue a message for the peer."""
-        if isinstance(message, Offer | Answer):
-            self._waiting = deque(each for each in self._waiting if not _is_older(each, message.generation))
+        if isinstance(message, Offer | Answer | IceServers):
+            self._waiting = deque(each for each in self._waiting if not _is_worthless(each, message))
         self._waiting.append(message)
         if len(self._waiting) + len(self._unacked) > MAX_WAITING_MESSAGES:
             self.dropped += 1
@@ -172,7 +194,7 @@ class ReliableChannel:
             return [Body(ack=self._taken_seq, missing=missing)]
         return [Body(seq, oldest, self._taken_seq, self._unacked[seq], missing) for seq in unsent]
 
-    def handle_body(self, body: Body, now: float) -> Message | None:
+    def handle_body(self, body: Body, now: float) -> ChannelMessage | None:
         """Take a body of the peer: its message, if that is the next one.
 
         Raises:
@@ -198,8 +220,11 @@ class ReliableChannel:
                 self._is_missing, self._ack_at = True, now
             return None
         self._taken_seq = body.seq
-        return body.message
+        return None if isinstance(body.message, UnknownMessage) else body.message
 
 
-def _is_older(message: Message, generation: int) -> bool:
-    return not isinstance(message, Bye) and message.generation < generation
+def _is_worthless(message: ChannelMessage, newer: Offer | Answer | IceServers) -> bool:
+    """Whether nobody needs `message` behind `newer`."""
+    if isinstance(newer, IceServers):
+        return isinstance(message, IceServers)
+    return not isinstance(message, Bye | IceServers) and message.generation < newer.generation

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from perdure.admission import Holder
     from perdure.signaling.channel import PeerChannel
     from perdure.signaling.envelope import DataKeys
+    from perdure.signaling.messages import RTCIceServer
 
 MAX_ENDED_SESSIONS = 1024
 """Remembered, some 3 KiB each; a client of one that is forgotten begins it again, as if it had never been."""
@@ -31,6 +32,8 @@ class Session:
     pending: DataKeys | None = None
     keys: DataKeys | None = None
     channel: PeerChannel | None = None
+    welcomed_with: tuple[RTCIceServer, ...] = ()
+    """The ICE servers that its last WELCOME named."""
 
 
 class SessionPlaces:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from perdure.netmon.state import Snapshot
     from perdure.registry import TubeRegistry
     from perdure.signaling.base import SignalingChannel
-    from perdure.signaling.envelope import RTCIceServer
+    from perdure.signaling.messages import RTCIceServer
     from perdure.signaling.status import SignalingStatus
     from perdure.streams.transport import StreamTransport
     from perdure.ticket import Ticket

@@ -1,0 +1,62 @@
+"""ICE servers as a gateway's clients are told them: what they would not read is refused where it is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from perdure import IceServer
+from perdure.ice_servers import for_clients, of_gateway
+from perdure.signaling.channel import MAX_MESSAGE_BYTES
+from perdure.signaling.messages import MAX_ICE_SERVER_BYTES, MAX_ICE_SERVERS, RTCIceServer
+
+STUN, TURN = IceServer("stun:stun.example"), IceServer("turn:turn.example", "me", "secret")
+
+
+def test_what_a_gateway_tells_is_what_its_clients_use() -> None:
+    assert of_gateway(for_clients([STUN, TURN])) == (STUN, TURN)
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        (IceServer("stun:" + "x" * MAX_ICE_SERVER_BYTES), r"'stun:x+': a server's URL of 517 bytes is over 512"),
+        (
+            IceServer("turn:long.example", "x" * 513, "secret"),
+            r"'turn:long.example': a server's user name of 513 bytes",
+        ),
+        (
+            IceServer("turn:long.example", "é" * 257, "secret"),
+            r"'turn:long.example': a server's user name of 514 bytes",
+        ),
+        (IceServer("turn:long.example", "me", "secret" * 86), r"'turn:long.example': a server's password of 516 bytes"),
+        (
+            IceServer("turn:half.example", "me", "secret\ud800"),
+            r"'turn:half.example': a server's password cannot be sent",
+        ),
+    ],
+)
+def test_the_one_that_a_client_would_not_read_is_named(server: IceServer, why: str) -> None:
+    with pytest.raises(ValueError, match=why) as refused:
+        for_clients([STUN, server, TURN])
+    assert "secret" not in str(refused.value)
+    assert len(str(refused.value)) < 200
+
+
+def test_there_are_no_more_than_a_client_reads() -> None:
+    assert len(for_clients([STUN] * MAX_ICE_SERVERS)) == MAX_ICE_SERVERS
+    with pytest.raises(ValueError, match="16 ICE servers at most, not 17"):
+        for_clients([STUN] * 17)
+
+
+def test_they_fit_into_one_message_together() -> None:
+    escaped = IceServer("turn:turn.example", "me", "\x01" * MAX_ICE_SERVER_BYTES)
+    with pytest.raises(ValueError, match=f"together: a message has at most {MAX_MESSAGE_BYTES} bytes"):
+        for_clients([escaped] * MAX_ICE_SERVERS)
+
+
+@pytest.mark.parametrize("url", ["http://a.example", "turn:me:secret@a.example", "stun:\x1b[2J", "file:///etc/passwd"])
+def test_what_is_no_ice_server_is_not_taken_from_a_gateway(url: str) -> None:
+    with pytest.raises(ValueError, match="ICE server") as refused:
+        of_gateway([RTCIceServer("stun:stun.example"), RTCIceServer(url, "me", "secret")])
+    assert str(refused.value).isprintable()
+    assert "secret" not in str(refused.value)
