@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import webrtc
 
-from perdure.config import IceServer, TransportConfig
+from perdure.config import TransportConfig
 from perdure.transport.base import Path as NetworkPath
 from perdure.transport.rtc import RtcTransport
 from perdure.transport.statistics import selected_path
+from support.turn_server import free_port, turn_server
 from transport.peers import TIMEOUT, Peer, Peers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from perdure.config import IceServer
     from perdure.transport.base import Carrier
-
-TURNSERVER = shutil.which("turnserver", path="/usr/bin:/usr/local/bin:/usr/sbin")
-USER, PASSWORD = "user", "secret"
-
-BINDING_REQUEST = bytes.fromhex("0001 0000 2112a442") + bytes(12)
-"""RFC 8489 §5: who answers it is a STUN server that is ready."""
 
 
 @pytest.fixture
@@ -84,59 +80,6 @@ async def test_the_path_after_a_restart_is_another(peers: Peers) -> None:
     assert (await path_of(here)).rtt is not None
 
 
-class Relay:
-    """A TURN server on loopback, which relays to loopback."""
-
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        self.process = process
-        self.port = port
-
-    async def answers(self) -> None:
-        """Wait until it does: what was sent before is lost, or refused."""
-        loop = asyncio.get_running_loop()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            asking.setblocking(False)
-            asking.connect(("127.0.0.1", self.port))
-            while True:
-                assert self.process.returncode is None, "the TURN server ended"
-                try:
-                    await loop.sock_sendall(asking, BINDING_REQUEST)
-                    async with asyncio.timeout(0.1):  # it may be lost
-                        await loop.sock_recv(asking, 2048)
-                        return
-                except ConnectionRefusedError:
-                    await asyncio.sleep(0.01)
-                except TimeoutError:
-                    continue
-
-
-@pytest.fixture
-async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
-    if TURNSERVER is None:
-        pytest.skip("no coturn")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        TURNSERVER,
-        *("-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", str(port)),
-        *("--lt-cred-mech", "--user", f"{USER}:{PASSWORD}", "--realm", "test", "--allow-loopback-peers"),
-        *("--no-cli", "--no-tls", "--no-dtls", "--no-stdout-log", "--log-file", "/dev/null"),
-        *("--pidfile", str(tmp_path / "pid"), "--userdb", str(tmp_path / "db")),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    started = Relay(process, port)
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            await started.answers()
-        yield started
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
 class Hidden(Peer):
     """Signals none of its candidates but `told`, or where that is `None` its relayed ones."""
 
@@ -151,8 +94,12 @@ class Hidden(Peer):
 
 
 @pytest.mark.parametrize("protocol", ["udp", "tcp"])
-async def test_a_relayed_path_says_so_and_how_the_turn_server_is_reached(relay: Relay, protocol: str) -> None:
-    server = IceServer(f"turn:127.0.0.1:{relay.port}?transport={protocol}", USER, PASSWORD)
+async def test_a_relayed_path_says_so_and_how_the_turn_server_is_reached(tmp_path: Path, protocol: str) -> None:
+    async with turn_server(tmp_path, free_port(), "user", "secret") as server:
+        await relayed_by(replace(server, url=f"{server.url}?transport={protocol}"), protocol)
+
+
+async def relayed_by(server: IceServer, protocol: str) -> None:
     offerer = Hidden(RtcTransport(TransportConfig(loopback=True)))
     answerer = Hidden(RtcTransport(TransportConfig((server,), loopback=True)), initiator=False)
     offerer.other, answerer.other = answerer, offerer

@@ -1,0 +1,73 @@
+"""A TURN server (coturn) on loopback, which relays to loopback and knows one user."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from perdure import IceServer
+from support.recorder import TIMEOUT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+TURNSERVER = shutil.which("turnserver", path="/usr/bin:/usr/local/bin:/usr/sbin")
+
+BINDING_REQUEST = bytes.fromhex("0001 0000 2112a442") + bytes(12)
+"""RFC 8489 §5: who answers it is a STUN server that is ready."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.asynccontextmanager
+async def turn_server(folder: Path, port: int, user: str, password: str) -> AsyncIterator[IceServer]:
+    """It runs, and answers; how its user reaches it. The test is skipped where there is no coturn."""
+    if TURNSERVER is None:
+        pytest.skip("no coturn")
+    process = await asyncio.create_subprocess_exec(
+        TURNSERVER,
+        *("-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", str(port)),
+        *("--lt-cred-mech", "--user", f"{user}:{password}", "--realm", "test", "--allow-loopback-peers"),
+        *("--no-cli", "--no-tls", "--no-dtls", "--no-stdout-log", "--log-file", "/dev/null"),
+        *("--pidfile", str(folder / "pid"), "--userdb", str(folder / "db")),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            await _answers(process, port)
+        yield IceServer(f"turn:127.0.0.1:{port}", user, password)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _answers(process: asyncio.subprocess.Process, port: int) -> None:
+    """Wait until it does: what was sent before is lost, or refused."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.setblocking(False)
+        asking.connect(("127.0.0.1", port))
+        while True:
+            assert process.returncode is None, "the TURN server ended"
+            try:
+                await loop.sock_sendall(asking, BINDING_REQUEST)
+                async with asyncio.timeout(0.1):  # it may be lost
+                    await loop.sock_recv(asking, 2048)
+                    return
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.01)
+            except TimeoutError:
+                continue
