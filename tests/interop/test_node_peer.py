@@ -15,8 +15,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import perdure
+from perdure.gateway import Gateway
+from perdure.signaling.gateway_peer import GatewaySignaling
+from perdure.signaling.messages import RTCIceServer
+from support.tunnels import rendezvous
 
 FOLDER = Path(__file__).resolve().parent / "node_peer"
 NODE = shutil.which("node")
@@ -153,6 +160,45 @@ async def test_what_is_not_allowed_is_said(tmp_path: Path) -> None:
     assert "not allowed" in said
     assert wrong_code == 2
     assert "this is no ticket" in said_of_the_wrong_one
+
+
+async def test_its_next_carrier_asks_the_ice_servers_that_the_gateway_told_meanwhile() -> None:
+    asked = asyncio.Event()
+    signaling: list[GatewaySignaling] = []
+
+    class StunServer(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            asked.set()
+
+    def make_signaling(*given: Any, **more: Any) -> GatewaySignaling:
+        signaling.append(GatewaySignaling(*given, **more))
+        return signaling[-1]
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        signaling[-1].set_ice_servers([RTCIceServer(f"stun:127.0.0.1:{stun_port}")])  # to clients alone
+        await _echo(reader, writer)
+
+    store, sent = perdure.TicketStore(), os.urandom(SENT_BYTES)
+    store.create("default", now=0)
+    stun, _ = await asyncio.get_running_loop().create_datagram_endpoint(StunServer, local_addr=("127.0.0.1", 0))
+    stun_port = stun.get_extra_info("sockname")[1]
+    with contextlib.closing(stun):
+        async with (
+            rendezvous() as url,
+            Gateway(
+                url,
+                perdure.parse_allow([]),
+                tickets=store,
+                handler=echo,
+                transport=perdure.TransportConfig(loopback=True),
+                make_signaling=make_signaling,
+            ) as gateway,
+        ):
+            code, received, said = await _peer(gateway.ticket.encode(), "echo:7", "--kills", "3", sends=sent)
+
+    assert code == 0, said
+    assert received == sent
+    assert asked.is_set()
 
 
 def test_it_agrees_with_the_vectors() -> None:

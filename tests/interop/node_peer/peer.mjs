@@ -161,12 +161,11 @@ class Signaling {
   onWelcome({ inside, keys }) {
     this.pending = null;
     clearTimeout(this.knockTimer);
-    const isFirst = this.instance === undefined;
-    const isLost = !isFirst && (inside.instance !== this.instance || (this.hasSpoken && !inside.known));
+    const isLost = this.instance !== undefined && (inside.instance !== this.instance || (this.hasSpoken && !inside.known));
     if (isLost) throw fatal('session lost: the gateway was restarted, or has forgotten it');
     // The gateway seals under the older keys until it has heard the new ones.
     Object.assign(this, { instance: inside.instance, older: this.keys, keys });
-    if (isFirst) this.on.welcome(inside.iceServers ?? []);
+    this.on.iceServers(inside.iceServers ?? []);
     this.body({}); // at once: before it the gateway does not begin the session
     this.resend();
   }
@@ -283,20 +282,21 @@ class Session {
     // ACK. What comes: granted is the limit that the gateway was told.
     this.out = { held: Buffer.alloc(0), acked: 0, next: 0, most: 0, end: 0, limit: 0, isEnding: false };
     this.in = { received: 0, acked: 0, read: 0, granted: CREDIT, fin: 0 };
-    const on = { welcome: (servers) => this.start(servers), message: (m) => this.onSignal(m), error: (e) => this.end(e) };
+    const on = { iceServers: (servers) => this.useServers(servers), message: (m) => this.onSignal(m), error: (e) => this.end(e) };
     this.signaling = new Signaling(ticket, client, this.id, on);
     setInterval(() => this.look(), 500);
   }
-  start(iceServers) {
+  useServers(iceServers) {
     const login = ({ username, credential }) => `${encodeURIComponent(username)}:${encodeURIComponent(credential)}@`;
     this.iceServers = iceServers.map((each) => (each.username ? each.urls.replace(/^turns?:/, (it) => it + login(each)) : each.urls));
-    process.stdin.on('data', (bytes) => this.write(bytes));
-    process.stdin.on('end', () => this.write(Buffer.alloc(0), true));
+    if (this.current) return; // the next carrier uses them
+    process.stdin.on('data', (bytes) => this.write(bytes)).on('end', () => this.write(Buffer.alloc(0), true));
     this.begin('the first');
   }
   // -- negotiation. This peer offers and never answers: its own offer of a higher generation is its answer to each of the gateway's
-  onSignal({ type, generation, sdp, cause, candidate, sdpMid, reason }) {
+  onSignal({ type, generation, sdp, cause, candidate, sdpMid, reason, iceServers = [] }) {
     const { carrier } = this;
+    if (type === 'ice-servers') return this.useServers(iceServers);
     if (type === 'bye') return this.isOver || this.end(fatal(`the gateway has ended the session: ${reason}`));
     const isNews = type === 'offer' && generation > this.current && generation % 2 === 0;
     if (isNews) return this.begin(`the gateway offered ${generation}: ${cause}`, generation);
