@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 import perdure
-from perdure import NotAuthorisedError, TicketStore, parse_allow
-from perdure.gateway import Gateway
-from perdure.signaling.gateway_peer import GatewaySignaling
-from perdure.signaling.messages import RTCIceServer
+from perdure import NotAuthorisedError, TicketStore
 from support.recorder import TIMEOUT
 from support.signaling import eventually
 from support.tunnels import echo, rendezvous
@@ -150,45 +147,3 @@ async def test_a_gateway_remembers_who_used_a_ticket_and_from_where() -> None:
             assert use.tunnels == 1
             await eventually(lambda: next(iter(next(iter(tickets)).clients.values())).address is not None)
         await eventually(lambda: next(iter(tickets)).tunnels == 0)
-
-
-async def test_a_gateways_ice_servers_reach_its_clients() -> None:
-    told: list[perdure.signals.TurnCredentialsRefreshed] = []
-
-    async def hear(signal: perdure.signals.Signal) -> None:
-        if isinstance(signal, perdure.signals.TurnCredentialsRefreshed):
-            told.append(signal)
-
-    async with (
-        rendezvous() as url,
-        perdure.serve(url, handler=echo, loopback=True, ice_servers=["turn:user:secret@127.0.0.1:9"]) as gateway,
-        perdure.connect(gateway.ticket, loopback=True, signal_handler=hear) as tunnel,
-    ):
-        assert await says(tunnel, b"hello") == b"hello"
-        await eventually(lambda: bool(told))
-        assert told[0].urls == ("turn:127.0.0.1:9",)
-        assert told[0].username == "user"
-
-
-async def test_a_client_whose_gateway_names_a_server_that_is_none_connects_all_the_same(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def hostile(*given: Any, **more: Any) -> GatewaySignaling:
-        return GatewaySignaling(*given, **{**more, "ice_servers": [RTCIceServer("http://me:secret@host")]})
-
-    tickets = tickets_of("ada")
-    async with (
-        rendezvous() as url,
-        Gateway(
-            url,
-            parse_allow([]),
-            handler=echo,
-            tickets=tickets,
-            transport=perdure.TransportConfig(loopback=True),
-            make_signaling=hostile,
-        ) as gateway,
-        tunnel_by("ada", gateway) as tunnel,
-    ):
-        assert await says(tunnel, b"hello") == b"hello"
-    assert "ice-servers-refused" in caplog.text
-    assert "secret" not in caplog.text

@@ -97,7 +97,7 @@ SIGNALS: list[Row] = [
     (
         TurnCredentialsRefreshed,
         "says that new carriers and ICE restarts use new credentials",
-        "`TubeRegistry.set_ice_servers` was called",
+        "`set_ice_servers` of a `Gateway` or `TubeRegistry` was called, or a client's gateway named others",
         {
             ("urls",): "list of the servers' URLs",
             ("username",): "text or `None`; never the password",
