@@ -95,6 +95,24 @@ async def test_it_does_not_matter_which_end_calls_first_or_how_late_the_other_is
         await link.lose(calls)
 
 
+async def test_messages_of_a_later_version_and_a_gateways_are_acknowledged_and_skipped(
+    ends: OwnEnds, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = Link()
+    call = asyncio.ensure_future(ends.here.run_signaling(link.there_wards.send, link.here_wards.messages()))
+    await eventually(lambda: bool(link.there_wards.sent))
+    offer = json.loads(link.there_wards.sent[0])
+    whose = {"session": offer["session"], "sender": "0" * 32, "receiver": offer["sender"]}
+    for seq, message in enumerate(
+        ({"type": "later", "sdp": []}, {"type": "ice-servers", "iceServers": [{"urls": "stun:a.example"}]}), 1
+    ):
+        await link.here_wards.send(json.dumps({**whose, "seq": seq, "first": 1, "message": message}))
+    await eventually(lambda: any(json.loads(text).get("ack") == 2 for text in link.there_wards.sent))
+    assert not call.done()
+    assert not refusals(caplog)
+    await link.lose([call])
+
+
 async def test_texts_are_json_that_names_the_session_and_is_as_short_as_said(ends: OwnEnds) -> None:
     link = ApplicationLink()
     ends.run(link)
