@@ -172,6 +172,8 @@ def test_what_is_no_ice_server_is_refused_with_an_example(text: str) -> None:
         "stun:a example",
         "stun:a.example/b",
         "stun:[::1",
+        "stun:[:]:9",
+        "turn:[192.0.2.7]",
         "stun:a.example:",
         "stun:a.example:0",
         "turn:a.example:65536",
@@ -189,9 +191,10 @@ def test_a_url_of_the_rfcs_is_taken(url: str) -> None:
     assert IceServer(url, "me", "secret").url == url
 
 
-def test_a_user_name_that_a_terminal_would_not_show_is_refused() -> None:
+@pytest.mark.parametrize("username", ["me\x1b[2J", "me\ud800", "é" * 255])
+def test_a_user_name_that_no_terminal_shows_or_no_engine_takes_is_refused(username: str) -> None:
     with pytest.raises(ValueError, match=r"'turn:a\.example' has a user name"):
-        IceServer("turn:a.example", "me\x1b[2J", "secret")
+        IceServer("turn:a.example", username, "secret")
 
 
 def test_a_turn_password_is_never_shown() -> None:

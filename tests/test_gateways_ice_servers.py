@@ -18,7 +18,7 @@ from perdure.transport.rtc import RtcTransport
 from support.recorder import TIMEOUT
 from support.signaling import eventually
 from support.tunnels import echo, rendezvous
-from support.turn_server import free_port, turn_server
+from support.turn_server import Unchecked, free_port, turn_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -125,7 +125,7 @@ async def test_a_gateways_ice_servers_reach_its_clients_and_so_do_later_ones() -
         (["stun:a.example"] * 17, ValueError, "16 ICE servers"),
         ("stun:a.example", TypeError, "list"),
         ([5], TypeError, "IceServer"),
-        (["turn:me:secret@[:]:9"], CarrierError, "turn:"),
+        ([Unchecked("turn:[:]:9", "me", "secret")], CarrierError, "turn:"),
     ],
 )
 async def test_ice_servers_that_cannot_be_are_refused_and_clients_hear_of_none(
@@ -148,8 +148,8 @@ async def test_ice_servers_that_cannot_be_are_refused_and_clients_hear_of_none(
 def test_a_gateway_is_not_made_with_ice_servers_that_its_clients_would_not_read() -> None:
     with pytest.raises(ValueError, match="16 ICE servers"):
         perdure.serve("ws://127.0.0.1:1", handler=echo, ice_servers=["stun:a.example"] * 17)
-    with pytest.raises(ValueError, match=r"'turn:long.example': a server's user name"):
-        perdure.serve("ws://127.0.0.1:1", handler=echo, ice_servers=[IceServer("turn:long.example", "x" * 513, "y")])
+    with pytest.raises(ValueError, match=r"'turn:long.example': a server's password"):
+        perdure.serve("ws://127.0.0.1:1", handler=echo, ice_servers=[IceServer("turn:long.example", "me", "y" * 513)])
 
 
 @pytest.mark.parametrize("url", ["http://me:secret@host", "stun:a.example\x1b[2J", "turn:[:]:9", "stun:a.example:0"])

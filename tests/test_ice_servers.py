@@ -20,14 +20,6 @@ def test_what_a_gateway_tells_is_what_its_clients_use() -> None:
     ("server", "why"),
     [
         (IceServer("stun:" + "x" * MAX_ICE_SERVER_BYTES), r"'stun:x+': a server's URL of 517 bytes is over 512"),
-        (
-            IceServer("turn:long.example", "x" * 513, "secret"),
-            r"'turn:long.example': a server's user name of 513 bytes",
-        ),
-        (
-            IceServer("turn:long.example", "é" * 257, "secret"),
-            r"'turn:long.example': a server's user name of 514 bytes",
-        ),
         (IceServer("turn:long.example", "me", "secret" * 86), r"'turn:long.example': a server's password of 516 bytes"),
         (
             IceServer("turn:half.example", "me", "secret\ud800"),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -226,10 +227,15 @@ class TransportSettings:
 
 
 _ICE_URL = re.compile(
-    r"(?P<scheme>stun|turn)s?:(?:[\w.-]+|\[[\w.:%-]+\])(?::(?P<port>\d{1,5}))?(?P<transport>\?transport=(?:udp|tcp))?",
+    r"(?P<scheme>stun|turn)s?:"
+    r"(?:[\w.-]+|\[(?P<ipv6>[\w.:%-]+)\])(?::(?P<port>\d{1,5}))?"
+    r"(?P<transport>\?transport=(?:udp|tcp))?",
     re.ASCII,
 )
-"""RFC 7064 §3.1, RFC 7065 §3.1. Whether an IPv6 address is one, the engine says."""
+"""RFC 7064 §3.1, RFC 7065 §3.1."""
+
+MAX_TURN_USERNAME_BYTES = 509
+"""libwebrtc takes no longer one: RFC 8489 §14.3 has "fewer than 509 bytes"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +250,7 @@ class IceServer:
         if "@" in self.url:  # it would be shown
             raise ValueError("an ICE server's user name and password are arguments of their own, not in its url")
         found = _ICE_URL.fullmatch(self.url)
-        if found is None or (found["scheme"] == "stun" and found["transport"] is not None):
+        if found is None or (found["scheme"] == "stun" and found["transport"]) or not _is_ipv6(found["ipv6"] or "::"):
             raise ValueError(
                 f"an ICE server looks like stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT, not {self.url!r}"
             )
@@ -252,8 +258,18 @@ class IceServer:
             raise ValueError(f"the ICE server {self.url!r} has a port that cannot be")
         if self.username is not None and not self.username.isprintable():
             raise ValueError(f"the ICE server {self.url!r} has a user name that cannot be shown")
+        if self.username is not None and len(self.username.encode()) > MAX_TURN_USERNAME_BYTES:
+            raise ValueError(f"the ICE server {self.url!r} has a user name of over {MAX_TURN_USERNAME_BYTES} bytes")
         if found["scheme"] == "turn" and (not self.username or not self.credential):
             raise ValueError(f"the TURN server {self.url!r} needs a user name and a password")
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_ice_server(text: str) -> IceServer:

@@ -1,4 +1,4 @@
-"""A TURN server (coturn) on loopback, which relays to loopback and knows one user."""
+"""A TURN server (coturn) on loopback, which relays to loopback and knows one user; and servers that are none."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ TURNSERVER = shutil.which("turnserver", path="/usr/bin:/usr/local/bin:/usr/sbin"
 
 BINDING_REQUEST = bytes.fromhex("0001 0000 2112a442") + bytes(12)
 """RFC 8489 §5: who answers it is a STUN server that is ready."""
+
+
+class Unchecked(IceServer):
+    """One that perdure has not looked at: what the engine says of it is tried."""
+
+    def __post_init__(self) -> None:
+        pass
 
 
 def free_port() -> int:

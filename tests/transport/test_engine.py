@@ -15,11 +15,12 @@ import pytest
 import webrtc
 import wrtc
 
-from perdure.config import IceServer, TransportConfig
+from perdure.config import TransportConfig
 from perdure.errors import CarrierError
 from perdure.transport.base import LossReason
 from perdure.transport.engine import REREAD_INTERVAL
 from perdure.transport.rtc import RtcTransport
+from support.turn_server import Unchecked
 from transport.peers import TIMEOUT, Peer, Peers
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ async def test_a_carrier_that_waited_and_is_refused_by_the_engine_is_lost() -> N
     before = Peers()
     try:
         await before.open()
-        transport = RtcTransport(TransportConfig((IceServer("turn:[:]:9", "user", "secret"),), loopback=True))
+        transport = RtcTransport(TransportConfig((Unchecked("turn:[:]:9", "user", "secret"),), loopback=True))
         transport.renew()
         peer = Peer(transport)
         peer.offer(3)

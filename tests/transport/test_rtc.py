@@ -18,6 +18,7 @@ from perdure.transport.peer_candidates import PeerCandidates
 from perdure.transport.reach import Reach
 from perdure.transport.rtc import RtcTransport
 from perdure.transport.rtc_carrier import BUFFERED_HIGH_BYTES, RtcCarrier
+from support.turn_server import Unchecked
 from transport.peers import OFFER, TIMEOUT, Peer, Peers
 
 if TYPE_CHECKING:
@@ -395,7 +396,7 @@ async def test_new_ice_servers_are_for_later_carriers_and_for_the_next_restart_o
 async def test_ice_servers_that_the_engine_refuses_change_nothing(peers: Peers) -> None:
     await peers.open()
     with pytest.raises(CarrierError, match="ICE servers") as refused:
-        peers.transport.set_ice_servers([IceServer("turn:[:]:9", "user", "secret")])
+        peers.transport.set_ice_servers([Unchecked("turn:[:]:9", "user", "secret")])
     assert "secret" not in str(refused.value)
     peers.offerer.restart(4)
     await negotiated(peers)
