@@ -98,7 +98,7 @@ async def test_it_does_not_matter_which_end_calls_first_or_how_late_the_other_is
 async def test_messages_of_a_later_version_and_a_gateways_are_acknowledged_and_skipped(
     ends: OwnEnds, caplog: pytest.LogCaptureFixture
 ) -> None:
-    link = Link()
+    link = ApplicationLink()
     call = asyncio.ensure_future(ends.here.run_signaling(link.there_wards.send, link.here_wards.messages()))
     await eventually(lambda: bool(link.there_wards.sent))
     offer = json.loads(link.there_wards.sent[0])
