@@ -68,7 +68,7 @@ class GatewaySessions:
             channel.close()
             return
         self._holders[manager.tube_id] = holder
-        self._tickets.began(holder.ticket_id, holder.client_key, now=self._now(), address=None)
+        self._tickets.began(holder.ticket_id, holder.client_key, now=self._now())
         manager.add_state_change_callback(lambda change: self._changed(manager.tube, change))
         log_event(log, logging.INFO, "client", tube=manager.tube_id, ticket=holder.ticket, key=holder.short_key)
         manager.start()

@@ -102,7 +102,8 @@ async def test_tickets_are_listed_with_how_they_are_used(tmp_path: Path) -> None
     store.create("bob", now=1_000_000_000, expires_at=1_000_000_001)
     store.create("eve", now=1_800_000_000, expires_at=4_000_000_000)
     store.revoke("eve", now=1_800_000_060)
-    store.began(used.ticket_id, ADA, now=1_800_000_030, address="192.0.2.7")
+    store.began(used.ticket_id, ADA, now=1_800_000_030)
+    store.came_from(used.ticket_id, ADA, "192.0.2.7")
     await store.flush()
     try:
         live = await told("ticket", "list", state=tmp_path)
@@ -141,7 +142,8 @@ async def test_an_empty_folder_has_no_tickets_and_is_not_made(tmp_path: Path) ->
 async def test_clients_are_listed_and_forgotten(tmp_path: Path) -> None:
     store = TicketStore(tmp_path)
     ticket_id = store.create("ada", now=1_800_000_000, uses=1).ticket_id
-    store.began(ticket_id, ADA, now=1_800_000_030, address="192.0.2.7")
+    store.began(ticket_id, ADA, now=1_800_000_030)
+    store.came_from(ticket_id, ADA, "192.0.2.7")
     await store.flush()
     head, row = (await told("clients", "list", state=tmp_path)).stdout.seen
     assert head.split()[:2] == ["KEY", "TICKET"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from perdure.signaling.messages import Answer, Candidate, IceServers, Offer, RTC
 from perdure.signaling.reliable_channel import ACK_DELAY, MAX_OWED_ACKS, RESEND_AFTER, Body
 from perdure_lab.sim.machine import Machine
 from perdure_lab.sim.world import World
-from support.signaling import Listener
+from support.signaling import Listener, within
 
 if TYPE_CHECKING:
     from perdure.signaling.messages import ChannelMessage
@@ -145,6 +146,33 @@ def test_a_closed_channel_delivers_nothing_more_and_what_it_has_said_still_goes_
     client.carry_to(gateway)
     assert gateway.listener.messages == [OFFER]
     assert client.listener.messages == []
+
+
+@pytest.mark.parametrize("last", ["peer_unreachable", "end"])
+async def test_who_waits_for_what_was_sent_waits_no_longer_than_the_peer_can_be_reached(last: str) -> None:
+    channel = PeerChannel(transmit=lambda body: None, on_close=lambda: None)
+    channel.peer_reachable()
+    channel.send(OFFER)
+    waiting = [asyncio.create_task(channel.settled(timeout)) for timeout in (1e6, 2e6)]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+    getattr(channel, last)()
+    await within(asyncio.gather(*waiting))
+
+
+async def test_who_waits_for_what_was_sent_hears_when_the_peer_has_it() -> None:
+    channel = PeerChannel(transmit=lambda body: None, on_close=lambda: None)
+    channel.peer_reachable()
+    channel.send(OFFER)
+    waiting = [asyncio.create_task(channel.settled(1e6)) for _ in range(2)]
+    await asyncio.sleep(0)
+    channel.send(CANDIDATES[0])
+    channel.handle_body(Body(ack=1))
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+    channel.handle_body(Body(ack=2))
+    await within(asyncio.gather(*waiting))
+    channel.end()
 
 
 def test_a_channel_that_is_ended_sends_nothing_more(world: World, client: End) -> None:

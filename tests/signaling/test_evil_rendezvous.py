@@ -159,6 +159,7 @@ class Siege:
         """One exchange: `envelope` is delivered, and refused for one reason, which is counted."""
         before = Counter(self.refused_at(to))
         await self.evil.deliver(to, envelope, sender=sender)
+        await self.until(lambda: self.refused_at(to) != before)  # a knock waits for its turn
         (reason,) = (self.refused_at(to) - before).elements()
         self.exchanges += 1
         self.reasons[reason] += 1
@@ -306,7 +307,7 @@ async def test_nothing_that_the_true_peer_did_not_say_is_delivered_in_two_thousa
             await siege.all_is_heard()
             assert [client.listener.restarts for client in siege.clients] == [1, 1], "as the gateway was another once"
     assert siege.exchanges >= 2000
-    assert set(siege.reasons) == set(EnvelopeRefusal)
+    assert set(siege.reasons) == set(EnvelopeRefusal) - {EnvelopeRefusal.CROWDED}
 
 
 async def test_over_real_sockets_a_hundred_edited_envelopes_are_refused_and_counted() -> None:

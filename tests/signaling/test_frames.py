@@ -20,6 +20,7 @@ from perdure.signaling.frames import (
     Refused,
     Role,
     Send,
+    Vouch,
     decode_client_frame,
     decode_server_frame,
     encode_frame,
@@ -50,10 +51,12 @@ B = "0123456789abcdef" * 2
         Join(A, Role.GATEWAY, B, Proof(b"k" * 32, b"p" * 32, "home")),
         Join("any text", Role.CLIENT, B),
         Send("", b"\0x"),
-        Send(A, b"y", vouched=True),
+        Send(A, b"y"),
+        Vouch(),
+        Vouch((A, B)),
     ],
 )
-def test_a_client_frame_survives_the_wire(frame: Join | Send) -> None:
+def test_a_client_frame_survives_the_wire(frame: Join | Send | Vouch) -> None:
     assert decode_client_frame(encode_frame(frame)) == frame
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from perdure.signaling.envelope import EnvelopeRefusal, EnvelopeType
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from perdure.signaling.envelope import EnvelopeRefusal, EnvelopeType, Knock, KnockingClient
 from perdure.signaling.frames import Role
 from perdure.signaling.messages import Answer, Offer
 from support.hostile_rendezvous import Recorded, faithfully, hostile_server
-from support.signaling import Listener, client_of, eventually, gateway_and_client, ticket_at, tickets, within
+from support.signaling import KEY, Listener, client_of, eventually, gateway_and_client, ticket_at, tickets, within
 
 OFFERS = [Offer(1, f"v={number}") for number in range(1, 6)]
+
+EVIL = "e" * 32
+"""A peer id that nobody has."""
 
 
 def with_a_flipped_bit(sent: Recorded) -> list[bytes]:
@@ -140,6 +145,28 @@ async def test_a_replayed_knock_disturbs_nothing() -> None:
         client.send(OFFERS[1])
         await session.listener.until(lambda messages: messages == OFFERS[:2])
         assert len(sessions.opened) == 1
+
+
+async def test_a_knock_that_is_delivered_as_from_another_peer_moves_nothing_until_it_is_proved() -> None:
+    store = tickets()
+    async with (
+        hostile_server() as (rendezvous, port),
+        gateway_and_client(port, store) as (sessions, client, heard),
+    ):
+        session = await sessions.first()
+        await within(client.wait_available())
+        ticket = ticket_at(store, port)
+        knock = Knock(session.session_id, ticket.ticket_id, 1000)
+        own = KnockingClient(KEY, ticket.gateway, ticket.secret, knock, ephemeral=X25519PrivateKey.generate())
+        await rendezvous.deliver(rendezvous.gateway, own.envelope, sender=EVIL)
+        await eventually(lambda: len(rendezvous.envelopes(rendezvous.gateway, EnvelopeType.WELCOME)) == 2)
+        client.send(OFFERS[0])
+        session.channel.send(Answer(1, "v=0"))
+        await session.listener.until(lambda messages: messages == OFFERS[:1])
+        await heard.until(lambda messages: messages == [Answer(1, "v=0")])
+        assert not sessions.signaling.refused
+        (me,) = rendezvous.clients
+        assert len(rendezvous.envelopes(me, EnvelopeType.KNOCK)) == 1
 
 
 async def test_a_knock_replayed_to_a_restarted_gateway_gives_no_channel_and_revives_no_data() -> None:

@@ -24,6 +24,7 @@ from perdure.signaling.envelope import (
 from perdure.signaling.frames import (
     MAX_NAME_CHARACTERS,
     MAX_REASON_CHARACTERS,
+    MAX_VOUCHED,
     PATH,
     ClientFrame,
     Join,
@@ -32,6 +33,7 @@ from perdure.signaling.frames import (
     ServerFrame,
 )
 from perdure.signaling.gateway_peer import MAX_SESSIONS
+from perdure.signaling.knock_queue import KNOCKS_AT_ONCE, KNOCKS_PER_SECOND, MAX_OPENED_KNOCKS, MAX_WAITING_KNOCKS
 from perdure.signaling.messages import ChannelMessage, RTCIceServer
 from perdure.signaling.noise import PROTOCOL
 from perdure.signaling.outgoing import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_FRAMES
@@ -40,6 +42,7 @@ from perdure.signaling.reliable_channel import (
     MAX_OWED_ACKS,
     RESEND_AFTER,
     RESEND_AFTER_AT_MOST,
+    RESENT_AT_ONCE,
     WINDOW,
     Body,
 )
@@ -116,6 +119,10 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
         "what a link has not yet written": f"{MAX_UNWRITTEN_FRAMES} frames, {MAX_UNWRITTEN_BYTES // KIB**2} MiB",
         "a channel's messages that wait or are not acknowledged; those not yet heard": f"{MAX_WAITING_MESSAGES}; "
         f"{MAX_WAITING_MESSAGES}",
+        "peer ids that a gateway vouches for": f"| {MAX_VOUCHED} |",
+        "KNOCKs that a gateway opens": f"{KNOCKS_PER_SECOND:g} a second, {KNOCKS_AT_ONCE} after a pause. One waits for "
+        f"each peer id: of {MAX_WAITING_KNOCKS} peers",
+        "KNOCKs that a gateway remembers, so as not to open them again": f"| {MAX_OPENED_KNOCKS} |",
         "a gateway's sessions": f"| {MAX_SESSIONS} |",
         "ended sessions that a gateway remembers": f"| {MAX_ENDED_SESSIONS} |",
     }
@@ -130,7 +137,7 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
         f"At most {MAX_ENVELOPE_BYTES // KIB} KiB",
         f"at most {WINDOW} under way (`WINDOW`)",
         f"after {RESEND_AFTER:g} s without progress (`RESEND_AFTER`)",
-        f"{RESEND_AFTER_AT_MOST:g} s (`RESEND_AFTER_AT_MOST`)",
+        f"{RESEND_AFTER_AT_MOST:g} s (`RESEND_AFTER_AT_MOST`), only the oldest {RESENT_AT_ONCE} (`RESENT_AT_ONCE`)",
         f"at most {ACK_DELAY * 1000:g} ms (`ACK_DELAY`), or {MAX_OWED_ACKS} messages (`MAX_OWED_ACKS`)",
         f"Again, {KNOCK_INTERVAL:g} s after a knock without an answer",
         f"up to {BACKOFF_BASE:g} s, {2 * BACKOFF_BASE:g} s … {BACKOFF_MAX:g} s. An attempt has {CONNECT_TIMEOUT:g} s",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from perdure.signaling.reliable_channel import (
     MAX_OWED_ACKS,
     RESEND_AFTER,
     RESEND_AFTER_AT_MOST,
+    RESENT_AT_ONCE,
     WINDOW,
     Body,
     ReliableChannel,
@@ -73,6 +76,55 @@ def test_what_is_not_acknowledged_is_sent_again_ever_more_rarely() -> None:
         now = channel.next_deadline
     assert sent_at == [0, 1, 3, 7, 15, 25, 35]
     assert channel.resent == 6
+
+
+def test_who_acknowledges_nothing_gets_a_few_messages_again_each_time_however_many_wait() -> None:
+    channel = ReliableChannel()
+    for number in range(MAX_WAITING_MESSAGES // 2):
+        channel.add(Offer(1, f"v={number}" + "x" * 16000))
+    assert len(channel.bodies(0.0)) == WINDOW
+    for _ in range(20):
+        again = channel.bodies(channel.next_deadline)
+        assert [body.seq for body in again] == list(range(1, RESENT_AT_ONCE + 1))
+        channel.add(Offer(1, "v=late"))
+        channel.owe_ack(0.0)
+        assert [body.seq for body in channel.bodies(0.0)] == [0], "an acknowledgement goes all the same"
+
+
+def test_what_a_lost_window_needs_goes_out_with_each_acknowledgement() -> None:
+    sender, receiver = ReliableChannel(), ReliableChannel()
+    messages = [candidate(number) for number in range(WINDOW)]
+    for message in messages:
+        sender.add(message)
+    sender.bodies(0.0)
+    now, taken = sender.next_deadline, [exchange(sender, receiver, sender.next_deadline)]
+    while not sender.is_settled:
+        now += ACK_DELAY
+        taken.append(exchange(sender, receiver, now))
+    assert [len(each) for each in taken] == [8, 16, 8]
+    assert list(chain.from_iterable(taken)) == messages
+
+
+def test_where_only_the_acknowledgements_were_lost_nothing_goes_a_third_time() -> None:
+    sender, receiver = ReliableChannel(), ReliableChannel()
+    for number in range(WINDOW):
+        sender.add(candidate(number))
+    for body in sender.bodies(0.0):
+        receiver.handle_body(body, 0.0)
+    receiver.bodies(ACK_DELAY)
+    exchange(sender, receiver, sender.next_deadline)
+    assert sender.is_settled
+    assert sender.bodies(2.0) == []
+
+
+def test_a_peer_that_can_be_reached_again_gets_all_at_once() -> None:
+    sender = ReliableChannel()
+    for number in range(WINDOW):
+        sender.add(candidate(number))
+    sender.bodies(0.0)
+    sender.bodies(sender.next_deadline)
+    sender.send_again(2.0)
+    assert len(sender.bodies(2.0)) == WINDOW
 
 
 def test_progress_begins_the_waits_anew() -> None:

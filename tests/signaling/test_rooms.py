@@ -18,6 +18,7 @@ from perdure.signaling.frames import (
     RefusalCode,
     Role,
     Send,
+    Vouch,
 )
 from perdure.signaling.gateway_proof import gateway_join, is_proved, room_id
 from perdure.signaling.noise import public_bytes
@@ -134,7 +135,7 @@ def test_one_host_cannot_take_all_places_of_a_room_from_those_whom_the_gateway_k
     rooms = Rooms(RendezvousLimits(max_clients_per_room=4))
     gateway, _ = enter(rooms, Role.GATEWAY, 100)
     _, known = enter(rooms, Role.CLIENT, 0, address="192.0.2.1")
-    rooms.handle_send(gateway, Send(peer(0), b"x", vouched=True))
+    rooms.handle_vouch(gateway, Vouch((peer(0),)))
     _, honest = enter(rooms, Role.CLIENT, 1, address="192.0.2.7")
     strangers = [enter(rooms, Role.CLIENT, number, address="192.0.2.1")[1] for number in range(2, 40)]
     assert not known.refused
@@ -147,7 +148,7 @@ def test_where_the_gateway_knows_all_clients_of_a_full_room_another_one_is_refus
     gateway, _ = enter(rooms, Role.GATEWAY, 100)
     for number in range(2):
         enter(rooms, Role.CLIENT, number)
-        rooms.handle_send(gateway, Send(peer(number), b"x", vouched=True))
+    rooms.handle_vouch(gateway, Vouch((peer(0), peer(1))))
     assert refusal(rooms, Role.CLIENT, 5) is RefusalCode.TOO_MANY_CLIENTS
     enter(rooms, Role.CLIENT, 1)  # comes back: it has its place
     assert refusal(rooms, Role.CLIENT, 5) is RefusalCode.TOO_MANY_CLIENTS
@@ -157,10 +158,38 @@ def test_a_client_vouches_for_nobody() -> None:
     rooms = Rooms(RendezvousLimits(max_clients_per_room=1))
     gateway, _ = enter(rooms, Role.GATEWAY, 100)
     client, outlet = enter(rooms, Role.CLIENT, 0)
-    rooms.handle_send(client, Send("", b"x", vouched=True))
+    with pytest.raises(RefusedError, match="vouches for nobody"):
+        rooms.handle_vouch(client, Vouch((peer(0),)))
     rooms.handle_send(gateway, Send(peer(0), b"x"))
     enter(rooms, Role.CLIENT, 1)
     assert outlet.refused == [RefusalCode.TOO_MANY_CLIENTS]
+
+
+def test_whom_the_gateway_names_no_more_is_a_stranger_again() -> None:
+    rooms = Rooms(RendezvousLimits(max_clients_per_room=2))
+    older, _ = enter(rooms, Role.GATEWAY, 100)
+    _, before = enter(rooms, Role.CLIENT, 0)
+    _, after = enter(rooms, Role.CLIENT, 1)
+    rooms.handle_vouch(older, Vouch((peer(0),)))
+    newer, _ = enter(rooms, Role.GATEWAY, 100)
+    rooms.handle_vouch(newer, Vouch((peer(1),)))
+    rooms.handle_vouch(older, Vouch((peer(0), peer(1))))  # on a connection that is not its own any more
+    enter(rooms, Role.CLIENT, 2)
+    assert before.refused == [RefusalCode.TOO_MANY_CLIENTS]
+    assert not after.refused
+
+
+def test_a_client_that_comes_back_has_its_place_though_the_room_filled_meanwhile() -> None:
+    rooms = Rooms(RendezvousLimits(max_clients_per_room=2))
+    gateway, _ = enter(rooms, Role.GATEWAY, 100)
+    known, _ = enter(rooms, Role.CLIENT, 0)
+    rooms.handle_vouch(gateway, Vouch((peer(0),)))
+    rooms.leave(known)
+    strangers = [enter(rooms, Role.CLIENT, number)[1] for number in (1, 2)]
+    _, back = enter(rooms, Role.CLIENT, 0)
+    enter(rooms, Role.CLIENT, 3)
+    assert [bool(outlet.refused) for outlet in strangers] == [True, True]
+    assert not back.refused
 
 
 def test_a_room_of_another_name_is_refused() -> None:

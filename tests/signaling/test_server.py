@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from perdure.errors import ListenError
-from perdure.signaling.frames import Deliver, Join, Presence, RefusalCode, Role, Send, encode_frame
+from perdure.signaling.frames import Deliver, Join, Presence, RefusalCode, Role, Send, Vouch, encode_frame
 from perdure.signaling.server import RendezvousLimits, RendezvousServer
 from support.raw_peers import KEY, OTHER_KEY, OTHER_ROOM, ROOM, Peers, http, metrics, room_of
 from support.raw_peers import key as key_of
@@ -108,17 +108,26 @@ async def test_where_a_room_is_full_who_was_not_vouched_for_goes() -> None:
     async with RendezvousServer(RendezvousLimits(max_clients_per_room=2)) as server, Peers(server.port) as peers:
         gateway = await peers.gateway(GATEWAY)
         vouched = await peers.client("1" * 32, peers=(GATEWAY,))
-        await gateway.send(Send("1" * 32, b"welcome", vouched=True))
+        await gateway.send(Vouch(("1" * 32,)))
+        await gateway.send(Send("1" * 32, b"welcome"))
         assert await vouched.receive() == Deliver(GATEWAY, b"welcome")
         stranger = await peers.client("2" * 32, peers=(GATEWAY,))
         newer = await peers.client("3" * 32, peers=(GATEWAY,))
         assert await stranger.refusal() is RefusalCode.TOO_MANY_CLIENTS
-        await gateway.send(Send("3" * 32, b"welcome", vouched=True))
+        await gateway.send(Vouch(("1" * 32, "3" * 32)))
+        await gateway.send(Send("3" * 32, b"welcome"))
         assert await newer.receive() == Deliver(GATEWAY, b"welcome")
         other = await peers.open()
         await other.send(Join(ROOM, Role.CLIENT, OTHER))
         assert await other.refusal() is RefusalCode.TOO_MANY_CLIENTS
         await peers.client("1" * 32, peers=(GATEWAY,))
+
+
+async def test_a_client_that_vouches_is_refused() -> None:
+    async with RendezvousServer() as server, Peers(server.port) as peers:
+        client = await peers.client(CLIENT)
+        await client.send(Vouch((CLIENT,)))
+        assert await client.refusal() is RefusalCode.BAD_FRAME
 
 
 async def test_connections_are_limited() -> None:

@@ -11,13 +11,13 @@ from perdure.signaling.session_places import MAX_ENDED_SESSIONS, Session, Sessio
 HOLDER = Holder("default", bytes(16), bytes(32))
 
 
-def session(number: int, peer_id: str = "a") -> Session:
-    return Session(number.to_bytes(16), HOLDER, peer_id, 1)
+def session(number: int) -> Session:
+    return Session(number.to_bytes(16), HOLDER, 1)
 
 
-def with_channel(number: int, peer_id: str = "a") -> Session:
+def with_channel(number: int) -> Session:
     """One whose client has proved itself, and can be reached."""
-    made = session(number, peer_id)
+    made = session(number)
     made.channel = PeerChannel(transmit=lambda body: None, on_close=lambda: None)
     made.channel.peer_reachable()
     return made
@@ -34,9 +34,11 @@ async def test_one_without_a_channel_goes_for_another_and_one_with_a_channel_doe
     claimed, unclaimed = with_channel(1), session(2)
     assert sessions.make_room()
     sessions.add(claimed)
+    sessions.move(claimed, "a")
     sessions.add(unclaimed)
+    sessions.expect(unclaimed, "a")
     assert sessions.make_room()
-    assert list(sessions) == sessions.of_peer("a") == [claimed]
+    assert list(sessions) == sessions.expected_from("a") == [claimed]
     sessions.add(with_channel(3))
     assert not sessions.make_room()
     assert len(sessions) == 2
@@ -46,6 +48,7 @@ async def test_one_that_has_ended_holds_no_place_and_stays_with_its_client() -> 
     sessions = SessionPlaces(1)
     ended = with_channel(1)
     sessions.add(ended)
+    sessions.move(ended, "a")
     sessions.end(ended)
     assert len(sessions) == 0
     assert sessions.find(ended.session_id) is None
@@ -58,16 +61,33 @@ async def test_a_session_whose_client_comes_under_another_id_is_with_that_one_al
     sessions = SessionPlaces(1)
     moved = with_channel(1)
     sessions.add(moved)
+    sessions.move(moved, "a")
     sessions.move(moved, "b")
     assert sessions.peers == ["b"]
     assert sessions.of_peer("a") == []
 
 
+async def test_a_knock_from_ever_other_ids_moves_nothing_and_makes_nothing_grow() -> None:
+    sessions = SessionPlaces(1)
+    proved = with_channel(1)
+    sessions.add(proved)
+    sessions.move(proved, "a")
+    for peer_id in "bca":
+        sessions.expect(proved, peer_id)
+        assert sessions.of_peer("a") == sessions.expected_from(peer_id) == [proved]
+    sessions.expect(proved, "d")
+    assert sessions.peers == ["a", "d"]
+    assert sessions.of_peer("d") == []
+    sessions.move(proved, "d")
+    assert sessions.peers == ["d"]
+
+
 async def test_a_client_that_comes_for_an_ended_session_from_ever_other_ids_makes_nothing_grow() -> None:
     sessions = SessionPlaces(1)
-    ended = [with_channel(1, peer_id) for peer_id in "abc"]
-    for each in ended:
+    ended = [with_channel(1) for _ in "abc"]
+    for each, peer_id in zip(ended, "abc", strict=True):
         sessions.add(each)
+        sessions.move(each, peer_id)
         sessions.end(each)
     assert sessions.peers == ["c"]
     assert sessions.ended_channels == [ended[-1].channel]
@@ -76,9 +96,10 @@ async def test_a_client_that_comes_for_an_ended_session_from_ever_other_ids_make
 
 async def test_of_the_ended_the_oldest_is_forgotten() -> None:
     sessions = SessionPlaces(1)
-    ended = [with_channel(number, f"{number}") for number in range(MAX_ENDED_SESSIONS + 1)]
-    for each in ended:
+    ended = [with_channel(number) for number in range(MAX_ENDED_SESSIONS + 1)]
+    for number, each in enumerate(ended):
         sessions.add(each)
+        sessions.move(each, f"{number}")
         sessions.end(each)
     first, second, *_ = ended
     assert not sessions.has_ended(first.session_id)

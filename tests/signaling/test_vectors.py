@@ -181,7 +181,7 @@ def test_a_wrong_body_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("told", TOLD["rendezvous frames"])
 def test_a_frame_of_the_rendezvous_is_its_text(told: dict[str, Any]) -> None:
-    is_of_a_peer = told["frame"]["type"] in ("join", "send")
+    is_of_a_peer = told["frame"]["type"] in ("join", "send", "vouch")
     frame = decode_client_frame(told["text"]) if is_of_a_peer else decode_server_frame(told["text"])
     assert described(frame) == told["frame"]
     assert encode_frame(frame) == told["text"]

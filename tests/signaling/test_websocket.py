@@ -43,7 +43,7 @@ async def test_two_links_hear_of_each_other_and_carry_bodies_in_order() -> None:
             await eventually(lambda: at_gateway.presence == [(CLIENT_ID, True)])
             for body in bodies:
                 client.send(GATEWAY, body)
-                gateway.send(CLIENT_ID, body, vouched=True)
+                gateway.send(CLIENT_ID, body, is_proved=True)
             await eventually(lambda: len(at_gateway.received) == len(at_client.received) == len(bodies))
             assert at_gateway.received == at_client.received == bodies
         await eventually(lambda: at_gateway.presence == [(CLIENT_ID, True), (CLIENT_ID, False)])

@@ -32,6 +32,7 @@ from perdure.signaling.frames import (
     Role,
     Send,
     ServerFrame,
+    Vouch,
     encode_frame,
 )
 from perdure.signaling.gateway_proof import gateway_join, room_id
@@ -98,7 +99,9 @@ FRAMES: list[ClientFrame | ServerFrame] = [
     Joined(),
     Joined((CLIENT_ID.hex(), GATEWAY_ID.hex())),
     Send("", b"body"),
-    Send(CLIENT_ID.hex(), b"body", vouched=True),
+    Send(CLIENT_ID.hex(), b"body"),
+    Vouch(),
+    Vouch((CLIENT_ID.hex(), GATEWAY_ID.hex())),
     Deliver(GATEWAY_ID.hex(), b"body"),
     Presence(CLIENT_ID.hex(), True),
     Presence(CLIENT_ID.hex(), False),

@@ -57,7 +57,8 @@ def test_a_ticket_is_a_readable_file_of_its_owner_alone(tmp_path: Path) -> None:
 async def test_what_clients_did_is_written(tmp_path: Path) -> None:
     async with serving(tmp_path) as (store, _):
         ticket_id = store.create("ada", now=NOW).ticket_id
-        store.began(ticket_id, ADA, now=NOW + 1, address="192.0.2.1")
+        store.began(ticket_id, ADA, now=NOW + 1)
+        store.came_from(ticket_id, ADA, "192.0.2.1")
         await store.flush()
         seen = TicketStore(tmp_path)
         assert [ticket.tunnels for ticket in seen] == [1]
@@ -79,7 +80,7 @@ async def test_what_clients_did_is_written(tmp_path: Path) -> None:
 async def test_a_new_key_is_written_at_once(tmp_path: Path) -> None:
     ticket_id = TicketStore(tmp_path).create("ada", now=NOW, uses=1).ticket_id
     async with serving(tmp_path) as (store, _):
-        store.began(ticket_id, ADA, now=NOW, address=None)
+        store.began(ticket_id, ADA, now=NOW)
         await eventually(lambda: TicketStore(tmp_path).judge(ticket_id, BOB, now=NOW).verdict is Verdict.USED_UP)
         assert store.judge(ticket_id, BOB, now=NOW).verdict is Verdict.USED_UP
 
@@ -104,7 +105,7 @@ async def test_a_client_that_is_forgotten_while_its_tunnel_lives_stays_forgotten
     async with serving(tmp_path) as (store, changed):
         ticket_id = store.create("ada", now=NOW, uses=1).ticket_id
         changed.clear()
-        store.began(ticket_id, ADA, now=NOW, address=None)
+        store.began(ticket_id, ADA, now=NOW)
         await store.flush()
         assert TicketStore(tmp_path).forget(ADA) == ["ada"]
         await next_change(changed)
@@ -112,6 +113,53 @@ async def test_a_client_that_is_forgotten_while_its_tunnel_lives_stays_forgotten
         await store.flush()
         assert store.judge(ticket_id, BOB, now=NOW).verdict is Verdict.OK
         assert [ticket.clients for ticket in TicketStore(tmp_path)] == [{}]
+
+
+async def test_a_client_that_another_process_forgets_before_its_next_session_is_written_is_forgotten(
+    tmp_path: Path,
+) -> None:
+    store = TicketStore(tmp_path)
+    ticket_id = store.create("ada", now=NOW, uses=1).ticket_id
+    store.began(ticket_id, ADA, now=NOW)
+    await store.flush()
+    store.began(ticket_id, ADA, now=NOW + 1)
+    assert TicketStore(tmp_path).forget(ADA) == ["ada"]
+    await store.flush()
+    assert store.judge(ticket_id, BOB, now=NOW).verdict is Verdict.OK
+    assert [list(ticket.clients) for ticket in TicketStore(tmp_path)] == [[]]
+
+
+FORGETTER = """
+import pathlib, sys
+from perdure.ticket_store import TicketStore
+for number in range(40):
+    store = TicketStore(pathlib.Path(sys.argv[1]))
+    assert store.forget(number.to_bytes(32)) == ["ada"]
+"""
+
+
+async def test_what_is_forgotten_while_a_gateway_writes_the_file_stays_so_and_the_gateway_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as (store, _):
+        ticket_id = store.create("ada", now=NOW).ticket_id
+        for number in range(40):
+            store.began(ticket_id, number.to_bytes(32), now=NOW)
+        await store.flush()
+        forgetter = await asyncio.create_subprocess_exec(sys.executable, "-c", FORGETTER, str(tmp_path))
+        late = 1000
+        while forgetter.returncode is None:
+            for number in range(0, 40, 2):
+                if number.to_bytes(32) in next(iter(store)).clients:  # as far as the gateway has heard
+                    store.began(ticket_id, number.to_bytes(32), now=NOW + 1)
+                    store.ended(ticket_id, number.to_bytes(32), now=NOW + 1)
+            late += 1
+            store.began(ticket_id, late.to_bytes(32), now=NOW)
+            await store.flush()
+        assert await forgetter.wait() == 0
+        await store.flush()
+    (ticket,) = TicketStore(tmp_path)
+    assert sorted(ticket.clients) == [number.to_bytes(32) for number in range(1001, late + 1)]
 
 
 class HeldThreads(ThreadPoolExecutor):
@@ -135,7 +183,7 @@ async def test_a_change_made_here_is_not_undone_by_what_a_worker_read_before(tmp
     store, threads = TicketStore(tmp_path), HeldThreads()
     ada = store.create("ada", now=NOW)
     asyncio.get_running_loop().set_default_executor(threads)
-    store.began(ada.ticket_id, ADA, now=NOW, address=None)
+    store.began(ada.ticket_id, ADA, now=NOW)
     flushing = asyncio.create_task(store.flush())
     await asyncio.sleep(0)
     await eventually(threads.is_done.is_set)
@@ -152,10 +200,27 @@ async def test_a_change_made_here_is_not_undone_by_what_a_worker_read_before(tmp
 async def test_a_client_that_is_forgotten_here_is_not_written_later(tmp_path: Path) -> None:
     store = TicketStore(tmp_path)
     ada = store.create("ada", now=NOW, uses=1)
-    store.began(ada.ticket_id, ADA, now=NOW, address=None)
+    store.began(ada.ticket_id, ADA, now=NOW)
     assert store.forget(ADA) == ["ada"]
     await store.flush()
     assert store.judge(ada.ticket_id, BOB, now=NOW).verdict is Verdict.OK
+    assert [list(ticket.clients) for ticket in TicketStore(tmp_path)] == [[]]
+
+
+async def test_a_client_that_is_forgotten_here_while_a_worker_writes_it_is_taken_out_again(tmp_path: Path) -> None:
+    store, threads = TicketStore(tmp_path), HeldThreads()
+    ada = store.create("ada", now=NOW, uses=1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    store.began(ada.ticket_id, ADA, now=NOW)
+    flushing = asyncio.create_task(store.flush())
+    await asyncio.sleep(0)
+    await eventually(threads.is_done.is_set)
+    assert store.forget(ADA) == ["ada"]
+    assert store.judge(ada.ticket_id, BOB, now=NOW).verdict is Verdict.OK
+    threads.may_answer.set()
+    for turn in (flushing, store.flush()):
+        await turn
+        assert store.judge(ada.ticket_id, BOB, now=NOW).verdict is Verdict.OK
     assert [list(ticket.clients) for ticket in TicketStore(tmp_path)] == [[]]
 
 
@@ -166,7 +231,7 @@ async def test_live_tunnels_of_a_gateway_that_was_killed_are_not_believed(tmp_pa
         "store = TicketStore(pathlib.Path(sys.argv[1]))\n"
         "store.begin_serving('ws://127.0.0.1:1')\n"
         "ticket = store.create('ada', now=1)\n"
-        "store.began(ticket.ticket_id, bytes(32), now=2, address=None)\n"
+        "store.began(ticket.ticket_id, bytes(32), now=2)\n"
         "asyncio.run(store.flush())\n"
         "os.kill(os.getpid(), 9)\n"
     )
@@ -198,7 +263,7 @@ async def test_a_command_that_stops_in_the_middle_does_not_hide_what_is_revoked(
     bob = TicketStore(tmp_path).create("bob", now=NOW)
     async with serving(tmp_path) as (store, _):
         with locked(tmp_path):
-            store.began(bob.ticket_id, BOB, now=NOW, address=None)
+            store.began(bob.ticket_id, BOB, now=NOW)
             path = tmp_path / "tickets" / "ada.json"
             path.write_text(path.read_text().replace('"revoked_at": null', '"revoked_at": "2027-01-15T08:00:00Z"'))
             await store.flush()
@@ -229,7 +294,7 @@ async def test_nothing_is_lost_when_several_processes_write_at_once(tmp_path: Pa
         ]
         for number in range(200):
             for ticket in shared:
-                store.began(ticket.ticket_id, number.to_bytes(32), now=3, address=None)
+                store.began(ticket.ticket_id, number.to_bytes(32), now=3)
             await store.flush()
             if all(writer.returncode is not None for writer in writers) and number > 5:
                 break

@@ -121,7 +121,7 @@ async def test_a_ticket_that_cannot_be_read_any_more_stays_as_it_was(
         await store.flush()
         assert f"{path} cannot be used, and it stays as it was" in caplog.text
         assert store.judge(ada.ticket_id, ADA, now=NOW).verdict is Verdict.OK
-        store.began(ada.ticket_id, ADA, now=NOW, address=None)
+        store.began(ada.ticket_id, ADA, now=NOW)
         await store.flush()
         assert "who uses" in caplog.text
         assert path.read_text() == content[:50]
@@ -136,7 +136,7 @@ async def test_a_folder_that_is_gone_ends_nothing(tmp_path: Path, caplog: pytest
     ada = TicketStore(state).create("ada", now=NOW)
     async with serving(state) as (store, _):
         state.rename(tmp_path / "away")
-        store.began(ada.ticket_id, ADA, now=NOW, address=None)  # which cannot be written, and does not end it
+        store.began(ada.ticket_id, ADA, now=NOW)  # which cannot be written, and does not end it
         for _ in range(3):
             await store.flush()
         assert caplog.text.count("the tickets cannot be read, and stay as they were: the folder is gone") == 1
@@ -146,6 +146,17 @@ async def test_a_folder_that_is_gone_ends_nothing(tmp_path: Path, caplog: pytest
         await store.flush()
         assert store.judge(ada.ticket_id, ADA, now=NOW).verdict is Verdict.REVOKED
     assert [list(ticket.clients) for ticket in TicketStore(state)] == [[ADA]]
+
+
+async def test_a_folder_that_others_can_write_is_told_once_though_it_has_no_tickets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "tickets").mkdir()
+    (tmp_path / "tickets").chmod(0o777)
+    async with serving(tmp_path) as (store, _):
+        for _ in range(5):
+            await store.flush()
+    assert caplog.text.count("others can write the folder") == 1
 
 
 @pytest.mark.parametrize("how", ["symlink", "hard link", "directory", "fifo"])
@@ -179,7 +190,7 @@ async def main():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
-    store.began(ticket.ticket_id, bytes(32), now=2, address=None)
+    store.began(ticket.ticket_id, bytes(32), now=2)
     for _ in range(3):
         await store.flush()
     print(store.judge(ticket.ticket_id, bytes([1]) * 32, now=3).verdict)

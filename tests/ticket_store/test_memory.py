@@ -47,9 +47,11 @@ def test_revoking_twice_keeps_the_first_time() -> None:
 def test_a_session_counts_from_its_proof_to_its_end() -> None:
     store = TicketStore()
     ticket_id = store.create("ada", now=NOW).ticket_id
-    store.began(ticket_id, ADA, now=NOW + 1, address="192.0.2.1")
-    store.began(ticket_id, ADA, now=NOW + 2, address="192.0.2.2")
-    store.began(ticket_id, BOB, now=NOW + 3, address=None)
+    store.began(ticket_id, ADA, now=NOW + 1)
+    store.came_from(ticket_id, ADA, "192.0.2.1")
+    store.began(ticket_id, ADA, now=NOW + 2)
+    store.came_from(ticket_id, ADA, "192.0.2.2")
+    store.began(ticket_id, BOB, now=NOW + 3)
     store.ended(ticket_id, ADA, now=NOW + 9)
     found = store.find(ticket_id)
     assert found is not None
@@ -66,7 +68,7 @@ def test_a_ticket_for_one_client_is_bound_by_its_session_and_freed_by_forgetting
     store = TicketStore()
     ticket_id = store.create("ada", now=NOW, uses=1).ticket_id
     assert store.judge(ticket_id, BOB, now=NOW).verdict is Verdict.OK
-    store.began(ticket_id, ADA, now=NOW, address=None)
+    store.began(ticket_id, ADA, now=NOW)
     assert store.judge(ticket_id, ADA, now=NOW).verdict is Verdict.OK
     assert store.judge(ticket_id, BOB, now=NOW).verdict is Verdict.USED_UP
     assert store.forget(BOB) == []
@@ -78,8 +80,10 @@ def test_a_ticket_for_one_client_is_bound_by_its_session_and_freed_by_forgetting
 def test_an_address_that_would_steer_a_terminal_is_not_kept(address: str) -> None:
     store = TicketStore()
     ticket_id = store.create("ada", now=NOW).ticket_id
-    store.began(ticket_id, ADA, now=NOW, address=address)
-    store.began(ticket_id, BOB, now=NOW, address="x" * 1000)
+    store.began(ticket_id, ADA, now=NOW)
+    store.came_from(ticket_id, ADA, address)
+    store.began(ticket_id, BOB, now=NOW)
+    store.came_from(ticket_id, BOB, "x" * 1000)
     (ticket,) = store
     assert ticket.clients[ADA].address is None
     assert ticket.clients[BOB].address == "x" * 64
@@ -90,7 +94,7 @@ def test_an_end_without_a_beginning_counts_nothing() -> None:
     ticket_id = store.create("ada", now=NOW).ticket_id
     store.ended(ticket_id, ADA, now=NOW)
     store.ended(bytes(16), ADA, now=NOW)
-    store.began(bytes(16), ADA, now=NOW, address=None)
+    store.began(bytes(16), ADA, now=NOW)
     assert [ticket.clients for ticket in store] == [{}]
 
 
@@ -100,7 +104,7 @@ def test_who_serves_is_told_of_what_its_owner_changes() -> None:
     unsubscribe = store.subscribe(lambda: heard.append(list(store.names)))
     ticket_id = store.create("ada", now=NOW).ticket_id
     assert heard == [["ada"]]
-    store.began(ticket_id, ADA, now=NOW, address=None)
+    store.began(ticket_id, ADA, now=NOW)
     store.ended(ticket_id, ADA, now=NOW)
     assert len(heard) == 1
     store.revoke("ada", now=NOW)

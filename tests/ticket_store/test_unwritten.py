@@ -56,6 +56,19 @@ def test_a_client_that_is_forgotten_before_the_writing_is_not_written() -> None:
     assert unwritten.begin_writing() == {"ada": {}}
 
 
+def test_a_client_that_is_forgotten_during_the_writing_is_taken_out_and_may_come_again() -> None:
+    unwritten, used = UnwrittenUses(), TICKET.with_use(ADA, BEGAN)
+    unwritten.note(used, ADA, BEGAN, binds=True)
+    unwritten.begin_writing()
+    unwritten.forget("ada", ADA)
+    assert view_of({"ada": used}, *unwritten.layers).tickets["ada"].clients == {}
+    unwritten.end_writing(["ada"])
+    assert with_uses(used, unwritten.begin_writing()["ada"]).clients == {}
+    unwritten.note(used, ADA, ENDED, binds=True)
+    unwritten.end_writing(["ada"])
+    assert with_uses(TICKET, unwritten.begin_writing()["ada"]).clients == {ADA: ENDED}
+
+
 def test_no_more_clients_wait_than_a_ticket_remembers() -> None:
     unwritten, ticket = UnwrittenUses(), TICKET
     for number in range(MAX_CLIENTS + 10):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perdure.signaling.messages import Message
 
 
@@ -63,12 +65,15 @@ class SignalingLink(Protocol):
     def start(self) -> None:
         """Connect, and stay connected. Needs a running event loop."""
 
-    def send(self, to: str, body: bytes, *, vouched: bool = False) -> None:
+    def send(self, to: str, body: bytes, *, is_proved: bool = False) -> None:
         """Send `body` to a peer's id, or to the gateway (`frames.GATEWAY`). It is lost where there is no connection.
 
         Args:
-            vouched: of a gateway: whether the receiver has proved itself.
+            is_proved: of a gateway: whether the receiver has proved itself. What is for such goes first.
         """
+
+    def vouch(self, peers: Sequence[str]) -> None:
+        """Of a gateway: these have proved themselves, and nobody else has. It is lost where there is no connection."""
 
     def network_moved(self, *, local_address_lost: bool | None, slept_seconds: float) -> None:
         """The network changed, or the process slept: connect anew, unless the connection has come through it."""

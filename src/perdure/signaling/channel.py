@@ -67,7 +67,8 @@ class PeerChannel:
         """Came before a listener was attached; beyond that, the oldest goes, as in `send`."""
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = math.inf
-        self._settled: asyncio.Event | None = None
+        self._settled = asyncio.Event()
+        """Set where the peer has all messages, or cannot be reached."""
 
     @property
     def available(self) -> bool:
@@ -122,6 +123,7 @@ class PeerChannel:
         """The peer cannot be reached now."""
         was_available, self._is_available = self._is_available, False
         self._disarm()
+        self._settled.set()
         if was_available and self._listener is not None:
             self._listener.signaling_available(False)
 
@@ -140,7 +142,7 @@ class PeerChannel:
         if self._is_closed:  # nobody would read it: who goes on talking is not told that it was read
             body = Body(ack=body.ack, missing=body.missing)
         message = self._reliable.handle_body(body, self._now())
-        if self._reliable.is_settled and self._settled is not None:
+        if self._reliable.is_settled:
             self._settled.set()
         if isinstance(message, IceServers):
             self._on_ice_servers(message.ice_servers)
@@ -152,15 +154,16 @@ class PeerChannel:
 
     async def settled(self, timeout: float) -> None:
         """Wait until the peer has all that was sent: at most `timeout` seconds, and only while it can be reached."""
-        if self._reliable.is_settled or not self._is_available:
-            return
-        self._settled = asyncio.Event()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._settled.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                while self._is_available and not self._reliable.is_settled:
+                    self._settled.clear()
+                    await self._settled.wait()
 
     def end(self) -> None:
         """Send nothing more."""
         self._is_available = False
+        self._settled.set()
         self._disarm()
 
     def _flush(self) -> None:

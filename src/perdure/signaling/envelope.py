@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from perdure.nesting import check_json
 from perdure.signaling.messages import RTCIceServers
 from perdure.signaling.noise import (
+    KEY_BYTES,
     TAG_BYTES,
     Initiator,
     Keys,
@@ -81,6 +82,8 @@ class EnvelopeRefusal(enum.Enum):
     """Sealed under keys that are not in use, or an answer to an earlier knock."""
     UNEXPECTED = "unexpected"
     """Well-formed, but not what this end takes at all: a WELCOME at the gateway, a KNOCK at the client."""
+    CROWDED = "crowded"
+    """A KNOCK that was not opened, as more came than there is time for."""
 
 
 class EnvelopeRefusedError(Exception):
@@ -151,6 +154,11 @@ def read_type(envelope: bytes) -> EnvelopeType:
     if envelope[0] & 15 not in _TYPES:
         raise EnvelopeRefusedError(EnvelopeRefusal.MALFORMED)
     return EnvelopeType(envelope[0] & 15)
+
+
+def ephemeral_of(knock: bytes) -> bytes:
+    """The key that the sender of a KNOCK made for it alone."""
+    return knock[1 : 1 + KEY_BYTES]
 
 
 class KnockingClient:

@@ -30,6 +30,9 @@ MAX_REASON_CHARACTERS = 200
 MAX_NAME_CHARACTERS = 64
 """Of a gateway's name: as long as Linux lets a host name be."""
 
+MAX_VOUCHED = 256
+"""Clients that a gateway vouches for: as many as it has sessions."""
+
 FRAME_OVERHEAD_BYTES = 512
 """More than a frame adds around its body: about 110 bytes of JSON, ids and numbers."""
 
@@ -103,13 +106,18 @@ class Join(msgspec.Struct, frozen=True, tag="join", forbid_unknown_fields=True, 
     """Of a gateway."""
 
 
-class Send(msgspec.Struct, frozen=True, tag="send", forbid_unknown_fields=True, omit_defaults=True):
+class Send(msgspec.Struct, frozen=True, tag="send", forbid_unknown_fields=True):
     """Carry `body` to the peer `to`, or to the room's gateway."""
 
     to: Receiver
     body: Body
-    vouched: bool = False
-    """Of a gateway: the receiver holds a ticket, so that it is not the one to go where a room is full."""
+
+
+class Vouch(msgspec.Struct, frozen=True, tag="vouch", forbid_unknown_fields=True, omit_defaults=True):
+    """Of a gateway: `peers` have a session each, and nobody else has. They are not the ones to go where a room is full.
+    It says so behind each `Join`, and when that changes."""
+
+    peers: Annotated[tuple[Id, ...], msgspec.Meta(max_length=MAX_VOUCHED)] = ()
 
 
 class Challenge(msgspec.Struct, frozen=True, tag="challenge", forbid_unknown_fields=True):
@@ -146,7 +154,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused", forbid_unknown_fields=
     reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARACTERS)]
 
 
-ClientFrame = Join | Send
+ClientFrame = Join | Send | Vouch
 ServerFrame = Challenge | Joined | Deliver | Presence | Refused
 
 _encoder = msgspec.json.Encoder()

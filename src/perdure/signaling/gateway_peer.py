@@ -1,10 +1,11 @@
 """The gateway's signaling: answers the knocks of its tickets' clients, and gives each session its channel.
 
-1. A session belongs to one client's key and one ticket. Its keys in use stay until the first DATA that opens under
-   the pending ones: a knock alone changes nothing.
+1. A session belongs to one client's key and one ticket. Its keys in use, and the peer id that it sends to, stay until
+   the first DATA that opens under the pending ones: a knock alone changes nothing.
 2. A session that has ended is not begun again: a client that has slept through the end is told, and begins another.
 3. Whether a ticket still admits its holder is asked with each knock. Who revokes one ends its sessions too
    (`Gateway`).
+4. Knocks wait for their turn (`knock_queue`), as each costs key exchanges. All else that comes is cheap.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from perdure.signaling.envelope import (
 )
 from perdure.signaling.frames import MAX_NAME_CHARACTERS, Challenge, Join
 from perdure.signaling.gateway_proof import gateway_join
+from perdure.signaling.knock_turns import KnockTurns
 from perdure.signaling.messages import Bye, IceServers
 from perdure.signaling.noise import KEY_BYTES, NoiseError
 from perdure.signaling.reliable_channel import Body, decode_body, encode_body
@@ -116,6 +118,8 @@ class GatewaySignaling:
         self._instance = token_bytes(ID_BYTES)
         self._peer_id = token_bytes(ID_BYTES).hex()
         self._sessions = SessionPlaces(max_sessions)
+        self._vouched: list[str] = []
+        """As the rendezvous was told last."""
         self._link: SignalingLink = RendezvousLink(
             rendezvous_url,
             join=self._join,
@@ -129,6 +133,7 @@ class GatewaySignaling:
         self._error: PerdureError | None = None
         self._is_closed = False
         self._refusals = RefusalLog(now=lambda: asyncio.get_running_loop().time())
+        self._knocks = KnockTurns(lambda: tickets.key, answer=self._answer_knock, refused=self._refusals.record)
 
     @property
     def status(self) -> SignalingStatus:
@@ -193,6 +198,7 @@ class GatewaySignaling:
     async def close(self, *, flush_timeout: float = FAREWELL_TIMEOUT) -> None:
         """Close every channel and leave; what was sent has `flush_timeout` seconds to arrive. Twice is fine."""
         self._is_closed = True
+        self._knocks.clear()
         self._settled.set()
         for session in self._sessions:
             if session.channel is not None:
@@ -223,7 +229,7 @@ class GatewaySignaling:
             raise ProtocolError(f"the rendezvous' challenge: {error}") from error
 
     def link_opening(self) -> None:
-        pass  # a client is reachable once the rendezvous says that it is there
+        self._vouch()  # a client is reachable only once the rendezvous says that it is there
 
     def link_up(self, peers: Sequence[str]) -> None:
         self._set_status(SignalingState.READY)
@@ -244,6 +250,8 @@ class GatewaySignaling:
         return any(session.channel is not None for session in self._sessions)
 
     def link_presence(self, peer_id: str, present: bool) -> None:
+        if not present:
+            self._knocks.drop(peer_id)
         for session in self._sessions.of_peer(peer_id):
             if session.channel is None:
                 continue
@@ -256,7 +264,8 @@ class GatewaySignaling:
         try:
             match read_type(body):
                 case EnvelopeType.KNOCK:
-                    self._handle_knock(sender, AnsweringGateway(self._tickets.key, body))
+                    if not self._is_closed:
+                        self._knocks.add(sender, body, is_proved=self._sessions.has_proved(sender))
                 case EnvelopeType.DATA:
                     self._handle_data(sender, body)
                 case EnvelopeType.WELCOME | EnvelopeType.REFUSAL:
@@ -264,9 +273,7 @@ class GatewaySignaling:
         except EnvelopeRefusedError as error:
             self._refusals.record(error.refusal)
 
-    def _handle_knock(self, sender: str, asked: AnsweringGateway) -> None:
-        if self._is_closed:
-            return
+    def _answer_knock(self, sender: str, asked: AnsweringGateway) -> None:
         knock = asked.knock
         session = self._sessions.find(knock.session)
         ticket = self._tickets.find(knock.ticket)
@@ -283,10 +290,10 @@ class GatewaySignaling:
             self._link.send(sender, asked.refuse(refused, ephemeral=ephemeral))
             return
         if session is None:
-            session = Session(knock.session, holder, sender, knock.number)
+            session = Session(knock.session, holder, knock.number)
             self._sessions.add(session)
         session.knock_number = knock.number
-        self._sessions.move(session, sender)
+        self._sessions.expect(session, sender)
         session.welcomed_with = self._ice_servers
         welcome = Welcome(self._instance, known, self._ice_servers)
         envelope, session.pending = asked.welcome(ticket.secret, welcome, ephemeral=ephemeral)
@@ -303,13 +310,15 @@ class GatewaySignaling:
         return None
 
     def _handle_data(self, sender: str, envelope: bytes) -> None:
-        for session in self._sessions.of_peer(sender):
-            if session.pending is not None and session.pending.opens(envelope):
+        for session in self._sessions.expected_from(sender):
+            if session.pending is not None and session.pending_peer_id == sender and session.pending.opens(envelope):
                 plain = session.pending.open(envelope)
                 session.keys, session.pending = session.pending, None
+                self._sessions.move(session, sender)
                 self._confirmed(session)
+                self._vouch_anew()
                 break
-            if session.keys is not None and session.keys.opens(envelope):
+            if session.keys is not None and session.peer_id == sender and session.keys.opens(envelope):
                 plain = session.keys.open(envelope)
                 break
         else:
@@ -338,15 +347,27 @@ class GatewaySignaling:
         session.channel.peer_reachable()
 
     def _channel(self, session: Session) -> PeerChannel:
-        return PeerChannel(
-            transmit=lambda body: self._transmit(session, body), on_close=lambda: self._sessions.end(session)
-        )
+        return PeerChannel(transmit=lambda body: self._transmit(session, body), on_close=lambda: self._end(session))
+
+    def _end(self, session: Session) -> None:
+        self._sessions.end(session)
+        self._vouch_anew()
 
     def _transmit(self, session: Session, body: Body) -> None:
         if session.keys is not None:
-            self._link.send(session.peer_id, session.keys.seal(encode_body(body)), vouched=True)
+            self._link.send(session.peer_id, session.keys.seal(encode_body(body)), is_proved=True)
+
+    def _vouch(self) -> None:
+        """Say whose peer ids these are that have a session: one for each, the one where it was proved last."""
+        self._vouched = self._sessions.proved_peers
+        self._link.vouch(self._vouched)
+
+    def _vouch_anew(self) -> None:
+        if self._vouched != self._sessions.proved_peers:
+            self._vouch()
 
     def _all_peers_unreachable(self) -> None:
+        self._knocks.clear()
         for peer_id in self._sessions.peers:
             self.link_presence(peer_id, present=False)
 

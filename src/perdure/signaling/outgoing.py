@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from perdure.signaling.frames import Send, encode_frame
+from perdure.signaling.frames import Send, Vouch, encode_frame
 from perdure.signaling.rate import TokenBucket
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ class Outgoing:
 
     def __init__(self) -> None:
         self._unwritten: deque[Send] = deque()
-        self._vouched: deque[Send] = deque()
+        self._for_proved: deque[Send] = deque()
         """What is for peers that have proved themselves goes first."""
+        self._vouch: Vouch | None = None
+        """The latest, which goes before all: who has proved itself must not have to go."""
         self._unwritten_bytes = 0
         self._writable = asyncio.Event()
 
@@ -35,13 +37,17 @@ class Outgoing:
     def is_stuck(self) -> bool:
         """Whether the connection has not taken more than it may leave."""
         return (
-            len(self._unwritten) + len(self._vouched) > MAX_UNWRITTEN_FRAMES
+            len(self._unwritten) + len(self._for_proved) > MAX_UNWRITTEN_FRAMES
             or self._unwritten_bytes > MAX_UNWRITTEN_BYTES
         )
 
-    def add(self, frame: Send) -> None:
-        (self._vouched if frame.vouched else self._unwritten).append(frame)
+    def add(self, frame: Send, *, is_proved: bool = False) -> None:
+        (self._for_proved if is_proved else self._unwritten).append(frame)
         self._unwritten_bytes += len(frame.body)
+        self._writable.set()
+
+    def vouch(self, frame: Vouch) -> None:
+        self._vouch = frame
         self._writable.set()
 
     async def write_to(self, socket: Socket) -> None:
@@ -49,12 +55,18 @@ class Outgoing:
         now = asyncio.get_running_loop().time
         bucket = TokenBucket(_FRAMES_PER_SECOND, _FRAME_BURST, now=now())
         while True:
-            while self._vouched or self._unwritten:
+            while self._vouch is not None or self._for_proved or self._unwritten:
                 if not bucket.take(now()):
                     await asyncio.sleep(bucket.delay(now()))
                     bucket.take(now())
-                frame = (self._vouched or self._unwritten).popleft()
-                self._unwritten_bytes -= len(frame.body)
-                await socket.send(encode_frame(frame))
+                await socket.send(encode_frame(self._next()))
             self._writable.clear()
             await self._writable.wait()
+
+    def _next(self) -> Send | Vouch:
+        if (vouch := self._vouch) is not None:
+            self._vouch = None
+            return vouch
+        frame = (self._for_proved or self._unwritten).popleft()
+        self._unwritten_bytes -= len(frame.body)
+        return frame

@@ -5,7 +5,8 @@
 2. `ack` is the highest message taken; it rides on every body, and goes alone where no message goes within
    `ACK_DELAY`.
 3. A sender keeps a message until it is acknowledged. It sends again what is not, from the oldest on, when the peer
-   can be reached again, and when nothing was acknowledged for a while. At most `WINDOW` messages are under way.
+   can be reached again, and when nothing was acknowledged for a while: then `RESENT_AT_ONCE`, and with each
+   acknowledgement twice as many. At most `WINDOW` messages are under way.
 4. A message is taken when it is the next one; any other is dropped. Where one before it is missing, that is said at
    once. `first` is the oldest message that the sender still keeps: what lies below, nobody awaits.
 5. A newer description makes older ones of its sender worthless, and newer ICE servers older ones: those not sent yet
@@ -48,6 +49,10 @@ RESEND_AFTER = 1.0
 RESEND_AFTER_AT_MOST = 10.0
 """Seconds without progress; doubled each time. A rendezvous loses nothing between two who are connected to it, so this
 is for one that misbehaves. A round trip through it takes some 0.2 s, far away 0.6 s."""
+
+RESENT_AT_ONCE = 8
+"""Messages that are sent again where nothing was acknowledged for a while: an offer, and most machines' candidates. Who
+acknowledges nothing gets no more; a window of long messages is 0.5 MiB."""
 
 MISSING_INTERVAL = 0.2
 """Seconds between two times that a peer which misses something gets it again: what follows a gap tells of it each."""
@@ -124,6 +129,8 @@ class ReliableChannel:
         self._unacked: OrderedDict[int, ChannelMessage] = OrderedDict()
         self._last_seq = 0
         self._sent_seq = 0
+        self._most_under_way = WINDOW
+        """Fewer than that behind a time without acknowledgements."""
         self._taken_seq = 0
         self._owed_acks = 0
         self._ack_at = math.inf
@@ -166,24 +173,24 @@ class ReliableChannel:
 
     def send_again(self, now: float) -> None:
         """What the peer has not acknowledged may be lost: `bodies` starts at the oldest of it."""
-        self._sent_seq = 0
+        self._sent_seq, self._most_under_way = 0, WINDOW
         self._resend_after = RESEND_AFTER
         self._resend_at = now + RESEND_AFTER if self._unacked else math.inf
 
     def bodies(self, now: float) -> list[Body]:
         """The bodies to send now, in order."""
         if now >= self._resend_at:
-            self._sent_seq = 0
+            self._sent_seq, self._most_under_way = 0, RESENT_AT_ONCE
             self._resend_after = min(RESEND_AFTER_AT_MOST, self._resend_after * 2)
             self.resent += 1
         while self._waiting and len(self._unacked) < WINDOW:
             self._last_seq += 1
             self._unacked[self._last_seq] = self._waiting.popleft()
-        unsent = [seq for seq in self._unacked if seq > self._sent_seq]
+        unsent = [seq for seq in list(self._unacked)[: self._most_under_way] if seq > self._sent_seq]
         if not unsent and now < self._ack_at and self._owed_acks < MAX_OWED_ACKS:
             return []
         if unsent:
-            self._sent_seq = self._last_seq
+            self._sent_seq = unsent[-1]
             self._resend_at = now + self._resend_after
         elif not self._unacked:
             self._resend_at = math.inf
@@ -207,9 +214,10 @@ class ReliableChannel:
             del self._unacked[seq]
         if acknowledged:
             self._resend_after, self.resent = RESEND_AFTER, 0
+            self._most_under_way = min(WINDOW, 2 * self._most_under_way)
             self._resend_at = now + RESEND_AFTER if self._unacked else math.inf
         if body.missing and now >= self._asked_at + MISSING_INTERVAL:
-            self._sent_seq, self._asked_at = 0, now
+            self._sent_seq, self._asked_at, self._most_under_way = 0, now, WINDOW
         if body.message is None:
             return None
         self._owed_acks += 1

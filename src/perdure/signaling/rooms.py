@@ -2,8 +2,8 @@
 
 1. A room belongs to one gateway, which proved its key. Clients come and go, and may be there before it.
 2. A client sends to the gateway only, the gateway to clients only. What is for somebody who is not there is dropped.
-3. Where a room is full, a client goes for whom the gateway has not vouched: of the address that has most of those,
-   the one that has been there longest.
+3. Where a room is full, a client goes for whom the gateway does not vouch: of the address that has most of those,
+   the one that has been there longest. The gateway says for whom it vouches, whether they are there or not.
 4. A room counts, for the limits, while its gateway is there.
 """
 
@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from perdure.signaling.frames import Deliver, Join, Joined, Presence, RefusalCode, Role, Send, is_id
+from perdure.signaling.frames import Deliver, Join, Joined, Presence, RefusalCode, Role, Send, Vouch, is_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +96,6 @@ class Member:
     address: str | None
     """Whose host it counts for; `None`: for nobody's."""
     name: str = ""
-    is_vouched: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +105,8 @@ class Room:
     room_id: str
     gateway: Member | None = None
     clients: dict[str, Member] = field(default_factory=dict)
+    vouched: frozenset[str] = frozenset()
+    """The peer ids that the gateway has named last; at most `frames.MAX_VOUCHED`."""
 
 
 class Rooms:
@@ -190,10 +191,20 @@ class Rooms:
         if receiver is None:
             self.dropped += 1
             return
-        receiver.is_vouched |= send.vouched and member.role is Role.GATEWAY
         self.relayed += 1
         self.relayed_bytes += len(send.body)
         receiver.outlet.push(Deliver(member.peer_id, send.body))
+
+    def handle_vouch(self, member: Member, vouch: Vouch) -> None:
+        """Take for whom a gateway vouches.
+
+        Raises:
+            RefusedError: it is a client that says so.
+        """
+        if member.role is Role.CLIENT:
+            raise RefusedError(RefusalCode.BAD_FRAME, "a client vouches for nobody")
+        if self._is_there(member):
+            member.room.vouched = frozenset(vouch.peers)
 
     def _is_there(self, member: Member) -> bool:
         """Whether this is still the peer's connection."""
@@ -225,14 +236,13 @@ class Rooms:
     def _enter_client(self, room: Room, member: Member) -> None:
         older = room.clients.pop(member.peer_id, None)
         if older is not None:
-            member.is_vouched = older.is_vouched
             older.outlet.supersede()
         elif len(room.clients) >= self._limits.max_clients_per_room:
             self._make_room(room)
         room.clients[member.peer_id] = member
 
     def _make_room(self, room: Room) -> None:
-        strangers = [client for client in room.clients.values() if not client.is_vouched]
+        strangers = [client for client in room.clients.values() if client.peer_id not in room.vouched]
         reason = f"the room has its {self._limits.max_clients_per_room} clients"
         if not strangers:
             raise RefusedError(RefusalCode.TOO_MANY_CLIENTS, reason)

@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import sys
-from collections import Counter, deque
+from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -28,11 +28,10 @@ from perdure.signaling.frames import (
     Challenge,
     Join,
     RefusalCode,
-    Refused,
     Role,
     Send,
+    Vouch,
     decode_client_frame,
-    encode_frame,
     max_frame_bytes,
 )
 from perdure.signaling.gate import ACCEPTED_AT_ONCE, Gate, counted_as, most_connections
@@ -40,6 +39,7 @@ from perdure.signaling.gateway_proof import is_proved
 from perdure.signaling.noise import public_bytes
 from perdure.signaling.rate import TokenBucket
 from perdure.signaling.rooms import Member, OccupiedError, RefusedError, RendezvousLimits, Rooms
+from perdure.signaling.socket_outlet import SocketOutlet
 
 if TYPE_CHECKING:
     import ssl
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from websockets.http11 import Request, Response
 
-    from perdure.signaling.frames import ServerFrame
 
 __all__ = ["RendezvousLimits", "RendezvousServer"]
 
@@ -61,9 +60,6 @@ _library_logger.setLevel(logging.CRITICAL)
 
 _REPORT_INTERVAL = 5.0
 """Seconds between two looks for connections that were not taken."""
-
-_OCCUPANT_TIMEOUT = 2.0
-"""Seconds that a room's gateway has to answer a ping when another one with its key comes: ten round trips."""
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds for a close handshake, or to write a last frame: a peer that does not answer is cut off."""
@@ -224,7 +220,7 @@ class RendezvousServer:
 
     async def _serve_peer(self, websocket: ServerConnection) -> None:
         self._connections += 1
-        outlet = _Connection(websocket, self._limits, self._closed_for)
+        outlet = SocketOutlet(websocket, self._limits, self._closed_for)
         writer = asyncio.create_task(outlet.write(), name="rendezvous writer")
         member: Member | None = None
         try:
@@ -245,7 +241,7 @@ class RendezvousServer:
             writer.cancel()
             await asyncio.wait({writer})
 
-    async def _admit(self, websocket: ServerConnection, outlet: _Connection) -> Member:
+    async def _admit(self, websocket: ServerConnection, outlet: SocketOutlet) -> Member:
         nonce = secrets.token_bytes(16)
         outlet.push(Challenge(public_bytes(self._key), nonce))
         try:
@@ -264,14 +260,14 @@ class RendezvousServer:
         log_event(_logger, logging.INFO, "joined", **_names(member))
         return member
 
-    async def _join(self, frame: Join, outlet: _Connection, websocket: ServerConnection) -> Member:
+    async def _join(self, frame: Join, outlet: SocketOutlet, websocket: ServerConnection) -> Member:
         """Let it in; in the place of another gateway with its key only where that one is gone."""
         address = counted_as(_host(websocket))
         try:
             return self._rooms.join(frame, outlet, address)
         except OccupiedError as error:
             occupant = error.occupant
-            if isinstance(occupant.outlet, _Connection) and await occupant.outlet.answers():
+            if isinstance(occupant.outlet, SocketOutlet) and await occupant.outlet.answers():
                 raise
             if self._rooms.leave(occupant):
                 occupant.outlet.supersede()
@@ -288,6 +284,8 @@ class RendezvousServer:
             match decode_client_frame(text):
                 case Send() as send:
                     self._rooms.handle_send(member, send)
+                case Vouch() as vouch:
+                    self._rooms.handle_vouch(member, vouch)
                 case Join():
                     raise RefusedError(RefusalCode.BAD_FRAME, "a second join")
 
@@ -297,69 +295,6 @@ class RendezvousServer:
             await asyncio.sleep(_REPORT_INTERVAL)
             if count := self._gate.take_report(loop.time()):
                 log_event(_logger, logging.WARNING, "connections-not-taken", count=count, open=self._connections)
-
-
-class _Connection:
-    """One peer's socket as a room's outlet: a bounded queue and the task that writes it."""
-
-    def __init__(self, websocket: ServerConnection, limits: RendezvousLimits, closed_for: Counter[str]) -> None:
-        self._websocket = websocket
-        self._limits = limits
-        self._closed_for = closed_for
-        self._queue: deque[str] = deque()
-        self._queued_bytes = 0
-        self._is_closing = False
-        self._wake = asyncio.Event()
-
-    def push(self, frame: ServerFrame) -> None:
-        if self._is_closing:
-            return
-        text = encode_frame(frame)
-        self._queue.append(text)
-        self._queued_bytes += len(text)
-        self._wake.set()
-        limits = self._limits
-        if len(self._queue) > limits.max_outgoing_frames or self._queued_bytes > limits.max_outgoing_bytes:
-            log_event(_logger, logging.WARNING, "slow-peer-closed", queued_bytes=self._queued_bytes)
-            self._closed_for["slow"] += 1
-            self.supersede()
-
-    def refuse(self, code: RefusalCode, reason: str) -> None:
-        if self._is_closing:
-            return
-        log_event(_logger, logging.WARNING, "refused", code=code.value)
-        self._closed_for[code.value] += 1
-        self.push(Refused(code, reason))
-        self._is_closing = True
-
-    def supersede(self) -> None:
-        self._is_closing = True
-        self._queue.clear()
-        self._queued_bytes = 0
-        self._websocket.transport.abort()
-
-    async def answers(self) -> bool:
-        """Whether the peer answers a ping soon."""
-        try:
-            async with asyncio.timeout(_OCCUPANT_TIMEOUT):
-                await (await self._websocket.ping())
-        except (TimeoutError, ConnectionClosed):
-            return False
-        return True
-
-    async def write(self) -> None:
-        """Write what is queued; after a refusal, close. Ends with the connection."""
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                while self._queue:
-                    text = self._queue.popleft()
-                    self._queued_bytes -= len(text)
-                    await self._websocket.send(text)
-                if self._is_closing:
-                    await self._websocket.close()
-                    return
-                self._wake.clear()
-                await self._wake.wait()
 
 
 def _set_backlog(listening: int) -> None:

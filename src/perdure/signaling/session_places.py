@@ -1,7 +1,8 @@
 """A gateway's sessions: which hold a place, which have ended, and under which peer id each client is. Pure.
 
 1. A session without a channel (nobody has proved to have read its WELCOME) is the first to go when there is no room.
-2. One that has ended is remembered, so that its last words still arrive, and it is not begun again.
+2. A knock alone moves a session to no other peer id: it is only expected there, until its client has proved itself.
+3. One that has ended is remembered, so that its last words still arrive, and it is not begun again.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ class Session:
 
     session_id: bytes
     holder: Holder
-    peer_id: str
     knock_number: int
+    peer_id: str = ""
+    """Under which its client has proved itself last; empty before."""
     pending: DataKeys | None = None
+    pending_peer_id: str = ""
+    """From which the knock of the pending keys came."""
     keys: DataKeys | None = None
     channel: PeerChannel | None = None
     welcomed_with: tuple[RTCIceServer, ...] = ()
@@ -43,7 +47,7 @@ class SessionPlaces:
         self._most = most
         self._sessions: dict[bytes, Session] = {}
         self._by_peer: dict[str, dict[bytes, Session]] = {}
-        """The ended too."""
+        """The ended too, and each also under the peer id that it is expected from."""
         self._ended: dict[bytes, Session] = {}
         """The oldest first."""
 
@@ -71,8 +75,21 @@ class SessionPlaces:
         """The peer ids of all clients."""
         return list(self._by_peer)
 
+    @property
+    def proved_peers(self) -> list[str]:
+        """The peer ids under which the clients of sessions with a place have proved themselves, in order."""
+        return sorted({session.peer_id for session in self._sessions.values() if session.peer_id})
+
     def of_peer(self, peer_id: str) -> list[Session]:
-        """The sessions of a client, the ended too."""
+        """The sessions of a client that has proved itself under this peer id, the ended too."""
+        return [session for session in self.expected_from(peer_id) if session.peer_id == peer_id]
+
+    def has_proved(self, peer_id: str) -> bool:
+        """Whether a client that holds a place has proved itself under this peer id."""
+        return any(self._sessions.get(session.session_id) is session for session in self.of_peer(peer_id))
+
+    def expected_from(self, peer_id: str) -> list[Session]:
+        """The sessions whose client is, or says that it is, under this peer id; the ended too."""
         return list(self._by_peer.get(peer_id, {}).values())
 
     def make_room(self) -> bool:
@@ -88,12 +105,18 @@ class SessionPlaces:
     def add(self, session: Session) -> None:
         """It holds a place."""
         self._sessions[session.session_id] = session
-        self.move(session, session.peer_id)
+
+    def expect(self, session: Session, peer_id: str) -> None:
+        """Somebody has knocked for it from this peer id."""
+        if session.pending_peer_id != session.peer_id:
+            self._leave_peer(session, session.pending_peer_id)
+        session.pending_peer_id = peer_id
+        self._by_peer.setdefault(peer_id, {})[session.session_id] = session
 
     def move(self, session: Session, peer_id: str) -> None:
-        """Its client has this peer id at the rendezvous."""
-        self._leave_peer(session)
-        session.peer_id = peer_id
+        """Its client has proved itself under this peer id."""
+        self._leave_peers(session)
+        session.peer_id, session.pending_peer_id = peer_id, ""
         self._by_peer.setdefault(peer_id, {})[session.session_id] = session
 
     def end(self, session: Session) -> None:
@@ -107,13 +130,17 @@ class SessionPlaces:
             self._forget(self._ended.pop(next(iter(self._ended))))
 
     def _forget(self, session: Session) -> None:
-        self._leave_peer(session)
+        self._leave_peers(session)
         if session.channel is not None:
             session.channel.end()
 
-    def _leave_peer(self, session: Session) -> None:
-        of_peer = self._by_peer.get(session.peer_id, {})
+    def _leave_peers(self, session: Session) -> None:
+        for peer_id in (session.peer_id, session.pending_peer_id):
+            self._leave_peer(session, peer_id)
+
+    def _leave_peer(self, session: Session, peer_id: str) -> None:
+        of_peer = self._by_peer.get(peer_id, {})
         if of_peer.get(session.session_id) is session:
             del of_peer[session.session_id]
             if not of_peer:
-                del self._by_peer[session.peer_id]
+                del self._by_peer[peer_id]

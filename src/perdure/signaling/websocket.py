@@ -23,6 +23,7 @@ from perdure.signaling.dialling import Dialling
 from perdure.signaling.envelope import MAX_ENVELOPE_BYTES
 from perdure.signaling.frames import (
     MAX_BODY_BYTES,
+    MAX_VOUCHED,
     PATH,
     Challenge,
     Deliver,
@@ -31,6 +32,7 @@ from perdure.signaling.frames import (
     Presence,
     Refused,
     Send,
+    Vouch,
     decode_server_frame,
     encode_frame,
     max_frame_bytes,
@@ -170,11 +172,11 @@ class RendezvousLink:
             raise RuntimeError("a link is started once")
         self._task = asyncio.create_task(self._run(), name="rendezvous link")
 
-    def send(self, to: str, body: bytes, *, vouched: bool = False) -> None:
+    def send(self, to: str, body: bytes, *, is_proved: bool = False) -> None:
         """Send `body` to the peer id `to` or `frames.GATEWAY`. It is lost where there is no connection, or with it.
 
         Args:
-            vouched: of a gateway: whether the receiver has proved itself.
+            is_proved: of a gateway: whether the receiver has proved itself. What is for such goes first.
 
         Raises:
             ValueError: `body` is empty or longer than an envelope.
@@ -182,9 +184,14 @@ class RendezvousLink:
         if not 0 < len(body) <= MAX_ENVELOPE_BYTES:
             raise ValueError(f"a body has 1 to {MAX_ENVELOPE_BYTES} bytes, not {len(body)}")
         if self._outgoing is not None:
-            self._outgoing.add(Send(to, body, vouched))
+            self._outgoing.add(Send(to, body), is_proved=is_proved)
             if self._outgoing.is_stuck:
                 self._connect_anew()
+
+    def vouch(self, peers: Sequence[str]) -> None:
+        """Of a gateway: these have proved themselves, and nobody else has. It is lost where there is no connection."""
+        if self._outgoing is not None:
+            self._outgoing.vouch(Vouch(tuple(peers[:MAX_VOUCHED])))
 
     def network_moved(self, *, local_address_lost: bool | None, slept_seconds: float) -> None:
         """The network changed, or the process slept: connect anew, at once, unless the connection has come through it.

@@ -51,7 +51,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The files by their tickets' names, and what is wrong with those that are new or changed."""
+    """The files by their tickets' names, and what is wrong: with those that are new or changed, and with the folder."""
 
     entries: Mapping[str, Entry]
     problems: tuple[str, ...] = ()

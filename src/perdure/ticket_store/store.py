@@ -4,7 +4,8 @@
    changed there: each second, and at once when a client's key is bound to a ticket.
 2. What the worker has read replaces what is known, with what is not written yet on top of it. A change that is made
    here meanwhile (`create`, `revoke`, `forget`) makes the worker read again.
-3. A folder that cannot be read or written is logged once, and tried again each second; the gateway goes on.
+3. A folder that cannot be read or written is logged once (`problem_log`), and tried again each second; the gateway
+   goes on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from collections import Counter
 from dataclasses import replace
 from functools import cached_property
@@ -82,7 +84,7 @@ class TicketStore:
         self._live: Counter[tuple[bytes, bytes]] = Counter()
         """Tunnels by ticket id and client key."""
         self._unwritten = UnwrittenUses()
-        self._problems = ProblemLog()
+        self._problems = ProblemLog(now=time.monotonic)
         self._edits = 0
         """Changes made here: a worker that read before one of them has read too early."""
         self._work: asyncio.Task[None] | None = None
@@ -93,8 +95,7 @@ class TicketStore:
                 scan = self._files.scan({})
             except OSError as error:
                 raise TicketError(f"the state folder {folder} cannot be read: {error.strerror}") from error
-            for problem in scan.problems:
-                log_event(log, logging.WARNING, "ticket-file", problem=problem)
+            self._problems.tell_files(scan.problems)
             self._adopt(scan.entries)
 
     def __repr__(self) -> str:
@@ -138,27 +139,26 @@ class TicketStore:
         authorized = None if self._authorized is None else self._authorized.keys
         return judge(self.find(ticket_id), client_key, authorized=authorized, now=now)
 
-    def began(self, ticket_id: bytes, client_key: bytes, *, now: float, address: str | None) -> None:
+    def began(self, ticket_id: bytes, client_key: bytes, *, now: float) -> None:
         """A session of a client that was admitted is proved: its key is bound to the ticket, and a tunnel is live."""
         self._live[ticket_id, client_key] += 1
         if (ticket := self.find(ticket_id)) is None:
             return
         before = ticket.clients.get(client_key)
-        first = int(now) if before is None else before.first_used_at
-        if address is not None:  # the rendezvous said it, and a terminal will show it
-            address = address[:MAX_ADDRESS_CHARACTERS] if address.isprintable() else None
-        use = ClientUse(first, int(now), address, self._live[ticket_id, client_key])
-        self._note(ticket, client_key, use, binds=True)
+        use = ClientUse(int(now), int(now)) if before is None else replace(before, last_used_at=int(now))
+        use = replace(use, tunnels=self._live[ticket_id, client_key])
+        self._note(ticket, client_key, use, binds=before is None)
         if before is None:
             self._wake.set()
 
     def came_from(self, ticket_id: bytes, client_key: bytes, address: str | None) -> None:
-        """A session that `began` has a path to `address`; `None`: it is not known."""
+        """A session that `began` has a path to `address`; `None`: it is not known. A terminal will show it."""
         ticket = self.find(ticket_id)
         before = None if ticket is None else ticket.clients.get(client_key)
-        if ticket is None or before is None or address is None or address == before.address:
+        if ticket is None or before is None or address is None or not address.isprintable():
             return
-        self._note(ticket, client_key, replace(before, address=address[:MAX_ADDRESS_CHARACTERS]), binds=False)
+        if (address := address[:MAX_ADDRESS_CHARACTERS]) != before.address:
+            self._note(ticket, client_key, replace(before, address=address), binds=False)
 
     def ended(self, ticket_id: bytes, client_key: bytes, *, now: float) -> None:
         """A session that `began` has ended."""
@@ -337,8 +337,7 @@ class TicketStore:
                 failed = done.unwritten
         finally:
             self._unwritten.end_writing(failed)
-        for problem in done.news:
-            log_event(log, logging.WARNING, "ticket-file", problem=problem)
+        self._problems.tell_files(done.news)
         problem = done.problem or (done.authorized.problem if done.authorized is not None else "")
         self._problems.tell(problem)
         if has_edits:

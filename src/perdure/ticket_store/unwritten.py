@@ -29,12 +29,17 @@ class UnwrittenUses:
     def note(self, ticket: ServedTicket, client_key: bytes, use: ClientUse, *, binds: bool) -> None:
         """`use` is to be written of a client of `ticket`, which has it already."""
         noted = _merged(self._waiting.get(ticket.name, {}), {client_key: Use(use, binds, ticket.ticket_id)})
-        self._waiting[ticket.name] = {key: each for key, each in noted.items() if key in ticket.clients}
+        self._waiting[ticket.name] = {
+            key: each for key, each in noted.items() if each.use is None or key in ticket.clients
+        }
 
     def forget(self, name: str, client_key: bytes) -> None:
-        """Do not write what waits of a client."""
-        if name in self._waiting:
-            self._waiting[name] = {key: use for key, use in self._waiting[name].items() if key != client_key}
+        """Do not write what waits of a client. What is being written now is to be taken out again."""
+        waiting = {key: use for key, use in self._waiting.get(name, {}).items() if key != client_key}
+        if (written := self._writing.get(name, {}).get(client_key)) is not None:
+            waiting[client_key] = Use(None, False, written.ticket_id)
+        if waiting or name in self._waiting:
+            self._waiting[name] = waiting
 
     def begin_writing(self) -> Uses:
         """All that waits, for a worker; `end_writing` says what came of it."""
@@ -50,6 +55,10 @@ class UnwrittenUses:
 
 
 def _merged(earlier: Mapping[bytes, Use], later: Mapping[bytes, Use]) -> Mapping[bytes, Use]:
-    """The later of each client's uses; it binds the key if one of both does."""
-    both = {key: replace(each, binds=each.binds or earlier[key].binds) for key, each in later.items() if key in earlier}
+    """The later of each client's uses; it binds the key if one of both does, and the client was not forgotten there."""
+    both = {
+        key: replace(each, binds=each.binds or earlier[key].binds)
+        for key, each in later.items()
+        if key in earlier and each.use is not None
+    }
     return {**earlier, **later, **both}

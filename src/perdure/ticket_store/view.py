@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Use:
     """What is to be written of a client. If it binds no key, it is dropped where the key was forgotten meanwhile."""
 
-    use: ClientUse
+    use: ClientUse | None
+    """`None`: the client is to be forgotten."""
     binds: bool
     ticket_id: bytes
     """Of the ticket that was used: another one may have its name since."""
@@ -71,6 +72,10 @@ def changes(before: View, after: View) -> Iterator[tuple[str, str]]:
 def with_uses(ticket: ServedTicket, uses: Mapping[bytes, Use]) -> ServedTicket:
     """The ticket with what is to be written of its clients."""
     for key, each in uses.items():
-        if each.ticket_id == ticket.ticket_id and (each.binds or key in ticket.clients):
+        if each.ticket_id != ticket.ticket_id:
+            continue
+        if each.use is None:
+            ticket = ticket.without_client(key)
+        elif each.binds or key in ticket.clients:
             ticket = ticket.with_use(key, each.use)
     return ticket

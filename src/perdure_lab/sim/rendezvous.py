@@ -24,6 +24,7 @@ from perdure.signaling.frames import (
     Refused,
     Role,
     Send,
+    Vouch,
     decode_client_frame,
     encode_frame,
 )
@@ -139,6 +140,8 @@ class Rendezvous:
                     self._join(socket, frame)
                 case Send(), member if member is not None:
                     self._rooms.handle_send(member, frame)
+                case Vouch(), member if member is not None:
+                    self._rooms.handle_vouch(member, frame)
                 case _:
                     socket.refuse(RefusalCode.BAD_FRAME, "not now")
         except RefusedError as error:

@@ -1,0 +1,90 @@
+"""One peer's WebSocket as a room's outlet: a bounded queue, and the task that writes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from websockets.exceptions import ConnectionClosed
+
+from perdure.eventlog import log_event
+from perdure.signaling.frames import RefusalCode, Refused, encode_frame
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from websockets.asyncio.server import ServerConnection
+
+    from perdure.signaling.frames import ServerFrame
+    from perdure.signaling.rooms import RendezvousLimits
+
+_logger = logging.getLogger("perdure.rendezvous")
+
+_OCCUPANT_TIMEOUT = 2.0
+"""Seconds that a room's gateway has to answer a ping when another one with its key comes: ten round trips."""
+
+
+class SocketOutlet:
+    """One peer's socket as a room's outlet: a bounded queue and the task that writes it."""
+
+    def __init__(self, websocket: ServerConnection, limits: RendezvousLimits, closed_for: Counter[str]) -> None:
+        self._websocket = websocket
+        self._limits = limits
+        self._closed_for = closed_for
+        self._queue: deque[str] = deque()
+        self._queued_bytes = 0
+        self._is_closing = False
+        self._wake = asyncio.Event()
+
+    def push(self, frame: ServerFrame) -> None:
+        if self._is_closing:
+            return
+        text = encode_frame(frame)
+        self._queue.append(text)
+        self._queued_bytes += len(text)
+        self._wake.set()
+        limits = self._limits
+        if len(self._queue) > limits.max_outgoing_frames or self._queued_bytes > limits.max_outgoing_bytes:
+            log_event(_logger, logging.WARNING, "slow-peer-closed", queued_bytes=self._queued_bytes)
+            self._closed_for["slow"] += 1
+            self.supersede()
+
+    def refuse(self, code: RefusalCode, reason: str) -> None:
+        if self._is_closing:
+            return
+        log_event(_logger, logging.WARNING, "refused", code=code.value)
+        self._closed_for[code.value] += 1
+        self.push(Refused(code, reason))
+        self._is_closing = True
+
+    def supersede(self) -> None:
+        self._is_closing = True
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._websocket.transport.abort()
+
+    async def answers(self) -> bool:
+        """Whether the peer answers a ping soon."""
+        try:
+            async with asyncio.timeout(_OCCUPANT_TIMEOUT):
+                await (await self._websocket.ping())
+        except (TimeoutError, ConnectionClosed):
+            return False
+        return True
+
+    async def write(self) -> None:
+        """Write what is queued; after a refusal, close. Ends with the connection."""
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                while self._queue:
+                    text = self._queue.popleft()
+                    self._queued_bytes -= len(text)
+                    await self._websocket.send(text)
+                if self._is_closing:
+                    await self._websocket.close()
+                    return
+                self._wake.clear()
+                await self._wake.wait()
