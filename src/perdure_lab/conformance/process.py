@@ -1,0 +1,118 @@
+"""COMMAND, the implementation under test, as a process: its lines, and its end. It never outlives `close`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Sequence
+
+STOP_TIMEOUT = 2.0
+"""Seconds from SIGTERM to SIGKILL."""
+
+END_TIMEOUT = 1.0
+"""Seconds in which a process whose standard output has ended is expected to end, so that its exit code can be told."""
+
+MAX_LINE_BYTES = 1024 * 1024
+"""Of standard output: a text has 64 KiB at most."""
+
+KEPT_BYTES = 4096
+"""Of standard error: the last of it, for a failure."""
+
+
+class CommandNotStartedError(Exception):
+    """The system cannot start COMMAND."""
+
+
+class SubjectProcess:
+    """
+    Args:
+        on_line: hears each line of standard output.
+        on_end: is told once how standard output has ended.
+    """
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, on_line: Callable[[str], None], on_end: Callable[[str], None]
+    ) -> None:
+        self._process = process
+        self._on_line = on_line
+        self._on_end = on_end
+        self._written = bytearray()
+        self._reading = asyncio.gather(self._read(), self._keep())
+
+    @classmethod
+    async def start(
+        cls, command: Sequence[str], on_line: Callable[[str], None], on_end: Callable[[str], None]
+    ) -> SubjectProcess:
+        """
+        Raises:
+            CommandNotStartedError: the system says no.
+        """
+        pipe = asyncio.subprocess.PIPE
+        # In a session of its own: Ctrl-C is for the conformance peer alone, which then ends the whole group.
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=pipe, stdout=pipe, stderr=pipe, limit=MAX_LINE_BYTES, start_new_session=True
+            )
+        except (OSError, ValueError) as error:  # ValueError: a null byte in it
+            raise CommandNotStartedError(f"{command[0]} cannot be started: {error}") from error
+        return cls(process, on_line, on_end)
+
+    @property
+    def written(self) -> str:
+        """The last of its standard error."""
+        return self._written[-KEPT_BYTES:].decode("utf-8", "replace").strip()
+
+    def write(self, line: str) -> None:
+        """To its standard input; of no use where that is closed."""
+        assert self._process.stdin is not None
+        if not self._process.stdin.is_closing():
+            self._process.stdin.write(line.encode() + b"\n")
+
+    async def close(self) -> None:
+        """End it, and all that it has started in its group."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_TIMEOUT):
+                    await self._process.wait()
+        finally:
+            self._signal(signal.SIGKILL)
+            await self._process.wait()
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        try:
+            async for line in self._process.stdout:
+                self._on_line(line.decode("utf-8", "replace").rstrip("\r\n"))
+        except ValueError:
+            self._on_end(f"a line of standard output of more than {MAX_LINE_BYTES} bytes")
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_TIMEOUT):
+                await self._process.wait()
+        self._on_end(self._how_ended())
+
+    def _how_ended(self) -> str:
+        match self._process.returncode:
+            case None:
+                return "the end of its standard output"
+            case code if code < 0:
+                return f"the end of its process by signal {-code}"
+            case code:
+                return f"the end of its process, with exit code {code}"
+
+    async def _keep(self) -> None:
+        assert self._process.stderr is not None
+        while data := await self._process.stderr.read(KEPT_BYTES):
+            self._written += data
+            del self._written[:-KEPT_BYTES]

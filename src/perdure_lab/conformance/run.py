@@ -1,0 +1,63 @@
+"""Plays cases, one after another, each against a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from random import Random
+from typing import TYPE_CHECKING
+
+from perdure.config import TransportConfig
+from perdure.transport.rtc import RtcTransport
+from perdure_lab.conformance.case import Case, CaseFailed, NotApplicable, Result, Verdict
+from perdure_lab.conformance.conversation import Conversation
+from perdure_lab.conformance.process import SubjectProcess
+
+if TYPE_CHECKING:
+    from perdure.transport.base import Transport
+
+CASE_TIMEOUTS = 8
+"""So many times the timeout of an answer is what a whole case may take."""
+
+
+async def play(command: Sequence[str], cases: Sequence[Case], timeout: float) -> AsyncIterator[Result]:
+    """Each case's result. Where the subject said nothing at all in the first one, no further one is played.
+
+    Raises:
+        CommandNotStartedError: the system cannot start `command`.
+    """
+    transport = RtcTransport(TransportConfig(loopback=True))
+    first = cases[0]
+    for case in cases:
+        result = await _play_one(command, case, transport, timeout)
+        yield result
+        if result.is_mute and case is first:
+            return
+
+
+async def _play_one(command: Sequence[str], case: Case, transport: Transport, timeout: float) -> Result:
+    process: SubjectProcess | None = None
+
+    def write(line: str) -> None:
+        if process is not None:
+            process.write(line)
+
+    conversation = Conversation(write, transport, timeout, Random(case.name))
+    waiting = conversation.waiting
+    process = await SubjectProcess.start(command, conversation.take_text, waiting.over)
+    try:
+        async with asyncio.timeout(CASE_TIMEOUTS * timeout):
+            await case.play(conversation)
+        waiting.check()
+    except NotApplicable as why:
+        return Result(case, Verdict.NOT_APPLICABLE, came=str(why))
+    except CaseFailed as failure:
+        is_mute = not conversation.signals.bodies
+        return Result(case, Verdict.FAILED, failure.expected, failure.came, process.written, is_mute)
+    except TimeoutError:
+        expected = f"an end of the case within {CASE_TIMEOUTS * timeout:g} s"
+        return Result(case, Verdict.FAILED, expected, waiting.last_events, process.written)
+    finally:
+        conversation.close()
+        await process.close()
+    return Result(case, Verdict.PASSED)

@@ -1,0 +1,47 @@
+"""perdure itself as the implementation under test: `python -m perdure_lab.conformance.subject`.
+
+It is also an example of what COMMAND must be: an acceptor that echoes every stream, and speaks application signaling
+over its standard input and output, a text a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+
+import perdure
+
+MAX_LINE_BYTES = 1024 * 1024
+"""Longer than any text that the conformance peer writes."""
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+
+
+async def lines() -> AsyncIterator[bytes]:
+    """Of standard input."""
+    reader = asyncio.StreamReader(MAX_LINE_BYTES)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    async for line in reader:
+        yield line
+
+
+async def write_line(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+async def main() -> None:
+    """Until the tube or standard input has ended."""
+    transport = perdure.TransportConfig(loopback=True)
+    async with perdure.TubeRegistry(transport=transport, handler=echo) as tubes:
+        tube = tubes.create_tube("subject", initiator=False)
+        await tube.run_signaling(write_line, lines())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,26 @@
+"""What came, in words. Pure."""
+
+from __future__ import annotations
+
+from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
+from perdure.wire import Close, Data, Frame, Hello, Resume
+
+
+def word(said: Frame | Message) -> str:
+    """A frame or a message with its numbers."""
+    name = type(said).__name__
+    match said:
+        case Offer(generation) | Answer(generation) | Candidate(generation):
+            return f"{name.lower()} {generation}"
+        case Bye():
+            return "bye"
+        case Data(stream_id, offset, payload):
+            return f"DATA {stream_id} from {offset} to {offset + len(payload)}"
+        case Resume(_, generation):
+            return f"RESUME {generation}"
+        case Close(code, reason):
+            return f"CLOSE {int(code)} {reason!r}"
+        case Hello():
+            return "HELLO"
+        case _:
+            return " ".join([name.upper(), *(str(int(getattr(said, field))) for field in said.__slots__)])
