@@ -62,6 +62,31 @@ async def test_candidates_are_trickled_and_loopback_is_among_them_when_asked(pee
     assert any(" 127.0.0.1 " in candidate for _, candidate in peers.offerer.candidates)
 
 
+class Unlocated(Peer):
+    """A peer whose candidates name no media line."""
+
+    def carrier_candidate(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        super().carrier_candidate(generation, candidate, None, None)
+
+
+class Silent(Peer):
+    """A peer that tells no candidate: the path depends on the other's."""
+
+    def carrier_candidate(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        pass
+
+
+async def test_a_candidate_without_a_media_line_is_taken() -> None:
+    # Found by the conformance peer: the engine refuses such a candidate, and it was dropped without a word.
+    peers = Peers()
+    peers.offerer, peers.answerer = Unlocated(peers.transport), Silent(peers.transport, initiator=False)
+    peers.offerer.other, peers.answerer.other = peers.answerer, peers.offerer
+    try:
+        await peers.open()
+    finally:
+        peers.close()
+
+
 async def test_a_full_carrier_says_so_and_says_when_it_has_drained(peers: Peers) -> None:
     here, _ = await peers.open()
     count = 0

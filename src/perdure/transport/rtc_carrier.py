@@ -258,6 +258,8 @@ class RtcCarrier:
             look_up = partial(self._look_up, self._peer, candidate, sdp_mid, sdp_mline)
             self._spawn(look_up, LossReason.REFUSED_DESCRIPTION)
             return
+        if sdp_mid is None and sdp_mline is None:
+            sdp_mline = 0  # the engine asks for one of the two; there is one media line
         try:
             await connection.add_ice_candidate(
                 webrtc.RTCIceCandidateInit(candidate=candidate, sdp_mid=sdp_mid, sdp_m_line_index=sdp_mline)
