@@ -281,7 +281,7 @@ class Conversation:
             return
         if message is not None:
             self.negotiation.take(message)
-        self.waiting.happened("" if message is None else word(message))
+        self.waiting.happened("" if message is None or isinstance(message, Candidate) else word(message))
 
     def close(self) -> None:
         for line in self.lines:

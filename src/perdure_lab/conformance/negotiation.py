@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
+from perdure.transport.description import without_candidates
 
 if TYPE_CHECKING:
     from perdure_lab.conformance.line import Line
@@ -24,6 +25,8 @@ class Negotiation:
         """What becomes of this end's descriptions before they are sent."""
         self.trickles = True
         """Whether candidates go behind the description; otherwise the first one is within it."""
+        self.takes_candidates = True
+        """Where it does not take the subject's, the path depends on what the subject makes of this end's."""
         self.offers: list[Offer] = []
         """All of the subject."""
         self.answers: list[Answer] = []
@@ -88,7 +91,7 @@ class Negotiation:
                 line = self._line
                 if line is not None and line.is_awaiting_answer and generation == line.negotiation and not line.lost:
                     line.is_awaiting_answer, line.sdp = False, sdp
-                    line.carrier.apply_answer(sdp)
+                    line.carrier.apply_answer(sdp if self.takes_candidates else without_candidates(sdp))
             case Candidate():
                 self._theirs.append(message)
                 self._take_candidate(message)
@@ -97,5 +100,5 @@ class Negotiation:
 
     def _take_candidate(self, message: Candidate) -> None:
         line = self._line
-        if line is not None and not line.lost and message.generation == line.negotiation:
+        if line is not None and not line.lost and message.generation == line.negotiation and self.takes_candidates:
             line.carrier.add_candidate(message.candidate, message.sdp_mid, message.sdp_mline_index)

@@ -9,8 +9,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import perdure
+
+if TYPE_CHECKING:
+    from perdure.application_links import SendText
+    from perdure.transport.base import Transport
 
 MAX_LINE_BYTES = 1024 * 1024
 """Longer than any text that the conformance peer writes."""
@@ -35,13 +40,14 @@ async def write_line(text: str) -> None:
     sys.stdout.flush()
 
 
-async def main() -> None:
-    """Until the tube or standard input has ended."""
-    transport = perdure.TransportConfig(loopback=True)
+async def serve(
+    transport: Transport | perdure.TransportConfig, send: SendText, texts: AsyncIterator[str | bytes]
+) -> None:
+    """Echo streams until the tube, or `texts`, has ended."""
     async with perdure.TubeRegistry(transport=transport, handler=echo) as tubes:
         tube = tubes.create_tube("subject", initiator=False)
-        await tube.run_signaling(write_line, lines())
+        await tube.run_signaling(send, texts)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(serve(perdure.TransportConfig(loopback=True), write_line, lines()))

@@ -34,7 +34,7 @@ class Waiting:
 
     @property
     def last_events(self) -> str:
-        return f"the last: {', '.join(self._events)}" if self._events else "nothing at all"
+        return f"at last {', '.join(self._events)}" if self._events else "nothing"
 
     def happened(self, event: str = "") -> None:
         """Something has changed; `event` is a word for it, where it is worth one."""
@@ -67,7 +67,7 @@ class Waiting:
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
-            raise CaseFailed(expected, f"nothing more in {limit:g} s, {self.last_events}") from None
+            raise CaseFailed(expected, f"{self.last_events}; then nothing for {limit:g} s") from None
         self.check()
         return value
 

@@ -11,7 +11,7 @@ def word(said: Frame | Message) -> str:
     name = type(said).__name__
     match said:
         case Offer(generation) | Answer(generation) | Candidate(generation):
-            return f"{name.lower()} {generation}"
+            return f"{name.lower()} of generation {generation}"
         case Bye():
             return "bye"
         case Data(stream_id, offset, payload):

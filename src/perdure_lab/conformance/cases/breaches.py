@@ -30,7 +30,7 @@ def _breach(name: str, plays: str, said: Said, section: int = 11) -> None:
         await c.pour(stream, HALF)
         await c.until(lambda: stream.received == HALF, f"{HALF} bytes back")
         line.say(*said(c, stream))
-        await c.is_cut(plays)
+        await c.is_cut(plays.rstrip("."))
         await c.next_carrier()
         await c.finish(stream)
 

@@ -134,7 +134,7 @@ def _refused(
             await c.pour(stream, 1000)
         line = await c.opened()
         line.say(said(c))
-        await c.is_cut(plays)
+        await c.is_cut(plays.rstrip("."))
         await c.next_carrier()
         await (c.echo() if stream is None else c.finish(stream))
 

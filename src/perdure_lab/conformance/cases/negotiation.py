@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.signaling.messages import Answer, Candidate, Offer
+from perdure.wire import Resume
 from perdure_lab.conformance.case import CaseFailed, Cases, NotApplicable
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ async def ice_restart(c: Conversation) -> None:
         raise NotApplicable("it refuses ICE restarts")
     await c.round_trip()
     await c.finish(stream)
-    if line.resume is not None and any(type(frame).__name__ == "Resume" for frame in line.frames):
+    if any(isinstance(frame, Resume) for frame in line.frames):
         raise CaseFailed("no RESUME behind an ICE restart", "RESUME")
 
 
@@ -171,6 +172,7 @@ async def candidates_out_of_reach(c: Conversation) -> None:
         return sdp + "".join(f"a={each}\r\n" for each in others)
 
     c.negotiation.as_described = described
+    c.negotiation.takes_candidates = False
     await c.next_carrier()
     await c.echo()
 
@@ -178,7 +180,7 @@ async def candidates_out_of_reach(c: Conversation) -> None:
 @NEGOTIATION.case(7)
 async def candidates_within_the_description(c: Conversation) -> None:
     """This end trickles nothing: its candidate stands in the description."""
-    c.negotiation.trickles = False
+    c.negotiation.trickles = c.negotiation.takes_candidates = False
     await c.next_carrier()
     await c.echo()
 

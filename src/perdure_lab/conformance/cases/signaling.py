@@ -135,6 +135,7 @@ async def candidates_without_a_line(c: Conversation) -> None:
         return [text | {"message": bare | (nulls if text["seq"] % 2 else {})}]
 
     c.signals.as_written = without
+    c.negotiation.takes_candidates = False
     await c.next_carrier()
     await c.echo()
 
