@@ -35,8 +35,13 @@ DEFAULT_TIMEOUT = 10.0
     default=DEFAULT_TIMEOUT,
     help="How long an answer of COMMAND may take.",
 )
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), metavar="CASES", default=1, help="So many cases at once, a process each."
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[--] COMMAND [ARGUMENT]...")
-def conformance(lists: bool, names: tuple[str, ...], as_json: bool, timeout: float, command: tuple[str, ...]) -> None:
+def conformance(
+    lists: bool, names: tuple[str, ...], as_json: bool, timeout: float, jobs: int, command: tuple[str, ...]
+) -> None:
     """Play the protocol's rare cases against COMMAND, an implementation of docs/protocol.md.
 
     COMMAND is started anew for each case. It takes the acceptor's part, and reads and writes the texts of section 12 on
@@ -60,7 +65,7 @@ def conformance(lists: bool, names: tuple[str, ...], as_json: bool, timeout: flo
     width = max(len(case.name) for case in cases)
 
     async def run() -> None:
-        async for result in play(command, cases, timeout):
+        async for result in play(command, cases, timeout, jobs):
             results.append(result)
             if not as_json:
                 _tell(result, width)

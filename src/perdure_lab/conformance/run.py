@@ -1,4 +1,4 @@
-"""Plays cases, one after another, each against a process of its own."""
+"""Plays cases, each against a process of its own."""
 
 from __future__ import annotations
 
@@ -20,19 +20,36 @@ CASE_TIMEOUTS = 8
 """So many times the timeout of an answer is what a whole case may take."""
 
 
-async def play(command: Sequence[str], cases: Sequence[Case], timeout: float) -> AsyncIterator[Result]:
-    """Each case's result. Where the subject said nothing at all in the first one, no further one is played.
+async def play(command: Sequence[str], cases: Sequence[Case], timeout: float, jobs: int) -> AsyncIterator[Result]:
+    """Each case's result, in their order. Where the subject said nothing at all in the first one, no other is played.
+
+    Args:
+        timeout: seconds for each answer of the subject.
+        jobs: cases that are played at once; the first one is played alone.
 
     Raises:
         CommandNotStartedError: the system cannot start `command`.
     """
     transport = RtcTransport(TransportConfig(loopback=True))
-    first = cases[0]
-    for case in cases:
-        result = await _play_one(command, case, transport, timeout)
-        yield result
-        if result.is_mute and case is first:
-            return
+    first = await _play_one(command, cases[0], transport, timeout)
+    yield first
+    if first.is_mute:
+        return
+    room = asyncio.Semaphore(jobs)
+
+    async def played(case: Case) -> Result:
+        async with room:
+            return await _play_one(command, case, transport, timeout)
+
+    tasks = [asyncio.create_task(played(case)) for case in cases[1:]]
+    try:
+        for task in tasks:
+            yield await task
+    finally:
+        for task in tasks:
+            if not task.cancelling():  # to cancel one again would hurry the end of its process
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _play_one(command: Sequence[str], case: Case, transport: Transport, timeout: float) -> Result:
