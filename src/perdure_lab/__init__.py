@@ -1,1 +1,1 @@
-"""The proving ground: the lab, the simulator, their scenarios and the demo. Nothing of `perdure` imports it."""
+"""The proving ground: lab, simulator, scenarios, demo and conformance peer. Nothing of `perdure` imports it."""

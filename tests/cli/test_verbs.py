@@ -24,6 +24,7 @@ VERBS = (
     "gateway-key",
     "client-key",
     "config",
+    "conformance",
     "demo",
     "lab",
     "simulate",

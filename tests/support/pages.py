@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perdure.core.state import Reason, State, diagram
+from perdure_lab.conformance.cases import ALL as CASES
 from support import decision_table, replay, signal_table
 from support.decision_table import AFTERWARDS, AT_ONCE, ONCE_IT_CAN
 from support.signal_table import SIGNALS
@@ -121,6 +122,9 @@ PARTS = {
     "decisions once it can": _decisions(ONCE_IT_CAN),
     "decisions afterwards": _decisions(AFTERWARDS),
     "signals": table(("kind", "type", "purpose", "when", "fields"), map(signal_table.as_cells, SIGNALS)),
+    "conformance cases": table(
+        ("case", "plays", "section"), [(f"`{case.name}`", case.plays, str(case.section)) for case in CASES]
+    ),
     "ends": table(("state", "`Reason`", "when"), [(state.name, reason.name, when) for state, reason, when in ENDS]),
 }
 

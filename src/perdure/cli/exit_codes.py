@@ -10,14 +10,16 @@ from perdure.errors import ListenError, NotAuthorisedError, PeerError, PerdureEr
 class ExitCode(IntEnum):
     DONE = 0
     FAILED = 1
-    """A bug; or something was lost in the demo or the lab, or the lab cannot run here."""
+    """A bug; or something was lost in the demo or the lab, or the lab cannot run here; or a conformance case
+    failed."""
     USAGE = 2
     RENDEZVOUS_UNREACHABLE = 3
     PEER_UNREACHABLE = 4
     NOT_AUTHORISED = 5
     PORT_IN_USE = 6
     INTERRUPTED = 130
-    """The demo, the lab or a simulation was ended before its time, as by Ctrl-C: 128 + SIGINT, as shells say it."""
+    """The demo, the lab, a simulation or a run of cases was ended before its time, as by Ctrl-C: 128 + SIGINT, as
+    shells say it."""
 
 
 def exit_code_of(error: PerdureError) -> ExitCode:

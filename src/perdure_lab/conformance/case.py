@@ -1,4 +1,4 @@
-"""A case, and how it can end. Pure."""
+"""A case, and its result. Pure."""
 
 from __future__ import annotations
 
@@ -11,19 +11,6 @@ if TYPE_CHECKING:
     from perdure_lab.conformance.conversation import Conversation
 
 Play = Callable[["Conversation"], Coroutine[object, object, None]]
-
-
-class CaseFailed(Exception):
-    """The subject did not do what the protocol demands."""
-
-    def __init__(self, expected: str, came: str) -> None:
-        super().__init__(f"expected {expected}; came {came}")
-        self.expected = expected
-        self.came = came
-
-
-class NotApplicable(Exception):
-    """The subject left out what the protocol lets it leave out."""
 
 
 class Verdict(Enum):

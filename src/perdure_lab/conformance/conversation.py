@@ -26,7 +26,7 @@ from perdure.wire import (
     Window,
 )
 from perdure_lab.conformance import raw
-from perdure_lab.conformance.case import CaseFailed
+from perdure_lab.conformance.failures import CaseFailed
 from perdure_lab.conformance.line import Line
 from perdure_lab.conformance.negotiation import Negotiation
 from perdure_lab.conformance.signals import Signals

@@ -25,7 +25,7 @@ from perdure.wire import (
     decode_message,
     encode_frame,
 )
-from perdure_lab.conformance.case import CaseFailed
+from perdure_lab.conformance.failures import CaseFailed
 
 if TYPE_CHECKING:
     from perdure.transport.base import Carrier, IceState, OpenChannel, PathStatistics

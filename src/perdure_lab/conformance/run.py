@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from perdure.config import TransportConfig
 from perdure.transport.rtc import RtcTransport
-from perdure_lab.conformance.case import Case, CaseFailed, NotApplicable, Result, Verdict
+from perdure_lab.conformance.case import Case, Result, Verdict
 from perdure_lab.conformance.conversation import Conversation
+from perdure_lab.conformance.failures import CaseFailed, NotApplicable
 from perdure_lab.conformance.process import SubjectProcess
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import msgspec
 
 from perdure.errors import ProtocolError
 from perdure.signaling.application import read_text
-from perdure_lab.conformance.case import CaseFailed
+from perdure_lab.conformance.failures import CaseFailed
 
 if TYPE_CHECKING:
     from perdure.signaling.messages import Message

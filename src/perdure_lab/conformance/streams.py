@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from perdure.wire import Data, Fin, Open, ResetCode
-from perdure_lab.conformance.case import CaseFailed
+from perdure_lab.conformance.failures import CaseFailed
 
 TARGET = b"echo.test:7"
 """The subject echoes whatever the target is."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from perdure_lab.conformance.case import CaseFailed
+from perdure_lab.conformance.failures import CaseFailed
 
 T = TypeVar("T")
 

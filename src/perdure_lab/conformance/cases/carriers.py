@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from perdure.wire import Data, Gone, Reset, ResetCode
 from perdure_lab.conformance import raw
-from perdure_lab.conformance.case import CaseFailed, Cases
+from perdure_lab.conformance.case import Cases
+from perdure_lab.conformance.failures import CaseFailed
 
 if TYPE_CHECKING:
     from perdure_lab.conformance.conversation import Conversation

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from perdure.signaling.messages import Answer, Candidate, Offer
 from perdure.wire import Resume
-from perdure_lab.conformance.case import CaseFailed, Cases, NotApplicable
+from perdure_lab.conformance.case import Cases
+from perdure_lab.conformance.failures import CaseFailed, NotApplicable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.signaling.messages import Bye, Offer
-from perdure_lab.conformance.case import CaseFailed, Cases
+from perdure_lab.conformance.case import Cases
+from perdure_lab.conformance.failures import CaseFailed
 
 if TYPE_CHECKING:
     from perdure_lab.conformance.conversation import Conversation

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from perdure.wire import MAX_INTEGER, Ack, Close, Data, Fin, Gone, Ping, Pong, Reset, ResetCode, Window, encode_frame
 from perdure_lab.conformance import raw
-from perdure_lab.conformance.case import Cases, NotApplicable
+from perdure_lab.conformance.case import Cases
+from perdure_lab.conformance.failures import NotApplicable
 
 if TYPE_CHECKING:
     from perdure_lab.conformance.conversation import Conversation
