@@ -109,7 +109,7 @@ def test_an_implementation_that_dies_is_told_with_its_exit_code_and_its_last_wor
     program = "import sys; sys.exit('no such device')"
     said = tried("--case", "echo", "--case", "ping", "--", sys.executable, "-c", program, code=1)
     assert "came the end of its process, with exit code 1 (section 8)\n    | no such device\n" in said
-    assert "1 more cases were not played: COMMAND said nothing to the first one's offer\n" in said
+    assert "not played: 1, as COMMAND said nothing to the offer of the first one\n" in said
     assert said.endswith("1 of 2 cases: 1 failed\n")
 
 

@@ -111,7 +111,7 @@ def _summarize(cases: Sequence[Case], results: Sequence[Result], *, was_stopped:
     found = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in counts)
     left = len(cases) - len(results)
     if left and not was_stopped:
-        say(f"{left} more cases were not played: COMMAND said nothing to the first one's offer")
+        say(f"not played: {left}, as COMMAND said nothing to the offer of the first one")
     if was_stopped:
         say(f"interrupted: {len(results)} of {len(cases)} cases" + (f": {found}" if found else ""))
     else:

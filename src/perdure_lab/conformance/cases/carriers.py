@@ -46,7 +46,7 @@ async def lost_behind_fin(c: Conversation) -> None:
     await c.until(lambda: stream.received == 10_000, "10,000 bytes back")
     stream.window = 50_000  # as RESUME will say
     await c.next_carrier()
-    await c.is_echoed(stream)
+    await c.finish(stream)
 
 
 @CARRIERS.case(8)
