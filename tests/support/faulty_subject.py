@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -178,6 +179,20 @@ class DiesOfNonsense(Fault):
         return line
 
 
+class OpensStreams(Fault):
+    """Opens one of its own."""
+
+    def said(self, frame: Frame) -> list[Frame]:
+        return [frame, Open(2, 0, b"echo.test:7")] if isinstance(frame, Ack | Pong) else [frame]
+
+
+class DiesOfClose(Fault):
+    def heard(self, frame: Frame, carrier: FaultyCarrier) -> list[Frame]:
+        if isinstance(frame, Close):
+            os._exit(3)
+        return [frame]
+
+
 class RestartsNames(Fault):
     """Names the generation of the last offer in RESUME, and not that of the carrier: it counts from 3 again."""
 
@@ -203,6 +218,8 @@ FAULTS: dict[str, type[Fault]] = {
         KnowsItsFieldsOnly,
         DiesOfNonsense,
         RestartsNames,
+        OpensStreams,
+        DiesOfClose,
     )
 }
 

@@ -118,6 +118,8 @@ class Conversation:
         if not waiting.how_ended:
             await self.until(lambda: line.lost or waiting.how_ended or self.offers(), expected)
             await waiting.quiet()
+        if waiting.has_crashed:
+            raise CaseFailed(expected, waiting.how_ended)
         if self.offers():
             raise CaseFailed(expected, "an offer of another carrier")
 

@@ -21,6 +21,10 @@ KEPT_BYTES = 4096
 """Of standard error: the last of it, for a failure."""
 
 
+OnEnd = Callable[[str, bool], None]
+"""How standard output has ended, and whether that was a crash."""
+
+
 class CommandNotStartedError(Exception):
     """The system cannot start COMMAND."""
 
@@ -29,12 +33,10 @@ class SubjectProcess:
     """
     Args:
         on_line: hears each line of standard output.
-        on_end: is told once how standard output has ended.
+        on_end: is told once how standard output has ended, and whether that was a crash.
     """
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, on_line: Callable[[str], None], on_end: Callable[[str], None]
-    ) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, on_line: Callable[[str], None], on_end: OnEnd) -> None:
         self._process = process
         self._on_line = on_line
         self._on_end = on_end
@@ -42,9 +44,7 @@ class SubjectProcess:
         self._reading = asyncio.gather(self._read(), self._keep())
 
     @classmethod
-    async def start(
-        cls, command: Sequence[str], on_line: Callable[[str], None], on_end: Callable[[str], None]
-    ) -> SubjectProcess:
+    async def start(cls, command: Sequence[str], on_line: Callable[[str], None], on_end: OnEnd) -> SubjectProcess:
         """
         Raises:
             CommandNotStartedError: the system says no.
@@ -95,12 +95,12 @@ class SubjectProcess:
             async for line in self._process.stdout:
                 self._on_line(line.decode("utf-8", "replace").rstrip("\r\n"))
         except ValueError:
-            self._on_end(f"a line of standard output of more than {MAX_LINE_BYTES} bytes")
+            self._on_end(f"a line of standard output of more than {MAX_LINE_BYTES} bytes", True)
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_TIMEOUT):
                 await self._process.wait()
-        self._on_end(self._how_ended())
+        self._on_end(self._how_ended(), self._process.returncode not in (None, 0))
 
     def _how_ended(self) -> str:
         match self._process.returncode:

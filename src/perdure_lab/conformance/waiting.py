@@ -28,6 +28,7 @@ class Waiting:
         self.timeout = timeout
         self.how_ended = ""
         """How the subject's process, or its standard output, has ended; empty while it has not."""
+        self.has_crashed = False
         self._events: deque[str] = deque(maxlen=SHOWN_EVENTS)
         self._failure: CaseFailed | None = None
         self._news = asyncio.Event()
@@ -47,8 +48,8 @@ class Waiting:
         self._failure = self._failure or failure
         self._news.set()
 
-    def over(self, how: str) -> None:
-        self.how_ended = how
+    def over(self, how: str, has_crashed: bool) -> None:
+        self.how_ended, self.has_crashed = how, has_crashed
         self._news.set()
 
     def check(self) -> None:

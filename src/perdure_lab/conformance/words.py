@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
-from perdure.wire import Close, Data, Frame, Hello, Resume
+from perdure.wire import Close, Data, Frame, Hello, Open, Resume
 
 
 def word(said: Frame | Message) -> str:
@@ -16,6 +16,8 @@ def word(said: Frame | Message) -> str:
             return "bye"
         case Data(stream_id, offset, payload):
             return f"DATA {stream_id} from {offset} to {offset + len(payload)}"
+        case Open(stream_id):
+            return f"OPEN {stream_id}"
         case Resume(_, generation):
             return f"RESUME {generation}"
         case Close(code, reason):

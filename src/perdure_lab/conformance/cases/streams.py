@@ -269,12 +269,11 @@ async def close_with_an_unknown_code(c: Conversation) -> None:
 
 @STREAMS.case(9)
 async def silence(c: Conversation) -> None:
-    """Where nothing is heard while an answer is due, the subject asks by PING, and then gives the carrier up."""
+    """Where nothing is heard while an answer is due, the subject gives the carrier up."""
     line = await c.next_carrier()
     stream = c.open(1000)
     line.answers = line.acknowledges = False
     await c.pour(stream)
-    await c.hear(Ping, "a PING while its DATA is not acknowledged")
     await c.until(
         lambda: line.lost or c.offers(), "the loss of the carrier, or the offer of another one", SILENCE_SECONDS
     )
