@@ -126,7 +126,7 @@ def test_an_implementation_that_says_bytes_without_end_is_told_so() -> None:
 def test_an_implementation_that_never_answers_is_given_up() -> None:
     program = "import time; time.sleep(60)"
     said = tried("--timeout", "0.5", "--", sys.executable, "-c", program, code=1)
-    assert "came nothing; then nothing for 0.5 s" in said
+    assert "came nothing for 0.5 s" in said
     assert f"1 of {len(ALL)} cases: 1 failed\n" in said
 
 
@@ -147,7 +147,7 @@ def test_a_wrong_usage_is_refused(arguments: list[str], why: str) -> None:
 def test_a_command_that_does_not_exist_is_a_wrong_usage() -> None:
     done = subprocess.run(command_of("--", "no-such-command"), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "no-such-command cannot be started" in done.stderr
+    assert "no-such-command cannot be started: No such file or directory" in done.stderr
     assert done.stdout == ""
 
 

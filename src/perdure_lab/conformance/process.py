@@ -56,7 +56,8 @@ class SubjectProcess:
                 *command, stdin=pipe, stdout=pipe, stderr=pipe, limit=MAX_LINE_BYTES, start_new_session=True
             )
         except (OSError, ValueError) as error:  # ValueError: a null byte in it
-            raise CommandNotStartedError(f"{command[0]} cannot be started: {error}") from error
+            why = error.strerror if isinstance(error, OSError) else error
+            raise CommandNotStartedError(f"{command[0]} cannot be started: {why}") from error
         return cls(process, on_line, on_end)
 
     @property

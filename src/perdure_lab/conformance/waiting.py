@@ -68,7 +68,8 @@ class Waiting:
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
-            raise CaseFailed(expected, f"{self.last_events}; then nothing for {limit:g} s") from None
+            before = f"{self.last_events}, then " if self._events else ""
+            raise CaseFailed(expected, f"{before}nothing for {limit:g} s") from None
         self.check()
         return value
 

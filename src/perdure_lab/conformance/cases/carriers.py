@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.wire import Data, Gone, Reset, ResetCode
+from perdure.wire import Data, Gone, Ping, Pong, Reset, ResetCode
 from perdure_lab.conformance import raw
 from perdure_lab.conformance.case import Cases
 from perdure_lab.conformance.failures import CaseFailed
@@ -169,15 +169,18 @@ async def reset_said_again(c: Conversation) -> None:
 
 @CARRIERS.case(6)
 async def new_carrier_beside_the_old(c: Conversation) -> None:
-    """A carrier is offered while the present one works: the subject closes that one, and the stream goes on."""
+    """A carrier is offered while the present one works: the subject leaves that one, and the stream goes on."""
     old = await c.next_carrier()
     stream = c.open(100_000)
     await c.pour(stream, 50_000)
     line = c.offer()
     await c.is_open(line)
-    await c.until(lambda: old.lost, "the end of the carrier of before")
     line.say(*c.greeting())
     await c.resumed()
+    old.say(Ping(77))
+    await c.round_trip()
+    if any(isinstance(frame, Pong) for frame in old.frames):
+        raise CaseFailed("silence on the carrier of before", "PONG")
     await c.finish(stream)
 
 
