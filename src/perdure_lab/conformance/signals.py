@@ -10,10 +10,11 @@ import msgspec
 
 from perdure.errors import ProtocolError
 from perdure.signaling.application import read_text
+from perdure.signaling.messages import IceServers, UnknownMessage
 from perdure_lab.conformance.failures import CaseFailed
 
 if TYPE_CHECKING:
-    from perdure.signaling.messages import Message
+    from perdure.signaling.messages import ChannelMessage, Message
     from perdure.signaling.reliable_channel import Body
 
 MOST_TEXTS = 10_000
@@ -47,9 +48,9 @@ class Signals:
         """The subject's `sender`."""
         self.taken = 0
         self.bodies: list[Body] = []
-        self._kept: dict[int, Message] = {}
+        self._kept: dict[int, ChannelMessage | UnknownMessage] = {}
 
-    def send(self, message: Message) -> int:
+    def send(self, message: ChannelMessage | UnknownMessage) -> int:
         """Number `message` and say it; its number."""
         self.last_seq += 1
         self._kept[self.last_seq] = message
@@ -102,13 +103,14 @@ class Signals:
         if body.missing:
             self.missing += 1
             self.say_again()
-        if body.message is None:
+        message = body.message
+        if message is None:
             return None
         is_next = body.seq == max(self.taken + 1, body.first)
         self.taken = body.seq if is_next else self.taken
         if self.acknowledges:
             self.say(ack=self.taken)
-        return body.message if is_next else None
+        return message if is_next and not isinstance(message, IceServers | UnknownMessage) else None
 
     def _say_numbered(self, seq: int) -> None:
         message = json.loads(msgspec.json.encode(self._kept[seq]))

@@ -64,7 +64,8 @@ class Signaling {
       if (Buffer.byteLength(line) > 65536) refuse('a text is too long');
       const { session, sender, receiver, seq = 0, first = 0, ack = 0, missing, message = null } = JSON.parse(line);
       const isNumbered = [seq, first, ack].every((each) => isInt(each, 0, Number.MAX_SAFE_INTEGER)) && first <= seq;
-      const isRead = message === null ? seq === 0 : seq > 0 && Object.hasOwn(MESSAGES, message.type) && MESSAGES[message.type](message);
+      const check = (m) => isText(m.type, 200) && (!Object.hasOwn(MESSAGES, m.type) || MESSAGES[m.type](m)); // other types are skipped
+      const isRead = message === null ? seq === 0 : seq > 0 && check(message);
       if (!isId(session) || !isId(sender) || !isNumbered || !isRead) refuse('a text cannot be read');
       this.onText({ session, sender, receiver, seq, first, ack, missing, message });
     } catch (error) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.signaling.messages import Bye, Offer
+from perdure.signaling.messages import Bye, IceServers, Offer, RTCIceServer, UnknownMessage
 from perdure_lab.conformance.case import Cases
 from perdure_lab.conformance.failures import CaseFailed
 
@@ -98,6 +98,16 @@ async def messages_are_acknowledged(c: Conversation) -> None:
     """Every message is acknowledged, the last one too, where none of the subject's own follows."""
     await c.next_carrier()
     await c.acknowledged(c.signals.last_seq)
+
+
+@SIGNALING.case(5)
+async def unknown_types(c: Conversation) -> None:
+    """A message of a later version's type is acknowledged and skipped; so is `ice-servers`, which a gateway says."""
+    await c.next_carrier()
+    c.signals.send(UnknownMessage("later"))
+    c.signals.send(IceServers((RTCIceServer("stun:127.0.0.1:9"),)))
+    await c.acknowledged(c.signals.last_seq)
+    await c.still_works()
 
 
 @SIGNALING.case(12)
