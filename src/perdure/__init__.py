@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from perdure.tube import ConnectionMetrics, Endpoint
     from perdure.wire import ResetCode
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOMES = {
     "perdure.config": ("IceServer", "ResourceLimits", "RestartPolicy", "SessionLimits", "TransportConfig"),

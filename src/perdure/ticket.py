@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import logging
+import string
 import struct
 import time
 from dataclasses import dataclass
@@ -46,6 +46,10 @@ MAX_TICKET_FILE_BYTES = 4096
 """Of a file that holds one: what is read of it."""
 
 _HEADER = struct.Struct(f">Q{KEY_BYTES}s{SECRET_BYTES}s")
+_OLD_HEADER = struct.Struct(f">Q{SECRET_BYTES}s")
+
+_NO_WHITE_SPACE = str.maketrans("", "", string.whitespace)
+"""Takes out ASCII's white space: none of base64url is any, and mail programs break long lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +100,18 @@ def parse_ticket(text: str, *, now: float) -> Ticket:
     """Read a ticket that `perdure serve` or `perdure ticket create` printed.
 
     Args:
-        text: the ticket; white space around it is ignored.
+        text: the ticket; ASCII white space is ignored, also inside: a mail program may have broken the line.
         now: Unix seconds, to see whether it has expired.
 
     Raises:
         TicketError: it is malformed, truncated, or expired (`error.expired`). The message never repeats the ticket.
     """
-    text = text.strip()
+    text = text.translate(_NO_WHITE_SPACE)
     if not text:
         raise TicketError("the ticket is empty; copy the whole line that `perdure ticket create` printed")
-    if text.startswith(OLD_PREFIX):
+    if ">" in text and text.replace(">", "").startswith(PREFIX):
+        raise TicketError("the ticket holds a >, as mail programs begin quoted lines: take each > out of it")
+    if _is_old(text):
         raise TicketError(
             "this ticket is of perdure 0.1, and its gateway is no longer reached by it; "
             "ask the gateway's owner for a new one (`perdure ticket create`)"
@@ -118,8 +124,8 @@ def parse_ticket(text: str, *, now: float) -> Ticket:
         raise TicketError(f"this is not a ticket: it has {len(text)} characters, over {MAX_TICKET_CHARACTERS}")
     encoded = text[len(PREFIX) :]
     try:
-        raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as error:
+        raw = _decoded(encoded)
+    except ValueError as error:
         raise TicketError("the ticket is malformed or truncated; copy it again, whole") from error
     check, body = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
     # Some of the last character's bits mean nothing to base64: a changed one would pass unseen.
@@ -134,6 +140,15 @@ def parse_ticket(text: str, *, now: float) -> Ticket:
         text = f"the ticket expired at {instant_text(expires_at)}, and this machine's clock says {instant_text(now)}"
         raise TicketError(f"{text}; ask the gateway's owner for a new one", expired=True)
     return ticket
+
+
+def is_whole(text: str) -> bool:
+    """Whether nothing is missing of a ticket; one that has expired is whole."""
+    try:
+        parse_ticket(text, now=0)
+    except TicketError:
+        return False
+    return True
 
 
 def load_ticket(ticket: Ticket | str) -> Ticket:
@@ -188,6 +203,23 @@ def check_rendezvous_url(url: str) -> None:
 def instant_text(at: float) -> str:
     """Unix seconds as a person reads them: `2026-11-29 12:00:00 UTC`."""
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC" if at < MAX_INSTANT else "after the year 9999"
+
+
+def _is_old(text: str) -> bool:
+    """Whether it is a whole ticket of perdure 0.1."""
+    if not text.startswith(OLD_PREFIX) or len(text) > MAX_TICKET_CHARACTERS:
+        return False
+    try:
+        raw = _decoded(text[len(OLD_PREFIX) :])
+    except ValueError:
+        return False
+    body = raw[_CHECK_BYTES:]
+    return len(body) > _OLD_HEADER.size and raw[:_CHECK_BYTES] == _checksum(body)
+
+
+def _decoded(encoded: str) -> bytes:
+    """Raises `ValueError`: it is no base64url."""
+    return base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
 
 
 def _encoded(raw: bytes) -> str:

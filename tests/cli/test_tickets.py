@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 GOOD = ticket_for("ws://127.0.0.1:1", bytes(range(32))).encode()
 EXPIRED = ticket_for("ws://127.0.0.1:1", bytes(range(32)), 1_000_000_000).encode()
-OF_0_1 = "perdure1-AAAAAAAAAAA"
+OF_0_1 = "perdure1-sZmAPAAAAAAAAAAAAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh93czovLzEyNy4wLjAuMTox"
 NOWHERE = "ws://127.0.0.1:1"
 SERVE = ("serve", "--rendezvous", NOWHERE, "--allow", "127.0.0.1:9")
 FORWARD = ("-L", "0:127.0.0.1:9")
@@ -95,6 +95,25 @@ async def test_an_empty_standard_input_holds_no_ticket() -> None:
     assert program.stderr.text.startswith("perdure: the ticket is empty")
 
 
+@pytest.mark.parametrize("given", ["argument", "file", "input"])
+async def test_a_ticket_that_was_pasted_with_line_breaks_is_taken_whole(tmp_path: Path, given: str) -> None:
+    text, path = f"\n{EXPIRED[:50]}\r\n{EXPIRED[50:100]} \n\t{EXPIRED[100:]}", tmp_path / "ticket"
+    path.write_text(text)
+    path.chmod(0o600)
+    argument = {"argument": text, "file": f"@{path}", "input": "-"}[given]
+    program = await output_of("connect", argument, *FORWARD, stdin=text)
+    assert program.process.returncode == 5
+    assert program.stderr.text.startswith("perdure: the ticket expired")
+
+
+async def test_a_quoted_ticket_on_standard_input_is_told(tmp_path: Path) -> None:
+    program = await output_of("connect", "-", *FORWARD, stdin=f"> {GOOD[:50]}\n> {GOOD[50:]}\n")
+    assert program.process.returncode == 2
+    assert program.stderr.seen == [
+        "perdure: the ticket holds a >, as mail programs begin quoted lines: take each > out of it"
+    ]
+
+
 async def test_a_ticket_comes_from_a_file_or_from_standard_input(tmp_path: Path) -> None:
     path = tmp_path / "ticket"
     async with (
@@ -138,7 +157,7 @@ OTHER_GATEWAY = ticket_for("ws://127.0.0.1:1", bytes(range(32)))
         (OTHER_RENDEZVOUS.encode(), "a ticket for ws://127.0.0.1:2, not for ws://127.0.0.1:1", 2),
         (OTHER_GATEWAY.encode(), "a ticket of another gateway than the one in ", 2),
         (OLD.encode(), "an expired ticket", 5),
-        ("perdure1-AAAA", "no ticket that this gateway could serve", 2),
+        (OF_0_1, "no ticket that this gateway could serve", 2),
     ],
     ids=["other-rendezvous", "other-gateway", "expired", "perdure-0.1"],
 )

@@ -211,11 +211,19 @@ def ticket_store(given: Path | None) -> TicketStore:
 
 
 def ticket(text: str) -> Ticket:
-    """The ticket of `TICKET`, `@FILE` or `-` (standard input).
+    """The ticket of `TICKET`, `@FILE` or `-` (standard input, to its end, or until the ticket is whole: somebody who
+    pastes it into a terminal ends nothing).
 
     Raises:
         TicketError: it cannot be used, or the file cannot be read.
     """
-    from perdure.ticket import load_ticket, parse_ticket
+    from perdure.ticket import MAX_TICKET_FILE_BYTES, is_whole, load_ticket, parse_ticket
 
-    return parse_ticket(sys.stdin.readline(), now=time.time()) if text == "-" else load_ticket(text)
+    if text != "-":
+        return load_ticket(text)
+    read = b""
+    while (left := MAX_TICKET_FILE_BYTES - len(read)) and (line := sys.stdin.buffer.readline(left)):
+        read += line
+        if is_whole(read.decode("utf-8", "replace")):
+            break
+    return parse_ticket(read.decode("utf-8", "replace"), now=time.time())

@@ -20,7 +20,7 @@ const fatal = (message, exitCode = 1) => Object.assign(new Error(message), { exi
 // ---- Ticket (§2) --------------------------------------------------------------------------------------------------------------------
 export function readTicket(text, now = Date.now() / 1000) {
   const refuse = (why) => fatal(`this is no ticket: ${why}`, 2);
-  const [, encoded] = /^perdure2-([\w-]{1,1015})$/.exec(text.trim()) ?? [];
+  const [, encoded] = /^perdure2-([\w-]{1,1015})$/.exec(text.replace(/[ \t\n\v\f\r]/g, '')) ?? [];
   if (!encoded) throw refuse('it is not perdure2- and base64url');
   const bytes = Buffer.from(encoded, 'base64url');
   const check = sha256('perdure ticket', bytes.subarray(4)).subarray(0, 4);
