@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
+import perdure
 from perdure.errors import TicketError
 from perdure.keys import key_text, load_or_make_key, parse_key_text, public_bytes
 from perdure.private_files import locked, write_file
-from perdure.state_folder import default_state_folder, gateway_key
+from perdure.state_folder import client_key_of, default_state_folder, gateway_key
 from perdure.ticket_store import TicketStore
+from support.tickets import ticket_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +107,37 @@ def test_a_key_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TicketError, match=r"the key file .*/file/key\.pem cannot be"):
         load_or_make_key(tmp_path / "file" / "key.pem")
+
+
+@pytest.mark.parametrize("wrong", ["readable", "garbage", "directory"])
+def test_a_client_whose_key_file_cannot_be_used_takes_no_other_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """Its ticket would be bound to the other one."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    path = tmp_path / "perdure" / "client-key.pem"
+    path.parent.mkdir()
+    if wrong == "directory":
+        path.mkdir()
+    else:
+        write_file(path, b"garbage" if wrong == "garbage" else pem(X25519PrivateKey.generate()))
+        path.chmod(0o644 if wrong == "readable" else 0o600)
+    ticket = ticket_for("ws://127.0.0.1:1")
+    for client_key in (None, path):
+        with pytest.raises(TicketError, match=f"the key file {path}.*; or move the file away for a new key, which"):
+            perdure.connect(ticket, client_key=client_key)
+
+
+def test_a_client_that_can_keep_no_key_has_one_for_its_process_and_is_told_what_that_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert public_bytes(client_key_of(None)) != public_bytes(client_key_of(None))
+    assert "this client's key is lost when the process ends: the key file" in caplog.text
+    assert "a ticket with --uses that it binds stays bound to the lost key" in caplog.text
+    with pytest.raises(TicketError, match="cannot be read: Not a directory$"):
+        client_key_of(tmp_path / "file" / "key.pem")
 
 
 def test_a_public_keys_text_is_read_again() -> None:

@@ -56,21 +56,31 @@ def gateway_key(folder: Path) -> X25519PrivateKey:
 
 
 def client_key_of(given: X25519PrivateKey | Path | None) -> X25519PrivateKey:
-    """A key, or the one in a file, which is made on first use; `None`: this installation's, or, where the state folder
-    cannot be used, one that lasts as long as this process.
+    """A key, or the one in a file, which is made on first use; `None`: this installation's, or, where it has none and
+    none can be made, one that lasts as long as this process.
 
     Raises:
-        TicketError: the given file cannot be read or made, holds no key, or others can read it.
+        TicketError: a key file cannot be read, holds no key, or others can read it; or the given one cannot be made.
     """
     if isinstance(given, X25519PrivateKey):
         return given
     if given is not None:
-        return load_or_make_key(given)
+        return _client_key_in(given)
     try:
-        return client_key(default_state_folder(os.environ))
-    except (TicketError, RuntimeError) as error:
-        log_event(log, logging.WARNING, "client-key", problem=f"this client has no lasting key: {error}")
-        return X25519PrivateKey.generate()
+        folder = default_state_folder(os.environ)
+        return client_key(folder)
+    except RuntimeError as error:
+        why = str(error)
+    except TicketError as error:
+        if os.path.lexists(folder / CLIENT_KEY_FILE):
+            raise  # tickets may be bound to it: with another key they would not admit this client
+        why = str(error)
+    problem = (
+        f"this client's key is lost when the process ends: {why}; a ticket with --uses that it binds stays bound to "
+        "the lost key; give a folder that can be written: --state-dir or XDG_STATE_HOME"
+    )
+    log_event(log, logging.WARNING, "client-key", problem=problem)
+    return X25519PrivateKey.generate()
 
 
 def client_key(folder: Path) -> X25519PrivateKey:
@@ -79,7 +89,17 @@ def client_key(folder: Path) -> X25519PrivateKey:
     Raises:
         TicketError: the file cannot be read or made, holds no key, or others can read it.
     """
-    return load_or_make_key(folder / CLIENT_KEY_FILE)
+    return _client_key_in(folder / CLIENT_KEY_FILE)
+
+
+def _client_key_in(path: Path) -> X25519PrivateKey:
+    try:
+        return load_or_make_key(path)
+    except TicketError as error:
+        if not os.path.lexists(path):
+            raise
+        text = "move the file away for a new key, which tickets that are bound to the old one do not admit"
+        raise TicketError(f"{error}; or {text}") from error
 
 
 def write_rendezvous(folder: Path, url: str) -> None:

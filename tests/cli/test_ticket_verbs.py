@@ -237,6 +237,22 @@ async def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert not {"ada"} & set(TicketStore(tmp_path).names)
 
 
+async def test_a_client_whose_key_others_can_read_does_not_connect(tmp_path: Path) -> None:
+    """The ticket would be bound to a key that ends with the process."""
+    ticket = (await created("ada", "--uses", "1", state=tmp_path / "gateway")).encode()
+    state = tmp_path / "home" / "perdure"
+    await told("client-key", state=state)
+    (state / "client-key.pem").chmod(0o644)
+    async with running_python(
+        *("-m", "perdure", "connect", ticket, "-L", "0:127.0.0.1:9"), XDG_STATE_HOME=str(tmp_path / "home")
+    ) as client:
+        assert await client.ended() == 2
+    assert client.stdout.text == ""
+    (line,) = client.stderr.seen
+    assert line.startswith(f"perdure: others can read or write the key file {state / 'client-key.pem'}, ")
+    assert "chmod 600" in line
+
+
 async def test_only_authorized_keys_that_can_be_read_are_served(tmp_path: Path) -> None:
     path = tmp_path / "authorized"
     options = ("--authorized-keys", str(path))
