@@ -136,7 +136,7 @@ def test_a_client_that_can_keep_no_key_has_one_for_its_process_and_is_told_what_
     assert public_bytes(client_key_of(None)) != public_bytes(client_key_of(None))
     assert "this client's key is lost when the process ends: the key file" in caplog.text
     assert "a ticket with --uses that it binds stays bound to the lost key" in caplog.text
-    with pytest.raises(TicketError, match="cannot be read: Not a directory$"):
+    with pytest.raises(TicketError, match=r"cannot be read: Not a directory$"):
         client_key_of(tmp_path / "file" / "key.pem")
 
 

@@ -99,24 +99,33 @@ async def test_tickets_are_listed_with_how_they_are_used(tmp_path: Path) -> None
     store = TicketStore(tmp_path)
     store.begin_serving(NOWHERE)
     used = store.create("ada", now=1_800_000_000, uses=2, allow=["127.0.0.1:22"])
+    bound = store.create("cyd", now=1_800_000_000, uses=1, allow=[f"10.0.0.{number}:22" for number in range(10)])
     store.create("bob", now=1_000_000_000, expires_at=1_000_000_001)
     store.create("eve", now=1_800_000_000, expires_at=4_000_000_000)
     store.revoke("eve", now=1_800_000_060)
     store.began(used.ticket_id, ADA, now=1_800_000_030)
     store.came_from(used.ticket_id, ADA, "192.0.2.7")
+    store.began(bound.ticket_id, BOB, now=1_800_000_030)
     await store.flush()
     try:
         live = await told("ticket", "list", state=tmp_path)
         described = json.loads((await told("ticket", "list", "--json", state=tmp_path)).stdout.text)
     finally:
         await store.end_serving()
-    head, ada, bob, eve = live.stdout.seen
-    assert head.split("  ")[0] == "NAME"
-    assert " ".join(ada.split()) == ("ada open 2027-01-15 08:00:00 UTC - 1 of 2 2027-01-15 08:00:30 UTC 192.0.2.7 1")
+    head, ada, bob, cyd, eve = live.stdout.seen
+    assert (head.split()[0], head.split()[-1]) == ("NAME", "REACHES")
+    assert " ".join(ada.split()) == (
+        "ada open 2027-01-15 08:00:00 UTC - 1 of 2 2027-01-15 08:00:30 UTC 192.0.2.7 1 127.0.0.1:22"
+    )
     assert bob.split()[:2] == ["bob", "expired"]
+    assert bob.endswith("  all that serve allows")
+    assert cyd.split()[:2] == ["cyd", "bound"], "its one client goes on using it"
+    assert cyd.endswith("  10.0.0.0:22, 10.0.0.1:22, 10.0.0.2:22 and 7 more")
     assert eve.split()[:2] == ["eve", "revoked"]
+    assert [each["state"] for each in described] == ["open", "expired", "bound", "revoked"]
     assert described[0] == {
         "name": "ada",
+        "state": "open",
         "created_at": "2027-01-15T08:00:00Z",
         "expires_at": None,
         "revoked_at": None,
@@ -127,15 +136,17 @@ async def test_tickets_are_listed_with_how_they_are_used(tmp_path: Path) -> None
         "address": "192.0.2.7",
         "tunnels": 1,
     }
-    assert described[2]["revoked_at"] == "2027-01-15T08:01:00Z"
+    assert described[3]["revoked_at"] == "2027-01-15T08:01:00Z"
     # Without a gateway no tunnel is live.
-    assert (await told("ticket", "list", state=tmp_path)).stdout.seen[1].endswith(" 192.0.2.7  -")
+    assert (await told("ticket", "list", state=tmp_path)).stdout.seen[1].endswith(" 192.0.2.7  -        127.0.0.1:22")
 
 
 async def test_an_empty_folder_has_no_tickets_and_is_not_made(tmp_path: Path) -> None:
     state = tmp_path / "state"
     assert (await told("ticket", "list", "--json", state=state)).stdout.text == "[]"
-    assert len((await told("ticket", "list", state=state)).stdout.seen) == 1
+    listed = await told("ticket", "list", state=state)
+    assert len(listed.stdout.seen) == 1
+    assert listed.stderr.seen == [f"there is no ticket in {state}: `perdure ticket create NAME` makes one"]
     assert not state.exists()
 
 
@@ -154,6 +165,30 @@ async def test_clients_are_listed_and_forgotten(tmp_path: Path) -> None:
     forgotten = await told("clients", "forget", key_text(ADA), "--ticket", "ada", state=tmp_path)
     assert forgotten.stdout.seen == ["forgotten: ada"]
     assert json.loads((await told("clients", "list", "--json", state=tmp_path)).stdout.text) == []
+
+
+async def test_a_client_is_forgotten_by_the_beginning_of_its_key_where_no_other_begins_so(tmp_path: Path) -> None:
+    store = TicketStore(tmp_path)
+    twin = ADA[:-1] + b"b"
+    for name, key in {"ada": ADA, "bob": BOB, "eve": twin}.items():
+        store.began(store.create(name, now=1_800_000_000, uses=1).ticket_id, key, now=1_800_000_030)
+    await store.flush()
+    assert (await told("clients", "forget", key_text(BOB)[:6], state=tmp_path)).stdout.seen == ["forgotten: bob"]
+    several = await told("clients", "forget", key_text(ADA)[:8], state=tmp_path, code=2)
+    assert f"2 clients have a key that begins with {key_text(ADA)[:8]}" in several.stderr.text
+    one = await told("clients", "forget", key_text(ADA)[:8], "--ticket", "eve", state=tmp_path)
+    assert one.stdout.seen == ["forgotten: eve"]
+    assert [list(ticket.clients) for ticket in TicketStore(tmp_path)] == [[ADA], [], []]
+
+
+async def test_a_gateway_logs_no_change_of_tickets_that_it_finds_at_its_start(tmp_path: Path) -> None:
+    await created("ada", state=tmp_path)
+    await created("bob", state=tmp_path)
+    async with running(*SERVE, "--state-dir", str(tmp_path)) as gateway:
+        assert (await gateway.logs("state", folder=str(tmp_path)))["tickets"] == 2
+        await created("cyd", state=tmp_path)
+        await gateway.logs("ticket", name="cyd", change="created")
+    assert [line["name"] for line in gateway.log if line["event"] == "ticket"] == ["cyd"]
 
 
 async def test_a_running_gateway_sees_what_is_created_and_revoked(tmp_path: Path) -> None:
@@ -265,7 +300,15 @@ async def test_only_authorized_keys_that_can_be_read_are_served(tmp_path: Path) 
     async with running(*SERVE, *options, "--state-dir", str(tmp_path)) as gateway:
         await gateway.logs("state", folder=str(tmp_path))
         path.write_text("nonsense\n")
-        await gateway.warns(f"{path}: line 1: 'nonsense' is no public key")
+        line = await gateway.warns(f"{path}: line 1: 'nonsense' is no public key")
+        assert "44 characters of base64; the list that was read before stays in force" in line
+    path.write_text(key_text(ADA) + " ada\n")
+    async with running(*SERVE, *options, "--state-dir", str(tmp_path)) as gateway:
+        await gateway.logs("state", folder=str(tmp_path))
+        path.write_text("# nobody\n")
+        await gateway.warns(f"no client is admitted: the authorized keys in {path} name none")
+    async with running(*SERVE, *options, "--state-dir", str(tmp_path)) as gateway:
+        await gateway.warns(f"no client is admitted: the authorized keys in {path} name none")
 
 
 async def test_files_that_are_no_tickets_are_told_and_the_others_listed(tmp_path: Path) -> None:

@@ -34,6 +34,17 @@ def test_tickets_are_told_apart() -> None:
     assert [ticket.name for ticket in store] == list(store.names) == ["ada", "bob"]
 
 
+def test_without_a_time_a_ticket_is_made_and_revoked_now() -> None:
+    store = TicketStore()
+    assert store.create("ada").created_at > 0
+    with pytest.raises(ValueError, match="must not be expired already"):
+        store.create("bob", expires_at=1_000_000_000)
+    store.revoke("ada")
+    (ada,) = store
+    assert ada.revoked_at is not None
+    assert not ada.is_usable(ada.revoked_at)
+
+
 def test_revoking_twice_keeps_the_first_time() -> None:
     store = TicketStore()
     ada = store.create("ada", now=NOW)
@@ -118,7 +129,7 @@ def test_who_serves_is_told_of_what_its_owner_changes() -> None:
 
 @pytest.mark.parametrize("name", ["", ".ada", "a/b", "a b", "ä", "a" * 65, "..", "a\n", "a\0"])
 def test_a_name_is_a_plain_word(name: str) -> None:
-    with pytest.raises(ValueError, match="is no ticket's name"):
+    with pytest.raises(ValueError, match="cannot be a ticket's name"):
         TicketStore().create(name, now=NOW)
 
 

@@ -15,6 +15,7 @@ app = Verbs(
     name="perdure",
     help="WebRTC tunnels that outlive the network: forwarded TCP connections stay open and lose no byte.",
     epilog="\b\nThe first tunnel:\n"
+    "  perdure rendezvous --listen 0.0.0.0:8765\n"
     "  perdure serve --rendezvous ws://HOST:8765 --allow 127.0.0.1:22 --ticket-file home.ticket\n"
     "  perdure connect @home.ticket -L 2222:127.0.0.1:22\n\n"
     "Exit codes: 0 done, 1 bug or (demo, lab, simulate) something lost or (conformance) failed, 2 usage, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,12 @@ from perdure.cli.running import say
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from perdure.ticket_store import TicketStore
+
+MIN_KEY_CHARACTERS = 6
+"""Of the beginning of a key that may stand for it; log lines show 8. Two of a ticket's 1024 clients have
+the same ones with a chance of 10^-5."""
 
 
 @click.group
@@ -64,19 +71,35 @@ def list_clients(as_json: bool, state_dir: Path | None) -> None:
 
 
 @clients.command(short_help="Forget a client, so that another may use its ticket.")
-@click.argument("key", help="Its public key, as `perdure clients list` shows it.")
+@click.argument(
+    "key", help="Its public key, as `perdure clients list` shows it, or the first 6 or more characters of it."
+)
 @click.option("--ticket", "name", metavar="NAME", help="Only of this ticket; otherwise of all.")
 @options.state_dir
 def forget(key: str, name: str | None, state_dir: Path | None) -> None:
     """Forget the client of KEY: a ticket with --uses takes another one in its place. It is not shut out: revoke the
     ticket for that."""
-    from perdure.keys import parse_key_text
-
-    try:
-        client_key = parse_key_text(key)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    forgotten = options.ticket_store(state_dir).forget(client_key, name=name)
-    if not forgotten:
-        raise click.UsageError(f"no ticket{'' if name is None else f' called {name}'} was used with the key {key}")
+    store = options.ticket_store(state_dir)
+    forgotten = store.forget(_client_of(store, key, name), name=name)
     say(f"forgotten: {', '.join(forgotten)}")
+
+
+def _client_of(store: TicketStore, text: str, name: str | None) -> bytes:
+    """The key of the one client whose key begins with `text`, of the ticket called `name` or of all.
+
+    Raises:
+        click.UsageError: there is none, or more than one; or `text` begins no key.
+    """
+    from perdure.keys import key_text
+
+    if not re.fullmatch(f"[A-Za-z0-9+/]{{{MIN_KEY_CHARACTERS},43}}=?", text):
+        raise click.UsageError(f"{text[:64]!r} is not a public key or the first {MIN_KEY_CHARACTERS} characters of one")
+    found = {key for ticket in store if name in {None, ticket.name} for key in ticket.clients}
+    keys = sorted(key for key in found if key_text(key).startswith(text))
+    if not keys:
+        where = "" if name is None else f" called {name}"
+        raise click.UsageError(f"no ticket{where} was used with a key that is, or begins with, {text}")
+    if len(keys) > 1:
+        shown = ", ".join(map(key_text, keys[:3]))
+        raise click.UsageError(f"{len(keys)} clients have a key that begins with {text}: {shown}; give more of it")
+    return keys[0]

@@ -20,7 +20,7 @@ def parse_expiry(text: str, now: float) -> float:
         try:
             at = datetime.fromisoformat(text).astimezone().timestamp()
         except (ValueError, OverflowError, OSError) as error:
-            raise ValueError(f"--expires takes 30m, 12h, 7d, 2w or 2026-12-24T18:00, not {text[:64]!r}") from error
+            raise ValueError(f"a time is 30m, 12h, 7d, 2w or 2026-12-24T18:00, not {text[:64]!r}") from error
     if at <= now:
-        raise ValueError(f"--expires {text} is past")
+        raise ValueError(f"{text} is past")
     return at

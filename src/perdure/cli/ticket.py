@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,16 @@ import click
 
 from perdure.cli import options
 from perdure.cli.listing import json_time, say_json, say_table, short_time
-from perdure.cli.running import say
+from perdure.cli.running import say, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from perdure.admission import ServedTicket
     from perdure.ticket_store import TicketStore
+
+_REACH_CHARACTERS = 40
+"""Of the targets in a row of `perdure ticket list`; --json has all."""
 
 
 @click.group
@@ -66,18 +72,24 @@ def create(
     from perdure.cli.expiry import parse_expiry
     from perdure.errors import TicketError
     from perdure.private_files import write_file
+    from perdure.ticket_store.record import check_allow, check_name, check_uses
 
     if ticket_file is not None and ticket_file.exists():
         raise click.UsageError(f"{ticket_file} exists; name another file, or remove it")
     now = time.time()
     store = options.ticket_store(state_dir)
     url = _rendezvous(store, rendezvous, config)
-    try:
+    with _told_of("NAME"):
+        check_name(name)
+    with _told_of("--uses"):
+        check_uses(uses)
+    with _told_of("--allow"):
+        check_allow(allow)
+    with _told_of("--expires"):
         expires_at = 0 if expires is None else parse_expiry(expires, now)
-        store.key  # noqa: B018 (one that cannot be used is told before there is a ticket)
+    store.key  # noqa: B018 (one that cannot be used is told before there is a ticket)
+    with _told_of("--expires"):  # the rest is checked
         store.create(name, now=now, expires_at=expires_at, uses=uses, allow=allow)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
     text = store.ticket(name, url).encode()
     if ticket_file is None:
         say(text)
@@ -93,17 +105,20 @@ def create(
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array; no secret is in it.")
 @options.state_dir
 def list_tickets(as_json: bool, state_dir: Path | None) -> None:
-    """List the tickets: when they were made and used, from where, and how many tunnels are live.
+    """List the tickets: when they were made and used, from where, how many tunnels are live, and what they reach.
 
-    Tunnels are live only while a gateway runs; otherwise a - stands there.
+    A ticket is open, or bound: as many clients have used it as --uses allows, and no other one may. Tunnels are live
+    only while a gateway runs; otherwise a - stands there.
     """
     store = options.ticket_store(state_dir)
-    is_served = store.is_served()
+    is_served, now = store.is_served(), time.time()
     if as_json:
-        say_json([_described(each, is_served=is_served) for each in store])
+        say_json([_described(each, is_served=is_served, now=now) for each in store])
         return
-    head = ("NAME", "STATE", "CREATED", "EXPIRES", "CLIENTS", "LAST USED", "FROM", "TUNNELS")
-    say_table(head, [_row(each, is_served=is_served, now=time.time()) for each in store])
+    head = ("NAME", "STATE", "CREATED", "EXPIRES", "CLIENTS", "LAST USED", "FROM", "TUNNELS", "REACHES")
+    say_table(head, [_row(each, is_served=is_served, now=now) for each in store])
+    if not store.names:
+        warn(f"there is no ticket in {store.folder}: `perdure ticket create NAME` makes one")
 
 
 @ticket.command(short_help="End a ticket, and the tunnels that it began.")
@@ -113,6 +128,15 @@ def revoke(name: str, state_dir: Path | None) -> None:
     """End the ticket called NAME for good. A gateway that runs ends its tunnels, and no others, within two seconds; its
     holders are told that it was revoked."""
     options.ticket_store(state_dir).revoke(name, now=time.time())
+
+
+@contextmanager
+def _told_of(what: str) -> Iterator[None]:
+    """Say of which argument or option a `ValueError` is."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=what) from error
 
 
 def _rendezvous(store: TicketStore, given: str | None, config: Path | None) -> str:
@@ -132,7 +156,17 @@ def _state(each: ServedTicket, now: float) -> str:
         return "revoked"
     if not each.is_usable(now):
         return "expired"
-    return "used up" if each.uses is not None and len(each.clients) >= each.uses else "open"
+    return "bound" if each.uses is not None and len(each.clients) >= each.uses else "open"
+
+
+def _reach(allow: tuple[str, ...]) -> str:
+    """As a cell: as many targets as fit, but at least one."""
+    if not allow:
+        return "all that serve allows"
+    shown, *others = allow
+    while others and len(shown) + len(others[0]) < _REACH_CHARACTERS:
+        shown += f", {others.pop(0)}"
+    return f"{shown} and {len(others)} more" if others else shown
 
 
 def _row(each: ServedTicket, *, is_served: bool, now: float) -> tuple[str, ...]:
@@ -146,13 +180,15 @@ def _row(each: ServedTicket, *, is_served: bool, now: float) -> tuple[str, ...]:
         short_time(None if last is None else last.last_used_at),
         (None if last is None else last.address) or "-",
         str(each.tunnels) if is_served else "-",
+        _reach(each.allow),
     )
 
 
-def _described(each: ServedTicket, *, is_served: bool) -> dict[str, object]:
+def _described(each: ServedTicket, *, is_served: bool, now: float) -> dict[str, object]:
     last = each.last_use
     return {
         "name": each.name,
+        "state": _state(each, now),
         "created_at": json_time(each.created_at),
         "expires_at": json_time(each.expires_at),
         "revoked_at": json_time(each.revoked_at),

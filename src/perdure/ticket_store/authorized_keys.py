@@ -25,6 +25,11 @@ class AuthorizedKeys:
     signature: tuple[int, ...] | None = None
     problem: str = ""
 
+    @property
+    def warning(self) -> str:
+        """What the owner of a list that is used should know."""
+        return "" if self.keys else f"no client is admitted: the authorized keys in {self.path} name none"
+
 
 def load_authorized_keys(path: Path) -> AuthorizedKeys:
     """The keys in `path`, for a gateway that starts.
@@ -44,6 +49,7 @@ def read_authorized_keys(path: Path, known: AuthorizedKeys | None = None) -> Aut
     A list that cannot be used must not shut out everybody, nor let in anybody else.
     """
     keys = frozenset[bytes]() if known is None else known.keys
+    and_now = "" if known is None else "; the list that was read before stays in force"
     try:
         status = path.stat()
         signature = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
@@ -51,14 +57,16 @@ def read_authorized_keys(path: Path, known: AuthorizedKeys | None = None) -> Aut
             return known
         content, status = read_file(path, limit=MAX_FILE_BYTES)
     except OSError as error:
-        return AuthorizedKeys(path, keys, None, f"the authorized keys in {path} cannot be read: {error.strerror}")
+        return AuthorizedKeys(
+            path, keys, None, f"the authorized keys in {path} cannot be read: {error.strerror}{and_now}"
+        )
     if writable_by_others(status):
-        problem = f"others can write the authorized keys in {path}, which is refused: chmod go-w {path}"
+        problem = f"others can write the authorized keys in {path}, which is refused: chmod go-w {path}{and_now}"
         return AuthorizedKeys(path, keys, signature, problem)
     try:
         return AuthorizedKeys(path, parse_authorized_keys(content.decode("utf-8", "replace")), signature)
     except ValueError as error:
-        return AuthorizedKeys(path, keys, signature, f"{path}: {error}")
+        return AuthorizedKeys(path, keys, signature, f"{path}: {error}{and_now}")
 
 
 def parse_authorized_keys(text: str) -> frozenset[bytes]:

@@ -52,7 +52,10 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True):
 def check_name(name: str) -> None:
     """Raise `ValueError` unless `name` can be a ticket's, and its file's."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name[:80]!r} is no ticket's name: 1 to 64 of A-Z a-z 0-9 . _ -, the first no dot")
+        raise ValueError(
+            f"{name[:80]!r} cannot be a ticket's name: that has 1 to 64 of the characters A-Z a-z 0-9 . _ - "
+            "and does not begin with a dot"
+        )
 
 
 def check_ticket(ticket: ServedTicket) -> None:
@@ -60,11 +63,16 @@ def check_ticket(ticket: ServedTicket) -> None:
     check_name(ticket.name)
     if len(ticket.secret) != SECRET_BYTES:
         raise ValueError(f"a ticket's secret has {SECRET_BYTES} bytes, not {len(ticket.secret)}")
-    if ticket.uses is not None and not 1 <= ticket.uses <= MAX_CLIENTS:
-        raise ValueError(f"a ticket is for 1 to {MAX_CLIENTS} clients, or for any number; not for {ticket.uses}")
+    check_uses(ticket.uses)
     if not 0 <= ticket.expires_at < MAX_INSTANT:
         raise ValueError("a ticket expires between 1970 and the end of the year 9999, or never")
     check_allow(ticket.allow)
+
+
+def check_uses(uses: int | None) -> None:
+    """Raise `ValueError` unless a ticket can be for so many clients."""
+    if uses is not None and not 1 <= uses <= MAX_CLIENTS:
+        raise ValueError(f"a ticket is for 1 to {MAX_CLIENTS} clients, or for any number; not for {uses}")
 
 
 def check_allow(allow: Sequence[str]) -> None:

@@ -30,13 +30,15 @@ from perdure.keys import public_bytes
 from perdure.state_folder import gateway_key, read_rendezvous, write_rendezvous
 from perdure.ticket import KEY_BYTES, SECRET_BYTES, Ticket
 from perdure.ticket_store.authorized_keys import load_authorized_keys
+from perdure.ticket_store.change_log import log_changes, log_doubles
 from perdure.ticket_store.exchange import exchange
 from perdure.ticket_store.folder import MAX_TICKETS, Entry, TicketFolder
 from perdure.ticket_store.gateway_lock import GatewayLock
+from perdure.ticket_store.listeners import Listeners
 from perdure.ticket_store.problem_log import ProblemLog
 from perdure.ticket_store.record import MAX_ADDRESS_CHARACTERS, check_ticket
 from perdure.ticket_store.unwritten import UnwrittenUses
-from perdure.ticket_store.view import View, changes, view_of
+from perdure.ticket_store.view import View, view_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -89,14 +91,16 @@ class TicketStore:
         """Changes made here: a worker that read before one of them has read too early."""
         self._work: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        self._listeners: dict[object, Callable[[], None]] = {}
+        self._listeners = Listeners()
         if self._files is not None:
             try:
                 scan = self._files.scan({})
             except OSError as error:
                 raise TicketError(f"the state folder {folder} cannot be read: {error.strerror}") from error
             self._problems.tell_files(scan.problems)
-            self._adopt(scan.entries)
+            self._read(scan.entries)
+        if self._authorized is not None:
+            self._problems.tell(self._authorized.warning)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} in {self.folder or 'memory'} with {len(self._view.tickets)} tickets>"
@@ -175,13 +179,7 @@ class TicketStore:
     def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:
         """Have `on_change` called when a ticket or the authorized keys have changed otherwise than by `began` and
         `ended`: live sessions are to be judged again. Returns what ends that."""
-        token = object()
-        self._listeners[token] = on_change
-
-        def unsubscribe() -> None:
-            self._listeners.pop(token, None)
-
-        return unsubscribe
+        return self._listeners.add(on_change)
 
     # What the owner does.
 
@@ -203,7 +201,7 @@ class TicketStore:
         self,
         name: str,
         *,
-        now: float,
+        now: float | None = None,
         expires_at: float = 0,
         uses: int | None = None,
         allow: Sequence[str] = (),
@@ -212,7 +210,8 @@ class TicketStore:
         """A new ticket.
 
         Args:
-            now, expires_at: Unix seconds; 0: it never expires.
+            now: Unix seconds; `None`: this machine's clock.
+            expires_at: Unix seconds; 0: it never expires.
             uses: how many clients, told apart by their keys, may use it; `None`: any number.
             allow: what it may reach, as `--allow` has it; nothing: all that the gateway allows.
             secret: 32 bytes that somebody holds already; a new one otherwise.
@@ -221,6 +220,7 @@ class TicketStore:
             ValueError: an argument is out of its range.
             TicketError: there is one of that name, there are too many, or it cannot be written.
         """
+        now = time.time() if now is None else now
         if 0 < expires_at <= now:
             raise ValueError("a new ticket must not be expired already")
         secret = self._token_bytes(SECRET_BYTES) if secret is None else secret
@@ -236,13 +236,14 @@ class TicketStore:
         self._edit({**self._entries, name: Entry((), ticket)})
         return ticket
 
-    def revoke(self, name: str, *, now: float) -> None:
-        """End a ticket for good. One that is revoked already stays as it is.
+    def revoke(self, name: str, *, now: float | None = None) -> None:
+        """End a ticket for good, at `now` as for `create`. One that is revoked already stays as it is.
 
         Raises:
             TicketError: there is no such ticket, or it cannot be written.
         """
-        self._change(name, lambda ticket: ticket if ticket.revoked_at else replace(ticket, revoked_at=int(now)))
+        at = int(time.time() if now is None else now)
+        self._change(name, lambda ticket: ticket if ticket.revoked_at else replace(ticket, revoked_at=at))
 
     def forget(self, client_key: bytes, *, name: str | None = None) -> Sequence[str]:
         """Forget a client, so that another one may use a ticket for so many in its place.
@@ -338,8 +339,8 @@ class TicketStore:
         finally:
             self._unwritten.end_writing(failed)
         self._problems.tell_files(done.news)
-        problem = done.problem or (done.authorized.problem if done.authorized is not None else "")
-        self._problems.tell(problem)
+        authorized = "" if done.authorized is None else done.authorized.problem or done.authorized.warning
+        self._problems.tell(done.problem or authorized)
         if has_edits:
             self._wake.set()
             return
@@ -349,19 +350,17 @@ class TicketStore:
             self._adopt(done.entries, tell=keys_changed)
 
     def _adopt(self, entries: Mapping[str, Entry], *, tell: bool = False) -> None:
-        """Take what the folder holds now; listeners hear of what is new to them."""
+        """Take what the folder holds now; listeners and the log hear of what is new to them."""
+        before = self._view
+        self._read(entries)
+        if log_changes(before, self._view) or tell:
+            self._listeners.call()
+
+    def _read(self, entries: Mapping[str, Entry]) -> None:
         before, self._entries = self._view, entries
         held = {name: entry.ticket for name, entry in entries.items() if entry.ticket is not None}
         self._view = view_of(held, *self._unwritten.layers)
-        for name in sorted(self._view.doubles - before.doubles):
-            text = f"the ticket {name} has the secret of another one, and is left out"
-            log_event(log, logging.WARNING, "ticket-file", problem=text)
-        found = list(changes(before, self._view))
-        for name, change in found:
-            log_event(log, logging.INFO, "ticket", name=name, change=change)
-        if found or tell:
-            for listener in list(self._listeners.values()):
-                listener()
+        log_doubles(before, self._view)
 
     def _note(self, ticket: ServedTicket, client_key: bytes, use: ClientUse, *, binds: bool) -> None:
         """Count what a client did in memory, and have it written."""
