@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.admission import MAX_CLIENTS, Admission, ClientUse, ServedTicket, Verdict, judge
+from perdure.admission import MAX_CLIENTS, Admission, ClientUse, Holder, ServedTicket, Verdict, judge
+from perdure.keys import key_text
 
 NOW = 1_800_000_000
 SECRET = bytes(range(32))
@@ -24,6 +25,12 @@ def used_by(ticket: ServedTicket, *keys: bytes) -> ServedTicket:
 
 def verdict(ticket: ServedTicket | None, key: bytes = ADA, authorized: frozenset[bytes] | None = None) -> Admission:
     return judge(ticket, key, authorized=authorized, now=NOW)
+
+
+def test_who_a_client_is_shows_its_tickets_name_and_its_key_as_people_see_it() -> None:
+    holder = Holder("ada", bytes(16), ADA)
+    assert repr(holder) == f"Holder(ticket='ada', key={key_text(ADA)!r})"
+    assert holder.key.startswith(holder.short_key)
 
 
 def test_the_holder_of_a_ticket_is_admitted() -> None:

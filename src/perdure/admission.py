@@ -44,11 +44,16 @@ class Holder:
     ticket: str = field(compare=False)
     """Its name, which its owner may change; empty where the gateway does not know it any more."""
     ticket_id: bytes
+    """16 bytes, which name the ticket for good."""
     client_key: bytes
+    """The client's X25519 public key: 32 bytes."""
+
+    def __repr__(self) -> str:
+        return f"Holder(ticket={self.ticket!r}, key={self.key!r})"
 
     @property
     def key(self) -> str:
-        """The client's key as `perdure client-key` shows it."""
+        """The client's public key as `perdure client-key` shows it: 44 characters of base64."""
         return key_text(self.client_key)
 
     @property

@@ -84,7 +84,8 @@ def connect(
     Entering raises:
         RendezvousError: the rendezvous cannot be reached, or refuses us.
         PeerError: the gateway is absent, or no path to it was found in time.
-        NotAuthorisedError: the gateway says that the ticket has expired.
+        NotAuthorisedError: the gateway admits the ticket no more (it expired meanwhile, was revoked, is used up, or is
+            unknown), or not this client's key.
     """
     return Tunnel(
         load_ticket(ticket),
