@@ -94,6 +94,27 @@ async def test_an_answer_from_another_port_than_mdns_is_passed_over(responder: R
         assert await within(looking) == ipaddress.ip_address("192.0.2.8")
 
 
+@pytest.mark.parametrize("is_liar_first", [True, False])
+async def test_of_two_who_answer_for_a_name_the_first_is_taken_and_there_is_one_address(
+    responder: Responder, is_liar_first: bool
+) -> None:
+    responder.addresses[OTHER] = "192.0.2.8"
+    async with Responder() as liar:
+        liar.addresses = {NAME: "192.0.2.66"}
+        first, second = (liar, responder) if is_liar_first else (responder, liar)
+        second.unheard = 1
+        asking = resolver()
+        assert str(await within(asking.resolve(NAME))) == first.addresses[NAME]
+        looking = asyncio.ensure_future(asking.resolve(OTHER))
+        second.say(response(NAME, second.addresses[NAME]).to_wire())  # late: nobody waits for it any more
+        assert await within(looking) == ipaddress.ip_address("192.0.2.8")
+
+
+async def test_of_two_answers_that_come_at_once_the_first_is_taken(responder: Responder) -> None:
+    responder.before = [response(NAME, "192.0.2.66").to_wire()]
+    assert await within(resolver().resolve(NAME)) == ipaddress.ip_address("192.0.2.66")
+
+
 async def test_several_names_are_asked_for_at_a_time(responder: Responder) -> None:
     names = [f"{number:08x}-0000-4000-8000-000000000000.local" for number in range(10)]
     responder.addresses = {name: f"192.0.2.{number}" for number, name in enumerate(names)}

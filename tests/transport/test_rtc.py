@@ -344,6 +344,32 @@ async def test_a_restart_with_another_certificate_is_refused(peers: Peers) -> No
         assert await peers.answerer.lost is LossReason.REFUSED_DESCRIPTION
 
 
+class Impostor(Peer):
+    """Answers in the place of a peer whose certificate it does not have."""
+
+    def carrier_description(self, generation: int, sdp: str) -> None:
+        told = re.sub(r"(a=fingerprint:sha-256) .*", r"\1 " + ":".join(["00"] * 32), sdp)
+        assert told != sdp
+        super().carrier_description(generation, told)
+
+
+async def test_who_answers_with_another_certificate_than_the_description_names_gets_no_carrier(peers: Peers) -> None:
+    impostor = Impostor(peers.transport, initiator=False)
+    impostor.other, peers.offerer.other, peers.answerer = peers.offerer, impostor, impostor
+    peers.offerer.offer(3)
+    async with asyncio.timeout(TIMEOUT):
+        await impostor.binding  # it has done its part of DTLS
+    assert impostor.carrier is not None
+    impostor.carrier.send(b"hello")
+    honest = Peers()
+    try:
+        await honest.open()  # which takes as long as this one would
+    finally:
+        honest.close()
+    assert not peers.offerer.binding.done()
+    assert peers.offerer.messages.empty()
+
+
 async def test_a_carrier_is_measured_once_at_a_time(peers: Peers) -> None:
     here, there = await peers.open()
     here.send(bytes(50_000))
