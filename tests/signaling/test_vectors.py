@@ -76,6 +76,11 @@ def test_a_ticket_is_its_fields_and_they_are_the_ticket(told: dict[str, Any]) ->
     assert ticket.ticket_id.hex() == told["ticket_id"]
 
 
+@pytest.mark.parametrize("told", TOLD["tickets with white space"])
+def test_white_space_in_a_ticket_does_not_matter(told: dict[str, str]) -> None:
+    assert parse_ticket(told["text"], now=TOLD["tickets refused"]["now"]).encode() == told["read as"]
+
+
 @pytest.mark.parametrize("why", TOLD["tickets refused"]["texts"])
 def test_a_wrong_ticket_is_refused(why: str) -> None:
     with pytest.raises(TicketError) as refused:

@@ -145,6 +145,7 @@ FRAMES_REFUSED = [
 def signaling_vectors() -> dict[str, Any]:
     return {
         "tickets": [described_ticket(ticket) for ticket in TICKETS],
+        "tickets with white space": [{"text": text, "read as": TICKET.encode()} for text in spaced_tickets()],
         "tickets refused": {"now": NOW, "texts": refused_tickets()},
         "room": {"gateway_key": TICKET.gateway.hex(), "room": room_id(TICKET.gateway)},
         "gateway proof": gateway_proof(),
@@ -204,6 +205,12 @@ def ticket_text(body: bytes) -> str:
     return PREFIX + base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
+def spaced_tickets() -> list[str]:
+    """As mail programs and files have it."""
+    text = TICKET.encode()
+    return [f" \t{text}\r\n", f"{text[:76]}\r\n{text[76:]}\r\n", f"{text[:4]} {text[4:60]}\n\v\f{text[60:]}"]
+
+
 def refused_tickets() -> dict[str, str]:
     text, body = TICKET.encode(), ticket_bytes(TICKET.encode())[4:]
     head, url = body[:72], TICKET.rendezvous_url.encode()
@@ -214,6 +221,8 @@ def refused_tickets() -> dict[str, str]:
         "another prefix": "perdure3-" + text.removeprefix(PREFIX),
         "of version 1": "perdure1-" + text.removeprefix(PREFIX),
         "truncated": text[:-4],
+        "quoted by a mail program": f"> {text[:70]}\n> {text[70:]}\n",
+        "white space beyond ASCII": text[:70] + "\u00a0" + text[70:],
         "mistyped": text[:40] + ("A" if text[40] != "A" else "B") + text[41:],
         "padded": text + "=",
         "an unused bit of the last character is set": text[:-1] + unused_bit,

@@ -18,6 +18,7 @@ const sdp = (c) => `a=fingerprint:sha-256 ${c.toUpperCase().match(/../g).join(':
 eq(p.bindingOf(...v.binding.certificates.map(sdp)), v.binding.bytes);
 for (const x of v.proofs) eq(p.proof(hex(x.key), x.by, hex(x.session_id), x.generation, hex(x.binding)), x.bytes);
 for (const t of v.tickets ?? []) { const r = p.readTicket(t.text, 1.8e9); eq(r.id, t.ticket_id); eq(r.gateway, t.gateway_key); eq(r.secret, t.secret); console.log(r.url.href); }
+for (const t of v['tickets with white space'] ?? []) eq(p.readTicket(t.text, 1.8e9).id, p.readTicket(t['read as'], 1.8e9).id.toString('hex'));
 for (const [k, t] of Object.entries(v['tickets refused']?.texts ?? {})) fails(() => p.readTicket(t, 1.8e9), k);
 if (v.handshake) { const h = v.handshake, k = h.private_keys;
   const a = p.handshake(hex(h.public_keys.gateway), p.keyPair(hex(k.client)), h.knock.payload, p.keyPair(hex(k.client_ephemeral)));
