@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from perdure.eventlog import tell_left_out
@@ -13,6 +14,9 @@ from perdure.transport import engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("tests")  # no example is judged by the time that it takes: the machine may be busy
 
 
 @pytest.fixture(scope="session", autouse=True)

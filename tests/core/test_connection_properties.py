@@ -282,7 +282,7 @@ class Watch:
         self._generation = generation
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(STEPS, st.lists(st.tuples(ENDS, PAUSES, SERVED), max_size=2), st.booleans(), POLICIES, SESSIONS, SEEDS)
 def test_the_contracts_hold_for_any_order_of_events(
     steps: list[Step], ends: list[Step], initiator: bool, policy: RestartPolicy, limits: SessionLimits, seed: int
@@ -291,7 +291,7 @@ def test_the_contracts_hold_for_any_order_of_events(
     watch.run([*steps, *ends])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(STEPS, STEPS, st.booleans(), POLICIES)
 def test_a_tube_that_is_closed_ends_within_its_time_whatever_happens(
     before: list[Step], behind: list[Step], initiator: bool, policy: RestartPolicy
@@ -313,7 +313,7 @@ def test_a_tube_that_is_closed_ends_within_its_time_whatever_happens(
     assert all(isinstance(action, SayGoodbye | CloseNow) for action in done)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(STEPS, st.booleans(), POLICIES)
 def test_no_history_leaves_an_attempt_without_an_end(steps: list[Step], initiator: bool, policy: RestartPolicy) -> None:
     watch = Watch(initiator=initiator, policy=policy, limits=SessionLimits(session_timeout=0.0))
@@ -334,7 +334,7 @@ def test_no_history_leaves_an_attempt_without_an_end(steps: list[Step], initiato
         assert state.is_up or state.is_final, f"{state} for ever"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.lists(st.tuples(st.one_of(LAST, NETWORK), PAUSES, SERVED), max_size=80),
     st.booleans(),
@@ -353,7 +353,7 @@ def test_no_network_causes_more_restarts_a_minute_than_the_budget_allows(
         assert sum(at <= other < at + LIMIT_WINDOW for other in instants) <= budget
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.one_of(ANY, NETWORK, LAST), PAUSES), max_size=40), st.booleans())
 def test_what_is_fed_never_raises_unless_time_goes_back(
     steps: list[tuple[Event | Last, float]], initiator: bool
@@ -368,7 +368,7 @@ def test_what_is_fed_never_raises_unless_time_goes_back(
             core.handle_timeout(now - 0.005)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(STEPS, st.booleans(), SEEDS)
 def test_the_same_events_and_seed_give_the_same_actions(steps: list[Step], initiator: bool, seed: int) -> None:
     runs = []

@@ -193,7 +193,7 @@ SIGNALINGS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(MOVES, max_size=6), SIGNALINGS, st.booleans(), st.lists(st.sampled_from(NAMES), unique=True))
 def test_whatever_both_decide_they_end_on_the_same_carrier(
     moves: list[tuple[str, Event, tuple[Name, ...], float, float]],

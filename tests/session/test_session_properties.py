@@ -110,7 +110,7 @@ def check_direction(sender: End, receiver: End, stream_id: int) -> None:
         assert (stream_id in receiver.saw_finish) == (stream_id in sender.finished)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(STEPS, min_size=5, max_size=60))
 def test_what_is_read_is_what_was_written_over_carriers_cut_anywhere(steps: list[tuple[object, ...]]) -> None:
     pair = Pair()
@@ -129,7 +129,7 @@ def test_what_is_read_is_what_was_written_over_carriers_cut_anywhere(steps: list
                 assert stream_id in other.saw_reset or ended_cleanly
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(STEPS, min_size=5, max_size=40), st.lists(STEPS, max_size=20), SIDES)
 def test_what_was_accepted_before_a_close_is_delivered_before_it(
     before: list[tuple[object, ...]], behind: list[tuple[object, ...]], side: int
@@ -160,7 +160,7 @@ def test_what_was_accepted_before_a_close_is_delivered_before_it(
         assert stream_id in other.saw_reset or stream_id not in closing.reset or not is_known
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(STEPS, max_size=40))
 def test_once_every_stream_has_ended_nothing_is_kept(steps: list[tuple[object, ...]]) -> None:
     pair = Pair()
@@ -176,7 +176,7 @@ def test_once_every_stream_has_ended_nothing_is_kept(steps: list[tuple[object, .
     assert [end.session.next_message(pair.now) for end in pair.ends] == [None, None]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 1), STEPS), max_size=60), st.sampled_from([1, 70_000, 200_000]))
 def test_sessions_that_share_a_budget_hold_what_it_says_and_none_waits_for_ever(
     steps: list[tuple[int, tuple[object, ...]]], limit_bytes: int
@@ -199,7 +199,7 @@ def test_sessions_that_share_a_budget_hold_what_it_says_and_none_waits_for_ever(
     assert budget.held_bytes == 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(STEPS, max_size=40))
 def test_a_session_that_is_abandoned_anywhere_owes_its_budget_nothing(steps: list[tuple[object, ...]]) -> None:
     budget = ByteBudget(100_000)
@@ -209,7 +209,7 @@ def test_a_session_that_is_abandoned_anywhere_owes_its_budget_nothing(steps: lis
     assert budget.held_bytes == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(min_size=1, max_size=200), st.booleans())
 def test_garbage_never_raises_and_never_reaches_a_stream(garbage: bytes, to_initiator: bool) -> None:
     pair = Pair()
