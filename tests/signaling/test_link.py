@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -41,9 +41,9 @@ class Connection:
     async def send(self, message: str) -> None:
         pass
 
-    async def recv(self) -> str:
+    async def recv(self, decode: Literal[False]) -> bytes:
         if self._greetings:
-            return encode_frame(self._greetings.pop(0))
+            return encode_frame(self._greetings.pop(0)).encode()
         await self.has_ended
         raise ConnectionResetError("reset")
 

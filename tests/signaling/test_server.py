@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from perdure.errors import ListenError
-from perdure.signaling.frames import Deliver, Join, Presence, RefusalCode, Role, Send, Vouch, encode_frame
+from perdure.signaling.frames import Deliver, Join, Joined, Presence, RefusalCode, Role, Send, Vouch, encode_frame
 from perdure.signaling.server import RendezvousLimits, RendezvousServer
 from support.raw_peers import KEY, OTHER_KEY, OTHER_ROOM, ROOM, Peers, http, metrics, room_of
 from support.raw_peers import key as key_of
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from perdure.signaling.frames import ClientFrame, ServerFrame
 
 GATEWAY, CLIENT, OTHER = "a" * 32, "b" * 32, "c" * 32
+
+UPGRADE = (
+    b"GET /v2 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 async def test_the_rendezvous_speaks_first_and_challenges_each_connection_anew() -> None:
@@ -143,6 +148,7 @@ async def test_connections_are_limited() -> None:
         ("garbage", RefusalCode.BAD_FRAME),
         ("[" * 10_000, RefusalCode.BAD_FRAME),
         (b"binary", RefusalCode.BAD_FRAME),
+        (b'{"type":"join","room":"\xff","role":"client","peer_id":"' + b"b" * 32 + b'"}', RefusalCode.BAD_FRAME),
         (encode_frame(Send("", b"x")), RefusalCode.BAD_FRAME),
         (encode_frame(Join("not a room", Role.CLIENT, CLIENT)), RefusalCode.BAD_ROOM),
     ],
@@ -152,6 +158,33 @@ async def test_a_first_frame_that_is_no_join_is_refused(text: str | bytes, code:
         peer = await peers.open()
         await peer.websocket.send(text)
         assert await peer.refusal() is code
+
+
+async def test_a_binary_message_with_a_frame_is_taken_like_a_text() -> None:
+    async with RendezvousServer() as server, Peers(server.port) as peers:
+        peer = await peers.open()
+        await peer.websocket.send(encode_frame(Join(ROOM, Role.CLIENT, CLIENT)).encode())
+        assert await peer.receive() == Joined()
+
+
+NO_UTF8, NO_OPCODE = b"\x81\x82\0\0\0\0\xff\xfe", b"\x83\x80\0\0\0\0"
+"""A text message, and a WebSocket frame that breaks that protocol; masked with zeros."""
+
+
+@pytest.mark.parametrize("data", [NO_UTF8, NO_UTF8 + NO_OPCODE, NO_OPCODE], ids=["alone", "as it closes", "no message"])
+async def test_text_that_is_no_utf8_costs_its_connection_and_no_traceback(
+    data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with RendezvousServer() as server:
+        async with asyncio.timeout(TIMEOUT):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(UPGRADE + data)
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        async with Peers(server.port) as peers:
+            await peers.client(CLIENT)
+    assert not [message for message in caplog.messages if message.startswith("connection-failed")]
 
 
 @pytest.mark.parametrize(

@@ -233,10 +233,10 @@ async def test_a_full_rendezvous_is_tried_again_until_there_is_room() -> None:
             assert {reason.split(":")[0] for reason in owner.downs} == {"too-many-rooms"}
 
 
-@pytest.mark.parametrize("text", ["garbage", encode_frame(Send("", b"x")), encode_frame(CHALLENGE), b"binary"])
+@pytest.mark.parametrize("text", ["garbage", encode_frame(Send("", b"x")), encode_frame(CHALLENGE), b"\xff\xfe"])
 async def test_garbage_from_the_rendezvous_is_a_reason_to_try_again(text: str | bytes) -> None:
     async def answer(websocket: ServerConnection) -> None:
-        await websocket.send(text)
+        await websocket.send(text, text=True)
         await websocket.wait_closed()
 
     async with scripted(answer) as port, linked(port) as (_, owner):

@@ -7,7 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -150,14 +150,14 @@ class HostileSocket:
             case Send() as send:
                 self._rendezvous.sent(self, send)
 
-    async def recv(self) -> str:
+    async def recv(self, decode: Literal[False] = False) -> bytes:
         while not self._incoming:
             if self._is_aborted:
                 raise ConnectionResetError("reset")
             self._all_read.set()
             self._news.clear()
             await self._news.wait()
-        return encode_frame(self._incoming.popleft())
+        return encode_frame(self._incoming.popleft()).encode()
 
     async def wait_closed(self) -> None:
         pass
@@ -185,4 +185,4 @@ async def hostile_server() -> AsyncIterator[tuple[HostileRendezvous, int]]:
 async def _write(end: HostileSocket, websocket: ServerConnection) -> None:
     with contextlib.suppress(ConnectionResetError, ConnectionClosed):
         while True:
-            await websocket.send(await end.recv())
+            await websocket.send(await end.recv(), text=True)

@@ -246,7 +246,7 @@ class RendezvousServer:
         outlet.push(Challenge(public_bytes(self._key), nonce))
         try:
             async with asyncio.timeout(self._limits.join_timeout):
-                frame = decode_client_frame(_text(await websocket.recv()))
+                frame = decode_client_frame(await websocket.recv(decode=False))
         except TimeoutError:
             reason = f"no join within {self._limits.join_timeout:g} s"
             raise RefusedError(RefusalCode.NOT_JOINED, reason) from None
@@ -277,7 +277,7 @@ class RendezvousServer:
         now = asyncio.get_running_loop().time
         bucket = TokenBucket(self._limits.frames_per_second, self._limits.frame_burst, now=now())
         while True:
-            text = _text(await websocket.recv())
+            text = await websocket.recv(decode=False)
             if not bucket.take(now()):
                 reason = f"more than {self._limits.frames_per_second:g} frames a second"
                 raise RefusedError(RefusalCode.RATE, reason)
@@ -318,12 +318,6 @@ def _descriptors() -> int | None:
 def _host(websocket: ServerConnection) -> str | None:
     remote = websocket.remote_address
     return remote[0] if isinstance(remote, tuple) else None
-
-
-def _text(message: str | bytes) -> str:
-    if not isinstance(message, str):
-        raise ProtocolError("frames are text")
-    return message
 
 
 def _names(member: Member) -> dict[str, Field]:

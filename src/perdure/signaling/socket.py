@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 class Abortable(Protocol):
@@ -25,7 +25,8 @@ class Socket(Protocol):
 
     async def send(self, message: str) -> None: ...
 
-    async def recv(self) -> str | bytes: ...
+    async def recv(self, decode: Literal[False]) -> bytes:
+        """The next message, as its bytes: the frames' decoder judges them."""
 
     async def wait_closed(self) -> None: ...
 

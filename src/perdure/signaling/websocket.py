@@ -275,7 +275,7 @@ class RendezvousLink:
                 if self._goes_ahead:
                     self._goes_ahead = False
                     writer = self._begin_writing(websocket)
-                match decode_server_frame(await websocket.recv()):
+                match decode_server_frame(await websocket.recv(decode=False)):
                     case Joined(peers):
                         pass
                     case Refused() as refused:
@@ -329,7 +329,7 @@ class RendezvousLink:
         self._joined_at = asyncio.get_running_loop().time()
         self._call(self._listener.link_up, peers)
         while True:
-            match decode_server_frame(await websocket.recv()):
+            match decode_server_frame(await websocket.recv(decode=False)):
                 case Deliver(sender, body):
                     self._call(self._listener.link_received, sender, body)
                 case Presence(peer_id, present):
@@ -355,7 +355,7 @@ class RendezvousLink:
 
 
 async def _challenge(websocket: Socket) -> Challenge:
-    frame = decode_server_frame(await websocket.recv())
+    frame = decode_server_frame(await websocket.recv(decode=False))
     if not isinstance(frame, Challenge):
         raise ProtocolError("the rendezvous began with something else than its challenge")
     return frame

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -192,7 +192,7 @@ class Socket:
         random = world.dice(f"socket {world.serial()}")
         self._up = Flow(world, _Up(self), random, min_rto=TCP_MIN_RTO)
         self._down = Flow(world, _Down(self), random, min_rto=TCP_MIN_RTO)
-        self._received: deque[str] = deque()
+        self._received: deque[bytes] = deque()
         self._arrival: asyncio.Future[None] | None = None
         self._is_lost = False
         """Whether the peer knows that it has ended."""
@@ -211,7 +211,7 @@ class Socket:
         if not self._is_over:
             self._up.send(text.encode())
 
-    async def recv(self) -> str:
+    async def recv(self, decode: Literal[False]) -> bytes:
         while not self._received:
             if self._is_lost:
                 raise ConnectionResetError("the connection is gone")
@@ -281,7 +281,7 @@ class Socket:
 
     def arrived_here(self, messages: list[bytes]) -> None:
         if not self._is_lost:
-            self._received.extend(map(bytes.decode, messages))
+            self._received.extend(messages)
             self._wake()
 
     def arrived_there(self, messages: list[bytes]) -> None:
