@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import ssl
 import subprocess
 import sys
@@ -53,6 +54,26 @@ def port_of(target: str) -> int:
 
 
 # Connecting.
+
+
+async def test_a_tunnel_that_is_left_says_nothing_twice(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "perdure.signaling")
+    async with tunnel_to() as (tunnel, _):
+        assert await says(tunnel, b"hello") == b"hello"
+        await tunnel.close()
+        assert not [message for message in caplog.messages if message.startswith("messages-sent-again")]
+
+
+async def test_a_refused_tunnel_ends_with_the_reason_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "perdure")
+    async with rendezvous() as url, perdure.serve(url, handler=echo, loopback=True) as gateway:
+        ticket = gateway.ticket
+        gateway.tickets.revoke("default", now=1_800_000_000)
+        with pytest.raises(NotAuthorisedError, match="the ticket was revoked"):
+            async with perdure.connect(ticket, loopback=True):
+                pass
+    (line,) = [message for message in caplog.messages if "after=closed" in message]
+    assert 'reason="closed here" detail="the ticket was revoked (it was revoked at 2027-01-15 08:00:00 UTC); ' in line
 
 
 async def test_a_tunnel_that_was_entered_works() -> None:

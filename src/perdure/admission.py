@@ -64,10 +64,32 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The verdict, and what its reader may want to know beside: a sentence without a full stop, or nothing."""
+    """The verdict.
+
+    Args:
+        about: what else is to be known about the ticket, as `was revoked at …`, or nothing.
+    """
 
     verdict: Verdict
-    detail: str = ""
+    about: str = ""
+
+    @property
+    def detail(self) -> str:
+        """For the ticket's holder, who is told the verdict: what it does not say, or nothing."""
+        return f"it {self.about}" if self.about else ""
+
+    @property
+    def why(self) -> str:
+        """For the gateway's log: a sentence without a full stop; nothing where the client is admitted."""
+        match self.verdict:
+            case Verdict.OK:
+                return ""
+            case Verdict.UNKNOWN:
+                return "the gateway has no such ticket"
+            case Verdict.NOT_AUTHORIZED:
+                return "the client's key is not among the authorized keys"
+            case Verdict.REVOKED | Verdict.EXPIRED | Verdict.USED_UP:
+                return f"the ticket {self.about}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +161,15 @@ def judge(
         now: Unix seconds, by the gateway's clock.
     """
     if ticket is None:
-        return Admission(Verdict.UNKNOWN, "the gateway has no such ticket")
+        return Admission(Verdict.UNKNOWN)
     if ticket.revoked_at is not None:
-        return Admission(Verdict.REVOKED, f"it was revoked at {instant_text(ticket.revoked_at)}")
+        return Admission(Verdict.REVOKED, f"was revoked at {instant_text(ticket.revoked_at)}")
     if authorized is not None and client_key not in authorized:
-        return Admission(Verdict.NOT_AUTHORIZED, "the client's key is not among the gateway's authorized keys")
+        return Admission(Verdict.NOT_AUTHORIZED)
     if 0 < ticket.expires_at <= now:
-        clocks = f"it expired at {instant_text(ticket.expires_at)}, and the gateway's clock says {instant_text(now)}"
+        clocks = f"expired at {instant_text(ticket.expires_at)}, and the gateway's clock says {instant_text(now)}"
         return Admission(Verdict.EXPIRED, clocks)
     if ticket.uses is not None and client_key not in ticket.clients and len(ticket.clients) >= ticket.uses:
         others = "one client, and another one has" if ticket.uses == 1 else f"{ticket.uses} clients, and others have"
-        return Admission(Verdict.USED_UP, f"it is for {others} used it")
+        return Admission(Verdict.USED_UP, f"is for {others} used it")
     return Admission(Verdict.OK)

@@ -116,7 +116,10 @@ class ClientSessions:
             self._running.cancel()
             await asyncio.wait({self._running})
         if self._manager is not None:
-            await self._manager.shutdown(Reason.SHUT_DOWN, "the client was stopped")
+            if self.error is None:
+                await self._manager.shutdown(Reason.SHUT_DOWN, "the client was stopped")
+            else:
+                await self._manager.shutdown(Reason.CLOSED_LOCALLY, str(self.error))
         if self._signaling is not None:
             await self._signaling.wait_closed()
 

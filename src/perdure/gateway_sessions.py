@@ -108,8 +108,8 @@ class GatewaySessions:
                 continue
             admission = self._tickets.judge(holder.ticket_id, holder.client_key, now=self._now())
             if admission.verdict.ends_session:
-                log_event(log, logging.WARNING, "client-ended", tube=manager.tube_id, why=admission.detail)
-                self._end(manager.tube, admission.detail)
+                log_event(log, logging.WARNING, "client-ended", tube=manager.tube_id, why=admission.why)
+                self._end(manager.tube, admission.why)
 
     def _end(self, tube: ManagedTube, why: str) -> None:
         try:

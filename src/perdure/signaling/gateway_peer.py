@@ -39,6 +39,7 @@ from perdure.signaling.gateway_proof import gateway_join
 from perdure.signaling.knock_turns import KnockTurns
 from perdure.signaling.messages import Bye, IceServers
 from perdure.signaling.noise import KEY_BYTES, NoiseError
+from perdure.signaling.refused_clients import RefusedClients
 from perdure.signaling.reliable_channel import Body, decode_body, encode_body
 from perdure.signaling.session_places import Session, SessionPlaces
 from perdure.signaling.status import RefusalLog, SignalingState, SignalingStatus
@@ -133,6 +134,7 @@ class GatewaySignaling:
         self._error: PerdureError | None = None
         self._is_closed = False
         self._refusals = RefusalLog(now=lambda: asyncio.get_running_loop().time())
+        self._refused_clients = RefusedClients(now=lambda: asyncio.get_running_loop().time())
         self._knocks = KnockTurns(lambda: tickets.key, answer=self._answer_knock, refused=self._refusals.record)
 
     @property
@@ -300,12 +302,14 @@ class GatewaySignaling:
         self._link.send(sender, envelope)
 
     def _refusal(self, holder: Holder, *, known: bool, is_new: bool) -> Refusal | None:
-        """Why a client is not let in. A session goes on though its ticket has expired meanwhile."""
+        """Why a client is not let in, which is logged. A session goes on though its ticket has expired meanwhile."""
         admission = self._tickets.judge(holder.ticket_id, holder.client_key, now=self._now())
         verdict = admission.verdict
         if verdict.ends_session or (verdict is not Verdict.OK and not known):
+            self._refused_clients.refused(holder, admission.why)
             return Refusal(_REASONS[verdict], admission.detail[:MAX_DETAIL_CHARACTERS])
         if is_new and not (self._owner_has_room() and self._sessions.make_room()):
+            self._refused_clients.has_no_room(holder)
             return Refusal(RefusalReason.FULL)
         return None
 

@@ -26,13 +26,17 @@ _ERRNO_WORDS = {
 }
 
 _REFUSALS = {
-    RefusalReason.FULL: "it has no room for another session; trying again",
-    RefusalReason.UNKNOWN: "the gateway does not know this ticket; ask its owner for a new one",
-    RefusalReason.EXPIRED: "the ticket has expired; ask the gateway's owner for a new one",
-    RefusalReason.REVOKED: "the ticket was revoked; ask the gateway's owner for a new one",
-    RefusalReason.USED_UP: "the ticket is used up: others have used it as often as it may be; ask for a new one",
-    RefusalReason.NOT_AUTHORIZED: "the gateway does not know this client's key",
+    RefusalReason.FULL: ("it has no room for another session", "trying again"),
+    RefusalReason.UNKNOWN: ("the gateway does not know this ticket", "ask its owner for a new one"),
+    RefusalReason.EXPIRED: ("the ticket has expired", "ask the gateway's owner for a new one"),
+    RefusalReason.REVOKED: ("the ticket was revoked", "ask the gateway's owner for a new one"),
+    RefusalReason.USED_UP: ("the ticket is used up", "ask the gateway's owner for a new one"),
+    RefusalReason.NOT_AUTHORIZED: (
+        "the gateway does not know this client's key",
+        "send its owner what `perdure client-key` prints",
+    ),
 }
+"""What a client is told, and its next step."""
 
 
 def describe_failure(error: BaseException) -> str:
@@ -57,11 +61,11 @@ def describe_failure(error: BaseException) -> str:
 
 
 def describe_refusal(refusal: Refusal) -> str:
-    """A sentence for `refusal`, with what the gateway says about it."""
-    words, detail = _REFUSALS[refusal.reason], printable(refusal.detail)
-    if refusal.reason is RefusalReason.FULL:
-        return detail or words
-    return f"{words} ({detail})" if detail else words
+    """A sentence for `refusal`, with what the gateway says about it, and the next step."""
+    (words, next_step), detail = _REFUSALS[refusal.reason], printable(refusal.detail)
+    if refusal.reason is RefusalReason.FULL and detail:
+        return detail
+    return f"{words} ({detail}); {next_step}" if detail else f"{words}; {next_step}"
 
 
 def _describe_close(error: ConnectionClosed) -> str:
