@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perdure.signaling.channel import PeerChannel
-from perdure.signaling.messages import Answer, Candidate, IceServers, Offer, RTCIceServer
+from perdure.signaling.messages import Answer, Bye, Candidate, IceServers, Offer, RTCIceServer
 from perdure.signaling.reliable_channel import ACK_DELAY, MAX_OWED_ACKS, RESEND_AFTER, Body
 from perdure_lab.sim.machine import Machine
 from perdure_lab.sim.world import World
@@ -172,6 +172,52 @@ async def test_who_waits_for_what_was_sent_hears_when_the_peer_has_it() -> None:
     assert not any(task.done() for task in waiting)
     channel.handle_body(Body(ack=2))
     await within(asyncio.gather(*waiting))
+    channel.end()
+
+
+def test_an_end_whose_session_is_over_acknowledges_the_others_last_word_at_once_and_nothing_else(
+    world: World, client: End, gateway: End
+) -> None:
+    gateway.channel.close()
+    client.send_to(gateway, OFFER)
+    world.run(ACK_DELAY)
+    assert not [body for body in gateway.sent if body.ack]
+    gateway.sent.clear()
+    client.send(Bye("done"))
+    world.run(2 * RESEND_AFTER)
+    client.carry_to(gateway)
+    assert [body.ack for body in gateway.sent][:1] == [2]
+    assert gateway.listener.messages == []
+
+
+def test_a_last_word_is_acknowledged_though_what_was_said_before_it_was_lost(client: End, gateway: End) -> None:
+    gateway.channel.close()
+    client.send(OFFER, *CANDIDATES)
+    client.sent.clear()
+    client.send_to(gateway, Bye("done"))
+    assert gateway.sent == [Body(ack=5)]
+
+
+def test_an_end_that_goes_on_takes_what_was_lost_before_a_last_word_first(
+    world: World, client: End, gateway: End
+) -> None:
+    client.send(OFFER)
+    client.sent.clear()
+    client.send_to(gateway, Bye("done"))
+    assert gateway.listener.messages == []
+    gateway.carry_to(client)
+    client.carry_to(gateway)
+    assert gateway.listener.messages == [OFFER, Bye("done")]
+
+
+async def test_who_has_heard_the_others_last_word_waits_for_no_acknowledgement() -> None:
+    channel = PeerChannel(transmit=lambda body: None, on_close=lambda: None)
+    channel.peer_reachable()
+    channel.send(OFFER)
+    waiting = asyncio.create_task(channel.settled(1e6))
+    await asyncio.sleep(0)
+    channel.handle_body(Body(1, 1, 0, Bye("done")))
+    await within(waiting)
     channel.end()
 
 

@@ -10,8 +10,10 @@ from perdure.core.connection import FAREWELL_SECONDS, GOODBYE_TIMEOUT
 from perdure_lab.scenario.model import Link, LinkName
 from perdure_lab.sim.simulation import Simulation
 
+ONE_WAY_DELAY = 0.05
+
 LINKS = {
-    LinkName("client", "eth"): Link(addresses=("192.168.10.10",), delay=0.05),
+    LinkName("client", "eth"): Link(addresses=("192.168.10.10",), delay=ONE_WAY_DELAY),
     LinkName("gateway", "eth"): Link(addresses=("10.0.0.10",)),
 }
 SOON = 0.01
@@ -50,6 +52,12 @@ def test_an_idle_tube_ends_at_once(simulation: Simulation) -> None:
     say_and_stop(simulation, 0)
     simulation.run(10.0 + FAREWELL_SECONDS + SOON)
     assert has_ended(simulation)
+
+
+def test_the_other_end_acknowledges_a_goodbye_though_the_tube_has_ended_there(simulation: Simulation) -> None:
+    say_and_stop(simulation, 0)
+    simulation.run(10.0 + FAREWELL_SECONDS + 4 * ONE_WAY_DELAY)
+    assert not simulation.client.is_at_work
 
 
 def test_what_was_said_last_arrives_and_takes_no_longer_than_it_needs(simulation: Simulation) -> None:

@@ -9,11 +9,13 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from perdure.errors import ProtocolError
 from perdure.eventlog import log_event
 from perdure.signaling.base import MAX_WAITING_MESSAGES
 from perdure.signaling.envelope import MAX_PLAINTEXT_BYTES
-from perdure.signaling.messages import IceServers, check_message
+from perdure.signaling.messages import Bye, IceServers, check_message
 from perdure.signaling.reliable_channel import HEAD_BYTES, Body, ReliableChannel, encode_body
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ class PeerChannel:
         self._reliable = ReliableChannel()
         self._is_available = False
         self._is_closed = False
+        self._has_peer_ended = False
+        """Whether it has said so."""
         self._listener: SignalingListener | None = None
         self._unheard: deque[Message] = deque(maxlen=MAX_WAITING_MESSAGES)
         """Came before a listener was attached; beyond that, the oldest goes, as in `send`."""
@@ -139,24 +143,31 @@ class PeerChannel:
         Raises:
             ProtocolError: the peer is authentic, but its numbers cannot be.
         """
-        if self._is_closed:  # nobody would read it: who goes on talking is not told that it was read
+        is_last = isinstance(body.message, Bye)
+        if is_last and self._is_closed:  # both ends have ended: the peer need not say again what came before
+            body = msgspec.structs.replace(body, first=body.seq)
+        elif self._is_closed:  # nobody would read it: who goes on talking is not told that it was read
             body = Body(ack=body.ack, missing=body.missing)
         message = self._reliable.handle_body(body, self._now())
-        if self._reliable.is_settled:
+        if is_last:
+            self._reliable.owe_ack(self._now())  # at once: a process may wait for it before it ends
+        self._has_peer_ended = self._has_peer_ended or isinstance(message, Bye)
+        if self._is_settled:
             self._settled.set()
         if isinstance(message, IceServers):
             self._on_ice_servers(message.ice_servers)
         elif message is not None and self._listener is not None:
             self._listener.signaling_message(message)
-        elif message is not None:
+        elif message is not None and not self._is_closed:
             self._unheard.append(message)
         self._flush()
 
     async def settled(self, timeout: float) -> None:
-        """Wait until the peer has all that was sent: at most `timeout` seconds, and only while it can be reached."""
+        """Wait until the peer has all that was sent: at most `timeout` seconds, and only while it can be reached and
+        has not said `Bye`, behind which it reads nothing."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._is_available and not self._reliable.is_settled:
+                while self._is_available and not self._is_settled:
                     self._settled.clear()
                     await self._settled.wait()
 
@@ -165,6 +176,10 @@ class PeerChannel:
         self._is_available = False
         self._settled.set()
         self._disarm()
+
+    @property
+    def _is_settled(self) -> bool:
+        return self._reliable.is_settled or self._has_peer_ended
 
     def _flush(self) -> None:
         if not self._is_available:

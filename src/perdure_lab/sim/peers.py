@@ -175,6 +175,11 @@ class Process:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether something that was begun has not ended."""
+        return bool(self._tasks)
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self.is_ending:
