@@ -100,6 +100,11 @@ class Climber:
         return self.phase in _ATTEMPTS
 
     @property
+    def is_answered(self) -> bool:
+        """Whether both ends know the negotiation of the attempt under way."""
+        return self._settled_at is not None
+
+    @property
     def is_holding(self) -> bool:
         """Whether a silent carrier is kept because there is no way to a better one now."""
         return self.is_open and self.phase in _PAUSES

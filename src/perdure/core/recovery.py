@@ -181,8 +181,12 @@ class Recovery:
         self._execute(self._ladder.retry(self._climber.trigger, self._situation()))
 
     def attempt_timed_out(self) -> None:
-        found = f"no path to the other end was found in {self._policy.attempt_timeout:.0f} s"
-        detail = f"{found}; is UDP allowed, and --ice-server (STUN, TURN) right at both ends?"
+        seconds = self._policy.attempt_timeout
+        if self._context.state is State.RECONNECTING and not self._climber.is_answered:
+            detail = f"the other end has not answered for {seconds:.0f} s"
+        else:
+            found = f"no path to the other end was found in {seconds:.0f} s"
+            detail = f"{found}; is UDP allowed, and --ice-server (STUN, TURN) right at both ends?"
         self._attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
     def offered(self, offer: OfferReceived) -> bool:
