@@ -157,8 +157,7 @@ class ClientSessions:
         status = self._signaling.status
         match status.state:
             case SignalingState.UNREACHABLE | SignalingState.FAILED:
-                why = status.reason or "no answer"
-                return RendezvousError(f"the rendezvous at {status.url} is unreachable: {why}", url=status.url)
+                return RendezvousError(status.problem, url=status.url)
             case SignalingState.WAITING_FOR_GATEWAY:
                 return _no_gateway(status.url, waited)
             case SignalingState.KNOCKING:
@@ -212,8 +211,7 @@ class ClientSessions:
             self._gateway_timer.cancel()
         match status.state:
             case SignalingState.UNREACHABLE if not self._retry and not self._was_ready and status.reason:
-                text = f"the rendezvous at {status.url} is unreachable: {status.reason}"
-                self.fail(RendezvousError(text, url=status.url))
+                self.fail(RendezvousError(status.problem, url=status.url))
             case SignalingState.WAITING_FOR_GATEWAY if not self._retry and not self._was_ready:
                 error = _no_gateway(status.url, f"waited {GATEWAY_TIMEOUT:.0f} s")
                 self._gateway_timer = asyncio.get_running_loop().call_later(GATEWAY_TIMEOUT, self.fail, error)

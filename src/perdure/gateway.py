@@ -337,9 +337,7 @@ class Gateway:
         except TimeoutError:
             assert self._signaling is not None
             status = self._signaling.status
-            why = status.reason or "no answer"
-            text = f"the rendezvous at {status.url} is unreachable: {why}"
-            raise RendezvousError(text, url=status.url) from None
+            raise RendezvousError(status.problem, url=status.url) from None
 
     # Sessions.
 
@@ -357,9 +355,7 @@ class Gateway:
         self._was_ready = self._was_ready or self._is_ready
         match status.state:
             case SignalingState.UNREACHABLE if not self._retry and not self._was_ready and status.reason:
-                self._fail(
-                    RendezvousError(f"the rendezvous at {status.url} is unreachable: {status.reason}", url=status.url)
-                )
+                self._fail(RendezvousError(status.problem, url=status.url))
             case SignalingState.FAILED:
                 error = self._signaling.error if self._signaling is not None else None
                 self._fail(error or RendezvousError(status.reason, url=status.url))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from perdure.signaling.frames import PATH, Challenge, Join, Joined, Role, encode_frame
+from perdure.signaling.frames import PATH, Challenge, Join, Joined, RefusalCode, Role, encode_frame
 from perdure.signaling.server import RendezvousServer
 from perdure.signaling.websocket import RendezvousLink
 from support.recorder import TIMEOUT
@@ -66,7 +66,7 @@ class Silent:
 
     def link_up(self, peers: Sequence[str]) -> None: ...
 
-    def link_down(self, reason: str) -> None:
+    def link_down(self, reason: str, refusal: RefusalCode | None) -> None:
         self.reasons.append(reason)
         self.down.set()
 

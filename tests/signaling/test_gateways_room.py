@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
 from random import Random
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
-from perdure.signaling.frames import Challenge, Deliver, Join, Presence, Proof, RefusalCode, Role, Send
+import perdure
+from perdure.errors import RendezvousError
+from perdure.signaling.frames import (
+    MAX_NAME_CHARACTERS,
+    Challenge,
+    Deliver,
+    Join,
+    Presence,
+    Proof,
+    RefusalCode,
+    Role,
+    Send,
+)
+from perdure.signaling.gateway_name import own_name
 from perdure.signaling.gateway_proof import gateway_join
 from perdure.signaling.noise import public_bytes
 from perdure.signaling.server import RendezvousServer
+from perdure.signaling.status import SignalingState
 from perdure.signaling.websocket import REFUSED_BACKOFF_BASE, RendezvousLink
 from support.links import Owner
 from support.paths import Path
@@ -84,7 +101,7 @@ async def test_a_proof_of_another_connection_or_for_another_rendezvous_is_refuse
         assert await peer.refusal() is RefusalCode.BAD_PROOF
 
 
-async def test_a_second_gateway_with_the_same_key_is_told_which_one_is_there() -> None:
+async def test_a_second_gateway_with_the_same_key_is_told_which_one_is_there(caplog: pytest.LogCaptureFixture) -> None:
     async with RendezvousServer() as server, Peers(server.port) as peers:
         first = await peers.gateway(GATEWAY, name="basement")
         client = await peers.client(CLIENT, peers=(GATEWAY,))
@@ -93,6 +110,7 @@ async def test_a_second_gateway_with_the_same_key_is_told_which_one_is_there() -
         refused = await second.refused()
         assert refused.code is RefusalCode.OCCUPIED
         assert "basement" in refused.reason
+        assert f"refused code=occupied address=127.0.0.1 room={ROOM[:8]}" in caplog.messages
         await client.send(Send("", b"x"))
         assert await first.receive() == Deliver(CLIENT, b"x")
 
@@ -161,3 +179,39 @@ async def test_a_gateway_that_finds_its_room_taken_says_so_and_its_clients_do_no
                 await within(client.wait_available())
                 await first.first()
             assert second.opened == []
+
+
+async def test_a_gateway_that_takes_over_from_another_one_says_so_and_one_that_finds_its_room_free_does_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = tickets()
+    async with RendezvousServer() as server, Sessions(store, server.port, name="basement") as first:
+        await within(first.signaling.wait_ready())
+        async with Sessions(store, server.port, name="attic") as second:
+            await eventually(lambda: second.signaling.status.refusal is RefusalCode.OCCUPIED)
+            assert not [message for message in caplog.messages if message.startswith("gateway-took-over")]
+            await first.signaling.close()
+            await within(second.signaling.wait_ready())
+            second.signaling.network_moved(local_address_lost=True, slept_seconds=0.0)
+            await eventually(lambda: second.signaling.status.state is SignalingState.UNREACHABLE)
+            await within(second.signaling.wait_ready())
+    (line,) = [record for record in caplog.records if record.getMessage().startswith("gateway-took-over")]
+    assert line.levelno == logging.WARNING
+    assert 'was="occupied: another gateway (basement) serves with the same key"' in line.getMessage()
+
+
+def test_two_gateways_on_one_host_have_names_that_tell_them_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "h" * MAX_NAME_CHARACTERS)
+    assert own_name().startswith("hhh")
+    assert own_name().endswith(f"h, process {os.getpid()}")
+    assert len(own_name()) == MAX_NAME_CHARACTERS
+
+
+async def test_with_exit_on_fail_a_second_gateway_says_that_the_rendezvous_refuses_it() -> None:
+    store = tickets()
+    async with RendezvousServer() as server, Sessions(store, server.port, name="basement") as first:
+        await within(first.signaling.wait_ready())
+        url = f"ws://127.0.0.1:{server.port}"
+        with pytest.raises(RendezvousError, match=rf"^the rendezvous at {url}/v2 refuses: occupied: another gateway"):
+            async with perdure.serve(url, tickets=store, allow=["127.0.0.1:9"], retry=False):
+                pass

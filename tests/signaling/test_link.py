@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from perdure.signaling.frames import Challenge, Join, Joined, Role, encode_frame
+from perdure.signaling.frames import Challenge, Join, Joined, RefusalCode, Role, encode_frame
 from perdure.signaling.websocket import RendezvousLink
 from support.signaling import eventually
 
@@ -101,7 +101,7 @@ class Rig:
     def link_up(self, peers: Sequence[str]) -> None:
         pass
 
-    def link_down(self, reason: str) -> None:
+    def link_down(self, reason: str, refusal: RefusalCode | None) -> None:
         self.downs.append(reason)
         self.on_down()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from websockets.asyncio.server import ServerConnection, serve
 
-from perdure.signaling.frames import Challenge, Join, Role, encode_frame
+from perdure.signaling.frames import Challenge, Join, RefusalCode, Role, encode_frame
 from perdure.signaling.gateway_proof import gateway_join
 from perdure.signaling.websocket import RendezvousLink
 from support.raw_peers import KEY, ROOM
@@ -46,7 +46,7 @@ class Owner:
         self.ups += 1
         self.presence.extend((peer_id, True) for peer_id in peers)
 
-    def link_down(self, reason: str) -> None:
+    def link_down(self, reason: str, refusal: RefusalCode | None) -> None:
         self.downs.append(reason)
 
     def link_failed(self, error: RendezvousError) -> None:

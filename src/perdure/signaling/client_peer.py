@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from perdure.signaling.base import SignalingLink, SignalingListener
+    from perdure.signaling.frames import RefusalCode
     from perdure.signaling.messages import Message, RTCIceServer
     from perdure.signaling.socket import OpenSocket
     from perdure.ticket import Ticket
@@ -232,9 +233,9 @@ class ClientSignaling:
         else:
             self.link_presence(peers[0], present=True)
 
-    def link_down(self, reason: str) -> None:
+    def link_down(self, reason: str, refusal: RefusalCode | None) -> None:
         self._gateway_unreachable()
-        self._set_status(SignalingState.UNREACHABLE, reason)
+        self._set_status(SignalingState.UNREACHABLE, reason, refusal)
 
     def link_failed(self, error: RendezvousError) -> None:
         self._fail(error)
@@ -380,8 +381,8 @@ class ClientSignaling:
         self._channel.end()
         await self._link.close()
 
-    def _set_status(self, state: SignalingState, reason: str = "") -> None:
-        status = SignalingStatus(state, self._link.url, reason)
+    def _set_status(self, state: SignalingState, reason: str = "", refusal: RefusalCode | None = None) -> None:
+        status = SignalingStatus(state, self._link.url, reason, refusal)
         self._settled.set()
         if status != self._status and self._ending is None:
             self._status = status

@@ -11,8 +11,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
-import socket
 import time
 from random import SystemRandom
 from typing import TYPE_CHECKING, Self
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from perdure.admission import Holder, Verdict
 from perdure.errors import PerdureError, ProtocolError, RendezvousError
+from perdure.eventlog import log_event
 from perdure.signaling.channel import PeerChannel, check_sendable
 from perdure.signaling.envelope import (
     ID_BYTES,
@@ -34,7 +35,8 @@ from perdure.signaling.envelope import (
     Welcome,
     read_type,
 )
-from perdure.signaling.frames import MAX_NAME_CHARACTERS, Challenge, Join
+from perdure.signaling.frames import MAX_NAME_CHARACTERS, Challenge, Join, RefusalCode
+from perdure.signaling.gateway_name import own_name
 from perdure.signaling.gateway_proof import gateway_join
 from perdure.signaling.knock_turns import KnockTurns
 from perdure.signaling.messages import Bye, IceServers
@@ -57,11 +59,15 @@ if TYPE_CHECKING:
     from perdure.signaling.socket import OpenSocket
     from perdure.ticket_store import TicketStore
 
+_logger = logging.getLogger("perdure.signaling")
+
 MAX_SESSIONS = 256
 """Four times the rendezvous' clients of a room, so that sessions whose client is away keep their place."""
 
 FAREWELL_TIMEOUT = 1.0
 """Seconds that the last words (`Bye`) have to reach the clients at `close`."""
+
+TOOK_OVER = "that one has gone or does not answer; this one serves now, by its own tickets and its own --allow"
 
 HAS_ENDED = "there is no such session here; a new one can begin"
 
@@ -85,7 +91,7 @@ class GatewaySignaling:
         on_status: hears each change of the status. Both are called on the event loop's thread.
         has_room: asked before a new session is let in; one that is not is told so, and knocks again.
         ice_servers: those that clients need.
-        name: told to another gateway that comes with the same key.
+        name: told to another gateway that comes with the same key; by default this host's, and the process number.
         now: Unix seconds, for the tickets' expiry.
         token_bytes: the source of keys and ids; must be cryptographically random.
         open_socket: how to connect to the rendezvous, where that is not by `websockets`.
@@ -113,7 +119,9 @@ class GatewaySignaling:
         self._on_status = on_status
         self._owner_has_room = has_room
         self._ice_servers = tuple(ice_servers)
-        self._name = (socket.gethostname() if name is None else name)[:MAX_NAME_CHARACTERS]
+        self._name = own_name() if name is None else name[:MAX_NAME_CHARACTERS]
+        self._occupied = ""
+        """What was said of another gateway with this key, since the rendezvous let us in last."""
         self._now = now
         self._token_bytes = token_bytes
         self._instance = token_bytes(ID_BYTES)
@@ -234,13 +242,18 @@ class GatewaySignaling:
         self._vouch()  # a client is reachable only once the rendezvous says that it is there
 
     def link_up(self, peers: Sequence[str]) -> None:
+        if self._occupied:
+            log_event(_logger, logging.WARNING, "gateway-took-over", was=self._occupied, why=TOOK_OVER)
+            self._occupied = ""
         self._set_status(SignalingState.READY)
         for peer_id in peers:
             self.link_presence(peer_id, present=True)
 
-    def link_down(self, reason: str) -> None:
+    def link_down(self, reason: str, refusal: RefusalCode | None) -> None:
         self._all_peers_unreachable()
-        self._set_status(SignalingState.UNREACHABLE, reason)
+        if refusal is RefusalCode.OCCUPIED:
+            self._occupied = reason
+        self._set_status(SignalingState.UNREACHABLE, reason, refusal)
 
     def link_failed(self, error: RendezvousError) -> None:
         self._error = error
@@ -375,8 +388,8 @@ class GatewaySignaling:
         for peer_id in self._sessions.peers:
             self.link_presence(peer_id, present=False)
 
-    def _set_status(self, state: SignalingState, reason: str = "") -> None:
-        status = SignalingStatus(state, self._link.url, reason)
+    def _set_status(self, state: SignalingState, reason: str = "", refusal: RefusalCode | None = None) -> None:
+        status = SignalingStatus(state, self._link.url, reason, refusal)
         self._settled.set()
         if status != self._status and not self._is_closed:
             self._status = status

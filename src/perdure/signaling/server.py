@@ -221,6 +221,7 @@ class RendezvousServer:
     async def _serve_peer(self, websocket: ServerConnection) -> None:
         self._connections += 1
         outlet = SocketOutlet(websocket, self._limits, self._closed_for)
+        outlet.names["address"] = _host(websocket)
         writer = asyncio.create_task(outlet.write(), name="rendezvous writer")
         member: Member | None = None
         try:
@@ -252,6 +253,7 @@ class RendezvousServer:
             raise RefusedError(RefusalCode.NOT_JOINED, reason) from None
         if not isinstance(frame, Join):
             raise RefusedError(RefusalCode.BAD_FRAME, "the first frame is a join")
+        outlet.names["room"] = frame.room[:8]
         if frame.role is Role.GATEWAY and not is_proved(frame, self._key, nonce):
             raise RefusedError(RefusalCode.BAD_PROOF, "this gateway did not prove the key of its room")
         member = await self._join(frame, outlet, websocket)

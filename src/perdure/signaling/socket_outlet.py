@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from websockets.asyncio.server import ServerConnection
 
+    from perdure.eventlog import Field
     from perdure.signaling.frames import ServerFrame
     from perdure.signaling.rooms import RendezvousLimits
 
@@ -34,6 +35,8 @@ class SocketOutlet:
         self._websocket = websocket
         self._limits = limits
         self._closed_for = closed_for
+        self.names: dict[str, Field] = {}
+        """What a refusal's line in the log names."""
         self._queue: deque[str] = deque()
         self._queued_bytes = 0
         self._is_closing = False
@@ -55,7 +58,7 @@ class SocketOutlet:
     def refuse(self, code: RefusalCode, reason: str) -> None:
         if self._is_closing:
             return
-        log_event(_logger, logging.WARNING, "refused", code=code.value)
+        log_event(_logger, logging.WARNING, "refused", code=code.value, **self.names)
         self._closed_for[code.value] += 1
         self.push(Refused(code, reason))
         self._is_closing = True

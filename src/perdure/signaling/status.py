@@ -14,6 +14,8 @@ from perdure.signaling.envelope import EnvelopeRefusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from perdure.signaling.frames import RefusalCode
+
 _logger = logging.getLogger("perdure.signaling")
 
 REFUSAL_LOG_INTERVAL = 10.0
@@ -37,6 +39,16 @@ class SignalingStatus:
     state: SignalingState
     url: str
     reason: str = ""
+    refusal: RefusalCode | None = None
+    """Of UNREACHABLE: why the rendezvous, which was reached, did not let us in."""
+
+    @property
+    def problem(self) -> str:
+        """Of UNREACHABLE and FAILED: a sentence for who waits no longer."""
+        if self.state is SignalingState.FAILED:
+            return self.reason
+        verb = "is unreachable" if self.refusal is None else "refuses"
+        return f"the rendezvous at {self.url} {verb}: {self.reason or 'no answer'}"
 
     def __str__(self) -> str:
         because = f": {self.reason}" if self.reason else ""

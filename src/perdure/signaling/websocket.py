@@ -30,6 +30,7 @@ from perdure.signaling.frames import (
     Join,
     Joined,
     Presence,
+    RefusalCode,
     Refused,
     Send,
     Vouch,
@@ -86,9 +87,9 @@ class LinkListener(Protocol):
     def link_up(self, peers: Sequence[str]) -> None:
         """Joined; `peers` are the ids of those who are there: for a client the gateway, for the gateway its clients."""
 
-    def link_down(self, reason: str) -> None:
+    def link_down(self, reason: str, refusal: RefusalCode | None) -> None:
         """Not connected, because of `reason` (a few words for a person); empty where it only connects anew, as the
-        network has moved. Called again for each failed attempt."""
+        network has moved. `refusal`: the rendezvous is there, and refuses us. Called again for each failed attempt."""
 
     def link_failed(self, error: RendezvousError) -> None:
         """The rendezvous refuses us for good; the link has ended."""
@@ -140,6 +141,8 @@ class RendezvousLink:
         self._task: asyncio.Task[None] | None = None
         self._refusals = 0
         """Those after which it waits long, since a connection lasted."""
+        self._refusal: RefusalCode | None = None
+        """That which has ended the present connection."""
         self._turn: asyncio.Timeout | None = None
         """What ends the connection, or the wait for the next one, where another is wanted at once."""
         self._is_wanted_anew = False
@@ -221,12 +224,12 @@ class RendezvousLink:
         try:
             while True:
                 self._is_wanted_anew = False
-                refusals, self._joined_at = self._refusals, None
+                refusals, self._joined_at, self._refusal = self._refusals, None, None
                 reason = await self._until_wanted_anew(self._connection())
                 if reason is None or (self._joined_at is not None and loop.time() - self._joined_at >= LASTING_TIME):
                     failures = 0
                     self._refusals -= refusals  # of before that connection
-                self._call(self._listener.link_down, reason or "")
+                self._call(self._listener.link_down, reason or "", None if reason is None else self._refusal)
                 if not self._is_wanted_anew:
                     await self._until_wanted_anew(asyncio.sleep(self._backoff(failures)))
                 failures = 0 if self._is_wanted_anew else failures + 1
@@ -345,6 +348,7 @@ class RendezvousLink:
             text = f"the rendezvous at {self._url} refuses this peer ({refused.code.value}): {reason}"
             raise RendezvousError(text, url=self._url)
         self._refusals += refused.code.waits_long
+        self._refusal = refused.code
         return f"{refused.code.value}: {reason}"
 
     def _call(self, callback: Callable[..., None], *args: object) -> None:
