@@ -293,7 +293,7 @@ async def test_no_offer_is_promised_while_signaling_is_away(pair: ApplicationPai
     manager = pair.here.manager
     manager.signaling.set_available(False)
     for _ in range(2):
-        with pytest.raises(PeerError, match="signaling is away"):
+        with pytest.raises(PeerError, match="cannot be reached through signaling now"):
             await manager.restart_ice()
     assert manager.state is State.CONNECTED
     manager.signaling.set_available(True)

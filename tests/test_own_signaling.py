@@ -178,7 +178,7 @@ async def test_while_there_is_no_link_no_attempt_is_spent(ends: OwnEnds) -> None
     ends.here.tube.kill_carrier()
     await eventually(lambda: ends.here.state is State.RECONNECTING)
     for _ in range(10):
-        with pytest.raises(PeerError, match="signaling is away"):
+        with pytest.raises(PeerError, match="cannot be reached through signaling now"):
             await ends.here.restart_ice()
     assert ends.here.metrics.reconnection_attempts == 0
     ends.run(ApplicationLink())
@@ -712,7 +712,7 @@ async def test_the_low_level_methods_work_beside_a_call(ends: OwnEnds) -> None:
     await still_carries(ends.here)
     signaling = ends.here.signaling
     signaling.set_available(False)
-    with pytest.raises(PeerError, match="signaling is away"):
+    with pytest.raises(PeerError, match="cannot be reached through signaling now"):
         await ends.here.restart_ice()
     signaling.set_available(True)
     await ends.here.restart_ice()

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from perdure.signaling.base import MAX_WAITING_MESSAGES
-from perdure.signaling.client_peer import KNOCK_INTERVAL
+from perdure.signaling.client_peer import FAREWELL_TIMEOUT, KNOCK_INTERVAL
 from perdure.signaling.envelope import (
     MAX_DETAIL_CHARACTERS,
     MAX_ENVELOPE_BYTES,
@@ -139,6 +139,7 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
         f"after {RESEND_AFTER:g} s without progress (`RESEND_AFTER`)",
         f"{RESEND_AFTER_AT_MOST:g} s (`RESEND_AFTER_AT_MOST`), only the oldest {RESENT_AT_ONCE} (`RESENT_AT_ONCE`)",
         f"at most {ACK_DELAY * 1000:g} ms (`ACK_DELAY`), or {MAX_OWED_ACKS} messages (`MAX_OWED_ACKS`)",
+        f"said `bye` waits {FAREWELL_TIMEOUT:g} s at most for that",
         f"Again, {KNOCK_INTERVAL:g} s after a knock without an answer",
         f"up to {BACKOFF_BASE:g} s, {2 * BACKOFF_BASE:g} s … {BACKOFF_MAX:g} s. An attempt has {CONNECT_TIMEOUT:g} s",
     )
