@@ -57,6 +57,21 @@ async def test_one_that_has_ended_holds_no_place_and_stays_with_its_client() -> 
     assert sessions.ended_channels == [ended.channel]
 
 
+async def test_one_that_has_ended_stays_with_its_client_that_knocks_for_it_again() -> None:
+    sessions = SessionPlaces(1)
+    ended, again = with_channel(1), session(1)
+    sessions.add(ended)
+    sessions.move(ended, "a")
+    sessions.end(ended)
+    sessions.add(again)
+    sessions.expect(again, "a")
+    assert sessions.expected_from("a") == [ended, again]
+    assert sessions.of_peer("a") == [ended]
+    assert not sessions.has_proved("a")
+    assert sessions.make_room()
+    assert sessions.expected_from("a") == [ended]
+
+
 async def test_a_session_whose_client_comes_under_another_id_is_with_that_one_alone() -> None:
     sessions = SessionPlaces(1)
     moved = with_channel(1)

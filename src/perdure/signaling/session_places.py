@@ -46,8 +46,9 @@ class SessionPlaces:
     def __init__(self, most: int) -> None:
         self._most = most
         self._sessions: dict[bytes, Session] = {}
-        self._by_peer: dict[str, dict[bytes, Session]] = {}
-        """The ended too, and each also under the peer id that it is expected from."""
+        self._by_peer: dict[str, dict[Session, None]] = {}
+        """The ended too, and each also under the peer id that it is expected from. Not by session id: one that has
+        ended stays beside the one with the same id that its client has knocked for since."""
         self._ended: dict[bytes, Session] = {}
         """The oldest first."""
 
@@ -90,7 +91,7 @@ class SessionPlaces:
 
     def expected_from(self, peer_id: str) -> list[Session]:
         """The sessions whose client is, or says that it is, under this peer id; the ended too."""
-        return list(self._by_peer.get(peer_id, {}).values())
+        return list(self._by_peer.get(peer_id, {}))
 
     def make_room(self) -> bool:
         """Whether another session has a place; for it, one without a channel may go."""
@@ -111,13 +112,13 @@ class SessionPlaces:
         if session.pending_peer_id != session.peer_id:
             self._leave_peer(session, session.pending_peer_id)
         session.pending_peer_id = peer_id
-        self._by_peer.setdefault(peer_id, {})[session.session_id] = session
+        self._by_peer.setdefault(peer_id, {})[session] = None
 
     def move(self, session: Session, peer_id: str) -> None:
         """Its client has proved itself under this peer id."""
         self._leave_peers(session)
         session.peer_id, session.pending_peer_id = peer_id, ""
-        self._by_peer.setdefault(peer_id, {})[session.session_id] = session
+        self._by_peer.setdefault(peer_id, {})[session] = None
 
     def end(self, session: Session) -> None:
         """Its channel was closed: it holds no place, and is remembered in place of an older one with its id."""
@@ -140,7 +141,7 @@ class SessionPlaces:
 
     def _leave_peer(self, session: Session, peer_id: str) -> None:
         of_peer = self._by_peer.get(peer_id, {})
-        if of_peer.get(session.session_id) is session:
-            del of_peer[session.session_id]
+        if session in of_peer:
+            del of_peer[session]
             if not of_peer:
                 del self._by_peer[peer_id]
