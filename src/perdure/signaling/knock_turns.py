@@ -70,13 +70,17 @@ class KnockTurns:
 
     def _take(self) -> None:
         self._timer = None
-        if (taken := self._queue.take(asyncio.get_running_loop().time())) is not None:
-            sender, envelope = taken
-            try:
-                asked = AnsweringGateway(self._key(), envelope)
-                self._queue.opened(ephemeral_of(envelope))
-                self._answer(sender, asked)
-            except EnvelopeRefusedError as error:
-                self._refused(error.refusal)
-        if self._timer is None:
-            self._arm()
+        try:
+            if (taken := self._queue.take(asyncio.get_running_loop().time())) is not None:
+                self._open(*taken)
+        finally:  # what `answer` raises, its owner's mistake, leaves no knock waiting
+            if self._timer is None:
+                self._arm()
+
+    def _open(self, sender: str, envelope: bytes) -> None:
+        try:
+            asked = AnsweringGateway(self._key(), envelope)
+            self._queue.opened(ephemeral_of(envelope))
+            self._answer(sender, asked)
+        except EnvelopeRefusedError as error:
+            self._refused(error.refusal)
