@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from perdure.transport.base import Transport
 
 CASE_TIMEOUTS = 8
-"""So many times the timeout of an answer is what a whole case may take."""
+"""So many times the timeout of an answer is what a whole case may take, and `SLOWEST_SECONDS`."""
+
+SLOWEST_SECONDS = 35.0
+"""The longest wait that the timeout does not shorten (in `silence`): the protocol lets the subject be so slow."""
 
 
 async def play(command: Sequence[str], cases: Sequence[Case], timeout: float, jobs: int) -> AsyncIterator[Result]:
@@ -61,10 +64,10 @@ async def _play_one(command: Sequence[str], case: Case, transport: Transport, ti
             process.write(line)
 
     conversation = Conversation(write, transport, timeout, Random(case.name))
-    waiting = conversation.waiting
+    waiting, limit = conversation.waiting, CASE_TIMEOUTS * timeout + SLOWEST_SECONDS
     process = await SubjectProcess.start(command, conversation.take_text, waiting.over)
     try:
-        async with asyncio.timeout(CASE_TIMEOUTS * timeout):
+        async with asyncio.timeout(limit):
             await case.play(conversation)
         waiting.check()
     except NotApplicable as why:
@@ -73,7 +76,7 @@ async def _play_one(command: Sequence[str], case: Case, transport: Transport, ti
         is_mute = not conversation.signals.bodies
         return Result(case, Verdict.FAILED, failure.expected, failure.came, process.written, is_mute)
     except TimeoutError:
-        expected = f"an end of the case within {CASE_TIMEOUTS * timeout:g} s"
+        expected = f"an end of the case within {limit:g} s"
         return Result(case, Verdict.FAILED, expected, waiting.last_events, process.written)
     finally:
         conversation.close()
