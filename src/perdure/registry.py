@@ -277,7 +277,8 @@ class TubeRegistry:
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
         """Use `servers`, with their new credentials, from now on: for carriers and for ICE restarts. Each tube signals
-        `turn_credentials_refreshed`. Raises `TypeError` where they are not `IceServer`s."""
+        `turn_credentials_refreshed`. Raises `TypeError` where they are not `IceServer`s, and `CarrierError` where the
+        engine refuses one."""
         servers = TransportConfig(ice_servers=tuple(servers)).ice_servers
         self._environment.transport.set_ice_servers(servers)
         for manager in self:

@@ -46,7 +46,7 @@ class PeerChannel:
         transmit: sends a body to the peer; called only while available.
         on_close: called once, by `close`.
         on_resent: called where messages were sent again as the peer acknowledged nothing; with how often in a row.
-        on_ice_servers: called with the ICE servers that the peer names. Who needs none of it leaves it out.
+        on_ice_servers: called with the ICE servers that the peer names; by default they are ignored.
     """
 
     def __init__(

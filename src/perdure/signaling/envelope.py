@@ -116,7 +116,7 @@ class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RefusalReason(enum.Enum):
-    """Why a gateway lets a client not in."""
+    """Why a gateway does not let a client in."""
 
     FULL = "full"
     UNKNOWN = "unknown"
@@ -132,7 +132,7 @@ class RefusalReason(enum.Enum):
 
 
 class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The gateway lets a client not in; `detail` is for a person."""
+    """The gateway does not let a client in; `detail` is for a person: at most 200 characters, or empty."""
 
     reason: RefusalReason
     detail: Annotated[str, msgspec.Meta(max_length=MAX_DETAIL_CHARACTERS)] = ""

@@ -28,7 +28,7 @@ MAX_OPENED_KNOCKS = 4096
 """Remembered, 0.1 KiB each: those of three minutes of a flood. An older one is opened again, and its number tells."""
 
 _SHORTEST_DELAY = 0.001
-"""Seconds: a shorter one may be none at all, in the numbers of a clock."""
+"""Seconds. Added to the clock's time, a shorter delay may be rounded away: the timer would fire before its time."""
 
 
 class KnockQueue:

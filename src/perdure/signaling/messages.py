@@ -64,7 +64,7 @@ class Bye(msgspec.Struct, frozen=True, tag="bye"):
 
 def short_reason(text: str) -> str:
     """`text`, cut to what a `Bye` may carry."""
-    return text.encode()[:200].decode("utf-8", "ignore")
+    return text.encode()[:MAX_WORD_BYTES].decode("utf-8", "ignore")
 
 
 Message = Offer | Answer | Candidate | Bye

@@ -1,4 +1,4 @@
-"""Why a connection to the rendezvous failed, or a gateway lets a client not in: a few words for a person."""
+"""Why a connection to the rendezvous failed, or why a gateway does not let a client in: a few words for a person."""
 
 from __future__ import annotations
 

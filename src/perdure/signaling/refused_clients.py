@@ -32,12 +32,16 @@ class RefusedClients:
 
     def refused(self, holder: Holder, why: str) -> None:
         """The client was told that it may not come in, and will not come back."""
-        # The name is empty where the gateway has no such ticket.
-        log_event(_logger, logging.WARNING, "client-refused", ticket=holder.ticket, key=holder.short_key, why=why)
+        _log(holder, why)
 
     def has_no_room(self, holder: Holder) -> None:
         """The client was told that it has to wait: a line in `FULL_LOG_INTERVAL`, whoever it is."""
         now = self._now()
         if self._full_at is None or now - self._full_at >= FULL_LOG_INTERVAL:
             self._full_at = now
-            self.refused(holder, "there is no room for another session; it waits, as others may")
+            _log(holder, "there is no room for another session; it waits, as others may")
+
+
+def _log(holder: Holder, why: str) -> None:
+    # The name is empty where the gateway has no such ticket.
+    log_event(_logger, logging.WARNING, "client-refused", ticket=holder.ticket, key=holder.short_key, why=why)

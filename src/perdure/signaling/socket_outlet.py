@@ -29,7 +29,11 @@ _OCCUPANT_TIMEOUT = 2.0
 
 
 class SocketOutlet:
-    """One peer's socket as a room's outlet: a bounded queue and the task that writes it."""
+    """An `Outlet`. One whose queue exceeds `limits` is closed.
+
+    Args:
+        closed_for: counts the connections that the rendezvous ended, by the refusal's code, or `slow`.
+    """
 
     def __init__(self, websocket: ServerConnection, limits: RendezvousLimits, closed_for: Counter[str]) -> None:
         self._websocket = websocket
