@@ -48,3 +48,15 @@ async def test_a_knock_that_opens_nothing_is_refused_and_the_next_one_is_answere
     turns.add("2", knock(2), is_proved=False)
     await eventually(lambda: answered == [2])
     assert len(refused) == 1
+
+
+async def test_of_copies_that_wait_as_from_several_peers_one_is_answered() -> None:
+    answered: list[str] = []
+    refused: list[EnvelopeRefusal] = []
+    turns = KnockTurns(lambda: GATEWAY, answer=lambda sender, _: answered.append(sender), refused=refused.append)
+    copy = knock(1)
+    for sender in ("first", "second", "third"):
+        turns.add(sender, copy, is_proved=False)
+    await eventually(lambda: len(refused) == 2)
+    assert answered == ["first"]
+    assert set(refused) == {EnvelopeRefusal.REPLAYED}

@@ -45,8 +45,7 @@ class KnockTurns:
         Raises:
             EnvelopeRefusedError: it was opened before.
         """
-        if self._queue.was_opened(ephemeral_of(envelope)):
-            raise EnvelopeRefusedError(EnvelopeRefusal.REPLAYED)
+        self._check_is_new(envelope)
         if not self._queue.add(sender, envelope, is_proved=is_proved):
             self._refused(EnvelopeRefusal.CROWDED)
         if self._timer is None:
@@ -62,6 +61,10 @@ class KnockTurns:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _check_is_new(self, envelope: bytes) -> None:
+        if self._queue.was_opened(ephemeral_of(envelope)):
+            raise EnvelopeRefusedError(EnvelopeRefusal.REPLAYED)
 
     def _arm(self) -> None:
         loop = asyncio.get_running_loop()
@@ -79,6 +82,7 @@ class KnockTurns:
 
     def _open(self, sender: str, envelope: bytes) -> None:
         try:
+            self._check_is_new(envelope)  # a copy, as from another peer, may have had its turn meanwhile
             asked = AnsweringGateway(self._key(), envelope)
             self._queue.opened(ephemeral_of(envelope))
             self._answer(sender, asked)
