@@ -175,7 +175,7 @@ def test_who_resets_takes_no_more_bytes(pair: Pair, stream_id: int) -> None:
     pair.initiator.write(stream_id, 10)
     pair.initiator.reset_stream(stream_id)
     assert not pair.initiator.session.is_writable(stream_id)
-    assert pair.initiator.session.write(stream_id, b"late")
+    assert not pair.initiator.session.write(stream_id, b"late")
     pair.initiator.session.finish(stream_id)
     pair.settle()
     assert len(pair.acceptor.read[stream_id]) == 10
@@ -369,7 +369,7 @@ def test_once_closed_a_session_takes_neither_streams_nor_bytes(pair: Pair, strea
     with pytest.raises(RuntimeError, match="closed"):
         pair.initiator.session.open_stream(b"t")
     assert not pair.initiator.session.is_writable(stream_id)
-    assert pair.initiator.session.write(stream_id, b"late")
+    assert not pair.initiator.session.write(stream_id, b"late")
     pair.settle()
     assert len(pair.acceptor.read[stream_id]) == 10
 

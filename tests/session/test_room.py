@@ -201,7 +201,7 @@ def test_a_session_that_is_abandoned_gives_everything_back_and_says_nothing(budg
     assert session.stream_count == 0
     assert session.next_message(pair.now) is None
     assert session.next_deadline() is None
-    assert session.write(stream_id, b"late"), "writing to what is gone changes nothing"
+    assert not session.write(stream_id, b"late"), "writing to what is gone changes nothing"
     assert budget.held_bytes == 0
     with pytest.raises(RuntimeError, match="closed"):
         session.open_stream(b"t")

@@ -222,7 +222,7 @@ def test_an_acceptor_without_the_session_says_so_and_the_initiator_learns_it(pai
         assert end.closed is not None
         assert end.closed.code is CloseCode.UNKNOWN_SESSION
     assert pair.initiator.session.stream_count == 0
-    assert pair.initiator.session.write(stream_id, b"late"), "writing to what is gone changes nothing"
+    assert not pair.initiator.session.write(stream_id, b"late"), "writing to what is gone changes nothing"
 
 
 @pytest.mark.parametrize(

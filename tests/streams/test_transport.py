@@ -329,6 +329,21 @@ async def test_close_delivers_what_was_written_and_then_the_end(pair: Applicatio
     await ended(pair)
 
 
+async def test_who_writes_in_a_loop_waits_for_the_end_of_a_tube_that_closes(
+    pair: ApplicationPair, there: There
+) -> None:
+    here, other = await both(pair, there)
+    other.transport.pause_reading()
+    await here.send(b"x" * WINDOW_BYTES)  # which is acknowledged in part, so that the end waits
+    closing = asyncio.ensure_future(pair.here.registry.close())
+    await eventually(lambda: pair.here.manager.tube.driver.is_closing)
+    here.write(b"dropped")
+    assert not here.has_room, "drain() waits, and leaves the event loop to others"
+    async with asyncio.timeout(TIMEOUT):
+        await closing
+        await here.reset
+
+
 async def test_bytes_for_one_that_has_closed_are_answered_by_a_reset(pair: ApplicationPair, there: There) -> None:
     here, other = await both(pair, there)
     here.write(b"the whole answer")

@@ -168,10 +168,11 @@ class Session:
             self._outbox.schedule(stream)
 
     def write(self, stream_id: int, data: bytes) -> bool:
-        """Take `data`, all of it. False: no room beyond it; stop until `StreamWritable`. A gone stream drops it."""
+        """Take `data`, all of it. False: no room beyond it; stop until `StreamWritable`. A gone stream, or a session that
+        closes, drops it: False, too, as who writes in a loop would never stop, and not hear of the end."""
         stream = self._streams.get_writable(stream_id)
         if stream is None:
-            return True
+            return False
         stream.buffer.append(data)
         self._outbox.schedule(stream)
         return self._streams.grew(stream, len(data))
