@@ -44,6 +44,17 @@ async def test_one_without_a_channel_goes_for_another_and_one_with_a_channel_doe
     assert len(sessions) == 2
 
 
+async def test_the_oldest_unclaimed_one_of_the_ticket_that_has_most_goes_for_another() -> None:
+    sessions = SessionPlaces(4)
+    honest, *flood = (session(number) for number in range(1, 5))
+    for each in flood:
+        each.holder = Holder("greedy", bytes([1] * 16), bytes(32))
+    for each in (honest, *flood):
+        sessions.add(each)
+    assert sessions.make_room()
+    assert list(sessions) == [honest, *flood[1:]]
+
+
 async def test_one_that_has_ended_holds_no_place_and_stays_with_its_client() -> None:
     sessions = SessionPlaces(1)
     ended = with_channel(1)

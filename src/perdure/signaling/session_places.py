@@ -1,12 +1,14 @@
 """A gateway's sessions: which hold a place, which have ended, and under which peer id each client is. Pure.
 
-1. A session without a channel (nobody has proved to have read its WELCOME) is the first to go when there is no room.
+1. A session without a channel (nobody has proved to have read its WELCOME) is the first to go when there is no room:
+   the oldest of the ticket that has most of them, so that one holder's knocks cost nobody else the place.
 2. A knock alone moves a session to no other peer id: it is only expected there, until its client has proved itself.
 3. One that has ended is remembered, so that its last words still arrive, and it is not begun again.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -97,11 +99,15 @@ class SessionPlaces:
         """Whether another session has a place; for it, one without a channel may go."""
         if len(self._sessions) < self._most:
             return True
-        unclaimed = next((session for session in self._sessions.values() if session.channel is None), None)
-        if unclaimed is not None:
-            del self._sessions[unclaimed.session_id]
-            self._forget(unclaimed)
-        return unclaimed is not None
+        unclaimed = [session for session in self._sessions.values() if session.channel is None]
+        if not unclaimed:
+            return False
+        counts = Counter(session.holder.ticket_id for session in unclaimed)
+        most = max(counts.values())
+        leaving = next(session for session in unclaimed if counts[session.holder.ticket_id] == most)
+        del self._sessions[leaving.session_id]
+        self._forget(leaving)
+        return True
 
     def add(self, session: Session) -> None:
         """It holds a place."""
