@@ -168,8 +168,8 @@ class Session:
             self._outbox.schedule(stream)
 
     def write(self, stream_id: int, data: bytes) -> bool:
-        """Take `data`, all of it. False: no room beyond it; stop until `StreamWritable`. A gone stream, or a session that
-        closes, drops it: False, too, as who writes in a loop would never stop, and not hear of the end."""
+        """Take `data`, all of it. False: no room beyond it; stop until `StreamWritable`. A gone stream, or a session
+        that closes, drops it: False too, as who writes in a loop would never stop, and not hear of the end."""
         stream = self._streams.get_writable(stream_id)
         if stream is None:
             return False

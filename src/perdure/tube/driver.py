@@ -65,10 +65,10 @@ Told = StateChanged | Decision | KeepAlive | WarnOfTimeout
 """What the core decides that the application hears of."""
 
 COARSE_FROM = 10.0
-COARSE_STEP = 0.25
+COARSE_STEP = 0.5
 """Seconds: a deadline further away than the first waits for the next multiple of the second, so that idle tubes wake
 together. A process that wakes for one tube alone pays more for waking than for the tube (300 µs on a virtual machine,
-measured). Far below the second after which a late deadline counts as a sleep."""
+measured). Below the second after which a late deadline counts as a sleep."""
 
 _CLOSE_CODES = {
     Reason.SESSION_TIMEOUT: CloseCode.TIMED_OUT,
