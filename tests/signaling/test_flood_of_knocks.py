@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from perdure.signaling.envelope import EnvelopeRefusal, EnvelopeType, Knock, KnockingClient
+from perdure.signaling.envelope import DataKeys, EnvelopeRefusal, EnvelopeType, Knock, KnockingClient
 from perdure.signaling.knock_queue import KNOCKS_AT_ONCE, KNOCKS_PER_SECOND
 from perdure.signaling.messages import Offer
+from perdure.signaling.reliable_channel import Body, encode_body
 from support.hostile_rendezvous import HostileRendezvous
 from support.signaling import Listener, Sessions, client_of, eventually, ticket_at, tickets, within
 
@@ -42,10 +43,23 @@ class Flooded(contextlib.AsyncExitStack):
         await within(self.sessions.signaling.wait_ready())
         return self
 
-    def new_knock(self) -> bytes:
-        """Of a session of its own, by who holds a ticket."""
+    def knocking(self) -> KnockingClient:
+        """With a session of its own, who holds a ticket."""
         knock, ephemeral = Knock(os.urandom(16), self.ticket.ticket_id, 1), X25519PrivateKey.generate()
-        return KnockingClient(HOLDERS_KEY, self.ticket.gateway, self.ticket.secret, knock, ephemeral=ephemeral).envelope
+        return KnockingClient(HOLDERS_KEY, self.ticket.gateway, self.ticket.secret, knock, ephemeral=ephemeral)
+
+    def new_knock(self) -> bytes:
+        """Of such a one."""
+        return self.knocking().envelope
+
+    async def keys_of(self, sender: str) -> DataKeys:
+        """Of a new session of who holds a ticket, and is under this peer id."""
+        knocking, count = self.knocking(), len(self.sent(self.evil.gateway, EnvelopeType.WELCOME))
+        await self.evil.deliver(self.evil.gateway, knocking.envelope, sender=sender)
+        await eventually(lambda: len(self.sent(self.evil.gateway, EnvelopeType.WELCOME)) > count)
+        answer = knocking.open(self.sent(self.evil.gateway, EnvelopeType.WELCOME)[-1])
+        assert isinstance(answer, tuple)
+        return answer[1]
 
     def sent(self, peer_id: str, kind: EnvelopeType) -> list[bytes]:
         return [each.envelope for each in self.evil.recording if (each.sender, each.kind) == (peer_id, kind)]
@@ -125,3 +139,17 @@ async def test_in_a_flood_of_what_opens_nothing_a_new_client_is_served() -> None
             async with client_of(flooded.ticket, open_socket=flooded.evil.open) as client:
                 await within(client.wait_available())
         assert flooded.sent(flooded.evil.gateway, EnvelopeType.WELCOME)
+
+
+async def test_holders_whose_every_frame_is_answered_at_once_keep_out_no_new_client() -> None:
+    async with Flooded() as flooded:
+        greedy = {sender: await flooded.keys_of(sender) for sender in ("a" * 32, "b" * 32)}
+        behind_a_gap = encode_body(Body(seq=3, first=1, message=Offer(1, "")))
+        for _ in range(FLOOD):
+            for sender, keys in greedy.items():
+                await flooded.evil.deliver(flooded.evil.gateway, keys.seal(behind_a_gap), sender=sender)
+        async with client_of(flooded.ticket, open_socket=flooded.evil.open) as client:
+            await within(client.wait_available())
+            client.send(Offer(1, "of a new client"))
+            await eventually(lambda: len(flooded.sessions.opened) == 3)
+            await flooded.sessions.opened[2].listener.until(lambda messages: bool(messages))

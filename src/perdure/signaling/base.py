@@ -69,7 +69,7 @@ class SignalingLink(Protocol):
         """Send `body` to a peer's id, or to the gateway (`frames.GATEWAY`). It is lost where there is no connection.
 
         Args:
-            is_proved: of a gateway: whether the receiver has proved itself. What is for such goes first.
+            is_proved: of a gateway: whether the receiver has proved itself. These and the others take turns.
         """
 
     def vouch(self, peers: Sequence[str]) -> None:

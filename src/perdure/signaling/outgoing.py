@@ -1,4 +1,10 @@
-"""What a link's connection has still to write, at a bounded rate."""
+"""What a link's connection has still to write, at a bounded rate.
+
+1. Receivers take turns, so that one whose gateway has much to answer delays nobody but itself.
+2. Those that have proved themselves, and the others, take turns too: neither of them can shut out the other.
+3. Of a gateway's client no more than `MAX_UNWRITTEN_FOR_ONE` frames wait: the oldest is dropped, as if it had been lost
+   on its way. Where that was a message, it is sent again (`reliable_channel`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from perdure.signaling.frames import Send, Vouch, encode_frame
+from perdure.signaling.frames import GATEWAY, Send, Vouch, encode_frame
 from perdure.signaling.rate import TokenBucket
 
 if TYPE_CHECKING:
@@ -16,34 +22,37 @@ MAX_UNWRITTEN_FRAMES = 4096
 MAX_UNWRITTEN_BYTES = 8 * 1024 * 1024
 """Beyond, the connection is given up as stuck: a gateway's 256 sessions have a window of 32 messages each."""
 
+MAX_UNWRITTEN_FOR_ONE = 64
+"""Frames: two windows of messages. A client may say 100 frames a second, each of which is answered, and 80 are written:
+the 64 clients of a room together do not make the connection look stuck."""
+
 _FRAMES_PER_SECOND = 80.0
 _FRAME_BURST = 300
 """Below the rendezvous' limits (100 and 400), so that sending much again never earns a refusal."""
 
 
 class Outgoing:
-    """One connection's frames, in order."""
+    """One connection's frames, in order for each receiver."""
 
     def __init__(self) -> None:
-        self._unwritten: deque[Send] = deque()
-        self._for_proved: deque[Send] = deque()
-        """What is for peers that have proved themselves goes first."""
+        self._others = _Turns()
+        self._proved = _Turns()
+        """What is for peers that have proved themselves."""
+        self._is_turn_of_others = False
         self._vouch: Vouch | None = None
         """The latest, which goes before all: who has proved itself must not have to go."""
-        self._unwritten_bytes = 0
         self._writable = asyncio.Event()
 
     @property
     def is_stuck(self) -> bool:
         """Whether the connection has not taken more than it may leave."""
         return (
-            len(self._unwritten) + len(self._for_proved) > MAX_UNWRITTEN_FRAMES
-            or self._unwritten_bytes > MAX_UNWRITTEN_BYTES
+            self._others.frames + self._proved.frames > MAX_UNWRITTEN_FRAMES
+            or self._others.bytes + self._proved.bytes > MAX_UNWRITTEN_BYTES
         )
 
     def add(self, frame: Send, *, is_proved: bool = False) -> None:
-        (self._for_proved if is_proved else self._unwritten).append(frame)
-        self._unwritten_bytes += len(frame.body)
+        (self._proved if is_proved else self._others).add(frame)
         self._writable.set()
 
     def vouch(self, frame: Vouch) -> None:
@@ -55,7 +64,7 @@ class Outgoing:
         now = asyncio.get_running_loop().time
         bucket = TokenBucket(_FRAMES_PER_SECOND, _FRAME_BURST, now=now())
         while True:
-            while self._vouch is not None or self._for_proved or self._unwritten:
+            while self._vouch is not None or self._proved.frames or self._others.frames:
                 if not bucket.take(now()):
                     await asyncio.sleep(bucket.delay(now()))
                     bucket.take(now())
@@ -67,6 +76,39 @@ class Outgoing:
         if (vouch := self._vouch) is not None:
             self._vouch = None
             return vouch
-        frame = (self._for_proved or self._unwritten).popleft()
-        self._unwritten_bytes -= len(frame.body)
+        turns = self._others if self._is_turn_of_others else self._proved
+        if not turns.frames:
+            turns = self._proved if self._is_turn_of_others else self._others
+        self._is_turn_of_others = turns is self._proved
+        return turns.take()
+
+
+class _Turns:
+    """Frames by receiver; of each its oldest goes in its turn."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[Send]] = {}
+        """The receiver whose turn it is first."""
+        self.frames = 0
+        self.bytes = 0
+
+    def add(self, frame: Send) -> None:
+        waiting = self._waiting.setdefault(frame.to, deque())
+        if frame.to != GATEWAY and len(waiting) == MAX_UNWRITTEN_FOR_ONE:
+            self._count(waiting.popleft(), -1)
+        waiting.append(frame)
+        self._count(frame, 1)
+
+    def take(self) -> Send:
+        """The next one; there is one."""
+        receiver = next(iter(self._waiting))
+        waiting = self._waiting.pop(receiver)
+        frame = waiting.popleft()
+        if waiting:
+            self._waiting[receiver] = waiting
+        self._count(frame, -1)
         return frame
+
+    def _count(self, frame: Send, change: int) -> None:
+        self.frames += change
+        self.bytes += change * len(frame.body)

@@ -179,7 +179,7 @@ class RendezvousLink:
         """Send `body` to the peer id `to` or `frames.GATEWAY`. It is lost where there is no connection, or with it.
 
         Args:
-            is_proved: of a gateway: whether the receiver has proved itself. What is for such goes first.
+            is_proved: of a gateway: whether the receiver has proved itself. These and the others take turns.
 
         Raises:
             ValueError: `body` is empty or longer than an envelope.
