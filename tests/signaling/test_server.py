@@ -16,6 +16,8 @@ from support.raw_peers import key as key_of
 from support.recorder import TIMEOUT
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from perdure.signaling.frames import ClientFrame, ServerFrame
 
 GATEWAY, CLIENT, OTHER = "a" * 32, "b" * 32, "c" * 32
@@ -209,6 +211,19 @@ async def test_a_far_too_long_frame_ends_the_connection() -> None:
         async with asyncio.timeout(TIMEOUT):
             with pytest.raises(ConnectionClosed, match="1009"):
                 await peer.websocket.recv()
+
+
+async def test_a_message_of_fragments_without_end_ends_the_connection() -> None:
+    async with RendezvousServer() as server, Peers(server.port) as peers:
+        client = await peers.client(CLIENT)
+
+        async def fragments() -> AsyncIterator[str]:
+            while True:
+                yield ""
+
+        with pytest.raises(ConnectionClosed):
+            async with asyncio.timeout(TIMEOUT):
+                await client.websocket.send(fragments())
 
 
 async def test_a_peer_that_sends_too_fast_is_refused() -> None:
