@@ -123,6 +123,14 @@ def test_an_implementation_that_says_bytes_without_end_is_told_so() -> None:
     assert "came a line of standard output of more than 1048576 bytes" in said
 
 
+def test_a_daemon_that_keeps_the_implementations_output_is_not_waited_for() -> None:
+    daemon = "import os, time; os.fork() or (os.setsid(), time.sleep(15)); time.sleep(5)"
+    command = command_of("--case", "echo", "--timeout", "0.5", "--", sys.executable, "-c", daemon)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        said, complaints = process.communicate(timeout=12)
+    assert (process.returncode, complaints) == (1, ""), said
+
+
 def test_an_implementation_that_never_answers_is_given_up() -> None:
     program = "import time; time.sleep(60)"
     said = tried("--timeout", "0.5", "--", sys.executable, "-c", program, code=1)

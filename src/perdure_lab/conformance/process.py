@@ -36,8 +36,15 @@ class SubjectProcess:
         on_end: is told once how standard output has ended, and whether that was a crash.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, on_line: Callable[[str], None], on_end: OnEnd) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        pipes: asyncio.SubprocessTransport,
+        on_line: Callable[[str], None],
+        on_end: OnEnd,
+    ) -> None:
         self._process = process
+        self._pipes = pipes
         self._on_line = on_line
         self._on_end = on_end
         self._written = bytearray()
@@ -49,16 +56,19 @@ class SubjectProcess:
         Raises:
             CommandNotStartedError: the system says no.
         """
-        pipe = asyncio.subprocess.PIPE
+        loop = asyncio.get_running_loop()
+        # Not `create_subprocess_exec`, which does the same, and keeps to itself what closes the pipes.
         # In a session of its own: Ctrl-C is for the conformance peer alone, which then ends the whole group.
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command, stdin=pipe, stdout=pipe, stderr=pipe, limit=MAX_LINE_BYTES, start_new_session=True
+            pipes, protocol = await loop.subprocess_exec(
+                lambda: asyncio.subprocess.SubprocessStreamProtocol(MAX_LINE_BYTES, loop),
+                *command,
+                start_new_session=True,
             )
         except (OSError, ValueError) as error:  # ValueError: a null byte in it
             why = error.strerror if isinstance(error, OSError) else error
             raise CommandNotStartedError(f"{command[0]} cannot be started: {why}") from error
-        return cls(process, on_line, on_end)
+        return cls(asyncio.subprocess.Process(pipes, protocol, loop), pipes, on_line, on_end)
 
     @property
     def written(self) -> str:
@@ -72,7 +82,8 @@ class SubjectProcess:
             self._process.stdin.write(line.encode() + b"\n")
 
     async def close(self) -> None:
-        """End it, and all that it has started in its group."""
+        """End it, and all that it has started in its group. Who has left the group may keep the other ends of the pipes
+        for as long as it likes."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -82,6 +93,7 @@ class SubjectProcess:
                     await self._process.wait()
         finally:
             self._signal(signal.SIGKILL)
+            self._pipes.close()
             await self._process.wait()
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
