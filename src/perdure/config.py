@@ -260,8 +260,19 @@ class IceServer:
             raise ValueError(f"the ICE server {self.url!r} has a user name that cannot be shown")
         if self.username is not None and len(self.username.encode()) > MAX_TURN_USERNAME_BYTES:
             raise ValueError(f"the ICE server {self.url!r} has a user name of over {MAX_TURN_USERNAME_BYTES} bytes")
+        if self.credential is not None and not _is_unicode(self.credential):
+            raise ValueError(f"the ICE server {self.url!r} has a password that is no UTF-8")
         if found["scheme"] == "turn" and (not self.username or not self.credential):
             raise ValueError(f"the TURN server {self.url!r} needs a user name and a password")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no half characters, as a command line that is no UTF-8 gives them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_ipv6(text: str) -> bool:
