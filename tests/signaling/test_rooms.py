@@ -40,6 +40,9 @@ class Outlet:
     def push(self, frame: ServerFrame) -> None:
         self.pushed.append(frame)
 
+    def has_room_for(self, frame: Deliver) -> bool:
+        return True
+
     def refuse(self, code: RefusalCode, reason: str) -> None:
         self.refused.append(code)
 

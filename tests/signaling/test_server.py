@@ -260,6 +260,27 @@ async def test_a_slow_receiver_is_cut_off_and_blocks_nobody() -> None:
         slow.websocket.transport.abort()
 
 
+async def test_a_client_that_says_more_than_its_gateway_takes_neither_has_it_cut_off_nor_shuts_out_others() -> None:
+    limits = RendezvousLimits(max_outgoing_bytes=1_000_000, frame_burst=10_000)
+    async with RendezvousServer(limits) as server, Peers(server.port) as peers:
+        gateway = await peers.gateway(GATEWAY)
+        greedy = await peers.client(CLIENT, peers=(GATEWAY,))
+        modest = await peers.client(OTHER, peers=(GATEWAY,))
+        assert [await gateway.receive(), await gateway.receive()] == [Presence(CLIENT, True), Presence(OTHER, True)]
+        gateway.websocket.transport.pause_reading()
+        for _ in range(400):
+            await greedy.send(Send("", b"x" * 60_000))
+        async with asyncio.timeout(TIMEOUT):
+            await (await greedy.websocket.ping())  # all of it was read
+        await modest.send(Send("", b"a modest word"))
+        async with asyncio.timeout(TIMEOUT):
+            await (await modest.websocket.ping())
+        gateway.websocket.transport.resume_reading()
+        while (frame := await gateway.receive()) != Deliver(OTHER, b"a modest word"):
+            assert frame == Deliver(CLIENT, b"x" * 60_000)
+        assert 'perdure_rendezvous_closed_total{reason="slow"} 0.0' in await metrics(server.port)
+
+
 async def test_health_metrics_and_nothing_else_over_http() -> None:
     async with RendezvousServer() as server, Peers(server.port) as peers:
         await peers.gateway(GATEWAY, key=KEY)

@@ -2,6 +2,7 @@
 
 1. A room belongs to one gateway, which proved its key. Clients come and go, and may be there before it.
 2. A client sends to the gateway only, the gateway to clients only. What is for somebody who is not there is dropped.
+   So is what a client says that says much, where the gateway is slow to take it: no client can have it cut off.
 3. Where a room is full, a client goes for whom the gateway does not vouch: of the address that has most of those,
    the one that has been there longest. The gateway says for whom it vouches, whether they are there or not.
 4. A room counts, for the limits, while its gateway is there.
@@ -59,6 +60,9 @@ class Outlet(Protocol):
 
     def push(self, frame: ServerFrame) -> None:
         """Queue `frame` for the peer."""
+
+    def has_room_for(self, frame: Deliver) -> bool:
+        """Whether the peer takes what it is sent fast enough for `frame`, or its sender has said little lately."""
 
     def refuse(self, code: RefusalCode, reason: str) -> None:
         """Tell the peer why, then close."""
@@ -188,12 +192,13 @@ class Rooms:
             if not send.to:
                 raise RefusedError(RefusalCode.BAD_FRAME, "the gateway sends to a client, not to itself")
             receiver = room.clients.get(send.to)
-        if receiver is None:
+        frame = Deliver(member.peer_id, send.body)
+        if receiver is None or (receiver.role is Role.GATEWAY and not receiver.outlet.has_room_for(frame)):
             self.dropped += 1
             return
         self.relayed += 1
         self.relayed_bytes += len(send.body)
-        receiver.outlet.push(Deliver(member.peer_id, send.body))
+        receiver.outlet.push(frame)
 
     def handle_vouch(self, member: Member, vouch: Vouch) -> None:
         """Take for whom a gateway vouches.

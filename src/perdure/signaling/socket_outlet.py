@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from websockets.exceptions import ConnectionClosed
 
 from perdure.eventlog import log_event
-from perdure.signaling.frames import RefusalCode, Refused, encode_frame
+from perdure.signaling.frames import Deliver, RefusalCode, Refused, encode_frame
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from websockets.asyncio.server import ServerConnection
 
     from perdure.eventlog import Field
@@ -41,7 +39,10 @@ class SocketOutlet:
         self._closed_for = closed_for
         self.names: dict[str, Field] = {}
         """What a refusal's line in the log names."""
-        self._queue: deque[str] = deque()
+        self._queue: deque[tuple[str, str]] = deque()
+        """Each with its sender, where it is what another peer says."""
+        self._queued_of: Counter[str] = Counter()
+        """What takes of its share, by sender."""
         self._queued_bytes = 0
         self._is_closing = False
         self._wake = asyncio.Event()
@@ -50,14 +51,21 @@ class SocketOutlet:
         if self._is_closing:
             return
         text = encode_frame(frame)
-        self._queue.append(text)
-        self._queued_bytes += len(text)
+        sender = frame.sender if isinstance(frame, Deliver) else ""
+        self._queue.append((sender, text))
+        self._count(sender, len(text), 1)
         self._wake.set()
         limits = self._limits
         if len(self._queue) > limits.max_outgoing_frames or self._queued_bytes > limits.max_outgoing_bytes:
             log_event(_logger, logging.WARNING, "slow-peer-closed", queued_bytes=self._queued_bytes)
             self._closed_for["slow"] += 1
             self.supersede()
+
+    def has_room_for(self, frame: Deliver) -> bool:
+        limits = self._limits
+        if 2 * self._queued_bytes < limits.max_outgoing_bytes and 4 * len(self._queue) < 3 * limits.max_outgoing_frames:
+            return True
+        return self._queued_of[frame.sender] + self._weight(len(frame.body) * 4 // 3) <= self._share
 
     def refuse(self, code: RefusalCode, reason: str) -> None:
         if self._is_closing:
@@ -70,6 +78,7 @@ class SocketOutlet:
     def supersede(self) -> None:
         self._is_closing = True
         self._queue.clear()
+        self._queued_of.clear()
         self._queued_bytes = 0
         self._websocket.transport.abort()
 
@@ -87,11 +96,27 @@ class SocketOutlet:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 while self._queue:
-                    text = self._queue.popleft()
-                    self._queued_bytes -= len(text)
+                    sender, text = self._queue.popleft()
+                    self._count(sender, len(text), -1)
                     await self._websocket.send(text)
                 if self._is_closing:
                     await self._websocket.close()
                     return
                 self._wake.clear()
                 await self._wake.wait()
+
+    @property
+    def _share(self) -> int:
+        """Bytes that each client of a full room may have here where half of the bytes, or three quarters of the frames,
+        are taken."""
+        return self._limits.max_outgoing_bytes // 2 // self._limits.max_clients_per_room
+
+    def _weight(self, size: int) -> int:
+        """What a frame takes of its sender's share: two short ones are all of it, as there is a bound of frames too."""
+        return max(size, self._share // 2)
+
+    def _count(self, sender: str, size: int, change: int) -> None:
+        self._queued_bytes += change * size
+        self._queued_of[sender] += change * self._weight(size)
+        if not self._queued_of[sender]:
+            del self._queued_of[sender]

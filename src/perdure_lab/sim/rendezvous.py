@@ -254,6 +254,9 @@ class Socket:
         self.push(Refused(code, reason))
         self._rendezvous.world.after(0.5, self.reset)
 
+    def has_room_for(self, frame: Deliver) -> bool:
+        return True
+
     def supersede(self) -> None:
         self.reset()
 
