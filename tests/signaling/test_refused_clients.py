@@ -14,7 +14,7 @@ from perdure.keys import key_text
 from perdure.signaling.envelope import Refusal, RefusalReason
 from perdure.signaling.noise import public_bytes
 from perdure.signaling.reasons import describe_refusal
-from perdure.signaling.refused_clients import FULL_LOG_INTERVAL, RefusedClients
+from perdure.signaling.refused_clients import FULL_LOG_INTERVAL, LINES_AT_ONCE, RefusedClients
 from perdure.signaling.server import RendezvousServer
 from perdure.ticket_store import TicketStore
 from support.signaling import KEY, Sessions, client_of, ticket_at, tickets, within
@@ -82,6 +82,18 @@ async def test_a_client_that_is_let_in_leaves_no_such_line(caplog: pytest.LogCap
     ):
         await within(client.wait_available())
     assert refusals(caplog) == []
+
+
+def test_who_is_refused_again_and_again_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    now = 1000.0
+    clients = RefusedClients(now=lambda: now)
+    for number in range(25 * 600):
+        now = 1000.0 + number / 25
+        clients.refused(Holder("bob", bytes(16), number.to_bytes(32, "big")), "the ticket was revoked")
+    lines = refusals(caplog)
+    assert len(lines) <= LINES_AT_ONCE + 100
+    assert not any("not_logged" in line for line in lines[:LINES_AT_ONCE])
+    assert lines[-1].endswith("not_logged_before=149")
 
 
 def test_a_gateway_without_room_says_so_once_a_minute_whoever_waits(caplog: pytest.LogCaptureFixture) -> None:
