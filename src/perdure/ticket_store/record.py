@@ -82,6 +82,11 @@ def check_allow(allow: Sequence[str]) -> None:
     parse_allow(allow)
 
 
+def writable_instant(now: float) -> int:
+    """Unix seconds as a file can hold them: a clock that is far off must not make a ticket unreadable."""
+    return int(min(max(now, 0), MAX_INSTANT - 1))
+
+
 def encode_ticket(ticket: ServedTicket) -> bytes:
     """The content of its file."""
     record = _Record(

@@ -36,7 +36,7 @@ from perdure.ticket_store.folder import MAX_TICKETS, Entry, TicketFolder
 from perdure.ticket_store.gateway_lock import GatewayLock
 from perdure.ticket_store.listeners import Listeners
 from perdure.ticket_store.problem_log import ProblemLog
-from perdure.ticket_store.record import MAX_ADDRESS_CHARACTERS, check_ticket
+from perdure.ticket_store.record import MAX_ADDRESS_CHARACTERS, check_ticket, writable_instant
 from perdure.ticket_store.unwritten import UnwrittenUses
 from perdure.ticket_store.view import View, view_of
 
@@ -149,7 +149,8 @@ class TicketStore:
         if (ticket := self.find(ticket_id)) is None:
             return
         before = ticket.clients.get(client_key)
-        use = ClientUse(int(now), int(now)) if before is None else replace(before, last_used_at=int(now))
+        at = writable_instant(now)
+        use = ClientUse(at, at) if before is None else replace(before, last_used_at=at)
         use = replace(use, tunnels=self._live[ticket_id, client_key])
         self._note(ticket, client_key, use, binds=before is None)
         if before is None:
@@ -173,7 +174,7 @@ class TicketStore:
             del self._live[ticket_id, client_key]
         ticket = self.find(ticket_id)
         if ticket is not None and (before := ticket.clients.get(client_key)) is not None:
-            use = replace(before, last_used_at=int(now), tunnels=max(tunnels, 0))
+            use = replace(before, last_used_at=writable_instant(now), tunnels=max(tunnels, 0))
             self._note(ticket, client_key, use, binds=False)
 
     def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:
@@ -224,7 +225,7 @@ class TicketStore:
         if 0 < expires_at <= now:
             raise ValueError("a new ticket must not be expired already")
         secret = self._token_bytes(SECRET_BYTES) if secret is None else secret
-        ticket = ServedTicket(name, secret, int(now), int(expires_at), uses, tuple(allow))
+        ticket = ServedTicket(name, secret, writable_instant(now), int(expires_at), uses, tuple(allow))
         check_ticket(ticket)
         if self._files is not None:
             self._edit({**self._entries, name: self._files.create(ticket)})
@@ -242,7 +243,7 @@ class TicketStore:
         Raises:
             TicketError: there is no such ticket, or it cannot be written.
         """
-        at = int(time.time() if now is None else now)
+        at = writable_instant(time.time() if now is None else now)
         self._change(name, lambda ticket: ticket if ticket.revoked_at else replace(ticket, revoked_at=at))
 
     def forget(self, client_key: bytes, *, name: str | None = None) -> Sequence[str]:
