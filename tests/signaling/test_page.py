@@ -111,6 +111,8 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
         "clients of a room": f"| {limits.max_clients_per_room} |",
         "a body": f"{limits.max_message_bytes // KIB} KiB (peers: {MAX_ENVELOPE_BYTES // KIB} KiB)",
         "frames from a connection": f"{limits.frames_per_second:g} a second, {limits.frame_burst} at once",
+        "bytes of a client's frames": f"{limits.client_bytes_per_second / KIB:g} KiB a second, "
+        f"{limits.client_byte_burst // KIB**2} MiB at once",
         "frames not yet written to a connection, by the rendezvous": f"{limits.max_outgoing_frames}, "
         f"{limits.max_outgoing_bytes // KIB**2} MiB",
         "time to join": f"{limits.join_timeout:g} s",

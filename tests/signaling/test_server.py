@@ -255,6 +255,23 @@ async def test_a_slow_receiver_is_cut_off_and_blocks_nobody() -> None:
         slow.websocket.transport.abort()
 
 
+async def test_what_a_client_says_beyond_its_bytes_is_dropped_and_a_gateway_may_say_more() -> None:
+    limits = RendezvousLimits(client_bytes_per_second=1e-6, client_byte_burst=100_000)
+    async with RendezvousServer(limits) as server, Peers(server.port) as peers:
+        gateway = await peers.gateway(GATEWAY)
+        client = await peers.client(CLIENT, peers=(GATEWAY,))
+        assert await gateway.receive() == Presence(CLIENT, True)
+        for letter in (b"a", b"b", b"c"):
+            await client.send(Send("", letter * 50_000))
+        await client.send(Send("", b"short"))
+        assert await gateway.receive() == Deliver(CLIENT, b"a" * 50_000)
+        assert await gateway.receive() == Deliver(CLIENT, b"short")
+        for _ in range(3):
+            await gateway.send(Send(CLIENT, b"d" * 50_000))
+            assert await client.receive() == Deliver(GATEWAY, b"d" * 50_000)
+        assert "perdure_rendezvous_dropped_messages_total 2.0" in await metrics(server.port)
+
+
 async def test_a_client_that_says_more_than_its_gateway_takes_neither_has_it_cut_off_nor_shuts_out_others() -> None:
     limits = RendezvousLimits(max_outgoing_bytes=1_000_000, frame_burst=10_000)
     async with RendezvousServer(limits) as server, Peers(server.port) as peers:
@@ -309,7 +326,9 @@ async def test_closing_twice_is_fine_and_a_closed_server_has_no_port() -> None:
         _ = server.port
 
 
-@pytest.mark.parametrize("limits", [{"max_rooms": 0}, {"frames_per_second": -1.0}, {"max_outgoing_bytes": 1000}])
+@pytest.mark.parametrize(
+    "limits", [{"max_rooms": 0}, {"frames_per_second": -1.0}, {"max_outgoing_bytes": 1000}, {"client_byte_burst": 1000}]
+)
 def test_limits_that_cannot_be_are_refused(limits: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"above zero|at least one message"):
         RendezvousLimits(**limits)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A token bucket: how many frames a second, and how many at once. Pure: the time is an argument."""
+"""A token bucket: how many frames or bytes a second, and how many at once. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class TokenBucket:
         self._tokens = burst
         self._filled_at = now
 
-    def take(self, now: float) -> bool:
-        """Take one token, if there is one."""
+    def take(self, now: float, tokens: int = 1) -> bool:
+        """Take so many tokens, if there are as many."""
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
-        if self._tokens < 1:
+        if self._tokens < tokens:
             return False
-        self._tokens -= 1
+        self._tokens -= tokens
         return True
 
     def delay(self, now: float) -> float:
-        """Seconds from `now` until `take` succeeds."""
+        """Seconds from `now` until `take` of one succeeds."""
         tokens = self._tokens + (now - self._filled_at) * self._rate
         return max(0.0, (1 - tokens) / self._rate)

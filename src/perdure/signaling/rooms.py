@@ -43,6 +43,10 @@ class RendezvousLimits:
     """Not yet written to one connection; a slower reader is cut off. Holds some forty of the longest messages."""
     frames_per_second: float = 100.0
     frame_burst: int = 400
+    client_bytes_per_second: float = 64.0 * 1024
+    client_byte_burst: int = 1024 * 1024
+    """Of frames from a client; what is beyond is dropped. An honest one says some 10 KiB where it begins a carrier, and
+    its window, 32 messages, after it was away."""
     join_timeout: float = 10.0
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
@@ -53,6 +57,8 @@ class RendezvousLimits:
                 raise ValueError(f"{name} is above zero, not {getattr(self, name)}")
         if self.max_message_bytes * 4 // 3 + 512 > self.max_outgoing_bytes:
             raise ValueError("max_outgoing_bytes holds at least one message of max_message_bytes")
+        if self.max_message_bytes * 4 // 3 + 512 > self.client_byte_burst:
+            raise ValueError("client_byte_burst holds at least one message of max_message_bytes")
 
 
 class Outlet(Protocol):
@@ -114,7 +120,8 @@ class Room:
 
 
 class Rooms:
-    """All rooms of a rendezvous. `dropped` counts the messages for somebody who was not there."""
+    """All rooms of a rendezvous. `dropped` counts the messages for somebody who was not there,
+    and those that were too many."""
 
     def __init__(self, limits: RendezvousLimits) -> None:
         self._limits = limits

@@ -184,7 +184,9 @@ class RendezvousServer:
         yield CounterMetricFamily(f"{prefix}_messages", "Messages relayed.", rooms.relayed)
         yield CounterMetricFamily(f"{prefix}_bytes", "Bytes of messages relayed.", rooms.relayed_bytes)
         yield CounterMetricFamily(
-            f"{prefix}_dropped_messages", "Messages for somebody who was not there.", rooms.dropped
+            f"{prefix}_dropped_messages",
+            "Messages for nobody who was there, or too many.",
+            rooms.dropped,
         )
         closed = CounterMetricFamily(f"{prefix}_closed", "Connections that the rendezvous ended.", labels=["reason"])
         for reason in (*(code.value for code in RefusalCode), "slow"):
@@ -277,12 +279,17 @@ class RendezvousServer:
 
     async def _relay(self, websocket: ServerConnection, member: Member) -> None:
         now = asyncio.get_running_loop().time
-        bucket = TokenBucket(self._limits.frames_per_second, self._limits.frame_burst, now=now())
+        limits = self._limits
+        frames = TokenBucket(limits.frames_per_second, limits.frame_burst, now=now())
+        client_bytes = TokenBucket(limits.client_bytes_per_second, limits.client_byte_burst, now=now())
         while True:
             text = await websocket.recv(decode=False)
-            if not bucket.take(now()):
-                reason = f"more than {self._limits.frames_per_second:g} frames a second"
+            if not frames.take(now()):
+                reason = f"more than {limits.frames_per_second:g} frames a second"
                 raise RefusedError(RefusalCode.RATE, reason)
+            if member.role is Role.CLIENT and not client_bytes.take(now(), len(text)):
+                self._rooms.dropped += 1
+                continue
             match decode_client_frame(text):
                 case Send() as send:
                     self._rooms.handle_send(member, send)
