@@ -93,8 +93,11 @@ class SubjectProcess:
                     await self._process.wait()
         finally:
             self._signal(signal.SIGKILL)
+            # Before the pipes: to close those looks after the process, too, and the loop may never hear of its end.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(END_TIMEOUT):
+                    await self._process.wait()
             self._pipes.close()
-            await self._process.wait()
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
 
