@@ -336,7 +336,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (leave_a_timer_unarmed, 0, "nobody says anything, and the client's tube is"),
     (let_an_unused_tube_live, 0, "nobody says anything, and the client's tube is"),
     (end_the_tube_with_its_carrier, 0, "it ended for no reason"),
-    (reset_the_streams_on_a_resume, 3, "were not heard"),
+    (reset_the_streams_on_a_resume, 3, "its protocol was not told"),
     (never_tell_of_room, 5, "still waits for room"),
     (let_a_buffer_grow, 1, "may go on, and "),
     (log_an_error, 0, "logged: planted"),

@@ -102,7 +102,7 @@ async def test_half_closed_connections_live_through_a_path_that_swallows_everyth
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux' kernel drops packets on request")
 async def test_a_path_that_dies_while_credit_holds_the_sender_back_is_noticed_when_the_reader_reads_on() -> None:
     """Nothing is unacknowledged then: only the grant of new credit can find out, and nothing answers a grant."""
-    data = positions(3, 20_000_000)
+    data = positions(3, 60_000_000)  # more than the sockets' buffers of both legs ever take
     is_held_back = asyncio.Event()
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
