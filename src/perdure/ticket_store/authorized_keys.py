@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from perdure.errors import TicketError
@@ -24,6 +24,8 @@ class AuthorizedKeys:
     keys: frozenset[bytes]
     signature: tuple[int, ...] | None = None
     problem: str = ""
+    is_written_now: bool = False
+    """Whether it had no bytes at the last look, as a file has at the moment in which an editor writes it."""
 
     @property
     def warning(self) -> str:
@@ -46,7 +48,8 @@ def load_authorized_keys(path: Path) -> AuthorizedKeys:
 def read_authorized_keys(path: Path, known: AuthorizedKeys | None = None) -> AuthorizedKeys:
     """The keys in `path`; those that were `known`, if the file is as it was, or cannot be used now.
 
-    A list that cannot be used must not shut out everybody, nor let in anybody else.
+    A list that cannot be used must not shut out everybody, nor let in anybody else. A file without a byte counts at the
+    second look: an editor may be writing it.
     """
     keys = frozenset[bytes]() if known is None else known.keys
     and_now = "" if known is None else "; the list that was read before stays in force"
@@ -55,6 +58,8 @@ def read_authorized_keys(path: Path, known: AuthorizedKeys | None = None) -> Aut
         signature = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
         if known is not None and known.signature == signature:
             return known
+        if known is not None and not status.st_size and not known.is_written_now:
+            return replace(known, signature=None, is_written_now=True)
         content, status = read_file(path, limit=MAX_FILE_BYTES)
     except OSError as error:
         return AuthorizedKeys(
