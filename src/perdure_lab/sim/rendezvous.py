@@ -131,6 +131,9 @@ class Rendezvous:
 
     def received(self, socket: Socket, text: str) -> None:
         """A frame has come."""
+        if socket.early is not None:
+            socket.early.append(text)
+            return
         try:
             frame = decode_client_frame(text)
             match frame, socket.member:
@@ -156,17 +159,22 @@ class Rendezvous:
             outlet = error.occupant.outlet
             if isinstance(outlet, Socket) and None not in outlet.ways:
                 raise
+            socket.early = []
             self.world.after(OCCUPANT_TIMEOUT, self._replace, error.occupant, socket, join)
 
     def _replace(self, occupant: Member, socket: Socket, join: Join) -> None:
         """The occupant has not answered."""
         if self._rooms.leave(occupant):
             occupant.outlet.supersede()
+        early, socket.early = socket.early or [], None
         if socket in self._sockets and self.runs:
             try:
                 self._join(socket, join)
             except RefusedError as error:
                 socket.refuse(error.code, error.reason)
+                return
+            for text in early:
+                self.received(socket, text)
 
     def gone(self, socket: Socket) -> None:
         """The rendezvous has noticed its end."""
@@ -186,6 +194,8 @@ class Socket:
         self.member: Member | None = None
         self.nonce = b""
         """Of its challenge."""
+        self.early: list[str] | None = None
+        """Frames behind a join that waits for the room's occupant to answer."""
         self.loop = loop
         self._rendezvous = rendezvous
         self._machine = machine
