@@ -181,7 +181,7 @@ async def test_long_messages_share_turns_too() -> None:
 
 async def test_a_carrier_whose_messages_are_not_read_as_fast_as_they_come_is_cut() -> None:
     tube, _ = await opened()
-    credit = tube.carriers.session.credit_bytes
+    credit = tube.carriers.session.streams.credit_bytes
     long = bytes(MAX_MESSAGE_BYTES)
     for message, most in (
         (encode_frame(Ping(1)), MAX_SURPLUS_MESSAGES + credit // BYTES_A_MESSAGE),

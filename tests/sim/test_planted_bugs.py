@@ -173,7 +173,7 @@ def reset_the_streams_on_a_resume(patch: Patch) -> None:
     def handle_and_reset(self: CarrierSession, event: Any) -> None:
         handle(self, event)
         if isinstance(event, SessionResumed):
-            for stream in list(self.session._streams):
+            for stream in list(self.session.streams):
                 self.session.reset(stream.stream_id, ResetCode.ABORTED)
 
     patch.setattr(CarrierSession, "_handle", handle_and_reset)

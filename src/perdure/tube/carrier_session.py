@@ -189,7 +189,7 @@ class CarrierSession:
         if self._inbox is None and self._turn_cost < TURN_COST:
             self._receive(generation, message)
         else:
-            self._inbox = self._inbox or Inbox(self.session.credit_bytes)
+            self._inbox = self._inbox or Inbox(self.session.streams.credit_bytes)
             if not self._inbox.add(generation, message):
                 self._inbox = None
                 self.session.carrier_lost()
@@ -223,7 +223,7 @@ class CarrierSession:
                 if self._consumer is not None:
                     self._consumer.stream_event(event)
             case RttMeasured(seconds):
-                is_idle = not self.session.stream_count
+                is_idle = not len(self.session.streams)
                 if is_idle:
                     self._told = None
                 self._listener.feed(CoreRttMeasured(self.current.generation, seconds, is_idle))
@@ -283,7 +283,7 @@ class CarrierSession:
             self._turn_cost = 0
             if self._inbox is not None:
                 self._read_inbox(self._inbox)
-        if self.session.has_forgotten:
+        if self.session.streams.has_forgotten:
             self._tell_forgotten()
         self._pump()
 
@@ -292,7 +292,7 @@ class CarrierSession:
         self._turn()
 
     def _tell_forgotten(self) -> None:
-        for stream_id in self.session.take_forgotten():
+        for stream_id in self.session.streams.take_forgotten():
             if self._consumer is not None:
                 self._consumer.stream_forgotten(stream_id)
 
@@ -313,7 +313,7 @@ class CarrierSession:
             self.current.failed(carrier.generation, error)
             return
         self._ack_at = session.next_deadline()
-        if session.has_forgotten:
+        if session.streams.has_forgotten:
             self.schedule_turn()
         if sent and session.is_close_sent:
             self._listener.feed(CloseSent())
