@@ -127,7 +127,9 @@ def check_direction(sender: End, receiver: End, stream_id: int, seed: int = 0) -
         assert stream_id not in sender.saw_reset, "a reset that answers one"
         assert (stream_id in receiver.saw_finish) == (stream_id in sender.finished) or not read
     else:
-        assert stream_id not in sender.saw_reset.keys() | receiver.saw_reset.keys(), f"a reset that nobody asked for ({seed=})"
+        assert stream_id not in sender.saw_reset.keys() | receiver.saw_reset.keys(), (
+            f"a reset that nobody asked for ({seed=})"
+        )
         assert (stream_id in receiver.saw_finish) == (stream_id in sender.finished)
 
 

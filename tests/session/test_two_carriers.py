@@ -7,8 +7,10 @@ from random import Random
 import pytest
 
 from perdure.config import ResourceLimits
+from perdure.session import SessionResumed
+from perdure.wire import Ack, Data, Open, Ping, ResetCode, Resume, decode_message, encode_frame
 from session.test_session_properties import check_direction, known_streams
-from support.session_pair import End, Pair
+from support.session_pair import BINDING, End, Pair, position_coded, say
 
 LITTLE = ResourceLimits(
     max_streams=16, stream_window_bytes=64 * 1024, stream_buffer_bytes=96 * 1024, session_buffer_bytes=256 * 1024
@@ -44,7 +46,7 @@ class Walk:
         end = pair.ends[side]
         match random.choices(
             ("user", "send", "deliver", "beside", "begin", "open", "drop", "lose old", "lose current", "wait", "anew"),
-            (30, 20, 20, 14, 5, 8, 2, 1, 1, 4, 0.5),
+            (30, 20, 20, 14, 5, 8, 1, 3, 1, 4, 0.5),
         )[0]:
             case "user":
                 self.use(side, end)
@@ -120,3 +122,178 @@ def test_what_is_read_is_what_was_written_in_any_interleaving_of_two_carriers(bl
         for stream_id in walk.opened[0] + walk.opened[1]:
             check_direction(pair.initiator, pair.acceptor, stream_id, seed)
             check_direction(pair.acceptor, pair.initiator, stream_id, seed)
+
+
+# Case by case.
+
+
+def opened_spare(pair: Pair) -> None:
+    """A spare on which each end's RESUME is under way."""
+    pair.begin_spare()
+    for end in pair.ends:
+        pair.open_spare(end)
+
+
+def switch(pair: Pair, end: End) -> None:
+    """`end` hears the peer's RESUME on the spare."""
+    pair.deliver(end, 1, end.spare)
+
+
+def lose_what_is_under_way(end: End) -> None:
+    end.inboxes[end.current].clear()
+
+
+def test_streams_go_on_on_the_spare_once_the_peer_is_proved_on_it_and_the_old_carrier_is_read_meanwhile(
+    pair: Pair,
+) -> None:
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.settle()
+    opened_spare(pair)
+    pair.acceptor.write(stream_id, 100)
+    pair.send(pair.acceptor)
+    switch(pair, pair.initiator)
+    assert pair.initiator.resumed[-1] == SessionResumed(2, 0)
+    pair.deliver_beside(pair.initiator)
+    assert bytes(pair.initiator.read[stream_id]) == position_coded(0, 100)
+    pair.settle()
+    assert [end.current for end in pair.ends] == [2, 2]
+    assert [end.old for end in pair.ends] == [0, 0], "the carrier that both have left is closed"
+
+
+def test_on_a_spare_nothing_but_hello_and_resume_goes_out_before_the_peer_is_proved(pair: Pair) -> None:
+    pair.initiator.session.open_stream(b"t")
+    pair.begin_spare()
+    first = pair.initiator.session.spare_opened(2, BINDING)
+    assert [type(frame) for frame in decode_message(first)] == [Resume]
+
+
+def test_a_spare_that_dies_has_told_nothing(pair: Pair) -> None:
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.initiator.write(stream_id, 1000)
+    pair.settle()
+    pair.initiator.write(stream_id, 1000)
+    pair.send(pair.initiator)
+    pair.deliver(pair.acceptor)
+    opened_spare(pair)
+    pair.drop_spare()
+    pair.settle()
+    assert pair.initiator.session.streams.buffered_bytes == 0
+    assert pair.initiator.session.awaiting_since() is None
+
+
+def test_credit_that_was_granted_on_the_carrier_that_is_left_is_granted_again(pair: Pair) -> None:
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.settle()
+    window = pair.acceptor.session.streams.limits.stream_window_bytes
+    pair.initiator.write(stream_id, window)
+    pair.initiator.session.write(stream_id, position_coded(window, 1000))
+    while pair.send(pair.initiator, 64) + pair.deliver(pair.acceptor, 64) + pair.send(pair.acceptor, 64):
+        pair.deliver(pair.initiator, 64)
+    opened_spare(pair)
+    pair.acceptor.consume(stream_id)
+    pair.send(pair.acceptor, 64)
+    lose_what_is_under_way(pair.initiator)
+    pair.settle()
+    assert len(pair.acceptor.read[stream_id]) == window + 1000
+
+
+def test_an_acceptance_that_was_told_on_the_carrier_that_is_left_is_told_again(pair: Pair) -> None:
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.send(pair.initiator)
+    pair.begin_spare()
+    pair.open_spare(pair.acceptor)
+    pair.deliver(pair.acceptor)
+    pair.send(pair.acceptor, 64)
+    lose_what_is_under_way(pair.initiator)
+    pair.open_spare(pair.initiator)
+    pair.settle()
+    assert pair.initiator.accepted == {stream_id}
+
+
+def test_a_stream_that_is_newer_than_the_peers_resume_is_not_taken_for_gone(pair: Pair) -> None:
+    pair.begin_spare()
+    pair.open_spare(pair.acceptor)
+    stream_id = pair.initiator.session.open_stream(b"t")
+    for _ in range(2):
+        for end in pair.ends:
+            pair.send(end)
+        for end in pair.ends:
+            pair.deliver(end)
+    assert pair.initiator.accepted == {stream_id}
+    pair.open_spare(pair.initiator)
+    pair.settle()
+    pair.initiator.write(stream_id, 10)
+    pair.settle()
+    assert bytes(pair.acceptor.read[stream_id]) == position_coded(0, 10)
+    assert not pair.initiator.saw_reset
+
+
+def test_acknowledgements_of_what_was_sent_on_the_carrier_that_is_left_count(pair: Pair) -> None:
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.settle()
+    pair.initiator.write(stream_id, 5000)
+    pair.initiator.finish(stream_id)
+    pair.send(pair.initiator, 64)
+    opened_spare(pair)
+    switch(pair, pair.initiator)
+    pair.deliver(pair.acceptor, 64)
+    pair.advance(0.05)
+    pair.send(pair.acceptor, 64)
+    pair.deliver_beside(pair.initiator, 64)
+    assert pair.initiator.session.streams.buffered_bytes == 0
+    assert not pair.initiator.unusable
+    pair.settle()
+    assert pair.acceptor.saw_finish == {stream_id}
+
+
+def test_an_acknowledgement_of_what_was_never_sent_is_refused_on_either_carrier(pair: Pair) -> None:
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.initiator.write(stream_id, 10)
+    pair.settle()
+    opened_spare(pair)
+    pair.settle()
+    say(pair, pair.initiator, Ack(stream_id, 11))
+    assert pair.initiator.unusable == [f"stream {stream_id}: ACK of 11, sent 10"]
+
+
+def test_what_breaks_the_protocol_on_the_old_carrier_costs_that_one_alone(pair: Pair) -> None:
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.settle()
+    opened_spare(pair)
+    switch(pair, pair.initiator)
+    end = pair.initiator
+    end.note(end.session.receive(1, encode_frame(Data(99, 0, memoryview(b"x"))), pair.now))
+    assert end.unusable == ["Data for stream 99, which was never opened"]
+    assert end.session.is_resumed
+    assert end.session.receive(1, encode_frame(Ping(7)), pair.now) == []
+    pair.settle()
+    pair.acceptor.write(stream_id, 10)
+    pair.settle()
+    assert bytes(end.read[stream_id]) == position_coded(0, 10)
+
+
+def test_a_frame_before_resume_on_a_spare_costs_the_spare_alone(pair: Pair) -> None:
+    pair.begin_spare()
+    pair.open_spare(pair.initiator)
+    end = pair.initiator
+    end.note(end.session.receive(2, encode_frame(Open(2, 100, b"t")), pair.now))
+    assert end.unusable == ["Open before RESUME"]
+    assert end.session.is_resumed
+
+
+def test_the_peer_of_a_session_that_is_over_hears_nothing_on_a_spare(pair: Pair) -> None:
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.settle()
+    opened_spare(pair)
+    pair.initiator.reset_stream(stream_id)
+    pair.initiator.close()
+    pair.settle()
+    assert pair.acceptor.saw_reset == {stream_id: ResetCode.ABORTED}
+    assert pair.acceptor.closed is not None
+
+
+def test_a_session_that_is_abandoned_with_a_spare_takes_nothing_more(pair: Pair) -> None:
+    opened_spare(pair)
+    pair.initiator.session.abandon()
+    switch(pair, pair.initiator)
+    assert not pair.initiator.resumed[1:]

@@ -233,13 +233,16 @@ class Pair:
             self.cut()
 
     def lose_old(self) -> None:
-        """The carrier that an end has left is lost, once both have."""
-        if not any(end.spare for end in self.ends):
-            for end in self.ends:
-                if end.old:
-                    end.inboxes.pop(end.old, None)
-                    end.session.old_lost()
-                    end.old = 0
+        """The carrier that an end has left is lost; the other end may not have left it yet."""
+        gone = self.initiator.old or self.acceptor.old
+        for end in self.ends:
+            if gone and end.old == gone:
+                end.session.old_lost()
+                end.old = 0
+            elif gone and end.current == gone:
+                end.session.carrier_lost()
+                end.current = 0
+            end.inboxes.pop(gone, None)
 
     def _put(self, sender: End, generation: int, message: bytes) -> None:
         other = self.acceptor if sender is self.initiator else self.initiator
