@@ -38,7 +38,7 @@ from perdure.core.actions import (
     StateChanged,
     WarnOfTimeout,
 )
-from perdure.core.connection import FAREWELL_SECONDS
+from perdure.core.closing import FAREWELL_SECONDS
 from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,

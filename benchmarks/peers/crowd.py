@@ -223,7 +223,7 @@ class Crowd:
     async def age(self) -> None:
         """Let each manager have made a health check and a keepalive: what they leave behind counts too."""
         for number, session in enumerate(self.transport.sessions()):
-            session.current.measure()
+            session.held.measure()
             session.probe()
             if number % BATCH == 0:
                 await asyncio.sleep(0)

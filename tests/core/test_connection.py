@@ -45,7 +45,8 @@ from perdure.core.actions import (
     WarnOfTimeout,
 )
 from perdure.core.climber import MAX_CANDIDATES_OF_CARRIER
-from perdure.core.connection import FAREWELL_SECONDS, GOODBYE_TIMEOUT, RETURN_TIMEOUT, Connection
+from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
+from perdure.core.connection import RETURN_TIMEOUT, Connection
 from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,
@@ -175,7 +176,7 @@ def test_a_peer_that_answers_with_its_old_credentials_or_with_none_gets_a_new_ca
     core.handle_event(ROAM, 10.0)
     actions = core.handle_event(AnswerReceived(5, answer), 10.1)
     assert rungs(actions) == [("REBUILD", "PEER_CANNOT_RESTART")]
-    assert rest_of(actions) == [CloseCarrier(), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
+    assert rest_of(actions) == [CloseCarrier(3), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
 
 
 def test_a_restart_that_is_not_answered_in_time_climbs_to_a_rebuild() -> None:
@@ -184,7 +185,7 @@ def test_a_restart_that_is_not_answered_in_time_climbs_to_a_rebuild() -> None:
     assert core.next_deadline() == 10.0 + POLICY.ice_restart_timeout
     actions = core.handle_timeout(13.0)
     assert rungs(actions) == [("REBUILD", "RESTART_FAILED")]
-    assert rest_of(actions) == [CloseCarrier(), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
+    assert rest_of(actions) == [CloseCarrier(3), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
 
 
 def test_a_restart_that_was_answered_and_brings_nothing_climbs_too() -> None:
@@ -197,7 +198,7 @@ def test_a_restart_that_was_answered_and_brings_nothing_climbs_too() -> None:
 def test_a_carrier_that_is_lost_during_its_restart_is_built_anew_at_once() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
-    assert rest_of(lose(core, 10.5)) == [CloseCarrier(), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
+    assert rest_of(lose(core, 10.5)) == [CloseCarrier(3), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
 
 
 def test_the_peers_restart_is_answered_and_has_worked_once_the_peer_is_heard_after_it() -> None:
@@ -243,7 +244,7 @@ def test_a_carrier_that_the_peer_has_given_up_is_closed_where_no_other_can_be_of
     core.handle_event(away, 10.1)
     actions = core.handle_event(OfferReceived(6, sdp("new"), restarts=3), 10.2)
     assert [rung for rung, _ in rungs(actions)] == ["WAIT"]
-    assert rest_of(actions) == [CloseCarrier()]
+    assert rest_of(actions) == [CloseCarrier(3)]
 
 
 # A rebuild.
@@ -252,7 +253,7 @@ def test_a_carrier_that_the_peer_has_given_up_is_closed_where_no_other_can_be_of
 def test_a_lost_carrier_is_built_anew_at_once() -> None:
     core = connected()
     actions = lose(core, 10.0)
-    assert actions[0] == CloseCarrier()
+    assert actions[0] == CloseCarrier(3)
     assert rungs(actions) == [("REBUILD", "CARRIER_LOST")]
     assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.CARRIER_LOST, "") in actions
     assert actions[-1] == MakeOffer(5, Trigger.ICE_FAILURE)
@@ -280,14 +281,14 @@ def test_an_address_that_the_engine_does_not_know_is_answered_by_a_rebuild() -> 
     core = connected()
     actions = core.handle_event(NEW_ADDRESS, 10.0)
     assert rungs(actions) == [("REBUILD", "NEW_ADDRESS")]
-    assert rest_of(actions) == [RenewNetworks(), CloseCarrier(), MakeOffer(5, Trigger.IP_ADDRESS_CHANGE)]
+    assert rest_of(actions) == [RenewNetworks(), CloseCarrier(3), MakeOffer(5, Trigger.IP_ADDRESS_CHANGE)]
 
 
 def test_the_peers_offer_replaces_a_carrier_that_works_here() -> None:
     core = connected(initiator=False)
     actions = core.handle_event(OfferReceived(5, sdp("new"), cause="address change"), 1.0)
     assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "address change") in actions
-    assert rest_of(actions) == [CloseCarrier(), MakeAnswer(5, sdp("new"))]
+    assert rest_of(actions) == [CloseCarrier(3), MakeAnswer(5, sdp("new"))]
 
 
 @pytest.mark.parametrize("cause", ["", "a word of a later version", "\x1b[31m"])
@@ -403,7 +404,7 @@ def test_a_new_address_acts_at_once_even_within_the_grace() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
     actions = core.handle_event(NEW_ADDRESS, 10.1)
-    assert rest_of(actions) == [RenewNetworks(), CloseCarrier(), MakeOffer(7, Trigger.IP_ADDRESS_CHANGE)]
+    assert rest_of(actions) == [RenewNetworks(), CloseCarrier(3), MakeOffer(7, Trigger.IP_ADDRESS_CHANGE)]
 
 
 def test_an_event_that_takes_the_paths_address_acts_at_once_though_another_waits_for_the_grace() -> None:
@@ -433,7 +434,7 @@ def test_an_event_after_the_grace_begins_the_attempt_under_way_anew() -> None:
     core.handle_event(ROAM, 10.0)
     assert rest_of(core.handle_event(ROAM, 11.5)) == [RestartIce(7, 3, Trigger.INTERFACE_CHANGE)]
     lose(core, 11.6)
-    assert rest_of(core.handle_event(ROAM, 13.0)) == [CloseCarrier(), MakeOffer(11, Trigger.INTERFACE_CHANGE)]
+    assert rest_of(core.handle_event(ROAM, 13.0)) == [CloseCarrier(3), MakeOffer(11, Trigger.INTERFACE_CHANGE)]
 
 
 def test_an_event_during_a_backoff_acts_at_once_and_starts_the_count_over() -> None:
@@ -570,7 +571,7 @@ def test_a_silent_path_is_held_while_signaling_is_away() -> None:
     assert states(actions) == [State.RECONNECTING]
     assert not closes(actions)
     assert rest_of(core.handle_event(SignalingChanged(True), 12.0)) == [
-        CloseCarrier(),
+        CloseCarrier(3),
         MakeOffer(5, Trigger.CONNECTION_TIMEOUT),
     ]
 
@@ -617,7 +618,7 @@ def test_a_held_carrier_that_is_lost_changes_nothing_but_that() -> None:
     core = connected()
     core.handle_event(SignalingChanged(False), 9.0)
     silent(core, 10.0)
-    assert lose(core, 20.0) == [CloseCarrier()]
+    assert lose(core, 20.0) == [CloseCarrier(3)]
     assert rest_of(core.handle_event(SignalingChanged(True), 30.0)) == [MakeOffer(5, Trigger.CONNECTION_TIMEOUT)]
 
 
@@ -666,7 +667,7 @@ def test_an_event_that_waited_brings_back_no_old_news_of_addresses() -> None:
 def test_the_user_gets_a_restart_or_a_rebuild_at_once() -> None:
     assert rest_of(connected().handle_event(RecoveryRequested(), 1.0)) == [RestartIce(5, 3, Trigger.REQUEST)]
     actions = connected(initiator=False).handle_event(RecoveryRequested(rebuild=True), 1.0)
-    assert rest_of(actions) == [CloseCarrier(), MakeOffer(4, Trigger.REQUEST)]
+    assert rest_of(actions) == [CloseCarrier(3), MakeOffer(4, Trigger.REQUEST)]
 
 
 def test_a_request_joins_the_recovery_that_is_under_way() -> None:
@@ -708,7 +709,7 @@ def test_silence_while_an_answer_is_due_is_probed_and_then_ends_the_carrier() ->
     assert core.next_deadline() == pytest.approx(10.0 + SILENT_AFTER)
     actions = core.handle_timeout(deadline(core))
     assert reasons(actions) == ["PATH_SILENT"]
-    assert rest_of(actions) == [CloseCarrier(), MakeOffer(5, Trigger.CONNECTION_TIMEOUT)]
+    assert rest_of(actions) == [CloseCarrier(3), MakeOffer(5, Trigger.CONNECTION_TIMEOUT)]
 
 
 def test_the_acceptor_end_that_notices_silence_waits_a_moment_for_the_others_offer_and_keeps_the_path() -> None:
@@ -864,7 +865,7 @@ def test_an_attempt_that_was_slept_through_is_made_again_and_not_spent() -> None
     core = connected()
     lose(core, 10.0)
     actions = core.handle_timeout(1000.0)
-    assert rest_of(actions) == [CloseCarrier(), MakeOffer(7, Trigger.ICE_FAILURE)]
+    assert rest_of(actions) == [CloseCarrier(3), MakeOffer(7, Trigger.ICE_FAILURE)]
     assert decisions(actions)[0].attempt == 1
 
 
@@ -953,7 +954,7 @@ def test_an_end_has_its_reason_closes_the_carrier_and_is_the_last_word(
 ) -> None:
     core = connected()
     actions = core.handle_event(event, 5.0)
-    assert actions[0] == CloseCarrier()
+    assert actions[0] == CloseCarrier(3)
     assert [(each.after, each.reason) for each in actions if isinstance(each, StateChanged)] == [(state, reason)]
     assert core.next_deadline() is None
     assert core.handle_event(OfferReceived(99, sdp("late")), 6.0) == []
@@ -968,7 +969,7 @@ def test_a_close_says_goodbye_behind_what_is_held_and_lets_it_leave(seconds: flo
     assert core.handle_event(CloseSent(), 5.0 + seconds) == []
     assert core.next_deadline() == 5.0 + seconds + FAREWELL_SECONDS
     actions = core.handle_timeout(5.0 + seconds + FAREWELL_SECONDS)
-    assert rest_of(actions) == [CloseCarrier()]
+    assert rest_of(actions) == [CloseCarrier(3)]
     assert reasons(actions) == ["SHUT_DOWN"]
 
 

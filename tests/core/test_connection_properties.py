@@ -24,7 +24,8 @@ from perdure.core.actions import (
     SayGoodbye,
     StateChanged,
 )
-from perdure.core.connection import FAREWELL_SECONDS, GOODBYE_TIMEOUT, Connection
+from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
+from perdure.core.connection import Connection
 from perdure.core.decision import Decision, Rung, Trigger
 from perdure.core.events import (
     AnswerReceived,

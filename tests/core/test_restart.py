@@ -20,6 +20,7 @@ WORKING = Situation(
     has_begun=True,
     is_up=True,
     is_open=True,
+    has_spare=False,
     is_attempting=False,
     restarts=0,
     can_restart=True,

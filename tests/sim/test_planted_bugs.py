@@ -60,9 +60,9 @@ def acknowledge_before_delivery(patch: Patch) -> None:
             handle(self, event)
         take(self, generation, message)
 
-    def close_with_loss(self: CarrierSession) -> None:
+    def close_with_loss(self: CarrierSession, generation: int) -> None:
         kept.pop(self, None)
-        close(self)
+        close(self, generation)
 
     patch.setattr(CarrierSession, "_handle", keep)
     patch.setattr(CarrierSession, "carrier_message", take_late)
