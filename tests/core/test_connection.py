@@ -171,28 +171,29 @@ def test_a_restart_has_worked_once_the_peer_is_heard_after_its_answer() -> None:
 
 
 @pytest.mark.parametrize("answer", [sdp("peer"), "not SDP at all", ""])
-def test_a_peer_that_answers_with_its_old_credentials_or_with_none_gets_a_new_carrier(answer: str) -> None:
+def test_a_peer_that_answers_with_its_old_credentials_or_with_none_gets_a_spare(answer: str) -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
     actions = core.handle_event(AnswerReceived(5, answer), 10.1)
-    assert rungs(actions) == [("REBUILD", "PEER_CANNOT_RESTART")]
-    assert rest_of(actions) == [CloseCarrier(3), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
+    assert rungs(actions) == [("SPARE", "PEER_CANNOT_RESTART")]
+    assert rest_of(actions) == [MakeOffer(7, Trigger.INTERFACE_CHANGE, is_spare=True), Probe()]
+    assert core.state is State.RECONNECTING
 
 
-def test_a_restart_that_is_not_answered_in_time_climbs_to_a_rebuild() -> None:
+def test_a_restart_that_is_not_answered_in_time_climbs_to_a_spare() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
     assert core.next_deadline() == 10.0 + POLICY.ice_restart_timeout
     actions = core.handle_timeout(13.0)
-    assert rungs(actions) == [("REBUILD", "RESTART_FAILED")]
-    assert rest_of(actions) == [CloseCarrier(3), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
+    assert rungs(actions) == [("SPARE", "RESTART_FAILED")]
+    assert rest_of(actions) == [MakeOffer(7, Trigger.INTERFACE_CHANGE, is_spare=True), Probe()]
 
 
 def test_a_restart_that_was_answered_and_brings_nothing_climbs_too() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
     core.handle_event(AnswerReceived(5, sdp("new")), 10.1)
-    assert rungs(core.handle_timeout(13.0)) == [("REBUILD", "RESTART_FAILED")]
+    assert rungs(core.handle_timeout(13.0)) == [("SPARE", "RESTART_FAILED")]
 
 
 def test_a_carrier_that_is_lost_during_its_restart_is_built_anew_at_once() -> None:
@@ -214,7 +215,7 @@ def test_who_answers_a_restart_is_a_second_more_patient_than_who_offers_it() -> 
     core = connected(initiator=False)
     core.handle_event(OfferReceived(5, sdp("new"), restarts=3), 10.0)
     assert core.next_deadline() == 10.0 + POLICY.ice_restart_timeout + 1.0
-    assert rungs(core.handle_timeout(14.0)) == [("REBUILD", "RESTART_FAILED")]
+    assert rungs(core.handle_timeout(14.0)) == [("SPARE", "RESTART_FAILED")]
 
 
 @pytest.mark.parametrize("initiator", [False, True])
@@ -244,7 +245,7 @@ def test_a_carrier_that_the_peer_has_given_up_is_closed_where_no_other_can_be_of
     core.handle_event(away, 10.1)
     actions = core.handle_event(OfferReceived(6, sdp("new"), restarts=3), 10.2)
     assert [rung for rung, _ in rungs(actions)] == ["WAIT"]
-    assert rest_of(actions) == [CloseCarrier(3)]
+    assert rest_of(actions) == [CloseCarrier(5)]
 
 
 # A rebuild.
@@ -284,18 +285,24 @@ def test_an_address_that_the_engine_does_not_know_is_answered_by_a_rebuild() -> 
     assert rest_of(actions) == [RenewNetworks(), CloseCarrier(3), MakeOffer(5, Trigger.IP_ADDRESS_CHANGE)]
 
 
-def test_the_peers_offer_replaces_a_carrier_that_works_here() -> None:
+def test_the_peers_offer_is_answered_beside_a_carrier_that_works_here() -> None:
     core = connected(initiator=False)
     actions = core.handle_event(OfferReceived(5, sdp("new"), cause="address change"), 1.0)
-    assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "address change") in actions
-    assert rest_of(actions) == [CloseCarrier(3), MakeAnswer(5, sdp("new"))]
+    assert actions == [MakeAnswer(5, sdp("new"), is_spare=True)]
+    assert (core.state, core.carrier, core.spare) == (State.CONNECTED, 3, 5)
 
 
 @pytest.mark.parametrize("cause", ["", "a word of a later version", "\x1b[31m"])
 def test_a_cause_that_this_version_does_not_know_harms_nothing(cause: str) -> None:
     core = connected(initiator=False)
-    actions = core.handle_event(OfferReceived(5, sdp("new"), cause=cause), 1.0)
-    assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "ICE failure") in actions
+    core.handle_event(SignalingChanged(False), 0.5)
+    silent(core, 1.0)
+    lose(core, 5.0)
+    core.handle_event(OfferReceived(5, sdp("new"), cause=cause), 6.0)
+    assert core.carrier == 5
+    core.handle_event(SignalingChanged(True), 6.1)
+    (decision,) = decisions(lose(core, 6.2))
+    assert decision.trigger is Trigger.ICE_FAILURE
 
 
 @pytest.mark.parametrize("answer", [sdp("peer"), "not SDP at all"])
@@ -434,7 +441,7 @@ def test_an_event_after_the_grace_begins_the_attempt_under_way_anew() -> None:
     core.handle_event(ROAM, 10.0)
     assert rest_of(core.handle_event(ROAM, 11.5)) == [RestartIce(7, 3, Trigger.INTERFACE_CHANGE)]
     lose(core, 11.6)
-    assert rest_of(core.handle_event(ROAM, 13.0)) == [CloseCarrier(3), MakeOffer(11, Trigger.INTERFACE_CHANGE)]
+    assert rest_of(core.handle_event(ROAM, 13.0)) == [CloseCarrier(9), MakeOffer(11, Trigger.INTERFACE_CHANGE)]
 
 
 def test_an_event_during_a_backoff_acts_at_once_and_starts_the_count_over() -> None:
@@ -448,12 +455,13 @@ def test_an_event_during_a_backoff_acts_at_once_and_starts_the_count_over() -> N
     assert decisions(actions)[0].attempt == 1
 
 
-def test_a_restart_after_a_second_of_silence_would_come_too_late_so_it_is_a_rebuild() -> None:
+def test_a_restart_after_a_second_of_silence_would_come_too_late_so_a_spare_is_begun() -> None:
     core = connected(rtt=0.4)
     core.handle_event(PathEvidence(3, None, 10.0), 10.0)
     core.handle_timeout(deadline(core))
     assert core.state is State.CONNECTED
-    assert rungs(core.handle_event(ROAM, 11.1)) == [("REBUILD", "PATH_SILENT")]
+    assert rungs(core.handle_event(ROAM, 11.1)) == [("SPARE", "PATH_SILENT")]
+    assert core.state is State.RECONNECTING
 
 
 def test_silence_goes_on_counting_while_a_restart_is_under_way() -> None:
@@ -462,7 +470,7 @@ def test_silence_goes_on_counting_while_a_restart_is_under_way() -> None:
     core.handle_event(ROAM, 10.0)
     core.handle_event(AnswerReceived(5, sdp("new")), 10.1)
     core.handle_event(PathEvidence(3, None, 10.1), 10.1)
-    assert rungs(core.handle_event(ROAM, 12.0)) == [("REBUILD", "PATH_SILENT")]
+    assert rungs(core.handle_event(ROAM, 12.0)) == [("SPARE", "PATH_SILENT")]
 
 
 def test_many_events_cause_six_restarts_a_minute() -> None:
@@ -472,10 +480,10 @@ def test_many_events_cause_six_restarts_a_minute() -> None:
         now = 10.0 + 1.5 * second
         actions = rest(core, now) + core.handle_event(ROAM, now)
         restarts += [now for action in actions if isinstance(action, RestartIce | MakeOffer)]
-        if core.state is State.RECONNECTING:
+        if core.state is State.RECONNECTING or core.spare:
             core.handle_event(AnswerReceived(core.generation, sdp(f"new{second}")), now + 0.1)
-            if core.carrier == core.generation:
-                core.handle_event(SessionResumed(core.carrier), now + 0.2)
+            if core.generation in (core.carrier, core.spare):
+                core.handle_event(SessionResumed(core.generation), now + 0.2)
             core.handle_event(PathEvidence(core.carrier, now + 0.2, None), now + 0.2)
     assert core.state is State.CONNECTED
     for at in restarts:
@@ -525,7 +533,7 @@ def test_the_end_of_the_limits_wait_and_an_overdue_silence_are_one_recovery() ->
     core.handle_event(PathEvidence(3, None, 10.0), 10.0)
     rest(core, 69.9)
     actions = core.handle_timeout(70.7)
-    assert rungs(actions) == [("REBUILD", "RETRY")]
+    assert rungs(actions) == [("SPARE", "RETRY")]
 
 
 @pytest.mark.parametrize("restart_fails_by", ["silence", "refusal", "loss"])
@@ -542,7 +550,7 @@ def test_a_restart_that_fails_when_the_restart_limit_is_reached_waits_and_goes_o
             actions = lose(core, 10.1)
     assert rungs(actions) == [("WAIT", "RESTART_LIMIT")]
     assert core.next_deadline() == 70.0
-    assert MakeOffer(7, Trigger.INTERFACE_CHANGE) in core.handle_timeout(70.0)
+    assert MakeOffer(7, Trigger.INTERFACE_CHANGE, is_spare=restart_fails_by != "loss") in core.handle_timeout(70.0)
 
 
 # Without an address, or without signaling.
@@ -555,13 +563,14 @@ def test_without_an_address_a_silent_path_is_held_until_there_is_one(initiator: 
     assert rungs(actions) == [("WAIT", "NO_ADDRESS")]
     assert (core.state, rest_of(actions)) == (State.CONNECTED, [Probe()])
     actions = silent(core, 10.0)
-    assert rungs(actions) == [("WAIT", "NO_ADDRESS")]
+    assert rungs(actions)[-1] == ("WAIT", "NO_ADDRESS")
     assert not closes(actions)
     assert core.handle_event(SignalingChanged(False), 100.0) == []
     assert not any(isinstance(each, MakeOffer) for each in core.handle_event(SignalingChanged(True), 200.0))
     actions = core.handle_event(ONLINE, 300.0)
-    assert rungs(actions) == [("REBUILD", "PATH_SILENT")]
+    assert rungs(actions) == [("SPARE", "PATH_SILENT")]
     assert decisions(actions)[0].attempt == 1
+    assert not closes(actions)
 
 
 def test_a_silent_path_is_held_while_signaling_is_away() -> None:
@@ -571,9 +580,10 @@ def test_a_silent_path_is_held_while_signaling_is_away() -> None:
     assert states(actions) == [State.RECONNECTING]
     assert not closes(actions)
     assert rest_of(core.handle_event(SignalingChanged(True), 12.0)) == [
-        CloseCarrier(3),
-        MakeOffer(5, Trigger.CONNECTION_TIMEOUT),
+        MakeOffer(5, Trigger.CONNECTION_TIMEOUT, is_spare=True),
+        Probe(),
     ]
+    assert (core.state, core.carrier) == (State.RECONNECTING, 3)
 
 
 def test_a_held_path_that_carries_data_again_is_connected_again() -> None:
@@ -664,10 +674,13 @@ def test_an_event_that_waited_brings_back_no_old_news_of_addresses() -> None:
 # Requests.
 
 
-def test_the_user_gets_a_restart_or_a_rebuild_at_once() -> None:
+def test_the_user_gets_a_restart_or_another_carrier_at_once() -> None:
     assert rest_of(connected().handle_event(RecoveryRequested(), 1.0)) == [RestartIce(5, 3, Trigger.REQUEST)]
-    actions = connected(initiator=False).handle_event(RecoveryRequested(rebuild=True), 1.0)
-    assert rest_of(actions) == [CloseCarrier(3), MakeOffer(4, Trigger.REQUEST)]
+    core = connected(initiator=False)
+    actions = core.handle_event(RecoveryRequested(rebuild=True), 1.0)
+    assert rungs(actions) == [("SPARE", "ASKED")]
+    assert rest_of(actions) == [MakeOffer(4, Trigger.REQUEST, is_spare=True)]
+    assert core.state is State.CONNECTED
 
 
 def test_a_request_joins_the_recovery_that_is_under_way() -> None:
@@ -701,23 +714,30 @@ def test_a_request_before_the_begin_begins() -> None:
 # Silence.
 
 
-def test_silence_while_an_answer_is_due_is_probed_and_then_ends_the_carrier() -> None:
+def test_silence_while_an_answer_is_due_is_probed_and_then_the_verdict_which_keeps_the_carrier() -> None:
     core = connected()
     core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
     assert core.next_deadline() == 10.3
-    assert core.handle_timeout(10.3) == [Probe()]
+    assert rest_of(core.handle_timeout(10.3)) == [Probe(), MakeOffer(5, Trigger.CONNECTION_TIMEOUT, is_spare=True)]
+    assert core.state is State.CONNECTED
     assert core.next_deadline() == pytest.approx(10.0 + SILENT_AFTER)
     actions = core.handle_timeout(deadline(core))
     assert reasons(actions) == ["PATH_SILENT"]
-    assert rest_of(actions) == [CloseCarrier(3), MakeOffer(5, Trigger.CONNECTION_TIMEOUT)]
+    assert rest_of(actions) == [Probe()]
+    assert (core.carrier, core.spare) == (3, 5)
 
 
-def test_the_acceptor_end_that_notices_silence_waits_a_moment_for_the_others_offer_and_keeps_the_path() -> None:
+def test_the_acceptor_end_that_has_no_spare_at_the_verdict_waits_a_moment_for_the_others_offer() -> None:
     core = connected(initiator=False)
-    actions = silent(core, 10.0)
+    wasted(core, 5.0)
+    wasted(core, 6.6)  # the next may be begun 2 s later
+    actions = silent(core, 7.2)
     assert rungs(actions) == [("WAIT", "GLARE")]
     assert not closes(actions)
-    assert closes(core.handle_timeout(deadline(core)))
+    assert rest_of(core.handle_timeout(8.1 + GLARE_DELAY)) == [
+        MakeOffer(8, Trigger.CONNECTION_TIMEOUT, is_spare=True),
+        Probe(),
+    ]
 
 
 def test_a_sign_of_life_ends_the_suspicion() -> None:

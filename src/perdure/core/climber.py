@@ -184,9 +184,7 @@ class Climber:
         if next_at is not None:
             self._context.timers.set(Timer.NEXT_ATTEMPT, next_at)
         self.drop_spare()
-        if self.is_open:
-            self._context.actions.append(Probe())
-        else:
+        if not self.is_open:
             self.drop_carriers()
 
     # What the peer says to it.
@@ -308,9 +306,8 @@ class Climber:
             if self.negotiation.offered_here and self.negotiation.current == spare.generation:
                 self._context.actions.append(WithdrawOffer(spare.generation))
 
-    def lost_current(self, trigger: Trigger, detail: str) -> None:
-        """The current carrier is lost while another is built, which all waits for now."""
-        self.drop_current()
+    def await_spare(self, trigger: Trigger, detail: str = "") -> None:
+        """The current carrier is lost, or silent, while another is built: that is the attempt now."""
         self._leave_up(_REASONS[trigger], detail)
         self._give_time(trigger)
 

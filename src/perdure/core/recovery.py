@@ -173,6 +173,9 @@ class Recovery:
     def path_silent(self) -> None:
         """The liveness' verdict."""
         self._execute(self._ladder.path_silent(self._situation()))
+        if self.climber.spare is not None and self._context.state.is_up:
+            self.climber.await_spare(Trigger.CONNECTION_TIMEOUT)
+            self._ask_what_is_kept()
 
     def quality_poor(self, *, carries_data: bool) -> None:
         self._execute(self._ladder.quality_poor(self._situation(), carries_data=carries_data))
@@ -191,7 +194,8 @@ class Recovery:
     def carrier_lost(self, detail: str) -> None:
         """The engine, or the session, gave the current carrier up."""
         if self.climber.spare is not None:
-            self.climber.lost_current(Trigger.ICE_FAILURE, detail)
+            self.climber.drop_current()
+            self.climber.await_spare(Trigger.ICE_FAILURE, detail)
             return
         self.climber.drop_current()
         if self._context.state.is_up:
@@ -258,6 +262,7 @@ class Recovery:
         if offer.restarts or not climber.is_open or trigger is not Trigger.CONNECTION_TIMEOUT:
             self._ladder.peer_began(trigger, self._context.now)
         climber.follow(offer, trigger)
+        self._ask_what_is_kept()
         return True
 
     def _cannot_answer(self, offer: OfferReceived) -> DecisionReason | None:
@@ -345,15 +350,22 @@ class Recovery:
             case Rung.SPARE:
                 is_silent = decision.reason is DecisionReason.PATH_SILENT
                 self.climber.build_beside(trigger or Trigger.REQUEST, is_silent=is_silent)
+                self._ask_what_is_kept()
             case Rung.WAIT if trigger is not None and trigger.is_network_event and self._context.state.is_up:
                 self._ask()  # the path may still work: the liveness tells
             case Rung.WAIT:
                 self.climber.wait(decision)
-                self._liveness.excuse(self._context.now)  # a path that is kept is asked anew
+                self._ask_what_is_kept()
             case Rung.FAIL:
                 self.end(State.FAILED, Reason.ATTEMPTS_EXHAUSTED, decision.detail)
             case _:
                 assert_never(decision.rung)
+
+    def _ask_what_is_kept(self) -> None:
+        """A silent path that is kept may heal: its silence counts from now, and it is asked."""
+        if self.climber.is_holding:
+            self._liveness.excuse(self._context.now)
+            self._context.actions.append(Probe())
 
     def _ask(self) -> None:
         """Whether the path is there."""

@@ -173,10 +173,15 @@ class Ladder:
         return self._hold(trigger, reason, situation)
 
     def path_suspect(self, situation: Situation) -> Decision:
-        """An answer is overdue. What is begun beside the path costs nobody a connection, so no limit counts it."""
+        """An answer is overdue. A spare counts as a restart once it is used."""
         trigger = Trigger.CONNECTION_TIMEOUT
         reason = DecisionReason.PATH_SUSPECT
-        if situation.is_attempting or situation.has_spare or self._obstacle(trigger, situation) is not None:
+        if (
+            situation.is_attempting
+            or situation.has_spare
+            or self._obstacle(trigger, situation) is not None
+            or self._limit_reached(trigger, situation) is not None
+        ):
             return self._hold(trigger, reason, situation)
         return Decision(trigger, Rung.SPARE, reason, self._attempts_failed, None, situation.now)
 
@@ -188,9 +193,7 @@ class Ladder:
         """No answer came although one was due."""
         trigger = Trigger.CONNECTION_TIMEOUT
         if situation.has_spare:
-            return Decision(
-                trigger, Rung.SPARE, DecisionReason.PATH_SILENT, self._attempts_failed + 1, None, situation.now
-            )
+            return self._hold(trigger, DecisionReason.UNDER_WAY, situation)
         if (obstacle := self._obstacle(trigger, situation) or self._limit_reached(trigger, situation)) is not None:
             return obstacle
         if not situation.is_initiator:
@@ -216,6 +219,8 @@ class Ladder:
         trigger = Trigger.QUALITY_DEGRADATION
         if carries_data:
             return self._hold(trigger, DecisionReason.CARRIES_DATA, situation)
+        if situation.has_spare:
+            return self._hold(trigger, DecisionReason.UNDER_WAY, situation)
         if (obstacle := self._obstacle(trigger, situation) or self._limit_reached(trigger, situation)) is not None:
             return obstacle
         if situation.now < self._quality_until:
