@@ -203,7 +203,12 @@ TABLE: list[tuple[Ask, Situation, Rung, DecisionReason]] = [
     (wait_over, LOST._replace(has_address=False), Rung.WAIT, DecisionReason.NO_ADDRESS),
     # An ICE restart that failed, or cannot be answered.
     (wait_of(Trigger.INTERFACE_CHANGE, DecisionReason.RESTART_FAILED), HELD, Rung.SPARE, DecisionReason.RESTART_FAILED),
-    (wait_of(Trigger.IP_ADDRESS_CHANGE, DecisionReason.RESTART_FAILED), HELD, Rung.SPARE, DecisionReason.RESTART_FAILED),
+    (
+        wait_of(Trigger.IP_ADDRESS_CHANGE, DecisionReason.RESTART_FAILED),
+        HELD,
+        Rung.SPARE,
+        DecisionReason.RESTART_FAILED,
+    ),
     (wait_of(Trigger.ICE_FAILURE, DecisionReason.RESTART_FAILED), LOST, Rung.REBUILD, DecisionReason.RESTART_FAILED),
     (wait_of(Trigger.ICE_FAILURE, DecisionReason.PEER_IS_BEHIND), WORKING, Rung.SPARE, DecisionReason.PEER_IS_BEHIND),
     (wait_of(Trigger.ICE_FAILURE, DecisionReason.CANNOT_RESTART), UNABLE, Rung.SPARE, DecisionReason.CANNOT_RESTART),

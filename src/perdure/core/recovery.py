@@ -348,8 +348,11 @@ class Recovery:
                 self._pending = None
                 self.climber.build(trigger)
             case Rung.SPARE:
-                is_silent = decision.reason is DecisionReason.PATH_SILENT
-                self.climber.build_beside(trigger or Trigger.REQUEST, is_silent=is_silent)
+                if decision.reason is not DecisionReason.PATH_SUSPECT:
+                    self._pending = None
+                self.climber.build_beside(
+                    trigger or Trigger.REQUEST, is_silent=decision.reason is DecisionReason.PATH_SILENT
+                )
                 self._ask_what_is_kept()
             case Rung.WAIT if trigger is not None and trigger.is_network_event and self._context.state.is_up:
                 self._ask()  # the path may still work: the liveness tells
