@@ -91,7 +91,7 @@ async def test_an_ice_restart_that_is_asked_for_becomes_a_rebuild(ends: Ends) ->
         await rebuilt(ends, carrier)
         await still_carries(ends.here)
     decided = [(each.rung, each.reason) for each in unable.decisions]
-    assert (Rung.REBUILD, DecisionReason.CANNOT_RESTART) in decided
+    assert (Rung.SPARE, DecisionReason.CANNOT_RESTART) in decided
     assert (Rung.ICE_RESTART, DecisionReason.ASKED) not in decided
 
 

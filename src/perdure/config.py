@@ -69,12 +69,21 @@ class RestartPolicy:
             "granted to a slow path while data waits for an answer."
         ),
     ] = 30.0
-    silence_floor: Annotated[
+    suspicion_floor: Annotated[
         float,
         number("s", 0.05, 60),
         (
             "Silence, while data waits for an answer, below which no path is suspected; above it RFC 6298's "
-            "retransmission timeout decides. 300 ms leaves room for a stalled process."
+            "retransmission timeout decides. A suspect path gets another carrier beside it. 200 ms is Linux' least "
+            "retransmission timeout."
+        ),
+    ] = 0.2
+    silence_floor: Annotated[
+        float,
+        number("s", 0.05, 60),
+        (
+            "The same for a path to count as lost, which takes three such timeouts. 300 ms leaves room for a stalled "
+            "process."
         ),
     ] = 0.3
     stall_timeout: Annotated[

@@ -457,8 +457,8 @@ def test_a_restart_after_a_second_of_silence_would_come_too_late_so_a_spare_is_b
     core.handle_event(PathEvidence(3, None, 10.0), 10.0)
     core.handle_timeout(deadline(core))
     assert core.state is State.CONNECTED
-    assert rungs(core.handle_event(ROAM, 11.1)) == [("SPARE", "PATH_SILENT")]
-    assert core.state is State.RECONNECTING
+    actions = core.handle_event(ROAM, 11.1)
+    assert (rungs(actions), states(actions)) == ([("SPARE", "PATH_SILENT")], [State.RECONNECTING])
 
 
 def test_silence_goes_on_counting_while_a_restart_is_under_way() -> None:
@@ -714,8 +714,9 @@ def test_a_request_before_the_begin_begins() -> None:
 def test_silence_while_an_answer_is_due_is_probed_and_then_the_verdict_which_keeps_the_carrier() -> None:
     core = connected()
     core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
-    assert core.next_deadline() == 10.3
-    assert rest_of(core.handle_timeout(10.3)) == [Probe(), MakeOffer(5, Trigger.CONNECTION_TIMEOUT, is_spare=True)]
+    assert core.next_deadline() == 10.0 + POLICY.suspicion_floor
+    actions = core.handle_timeout(deadline(core))
+    assert rest_of(actions) == [Probe(), MakeOffer(5, Trigger.CONNECTION_TIMEOUT, is_spare=True)]
     assert core.state is State.CONNECTED
     assert core.next_deadline() == pytest.approx(10.0 + SILENT_AFTER)
     actions = core.handle_timeout(deadline(core))

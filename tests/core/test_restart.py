@@ -260,15 +260,20 @@ def test_no_spare_is_begun_for_a_suspicion_at_the_restart_limit() -> None:
     assert suspicion(at_the_limit(), WORKING._replace(now=160.0)).rung is Rung.SPARE
 
 
-def test_a_suspicions_spare_counts_as_a_restart_once_it_is_used() -> None:
+def test_a_suspicions_spare_counts_as_a_restart() -> None:
     busy = ladder()
-    for _ in range(50):
-        assert suspicion(busy, WORKING).rung is Rung.SPARE
-    assert ROAM(busy, WORKING).rung is Rung.ICE_RESTART
-    for _ in range(POLICY.max_restarts_per_minute - 1):
-        busy.spare_used(100.0)
-    assert suspicion(busy, WORKING._replace(now=102.0)).rung is Rung.HOLD
-    assert ROAM(busy, WORKING._replace(now=102.0)).reason is DecisionReason.RESTART_LIMIT
+    begun = [suspicion(busy, WORKING._replace(now=100.0 + tenth / 10)).rung for tenth in range(50)]
+    assert begun.count(Rung.SPARE) == POLICY.max_restarts_per_minute
+    assert ROAM(busy, WORKING._replace(now=110.0)).reason is DecisionReason.RESTART_LIMIT
+
+
+def test_a_spare_that_was_not_needed_counts_for_nothing() -> None:
+    calm = ladder()
+    for tenth in range(50):
+        now = 100.0 + tenth / 10
+        assert suspicion(calm, WORKING._replace(now=now)).rung is Rung.SPARE
+        calm.spare_wasted(now)
+    assert ROAM(calm, WORKING._replace(now=110.0)).rung is Rung.ICE_RESTART
 
 
 def test_a_silence_that_finds_a_spare_under_way_spends_no_restart() -> None:

@@ -14,7 +14,12 @@ MOVED: Triggers = (Trigger.INTERFACE_CHANGE, Trigger.IP_ADDRESS_CHANGE)
 NETWORK: Triggers = (*MOVED, Trigger.WAKE_UP)
 
 AT_ONCE: list[Row] = [
-    ((Trigger.REQUEST,), "an attempt is under way", (Rung.HOLD,), DecisionReason.UNDER_WAY),
+    (
+        (Trigger.CONNECTION_TIMEOUT,),
+        "the path is suspect (*hold* while signaling is away, without an address, and at the restart limit)",
+        (Rung.SPARE, Rung.HOLD),
+        DecisionReason.PATH_SUSPECT,
+    ),
     (
         (Trigger.CONNECTION_TIMEOUT, Trigger.ICE_FAILURE, Trigger.QUALITY_DEGRADATION, Trigger.REQUEST),
         "ICE reports a problem, or your program does (`report_network_change`)",
@@ -22,6 +27,12 @@ AT_ONCE: list[Row] = [
         DecisionReason.DOUBTED,
     ),
     ((Trigger.QUALITY_DEGRADATION,), "the path carries data", (Rung.HOLD,), DecisionReason.CARRIES_DATA),
+    (
+        (Trigger.CONNECTION_TIMEOUT, Trigger.QUALITY_DEGRADATION, Trigger.REQUEST),
+        "a spare is under way; for a request: any attempt",
+        (Rung.HOLD,),
+        DecisionReason.UNDER_WAY,
+    ),
     (
         ANY,
         "the tube has not begun, or its first offer has not come",
@@ -87,8 +98,8 @@ AT_ONCE: list[Row] = [
         DecisionReason.LOCAL_ADDRESS_LOST,
     ),
     (NETWORK, "there is a new address", (Rung.REBUILD,), DecisionReason.NEW_ADDRESS),
-    ((Trigger.CONNECTION_TIMEOUT,), "at the gateway, for 0.1 s", (Rung.WAIT,), DecisionReason.GLARE),
-    ((Trigger.CONNECTION_TIMEOUT,), "at the client", (Rung.REBUILD,), DecisionReason.PATH_SILENT),
+    ((Trigger.CONNECTION_TIMEOUT,), "the path is lost, at the gateway, for 0.1 s", (Rung.WAIT,), DecisionReason.GLARE),
+    ((Trigger.CONNECTION_TIMEOUT,), "the path is lost, at the client", (Rung.SPARE,), DecisionReason.PATH_SILENT),
     (
         (Trigger.ICE_FAILURE,),
         "the sixth carrier in a row was lost within 0.25 s of its success, before anything was acknowledged on it",
@@ -103,21 +114,26 @@ AT_ONCE: list[Row] = [
         (Rung.HOLD,),
         DecisionReason.QUALITY_BACKOFF,
     ),
-    ((Trigger.REQUEST,), "`rebuild()` was called", (Rung.REBUILD,), DecisionReason.ASKED),
+    (
+        (Trigger.REQUEST,),
+        "`rebuild()` was called (*rebuild* where no carrier is open)",
+        (Rung.SPARE, Rung.REBUILD),
+        DecisionReason.ASKED,
+    ),
     ((*NETWORK, Trigger.REQUEST), "no carrier is open", (Rung.REBUILD,), DecisionReason.NOT_OPEN),
     (
         (*MOVED, Trigger.QUALITY_DEGRADATION, Trigger.REQUEST),
         "the path has been silent for 0.3 s or more",
-        (Rung.REBUILD,),
+        (Rung.SPARE,),
         DecisionReason.PATH_SILENT,
     ),
     (
         (*MOVED, Trigger.QUALITY_DEGRADATION, Trigger.REQUEST),
         "the carrier's engine cannot restart ICE (perdure's own can; a `transport` of yours may not)",
-        (Rung.REBUILD,),
+        (Rung.SPARE,),
         DecisionReason.CANNOT_RESTART,
     ),
-    (ANY, "this carrier's ICE was restarted 8 times already", (Rung.REBUILD,), DecisionReason.WORN),
+    (ANY, "this carrier's ICE was restarted 8 times already", (Rung.SPARE,), DecisionReason.WORN),
     (MOVED, "otherwise", (Rung.ICE_RESTART,), DecisionReason.NETWORK_MOVED),
     ((Trigger.QUALITY_DEGRADATION,), "otherwise", (Rung.ICE_RESTART,), DecisionReason.POOR_PATH),
     ((Trigger.REQUEST,), "otherwise", (Rung.ICE_RESTART,), DecisionReason.ASKED),
@@ -135,25 +151,37 @@ AFTERWARDS: list[Row] = [
     (
         ANY,
         "the peer answered an ICE restart with its old credentials",
-        (Rung.REBUILD,),
+        (Rung.SPARE,),
         DecisionReason.PEER_CANNOT_RESTART,
     ),
     (
         ANY,
-        "an ICE restart brought no data within `ice_restart_timeout`",
-        (Rung.REBUILD,),
+        "an ICE restart brought no data within `ice_restart_timeout` (*rebuild* where the carrier was lost meanwhile)",
+        (Rung.SPARE, Rung.REBUILD),
         DecisionReason.RESTART_FAILED,
     ),
-    (ANY, "the peer restarts a carrier that is gone here", (Rung.REBUILD,), DecisionReason.PEER_IS_BEHIND),
     (
         ANY,
-        "the peer restarts ICE on a carrier whose engine here cannot; the peer follows the new offer",
-        (Rung.REBUILD,),
+        "the peer restarts a carrier that is gone here (*rebuild* where no other is open)",
+        (Rung.SPARE, Rung.REBUILD),
+        DecisionReason.PEER_IS_BEHIND,
+    ),
+    (
+        ANY,
+        "the peer restarts ICE on a carrier whose engine here cannot; the peer follows the new offer (*rebuild* where "
+        "the carrier is not open)",
+        (Rung.SPARE, Rung.REBUILD),
         DecisionReason.CANNOT_RESTART,
     ),
-    (ANY, "a rebuild failed within `handover_grace`", (Rung.WAIT,), DecisionReason.IN_GRACE),
-    (ANY, "a rebuild failed, within `attempt_timeout` or at once", (Rung.WAIT,), DecisionReason.BACKOFF),
-    (ANY, "the wait is over", (Rung.REBUILD,), DecisionReason.RETRY),
+    (ANY, "a new carrier did not open, within `handover_grace`", (Rung.WAIT,), DecisionReason.IN_GRACE),
+    (ANY, "a new carrier did not open, within `attempt_timeout` or at once", (Rung.WAIT,), DecisionReason.BACKOFF),
+    (
+        ANY,
+        "the wait is over, and a carrier is open (*rebuild* for IP_ADDRESS_CHANGE and WAKE_UP)",
+        (Rung.SPARE, Rung.REBUILD),
+        DecisionReason.RETRY,
+    ),
+    (ANY, "the wait is over, and no carrier is open", (Rung.REBUILD,), DecisionReason.RETRY),
     (
         ANY,
         "the peer was away, is back, and answers an offer whose attempt is over",

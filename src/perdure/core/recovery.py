@@ -132,8 +132,7 @@ class Recovery:
         """SPARE: it is time for one, or the one that there is has had its time."""
         climber = self.climber
         if climber.spare is not None:
-            self._spares.wasted(self._context.now)
-            climber.drop_spare()
+            self._waste_spare()
         elif self._context.state.is_up and self._liveness.is_suspect(self._context.now):
             self._execute(self._ladder.path_suspect(self._situation()))
 
@@ -151,12 +150,13 @@ class Recovery:
             self._pending = None
         if spare.trigger is Trigger.CONNECTION_TIMEOUT:
             self._spares.used()
-            self._ladder.spare_used(self._context.now)
         self.climber.promoted()
         self._succeeds(True)
 
     def spare_lost(self) -> None:
         """It never carried anything. While the path is up that is no news."""
+        if self.climber.spare is not None and self._context.state.is_up:
+            self._ladder.spare_wasted(self.climber.spare.begun_at)
         self.climber.drop_spare()
         if self.climber.is_attempting:
             self._attempt_failed(DecisionReason.RESTART_FAILED, "the new carrier was lost before it was open")
@@ -224,7 +224,13 @@ class Recovery:
         if not self.climber.negotiation.offered_here:
             return
         if spare.trigger is Trigger.CONNECTION_TIMEOUT and heard_at > spare.begun_at:
+            self._waste_spare()
+
+    def _waste_spare(self) -> None:
+        """It was not needed, or did not open in its time."""
+        if self.climber.spare is not None:
             self._spares.wasted(self._context.now)
+            self._ladder.spare_wasted(self.climber.spare.begun_at)
             self.climber.drop_spare()
 
     def acknowledged(self) -> None:
@@ -249,9 +255,11 @@ class Recovery:
     def offered(self, offer: OfferReceived) -> bool:
         """The peer's offer, of a new carrier or of a restart of this one; whether it counts."""
         climber = self.climber
-        if self._context.state is State.INITIALIZING or not climber.negotiation.take_offer(offer.generation):
-            return False
         trigger = None if self._context.state is State.CONNECTING else Trigger.named(offer.cause)
+        if self._context.state is State.INITIALIZING or not climber.negotiation.take_offer(offer.generation):
+            if trigger is not None and trigger.is_network_event:
+                self._ladder.network_moved(self._context.now)  # its offer gives way, its news does not
+            return False
         if (why := self._cannot_answer(offer)) is not None:
             # Only a new carrier helps, and the peer is there to take its offer.
             climber.stop_attempt()
@@ -259,8 +267,7 @@ class Recovery:
             return True
         if not climber.is_open or offer.restarts:
             self._pending = None
-        if offer.restarts or not climber.is_open or trigger is not Trigger.CONNECTION_TIMEOUT:
-            self._ladder.peer_began(trigger, self._context.now)
+        self._ladder.peer_began(trigger, self._context.now)
         climber.follow(offer, trigger)
         self._ask_what_is_kept()
         return True

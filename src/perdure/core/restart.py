@@ -173,21 +173,22 @@ class Ladder:
         return self._hold(trigger, reason, situation)
 
     def path_suspect(self, situation: Situation) -> Decision:
-        """An answer is overdue. A spare counts as a restart once it is used."""
+        """An answer is overdue. The spare counts as a restart, unless it turns out not to be needed."""
         trigger = Trigger.CONNECTION_TIMEOUT
         reason = DecisionReason.PATH_SUSPECT
         if (
             situation.is_attempting
             or situation.has_spare
             or self._obstacle(trigger, situation) is not None
-            or self._limit_reached(trigger, situation) is not None
+            or self._limit.is_reserved(situation.now)
         ):
             return self._hold(trigger, reason, situation)
+        self._count(trigger, situation.now)
         return Decision(trigger, Rung.SPARE, reason, self._attempts_failed, None, situation.now)
 
-    def spare_used(self, now: float) -> None:
-        """The session went on on a carrier that a suspicion had begun: it counts as a restart."""
-        self._limit.spend(now)
+    def spare_wasted(self, begun_at: float) -> None:
+        """A spare was not needed."""
+        self._limit.take_back(begun_at)
 
     def path_silent(self, situation: Situation) -> Decision:
         """No answer came although one was due."""

@@ -71,6 +71,9 @@ class Vigil:
                 context.actions.append(KeepAlive(context.now - self.liveness.last_heard_at))
             case Verdict.PROBE:
                 context.actions.append(Probe())
+                self._judge_quality()
+            case Verdict.SUSPECT:
+                context.actions.append(Probe())
                 self._recovery.path_suspect()
                 self._judge_quality()
             case Verdict.SILENT if self._recovery.climber.is_holding:
