@@ -31,6 +31,7 @@ from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
     CarrierMade,
+    NetworkChanged,
     OfferReceived,
     OfferWithdrawn,
     PathEvidence,
@@ -97,6 +98,7 @@ class End:
         self.carrier = 0
         self.spare = 0
         self.old = 0
+        self.has_address = True
         self._last_heard_at: float | None = None
         self._awaiting_since: float | None = None
 
@@ -319,14 +321,17 @@ class World:
     def tell(self, event: Event, *ends: Literal["acceptor", "initiator"], apart: float = 0.0) -> None:
         for place, name in enumerate(ends):
             end = self.acceptor if name == "acceptor" else self.initiator
+            if isinstance(event, NetworkChanged) and event.has_address is not None:
+                end.has_address = event.has_address
             self.after(place * apart, lambda end=end: end.feed(event))  # type: ignore[misc]
 
     def carries(self, carrier: int) -> bool:
-        return carrier != 0 and self._agreed_in.get(carrier) == self.network
+        is_online = all(end.has_address for end in self.ends)
+        return carrier != 0 and is_online and self._agreed_in.get(carrier) == self.network
 
     def agreed(self, carrier: int) -> None:
         """Both ends know each other's candidates for the network as it is now."""
-        if carrier and all(carrier in (end.carrier, end.spare) for end in self.ends):
+        if carrier and all(carrier in (end.carrier, end.spare) and end.has_address for end in self.ends):
             self._agreed_in[carrier] = self.network
             for end in self.ends:
                 end.opened(carrier)

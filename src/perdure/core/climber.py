@@ -74,13 +74,14 @@ _KEPT = (*_PAUSES, Phase.BUILDING)
 class Spare:
     """A carrier that is begun beside the current one."""
 
-    __slots__ = ("begun_at", "can_restart", "generation", "is_told", "trigger")
+    __slots__ = ("begun_at", "can_restart", "generation", "is_told", "peer_ufrag", "trigger")
 
     def __init__(self, generation: int, trigger: Trigger | None, now: float) -> None:
         self.generation = generation
         self.trigger = trigger
         self.begun_at = now
         self.can_restart = True
+        self.peer_ufrag: str | None = None
         self.is_told = False
         """Whether this end has said RESUME on it: the peer may go on there, so it is brought to its end."""
 
@@ -161,9 +162,9 @@ class Climber:
         """A carrier beside the current one, which goes on, well or badly."""
         if is_silent:
             self._leave_up(_REASONS[trigger])
-        if self.spare is None:
-            self._begin_spare(self.negotiation.next_offer(), trigger)
-            self._context.actions.append(MakeOffer(self.spare_generation, trigger, is_spare=True))
+        self.drop_spare()
+        self._begin_spare(self.negotiation.next_offer(), trigger)
+        self._context.actions.append(MakeOffer(self.spare_generation, trigger, is_spare=True))
         self._give_time(trigger)
 
     def restart(self, trigger: Trigger) -> None:
@@ -192,11 +193,10 @@ class Climber:
     def follow(self, offer: OfferReceived, trigger: Trigger | None) -> None:
         """Take the peer's offer, of a new carrier or of a restart of this one."""
         policy, actions = self._policy, self._context.actions
-        word = "" if trigger is None else trigger.value
         if offer.restarts:
             self.drop_spare()
             self.restarts += 1
-            self._leave_up(Reason.PEER_RESTARTS_ICE, word)
+            self._leave_up(Reason.PEER_RESTARTS_ICE, "" if trigger is None else trigger.value)
             if self.is_open:
                 self._begin(trigger, Phase.RESTARTING, policy.ice_restart_timeout + ANSWERER_PATIENCE)
             else:
@@ -209,7 +209,6 @@ class Climber:
             self._give_time(trigger)
         else:
             self.drop_carriers()
-            self._leave_up(Reason.PEER_REBUILDS, word)
             self.carrier = offer.generation
             self._begin(trigger, Phase.BUILDING, policy.attempt_timeout)
             actions.append(MakeAnswer(offer.generation, offer.sdp))
@@ -221,7 +220,7 @@ class Climber:
 
     def is_answered_late(self, answer: AnswerReceived) -> bool:
         """Whether it answers this end's last offer, whose attempt is over."""
-        is_over = not self.carrier and self.spare is None and self.phase in _PAUSES
+        is_over = self.spare is None and self.phase in _PAUSES and answer.generation != self.carrier
         return is_over and self.negotiation.takes_answer(answer.generation)
 
     def is_refusal(self, answer: AnswerReceived) -> bool:
@@ -319,6 +318,7 @@ class Climber:
         self.drop_old()
         self.spare, self.old = None, self.carrier
         self.carrier, self.restarts, self.can_restart = spare.generation, 0, spare.can_restart
+        self._peer_ufrag = spare.peer_ufrag
         self.is_open = True
         timers = self._context.timers
         timers.cancel(Timer.SPARE)
@@ -366,7 +366,10 @@ class Climber:
 
     def _settle(self, peer_ufrag: str | None) -> None:
         self._settled_at = self._context.now
-        self._peer_ufrag = peer_ufrag
+        if self.spare is None:
+            self._peer_ufrag = peer_ufrag
+        else:
+            self.spare.peer_ufrag = peer_ufrag
 
     def _leave_up(self, reason: Reason, detail: str = "") -> None:
         """The path works no more, or is given up."""

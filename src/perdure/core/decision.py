@@ -69,6 +69,7 @@ class DecisionReason(Enum):
     ASKED = "it was asked for"
     PEER_CANNOT_RESTART = "the peer answered with its old ICE credentials"
     RESTART_FAILED = "the ICE restart did not bring the path back"
+    WITHDRAWN = "the peer does not need the carrier that it offered"
     RETRY = "the wait is over"
     NO_SIGNALING = "the other end cannot be reached through signaling now"
     NO_ADDRESS = "there is no usable address"

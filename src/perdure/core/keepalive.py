@@ -94,7 +94,8 @@ class Liveness:
 
     def is_suspect(self, now: float) -> bool:
         """Whether an answer is overdue."""
-        return self._awaiting_since is not None and self.silent_for(now) >= self._suspect_after
+        since = self._awaiting_since
+        return since is not None and now >= self._silent_since(since) + self._suspect_after  # added, as `judge` does
 
     def start(self, now: float) -> None:
         """A new carrier works; its silence counts from now."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from perdure.core.events import AnswerReceived, NetworkChanged, OfferReceived
     from perdure.core.keepalive import Liveness
 
+_UNASKED = (DecisionReason.CARRIES_DATA, DecisionReason.PATH_SUSPECT)
+"""Why a path is left alone without being asked: it talks, or it was asked just now."""
+
 MAX_DECISIONS = 64
 """Decisions kept for whoever asks: hours of a calm tube, minutes of a network that flaps."""
 
@@ -114,6 +117,8 @@ class Recovery:
 
     def requested(self, *, rebuild: bool) -> None:
         self._execute(self._ladder.requested(self._situation(), rebuild=rebuild))
+        if self.climber.spare is not None:
+            self.climber.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
 
     # The path changed.
 
@@ -150,21 +155,29 @@ class Recovery:
             self._pending = None
         if spare.trigger is Trigger.CONNECTION_TIMEOUT:
             self._spares.used()
+            if not self.climber.negotiation.offered_here:
+                self._ladder.peer_began(spare.trigger, self._context.now)
         self.climber.promoted()
         self._succeeds(True)
 
     def spare_lost(self) -> None:
         """It never carried anything. While the path is up that is no news."""
-        if self.climber.spare is not None and self._context.state.is_up:
-            self._ladder.spare_wasted(self.climber.spare.begun_at)
+        if self._context.state.is_up:
+            self._waste_spare()
+            return
         self.climber.drop_spare()
         if self.climber.is_attempting:
             self._attempt_failed(DecisionReason.RESTART_FAILED, "the new carrier was lost before it was open")
 
     def offer_withdrawn(self) -> None:
         """The peer does not need the spare that it offered."""
-        if not self.climber.negotiation.offered_here:
-            self.spare_lost()
+        climber = self.climber
+        if climber.negotiation.offered_here:
+            return
+        self._waste_spare()
+        if climber.is_attempting:
+            climber.stop_attempt()
+            self._execute(self._ladder.retry(climber.trigger, self._situation(), DecisionReason.WITHDRAWN))
 
     def peer_switched(self) -> None:
         """The peer goes on on the current carrier."""
@@ -175,7 +188,7 @@ class Recovery:
         self._execute(self._ladder.path_silent(self._situation()))
         if self.climber.spare is not None and self._context.state.is_up:
             self.climber.await_spare(Trigger.CONNECTION_TIMEOUT)
-            self._ask_what_is_kept()
+            self._liveness.excuse(self._context.now)
 
     def quality_poor(self, *, carries_data: bool) -> None:
         self._execute(self._ladder.quality_poor(self._situation(), carries_data=carries_data))
@@ -228,10 +241,13 @@ class Recovery:
 
     def _waste_spare(self) -> None:
         """It was not needed, or did not open in its time."""
-        if self.climber.spare is not None:
+        spare = self.climber.spare
+        if spare is None:
+            return
+        if spare.trigger is Trigger.CONNECTION_TIMEOUT and self.climber.negotiation.offered_here:
             self._spares.wasted(self._context.now)
-            self._ladder.spare_wasted(self.climber.spare.begun_at)
-            self.climber.drop_spare()
+        self._ladder.spare_wasted(spare.trigger, spare.begun_at)
+        self.climber.drop_spare()
 
     def acknowledged(self) -> None:
         """Something that was sent on the current carrier was acknowledged."""
@@ -267,7 +283,10 @@ class Recovery:
             return True
         if not climber.is_open or offer.restarts:
             self._pending = None
-        self._ladder.peer_began(trigger, self._context.now)
+        if climber.spare is not None:
+            self._ladder.spare_wasted(climber.spare.trigger, climber.spare.begun_at)
+        if offer.restarts or not climber.is_open or trigger is not Trigger.CONNECTION_TIMEOUT:
+            self._ladder.peer_began(trigger, self._context.now)
         climber.follow(offer, trigger)
         self._ask_what_is_kept()
         return True
@@ -346,7 +365,7 @@ class Recovery:
         trigger = decision.trigger
         match decision.rung:
             case Rung.HOLD:
-                if decision.reason is not DecisionReason.CARRIES_DATA:
+                if decision.reason not in _UNASKED:
                     self._ask()
             case Rung.ICE_RESTART:
                 self._pending = None

@@ -186,9 +186,10 @@ class Ladder:
         self._count(trigger, situation.now)
         return Decision(trigger, Rung.SPARE, reason, self._attempts_failed, None, situation.now)
 
-    def spare_wasted(self, begun_at: float) -> None:
+    def spare_wasted(self, trigger: Trigger | None, begun_at: float) -> None:
         """A spare was not needed."""
-        self._limit.take_back(begun_at)
+        if trigger not in _UNCOUNTED:
+            self._limit.take_back(begun_at)
 
     def path_silent(self, situation: Situation) -> Decision:
         """No answer came although one was due."""

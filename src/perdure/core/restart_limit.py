@@ -36,7 +36,9 @@ class RestartLimit:
 
     def take_back(self, at: float) -> None:
         """The restart that began then was none."""
-        self._restarts = tuple(each for each in self._restarts if each != at)
+        if at in self._restarts:
+            place = self._restarts.index(at)
+            self._restarts = (*self._restarts[:place], *self._restarts[place + 1 :])
 
     def empty_until(self, now: float) -> float | None:
         """When the next restart may begin; `None`: now, as far as their number goes."""
@@ -44,12 +46,9 @@ class RestartLimit:
         return counted[0] + LIMIT_WINDOW if len(counted) == self._budget else None
 
     def is_reserved(self, now: float) -> bool:
-        """Whether those that are left are for what needs a restart more than a suspicion does, or none is left."""
-        return self._budget - len(self._counted(now)) <= self._reserved
-
-    @property
-    def _reserved(self) -> int:
-        return min(len(QUIET_BEFORE_LAST), self._budget // 2)
+        """Whether those that are left are for what needs a restart more than a suspicion does, or none is left. That is
+        half of them: the peer, whose network may be the one that flaps, counts this end's too."""
+        return self._budget - len(self._counted(now)) <= self._budget // 2
 
     def kept_until(self, now: float, *, network_event: bool) -> float | None:
         """When one that is left may begin, if the network does not move again before; `None`: now.
@@ -59,7 +58,7 @@ class RestartLimit:
         """
         counted = self._counted(now)
         left = self._budget - len(counted)
-        if not 0 < left <= self._reserved:
+        if not 0 < left <= min(len(QUIET_BEFORE_LAST), self._budget // 2):
             return None
         delays = QUIET_BEFORE_LAST if network_event else SILENT_BEFORE_LAST
         until = min(counted[0] + LIMIT_WINDOW, self._moved_at + delays[left - 1])
