@@ -15,7 +15,7 @@ from perdure.core.actions import (
     RestartIce,
     WithdrawOffer,
 )
-from perdure.core.decision import Trigger
+from perdure.core.decision import DecisionReason, Trigger
 from perdure.core.description import ice_ufrag
 from perdure.core.negotiation import Negotiation
 from perdure.core.state import Reason, State
@@ -74,7 +74,7 @@ _KEPT = (*_PAUSES, Phase.BUILDING)
 class Spare:
     """A carrier that is begun beside the current one."""
 
-    __slots__ = ("begun_at", "can_restart", "generation", "is_told", "peer_ufrag", "trigger")
+    __slots__ = ("begun_at", "can_restart", "generation", "is_precaution", "is_told", "peer_ufrag", "trigger")
 
     def __init__(self, generation: int, trigger: Trigger | None, now: float) -> None:
         self.generation = generation
@@ -82,6 +82,8 @@ class Spare:
         self.begun_at = now
         self.can_restart = True
         self.peer_ufrag: str | None = None
+        self.is_precaution = False
+        """Whether a mere suspicion of this end began it, and the path is not lost."""
         self.is_told = False
         """Whether this end has said RESUME on it: the peer may go on there, so it is brought to its end."""
 
@@ -158,12 +160,13 @@ class Climber:
         self._begin(trigger, Phase.BUILDING, self._policy.attempt_timeout)
         self._context.actions.append(MakeOffer(self.carrier, trigger))
 
-    def build_beside(self, trigger: Trigger, *, is_silent: bool) -> None:
+    def build_beside(self, trigger: Trigger, reason: DecisionReason) -> None:
         """A carrier beside the current one, which goes on, well or badly."""
-        if is_silent:
+        if reason is DecisionReason.PATH_SILENT:
             self._leave_up(_REASONS[trigger])
         self.drop_spare()
-        self._begin_spare(self.negotiation.next_offer(), trigger)
+        self.spare = self._begin_spare(self.negotiation.next_offer(), trigger)
+        self.spare.is_precaution = reason is DecisionReason.PATH_SUSPECT
         self._context.actions.append(MakeOffer(self.spare_generation, trigger, is_spare=True))
         self._give_time(trigger)
 
@@ -204,7 +207,7 @@ class Climber:
             actions += (AnswerRestart(offer.generation, offer.sdp), Probe())
         elif self.is_open:
             self.drop_spare()
-            self._begin_spare(offer.generation, trigger)
+            self.spare = self._begin_spare(offer.generation, trigger)
             actions.append(MakeAnswer(offer.generation, offer.sdp, is_spare=True))
             self._give_time(trigger)
         else:
@@ -307,6 +310,8 @@ class Climber:
 
     def await_spare(self, trigger: Trigger, detail: str = "") -> None:
         """The current carrier is lost, or silent, while another is built: that is the attempt now."""
+        if self.spare is not None:
+            self.spare.is_precaution = False
         self._leave_up(_REASONS[trigger], detail)
         self._give_time(trigger)
 
@@ -342,10 +347,10 @@ class Climber:
             return self.negotiation.current != 0
         return self.carrier != 0 and self.phase is Phase.RESTARTING
 
-    def _begin_spare(self, generation: int, trigger: Trigger | None) -> None:
-        self.spare = Spare(generation, trigger, self._context.now)
+    def _begin_spare(self, generation: int, trigger: Trigger | None) -> Spare:
         self.candidates = 0
         self._settled_at = None
+        return Spare(generation, trigger, self._context.now)
 
     def _give_time(self, trigger: Trigger | None) -> None:
         """To the spare. While the path is up nobody waits for it."""

@@ -208,7 +208,7 @@ class Connection:
                 recovery.carrier_made(carrier, can_restart=can_restart)
             case SpareOpened(carrier):
                 if self._is_spare(carrier):
-                    recovery.spare_opened()
+                    recovery.spares.opened()
             case PeerSwitched(carrier):
                 if carrier == recovery.climber.old:
                     recovery.peer_switched()

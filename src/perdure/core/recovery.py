@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.core.actions import Probe, RenewNetworks
 from perdure.core.climber import Climber, Phase
 from perdure.core.decision import Decision, DecisionReason, Rung, Situation, Trigger
-from perdure.core.restart import SPARE_GLARE_DELAY, Ladder
-from perdure.core.spare_budget import SpareBudget
+from perdure.core.restart import Ladder
+from perdure.core.spares import Spares
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 
@@ -46,8 +46,8 @@ class Recovery:
         "_pending",
         "_policy",
         "_signaling",
-        "_spares",
         "climber",
+        "spares",
     )
 
     def __init__(
@@ -60,9 +60,9 @@ class Recovery:
         self._ladder = Ladder(policy, random)
         self.climber = Climber(context, policy, initiator=initiator)
         """The carriers, and the attempt under way; to be read."""
+        self.spares = Spares(context, self.climber, self._ladder, liveness, initiator=initiator)
         self._decisions: tuple[Decision, ...] = ()
         self._signaling = False
-        self._spares = SpareBudget()
         self._has_address = True
         self._pending: tuple[NetworkChanged, float, DecisionReason] | None = None
         """A network event that waits, when it came, and why it waits (a hand-over's result, signaling, the budget)."""
@@ -126,25 +126,10 @@ class Recovery:
         """Evidence against the path that decides nothing."""
         self._execute(replace(self._ladder.doubted(trigger, self._situation()), detail=detail))
 
-    def path_suspect(self) -> None:
-        """An answer is overdue: a carrier is begun beside this one, in case that it never comes. The acceptor leaves
-        the first word to the other end."""
-        if self.climber.spare is None and self._context.state.is_up:
-            glare_delay = 0.0 if self._initiator else SPARE_GLARE_DELAY
-            self._context.timers.set(Timer.SPARE, self._spares.next_at(self._context.now + glare_delay))
-
     def spare_is_due(self) -> None:
         """SPARE: it is time for one, or the one that there is has had its time."""
-        climber = self.climber
-        if climber.spare is not None:
-            self._waste_spare()
-        elif self._context.state.is_up and self._liveness.is_suspect(self._context.now):
+        if self.spares.is_due():
             self._execute(self._ladder.path_suspect(self._situation()))
-
-    def spare_opened(self) -> None:
-        """RESUME was said on the spare."""
-        if self.climber.spare is not None:
-            self.climber.spare.is_told = True
 
     def spare_resumed(self) -> None:
         """The session goes on on the spare."""
@@ -154,7 +139,7 @@ class Recovery:
         if self._pending is not None and spare.begun_at > self._pending[1]:
             self._pending = None
         if spare.trigger is Trigger.CONNECTION_TIMEOUT:
-            self._spares.used()
+            self.spares.used()
             if not self.climber.negotiation.offered_here:
                 self._ladder.peer_began(spare.trigger, self._context.now)
         self.climber.promoted()
@@ -163,7 +148,7 @@ class Recovery:
     def spare_lost(self) -> None:
         """It never carried anything. While the path is up that is no news."""
         if self._context.state.is_up:
-            self._waste_spare()
+            self.spares.waste()
             return
         self.climber.drop_spare()
         if self.climber.is_attempting:
@@ -174,7 +159,7 @@ class Recovery:
         climber = self.climber
         if climber.negotiation.offered_here:
             return
-        self._waste_spare()
+        self.spares.waste()
         if climber.is_attempting:
             climber.stop_attempt()
             self._execute(self._ladder.retry(climber.trigger, self._situation(), DecisionReason.WITHDRAWN))
@@ -226,28 +211,8 @@ class Recovery:
         if at is None:
             return False
         has_recovered = self._succeeds(self.climber.heard(at, self._liveness.last_heard_at))
-        self._spare_is_wasted(at)
+        self.spares.heard(at)
         return has_recovered
-
-    def _spare_is_wasted(self, heard_at: float) -> None:
-        """The current carrier answers after all: who offered the spare drops it, unless the peer may go on on it."""
-        spare = self.climber.spare
-        if spare is None or spare.is_told or not self._context.state.is_up:
-            return
-        if not self.climber.negotiation.offered_here:
-            return
-        if spare.trigger is Trigger.CONNECTION_TIMEOUT and heard_at > spare.begun_at:
-            self._waste_spare()
-
-    def _waste_spare(self) -> None:
-        """It was not needed, or did not open in its time."""
-        spare = self.climber.spare
-        if spare is None:
-            return
-        if spare.trigger is Trigger.CONNECTION_TIMEOUT and self.climber.negotiation.offered_here:
-            self._spares.wasted(self._context.now)
-        self._ladder.spare_wasted(spare.trigger, spare.begun_at)
-        self.climber.drop_spare()
 
     def acknowledged(self) -> None:
         """Something that was sent on the current carrier was acknowledged."""
@@ -283,8 +248,8 @@ class Recovery:
             return True
         if not climber.is_open or offer.restarts:
             self._pending = None
-        if climber.spare is not None:
-            self._ladder.spare_wasted(climber.spare.trigger, climber.spare.begun_at)
+        if climber.spare is not None and climber.spare.is_precaution:
+            self._ladder.precaution_wasted(climber.spare.begun_at)
         if offer.restarts or not climber.is_open or trigger is not Trigger.CONNECTION_TIMEOUT:
             self._ladder.peer_began(trigger, self._context.now)
         climber.follow(offer, trigger)
@@ -376,9 +341,7 @@ class Recovery:
             case Rung.SPARE:
                 if decision.reason is not DecisionReason.PATH_SUSPECT:
                     self._pending = None
-                self.climber.build_beside(
-                    trigger or Trigger.REQUEST, is_silent=decision.reason is DecisionReason.PATH_SILENT
-                )
+                self.climber.build_beside(trigger or Trigger.REQUEST, decision.reason)
                 self._ask_what_is_kept()
             case Rung.WAIT if trigger is not None and trigger.is_network_event and self._context.state.is_up:
                 self._ask()  # the path may still work: the liveness tells

@@ -54,9 +54,6 @@ GLARE_DELAY = 0.1
 local rendezvous needs, and little beside an outage that only the acceptor has noticed."""
 
 
-SPARE_GLARE_DELAY = 0.05
-"""The same before a spare, which harms nobody: offers that cross cost one of them."""
-
 _BREAKS = (DecisionReason.NEW_ADDRESS, DecisionReason.LOCAL_ADDRESS_LOST, DecisionReason.LONG_SLEEP)
 _BREAKING_TRIGGERS = (Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP)
 """Why an open carrier is closed before another is built: its own address is gone, or the engine has to read the
@@ -186,10 +183,9 @@ class Ladder:
         self._count(trigger, situation.now)
         return Decision(trigger, Rung.SPARE, reason, self._attempts_failed, None, situation.now)
 
-    def spare_wasted(self, trigger: Trigger | None, begun_at: float) -> None:
-        """A spare was not needed."""
-        if trigger not in _UNCOUNTED:
-            self._limit.take_back(begun_at)
+    def precaution_wasted(self, begun_at: float) -> None:
+        """The spare of a suspicion was not needed."""
+        self._limit.take_back(begun_at)
 
     def path_silent(self, situation: Situation) -> Decision:
         """No answer came although one was due."""
