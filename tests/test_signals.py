@@ -17,6 +17,7 @@ from perdure.signals import (
     NetworkChangeDetected,
     SessionTimeoutWarning,
     Signal,
+    TurnCredentialsFailed,
     TurnCredentialsRefreshed,
 )
 from support.signal_table import SIGNALS
@@ -44,6 +45,7 @@ ONE_OF_EACH: list[Signal] = [
     ),
     ChannelClosed(*ABOUT, reason="closed here", detail="done", state="closed"),
     TurnCredentialsRefreshed(*ABOUT, urls=("turn:turn.example:3478", "turns:turn.example:5349"), username=None),
+    TurnCredentialsFailed(*ABOUT, reason="the endpoint answers 503", retry_in=4.1, expires_in=-12.0),
 ]
 
 
@@ -65,6 +67,7 @@ def test_the_kinds_are_the_agreed_ones() -> None:
         "connection_state_changed",
         "channel_closed",
         "turn_credentials_refreshed",
+        "turn_credentials_failed",
     ]
 
 

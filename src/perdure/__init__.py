@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         SessionTimeoutWarning,
         Signal,
         SignalsDropped,
+        TurnCredentialsFailed,
         TurnCredentialsRefreshed,
     )
     from perdure.streams.allow import AllowList, parse_allow
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from perdure.ticket_store import TicketStore
     from perdure.transport.base import Path, Transport
     from perdure.tube import ConnectionMetrics, Endpoint
+    from perdure.turn import FixedIceServers, IceServerProvider, IceServersEndpoint, IssuedIceServers, SharedSecret
     from perdure.wire import ResetCode
 
 __version__ = "0.2.0.dev0"
@@ -97,6 +99,7 @@ _HOMES = {
         "SessionTimeoutWarning",
         "Signal",
         "SignalsDropped",
+        "TurnCredentialsFailed",
         "TurnCredentialsRefreshed",
     ),
     "perdure.streams.handlers": ("StreamHandler",),
@@ -108,6 +111,7 @@ _HOMES = {
     "perdure.ticket_store": ("TicketStore",),
     "perdure.transport.base": ("Path", "Transport"),
     "perdure.tube": ("ConnectionMetrics", "Endpoint"),
+    "perdure.turn": ("FixedIceServers", "IceServerProvider", "IceServersEndpoint", "IssuedIceServers", "SharedSecret"),
     "perdure.wire": ("ResetCode",),
 }
 _HOME = {name: (home, name) for home, names in _HOMES.items() for name in names}
@@ -124,11 +128,15 @@ __all__ = [
     "Decision",
     "DecisionReason",
     "Endpoint",
+    "FixedIceServers",
     "Gateway",
     "IceCandidate",
     "IceRestartOffer",
     "IceServer",
+    "IceServerProvider",
+    "IceServersEndpoint",
     "Incoming",
+    "IssuedIceServers",
     "Keepalive",
     "ListenError",
     "NetworkChangeDetected",
@@ -148,6 +156,7 @@ __all__ = [
     "Rung",
     "SessionLimits",
     "SessionTimeoutWarning",
+    "SharedSecret",
     "Signal",
     "SignalHandler",
     "SignalIterator",
@@ -166,6 +175,7 @@ __all__ = [
     "TubeRegistry",
     "Tunnel",
     "TunnelConnectionManager",
+    "TurnCredentialsFailed",
     "TurnCredentialsRefreshed",
     "connect",
     "parse_allow",

@@ -145,6 +145,21 @@ class TurnCredentialsRefreshed(_AboutTube):
 
     urls: tuple[str, ...]
     username: str | None
+    expires_in: float | None = None
+    """Seconds; `None`: nobody says."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCredentialsFailed(_AboutTube):
+    """A provider had no new TURN credentials; the old ones stay in use, and it is asked again."""
+
+    kind: ClassVar[str] = "turn_credentials_failed"
+
+    reason: str
+    retry_in: float
+    """Seconds."""
+    expires_in: float | None
+    """Seconds until those in use expire, below 0 where they have; `None`: there are none, or nobody says."""
 
 
 Signal = (
@@ -156,6 +171,7 @@ Signal = (
     | ConnectionStateChanged
     | ChannelClosed
     | TurnCredentialsRefreshed
+    | TurnCredentialsFailed
 )
 
 

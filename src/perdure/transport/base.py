@@ -64,6 +64,9 @@ class Path:
     rtt: float | None
     """Seconds of a STUN check's round trip, to the millisecond, when the engine's statistics were read last
     (`Carrier.measure`; W3C: `RTCIceCandidatePairStats.currentRoundTripTime`). `None`: not yet read on this path."""
+    relay_url: str | None = None
+    """The TURN server where this end's candidate is, as it was configured (W3C: `RTCIceCandidateStats.url`). `None`:
+    this end's candidate is its own, so that its packets need no TURN credentials of ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from perdure.signals import (
     NetworkChangeDetected,
     SessionTimeoutWarning,
     Signal,
+    TurnCredentialsFailed,
     TurnCredentialsRefreshed,
 )
 from perdure.tube.clock import clock
@@ -137,10 +138,13 @@ class EventPublisher:
     def candidate_found(self, found: Candidate) -> None:
         self._emit(IceCandidate(*self._about, found.candidate, found.sdp_mid, found.sdp_mline_index, found.generation))
 
-    def ice_servers_changed(self, servers: Sequence[IceServer]) -> None:
+    def ice_servers_changed(self, servers: Sequence[IceServer], expires_in: float | None) -> None:
         urls = tuple(server.url for server in servers)
         username = next((server.username for server in servers if server.username), None)
-        self._emit(TurnCredentialsRefreshed(*self._about, urls, username))
+        self._emit(TurnCredentialsRefreshed(*self._about, urls, username, expires_in))
+
+    def turn_credentials_failed(self, reason: str, retry_in: float, expires_in: float | None) -> None:
+        self._emit(TurnCredentialsFailed(*self._about, reason, retry_in, expires_in))
 
     def close(self) -> None:
         """Take nothing more; what waits is still told, unless the handler is too slow."""
