@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         SignalsDropped,
         TurnCredentialsFailed,
         TurnCredentialsRefreshed,
+        TurnServerFailed,
     )
     from perdure.streams.allow import AllowList, parse_allow
     from perdure.streams.handlers import StreamHandler
@@ -101,6 +102,7 @@ _HOMES = {
         "SignalsDropped",
         "TurnCredentialsFailed",
         "TurnCredentialsRefreshed",
+        "TurnServerFailed",
     ),
     "perdure.streams.handlers": ("StreamHandler",),
     "perdure.streams.streams": ("Incoming",),
@@ -177,6 +179,7 @@ __all__ = [
     "TunnelConnectionManager",
     "TurnCredentialsFailed",
     "TurnCredentialsRefreshed",
+    "TurnServerFailed",
     "connect",
     "parse_allow",
     "parse_ticket",

@@ -54,6 +54,7 @@ class RoleIceServers:
                 random=random,
                 clock=clock,
             )
+            tubes.ice_servers.on_refused = self._refresher.refused
 
     @property
     def all(self) -> tuple[IceServer, ...]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from perdure.eventlog import log_event
+from perdure.transport.base import TellsServerFailures
+from perdure.tube import clock
+from perdure.turn.pool import Trouble
 from perdure.turn.shared_secret import expiry_of
 
 if TYPE_CHECKING:
     from perdure.config import IceServer
     from perdure.managed_tube import ManagedTube
     from perdure.transport.base import Transport
+    from perdure.turn.pool import ServerFailure
     from perdure.turn.refresher import FetchFailure
+
+log = logging.getLogger("perdure.turn")
 
 
 class SharedIceServers:
@@ -25,11 +33,27 @@ class SharedIceServers:
     def __init__(self, transport: Transport, tubes: Callable[[], Iterable[ManagedTube]]) -> None:
         self._transport = transport
         self._tubes = tubes
+        self._expires_at: float | None = None
+        """On the tubes' clock, where whoever issued the credentials said so."""
+        self._troubles: dict[str, str] = {}
+        """What was told of servers since they were set, by URL."""
+        self.on_refused: Callable[[], None] = lambda: None
+        """Called where a server refuses the credentials."""
+        tell = getattr(transport, TellsServerFailures.tell_server_failures.__name__, None)
+        if tell is not None:
+            tell(self._server_failed)
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What is wrong with TURN servers, a sentence each."""
+        return tuple(self._troubles.values())
 
     def set(self, servers: tuple[IceServer, ...], expires_in: float | None) -> None:
         """Use `servers`, which expire in so many seconds. Raises `CarrierError` where the engine refuses one."""
         self._transport.set_ice_servers(servers)
+        self._troubles.clear()
         expires_in = _expires_in(servers) if expires_in is None else expires_in
+        self._expires_at = None if expires_in is None else clock() + expires_in
         for tube in self._tubes():
             tube.publisher.ice_servers_changed(servers, expires_in)
 
@@ -42,6 +66,18 @@ class SharedIceServers:
         """A provider had no new ones."""
         for tube in self._tubes():
             tube.publisher.turn_credentials_failed(failure.reason, failure.retry_in, failure.expires_in)
+
+    def _server_failed(self, failure: ServerFailure) -> None:
+        expiry = expiry_of(failure.username)
+        expired_for = None if expiry is None else time.time() - expiry
+        if expired_for is None and self._expires_at is not None:
+            expired_for = clock() - self._expires_at
+        sentence = self._troubles[failure.url] = failure.sentence(expired_for)
+        log_event(log, logging.WARNING, "turn-server-failed", server=failure.url, code=failure.code, why=sentence)
+        for tube in self._tubes():
+            tube.publisher.turn_server_failed(failure.url, failure.code, sentence)
+        if failure.trouble is Trouble.CREDENTIALS:
+            self.on_refused()
 
 
 def _expires_in(servers: Iterable[IceServer]) -> float | None:

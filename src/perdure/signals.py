@@ -162,6 +162,19 @@ class TurnCredentialsFailed(_AboutTube):
     """Seconds until those in use expire, below 0 where they have; `None`: there are none, or nobody says."""
 
 
+@dataclass(frozen=True, slots=True)
+class TurnServerFailed(_AboutTube):
+    """A TURN server does not serve this end, and is left out for a minute."""
+
+    kind: ClassVar[str] = "turn_server_failed"
+
+    url: str
+    code: int
+    """STUN's or W3C's, such as 401, 486 or 701 (out of reach); 0: it said nothing."""
+    reason: str
+    """What is wrong, for a person."""
+
+
 Signal = (
     Keepalive
     | SessionTimeoutWarning
@@ -172,6 +185,7 @@ Signal = (
     | ChannelClosed
     | TurnCredentialsRefreshed
     | TurnCredentialsFailed
+    | TurnServerFailed
 )
 
 

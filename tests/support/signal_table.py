@@ -13,6 +13,7 @@ from perdure.signals import (
     Signal,
     TurnCredentialsFailed,
     TurnCredentialsRefreshed,
+    TurnServerFailed,
 )
 
 Row = tuple[type[Signal], str, str, dict[tuple[str, ...], str]]
@@ -115,6 +116,16 @@ SIGNALS: list[Row] = [
             ("retry_in",): "s until it is asked again",
             ("expires_in",): "s until those in use expire, below 0 where they have; `None`: there are none, or nobody "
             "says",
+        },
+    ),
+    (
+        TurnServerFailed,
+        "says which TURN server does not serve this end, and why",
+        "once for a server and code, until the server works again or has other credentials",
+        {
+            ("url",): "the server's",
+            ("code",): "STUN's or W3C's, such as 401, 486 or 701 (out of reach); 0: it said nothing",
+            ("reason",): "a sentence",
         },
     ),
 ]

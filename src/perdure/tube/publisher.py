@@ -22,6 +22,7 @@ from perdure.signals import (
     Signal,
     TurnCredentialsFailed,
     TurnCredentialsRefreshed,
+    TurnServerFailed,
 )
 from perdure.tube.clock import clock
 from perdure.tube.log import log_decision, log_state_change, log_timeout_warning
@@ -145,6 +146,9 @@ class EventPublisher:
 
     def turn_credentials_failed(self, reason: str, retry_in: float, expires_in: float | None) -> None:
         self._emit(TurnCredentialsFailed(*self._about, reason, retry_in, expires_in))
+
+    def turn_server_failed(self, url: str, code: int, reason: str) -> None:
+        self._emit(TurnServerFailed(*self._about, url, code, reason))
 
     def close(self) -> None:
         """Take nothing more; what waits is still told, unless the handler is too slow."""

@@ -1,0 +1,142 @@
+"""TLS to a TURN server, made here and not by the engine.
+
+The engine trusts only the certificates that are compiled into it, and those of Let's Encrypt are not among them
+(measured). So it speaks plain TCP to a port on this machine's loopback, and the bridge carries that over TLS with a
+context of our own. Whoever else on this machine connects to the port reaches the TURN server, as he could without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from perdure.eventlog import log_event
+from perdure.turn.pool import NO_ANSWER, NO_ANSWER_TIMEOUT, UNREACHABLE, ServerAddress, Trouble
+
+if TYPE_CHECKING:
+    from perdure.config import IceServer
+
+log = logging.getLogger("perdure.turn")
+
+MAX_CONNECTIONS = 64
+"""At a time: the engine makes one for each local address and gathering, and keeps those of earlier ICE restarts."""
+
+CHUNK_BYTES = 64 * 1024
+"""Read at once: a TURN message over TCP has at most as much."""
+
+Failed = Callable[[ServerAddress, int, tuple[str, Trouble]], None]
+
+
+class TlsBridge:
+    """From a port on 127.0.0.1 to the `turns:` server at `address`. Made on a running event loop.
+
+    Args:
+        on_failed: told where no TLS connection can be made: which code, and why.
+
+    Raises:
+        OSError: there is no port, or no descriptor.
+    """
+
+    def __init__(self, server: IceServer, address: ServerAddress, context: ssl.SSLContext, on_failed: Failed) -> None:
+        self._url = server.url
+        self._address = address
+        self._context = context
+        self._on_failed = on_failed
+        self._connections: set[asyncio.Task[None]] = set()
+        self.sent_bytes = 0
+        self.received_bytes = 0
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setblocking(False)
+        self.port: int = listening.getsockname()[1]
+        self._accepting = asyncio.get_running_loop().create_task(self._accept(listening), name="TURN over TLS")
+
+    @property
+    def engine_url(self) -> str:
+        """What the engine is given."""
+        return f"turn:127.0.0.1:{self.port}?transport=tcp"
+
+    def close(self) -> None:
+        """Take no further connection; those that there are end when the engine closes them."""
+        self._accepting.cancel()
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with listening:
+            while True:
+                connection, _ = await loop.sock_accept(listening)
+                if len(self._connections) >= MAX_CONNECTIONS:
+                    connection.close()
+                    continue
+                task = loop.create_task(self._carry(connection))
+                self._connections.add(task)
+                task.add_done_callback(self._connections.discard)
+
+    async def _carry(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection)
+        try:
+            remote = await self._connect()
+            if remote is None:
+                return
+            sent, received = 0, 0
+            try:
+                sent, received = await _joined((reader, writer), remote)
+            finally:
+                remote[1].transport.abort()
+            self.sent_bytes += sent
+            self.received_bytes += received
+            log_event(log, logging.INFO, "turn-tls-ended", server=self._url, sent=sent, received=received)
+        finally:
+            writer.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        host, port, _ = self._address
+        try:
+            async with asyncio.timeout(NO_ANSWER_TIMEOUT):
+                return await asyncio.open_connection(
+                    host, port, ssl=self._context, server_hostname=host, happy_eyeballs_delay=0.25
+                )
+        except TimeoutError:
+            self._on_failed(self._address, 0, NO_ANSWER)
+        except ssl.SSLCertVerificationError as error:
+            why = f"has a certificate that is not trusted: {error.verify_message}"
+            self._on_failed(self._address, UNREACHABLE, (why, Trouble.OTHER))
+        except ssl.SSLError as error:
+            why = f"speaks no TLS that can be used ({error.reason or 'handshake failed'})"
+            self._on_failed(self._address, UNREACHABLE, (why, Trouble.OTHER))
+        except OSError as error:
+            why = f"cannot be reached: {error.strerror or error}"
+            self._on_failed(self._address, UNREACHABLE, (why, Trouble.REACH))
+        return None
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def _joined(local: Streams, remote: Streams) -> tuple[int, int]:
+    """Until one of them ends: how many bytes went to `remote`, and came from there."""
+    counts = [0, 0]
+    pumps = {
+        asyncio.create_task(_pump(local[0], remote[1], counts, 0)),
+        asyncio.create_task(_pump(remote[0], local[1], counts, 1)),
+    }
+    try:
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.wait(pumps)
+    return counts[0], counts[1]
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counts: list[int], way: int) -> None:
+    try:
+        while read := await reader.read(CHUNK_BYTES):
+            counts[way] += len(read)
+            writer.write(read)
+            await writer.drain()
+    except OSError:
+        return
