@@ -370,6 +370,9 @@ class TransportConfig:
     """Also use 127.0.0.1 and ::1 as candidates, for both ends on one machine, and link-local addresses."""
     tcp_candidates: bool = False
     """Also use ICE candidates for TCP (RFC 6544). A peer can then make this machine connect to any TCP port."""
+    relay_only: bool = False
+    """Use no candidates but those at TURN servers (W3C: `iceTransportPolicy` "relay"), so that the peer learns none of
+    this machine's addresses."""
     turn_ca: str | None = None
     """A file of certificates (PEM) that `turns:` servers may have, beside the system's roots."""
     turn_credential_refresh_interval: float = TurnSettings().turn_credential_refresh_interval
@@ -383,7 +386,7 @@ class TransportConfig:
             if not isinstance(server, IceServer):
                 raise TypeError(f"an ICE server is an IceServer(url, …), not {type(server).__name__}")
         object.__setattr__(self, "ice_servers", tuple(self.ice_servers))
-        for name in ("loopback", "tcp_candidates"):
+        for name in ("loopback", "tcp_candidates", "relay_only"):
             if not isinstance(value := getattr(self, name), bool):
                 raise TypeError(f"{name} is true or false, not {type(value).__name__}")
         if not isinstance(self.turn_ca, str | None):

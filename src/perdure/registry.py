@@ -88,7 +88,7 @@ class TubeRegistry:
         if signal_handler is not None:
             check_callable("signal_handler", signal_handler)
         self._environment = environment(transport, policy, session_limits, limits, random)
-        self.ice_servers = SharedIceServers(self._environment.transport, lambda: (each.tube for each in self))
+        self.ice_servers = SharedIceServers(self._environment.transport, transport, self.__iter__)
         self.tcp_connections = TcpConnections()
         """The TCP connections that its tubes' streams are joined to."""
         self._signal_handler = signal_handler
@@ -278,11 +278,10 @@ class TubeRegistry:
     # For all tubes.
 
     def set_ice_servers(self, servers: Sequence[IceServer], *, expires_in: float | None = None) -> None:
-        """Use `servers`, with their new credentials, from now on: for carriers and for ICE restarts, of which each path
-        through a TURN server of this end gets one. Each tube signals `turn_credentials_refreshed`. Raises `TypeError`
-        where they are not `IceServer`s, and `CarrierError` where the engine refuses one."""
+        """Use `servers`, with their new credentials, from now on: for carriers and for ICE restarts, of which a path
+        through a TURN server with other credentials gets one. Each tube signals `turn_credentials_refreshed`. Raises
+        `TypeError` where they are not `IceServer`s, and `CarrierError` where the engine refuses one."""
         self.ice_servers.set(TransportConfig(ice_servers=tuple(servers)).ice_servers, expires_in)
-        self.ice_servers.renew_paths()
 
     def network_moved(self, moved: NetworkMoved) -> None:
         """Tell every tube that the network moved, as a `NetworkMonitor` says; each decides for itself."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from perdure.config import IceServer, TransportConfig
     from perdure.transport.base import CarrierListener
-    from perdure.turn.pool import ServerFailure
+    from perdure.turn.pool import ServerFailure, ServerPool
 
 
 class RtcTransport:
@@ -39,6 +39,7 @@ class RtcTransport:
         self._carriers: weakref.WeakSet[RtcCarrier] = weakref.WeakSet()
         self._renewal = engine.Renewal()
         self._loopback = config.loopback
+        self._relay_only = config.relay_only
         self._tcp = config.tcp_candidates
         self._resolver = Resolver(loopback=config.loopback)
 
@@ -55,7 +56,7 @@ class RtcTransport:
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
         pool = self._turn_servers.renewed(servers)
         if carriers := list(self._carriers):
-            configuration = engine.configuration(self._turn_servers.for_engine(pool))
+            configuration = self._configuration(pool)
             for carrier in carriers:
                 carrier.configure(configuration)
         self._turn_servers.use(pool)
@@ -83,8 +84,8 @@ class RtcTransport:
         self._carriers.add(carrier)
         return carrier
 
-    def _configuration(self) -> webrtc.RTCConfiguration:
-        return engine.configuration(self._turn_servers.for_engine())
+    def _configuration(self, pool: ServerPool | None = None) -> webrtc.RTCConfiguration:
+        return engine.configuration(self._turn_servers.for_engine(pool), relay_only=self._relay_only)
 
     def _reconfigure(self) -> None:
         """A server is left out: ICE restarts do without it."""

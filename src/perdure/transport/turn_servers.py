@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("perdure.turn")
 
+MAX_BRIDGES = 16
+"""As many as servers that are told; beyond it the oldest takes no further connection. A service may name other hosts
+each time that it is asked."""
+
 
 class TurnServers:
     """Those of one transport.
@@ -123,6 +127,8 @@ class TurnServers:
         if bridge is None:
             if self._context is None:
                 self._context = client_context(None)
+            if len(self._bridges) >= MAX_BRIDGES:
+                self._bridges.pop(next(iter(self._bridges))).close()
             try:
                 bridge = self._bridges[address] = TlsBridge(server, address, self._context, self.failed)
             except OSError as error:

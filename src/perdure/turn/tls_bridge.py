@@ -76,7 +76,11 @@ class TlsBridge:
                 task.add_done_callback(self._connections.discard)
 
     async def _carry(self, connection: socket.socket) -> None:
-        reader, writer = await asyncio.open_connection(sock=connection)
+        try:
+            reader, writer = await asyncio.open_connection(sock=connection)
+        except BaseException:
+            connection.close()
+            raise
         try:
             remote = await self._connect()
             if remote is None:
