@@ -113,6 +113,12 @@ def test_another_network_brings_back_a_server_that_was_out_of_reach_and_none_tha
     assert given_by(pool) == ["turn:b", "turn:c"]
 
 
+def test_silence_is_no_news_of_a_server_of_which_more_was_told() -> None:
+    pool, server = ServerPool([turn("turn:a")]), at("turn:a")
+    told = [pool.failed(server, code, explained(code, ""), 0.0) for code in (401, 701, 0, 486)]
+    assert [each is not None and each[1] for each in told] == [True, False, False, True]
+
+
 @pytest.mark.parametrize(
     ("code", "text", "expired_for", "sentence"),
     [

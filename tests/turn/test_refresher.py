@@ -8,6 +8,8 @@ import time
 from random import Random
 from typing import TYPE_CHECKING
 
+import pytest
+
 from perdure import IceServer, PerdureError
 from perdure.turn import IssuedIceServers
 from perdure.turn.refresher import FetchFailure, Refresher
@@ -15,8 +17,6 @@ from support.signaling import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import pytest
 
 
 class Scripted:
@@ -43,15 +43,16 @@ class Silent:
 
 
 class Heard:
-    def __init__(self, refuses: int = 0) -> None:
+    def __init__(self, refuses: int = 0, error: Exception | None = None) -> None:
         self.issued: list[tuple[str | None, float | None]] = []
         self.failures: list[FetchFailure] = []
         self._refuses = refuses
+        self._error = error or PerdureError("the engine refuses them")
 
     def take(self, servers: tuple[IceServer, ...], expires_in: float | None) -> None:
         if self._refuses:
             self._refuses -= 1
-            raise PerdureError("the engine refuses them")
+            raise self._error
         self.issued.append((servers[0].username, expires_in))
 
     @contextlib.asynccontextmanager
@@ -112,8 +113,9 @@ async def test_of_an_exception_of_an_applications_own_only_the_type_is_told(capl
     assert "the password" not in caplog.text
 
 
-async def test_servers_that_cannot_be_used_are_a_failure_and_are_handed_on_again() -> None:
-    heard = Heard(refuses=1)
+@pytest.mark.parametrize("error", [PerdureError, ValueError])
+async def test_servers_that_cannot_be_used_are_a_failure_and_are_handed_on_again(error: type[Exception]) -> None:
+    heard = Heard(refuses=1, error=error("the engine refuses them"))
     async with heard.by(Scripted(issued("ada"))):
         await eventually(lambda: heard.issued == [("ada", None)])
     assert heard.failures[0].reason == "the engine refuses them"

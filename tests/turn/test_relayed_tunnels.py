@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -148,6 +149,7 @@ async def test_a_tunnel_outlives_its_credentials_at_a_server_that_holds_it_to_th
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     port, heard = free_port(), Heard()
+    caplog.set_level(logging.DEBUG, "perdure")
     strict = StrictTurn(port, b"north", longest_lifetime=20)
     async with coturn(tmp_path, port, *SECRET), strict.running() as strict_port:
         provider = perdure.SharedSecret("north", [f"turn:127.0.0.1:{strict_port}"], lifetime=20)

@@ -70,6 +70,7 @@ class RtcTransport:
 
     def _carrier(self, generation: int, listener: CarrierListener) -> RtcCarrier:
         reach = Reach(loopback=self._loopback, tcp=self._tcp)
+        self._turn_servers.refresh()
         candidates = PeerCandidates(generation, reach, self._resolver.resolve)
         carrier = RtcCarrier(generation, listener, candidates, Gathering(self._turn_servers))
         if self._renewal.is_under_way:

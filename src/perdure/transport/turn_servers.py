@@ -47,7 +47,7 @@ class TurnServers:
         self._bridges: dict[ServerAddress, TlsBridge] = {}
         """By the server's address, while there is a carrier."""
         self._given: tuple[IceServer, ...] = ()
-        """What the engine has."""
+        """What the engine's carriers have."""
         self._users: weakref.WeakSet[object] = weakref.WeakSet()
         """A part of each carrier that is not closed."""
 
@@ -60,6 +60,11 @@ class TurnServers:
         self._given = (pool or self._pool).chosen(time.monotonic())
         return tuple(map(self._bridged, self._given))
 
+    def refresh(self) -> None:
+        """Have the engine's carriers be given others, where some were left out meanwhile, or for long enough."""
+        if self._given != self._pool.chosen(time.monotonic()):
+            self._on_changed()
+
     def use(self, pool: ServerPool) -> None:
         """From now on; the engine has it."""
         self._pool = pool
@@ -70,8 +75,7 @@ class TurnServers:
 
     def asked(self) -> set[ServerAddress]:
         """Those that the engine asks when it gathers now."""
-        if self._given != self._pool.chosen(time.monotonic()):  # some were left out for long enough
-            self._on_changed()
+        self.refresh()
         addresses = {address for server in self._given if (address := address_of(server.url)) is not None}
         ignored = {address for address in addresses if address.is_ignored_by_engine}
         for address in ignored:
@@ -111,7 +115,7 @@ class TurnServers:
         if found is None:
             return
         failure, is_news = found
-        self._on_changed()
+        self.refresh()
         if is_news:
             self.on_failure(failure)
 

@@ -5,7 +5,8 @@
    different hosts, then in the order of the list.
 3. A server that refuses or does not answer is left out for `LEFT_OUT_INTERVAL`, until its credentials are others where
    these were refused, or until the network has changed where it was out of reach. Where all are left out, none is.
-4. Each failure is told once for a server and code, and again after the server worked or got other credentials.
+4. Each failure is told once for a server and code, and again after the server worked or got other credentials. That it
+   is silent or out of reach is told where nothing else was.
 
 STUN servers allocate nothing and are always given.
 """
@@ -34,6 +35,9 @@ libwebrtc alone tells it after 39.8 s (measured)."""
 
 UNREACHABLE = 701
 """W3C's code for a server that could not be reached (RTCPeerConnectionIceErrorEvent.errorCode)."""
+
+_VAGUE = (0, UNREACHABLE)
+"""No news where anything was told before: of a certificate that is not trusted the engine says 701."""
 
 _URL = re.compile(
     r"(turns?):(?:\[([^]]+)\]|([^:?\[\]]+))(?::(\d+))?(?:\?transport=(udp|tcp))?", re.ASCII | re.IGNORECASE
@@ -183,7 +187,7 @@ class ServerPool:
             return None
         reason, trouble = why
         known.trouble, known.left_out_until = trouble, now + LEFT_OUT_INTERVAL
-        is_news = code not in known.told
+        is_news = code not in known.told and not (known.told and code in _VAGUE)
         known.told.add(code)
         return ServerFailure(known.server.url, code, reason, trouble, known.server.username), is_news
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from perdure.config import IceServer
-    from perdure.turn.provider import IceServerProvider
+    from perdure.turn.provider import IceServerProvider, IssuedIceServers
 
 log = logging.getLogger("perdure.turn")
 
@@ -111,14 +111,20 @@ class Refresher:
             async with asyncio.timeout(FETCH_TIMEOUT):
                 issued = await self._provider.ice_servers()
             if issued.servers != self._servers:
-                self._on_issued(issued.servers, issued.lifetime)
-                self._servers = issued.servers
+                self._use(issued)
             self._schedule.succeeded(issued.lifetime, self._clock())
         except Exception as error:  # a provider of the application may raise anything
             now = self._clock()
             self._schedule.failed(now)
             failure = FetchFailure(_why(error), self._schedule.next_at - now, self._schedule.expires_in(now))
             self._tell(failure)
+
+    def _use(self, issued: IssuedIceServers) -> None:
+        try:
+            self._on_issued(issued.servers, issued.lifetime)
+        except ValueError as error:  # such as more servers than clients may be told; it shows no password
+            raise PerdureError(str(error)) from error
+        self._servers = issued.servers
 
     def _tell(self, failure: FetchFailure) -> None:
         fields: dict[str, Field] = {"why": failure.reason, "retry_in": round(failure.retry_in, 1)}
