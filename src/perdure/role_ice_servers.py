@@ -45,7 +45,7 @@ class RoleIceServers:
         self._use = use
         self._refresher: Refresher | None = None
         if provider is not None:
-            check_methods("ice_server_provider is a provider:", provider, ("ice_servers",))
+            check_methods("an ice_server_provider", provider, ("ice_servers",))
             self._refresher = Refresher(
                 provider,
                 interval=config.turn_credential_refresh_interval,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from perdure.config import TransportConfig
 from perdure.eventlog import log_event
-from perdure.transport.base import TellsServerFailures
 from perdure.tube import clock
 from perdure.turn.pool import ServerAddress, Trouble, address_of
 from perdure.turn.shared_secret import expiry_of
@@ -29,17 +29,17 @@ class SharedIceServers:
 
     Args:
         config: what the transport was made by, where it is known.
-        managers: the registry's tubes.
+        registry: whose tubes use them; it is not kept alive.
     """
 
     def __init__(
         self,
         transport: Transport,
         config: TransportConfig | Transport | None,
-        managers: Callable[[], Iterable[TunnelConnectionManager]],
+        registry: Iterable[TunnelConnectionManager],
     ) -> None:
         self._transport = transport
-        self._managers = managers
+        self._registry = weakref.ref(registry)
         self._logins = _logins(config.ice_servers if isinstance(config, TransportConfig) else ())
         self._expires_at: float | None = None
         """On the tubes' clock, where whoever issued the credentials said so."""
@@ -47,7 +47,7 @@ class SharedIceServers:
         """What was told of servers since they were set, by URL."""
         self.on_refused: Callable[[], None] = lambda: None
         """Called where a server refuses the credentials."""
-        tell = getattr(transport, TellsServerFailures.tell_server_failures.__name__, None)
+        tell = getattr(transport, "tell_server_failures", None)  # see `TellsServerFailures`
         if tell is not None:
             tell(self._server_failed)
 
@@ -76,6 +76,10 @@ class SharedIceServers:
         """A provider had no new ones."""
         for manager in self._managers():
             manager.tube.publisher.turn_credentials_failed(failure.reason, failure.retry_in, failure.expires_in)
+
+    def _managers(self) -> Iterable[TunnelConnectionManager]:
+        registry = self._registry()
+        return () if registry is None else registry
 
     def _server_failed(self, failure: ServerFailure) -> None:
         expiry = expiry_of(failure.username)

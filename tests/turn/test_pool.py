@@ -70,6 +70,12 @@ def test_the_engine_is_given_three_servers_that_differ_most(listed: list[str], w
     assert sorted(given_by(ServerPool(servers))) == sorted(wanted)
 
 
+def test_a_server_that_is_listed_twice_is_given_once_with_the_first_credentials() -> None:
+    twice = [turn("turn:a"), turn("turn:a:3478?transport=udp", "bob"), turn("turn:b")]
+    chosen = ServerPool([*twice, twice[0]]).chosen(0.0)
+    assert [(server.url, server.username) for server in chosen] == [("turn:a", "ada"), ("turn:b", "ada")]
+
+
 def test_a_server_that_fails_is_left_out_for_a_minute_and_another_takes_its_place() -> None:
     pool = ServerPool([STUN, *(turn(f"turn:{host}") for host in "abcd")])
     assert given_by(pool) == ["stun:a", "turn:a", "turn:b", "turn:c"]

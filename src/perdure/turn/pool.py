@@ -162,11 +162,11 @@ class ServerPool:
         return renewed
 
     def chosen(self, now: float) -> tuple[IceServer, ...]:
-        """What the engine is given, in the order of the list."""
+        """What the engine is given: each TURN server once, with the first credentials that stand in the list."""
         in_use = [address for address, known in self._known.items() if known.left_out_until <= now]
-        chosen = _best(in_use or list(self._known))
-        picked = {id(self._known[address].server) for address in chosen}
-        return tuple(server for server in self._servers if address_of(server.url) is None or id(server) in picked)
+        best = _best(in_use or list(self._known))
+        stun = [server for server in self._servers if address_of(server.url) is None]
+        return (*stun, *(known.server for address, known in self._known.items() if address in best))
 
     def server_at(self, address: ServerAddress) -> IceServer | None:
         known = self._known.get(address)

@@ -12,7 +12,10 @@
 from __future__ import annotations
 
 import math
-from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from random import Random
 
 REFRESH_AT = 2 / 3
 """Of the lifetime: a third is left for retries, and for an allocation that is refreshed just before."""

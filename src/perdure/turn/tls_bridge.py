@@ -47,8 +47,6 @@ class TlsBridge:
         self._context = context
         self._on_failed = on_failed
         self._connections: set[asyncio.Task[None]] = set()
-        self.sent_bytes = 0
-        self.received_bytes = 0
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
         self.port: int = listening.getsockname()[1]
@@ -85,13 +83,10 @@ class TlsBridge:
             remote = await self._connect()
             if remote is None:
                 return
-            sent, received = 0, 0
             try:
                 sent, received = await _joined((reader, writer), remote)
             finally:
                 remote[1].transport.abort()
-            self.sent_bytes += sent
-            self.received_bytes += received
             log_event(log, logging.INFO, "turn-tls-ended", server=self._url, sent=sent, received=received)
         finally:
             writer.transport.abort()
