@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,12 +19,14 @@ from perdure.config import TransportConfig
 from perdure.transport.rtc import RtcTransport
 from support.certificates import certificate
 from support.gathering import Gatherer, gathering
+from support.network_namespace import network_namespace
 from support.signaling import eventually
 from support.turn_server import free_port, turn_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+ONLY_IPV6 = Path(__file__).with_name("only_ipv6.py")
 
 
 async def test_a_server_that_gives_an_allocation_is_no_failure(tmp_path: Path) -> None:
@@ -110,6 +116,19 @@ async def test_a_server_that_is_trusted_by_a_file_of_certificates_serves_over_tl
         assert f"server={server.url}" in line
         assert "sent=0" not in line
         assert "the password" not in caplog.text
+
+
+def test_a_machine_that_has_but_ipv6_addresses_reaches_a_server_over_tls(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [*network_namespace(), sys.executable, str(ONLY_IPV6), str(tmp_path)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert told.returncode == 0, told.stderr
+    assert " typ relay " in told.stdout
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_told_and_its_server_not_used(tmp_path: Path) -> None:

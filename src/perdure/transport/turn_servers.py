@@ -87,7 +87,7 @@ class TurnServers:
         address = None if engine_url is None else address_of(engine_url)
         if address is None:
             return None
-        return next((real for real, bridge in self._bridges.items() if _is_of(bridge, address)), address)
+        return next((real for real, bridge in self._bridges.items() if bridge.is_at(address)), address)
 
     def shown(self, path: Path) -> Path:
         """`path` with the server's own URL, and its protocol, where the engine knows a bridge."""
@@ -139,7 +139,3 @@ class TurnServers:
                 log_event(log, logging.WARNING, "turn-tls-failed", server=server.url, why=error.strerror)
                 return server  # the engine knows some certificates
         return replace(server, url=bridge.engine_url)
-
-
-def _is_of(bridge: TlsBridge, address: ServerAddress) -> bool:
-    return address == ServerAddress("127.0.0.1", bridge.port, "tcp")

@@ -8,6 +8,7 @@ context of our own. Whoever else on this machine connects to the port reaches th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -32,7 +33,9 @@ Failed = Callable[[ServerAddress, int, tuple[str, Trouble]], None]
 
 
 class TlsBridge:
-    """From a port on 127.0.0.1 to the `turns:` server at `address`. Made on a running event loop.
+    """From ports on 127.0.0.1 and ::1 to the `turns:` server at `address`. Made on a running event loop.
+
+    The engine connects from addresses of the server's family only, and there are machines that have but IPv6 ones.
 
     Args:
         on_failed: told where no TLS connection can be made: which code, and why.
@@ -47,19 +50,34 @@ class TlsBridge:
         self._context = context
         self._on_failed = on_failed
         self._connections: set[asyncio.Task[None]] = set()
-        listening = socket.create_server(("127.0.0.1", 0))
-        listening.setblocking(False)
-        self.port: int = listening.getsockname()[1]
-        self._accepting = asyncio.get_running_loop().create_task(self._accept(listening), name="TURN over TLS")
+        self._ports: dict[str, int] = {}
+        self._accepting: list[asyncio.Task[None]] = []
+        self._listen("127.0.0.1", socket.AF_INET)
+        with contextlib.suppress(OSError):  # a machine without IPv6
+            self._listen("::1", socket.AF_INET6)
 
     @property
     def engine_url(self) -> str:
         """What the engine is given."""
-        return f"turn:127.0.0.1:{self.port}?transport=tcp"
+        if "::1" in self._ports and not _has_ipv4():
+            return f"turn:[::1]:{self._ports['::1']}?transport=tcp"
+        return f"turn:127.0.0.1:{self._ports['127.0.0.1']}?transport=tcp"
+
+    def is_at(self, address: ServerAddress) -> bool:
+        """Whether that is one of its ports."""
+        return address.transport == "tcp" and self._ports.get(address.host) == address.port
 
     def close(self) -> None:
         """Take no further connection; those that there are end when the engine closes them."""
-        self._accepting.cancel()
+        for accepting in self._accepting:
+            accepting.cancel()
+
+    def _listen(self, host: str, family: socket.AddressFamily) -> None:
+        listening = socket.create_server((host, 0), family=family)
+        listening.setblocking(False)
+        self._ports[host] = listening.getsockname()[1]
+        accepting = asyncio.get_running_loop().create_task(self._accept(listening), name="TURN over TLS")
+        self._accepting.append(accepting)
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -110,6 +128,12 @@ class TlsBridge:
             why = f"cannot be reached: {error.strerror or error}"
             self._on_failed(self._address, UNREACHABLE, (why, Trouble.REACH))
         return None
+
+
+def _has_ipv4() -> bool:
+    """Whether the kernel knows a way to an IPv4 address elsewhere (RFC 5737's; nothing is sent)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        return asking.connect_ex(("192.0.2.1", 9)) == 0
 
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
