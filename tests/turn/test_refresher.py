@@ -16,7 +16,7 @@ from perdure.turn.refresher import FetchFailure, Refresher
 from support.signaling import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 
 class Scripted:
@@ -56,14 +56,16 @@ class Heard:
         self.issued.append((servers[0].username, expires_in))
 
     @contextlib.asynccontextmanager
-    async def by(self, provider: Scripted | Silent, interval: float = 600.0) -> AsyncIterator[Refresher]:
+    async def by(
+        self, provider: Scripted | Silent, interval: float = 600.0, clock: Callable[[], float] = time.monotonic
+    ) -> AsyncIterator[Refresher]:
         refresher = Refresher(
             provider,
             interval=interval,
             on_issued=self.take,
             on_failed=self.failures.append,
             random=Random(1),
-            clock=time.monotonic,
+            clock=clock,
         )
         try:
             await refresher.start()
@@ -141,3 +143,21 @@ async def test_credentials_that_a_server_refuses_are_asked_for_anew() -> None:
     async with heard.by(Scripted(issued("ada"), issued("bob"))) as refresher:
         refresher.refused()
         await eventually(lambda: [user for user, _ in heard.issued] == ["ada", "bob"])
+
+
+async def test_after_a_sleep_what_is_due_is_asked_for_at_once() -> None:
+    heard, instants = Heard(), [0.0]
+    async with heard.by(
+        Scripted(issued("ada", 3600.0), issued("bob", 3600.0)), clock=lambda: instants[-1]
+    ) as refresher:
+        instants.append(1000.0)  # the event loop's timers have not noticed
+        refresher.look()
+        await eventually(lambda: [user for user, _ in heard.issued] == ["ada", "bob"])
+
+
+async def test_a_look_before_it_is_time_asks_nobody() -> None:
+    heard, provider = Heard(), Scripted(issued("ada", 3600.0))
+    async with heard.by(provider) as refresher:
+        refresher.look()
+        await asyncio.sleep(0.05)
+        assert provider.asked == 1
