@@ -62,7 +62,7 @@ class Heard:
 async def relayed(
     provider: IceServerProvider, transport: TransportConfig = RELAY_ONLY, handler: Heard | None = None
 ) -> AsyncIterator[Tunnel]:
-    """A connected tunnel to a gateway that echoes; both ends have nothing but relays. `handler`: the gateway's."""
+    """A connected tunnel to a gateway that echoes; both ends have nothing but relays. `handler`: both ends'."""
     store = perdure.TicketStore()
     store.create("default", now=0)
     async with (
@@ -76,7 +76,7 @@ async def relayed(
             ice_server_provider=provider,
             signal_handler=handler,
         ) as gateway,
-        Tunnel(gateway.ticket, transport=transport) as tunnel,
+        Tunnel(gateway.ticket, transport=transport, signal_handler=handler) as tunnel,
     ):
         yield tunnel
 
@@ -222,7 +222,15 @@ async def test_the_second_server_serves_where_the_first_swallows_everything(tmp_
         first = IceServer(f"turn:127.0.0.1:{mute_port}", "ada", "the password")
         async with relayed(Several(first, second), handler=heard) as tunnel, Traffic(tunnel).flowing():
             assert relay_of(tunnel) == second.url
-            await eventually(lambda: f"{first.url} gives no answer in 3 s" in heard.failures)
+            both_ends = [f"{first.url} gives no answer in 3 s"] * 2
+            await eventually(lambda: heard.failures == both_ends)
+            tried = set(mute.swallowed)
+            assert tried
+            await tunnel.manager.restart_ice()
+            await eventually(lambda: tunnel.state.is_up)
+            tunnel.manager.rebuild()
+            await eventually(lambda: tunnel.decisions[-1].rung is perdure.Rung.REBUILD and tunnel.state.is_up)
+            assert mute.swallowed == tried, "neither an ICE restart nor a new carrier tries it again"
 
 
 async def test_tcp_is_used_where_udp_is_swallowed(tmp_path: Path) -> None:

@@ -110,12 +110,11 @@ class TurnServers:
             self._bridges.clear()
 
     def failed(self, address: ServerAddress, code: int, why: tuple[str, Trouble]) -> None:
-        """A server does not serve us."""
+        """A server does not serve us: the next gathering does without it."""
         found = self._pool.failed(address, code, why, time.monotonic())
         if found is None:
             return
         failure, is_news = found
-        self.refresh()
         if is_news:
             self.on_failure(failure)
 

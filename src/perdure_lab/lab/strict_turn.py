@@ -97,6 +97,7 @@ class StrictTurn(asyncio.DatagramProtocol):
         usernames: those of requests that were passed on, each once, in the order of their first request.
         accepted, refused: how many requests had a name that lasts, or an expired one, by method.
         swallows: whether nothing is passed on, in either direction.
+        swallowed: addresses of clients whose requests were; a gathering has others than the one before.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class StrictTurn(asyncio.DatagramProtocol):
         self.accepted: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.swallows = False
+        self.swallowed: set[tuple[str, int]] = set()
         self._upstream = ("127.0.0.1", upstream_port)
         self._secret = secret
         self._longest_lifetime = longest_lifetime
@@ -130,6 +132,8 @@ class StrictTurn(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Of a client."""
         if self.swallows:
+            if len(self.swallowed) < MAX_CLIENTS:
+                self.swallowed.add(addr)
             return
         message = read_stun(data)
         refusal = None if message is None else self._judged(message)
