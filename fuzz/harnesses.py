@@ -44,6 +44,7 @@ HARNESSES: Mapping[str, Harness] = MappingProxyType(
         "tickets": Harness(texts.tickets),
         "records": Harness(texts.records),
         "keys": Harness(texts.keys),
+        "ice-servers": Harness(texts.ice_servers),
         "application": Harness(texts.application_texts),
         "settings": Harness(texts.settings, FILE_MILLISECONDS),
         "scenarios": Harness(texts.scenarios, FILE_MILLISECONDS),

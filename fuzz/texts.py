@@ -17,6 +17,7 @@ from perdure.signaling.messages import Answer, Candidate, Offer
 from perdure.ticket import PREFIX, parse_ticket
 from perdure.ticket_store.authorized_keys import parse_authorized_keys
 from perdure.ticket_store.record import decode_ticket, encode_ticket
+from perdure.turn.answer import MAX_SERVERS, read_answer
 from perdure_lab.scenario.parse import parse_scenario
 
 ENDS_BEFORE = 2.0**31
@@ -61,6 +62,16 @@ def keys(data: bytes) -> None:
     path.write_bytes(data)
     with contextlib.suppress(TicketError):
         public_bytes(load_key(path))
+
+
+def ice_servers(data: bytes) -> None:
+    """What an HTTP service answers that issues TURN credentials."""
+    try:
+        issued = read_answer(data, now=ENDS_BEFORE)
+    except ProtocolError:
+        return
+    assert 0 < len(issued.servers) <= MAX_SERVERS
+    assert issued.lifetime is None or issued.lifetime > 0
 
 
 def application_texts(data: bytes) -> None:

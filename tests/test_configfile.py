@@ -146,7 +146,7 @@ def test_a_bad_value_names_file_table_key_value_and_range(path: Path, content: s
         ("[restart]\nq = 5", ":2: there is no 'restart.q'; `perdure config show` lists the names"),
         ('[restart]\n"\\u001b[2J" = 5', ":1: there is no 'restart.\\x1b[2J'; `perdure config show` lists the names"),
         ("[restrat]\n", ":1: there is no table 'restrat'; did you mean restart?"),
-        ("[q]\n", ":1: there is no table 'q'; there are serve, transport, restart, session, resources"),
+        ("[q]\n", ":1: there is no table 'q'; there are serve, transport, turn, restart, session, resources"),
         ("abandon_after = 5", ":1: abandon_after stands in no table; it belongs under [restart]"),
         ("abandon_aftre = 5", ":1: 'abandon_aftre' stands in no table; did you mean restart.abandon_after?"),
         ("allow = ['db:1']", ":1: allow stands in no table; it belongs under [serve]"),

@@ -692,7 +692,7 @@ async def test_new_ice_servers_are_told_to_every_tube_without_the_password(pair:
     assert signal.as_dict() == {
         "tube_id": "tube",
         "kind": "turn_credentials_refreshed",
-        "data": {"urls": ["stun:127.0.0.1:3478", "turn:127.0.0.1:3478"], "username": "somebody"},
+        "data": {"urls": ["stun:127.0.0.1:3478", "turn:127.0.0.1:3478"], "username": "somebody", "expires_in": None},
         "conversation_id": "conversation of tube",
     }
     assert "the password" not in repr(signal)

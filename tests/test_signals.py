@@ -17,7 +17,9 @@ from perdure.signals import (
     NetworkChangeDetected,
     SessionTimeoutWarning,
     Signal,
+    TurnCredentialsFailed,
     TurnCredentialsRefreshed,
+    TurnServerFailed,
 )
 from support.signal_table import SIGNALS
 
@@ -44,6 +46,8 @@ ONE_OF_EACH: list[Signal] = [
     ),
     ChannelClosed(*ABOUT, reason="closed here", detail="done", state="closed"),
     TurnCredentialsRefreshed(*ABOUT, urls=("turn:turn.example:3478", "turns:turn.example:5349"), username=None),
+    TurnCredentialsFailed(*ABOUT, reason="the endpoint answers 503", retry_in=4.1, expires_in=-12.0),
+    TurnServerFailed(*ABOUT, url="turn:turn.example", code=486, reason="turn:turn.example has no room for this user"),
 ]
 
 
@@ -65,6 +69,8 @@ def test_the_kinds_are_the_agreed_ones() -> None:
         "connection_state_changed",
         "channel_closed",
         "turn_credentials_refreshed",
+        "turn_credentials_failed",
+        "turn_server_failed",
     ]
 
 

@@ -13,7 +13,7 @@ from perdure.config import IceServer
 from perdure.errors import ListenError, NotAuthorisedError, PeerError, PerdureError, RendezvousError, TicketError
 from perdure.eventlog import JsonFormatter, KeyValueFormatter, log_event
 from perdure.gateway import serve
-from perdure.urls import without_login, without_logins
+from perdure.urls import without_login, without_logins, without_secret
 from support.tickets import ticket_for
 
 URL = "wss://me:hunter2@rendezvous.example/v1"
@@ -37,6 +37,19 @@ URL = "wss://me:hunter2@rendezvous.example/v1"
 )
 def test_a_url_is_shown_without_its_login(url: str, shown: str) -> None:
     assert without_login(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://turn.example/credentials?apiKey=secret", "https://turn.example/credentials?…"),
+        ("https://turn.example/credentials", "https://turn.example/credentials"),
+        ("turn:me:secret@turn.example?transport=tcp", "turn:…@turn.example?transport=tcp"),
+        ("turn:turn.example?transport=tcp", "turn:turn.example?transport=tcp"),
+    ],
+)
+def test_a_setting_is_shown_without_its_secret(url: str, shown: str) -> None:
+    assert without_secret(url) == shown
 
 
 def test_urls_within_a_text_are_found() -> None:

@@ -49,7 +49,9 @@ if TYPE_CHECKING:
         SessionTimeoutWarning,
         Signal,
         SignalsDropped,
+        TurnCredentialsFailed,
         TurnCredentialsRefreshed,
+        TurnServerFailed,
     )
     from perdure.streams.allow import AllowList, parse_allow
     from perdure.streams.handlers import StreamHandler
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from perdure.ticket_store import TicketStore
     from perdure.transport.base import Path, Transport
     from perdure.tube import ConnectionMetrics, Endpoint
+    from perdure.turn import FixedIceServers, IceServerProvider, IceServersEndpoint, IssuedIceServers, SharedSecret
     from perdure.wire import ResetCode
 
 __version__ = "0.2.0.dev0"
@@ -97,7 +100,9 @@ _HOMES = {
         "SessionTimeoutWarning",
         "Signal",
         "SignalsDropped",
+        "TurnCredentialsFailed",
         "TurnCredentialsRefreshed",
+        "TurnServerFailed",
     ),
     "perdure.streams.handlers": ("StreamHandler",),
     "perdure.streams.streams": ("Incoming",),
@@ -108,6 +113,7 @@ _HOMES = {
     "perdure.ticket_store": ("TicketStore",),
     "perdure.transport.base": ("Path", "Transport"),
     "perdure.tube": ("ConnectionMetrics", "Endpoint"),
+    "perdure.turn": ("FixedIceServers", "IceServerProvider", "IceServersEndpoint", "IssuedIceServers", "SharedSecret"),
     "perdure.wire": ("ResetCode",),
 }
 _HOME = {name: (home, name) for home, names in _HOMES.items() for name in names}
@@ -124,11 +130,15 @@ __all__ = [
     "Decision",
     "DecisionReason",
     "Endpoint",
+    "FixedIceServers",
     "Gateway",
     "IceCandidate",
     "IceRestartOffer",
     "IceServer",
+    "IceServerProvider",
+    "IceServersEndpoint",
     "Incoming",
+    "IssuedIceServers",
     "Keepalive",
     "ListenError",
     "NetworkChangeDetected",
@@ -148,6 +158,7 @@ __all__ = [
     "Rung",
     "SessionLimits",
     "SessionTimeoutWarning",
+    "SharedSecret",
     "Signal",
     "SignalHandler",
     "SignalIterator",
@@ -166,7 +177,9 @@ __all__ = [
     "TubeRegistry",
     "Tunnel",
     "TunnelConnectionManager",
+    "TurnCredentialsFailed",
     "TurnCredentialsRefreshed",
+    "TurnServerFailed",
     "connect",
     "parse_allow",
     "parse_ticket",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from perdure.streams.transport import StreamTransport
     from perdure.transport.base import Path, Transport
     from perdure.tube import ConnectionMetrics
+    from perdure.turn.provider import IceServerProvider
 
 CONNECT_TIMEOUT = 30.0
 """Seconds: two attempts of 10 s with the wait between them, and the rendezvous before."""
@@ -55,6 +56,8 @@ def connect(
     timeout: float | None = CONNECT_TIMEOUT,
     retry: bool = True,
     ice_servers: Sequence[IceServer | str] = (),
+    ice_server_provider: IceServerProvider | None = None,
+    turn_ca: str | None = None,
     loopback: bool = False,
     signal_handler: SignalHandler | None = None,
     policy: RestartPolicy = PATIENT_POLICY,
@@ -71,6 +74,8 @@ def connect(
         retry: whether the tunnel outlives a rendezvous or a gateway that is away, and a session that ended; without it
             such a thing ends the tunnel with an error.
         ice_servers: STUN and TURN servers: `stun:HOST:PORT`, `turn:USER:PASSWORD@HOST:PORT`.
+        ice_server_provider: issues more of them, again before they expire: `perdure.SharedSecret`, and others.
+        turn_ca: a file of certificates that are trusted for `turns:` servers, beside the system's.
         loopback: also use 127.0.0.1, ::1 and link-local addresses, for both ends on one machine.
         signal_handler: called with each `Signal`; plain (in a worker thread) or async (on the loop).
         policy, session_limits, limits: see docs/timers.md. By default a tunnel is patient and has no session timeout.
@@ -92,7 +97,8 @@ def connect(
         wait=wait,
         timeout=timeout,
         retry=retry,
-        transport=transport_config(ice_servers, loopback=loopback),
+        transport=transport_config(ice_servers, loopback=loopback, turn_ca=turn_ca),
+        ice_server_provider=ice_server_provider,
         signal_handler=signal_handler,
         policy=policy,
         session_limits=session_limits,
@@ -123,6 +129,7 @@ class Tunnel:
         timeout: float | None = CONNECT_TIMEOUT,
         retry: bool = True,
         transport: TransportConfig | Transport | None = None,
+        ice_server_provider: IceServerProvider | None = None,
         signal_handler: SignalHandler | None = None,
         policy: RestartPolicy = PATIENT_POLICY,
         session_limits: SessionLimits = UNLIMITED_SESSION,
@@ -150,7 +157,8 @@ class Tunnel:
             ticket,
             self.tubes,
             key=client_key or X25519PrivateKey.from_private_bytes(token_bytes(KEY_BYTES)),
-            ice_servers=transport.ice_servers if isinstance(transport, TransportConfig) else (),
+            transport=transport,
+            ice_server_provider=ice_server_provider,
             retry=retry,
             make_signaling=make_signaling,
             random=random,
@@ -174,7 +182,7 @@ class Tunnel:
                 await self._own_network.start()
             assert self._network is not None
             self._unsubscribe = self._network.subscribe(self._sessions.network_moved)
-            self._sessions.start()
+            await self._sessions.start()
             if self._waits:
                 await self._wait_first()
         except BaseException:

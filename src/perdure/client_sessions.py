@@ -11,6 +11,7 @@ from perdure.core.state import Reason, State
 from perdure.errors import CarrierError, PeerError, PerdureError, RendezvousError
 from perdure.eventlog import log_event
 from perdure.ice_servers import of_gateway
+from perdure.role_ice_servers import RoleIceServers
 from perdure.signaling.status import SignalingState, SignalingStatus
 from perdure.tube import Endpoint
 from perdure.urls import without_logins
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-    from perdure.config import IceServer
+    from perdure.config import IceServer, TransportConfig
     from perdure.core.actions import StateChanged
     from perdure.manager import TunnelConnectionManager
     from perdure.netmon.monitor import NetworkMoved
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from perdure.signaling.client_peer import ClientSignaling
     from perdure.signaling.messages import RTCIceServer
     from perdure.ticket import Ticket
+    from perdure.transport.base import Transport
+    from perdure.turn.provider import IceServerProvider
 
 log = logging.getLogger("perdure.client")
 
@@ -57,7 +60,7 @@ class ClientSessions:
 
     Args:
         key: this installation's.
-        ice_servers: this end's own; the gateway's are used beside them.
+        transport, ice_server_provider: name this end's own ICE servers; the gateway's are used beside them.
         retry: whether they outlive a rendezvous or a gateway that is away, and a session that ended.
         token_bytes: the source of session ids and keys; must be cryptographically random.
     """
@@ -69,7 +72,8 @@ class ClientSessions:
         *,
         retry: bool,
         key: X25519PrivateKey,
-        ice_servers: Sequence[IceServer],
+        transport: TransportConfig | Transport | None,
+        ice_server_provider: IceServerProvider | None,
         make_signaling: MakeSignaling,
         random: Random,
         token_bytes: Callable[[int], bytes],
@@ -80,7 +84,9 @@ class ClientSessions:
         self._tubes = tubes
         self._retry = retry
         self._key = key
-        self._ice_servers = tuple(ice_servers)
+        self._ice_servers = RoleIceServers(
+            transport, ice_server_provider, tubes, use=self._use_ice_servers, random=random
+        )
         self._told_servers: tuple[IceServer, ...] = ()
         """Those that the gateway told last."""
         self._make_signaling = make_signaling
@@ -101,8 +107,9 @@ class ClientSessions:
         """The current session's; `None` before the first."""
         return self._manager
 
-    def start(self) -> None:
-        """Begin the first session."""
+    async def start(self) -> None:
+        """Begin the first session, with a provider's ICE servers where it has them within 2 s."""
+        await self._ice_servers.start()
         self._begin()
         self._running = asyncio.get_running_loop().create_task(self._run())
         self._running.add_done_callback(self._stopped)
@@ -110,6 +117,7 @@ class ClientSessions:
     async def stop(self) -> None:
         """End the current session behind what was written, and tell the gateway; no other begins."""
         self._is_stopping = True
+        await self._ice_servers.close()
         if self._gateway_timer is not None:
             self._gateway_timer.cancel()
         if self._running is not None:
@@ -147,6 +155,7 @@ class ClientSessions:
     def network_moved(self, moved: NetworkMoved) -> None:
         # The tube first: its offer is gathered while the link to the rendezvous comes back.
         self._tubes.network_moved(moved)
+        self._ice_servers.network_moved()
         if (signaling := self._signaling) is not None:
             local_address_lost = moved.invalidates(signaling.local_address)
             signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)
@@ -165,6 +174,7 @@ class ClientSessions:
                 return PeerError(f"the gateway takes no session: {why} ({waited})", reason="no answer")
             case _:
                 text = f"no path to the gateway was found ({waited}); is UDP allowed, and are the ICE servers right?"
+                text = "; ".join([text, *self._tubes.ice_servers.troubles])
                 return PeerError(text, reason="no path")
 
     def _begin(self) -> None:
@@ -224,10 +234,13 @@ class ClientSessions:
         try:
             servers = of_gateway(named)
             if servers != self._told_servers:
-                self._tubes.set_ice_servers((*self._ice_servers, *servers))
+                self._tubes.set_ice_servers((*self._ice_servers.all, *servers))
                 self._told_servers = servers
         except (ValueError, CarrierError) as error:
             log_event(log, logging.WARNING, "ice-servers-refused", why=without_logins(str(error)))
+
+    def _use_ice_servers(self, own: tuple[IceServer, ...], expires_in: float | None) -> None:
+        self._tubes.set_ice_servers((*own, *self._told_servers), expires_in=expires_in)
 
     def _state_changed(self, change: StateChanged) -> None:
         if change.after is State.CONNECTED:

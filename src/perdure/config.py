@@ -206,6 +206,55 @@ class ServeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnSettings:
+    """Where TURN credentials that expire come from."""
+
+    turn_secret_file: Annotated[
+        str,
+        Meta(extra={"form": "FILE"}),
+        "Holds the secret of the servers in `turn_urls`, with which credentials are made.",
+    ] = ""
+    turn_urls: Annotated[
+        tuple[str, ...],
+        Meta(max_length=MAX_VALUES, extra={"form": "turn:HOST:PORT"}),
+        "The TURN servers that have that secret, as a list; also with `?transport=tcp`, and as `turns:HOST:PORT`.",
+    ] = ()
+    turn_ttl: Annotated[float, number("s", 10, 7 * 86400), "How long the credentials last that are made with it."] = (
+        3600.0
+    )
+    ice_servers_url: Annotated[
+        str,
+        Meta(extra={"form": "https://HOST/PATH", "secret": True}),
+        "Asked for ICE servers with credentials, which it answers in JSON.",
+    ] = ""
+    ice_servers_token_file: Annotated[
+        str, Meta(extra={"form": "FILE"}), "Holds the bearer token that it wants; read each time."
+    ] = ""
+    turn_ca: Annotated[
+        str,
+        Meta(extra={"form": "FILE"}),
+        "Certificates (PEM) that are trusted beside the system's, for `turns:` servers and `ice_servers_url`.",
+    ] = ""
+    turn_credential_refresh_interval: Annotated[
+        float,
+        number("s", 1, 86400),
+        (
+            "Between two fetches of credentials, at most; where they say how long they last, they are fetched again at "
+            "two thirds of it. Ten minutes notice a changed secret or server within ten minutes."
+        ),
+    ] = 600.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.turn_secret_file and self.ice_servers_url:
+            raise ValueError("turn_secret_file and ice_servers_url are both set; give one of them")
+        if bool(self.turn_secret_file) != bool(self.turn_urls):
+            raise ValueError("turn_secret_file and turn_urls go together; give both or none")
+        if self.ice_servers_token_file and not self.ice_servers_url:
+            raise ValueError("ice_servers_token_file is set without ice_servers_url")
+
+
+@dataclass(frozen=True, slots=True)
 class TransportSettings:
     """How carriers find their way."""
 
@@ -227,12 +276,21 @@ class TransportSettings:
     def __post_init__(self) -> None:
         check_fields(self)
 
-    def config(self) -> TransportConfig:
-        """
+    def config(self, turn: TurnSettings | None = None) -> TransportConfig:
+        """With what `turn` says of them.
+
+
         Raises:
             ValueError: a text is no ICE server.
         """
-        return TransportConfig(tuple(map(parse_ice_server, self.ice_servers)), loopback=self.loopback)
+        servers = tuple(map(parse_ice_server, self.ice_servers))
+        turn = turn or TurnSettings()
+        return TransportConfig(
+            servers,
+            loopback=self.loopback,
+            turn_ca=turn.turn_ca or None,
+            turn_credential_refresh_interval=turn.turn_credential_refresh_interval,
+        )
 
 
 _ICE_URL = re.compile(
@@ -321,6 +379,13 @@ class TransportConfig:
     """Also use 127.0.0.1 and ::1 as candidates, for both ends on one machine, and link-local addresses."""
     tcp_candidates: bool = False
     """Also use ICE candidates for TCP (RFC 6544). A peer can then make this machine connect to any TCP port."""
+    relay_only: bool = False
+    """Use no candidates but those at TURN servers (W3C: `iceTransportPolicy` "relay"), so that the peer learns none of
+    this machine's addresses."""
+    turn_ca: str | None = None
+    """A file of certificates (PEM) that `turns:` servers may have, beside the system's roots."""
+    turn_credential_refresh_interval: float = TurnSettings().turn_credential_refresh_interval
+    """Seconds between two fetches from a provider of ICE servers, at most."""
 
     def __post_init__(self) -> None:
         """Raises `TypeError` where a field is of another type. It does not show it: a URL may hold a password."""
@@ -330,6 +395,8 @@ class TransportConfig:
             if not isinstance(server, IceServer):
                 raise TypeError(f"an ICE server is an IceServer(url, …), not {type(server).__name__}")
         object.__setattr__(self, "ice_servers", tuple(self.ice_servers))
-        for name in ("loopback", "tcp_candidates"):
+        for name in ("loopback", "tcp_candidates", "relay_only"):
             if not isinstance(value := getattr(self, name), bool):
                 raise TypeError(f"{name} is true or false, not {type(value).__name__}")
+        if not isinstance(self.turn_ca, str | None):
+            raise TypeError(f"turn_ca is the name of a file, not {type(self.turn_ca).__name__}")

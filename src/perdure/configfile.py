@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from perdure import tomlfile
-from perdure.config import ResourceLimits, RestartPolicy, ServeSettings, SessionLimits, TransportSettings
+from perdure.config import ResourceLimits, RestartPolicy, ServeSettings, SessionLimits, TransportSettings, TurnSettings
 from perdure.fields import FieldError, nearest, settings_of, shown
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ TABLES: Mapping[str, type] = MappingProxyType(
     {
         "serve": ServeSettings,
         "transport": TransportSettings,
+        "turn": TurnSettings,
         "restart": RestartPolicy,
         "session": SessionLimits,
         "resources": ResourceLimits,
@@ -63,6 +64,7 @@ class Configuration:
 
     serve: ServeSettings = field(default_factory=ServeSettings)
     transport: TransportSettings = field(default_factory=TransportSettings)
+    turn: TurnSettings = field(default_factory=TurnSettings)
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     session: SessionLimits = field(default_factory=SessionLimits)
     resources: ResourceLimits = field(default_factory=ResourceLimits)

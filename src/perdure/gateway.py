@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from random import SystemRandom
 from typing import TYPE_CHECKING, Protocol, Self
 
 from perdure.config import TransportConfig
@@ -18,6 +19,7 @@ from perdure.gateway_streams import GatewayStreams
 from perdure.ice_servers import for_clients
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import TubeRegistry
+from perdure.role_ice_servers import RoleIceServers
 from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
 from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from perdure.streams.streams import Incoming
     from perdure.ticket import Ticket
     from perdure.transport.base import Transport
+    from perdure.turn.provider import IceServerProvider
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +77,8 @@ def serve(
     timeout: float | None = READY_TIMEOUT,
     retry: bool = True,
     ice_servers: Sequence[IceServer | str] = (),
+    ice_server_provider: IceServerProvider | None = None,
+    turn_ca: str | None = None,
     loopback: bool = False,
     signal_handler: SignalHandler | None = None,
     policy: RestartPolicy = PATIENT_POLICY,
@@ -114,7 +119,8 @@ def serve(
         wait=wait,
         timeout=timeout,
         retry=retry,
-        transport=transport_config(ice_servers, loopback=loopback),
+        transport=transport_config(ice_servers, loopback=loopback, turn_ca=turn_ca),
+        ice_server_provider=ice_server_provider,
         signal_handler=signal_handler,
         policy=policy,
         session_limits=session_limits,
@@ -148,6 +154,7 @@ class Gateway:
         timeout: float | None = READY_TIMEOUT,
         retry: bool = True,
         transport: TransportConfig | Transport | None = None,
+        ice_server_provider: IceServerProvider | None = None,
         signal_handler: SignalHandler | None = None,
         policy: RestartPolicy = PATIENT_POLICY,
         session_limits: SessionLimits = UNLIMITED_SESSION,
@@ -191,7 +198,10 @@ class Gateway:
         self._streams = GatewayStreams(
             allow, self._sessions.allow_of, self._handlers or incoming, tcp_connections=self.tubes.tcp_connections
         )
-        self._ice_servers = for_clients(transport.ice_servers if isinstance(transport, TransportConfig) else ())
+        self._ice_servers = RoleIceServers(
+            transport, ice_server_provider, self.tubes, use=self._use_ice_servers, random=random or SystemRandom()
+        )
+        self._told_servers = for_clients(self._ice_servers.all)
         """Those that clients are told: they need them too."""
         self._make_signaling = make_signaling
         self._signaling: GatewaySignaling | None = None
@@ -224,6 +234,7 @@ class Gateway:
                 await self._own_network.start()
             assert self._network is not None
             self._unsubscribe = self._network.subscribe(self._network_moved)
+            await self._ice_servers.start()
             self._sessions.start()
             self._signaling = self._make_signaling(
                 self.rendezvous_url,
@@ -231,7 +242,7 @@ class Gateway:
                 on_session=self._sessions.begin,
                 on_status=self._signaling_changed,
                 has_room=lambda: self._sessions.has_room,
-                ice_servers=self._ice_servers,
+                ice_servers=self._told_servers,
             )
             self._signaling.start()
             if self._waits:
@@ -248,20 +259,23 @@ class Gateway:
 
     def set_ice_servers(self, servers: Sequence[IceServer | str]) -> None:
         """Use `servers`, with their new credentials, from now on, and have the clients use them too: for carriers and
-        for ICE restarts. What works goes on as it is. Clients that are away are told when they are back.
+        for ICE restarts, of which a path through a TURN server with other credentials gets one. Other paths go on as
+        they are. Clients that are away are told when they are back. What a provider has issued is used beside them.
 
         Raises:
             TypeError, ValueError: one is no ICE server, or clients would not read it; nothing was changed.
             CarrierError: the engine refuses one; clients were not told.
         """
         self._check_loop()
-        renewed = transport_config(servers, loopback=False).ice_servers
-        told = for_clients(renewed)
-        self.tubes.set_ice_servers(renewed)
-        self._ice_servers = told
+        self._ice_servers.give(transport_config(servers, loopback=False).ice_servers)
+
+    def _use_ice_servers(self, servers: tuple[IceServer, ...], expires_in: float | None) -> None:
+        told = for_clients(servers)
+        self.tubes.set_ice_servers(servers, expires_in=expires_in)
+        self._told_servers = told
         if self._signaling is not None:
             self._signaling.set_ice_servers(told)
-        log_event(log, logging.INFO, "ice-servers", count=len(renewed), clients=len(self.tubes))
+        log_event(log, logging.INFO, "ice-servers", count=len(servers), clients=len(self.tubes))
 
     # Its life.
 
@@ -311,6 +325,7 @@ class Gateway:
 
     async def _close(self) -> None:
         self._unsubscribe()
+        await self._ice_servers.close()
         try:
             await self.tubes.close(Reason.SHUT_DOWN, "the gateway was stopped")
         finally:
@@ -344,6 +359,7 @@ class Gateway:
     def _network_moved(self, moved: NetworkMoved) -> None:
         # The tubes first: their offers are gathered while the link to the rendezvous comes back.
         self.tubes.network_moved(moved)
+        self._ice_servers.network_moved()
         if (signaling := self._signaling) is not None:
             local_address_lost = moved.invalidates(signaling.local_address)
             signaling.network_moved(local_address_lost=local_address_lost, slept_seconds=moved.slept_seconds)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import StateChanged
-from perdure.core.events import CloseRequested, NetworkChanged
+from perdure.core.events import CloseRequested, NetworkChanged, RecoveryRequested
 from perdure.core.state import Reason, State
 from perdure.errors import PeerError
 from perdure.streams.streams import Streams
@@ -115,6 +115,13 @@ class ManagedTube:
                 moved.detail,
             )
         )
+
+    def relay_credentials_renewed(self) -> None:
+        """There are new TURN credentials: a path through a TURN server of ours gets an allocation with them, by an ICE
+        restart, during which it carries data."""
+        path = self.driver.carriers.path
+        if self.is_open and self.state.is_up and path is not None and path.relay_url is not None:
+            self.driver.feed(RecoveryRequested())
 
     def set_limits(self, limits: ResourceLimits) -> None:
         self.driver.carriers.session.set_limits(limits)

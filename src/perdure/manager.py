@@ -223,6 +223,12 @@ class TunnelConnectionManager:
         """Say that the tube is in use: the session timeout counts from now."""
         self.tube.driver.feed(Used())
 
+    def relay_credentials_renewed(self) -> None:
+        """Say that there are new TURN credentials, which are set already: a path through a TURN server of this end gets
+        an allocation with them, by an ICE restart. Other paths go on as they are."""
+        self.tube.check_loop()
+        self.tube.relay_credentials_renewed()
+
     def extend(self, seconds: float | None = None) -> None:
         """Let the tube live at least `seconds` from now, used or not; by default another `session_timeout`.
 

@@ -23,6 +23,7 @@ from perdure.managed_tube import ManagedTube
 from perdure.manager import TunnelConnectionManager
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.setting_up import SettingUp
+from perdure.shared_ice_servers import SharedIceServers
 from perdure.streams.handlers import HandlerTasks
 from perdure.streams.tcp import TcpConnections
 from perdure.tube import Endpoint, environment
@@ -87,6 +88,7 @@ class TubeRegistry:
         if signal_handler is not None:
             check_callable("signal_handler", signal_handler)
         self._environment = environment(transport, policy, session_limits, limits, random)
+        self.ice_servers = SharedIceServers(self._environment.transport, transport, self)
         self.tcp_connections = TcpConnections()
         """The TCP connections that its tubes' streams are joined to."""
         self._signal_handler = signal_handler
@@ -275,14 +277,11 @@ class TubeRegistry:
 
     # For all tubes.
 
-    def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
-        """Use `servers`, with their new credentials, from now on: for carriers and for ICE restarts. Each tube signals
-        `turn_credentials_refreshed`. Raises `TypeError` where they are not `IceServer`s, and `CarrierError` where the
-        engine refuses one."""
-        servers = TransportConfig(ice_servers=tuple(servers)).ice_servers
-        self._environment.transport.set_ice_servers(servers)
-        for manager in self:
-            manager.tube.publisher.ice_servers_changed(servers)
+    def set_ice_servers(self, servers: Sequence[IceServer], *, expires_in: float | None = None) -> None:
+        """Use `servers`, with their new credentials, from now on: for carriers and for ICE restarts, of which a path
+        through a TURN server with other credentials gets one. Each tube signals `turn_credentials_refreshed`. Raises
+        `TypeError` where they are not `IceServer`s, and `CarrierError` where the engine refuses one."""
+        self.ice_servers.set(TransportConfig(ice_servers=tuple(servers)).ice_servers, expires_in)
 
     def network_moved(self, moved: NetworkMoved) -> None:
         """Tell every tube that the network moved, as a `NetworkMonitor` says; each decides for itself."""

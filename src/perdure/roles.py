@@ -14,7 +14,9 @@ UNLIMITED_SESSION = SessionLimits(session_timeout=0.0)
 """A connection through a tunnel may be idle as long as plain TCP lets it."""
 
 
-def transport_config(ice_servers: Iterable[IceServer | str], *, loopback: bool) -> TransportConfig:
+def transport_config(
+    ice_servers: Iterable[IceServer | str], *, loopback: bool, turn_ca: str | None = None
+) -> TransportConfig:
     """Of ICE servers as a program or a command line names them.
 
     Raises:
@@ -23,4 +25,4 @@ def transport_config(ice_servers: Iterable[IceServer | str], *, loopback: bool) 
     if isinstance(ice_servers, str):
         raise TypeError('ice_servers is a list: ["stun:HOST:PORT"]')
     servers = tuple(parse_ice_server(server) if isinstance(server, str) else server for server in ice_servers)
-    return TransportConfig(servers, loopback=loopback)
+    return TransportConfig(servers, loopback=loopback, turn_ca=turn_ca)

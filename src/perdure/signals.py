@@ -145,6 +145,34 @@ class TurnCredentialsRefreshed(_AboutTube):
 
     urls: tuple[str, ...]
     username: str | None
+    expires_in: float | None = None
+    """Seconds; `None`: nobody says."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCredentialsFailed(_AboutTube):
+    """A provider had no new TURN credentials; the old ones stay in use, and it is asked again."""
+
+    kind: ClassVar[str] = "turn_credentials_failed"
+
+    reason: str
+    retry_in: float
+    """Seconds."""
+    expires_in: float | None
+    """Seconds until those in use expire, below 0 where they have; `None`: there are none, or nobody says."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnServerFailed(_AboutTube):
+    """A TURN server does not serve this end, and is left out for a minute."""
+
+    kind: ClassVar[str] = "turn_server_failed"
+
+    url: str
+    code: int
+    """STUN's or W3C's, such as 401, 486 or 701 (out of reach); 0: it said nothing."""
+    reason: str
+    """What is wrong, for a person."""
 
 
 Signal = (
@@ -156,6 +184,8 @@ Signal = (
     | ConnectionStateChanged
     | ChannelClosed
     | TurnCredentialsRefreshed
+    | TurnCredentialsFailed
+    | TurnServerFailed
 )
 
 

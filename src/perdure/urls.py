@@ -20,6 +20,12 @@ def without_login(url: str) -> str:
     return f"{url[: scheme.end()]}…{url[at:]}"
 
 
+def without_secret(url: str) -> str:
+    """`without_login`; where it is a web page's URL, also `…` in the place of its query, which may hold a key."""
+    page, question, _ = without_login(url).partition("?")
+    return f"{page}?…" if question and page.lower().startswith(("http:", "https:")) else without_login(url)
+
+
 def without_logins(text: str) -> str:
     """`text`, in which each word that has a URL is shown by `without_login`."""
     return re.sub(r"\S+", lambda word: without_login(word[0]), text) if "@" in text else text

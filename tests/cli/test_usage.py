@@ -35,6 +35,25 @@ CONNECT = ("connect", GOOD)
             "an entry looks like HOST:PORTS, [IPV6]:PORTS or 10.0.0.0/8:PORTS, not 'localhost'",
         ),
         ((*SERVE, "--allow", "*:80"), "'*:80' must name a host"),
+        (("rendezvous", "--turn-ttl", "60"), "--turn-ttl needs --turn-secret-file FILE"),
+        (("rendezvous", "--turn-secret-file", "x"), "needs --turn-url URL and --turn-token-file FILE"),
+        (
+            ("rendezvous", "--turn-secret-file", "/no", "--turn-url", "turn:x", "--turn-token-file", "/no"),
+            "the secret file /no cannot be read: No such file or directory",
+        ),
+        ((*SERVE, "--allow", "h:1", "--turn-url", "turn:x"), "turn_secret_file and turn_urls go together"),
+        (
+            (*SERVE, "--allow", "h:1", "--turn-url", "turn:x", "--turn-secret-file", "/no"),
+            "the secret file /no cannot be read: No such file or directory",
+        ),
+        (
+            (*SERVE, "--allow", "h:1", "--ice-servers-url", "http://turn.example/"),
+            "--ice-servers-url: turn.ice_servers_url: turn.example is another machine: use https",
+        ),
+        (
+            (*CONNECT, "-L", "0:localhost:80", "--ice-servers-token-file", "/no"),
+            "ice_servers_token_file is set without ice_servers_url",
+        ),
         ((*CREATE, ".ada"), "Invalid value for NAME: '.ada' cannot be a ticket's name: that has 1 to 64 of"),
         (
             (*CREATE, "ada", "--uses", "0"),

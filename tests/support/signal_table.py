@@ -11,7 +11,9 @@ from perdure.signals import (
     NetworkChangeDetected,
     SessionTimeoutWarning,
     Signal,
+    TurnCredentialsFailed,
     TurnCredentialsRefreshed,
+    TurnServerFailed,
 )
 
 Row = tuple[type[Signal], str, str, dict[tuple[str, ...], str]]
@@ -97,10 +99,33 @@ SIGNALS: list[Row] = [
     (
         TurnCredentialsRefreshed,
         "says that new carriers and ICE restarts use new credentials",
-        "`set_ice_servers` of a `Gateway` or `TubeRegistry` was called, or a client's gateway named others",
+        "a provider has issued others, `set_ice_servers` of a `Gateway` or `TubeRegistry` was called, or a client's "
+        "gateway named others",
         {
             ("urls",): "list of the servers' URLs",
             ("username",): "text or `None`; never the password",
+            ("expires_in",): "s, or `None` where nobody says",
+        },
+    ),
+    (
+        TurnCredentialsFailed,
+        "says that the provider of TURN credentials has none",
+        "each time that it was asked in vain; the old ones stay in use",
+        {
+            ("reason",): "why",
+            ("retry_in",): "s until it is asked again",
+            ("expires_in",): "s until those in use expire, below 0 where they have; `None`: there are none, or nobody "
+            "says",
+        },
+    ),
+    (
+        TurnServerFailed,
+        "says which TURN server does not serve this end, and why",
+        "once for a server and code, until the server works again or has other credentials",
+        {
+            ("url",): "the server's",
+            ("code",): "STUN's or W3C's, such as 401, 486 or 701 (out of reach); 0: it said nothing",
+            ("reason",): "a sentence",
         },
     ),
 ]

@@ -38,15 +38,31 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def turn_server(folder: Path, port: int, user: str, password: str) -> AsyncIterator[IceServer]:
-    """It runs, and answers; how its user reaches it. The test is skipped where there is no coturn."""
+async def turn_server(
+    folder: Path, port: int, user: str, password: str, *options: str, tls: bool = False
+) -> AsyncIterator[IceServer]:
+    """It runs, and answers; how its user reaches it. The test is skipped where there is no coturn.
+
+    Args:
+        options: more of coturn's.
+        tls: whether it speaks TLS, on the same port, with the certificate in `folder` (`support.certificates`).
+    """
+    async with coturn(folder, port, "--lt-cred-mech", "--user", f"{user}:{password}", *options, tls=tls):
+        yield IceServer(f"turn:127.0.0.1:{port}", user, password)
+
+
+@contextlib.asynccontextmanager
+async def coturn(folder: Path, port: int, *options: str, tls: bool = False) -> AsyncIterator[None]:
+    """It runs, and answers; `options` say whom it serves. The test is skipped where there is none."""
     if TURNSERVER is None:
         pytest.skip("no coturn")
+    certificate = str(folder / "server.pem")
+    encryption = ("--cert", certificate, "--pkey", certificate) if tls else ("--no-tls", "--no-dtls")
     process = await asyncio.create_subprocess_exec(
         TURNSERVER,
         *("-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", str(port)),
-        *("--lt-cred-mech", "--user", f"{user}:{password}", "--realm", "test", "--allow-loopback-peers"),
-        *("--no-cli", "--no-tls", "--no-dtls", "--no-stdout-log", "--log-file", "/dev/null"),
+        *("--realm", "test", "--allow-loopback-peers", *options, *encryption),
+        *("--no-cli", "--no-stdout-log", "--log-file", "/dev/null"),
         *("--pidfile", str(folder / "pid"), "--userdb", str(folder / "db")),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
@@ -54,7 +70,7 @@ async def turn_server(folder: Path, port: int, user: str, password: str) -> Asyn
     try:
         async with asyncio.timeout(TIMEOUT):
             await _answers(process, port)
-        yield IceServer(f"turn:127.0.0.1:{port}", user, password)
+        yield
     finally:
         if process.returncode is None:
             process.kill()

@@ -20,6 +20,7 @@ from perdure.errors import CarrierError
 from perdure.transport.base import LossReason
 from perdure.transport.engine import REREAD_INTERVAL
 from perdure.transport.rtc import RtcTransport
+from support.network_namespace import network_namespace
 from support.turn_server import Unchecked
 from transport.peers import TIMEOUT, Peer, Peers
 
@@ -273,24 +274,9 @@ def test_field_trials_are_set_before_the_first_connection_and_done_without_after
         assert json.loads(told.stdout.replace("'", '"')) == expected
 
 
-def network_namespace() -> list[str] | None:
-    """How to begin a program with a network of its own; `None` where this user may not."""
-    for command in (["unshare", "--net"], ["unshare", "--user", "--map-root-user", "--net"]):
-        try:
-            tried = subprocess.run(
-                [*command, "ip", "link", "add", "eth0", "type", "veth"], capture_output=True, check=False, timeout=10
-            )
-        except OSError:
-            return None
-        if tried.returncode == 0:
-            return command
-    return None
-
-
 def seconds_until_a_new_address_is_gathered(after_seconds: float, *, others_stay: bool = False) -> float:
     """The carrier of before is replaced so long after the address appeared, if it is."""
-    if (command := network_namespace()) is None:
-        pytest.skip("no network namespace: it takes Linux, unshare, ip, and root or user namespaces")
+    command = network_namespace()
     told = subprocess.run(
         [*command, sys.executable, str(NEWCOMER), str(after_seconds), "others" if others_stay else "alone"],
         capture_output=True,

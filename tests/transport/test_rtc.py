@@ -13,11 +13,13 @@ import pytest
 from perdure.config import IceServer, TransportConfig
 from perdure.errors import CarrierError
 from perdure.transport.base import LossReason, OpenChannel
+from perdure.transport.gathering import Gathering
 from perdure.transport.mdns import Resolver
 from perdure.transport.peer_candidates import PeerCandidates
 from perdure.transport.reach import Reach
 from perdure.transport.rtc import RtcTransport
 from perdure.transport.rtc_carrier import BUFFERED_HIGH_BYTES, RtcCarrier
+from perdure.transport.turn_servers import TurnServers
 from support.turn_server import Unchecked
 from transport.peers import OFFER, TIMEOUT, Peer, Peers
 
@@ -217,7 +219,8 @@ class HastyEngine:
         self.find(self.ufrag - 1)
 
     def find(self, ufrag: int) -> None:
-        found = SimpleNamespace(username_fragment=f"{ufrag}", candidate=of(ufrag), sdp_mid="0", sdp_m_line_index=0)
+        where = {"sdp_mid": "0", "sdp_m_line_index": 0, "url": None}
+        found = SimpleNamespace(username_fragment=f"{ufrag}", candidate=of(ufrag), **where)
         self.handlers["icecandidate"](SimpleNamespace(candidate=found))
 
 
@@ -232,7 +235,7 @@ async def test_a_candidate_waits_for_its_description_and_is_never_told_under_ano
     engine: Any = HastyEngine()
     listener = Mock()
     candidates = PeerCandidates(3, Reach(loopback=False, tcp=False), Resolver(loopback=False).resolve)
-    carrier = RtcCarrier(3, listener, candidates)
+    carrier = RtcCarrier(3, listener, candidates, Gathering(TurnServers([], None, lambda: None)))
     carrier.connect(engine, engine)
     carrier.start_offer()
     await told(listener, 2)

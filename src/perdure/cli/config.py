@@ -81,12 +81,12 @@ def _tables() -> dict[str, type]:
 def _rows(table: str, configuration: Configuration) -> Iterator[tuple[str, Setting, Any, str]]:
     """Name, description, value (without a password) and source of each setting of a table."""
     from perdure.fields import settings_of
-    from perdure.urls import without_login
+    from perdure.urls import without_secret
 
     for name, setting in settings_of(_tables()[table]).items():
         value = getattr(getattr(configuration, table), name)
         if setting.secret:
-            value = without_login(value) if isinstance(value, str) else tuple(map(without_login, value))
+            value = without_secret(value) if isinstance(value, str) else tuple(map(without_secret, value))
         yield name, setting, value, configuration.sources[f"{table}.{name}"]
 
 

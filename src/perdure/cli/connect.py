@@ -64,6 +64,7 @@ def connect(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="-L") from error
     settings = options.configuration(options.command_defaults(exit_on_fail=exit_on_fail), **given)
+    provider = options.ice_server_provider(settings.turn)
     set_up_logging(log_level, as_json=json_logs)
     parsed = options.ticket(ticket)
     raise_descriptor_limit()
@@ -80,7 +81,8 @@ def connect(
             policy=settings.restart,
             session_limits=settings.session,
             limits=settings.resources,
-            transport=settings.transport.config(),
+            transport=settings.transport.config(settings.turn),
+            ice_server_provider=provider,
             client_key=client_key_of(None if state_dir is None else state_dir / CLIENT_KEY_FILE),
         )
         await run_driven(_forward(tunnel, forwards), lambda: tunnel.tubes, driven=faults)

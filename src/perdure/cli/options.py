@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perdure.cli import passwords
 from perdure.cli.running import LogLevel, set_up_logging
+from perdure.errors import PerdureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from perdure.config import TurnSettings
     from perdure.configfile import Configuration, Layer
     from perdure.ticket import Ticket
     from perdure.ticket_store import TicketStore
+    from perdure.turn.provider import IceServerProvider
+    from perdure.turn.shared_secret import SharedSecret
 
 log_level = click.option(
     "--log-level",
@@ -37,6 +42,41 @@ ice_server = click.option(
     metavar="URL|@FILE",
     help="stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT, or a file with one a line; may be given again; or "
     "PERDURE_ICE_SERVERS in the environment. See docs/commands.md.",
+)
+turn_secret_file = click.option(
+    "--turn-secret-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Make TURN credentials for the servers of --turn-url with the secret in FILE: coturn's static-auth-secret.",
+)
+turn_url = click.option(
+    "--turn-url",
+    multiple=True,
+    metavar="URL",
+    help="A TURN server that has it: turn:HOST:PORT, also with ?transport=tcp and as turns:; may be given again.",
+)
+turn_ttl = click.option(
+    "--turn-ttl",
+    type=click.FloatRange(10, 7 * 86400),
+    metavar="SECONDS",
+    help="How long these credentials last: 3600 unless it is given.",
+)
+turn_ca = click.option(
+    "--turn-ca",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Trust the certificates (PEM) in FILE too, for turns: servers and --ice-servers-url.",
+)
+ice_servers_url = click.option(
+    "--ice-servers-url",
+    metavar="URL",
+    help="Ask this https:// URL for ICE servers with credentials, again before these expire.",
+)
+ice_servers_token_file = click.option(
+    "--ice-servers-token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Send the token in FILE with that, as a bearer token.",
 )
 rendezvous = click.option(
     "--rendezvous", metavar="URL", help="ws://HOST:PORT or wss://HOST; or serve.rendezvous in the --config file."
@@ -86,7 +126,8 @@ faults = click.option("--faults", is_flag=True, hidden=True)
 
 def settings(command: Callable[..., None]) -> Callable[..., None]:
     """The options about settings that serve, connect and config show have; all but the last go to `configuration`."""
-    for option in (exit_on_fail, assignments, config, hold_minutes, loopback, ice_server):
+    relays = (turn_ca, ice_servers_token_file, ice_servers_url, turn_ttl, turn_url, turn_secret_file)
+    for option in (exit_on_fail, assignments, config, hold_minutes, loopback, *relays, ice_server):
         command = option(command)
     return command
 
@@ -118,6 +159,12 @@ def configuration(
     hold_minutes: float | None,
     ice_server: tuple[str, ...],
     loopback: bool,
+    turn_secret_file: Path | None = None,
+    turn_url: tuple[str, ...] = (),
+    turn_ttl: float | None = None,
+    turn_ca: Path | None = None,
+    ice_servers_url: str | None = None,
+    ice_servers_token_file: Path | None = None,
     rendezvous: str | None = None,
     allow: tuple[str, ...] = (),
     deny: tuple[str, ...] = (),
@@ -128,7 +175,6 @@ def configuration(
     Raises:
         click.BadParameter: what is given is wrong; it names the source.
     """
-    from perdure.cli import passwords
     from perdure.configfile import Layer, layered, parse_assignments, read_file
 
     try:
@@ -136,6 +182,12 @@ def configuration(
             "--hold-minutes": ("restart.abandon_after", None if hold_minutes is None else hold_minutes * 60),
             "--ice-server": ("transport.ice_servers", passwords.ice_servers(ice_server) or None),
             "--loopback": ("transport.loopback", loopback or None),
+            "--turn-secret-file": ("turn.turn_secret_file", _text(turn_secret_file)),
+            "--turn-url": ("turn.turn_urls", turn_url or None),
+            "--turn-ttl": ("turn.turn_ttl", turn_ttl),
+            "--turn-ca": ("turn.turn_ca", _text(turn_ca)),
+            "--ice-servers-url": ("turn.ice_servers_url", ice_servers_url),
+            "--ice-servers-token-file": ("turn.ice_servers_token_file", _text(ice_servers_token_file)),
             "--rendezvous": ("serve.rendezvous", rendezvous),
             "--allow": ("serve.allow", allow or None),
             "--deny": ("serve.deny", deny or None),
@@ -160,6 +212,37 @@ def configuration(
         raise click.BadParameter(str(error)) from error
 
 
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def shared_secret(file: Path, urls: Iterable[str], ttl: float | None) -> SharedSecret:
+    """What makes TURN credentials. Raises `click.BadParameter` where that cannot be used."""
+    from perdure.turn.secret_files import read_secret
+    from perdure.turn.shared_secret import DEFAULT_LIFETIME, SharedSecret
+
+    try:
+        return SharedSecret(read_secret(file), urls, lifetime=DEFAULT_LIFETIME if ttl is None else ttl)
+    except (ValueError, PerdureError) as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def ice_server_provider(settings: TurnSettings) -> IceServerProvider | None:
+    """What issues ICE servers; `None`: nothing does. Raises `click.BadParameter` where what is set cannot be used."""
+    from perdure.turn.endpoint import IceServersEndpoint
+
+    passwords.warn_of_secret_files([settings.turn_secret_file, settings.ice_servers_token_file])
+    if settings.turn_secret_file:
+        return shared_secret(Path(settings.turn_secret_file), settings.turn_urls, settings.turn_ttl)
+    if not settings.ice_servers_url:
+        return None
+    token_file, ca_file = settings.ice_servers_token_file or None, settings.turn_ca or None
+    try:
+        return IceServersEndpoint(settings.ice_servers_url, token_file=token_file, ca_file=ca_file)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def _check_texts(configuration: Configuration) -> None:
     """Whether URLs and targets are such.
 
@@ -170,6 +253,7 @@ def _check_texts(configuration: Configuration) -> None:
     from perdure.fields import settings_of
     from perdure.streams.allow import parse_allow
     from perdure.ticket import check_rendezvous_url
+    from perdure.turn.endpoint import check_endpoint_url
 
     def check(name: str, texts: Iterable[str], parse: Callable[[str], object]) -> None:
         try:
@@ -193,6 +277,7 @@ def _check_texts(configuration: Configuration) -> None:
     check("serve.allow", serve.allow, lambda text: parse_allow([text]))
     check("serve.deny", serve.deny, lambda text: parse_allow([text]))
     check("transport.ice_servers", transport.ice_servers, parse_ice_server)
+    check("turn.ice_servers_url", filter(None, [configuration.turn.ice_servers_url]), check_endpoint_url)
 
 
 def state_folder(given: Path | None) -> Path:

@@ -66,6 +66,17 @@ def warn_of_file(path: Path, values: Mapping[str, object]) -> None:
         warn(f"perdure: others can change {path}: chmod go-w {path}")
 
 
+def warn_of_secret_files(files: Iterable[str]) -> None:
+    """A line on standard error for each of them that others can read or change."""
+    for path in (Path(file).expanduser() for file in files if file):
+        try:
+            mode = path.stat().st_mode
+        except OSError:  # whoever reads it tells that
+            continue
+        if os.name == "posix" and stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            warn(f"perdure: others can read or change {path}, which holds a secret: chmod 600 {path}")
+
+
 def _hold_password(values: Iterable[object]) -> bool:
     texts = (text for value in values for text in (value if isinstance(value, list | tuple) else [value]))
     return any(isinstance(text, str) and without_login(text) != text for text in texts)

@@ -78,6 +78,7 @@ def serve(
     for name, flag in (("rendezvous", "--rendezvous URL"), ("allow", "--allow HOST:PORTS")):
         if not getattr(settings.serve, name):
             raise click.UsageError(f"give {flag}, or set {name} under [serve] in the file that --config names")
+    provider = options.ice_server_provider(settings.turn)
     set_up_logging(log_level, as_json=json_logs)
     raise_descriptor_limit()
     tickets = TicketStore(options.state_folder(state_dir), authorized_keys=authorized_keys)
@@ -99,7 +100,8 @@ def serve(
             policy=settings.restart,
             session_limits=settings.session,
             limits=settings.resources,
-            transport=settings.transport.config(),
+            transport=settings.transport.config(settings.turn),
+            ice_server_provider=provider,
         )
         await run_driven(_serve(gateway, text if shows else None), lambda: gateway.tubes, driven=faults)
 

@@ -40,6 +40,7 @@ from perdure.signaling.noise import public_bytes
 from perdure.signaling.rate import TokenBucket
 from perdure.signaling.rooms import Member, OccupiedError, RefusedError, RendezvousLimits, Rooms
 from perdure.signaling.socket_outlet import SocketOutlet
+from perdure.signaling.turn_page import PATH as TURN_PATH
 
 if TYPE_CHECKING:
     import ssl
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from websockets.http11 import Request, Response
 
+    from perdure.signaling.turn_page import TurnPage
 
 __all__ = ["RendezvousLimits", "RendezvousServer"]
 
@@ -74,7 +76,7 @@ _OPEN_TIMEOUT = 5.0
 class RendezvousServer:
     """A rendezvous on `host` and `port` (0: any free one), as an async context manager or by `start` and `close`.
 
-    On the one port: `/v2` WebSocket, `/livez` and `/metrics` HTTP.
+    On the one port: `/v2` WebSocket, `/livez` and `/metrics` HTTP, and `/v1/turn` where there is a `turn_page`.
     """
 
     def __init__(
@@ -84,11 +86,13 @@ class RendezvousServer:
         host: str = "127.0.0.1",
         port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
+        turn_page: TurnPage | None = None,
     ) -> None:
         self._limits = limits or RendezvousLimits()
         self._host = host
         self._wanted_port = port
         self._ssl_context = ssl_context
+        self._turn_page = turn_page
         most = most_connections(self._limits.max_connections, _descriptors())
         self._gate = Gate[BoundedServerConnection](most, self._limits.max_connections_of_one_address)
         self._rooms = Rooms(self._limits)
@@ -203,6 +207,8 @@ class RendezvousServer:
                 response = connection.respond(200, self._metrics())
                 del response.headers["Content-Type"]
                 response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
+            case path if path == TURN_PATH and self._turn_page is not None:
+                response = self._answer_turn(connection, request, self._turn_page)
             case path if path == PATH and request.method == "GET":
                 if self._connections < self._gate.most:
                     return None
@@ -211,6 +217,16 @@ class RendezvousServer:
                 response = connection.respond(404, "Not found.\n")
         if request.method == "HEAD":
             response.body = b""
+        return response
+
+    def _answer_turn(self, connection: ServerConnection, request: Request, turn_page: TurnPage) -> Response:
+        authorization = request.headers.get_all("Authorization")
+        given = authorization[0] if len(authorization) == 1 else ""
+        page = turn_page.answer(given, asyncio.get_running_loop().time())
+        response = connection.respond(page.status, page.body)
+        for name, value in page.headers.items():
+            response.headers.pop(name, None)
+            response.headers[name] = value
         return response
 
     def _metrics(self) -> str:

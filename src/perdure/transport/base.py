@@ -7,9 +7,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from perdure.config import IceServer
+    from perdure.turn.pool import ServerFailure
 
 
 class IceState(Enum):
@@ -64,6 +65,9 @@ class Path:
     rtt: float | None
     """Seconds of a STUN check's round trip, to the millisecond, when the engine's statistics were read last
     (`Carrier.measure`; W3C: `RTCIceCandidatePairStats.currentRoundTripTime`). `None`: not yet read on this path."""
+    relay_url: str | None = None
+    """The TURN server where this end's candidate is, as it was configured (W3C: `RTCIceCandidateStats.url`). `None`:
+    this end's candidate is its own, so that its packets need no TURN credentials of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +184,15 @@ class Carrier(Protocol):
         """
 
 
+class TellsServerFailures(Protocol):
+    """What a `Transport` may have besides: it tells of TURN servers that do not serve it."""
+
+    def tell_server_failures(self, hear: Callable[[ServerFailure], None]) -> None:
+        """Call `hear` with each failure that is news, on the event loop's thread."""
+
+
 class Transport(Protocol):
-    """Makes carriers."""
+    """Makes carriers. It may be a `TellsServerFailures` too."""
 
     def offer(self, generation: int, listener: CarrierListener) -> Carrier:
         """Begin a carrier: `listener.carrier_description` gets the offer.

@@ -74,13 +74,15 @@ def prepare(*, loopback: bool) -> None:
             return
 
 
-def configuration(servers: Sequence[IceServer]) -> webrtc.RTCConfiguration:
+def configuration(servers: Sequence[IceServer], *, relay_only: bool) -> webrtc.RTCConfiguration:
     """What a connection gathers with."""
+    policy = webrtc.RTCIceTransportPolicy.relay if relay_only else webrtc.RTCIceTransportPolicy.all
     return webrtc.RTCConfiguration(
+        ice_transport_policy=policy,
         ice_servers=[
             webrtc.RTCIceServer(urls=[server.url], username=server.username, credential=server.credential)
             for server in servers
-        ]
+        ],
     )
 
 

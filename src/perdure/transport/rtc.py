@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from typing import TYPE_CHECKING
 
 from perdure.errors import CarrierError
 from perdure.transport import engine
+from perdure.transport.gathering import Gathering
 from perdure.transport.mdns import Resolver
 from perdure.transport.peer_candidates import PeerCandidates
 from perdure.transport.reach import Reach
 from perdure.transport.rtc_carrier import REFUSALS, RtcCarrier
+from perdure.transport.turn_servers import TurnServers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    import webrtc
 
     from perdure.config import IceServer, TransportConfig
     from perdure.transport.base import CarrierListener
+    from perdure.turn.pool import ServerFailure, ServerPool
 
 
 class RtcTransport:
@@ -29,10 +35,11 @@ class RtcTransport:
 
     def __init__(self, config: TransportConfig) -> None:
         engine.prepare(loopback=config.loopback)
-        self._configuration = engine.configuration(config.ice_servers)
+        self._turn_servers = TurnServers(config.ice_servers, config.turn_ca, self._reconfigure)
         self._carriers: weakref.WeakSet[RtcCarrier] = weakref.WeakSet()
         self._renewal = engine.Renewal()
         self._loopback = config.loopback
+        self._relay_only = config.relay_only
         self._tcp = config.tcp_candidates
         self._resolver = Resolver(loopback=config.loopback)
 
@@ -47,25 +54,43 @@ class RtcTransport:
         return carrier
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
-        configuration = engine.configuration(servers)
-        for carrier in list(self._carriers):
-            carrier.configure(configuration)
-        self._configuration = configuration
+        pool = self._turn_servers.renewed(servers)
+        if carriers := list(self._carriers):
+            configuration = self._configuration(pool)
+            for carrier in carriers:
+                carrier.configure(configuration)
+        self._turn_servers.use(pool)
+
+    def tell_server_failures(self, hear: Callable[[ServerFailure], None]) -> None:
+        self._turn_servers.on_failure = hear
 
     def renew(self) -> None:
+        self._turn_servers.network_changed()
         self._renewal.begin()
 
     def _carrier(self, generation: int, listener: CarrierListener) -> RtcCarrier:
         reach = Reach(loopback=self._loopback, tcp=self._tcp)
-        carrier = RtcCarrier(generation, listener, PeerCandidates(generation, reach, self._resolver.resolve))
+        self._turn_servers.refresh()
+        candidates = PeerCandidates(generation, reach, self._resolver.resolve)
+        carrier = RtcCarrier(generation, listener, candidates, Gathering(self._turn_servers))
         if self._renewal.is_under_way:
-            carrier.connect_after(self._renewal, lambda: self._configuration)
+            carrier.connect_after(self._renewal, self._configuration)
         else:
             try:
-                carrier.connect(*engine.connect(carrier, self._configuration))
+                carrier.connect(*engine.connect(carrier, self._configuration()))
             except REFUSALS as error:
                 raise CarrierError(
                     f"the WebRTC engine refuses a new connection: {error}", generation=generation
                 ) from error
         self._carriers.add(carrier)
         return carrier
+
+    def _configuration(self, pool: ServerPool | None = None) -> webrtc.RTCConfiguration:
+        return engine.configuration(self._turn_servers.for_engine(pool), relay_only=self._relay_only)
+
+    def _reconfigure(self) -> None:
+        """A server is left out: ICE restarts do without it."""
+        configuration = self._configuration()
+        for carrier in list(self._carriers):
+            with contextlib.suppress(CarrierError):  # it goes on with what it has
+                carrier.configure(configuration)

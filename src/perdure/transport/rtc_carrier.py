@@ -37,6 +37,7 @@ from perdure.transport.trickle import LocalCandidate, Trickle
 if TYPE_CHECKING:
     from perdure.transport.base import CarrierListener
     from perdure.transport.description import PeerDescription
+    from perdure.transport.gathering import Gathering
     from perdure.transport.peer_candidates import PeerCandidates
 
 BUFFERED_HIGH_BYTES = 128 * 1024
@@ -60,8 +61,11 @@ _ICE_STATES = {
 class RtcCarrier:
     """One peer connection and its channel; see `transport.base.Carrier`. It begins with `connect`."""
 
-    def __init__(self, generation: int, listener: CarrierListener, candidates: PeerCandidates) -> None:
+    def __init__(
+        self, generation: int, listener: CarrierListener, candidates: PeerCandidates, gathering: Gathering
+    ) -> None:
         self._generation = generation
+        self._gathering = gathering
         self._candidates = candidates
         self._listener: CarrierListener | None = listener
         self._connection: webrtc.RTCPeerConnection | None = None
@@ -86,6 +90,7 @@ class RtcCarrier:
         channel.on("bufferedamountlow", _weakly(me, RtcCarrier._on_writable))
         channel.on("close", _weakly(me, RtcCarrier._on_channel_closed))
         connection.on("icecandidate", _weakly(me, RtcCarrier._on_candidate))
+        connection.on("icecandidateerror", _weakly(me, RtcCarrier._on_candidate_error))
         connection.on("iceconnectionstatechange", _weakly(me, RtcCarrier._on_ice_state))
         connection.on("connectionstatechange", _weakly(me, RtcCarrier._on_connection_state))
 
@@ -120,7 +125,7 @@ class RtcCarrier:
     def path(self) -> Path | None:
         if (ice := self._ice_transport) is None or (pair := ice.get_selected_candidate_pair()) is None:
             return None
-        path, measured = selected_path(pair), self._measured_path
+        path, measured = self._gathering.shown(selected_path(pair)), self._measured_path
         return measured if measured is not None and replace(measured, rtt=None) == path else path
 
     def limit_buffer(self, size: int) -> None:
@@ -190,6 +195,7 @@ class RtcCarrier:
         for task in self._tasks:
             task.cancel()
         self._candidates.close()
+        self._gathering.close()
         if connection is not None and channel is not None:
             engine.let_go(self, connection, channel)
 
@@ -201,7 +207,7 @@ class RtcCarrier:
 
     async def _offer(self, generation: int) -> None:
         if (connection := self._connection) is not None:
-            await connection.set_local_description(await connection.create_offer())
+            await self._gather(connection, await connection.create_offer())
             self._describe_soon(generation, connection)
 
     async def _restart(self, generation: int) -> None:
@@ -212,8 +218,12 @@ class RtcCarrier:
     async def _answer(self, generation: int, sdp: str) -> None:
         if (connection := self._connection) is not None:
             await self._apply(connection, "offer", sdp)
-            await connection.set_local_description(await connection.create_answer())
+            await self._gather(connection, await connection.create_answer())
             self._describe_soon(generation, connection)
+
+    async def _gather(self, connection: webrtc.RTCPeerConnection, described: webrtc.RTCSessionDescriptionInit) -> None:
+        self._gathering.begin()
+        await connection.set_local_description(described)
 
     async def _apply_answer(self, sdp: str) -> None:
         if (connection := self._connection) is not None:
@@ -347,9 +357,13 @@ class RtcCarrier:
         found = event.candidate
         if found is None or not found.candidate:
             return
+        self._gathering.found(found.url)
         candidate = LocalCandidate(found.username_fragment, found.candidate, found.sdp_mid, found.sdp_m_line_index)
         if self._trickle.is_due(candidate):
             self._tell_candidate(candidate)
+
+    def _on_candidate_error(self, event: webrtc.RTCPeerConnectionIceErrorEvent) -> None:
+        self._gathering.errored(event.url, event.error_code, event.error_text)
 
     def _on_ice_state(self, _event: object) -> None:
         if self._listener is None or self._connection is None:

@@ -20,6 +20,7 @@ def selected_path(pair: webrtc.RTCIceCandidatePair) -> Path:
         local_address=_address(pair.local),
         remote_address=_address(pair.remote),
         rtt=None,
+        relay_url=pair.local.url if pair.local.type is webrtc.RTCIceCandidateType.relay else None,
     )
 
 

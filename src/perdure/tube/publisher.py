@@ -20,7 +20,9 @@ from perdure.signals import (
     NetworkChangeDetected,
     SessionTimeoutWarning,
     Signal,
+    TurnCredentialsFailed,
     TurnCredentialsRefreshed,
+    TurnServerFailed,
 )
 from perdure.tube.clock import clock
 from perdure.tube.log import log_decision, log_state_change, log_timeout_warning
@@ -137,10 +139,16 @@ class EventPublisher:
     def candidate_found(self, found: Candidate) -> None:
         self._emit(IceCandidate(*self._about, found.candidate, found.sdp_mid, found.sdp_mline_index, found.generation))
 
-    def ice_servers_changed(self, servers: Sequence[IceServer]) -> None:
+    def ice_servers_changed(self, servers: Sequence[IceServer], expires_in: float | None) -> None:
         urls = tuple(server.url for server in servers)
         username = next((server.username for server in servers if server.username), None)
-        self._emit(TurnCredentialsRefreshed(*self._about, urls, username))
+        self._emit(TurnCredentialsRefreshed(*self._about, urls, username, expires_in))
+
+    def turn_credentials_failed(self, reason: str, retry_in: float, expires_in: float | None) -> None:
+        self._emit(TurnCredentialsFailed(*self._about, reason, retry_in, expires_in))
+
+    def turn_server_failed(self, url: str, code: int, reason: str) -> None:
+        self._emit(TurnServerFailed(*self._about, url, code, reason))
 
     def close(self) -> None:
         """Take nothing more; what waits is still told, unless the handler is too slow."""

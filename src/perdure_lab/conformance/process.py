@@ -56,19 +56,26 @@ class SubjectProcess:
         Raises:
             CommandNotStartedError: the system says no.
         """
-        loop = asyncio.get_running_loop()
-        # Not `create_subprocess_exec`, which does the same, and keeps to itself what closes the pipes.
-        # In a session of its own: Ctrl-C is for the conformance peer alone, which then ends the whole group.
+        starting = asyncio.ensure_future(_start(command))
         try:
-            pipes, protocol = await loop.subprocess_exec(
-                lambda: asyncio.subprocess.SubprocessStreamProtocol(MAX_LINE_BYTES, loop),
-                *command,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:  # ValueError: a null byte in it
-            why = error.strerror if isinstance(error, OSError) else error
-            raise CommandNotStartedError(f"{command[0]} cannot be started: {why}") from error
-        return cls(asyncio.subprocess.Process(pipes, protocol, loop), pipes, on_line, on_end)
+            pipes, protocol = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # Cancelled itself, asyncio would kill COMMAND without its group, and may wait for its end for ever.
+            with contextlib.suppress(CommandNotStartedError):
+                await cls._of(*await starting, on_line, on_end).close()
+            raise
+        return cls._of(pipes, protocol, on_line, on_end)
+
+    @classmethod
+    def _of(
+        cls,
+        pipes: asyncio.SubprocessTransport,
+        protocol: asyncio.subprocess.SubprocessStreamProtocol,
+        on_line: Callable[[str], None],
+        on_end: OnEnd,
+    ) -> SubjectProcess:
+        process = asyncio.subprocess.Process(pipes, protocol, asyncio.get_running_loop())
+        return cls(process, pipes, on_line, on_end)
 
     @property
     def written(self) -> str:
@@ -132,3 +139,24 @@ class SubjectProcess:
         while data := await self._process.stderr.read(KEPT_BYTES):
             self._written += data
             del self._written[:-KEPT_BYTES]
+
+
+async def _start(
+    command: Sequence[str],
+) -> tuple[asyncio.SubprocessTransport, asyncio.subprocess.SubprocessStreamProtocol]:
+    """
+    Raises:
+        CommandNotStartedError: the system says no.
+    """
+    loop = asyncio.get_running_loop()
+    # Not `create_subprocess_exec`, which does the same, and keeps to itself what closes the pipes.
+    # In a session of its own: Ctrl-C is for the conformance peer alone, which then ends the whole group.
+    try:
+        return await loop.subprocess_exec(
+            lambda: asyncio.subprocess.SubprocessStreamProtocol(MAX_LINE_BYTES, loop),
+            *command,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:  # ValueError: a null byte in it
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CommandNotStartedError(f"{command[0]} cannot be started: {why}") from error

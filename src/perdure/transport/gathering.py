@@ -1,0 +1,84 @@
+"""One carrier's gathering of candidates: which TURN servers give an allocation, refuse, or say nothing.
+
+1. What a server itself says is judged at once. That it could not be reached is judged `REACH_DELAY` later: from another
+   of this machine's addresses it may be.
+2. A server that has said nothing after `pool.NO_ANSWER_TIMEOUT` does not answer.
+3. Of a server that gave an allocation no failure counts: there is one local address more than it can be reached from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from perdure.turn.pool import NO_ANSWER, NO_ANSWER_TIMEOUT, UNREACHABLE, ServerAddress, Trouble, explained
+
+if TYPE_CHECKING:
+    from perdure.transport.base import Path
+    from perdure.transport.turn_servers import TurnServers
+
+REACH_DELAY = 0.5
+"""Seconds: an allocation takes two round trips."""
+
+
+class Gathering:
+    """A carrier's. Each ICE restart begins another one."""
+
+    def __init__(self, servers: TurnServers) -> None:
+        self._servers = servers
+        self._silent: set[ServerAddress] = set()
+        self._allocated: set[ServerAddress] = set()
+        self._timers: list[asyncio.TimerHandle] = []
+        servers.opened(self)
+
+    def begin(self) -> None:
+        """The engine gathers from now on, with the servers that it was given last."""
+        self._stop()
+        self._silent = self._servers.asked()
+        self._allocated = set()
+        if self._silent:
+            self._later(NO_ANSWER_TIMEOUT, self._judge_silent)
+
+    def found(self, url: str | None) -> None:
+        """A candidate was found at the server at `url`, if it was found at one."""
+        server = self._servers.address_of(url)
+        if server is not None and server not in self._allocated:
+            self._silent.discard(server)
+            self._allocated.add(server)
+            self._servers.worked(server)
+
+    def errored(self, url: str, code: int, text: str) -> None:
+        """The engine told of an error; it does so for each local address."""
+        server = self._servers.address_of(url)
+        if server is not None and server in self._silent:
+            self._silent.discard(server)
+            delay = REACH_DELAY if code == UNREACHABLE else 0.0
+            self._later(delay, partial(self._judge, server, code, explained(code, text)))
+
+    def shown(self, path: Path) -> Path:
+        """`path` with its TURN server as it was configured."""
+        return self._servers.shown(path)
+
+    def close(self) -> None:
+        """The carrier is closed. Twice is fine."""
+        self._stop()
+        self._servers.closed(self)
+
+    def _stop(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def _later(self, delay: float, judge: Callable[[], None]) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(delay, judge))
+
+    def _judge(self, server: ServerAddress, code: int, why: tuple[str, Trouble]) -> None:
+        if server not in self._allocated:
+            self._servers.failed(server, code, why)
+
+    def _judge_silent(self) -> None:
+        silent, self._silent = self._silent, set()
+        for server in silent:
+            self._servers.failed(server, 0, NO_ANSWER)

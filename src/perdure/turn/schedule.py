@@ -1,0 +1,91 @@
+"""When to ask a provider for new ICE servers. Pure: the time and the randomness are arguments.
+
+| what happened | next fetch |
+| --- | --- |
+| nothing yet | at once |
+| fetched, lifetime known | at two thirds of the lifetime ± 10 %, or after `interval`, whichever is first |
+| fetched, lifetime not known | after `interval` |
+| failed n times in a row | after 1, 2, 4 … 60 s, and up to a tenth more; also when the old ones have expired |
+| a server refused new credentials n times in a row | at once, then as after failures |
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from random import Random
+
+REFRESH_AT = 2 / 3
+"""Of the lifetime: a third is left for retries, and for an allocation that is refreshed just before."""
+
+JITTER = 0.1
+"""Of that time, either way: what began together does not come back together."""
+
+FIRST_RETRY_DELAY = 1.0
+"""Seconds; doubled after each further failure."""
+
+LONGEST_RETRY_DELAY = 60.0
+"""Seconds. Once a minute finds a service soon after it is back, and costs neither side anything."""
+
+SHORTEST_DELAY = 1.0
+"""Seconds between two fetches, whatever lifetimes a provider names."""
+
+
+class RefreshSchedule:
+    """One provider's.
+
+    Args:
+        interval: seconds between two fetches, at most.
+        random: for jitter.
+    """
+
+    def __init__(self, interval: float, random: Random, *, now: float) -> None:
+        self._interval = interval
+        self._random = random
+        self._asked_at = -math.inf
+        self._failures = 0
+        self._refusals = 0
+        self._was_refused = False
+        self.next_at = now
+        """When to ask."""
+        self.expires_at: float | None = None
+        """When those in use expire; `None`: there are none, or nobody knows."""
+
+    def asked(self, now: float) -> None:
+        """The provider is being asked; `succeeded` or `failed` follows."""
+        self._asked_at = now
+
+    def succeeded(self, lifetime: float | None, now: float) -> None:
+        """There are new ones. `lifetime`: seconds from `asked`; `None`: not known."""
+        self._failures = 0
+        self._refusals = self._refusals if self._was_refused else 0
+        self._was_refused = False
+        delay = self._interval
+        if lifetime is not None:
+            delay = min(delay, REFRESH_AT * lifetime * self._random.uniform(1 - JITTER, 1 + JITTER))
+        self.expires_at = None if lifetime is None else self._asked_at + lifetime
+        self.next_at = max(self._asked_at + delay, now + SHORTEST_DELAY)
+
+    def failed(self, now: float) -> None:
+        """There are none now; those in use stay in use."""
+        self.next_at = now + self._retry_delay(self._failures)
+        self._failures += 1
+
+    def refused(self, now: float) -> None:
+        """A TURN server does not take those in use."""
+        if self._was_refused:
+            return
+        soonest = self._asked_at + (self._retry_delay(self._refusals - 1) if self._refusals else SHORTEST_DELAY)
+        self._refusals += 1
+        self._was_refused = True
+        self.next_at = min(self.next_at, max(now, soonest))
+
+    def expires_in(self, now: float) -> float | None:
+        """Seconds until those in use expire, below 0 where they have; `None`: not known."""
+        return None if self.expires_at is None else self.expires_at - now
+
+    def _retry_delay(self, failures: int) -> float:
+        delay = min(LONGEST_RETRY_DELAY, FIRST_RETRY_DELAY * 2.0 ** min(failures, 16))
+        return delay * self._random.uniform(1, 1 + JITTER)

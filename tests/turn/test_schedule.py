@@ -1,0 +1,116 @@
+"""When new ICE servers are asked for."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.turn.schedule import RefreshSchedule
+
+lifetimes = st.floats(2, 10**6)
+intervals = st.floats(1, 86400)
+instants = st.floats(0, 10**6)
+randoms = st.integers().map(Random)
+
+
+def fetched(schedule: RefreshSchedule, lifetime: float | None, *, took: float = 0.0) -> float:
+    """Ask when it is time; when that was."""
+    at = schedule.next_at
+    schedule.asked(at)
+    schedule.succeeded(lifetime, at + took)
+    return at
+
+
+@given(intervals, randoms, instants)
+def test_the_first_are_asked_for_at_once(interval: float, random: Random, now: float) -> None:
+    assert RefreshSchedule(interval, random, now=now).next_at == now
+
+
+@given(lifetimes, intervals, randoms, instants)
+def test_the_next_are_asked_for_at_two_thirds_of_the_lifetime_or_after_the_interval(
+    lifetime: float, interval: float, random: Random, now: float
+) -> None:
+    schedule = RefreshSchedule(interval, random, now=now)
+    at = fetched(schedule, lifetime)
+    after = schedule.next_at - at
+    assert after <= max(1.0, min(interval, lifetime * 0.734)) + 1e-6
+    assert after >= min(interval, lifetime * 0.599) - 1e-6
+    assert schedule.next_at < at + lifetime, "before they expire"
+
+
+@given(intervals, randoms, instants)
+def test_those_of_unknown_lifetime_are_asked_for_each_interval(interval: float, random: Random, now: float) -> None:
+    schedule = RefreshSchedule(interval, random, now=now)
+    fetched(schedule, None)
+    assert schedule.next_at == now + interval
+    assert schedule.expires_in(now) is None
+
+
+@given(st.floats(1e-9, 10), randoms)
+def test_two_fetches_are_a_second_apart_whatever_a_provider_says(lifetime: float, random: Random) -> None:
+    schedule = RefreshSchedule(600.0, random, now=0.0)
+    before = fetched(schedule, lifetime, took=0.5)
+    for _ in range(5):
+        at = fetched(schedule, lifetime, took=0.5)
+        assert at >= before + 1.5
+        before = at
+
+
+@given(lifetimes, randoms)
+def test_failures_are_tried_again_after_1_2_4_to_60_seconds_also_when_all_has_expired(
+    lifetime: float, random: Random
+) -> None:
+    schedule = RefreshSchedule(600.0, random, now=0.0)
+    fetched(schedule, lifetime)
+    expires_at = schedule.expires_at
+    for wait in (1, 2, 4, 8, 16, 32, *[60] * 2000):
+        at = schedule.next_at
+        schedule.asked(at)
+        schedule.failed(at + 3)
+        assert wait <= schedule.next_at - (at + 3) <= wait * 1.1 + 1e-6
+    assert schedule.expires_at == expires_at, "a failure shortens nothing"
+    fetched(schedule, lifetime)
+    at = schedule.next_at
+    schedule.asked(at)
+    schedule.failed(at)
+    assert schedule.next_at - at <= 1.1 + 1e-6, "a success starts over"
+
+
+@given(lifetimes, st.floats(0, 5), randoms)
+def test_the_lifetime_counts_from_the_question_and_not_from_the_answer(
+    lifetime: float, took: float, random: Random
+) -> None:
+    schedule = RefreshSchedule(600.0, random, now=7.0)
+    fetched(schedule, lifetime, took=took)
+    assert schedule.expires_at == 7.0 + lifetime
+
+
+def test_what_a_server_refuses_is_asked_for_anew_at_once() -> None:
+    schedule = RefreshSchedule(600.0, Random(1), now=0.0)
+    fetched(schedule, 3600.0)
+    schedule.refused(100.0)
+    assert schedule.next_at == 100.0
+
+
+def test_a_server_that_refuses_all_there_are_does_not_make_a_provider_be_asked_without_end() -> None:
+    schedule = RefreshSchedule(10_000.0, Random(1), now=0.0)
+    now, fetches = 0.0, 0
+    while now < 3600.0:
+        if now >= schedule.next_at:
+            schedule.asked(now)
+            schedule.succeeded(None, now)
+            fetches += 1
+        schedule.refused(now)
+        now += 0.5
+    assert fetches < 70
+
+
+@given(lifetimes, instants, randoms)
+def test_a_refusal_never_puts_a_fetch_off(lifetime: float, after: float, random: Random) -> None:
+    schedule = RefreshSchedule(600.0, random, now=0.0)
+    fetched(schedule, lifetime)
+    planned = schedule.next_at
+    schedule.refused(after)
+    assert schedule.next_at <= planned
