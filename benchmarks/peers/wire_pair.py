@@ -67,6 +67,9 @@ class JoinedSignaling:
         if other is not None:
             asyncio.get_running_loop().call_soon(other.signaling_message, message)
 
+    def doubt(self) -> None:
+        pass
+
     def close(self) -> None:
         self._listener = None
 

@@ -139,8 +139,8 @@ class Tunnel:
         self._timeout = timeout
         self._retry = retry
         random = random or SystemRandom()
-        self._own_network = NetworkMonitor() if network is None else None
-        self._network = network or self._own_network
+        self._network = network or NetworkMonitor()
+        self._owns_network = network is None
         self._unsubscribe: Callable[[], None] = lambda: None
         self.tubes = TubeRegistry(
             policy, session_limits, limits, transport=transport, signal_handler=signal_handler, random=random
@@ -153,6 +153,7 @@ class Tunnel:
             ice_servers=transport.ice_servers if isinstance(transport, TransportConfig) else (),
             retry=retry,
             make_signaling=make_signaling,
+            interfaces=lambda: self._network.snapshot.uplinks,
             random=random,
             token_bytes=token_bytes,
         )
@@ -170,9 +171,8 @@ class Tunnel:
             raise RuntimeError("a tunnel is entered once; connect() makes another")
         self._loop = asyncio.get_running_loop()
         try:
-            if self._own_network is not None:
-                await self._own_network.start()
-            assert self._network is not None
+            if self._owns_network:
+                await self._network.start()
             self._unsubscribe = self._network.subscribe(self._sessions.network_moved)
             self._sessions.start()
             if self._waits:
@@ -381,8 +381,8 @@ class Tunnel:
             await self._sessions.stop()
             await self.tubes.close()
         finally:
-            if self._own_network is not None:
-                self._own_network.close()
+            if self._owns_network:
+                self._network.close()
 
     async def _wait_first(self) -> None:
         try:

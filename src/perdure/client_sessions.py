@@ -45,6 +45,7 @@ class MakeSignaling(Protocol):
         key: X25519PrivateKey,
         on_status: Callable[[SignalingStatus], None],
         on_ice_servers: Callable[[Sequence[RTCIceServer]], None],
+        interfaces: Callable[[], Sequence[str]],
     ) -> ClientSignaling: ...
 
 
@@ -59,6 +60,7 @@ class ClientSessions:
         key: this installation's.
         ice_servers: this end's own; the gateway's are used beside them.
         retry: whether they outlive a rendezvous or a gateway that is away, and a session that ended.
+        interfaces: the names of those by which the rendezvous may be reached beside the routes' own way.
         token_bytes: the source of session ids and keys; must be cryptographically random.
     """
 
@@ -71,6 +73,7 @@ class ClientSessions:
         key: X25519PrivateKey,
         ice_servers: Sequence[IceServer],
         make_signaling: MakeSignaling,
+        interfaces: Callable[[], Sequence[str]],
         random: Random,
         token_bytes: Callable[[int], bytes],
     ) -> None:
@@ -84,6 +87,7 @@ class ClientSessions:
         self._told_servers: tuple[IceServer, ...] = ()
         """Those that the gateway told last."""
         self._make_signaling = make_signaling
+        self._interfaces = interfaces
         self._random = random
         self._token_bytes = token_bytes
         self._manager: TunnelConnectionManager | None = None
@@ -176,6 +180,7 @@ class ClientSessions:
             key=self._key,
             on_status=self._signaling_changed,
             on_ice_servers=self._ice_servers_told,
+            interfaces=self._interfaces,
         )
         endpoint = Endpoint(session_id, self._token_bytes(SESSION_KEY_BYTES), signaling)
         manager = self._manager = self._tubes.create_tube(endpoint.tube_id, endpoint=endpoint)

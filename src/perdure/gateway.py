@@ -61,6 +61,7 @@ class MakeSignaling(Protocol):
         on_status: Callable[[SignalingStatus], None],
         has_room: Callable[[], bool],
         ice_servers: Sequence[RTCIceServer],
+        interfaces: Callable[[], Sequence[str]],
     ) -> GatewaySignaling: ...
 
 
@@ -183,8 +184,8 @@ class Gateway:
         self._waits = wait
         self._timeout = timeout
         self._retry = retry
-        self._own_network = NetworkMonitor() if network is None else None
-        self._network = network or self._own_network
+        self._network = network or NetworkMonitor()
+        self._owns_network = network is None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._sessions = GatewaySessions(tickets, self.tubes)
         self._handlers = None if handler is None else HandlerTasks(handler)
@@ -220,9 +221,8 @@ class Gateway:
         try:
             self.tickets.begin_serving(self.rendezvous_url)
             self._watching = self._loop.create_task(self.tickets.watch())
-            if self._own_network is not None:
-                await self._own_network.start()
-            assert self._network is not None
+            if self._owns_network:
+                await self._network.start()
             self._unsubscribe = self._network.subscribe(self._network_moved)
             self._sessions.start()
             self._signaling = self._make_signaling(
@@ -232,6 +232,7 @@ class Gateway:
                 on_status=self._signaling_changed,
                 has_room=lambda: self._sessions.has_room,
                 ice_servers=self._ice_servers,
+                interfaces=lambda: self._network.snapshot.uplinks,
             )
             self._signaling.start()
             if self._waits:
@@ -319,8 +320,8 @@ class Gateway:
                 await self._handlers.close()
             if self._signaling is not None:
                 await self._signaling.close()
-            if self._own_network is not None:
-                self._own_network.close()
+            if self._owns_network:
+                self._network.close()
             if self._watching is not None:
                 self._watching.cancel()
                 await asyncio.wait({self._watching})

@@ -47,6 +47,11 @@ class Connection:
         await self.has_ended
         raise ConnectionResetError("reset")
 
+    latency = 0.0
+
+    async def ping(self) -> asyncio.Future[float]:
+        return asyncio.get_running_loop().create_future()
+
     async def wait_closed(self) -> None:
         pass
 
@@ -77,7 +82,7 @@ class Rig:
             open_socket=self._open,
         )
 
-    async def _open(self) -> Connection:
+    async def _open(self, interface: str | None) -> Connection:
         self.attempts += 1
         if self.gate is not None:
             await self.gate

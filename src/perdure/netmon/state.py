@@ -113,6 +113,15 @@ class Snapshot:
         }
         return self.bindable - passing
 
+    @cached_property
+    def uplinks(self) -> tuple[str, ...]:
+        """The interfaces of which one may be chosen, whatever the routes prefer: those with addresses that count, where
+        there are several. None where a tunnel carries a default route: nothing is to go past a VPN.
+        """
+        names = sorted(_names(self.bindable))
+        is_vpn = any(it.name in self.default_interfaces and _is_tunnel(it.name, it.kind) for it in self.interfaces)
+        return () if is_vpn or len(names) < 2 else tuple(names)
+
     @property
     def has_address(self) -> bool:
         """Whether there is an address from which something could be reached."""
@@ -331,6 +340,10 @@ def _leads_somewhere(ip: str) -> bool:
 
 def _is_virtual(name: str, kind: str) -> bool:
     return kind in _VIRTUAL_KINDS or name.lower().startswith(_VIRTUAL_NAMES)
+
+
+def _is_tunnel(name: str, kind: str) -> bool:
+    return kind in _TUNNEL_KINDS or name.lower().startswith(_TUNNELS)
 
 
 _TUNNEL_KINDS = (

@@ -9,6 +9,7 @@ import ssl
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, PayloadTooBig
 
+from perdure.admission import Verdict
 from perdure.errors import ProtocolError
 from perdure.signaling.envelope import Refusal, RefusalReason
 from perdure.wire import printable
@@ -24,6 +25,15 @@ _ERRNO_WORDS = {
     errno.EADDRNOTAVAIL: "no usable local address",
     errno.EMFILE: "too many open files",
 }
+
+REFUSAL_FOR = {
+    Verdict.UNKNOWN: RefusalReason.UNKNOWN,
+    Verdict.EXPIRED: RefusalReason.EXPIRED,
+    Verdict.REVOKED: RefusalReason.REVOKED,
+    Verdict.USED_UP: RefusalReason.USED_UP,
+    Verdict.NOT_AUTHORIZED: RefusalReason.NOT_AUTHORIZED,
+}
+"""What the gateway says, by what its tickets judged."""
 
 _REFUSALS = {
     RefusalReason.FULL: ("it has no room for another session", "trying again"),

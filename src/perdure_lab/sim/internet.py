@@ -214,9 +214,13 @@ class Internet:
         """The link of `site` that has `address` and can be used, as far as the machine can see."""
         return self._home.get((site, address))
 
-    def addresses(self, site: str) -> list[str]:
-        """What a socket of `site` may be bound to, the default route's first."""
-        found = [(self.links[name].metric, address) for (at, address), name in self._home.items() if at == site]
+    def addresses(self, site: str, interface: str | None = None) -> list[str]:
+        """What a socket of `site` may be bound to, of all its interfaces or of one; the default route's first."""
+        found = [
+            (self.links[name].metric, address)
+            for (at, address), name in self._home.items()
+            if at == site and interface in {None, interface_of(name)}
+        ]
         return [address for _, address in sorted(found)]
 
     def is_translated(self, site: str, address: str) -> bool:
