@@ -201,6 +201,11 @@ class Change:
             return True
         return family is Family.IPV4 and _is_another_gateway(before, after)
 
+    def returns(self, address: str) -> bool:
+        """Whether the local `address`, which a path had, was away and has come back with this change."""
+        address = canonical(address)
+        return address in self.after.holders and address not in self.before.holders
+
 
 def diff(before: Snapshot, after: Snapshot) -> Change:
     """What changed, by name, with reasons."""
