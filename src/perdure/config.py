@@ -214,6 +214,14 @@ class TransportSettings:
     loopback: Annotated[
         bool, "Whether 127.0.0.1, ::1 and link-local addresses are used too, for both ends on one machine."
     ] = False
+    own_interfaces: Annotated[
+        bool,
+        (
+            "Whether, on Linux, packets leave by the interface that has their candidate's address, where there are "
+            "several uplinks. Without it, or policy routes, all leave by the default route's, and a standby link is "
+            "used only after the routes change."
+        ),
+    ] = True
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -223,7 +231,8 @@ class TransportSettings:
         Raises:
             ValueError: a text is no ICE server.
         """
-        return TransportConfig(tuple(map(parse_ice_server, self.ice_servers)), loopback=self.loopback)
+        servers = tuple(map(parse_ice_server, self.ice_servers))
+        return TransportConfig(servers, loopback=self.loopback, own_interfaces=self.own_interfaces)
 
 
 _ICE_URL = re.compile(
@@ -312,6 +321,10 @@ class TransportConfig:
     """Also use 127.0.0.1 and ::1 as candidates, for both ends on one machine, and link-local addresses."""
     tcp_candidates: bool = False
     """Also use ICE candidates for TCP (RFC 6544). A peer can then make this machine connect to any TCP port."""
+    own_interfaces: bool = True
+    """Linux: packets leave by the interface that has their candidate's address, where there are several uplinks.
+    Without it, or policy routes, all leave by the default route's, and a standby link is used only after the routes
+    change."""
 
     def __post_init__(self) -> None:
         """Raises `TypeError` where a field is of another type. It does not show it: a URL may hold a password."""
@@ -321,6 +334,6 @@ class TransportConfig:
             if not isinstance(server, IceServer):
                 raise TypeError(f"an ICE server is an IceServer(url, …), not {type(server).__name__}")
         object.__setattr__(self, "ice_servers", tuple(self.ice_servers))
-        for name in ("loopback", "tcp_candidates"):
+        for name in ("loopback", "tcp_candidates", "own_interfaces"):
             if not isinstance(value := getattr(self, name), bool):
                 raise TypeError(f"{name} is true or false, not {type(value).__name__}")

@@ -122,6 +122,11 @@ class Snapshot:
         is_vpn = any(it.name in self.default_interfaces and _is_tunnel(it.name, it.kind) for it in self.interfaces)
         return () if is_vpn or len(names) < 2 else tuple(names)
 
+    def uplink_of(self, ip: str) -> str | None:
+        """The one of `uplinks` that has the address; `None`: none has it, or another interface has it too."""
+        holding = [it.name for it in self.interfaces if any(address.ip == ip for address in it.addresses)]
+        return holding[0] if len(holding) == 1 and holding[0] in self.uplinks else None
+
     @property
     def has_address(self) -> bool:
         """Whether there is an address from which something could be reached."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from perdure.errors import CarrierError
 from perdure.transport import engine
 from perdure.transport.mdns import Resolver
+from perdure.transport.own_interface import OwnInterfaces
 from perdure.transport.peer_candidates import PeerCandidates
 from perdure.transport.reach import Reach
 from perdure.transport.rtc_carrier import REFUSALS, RtcCarrier
@@ -34,6 +35,7 @@ class RtcTransport:
         self._renewal = engine.Renewal()
         self._loopback = config.loopback
         self._tcp = config.tcp_candidates
+        self._own_interfaces = OwnInterfaces() if config.own_interfaces else None
         self._resolver = Resolver(loopback=config.loopback)
 
     def offer(self, generation: int, listener: CarrierListener) -> RtcCarrier:
@@ -58,6 +60,8 @@ class RtcTransport:
     def _carrier(self, generation: int, listener: CarrierListener) -> RtcCarrier:
         reach = Reach(loopback=self._loopback, tcp=self._tcp)
         carrier = RtcCarrier(generation, listener, PeerCandidates(generation, reach, self._resolver.resolve))
+        if self._own_interfaces is not None:
+            carrier.on_gathered = self._own_interfaces.gathered
         if self._renewal.is_under_way:
             carrier.connect_after(self._renewal, lambda: self._configuration)
         else:
