@@ -15,6 +15,7 @@ from perdure.config import TransportConfig
 from perdure.core.state import State
 from perdure.errors import NotAuthorisedError
 from perdure.netmon.monitor import NetworkMonitor
+from perdure.netmon.uplinks import uplinks
 from perdure.registry import TubeRegistry
 from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
 from perdure.signaling.client_peer import ClientSignaling
@@ -153,7 +154,7 @@ class Tunnel:
             ice_servers=transport.ice_servers if isinstance(transport, TransportConfig) else (),
             retry=retry,
             make_signaling=make_signaling,
-            interfaces=lambda: self._network.snapshot.uplinks,
+            interfaces=lambda: uplinks(self._network.snapshot),
             random=random,
             token_bytes=token_bytes,
         )

@@ -17,6 +17,7 @@ from perdure.gateway_sessions import GatewaySessions
 from perdure.gateway_streams import GatewayStreams
 from perdure.ice_servers import for_clients
 from perdure.netmon.monitor import NetworkMonitor
+from perdure.netmon.uplinks import uplinks
 from perdure.registry import TubeRegistry
 from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
 from perdure.signaling.gateway_peer import GatewaySignaling
@@ -232,7 +233,7 @@ class Gateway:
                 on_status=self._signaling_changed,
                 has_room=lambda: self._sessions.has_room,
                 ice_servers=self._ice_servers,
-                interfaces=lambda: self._network.snapshot.uplinks,
+                interfaces=lambda: uplinks(self._network.snapshot),
             )
             self._signaling.start()
             if self._waits:

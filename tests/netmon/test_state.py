@@ -94,29 +94,6 @@ def test_a_deprecated_or_temporary_address_can_be_used_and_is_no_news(passing: A
     assert not snapshot.usable
 
 
-WIRED, RADIO = interface("eth0", "10.1.0.2"), interface("wlan0", "10.2.0.2")
-
-
-def test_a_machine_may_choose_among_its_uplinks_where_it_has_several() -> None:
-    assert network(RADIO, WIRED, eth0="10.1.0.1").uplinks == ("eth0", "wlan0")
-    assert network(WIRED, eth0="10.1.0.1").uplinks == ()
-    assert (
-        network(WIRED, interface("lo", "127.0.0.1", is_loopback=True), interface("docker0", "172.17.0.1")).uplinks == ()
-    )
-
-
-@pytest.mark.parametrize(("name", "kind"), [("tun0", ""), ("wg0", "wireguard"), ("corporate", "xfrm")])
-def test_nothing_is_chosen_past_a_vpn_that_carries_the_default_route(name: str, kind: str) -> None:
-    vpn = interface(name, "10.9.0.2", kind=kind)
-    assert network(WIRED, RADIO, vpn, **{name: "10.9.0.1"}).uplinks == ()
-    assert network(WIRED, RADIO, vpn, eth0="10.1.0.1").uplinks == ("eth0", "wlan0")
-
-
-def test_a_bridge_with_the_default_route_is_an_uplink_like_another() -> None:
-    bridge = interface("br0", "10.1.0.2", kind="bridge")
-    assert network(bridge, RADIO, br0="10.1.0.1").uplinks == ("br0", "wlan0")
-
-
 def test_addresses_have_one_text() -> None:
     assert canonical("2001:DB8:0:0::1") == "2001:db8::1"
     assert canonical("fe80::1%eth0") == "fe80::1"

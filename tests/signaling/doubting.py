@@ -10,6 +10,7 @@ import sys
 from random import Random
 
 from perdure.netmon.monitor import NetworkMonitor
+from perdure.netmon.uplinks import uplinks
 from perdure.signaling.frames import Join, Role
 from perdure.signaling.websocket import RendezvousLink
 from perdure_lab.lab.namespaces import command_in, entered
@@ -32,7 +33,7 @@ async def main() -> dict[str, object]:
             join=lambda challenge: Join(ROOM, Role.CLIENT, CLIENT_ID),
             listener=owner,
             random=Random(7),
-            interfaces=lambda: network.snapshot.uplinks,
+            interfaces=lambda: uplinks(network.snapshot),
         )
         link.start()
         await eventually(lambda: link.is_up)

@@ -24,9 +24,12 @@ def engines() -> dict[str, str | None]:
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
-            same = socket.socket(fileno=os.dup(int(name)))
+            is_socket = os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
         except OSError:
             continue
+        if not is_socket:
+            continue
+        same = socket.socket(fileno=os.dup(int(name)))
         with same:
             if same.family == socket.AF_INET and same.type == socket.SOCK_DGRAM:
                 found[same.getsockname()[0]] = sends_by(same)

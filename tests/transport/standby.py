@@ -8,7 +8,6 @@ signaling goes over its standard input and output.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import sys
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 INTERVAL = 0.02
 PATIENCE = 20.0
 """Seconds: the engine leaves a silent pair after 5.8."""
+
+LASTING = 150
+"""Messages, 3 s of them. The engine's wrapper opens a socket of its own making 0.5 s after a pair was selected."""
 
 
 class End:
@@ -112,18 +114,25 @@ async def world(mode: str) -> dict[str, str | None]:
             else:
                 other.stdin.write(line)
 
+    async def heard(count: int) -> str | None:
+        """From where the last of so many messages was sent, from now on; `None`: there were not as many."""
+        await asyncio.sleep(0.1)  # for what was under way
+        while not echoes.empty():
+            echoes.get_nowait()
+        address = None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                for _ in range(count):
+                    address = await echoes.get()
+        except TimeoutError:
+            return None
+        return address
+
     signaling = asyncio.gather(signal(client, far), signal(far, client))
-    async with asyncio.timeout(PATIENCE):
-        before = await echoes.get()
+    before = await heard(1)
     silencing = await asyncio.create_subprocess_exec(*silence())
     assert await silencing.wait() == 0
-    after = None
-    await asyncio.sleep(0.1)  # for what was under way
-    while not echoes.empty():
-        echoes.get_nowait()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            after = await echoes.get()
+    after = await heard(LASTING)
     for process in client, far:
         assert process.stdin is not None
         process.stdin.close()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from netmon.networks import interface, network
 from perdure.transport.candidate import host_endpoint
 from perdure.transport.endpoint import SOCKADDR_BYTES, Endpoint, key_of
 from perdure.transport.own_interface import OwnInterfaces
@@ -51,27 +50,6 @@ async def test_each_socket_sends_by_its_address_s_uplink_and_others_as_the_route
         "no host candidate": None,
         "TCP": None,
     }
-
-
-WIRED, RADIO = interface("eth0", "10.1.0.2", "2001:db8::2"), interface("wlan0", "10.2.0.2")
-
-
-@pytest.mark.parametrize(
-    ("snapshot", "ip", "uplink"),
-    [
-        (network(WIRED, RADIO, eth0="10.1.0.1"), "10.2.0.2", "wlan0"),
-        (network(WIRED, RADIO, eth0="10.1.0.1"), "2001:db8::2", "eth0"),
-        (network(WIRED, RADIO, eth0="10.1.0.1"), "10.9.0.2", None),
-        (network(WIRED, eth0="10.1.0.1"), "10.1.0.2", None),
-        (network(WIRED, RADIO, interface("tun0", "10.9.0.2"), tun0="10.9.0.1"), "10.1.0.2", None),
-        (network(WIRED, RADIO, interface("docker0", "10.2.0.2"), eth0="10.1.0.1"), "10.2.0.2", None),
-    ],
-    ids=["a standby", "IPv6", "nobody's", "the only uplink", "a VPN has the default route", "another has it too"],
-)
-def test_an_address_has_an_uplink_of_its_own_where_there_is_something_to_choose(
-    snapshot: Snapshot, ip: str, uplink: str | None
-) -> None:
-    assert snapshot.uplink_of(ip) == uplink
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ class Snapshot:
         return frozenset(
             InterfaceAddress(interface.name, address.ip)
             for interface in self.interfaces
-            if interface.is_up and self._counts(interface)
+            if interface.is_up and self.counts(interface)
             for address in interface.addresses
             if _is_bindable(address) and _leads_somewhere(address.ip)
         )
@@ -112,20 +112,6 @@ class Snapshot:
             if address.is_deprecated or address.is_temporary
         }
         return self.bindable - passing
-
-    @cached_property
-    def uplinks(self) -> tuple[str, ...]:
-        """The interfaces of which one may be chosen, whatever the routes prefer: those with addresses that count, where
-        there are several. None where a tunnel carries a default route: nothing is to go past a VPN.
-        """
-        names = sorted(_names(self.bindable))
-        is_vpn = any(it.name in self.default_interfaces and _is_tunnel(it.name, it.kind) for it in self.interfaces)
-        return () if is_vpn or len(names) < 2 else tuple(names)
-
-    def uplink_of(self, ip: str) -> str | None:
-        """The one of `uplinks` that has the address; `None`: none has it, or another interface has it too."""
-        holding = [it.name for it in self.interfaces if any(address.ip == ip for address in it.addresses)]
-        return holding[0] if len(holding) == 1 and holding[0] in self.uplinks else None
 
     @property
     def has_address(self) -> bool:
@@ -142,13 +128,14 @@ class Snapshot:
         has the address."""
         return {
             address.ip: interface.name
-            for interface in sorted(self.interfaces, key=self._counts)
+            for interface in sorted(self.interfaces, key=self.counts)
             if interface.is_up
             for address in interface.addresses
             if _is_bindable(address)
         }
 
-    def _counts(self, interface: Interface) -> bool:
+    def counts(self, interface: Interface) -> bool:
+        """Whether its addresses do, while it is up."""
         if interface.is_loopback:
             return False
         return interface.name in self.default_interfaces or not _is_virtual(interface.name, interface.kind)
@@ -352,8 +339,8 @@ def _is_virtual(name: str, kind: str) -> bool:
     return kind in _VIRTUAL_KINDS or name.lower().startswith(_VIRTUAL_NAMES)
 
 
-def _is_tunnel(name: str, kind: str) -> bool:
-    return kind in _TUNNEL_KINDS or name.lower().startswith(_TUNNELS)
+def is_tunnel(interface: Interface) -> bool:
+    return interface.kind in _TUNNEL_KINDS or interface.name.lower().startswith(_TUNNELS)
 
 
 _TUNNEL_KINDS = (

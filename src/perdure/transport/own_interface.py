@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from perdure.eventlog import error_fields, log_event
 from perdure.netmon.netlink import NetlinkSource
+from perdure.netmon.uplinks import may_have_uplinks, uplink_of
 from perdure.transport.candidate import host_endpoint
 from perdure.transport.endpoint import SOCKADDR_BYTES, key_of
 
@@ -36,8 +37,23 @@ _logger = logging.getLogger("perdure.transport")
 DESCRIPTORS_AT_ONCE = 100
 """Looked at in one turn of the event loop: 0.3 ms (measured), however many a process has."""
 
+_NOT_SEEN = (OSError, ValueError)
+"""What a look at the network may raise: see `netmon.source.Source.look`."""
+
 MAX_SOUGHT = 256
 """Sockets that are sought at the same time; the oldest is forgotten. A machine with 4 uplinks has 8 a carrier."""
+
+
+def may_choose() -> bool:
+    """Whether this machine has several uplinks, or may have them once a cable is plugged in or a radio is on.
+
+    Asked when a transport is made: what the engine needs for it is fixed with its first connection.
+    """
+    try:
+        return sys.platform == "linux" and may_have_uplinks(NetlinkSource().look())
+    except _NOT_SEEN as error:
+        _say_why(error)
+        return False
 
 
 class OwnInterfaces:
@@ -52,7 +68,7 @@ class OwnInterfaces:
 
     def gathered(self, candidate: str) -> None:
         """The engine has gathered a local candidate; its socket, where it has one of its own, is sought soon."""
-        if sys.platform != "linux" or (endpoint := host_endpoint(candidate)) is None:
+        if (endpoint := host_endpoint(candidate)) is None:
             return
         self._sought[endpoint] = None
         if len(self._sought) > MAX_SOUGHT:
@@ -77,9 +93,9 @@ class OwnInterfaces:
         sought, self._sought = self._sought, {}
         try:
             snapshot = NetlinkSource().look()
-            uplinks = {end.key: name for end in sought if (name := snapshot.uplink_of(end.address)) is not None}
+            uplinks = {end.key: name for end in sought if (name := uplink_of(snapshot, end.address)) is not None}
             descriptors = os.listdir("/proc/self/fd") if uplinks else []
-        except OSError as error:
+        except _NOT_SEEN as error:
             self._say(error)
             return
         bound_at = _BoundAt()
@@ -95,26 +111,34 @@ class OwnInterfaces:
     def _send_by(self, interface: str, descriptor: int, bound_at: _BoundAt) -> bool:
         """Whether this is the socket."""
         try:
-            with socket.socket(fileno=os.dup(descriptor)) as same:  # the engine may close its own meanwhile
-                if same.type != socket.SOCK_DGRAM or bound_at(same.fileno()) != bound_at(descriptor):
-                    return False
-                level, option = _OPTIONS[same.family]
+            held = os.dup(descriptor)  # the engine may close its own meanwhile
+        except OSError:
+            return False
+        try:
+            same = socket.socket(fileno=held)
+        except OSError:
+            os.close(held)
+            return False
+        with same:
+            if same.type != socket.SOCK_DGRAM or bound_at(held) != bound_at(descriptor):
+                return False
+            level, option = _OPTIONS[same.family]
+            try:
                 same.setsockopt(level, option, struct.pack("!I", socket.if_nametoindex(interface)))
-        except OSError as error:
-            if error.errno not in _GONE:
-                self._say(error)
+            except OSError as error:
+                if error.errno not in _INTERFACE_GONE:
+                    self._say(error)
         return True
 
-    def _say(self, error: OSError) -> None:
+    def _say(self, error: Exception) -> None:
         if not self._is_said:
             self._is_said = True
-            log_event(
-                _logger,
-                logging.WARNING,
-                "sockets-follow-routes",
-                why="no socket may choose its interface here: a standby link carries only what the routes send there",
-                **error_fields(error),
-            )
+            _say_why(error)
+
+
+def _say_why(error: Exception) -> None:
+    why = "no socket may choose its interface here: a standby link carries only what the routes send there"
+    log_event(_logger, logging.WARNING, "sockets-follow-routes", why=why, **error_fields(error))
 
 
 class _BoundAt:
@@ -137,5 +161,5 @@ _OPTIONS = {socket.AF_INET: (socket.IPPROTO_IP, 50), socket.AF_INET6: (socket.IP
 """Level and number of `IP_UNICAST_IF` and `IPV6_UNICAST_IF` (linux/in.h and in6.h, since Linux 3.4), which `socket`
 does not name. They take the interface's number in network byte order."""
 
-_GONE = (errno.EBADF, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL)
-"""The socket or the interface, since they were looked at."""
+_INTERFACE_GONE = (errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL)
+"""Since the network was looked at."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from perdure.errors import CarrierError
 from perdure.transport import engine
 from perdure.transport.mdns import Resolver
-from perdure.transport.own_interface import OwnInterfaces
+from perdure.transport.own_interface import OwnInterfaces, may_choose
 from perdure.transport.peer_candidates import PeerCandidates
 from perdure.transport.reach import Reach
 from perdure.transport.rtc_carrier import REFUSALS, RtcCarrier
@@ -29,13 +29,14 @@ class RtcTransport:
     """
 
     def __init__(self, config: TransportConfig) -> None:
-        engine.prepare(loopback=config.loopback)
+        chooses = config.own_interfaces and may_choose()
+        engine.prepare(loopback=config.loopback, one_socket=chooses)
         self._configuration = engine.configuration(config.ice_servers)
         self._carriers: weakref.WeakSet[RtcCarrier] = weakref.WeakSet()
         self._renewal = engine.Renewal()
         self._loopback = config.loopback
         self._tcp = config.tcp_candidates
-        self._own_interfaces = OwnInterfaces() if config.own_interfaces else None
+        self._own_interfaces = OwnInterfaces() if chooses else None
         self._resolver = Resolver(loopback=config.loopback)
 
     def offer(self, generation: int, listener: CarrierListener) -> RtcCarrier:
