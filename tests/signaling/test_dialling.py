@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from perdure.signaling.dialling import MAX_AT_ONCE, Dialling
+from perdure.signaling.dialling import LATE_AFTER, MAX_AT_ONCE, Dialling
 from support.signaling import eventually
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ async def test_a_doubt_goes_by_the_other_ways_once() -> None:
 async def test_other_ways_are_tried_when_the_routes_own_is_late() -> None:
     ways = Ways()
     _, task = await ways.begin()
+    await asyncio.sleep(LATE_AFTER / 2)
+    assert ways.begun == (1, 0)
     await eventually(lambda: ways.begun == (2, 1))
     ways.routes.calls[0].set_result(connection := Connection())
     assert await task is cast("Socket", connection)

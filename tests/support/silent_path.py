@@ -17,19 +17,18 @@ class SilentPath:
         self.connections = 0
         """Taken so far."""
         self._port = port
-        self._passes = asyncio.Event()
-        self._passes.set()
-        self._is_open_to_new = True
+        self._gate = self._later_gate = _open_gate()
+        """What those wait for that there are, and those that come later."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def fall_silent(self, *, to_new: bool = False) -> None:
         """Nothing passes on the connections that there are, nor, with `to_new`, on later ones."""
-        self._passes.clear()
-        self._is_open_to_new = not to_new
+        self._gate.clear()
+        self._later_gate = asyncio.Event() if to_new else _open_gate()
 
     def heal(self) -> None:
-        """All passes, also what has waited."""
-        self._passes.set()
+        """On the connections that there were before the silence all passes, also what has waited."""
+        self._gate.set()
 
     def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -44,31 +43,31 @@ class SilentPath:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        passes_always = self._is_open_to_new and not self._passes.is_set()
+        gate = self._gate if self._gate.is_set() else self._later_gate
         writers = [writer]
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
             writers.append(far_writer)
-            await asyncio.gather(
-                self._carry(reader, far_writer, passes_always), self._carry(far_reader, writer, passes_always)
-            )
+            await asyncio.gather(self._carry(reader, far_writer, gate), self._carry(far_reader, writer, gate))
         except OSError:
             return
         finally:
             for each in writers:
                 each.transport.abort()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes_always: bool) -> None:
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                await self._may_pass(passes_always)
+                await gate.wait()
                 writer.write(data)
-        await self._may_pass(passes_always)
+        await gate.wait()
         writer.transport.abort()
 
-    async def _may_pass(self, passes_always: bool) -> None:
-        if not passes_always:
-            await self._passes.wait()
+
+def _open_gate() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
 
 
 @contextlib.asynccontextmanager

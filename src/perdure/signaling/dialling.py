@@ -18,6 +18,10 @@ AGAIN_AFTER = (0.25, 0.25, 0.5)
 """Seconds that each round of connections has before another is begun beside it. 250 ms is RFC 8305's (section 5): most
 paths have answered by then."""
 
+LATE_AFTER = 1.0
+"""Seconds after which a connection is late where nothing speaks against its way: a working path has answered (TCP, TLS
+and HTTP are four round trips), and each further way costs the rendezvous a connection."""
+
 MAX_AT_ONCE = 4
 """Rounds under way; for one more, as when the network moves again, the oldest is given up."""
 
@@ -31,7 +35,7 @@ class Dialling:
     Args:
         connect: as the routes lead.
         beside: other ways, for all rounds but the first.
-        soon: whether the network has just changed, so that others are begun beside the first.
+        soon: whether others are begun beside the first before it is late, as the network has just changed.
         everywhere: whether the first round goes by the other ways too.
     """
 
@@ -41,7 +45,7 @@ class Dialling:
         self._connect = connect
         self._beside = tuple(beside)
         self._is_everywhere = everywhere
-        self._delays = iter(AGAIN_AFTER if soon or everywhere else AGAIN_AFTER[: len(self._beside[:1])])
+        self._delays = iter(AGAIN_AFTER if soon else (LATE_AFTER,) if beside and not everywhere else ())
         self.has_moved = False
         """Whether the network has, since the last connection was begun."""
         self._is_time_for_another = False

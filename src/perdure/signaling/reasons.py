@@ -35,6 +35,9 @@ REFUSAL_FOR = {
 }
 """What the gateway says, by what its tickets judged."""
 
+_NO_PONG = 1011
+"""The code with which `websockets` gives a connection up whose pings are not answered."""
+
 _REFUSALS = {
     RefusalReason.FULL: ("it has no room for another session", "trying again"),
     RefusalReason.UNKNOWN: ("the gateway does not know this ticket", "ask its owner for a new one"),
@@ -70,6 +73,13 @@ def describe_failure(error: BaseException) -> str:
             return f"{type(error).__name__}"
 
 
+def is_silence(error: BaseException) -> bool:
+    """Whether nothing came at all, and nobody said anything: the path may be dead."""
+    if isinstance(error, ConnectionClosed):
+        return error.sent is not None and error.sent.code == _NO_PONG
+    return isinstance(error, TimeoutError)
+
+
 def describe_refusal(refusal: Refusal) -> str:
     """A sentence for `refusal`, with what the gateway says about it, and the next step."""
     (words, next_step), detail = _REFUSALS[refusal.reason], printable(refusal.detail)
@@ -81,7 +91,7 @@ def describe_refusal(refusal: Refusal) -> str:
 def _describe_close(error: ConnectionClosed) -> str:
     if isinstance(error.__cause__, PayloadTooBig):
         return "it sent too long a frame"
-    if error.sent is not None and error.sent.code == 1011:
+    if is_silence(error):
         return "no answer to pings"
     if error.rcvd is None:
         return "connection lost"

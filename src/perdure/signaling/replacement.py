@@ -93,7 +93,7 @@ class Replacement:
         except BaseException:
             give_up(trying)
             raise
-        if not trying.done():
+        if answered.done():
             give_up(trying)
             return None
         return LinkConnection(trying.result())

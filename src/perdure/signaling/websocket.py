@@ -36,7 +36,7 @@ from perdure.signaling.frames import (
     Vouch,
 )
 from perdure.signaling.link_connection import LOSSES, LinkConnection
-from perdure.signaling.reasons import describe_failure
+from perdure.signaling.reasons import describe_failure, is_silence
 from perdure.signaling.rendezvous_sockets import RendezvousSockets
 from perdure.signaling.replacement import Replacement
 from perdure.wire import printable
@@ -154,7 +154,7 @@ class RendezvousLink:
         self._replacement: Replacement | None = None
         """Of the present one, since it was doubted last."""
         self._is_doubted = False
-        """Whether the path was, since the last join."""
+        """Whether the path was, or was silent, since the last join."""
 
     @property
     def url(self) -> str:
@@ -307,6 +307,7 @@ class RendezvousLink:
         except RendezvousError:
             raise
         except (*LOSSES, ValueError, ProtocolError) as error:
+            self._is_doubted = self._is_doubted or is_silence(error)
             return describe_failure(error)
         except Exception as error:
             _logger.exception("link-error")

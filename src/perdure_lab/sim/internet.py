@@ -1,7 +1,8 @@
 """The network between the machines: the scenario's links as they are now, and what a packet would meet.
 
-A path leaves by the link that has its local address, as in the lab (source routing), and enters by the link that has
-the remote one; what it meets is both links' sum. The services (rendezvous, relay) are in the middle: one link away.
+A path leaves by the link that has its local address (its sockets do: `transport.own_interface`), and enters by the link
+that has the remote one; what it meets is both links' sum. The services (rendezvous, relay) are in the middle: one link
+away.
 """
 
 from __future__ import annotations
