@@ -980,6 +980,9 @@ async def test_signaling_that_raises_anything_does_not_hold_the_end_up(registry:
         def send(self, message: object) -> None:
             raise ZeroDivisionError
 
+        def doubt(self) -> None:
+            raise ZeroDivisionError
+
         def close(self) -> None:
             raise ZeroDivisionError
 

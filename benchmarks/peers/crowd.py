@@ -36,7 +36,7 @@ from perdure.tube import clock
 from perdure.wire import MAX_MESSAGE_BYTES, FrameType, Hello, Resume, decode_message, encode_frame
 
 if TYPE_CHECKING:
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
     from perdure.signals import Signal
     from perdure.transport.base import CarrierListener, Path
     from perdure.tube.carrier_session import CarrierSession

@@ -84,6 +84,11 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class DoubtSignaling:
+    """The network may be dead: the way to the peer through signaling is asked too."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeepAlive:
     """Ask the peer of an idle tube whether it is there, and tell whoever listens."""
 
@@ -135,6 +140,7 @@ Action = (
     | ApplyCandidate
     | CloseCarrier
     | WithdrawOffer
+    | DoubtSignaling
     | RenewNetworks
     | Probe
     | KeepAlive

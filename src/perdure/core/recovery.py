@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from perdure.core.actions import Probe, RenewNetworks
+from perdure.core.actions import DoubtSignaling, Probe, RenewNetworks
 from perdure.core.climber import Climber, Phase
 from perdure.core.decision import Decision, DecisionReason, Rung, Situation, Trigger
 from perdure.core.restart import Ladder
@@ -170,6 +170,7 @@ class Recovery:
 
     def path_silent(self) -> None:
         """The liveness' verdict."""
+        self._context.actions.append(DoubtSignaling())
         self._execute(self._ladder.path_silent(self._situation()))
         if self.climber.spare is not None and self._context.state.is_up:
             self.climber.await_spare(Trigger.CONNECTION_TIMEOUT)

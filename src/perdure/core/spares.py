@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure.core.actions import DoubtSignaling
 from perdure.core.decision import Trigger
 from perdure.core.timers import Timer
 
@@ -46,6 +47,8 @@ class Spares:
 
     def path_suspect(self) -> None:
         """An answer is overdue: SPARE is set, in case that it never comes."""
+        if self._context.state.is_up:
+            self._context.actions.append(DoubtSignaling())
         if self._climber.spare is None and self._context.state.is_up:
             at = self._context.now + (0.0 if self._initiator else GLARE_DELAY)
             self._context.timers.set(Timer.SPARE, max(at, self._not_before))

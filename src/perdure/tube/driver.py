@@ -22,6 +22,7 @@ from perdure.core.actions import (
     ApplyCandidate,
     CloseCarrier,
     CloseNow,
+    DoubtSignaling,
     KeepAlive,
     MakeAnswer,
     MakeOffer,
@@ -313,6 +314,8 @@ class Driver:
                 held.renew_networks()
             case CloseCarrier(generation):
                 carriers.close_carrier(generation)
+            case DoubtSignaling():
+                self.channel.doubt()
             case WithdrawOffer(generation):
                 self.channel.send(Withdraw(generation))
             case SayGoodbye(reason, detail):
