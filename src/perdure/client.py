@@ -357,7 +357,7 @@ class Tunnel:
             self._check_open()
 
     async def wait_closed(self) -> None:
-        """Wait until the tunnel is closed, or has ended by itself: then `PerdureError` says why. Cancelling this changes
+        """Wait until the tunnel is closed, or has ended by itself: `PerdureError` says why. Cancelling this changes
         nothing."""
         self._check_loop()
         while self._sessions.error is None and not self._is_closing:

@@ -34,6 +34,7 @@ from perdure.core.actions import (
     ApplyCandidate,
     CloseCarrier,
     CloseNow,
+    DoubtSignaling,
     KeepAlive,
     MakeAnswer,
     MakeOffer,
@@ -716,12 +717,12 @@ def test_silence_while_an_answer_is_due_is_probed_and_then_the_verdict_which_kee
     core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
     assert core.next_deadline() == 10.0 + POLICY.suspicion_floor
     actions = core.handle_timeout(deadline(core))
-    assert rest_of(actions) == [Probe(), MakeOffer(5, Trigger.CONNECTION_TIMEOUT, is_spare=True)]
+    assert rest_of(actions) == [Probe(), DoubtSignaling(), MakeOffer(5, Trigger.CONNECTION_TIMEOUT, is_spare=True)]
     assert core.state is State.CONNECTED
     assert core.next_deadline() == pytest.approx(10.0 + SILENT_AFTER)
     actions = core.handle_timeout(deadline(core))
     assert reasons(actions) == ["PATH_SILENT"]
-    assert set(rest_of(actions)) == {Probe()}
+    assert rest_of(actions) == [DoubtSignaling(), Probe()]
     assert (core.carrier, core.spare) == (3, 5)
 
 

@@ -184,9 +184,15 @@ AFTERWARDS: list[Row] = [
     (ANY, "the wait is over, and no carrier is open", (Rung.REBUILD,), DecisionReason.RETRY),
     (
         ANY,
-        "the peer was away, is back, and answers an offer whose attempt is over",
-        (Rung.REBUILD,),
+        "the peer was away, is back, and answers an offer whose attempt is over (*rebuild* where no carrier is open)",
+        (Rung.SPARE, Rung.REBUILD),
         DecisionReason.ANSWERED_LATE,
+    ),
+    (
+        ANY,
+        "the peer withdraws a spare that all waits for here (*rebuild* where no carrier is open)",
+        (Rung.SPARE, Rung.REBUILD),
+        DecisionReason.WITHDRAWN,
     ),
     (ANY, "the attempts are spent, at the gateway", (Rung.WAIT,), DecisionReason.PEERS_TURN),
     (ANY, "the attempts are spent, at the client", (Rung.FAIL,), DecisionReason.EXHAUSTED),
