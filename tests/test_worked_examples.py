@@ -156,8 +156,9 @@ POOR_WITH_A_SPARE = [(8, "rebuild"), *QUALITY_AGAIN[:2]]
 CANNOT_RESTART_YET = [(0.1, "peer-offers"), (0.2, "cannot-restart"), (0.3, "peer-restarts-ice INTERFACE_CHANGE")]
 """The peer restarts a carrier that is not open here."""
 
-WITHDRAWN = [(10, "peer-offers"), (10.1, "sends"), (12, "peer-withdraws")]
-"""The peer withdraws what all waits for here, as the path is silent."""
+WITHDRAWN = [(10, "peer-offers"), (10.1, "sends"), (16, "peer-withdraws")]
+WITHDRAWN_AFTER_LOSS = [(10, "peer-offers"), (10.1, "carrier-lost"), (10.2, "peer-withdraws")]
+"""The peer withdraws what all waits for here: the path is silent, or gone."""
 
 SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", SHORT_LIVES),
@@ -172,6 +173,7 @@ SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected connection_health_check_interval=8", POOR_WITH_A_SPARE),
     ("gateway begins", CANNOT_RESTART_YET),
     ("client connected", WITHDRAWN),
+    ("client connected", WITHDRAWN_AFTER_LOSS),
 ]
 
 
