@@ -13,6 +13,7 @@ import pytest
 
 from perdure.client_sessions import ClientSessions
 from perdure.core import restart
+from perdure.core.climber import Climber
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision, DecisionReason, Rung, Trigger
 from perdure.core.lifetime import Lifetime
@@ -20,15 +21,18 @@ from perdure.core.negotiation import Negotiation
 from perdure.core.restart import Ladder, backoff
 from perdure.core.restart_limit import RestartLimit
 from perdure.core.state import Reason
+from perdure.errors import ProtocolError
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.session import Session
 from perdure.session.events import SessionResumed, StreamData
+from perdure.session.receiver import Receiver
 from perdure.session.send_buffer import SendBuffer
 from perdure.session.stream import Stream
 from perdure.session.stream_table import StreamTable
 from perdure.streams.allow import AllowList
 from perdure.streams.transport import StreamTransport
 from perdure.tube.carrier_session import CarrierSession
+from perdure.tube.carrier_set import CarrierSet
 from perdure.tube.driver import Driver
 from perdure.wire import ResetCode
 from perdure_lab.sim.chaos import Chaos
@@ -323,6 +327,48 @@ def believe_the_last_window(patch: Patch) -> None:
     patch.setattr(Stream, "receive_window", receive)
 
 
+def take_positions_for_a_spare(patch: Patch) -> None:
+    """What RESUME says on a spare counts as told, also where the spare is dropped."""
+    patch.setattr(Stream, "peek_position", Stream.take_position)
+
+
+def read_a_stale_resume_as_the_truth(patch: Patch) -> None:
+    """A stream that is absent from a spare's RESUME is gone, however old that is."""
+    resume = Receiver.resume
+    patch.setattr(Receiver, "resume", lambda self, positions, events, now, _=None: resume(self, positions, events, now))
+
+
+def bound_acknowledgements_by_one_carrier(patch: Patch) -> None:
+    receive_ack = Stream.receive_ack
+
+    def receive(self: Stream, position: int, now: float) -> bool:
+        if position > self.buffer.sent + self._fin_sent:
+            raise ProtocolError("an ACK of what was not sent on this carrier")
+        return receive_ack(self, position, now)
+
+    patch.setattr(Stream, "receive_ack", receive)
+
+
+def give_a_late_answer_to_another_carrier(patch: Patch) -> None:
+    patch.setattr(Climber, "_negotiates", property(lambda self: self.carrier != 0))
+
+
+def leak_a_spare(patch: Patch) -> None:
+    close = CarrierSet.close
+
+    def close_others(self: CarrierSet, generation: int) -> None:
+        if self.is_spare(generation):
+            self.spare = None
+        else:
+            close(self, generation)
+
+    patch.setattr(CarrierSet, "close", close_others)
+
+
+def say_nothing_again_on_another_carrier(patch: Patch) -> None:
+    patch.setattr(Stream, "repeat", lambda self: None)
+
+
 PLANTS: list[tuple[Plant, int, str]] = [
     (forget_to_resend_after_a_resume, 9, "bytes have come"),
     (acknowledge_before_delivery, 2, "other bytes than were sent"),
@@ -356,6 +402,12 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (wait_for_ever_to_be_accepted, 0, "waits to be accepted"),
     (deliver_what_came_again, 9, "hears other bytes than were sent"),
     (believe_the_last_window, 9, "bytes have come"),
+    (take_positions_for_a_spare, 0, ""),
+    (read_a_stale_resume_as_the_truth, 0, ""),
+    (bound_acknowledgements_by_one_carrier, 0, ""),
+    (give_a_late_answer_to_another_carrier, 0, "was given the answer to"),
+    (leak_a_spare, 0, ""),
+    (say_nothing_again_on_another_carrier, 0, ""),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

@@ -39,29 +39,23 @@ FAREWELL_SECONDS = 0.25
 
 
 class Closing:
-    """Of one tube. Once it has begun nothing is recovered any more."""
+    """Of one tube, made as it begins: nothing is recovered any more. `request` says why."""
 
     __slots__ = ("_context", "_recovery", "_request")
 
-    def __init__(self, context: Context, recovery: Recovery) -> None:
+    def __init__(self, context: Context, recovery: Recovery, request: CloseRequested) -> None:
         self._context = context
         self._recovery = recovery
-        self._request: CloseRequested | None = None
-        """Why, while what is held and the last message leave."""
-
-    @property
-    def has_begun(self) -> bool:
-        return self._request is not None
-
-    def begin(self, request: CloseRequested) -> None:
         self._request = request
+
+    def begin(self) -> None:
         if not self._recovery.climber.is_open:
             self.finish()
             return
         self._recovery.climber.drop_spare()
         self._context.timers.clear()
         self._context.timers.set(Timer.GOODBYE, self._context.now + GOODBYE_TIMEOUT)
-        self._context.actions.append(SayGoodbye(request.reason, request.detail))
+        self._context.actions.append(SayGoodbye(self._request.reason, self._request.detail))
 
     def handle_event(self, event: Event) -> None:
         match event:
@@ -84,7 +78,7 @@ class Closing:
 
     def finish(self) -> None:
         """FAREWELL is due, or nobody would hear more."""
-        if self._request is not None and not self._context.state.is_final:
+        if not self._context.state.is_final:
             self._recovery.end(State.CLOSED, self._request.reason, self._request.detail)
 
     def _part(self) -> None:

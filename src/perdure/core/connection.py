@@ -91,7 +91,8 @@ class Connection:
         self._recovery = Recovery(self._context, policy, liveness, initiator=initiator, random=random)
         self._vigil = Vigil(self._context, policy, liveness, self._recovery)
         self._lifetime = Lifetime(limits, self.activity, now)
-        self._closing = Closing(self._context, self._recovery)
+        self._closing: Closing | None = None
+        """Since the tube is being closed."""
         self._arm_lifetime()
 
     @property
@@ -147,7 +148,7 @@ class Connection:
         """Take one event. Raises `ValueError` only where `now` goes back."""
         context = self._context
         context.advance(now)
-        if self._closing.has_begun:
+        if self._closing is not None:
             self._closing.handle_event(event)
         elif not context.state.is_final:
             self._route(event)
@@ -173,7 +174,7 @@ class Connection:
                 if self._excuse(timer):
                     continue
             self._due(timer)
-        if slept_seconds >= LONG_SLEEP_SECONDS and not self._closing.has_begun and context.state.is_up:
+        if slept_seconds >= LONG_SLEEP_SECONDS and self._closing is None and context.state.is_up:
             self._recovery.network_changed(NetworkChanged(Trigger.WAKE_UP, slept_seconds=slept_seconds))
         if not only_health or len(context.actions) > 1:  # reading the statistics moves no deadline of silence
             self._after()
@@ -240,7 +241,7 @@ class Connection:
             case PeerLeft(detail):
                 self._recovery.end(State.CLOSED, Reason.CLOSED_BY_PEER, detail)
             case CloseRequested():
-                self._closing.begin(event)
+                self._close(event)
             case CloseSent():
                 pass  # the session refused the peer's, and ends by itself
             case _:
@@ -306,9 +307,11 @@ class Connection:
             case Timer.ABANDON:
                 self._recovery.end(State.FAILED, Reason.ABANDONED)
             case Timer.GOODBYE:
-                self._closing.hurry()
+                if self._closing is not None:
+                    self._closing.hurry()
             case Timer.FAREWELL:
-                self._closing.finish()
+                if self._closing is not None:
+                    self._closing.finish()
             case Timer.SPARE:
                 self._recovery.spare_is_due()
             case Timer.RETIRE:
@@ -344,16 +347,20 @@ class Connection:
             case Notice(idle_seconds, remaining_seconds):
                 self._context.actions.append(WarnOfTimeout(idle_seconds, remaining_seconds))
             case Reason() as reason:
-                self._closing.begin(CloseRequested(reason))
+                self._close(CloseRequested(reason))
                 return
             case None:
                 pass
         self._arm_lifetime()
 
+    def _close(self, request: CloseRequested) -> None:
+        self._closing = Closing(self._context, self._recovery, request)
+        self._closing.begin()
+
     # Bookkeeping.
 
     def _after(self) -> None:
-        if not self._closing.has_begun and not self._context.state.is_final:
+        if self._closing is None and not self._context.state.is_final:
             self._vigil.rearm()
 
     def _arm_lifetime(self) -> None:

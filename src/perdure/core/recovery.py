@@ -46,8 +46,8 @@ class Recovery:
         "_pending",
         "_policy",
         "_signaling",
+        "_spares",
         "climber",
-        "spares",
     )
 
     def __init__(
@@ -60,12 +60,19 @@ class Recovery:
         self._ladder = Ladder(policy, random)
         self.climber = Climber(context, policy, initiator=initiator)
         """The carriers, and the attempt under way; to be read."""
-        self.spares = Spares(context, self.climber, self._ladder, liveness, initiator=initiator)
+        self._spares: Spares | None = None
         self._decisions: tuple[Decision, ...] = ()
         self._signaling = False
         self._has_address = True
         self._pending: tuple[NetworkChanged, float, DecisionReason] | None = None
         """A network event that waits, when it came, and why it waits (a hand-over's result, signaling, the budget)."""
+
+    @property
+    def spares(self) -> Spares:
+        """Made when the first is thought of: most tubes never need one."""
+        if self._spares is None:
+            self._spares = Spares(self._context, self.climber, self._ladder, self._liveness, initiator=self._initiator)
+        return self._spares
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -212,7 +219,8 @@ class Recovery:
         if at is None:
             return False
         has_recovered = self._succeeds(self.climber.heard(at, self._liveness.last_heard_at))
-        self.spares.heard(at)
+        if self.climber.spare is not None:
+            self.spares.heard(at)
         return has_recovered
 
     def acknowledged(self) -> None:
