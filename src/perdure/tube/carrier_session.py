@@ -31,7 +31,7 @@ from perdure.transport.base import IceState
 from perdure.tube.carrier_set import CarrierSet
 from perdure.tube.clock import clock
 from perdure.tube.inbox import REST, RESTING_FRAMES, TURN_COST, Inbox, turn_cost
-from perdure.tube.log import log_ice_state, log_resumed
+from perdure.tube.log import log_ice_state, log_resumed, log_switched
 from perdure.wire import CloseCode
 
 if TYPE_CHECKING:
@@ -274,6 +274,7 @@ class CarrierSession:
                 self._listener.feed(CorePeerSwitched(generation))
             case SessionResumed(generation):
                 if self.held.is_spare(generation):
+                    log_switched(self._listener.tube_id, self.held.generation, generation)
                     self.held.switch()
                     self._message_bytes = 0
                 log_resumed(self._listener.tube_id, event)
