@@ -162,7 +162,8 @@ async def test_a_tunnel_outlives_its_credentials_at_a_server_that_holds_it_to_th
             triggers = [each.trigger for each in tunnel.decisions if each.trigger is not None]
             renewed = triggers.count(perdure.NetworkChangeType.REQUEST)
             assert renewed >= 4
-            assert len(triggers) - renewed <= 1, "no path was lost, but for one where the machine was too busy"
+            lost = [each for each in tunnel.decisions if each.reason.name in ("PATH_SILENT", "CARRIER_LOST")]
+            assert len(lost) <= 1, "no path was lost, but for one where the machine was too busy"
     assert len(strict.usernames) >= 5
     told = [each for each in heard.signals if isinstance(each, perdure.TurnCredentialsRefreshed)]
     assert len(told) >= 4
