@@ -57,7 +57,7 @@ class Tube:
         self.answer()
 
     def answer(self) -> None:
-        self.carriers.current.answer(1, "")
+        self.carriers.answer(1, "", is_spare=False)
 
     def _carrier(self) -> object:
         return SimpleNamespace(
@@ -181,7 +181,7 @@ async def test_long_messages_share_turns_too() -> None:
 
 async def test_a_carrier_whose_messages_are_not_read_as_fast_as_they_come_is_cut() -> None:
     tube, _ = await opened()
-    credit = tube.carriers.session.credit_bytes
+    credit = tube.carriers.session.streams.credit_bytes
     long = bytes(MAX_MESSAGE_BYTES)
     for message, most in (
         (encode_frame(Ping(1)), MAX_SURPLUS_MESSAGES + credit // BYTES_A_MESSAGE),
@@ -213,11 +213,11 @@ async def test_what_waited_for_a_carrier_that_was_replaced_is_gone() -> None:
     tube, _ = await opened()
     tube.carriers.carrier_message(1, bytes_one_by_one(0))
     tube.carriers.carrier_message(1, bytes_one_by_one(MAX_MESSAGE_FRAMES))
-    tube.carriers.close_carrier()
+    tube.carriers.close_carrier(1)
     for _ in range(3):
         await a_turn()
     assert tube.read == MAX_MESSAGE_FRAMES
-    assert tube.carriers.current.carrier is None
+    assert tube.carriers.held.current is None
 
 
 # Carriers.
@@ -225,7 +225,7 @@ async def test_what_waited_for_a_carrier_that_was_replaced_is_gone() -> None:
 
 async def test_the_core_hears_of_each_carrier_whether_its_engine_restarts_ice() -> None:
     tube = Tube()
-    tube.carriers.close_carrier()
+    tube.carriers.close_carrier(1)
     tube.can_restart = False
     tube.answer()
     assert tube.heard == [CarrierMade(1, can_restart=True), CarrierMade(1, can_restart=False)]
@@ -236,10 +236,10 @@ async def test_who_waits_for_the_end_waits_until_every_carrier_is_closed_and_the
     closed = [asyncio.Event(), asyncio.Event()]
     for event in closed:
         tube.closing = as_none(event.wait())
-        tube.carriers.close_carrier()
+        tube.carriers.close_carrier(1)
         tube.answer()
-    assert tube.carriers.current.carrier is not None
-    waiting = asyncio.ensure_future(tube.carriers.current.wait_closed())
+    assert tube.carriers.held.current is not None
+    waiting = asyncio.ensure_future(tube.carriers.held.wait_closed())
     closed[1].set()
     for _ in range(5):
         await a_turn()
@@ -253,8 +253,8 @@ async def test_a_carrier_that_cannot_be_closed_is_told_and_keeps_nobody_waiting(
 ) -> None:
     tube = Tube()
     tube.closing = as_none(broken())
-    tube.carriers.close_carrier()
-    await tube.carriers.current.wait_closed()
+    tube.carriers.close_carrier(1)
+    await tube.carriers.held.wait_closed()
     assert "carrier-not-closed" in caplog.text
     assert tube.gone == [], "it was closed here, and is no loss"
 

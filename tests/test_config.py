@@ -9,16 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.config import (
-    IceServer,
-    ResourceLimits,
-    RestartPolicy,
-    ServeSettings,
-    SessionLimits,
-    TransportSettings,
-    parse_ice_server,
-)
+from perdure.config import ResourceLimits, RestartPolicy, ServeSettings, SessionLimits, TransportSettings
 from perdure.fields import defaults_of, settings_of, show_number
+from perdure.ice_server import IceServer, parse_ice_server
 
 SECTIONS = [ServeSettings, TransportSettings, RestartPolicy, SessionLimits, ResourceLimits]
 

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.config import ResourceLimits, RestartPolicy, ServeSettings, SessionLimits, TransportSettings
+from perdure.config import (
+    ResourceLimits,
+    RestartPolicy,
+    ServeSettings,
+    SessionLimits,
+    TransportConfig,
+    TransportSettings,
+)
 from perdure.configfile import TABLES, Configuration, Layer, layered, parse_assignments, read_file
 from perdure.fields import settings_of
 from perdure.tomlfile import MAX_TEXT_BYTES
@@ -275,3 +282,9 @@ def test_any_assignment_is_taken_or_refused(text: str) -> None:
         layered(parse_assignments([text]))
     except ValueError as error:
         assert str(error).startswith("--set: ")  # noqa: PT017 (most are refused, not all)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_file_says_how_carriers_find_their_way(own: bool) -> None:
+    configuration = layered(Layer("file", {"transport.own_interfaces": own, "transport.loopback": True}))
+    assert configuration.transport.config() == TransportConfig(loopback=True, own_interfaces=own)

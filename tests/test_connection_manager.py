@@ -33,6 +33,7 @@ from perdure import (
 )
 from perdure.streams.target import Target
 from support.application_pair import ApplicationPair
+from support.carriers import carrier_of, on_another_carrier
 from support.manager_pair import ManagerPair
 from support.recorder import TARGET, TIMEOUT, Recorder
 
@@ -673,7 +674,7 @@ async def test_a_signal_handler_may_await_a_restart_and_a_shutdown(pair: Applica
             done.set()
 
     pair.here.on_signal = on_signal
-    manager.rebuild()
+    manager.tube.kill_carrier()
     async with asyncio.timeout(TIMEOUT):
         await done.wait()
     assert manager.end is not None
@@ -694,8 +695,9 @@ async def test_metrics_begin_empty_and_count_what_happens(pair: ApplicationPair)
     await still_carries(pair, bytes(1000))
     await manager.restart_ice()
     await pair.here.reached(State.CONNECTED, since=3)
+    before = carrier_of(manager)
     manager.rebuild()
-    await pair.here.reached(State.CONNECTED, since=5)
+    await on_another_carrier(manager, pair.there.manager, than=before)
     await still_carries(pair, bytes(1000))
     metrics = manager.metrics
     assert (metrics.bytes_sent, metrics.bytes_received, metrics.streams) == (2000, 2000, 2)

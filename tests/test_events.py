@@ -78,7 +78,8 @@ async def test_who_waits_for_a_tube_to_be_connected_is_told_at_once_or_later(pai
 
 async def test_who_waits_while_the_tube_recovers_waits_until_it_has(pair: ApplicationPair) -> None:
     await pair.connect()
-    pair.here.manager.rebuild()
+    pair.here.manager.tube.kill_carrier()
+    await within(pair.here.reached(State.RECONNECTING), seconds=TIMEOUT)
     waiting = asyncio.ensure_future(pair.here.manager.wait_connected())
     await asyncio.sleep(0)
     assert not waiting.done()

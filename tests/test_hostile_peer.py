@@ -68,7 +68,7 @@ async def test_an_honest_tube_goes_on_beside_one_that_floods_each_carrier_until_
 
         while echoed < 60 or not any(end in change.detail for change in hostile.there.changes):
             assert echoed < 6000, "the flood had no end"
-            carrier = hostile.here.manager.tube.driver.carriers.current.carrier  # another one, where that was cut
+            carrier = hostile.here.manager.tube.driver.carriers.held.current  # another one, where that was cut
             for _ in range(20 if carrier is not None and hostile.here.manager.state.is_up else 0):
                 assert carrier is not None
                 carrier.send(flood(sent))  # whatever the carrier says of its room

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure import IceServer
-from perdure.config import parse_ice_server
+from perdure.ice_server import parse_ice_server
 from perdure.ice_servers import for_clients, of_gateway
 from perdure.signaling.channel import MAX_MESSAGE_BYTES
 from perdure.signaling.messages import MAX_ICE_SERVER_BYTES, MAX_ICE_SERVERS, RTCIceServer

@@ -11,6 +11,7 @@ from perdure.config import RestartPolicy
 from perdure.core.state import Reason, State
 from perdure.signaling.messages import Answer, Bye, Candidate, Offer
 from perdure.wire import ResetCode
+from support.carriers import carrier_of, on_another_carrier
 from support.manager_pair import ManagerPair
 from support.recorder import REFUSED, TARGET, TIMEOUT, Recorder
 from support.session_pair import position_coded
@@ -105,10 +106,9 @@ async def test_a_killed_carrier_is_replaced_and_no_byte_is_lost_or_doubled(strea
 async def test_each_new_carrier_has_a_generation_and_credentials_of_its_own(streams: Streams) -> None:
     pair = streams.pair
     for _ in range(2):
-        back = asyncio.ensure_future(pair.client_end.next(State.CONNECTED))
-        await asyncio.sleep(0)
+        before = carrier_of(pair.client)
         pair.client.rebuild()
-        await back
+        await on_another_carrier(pair.client, pair.gateway, than=before)
     offers = [message for message in pair.client_end.signaling.sent if isinstance(message, Offer)]
     answers = [message for message in pair.gateway_end.signaling.sent if isinstance(message, Answer)]
     assert len({offer.generation for offer in offers}) == len(offers) == 3

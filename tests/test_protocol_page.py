@@ -8,7 +8,7 @@ import pytest
 
 from perdure.config import ResourceLimits, RestartPolicy
 from perdure.core.climber import ANSWERER_PATIENCE, MAX_CANDIDATES_OF_CARRIER
-from perdure.core.connection import FAREWELL_SECONDS, GOODBYE_TIMEOUT
+from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
 from perdure.core.keepalive import LOST_AFTER
 from perdure.core.negotiation import Negotiation
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT

@@ -39,6 +39,7 @@ from perdure.registry import MAX_ID_LENGTH
 from perdure.transport.rtc import RtcTransport
 from perdure.transport.rtc_carrier import RtcCarrier
 from support.application_pair import ApplicationPair
+from support.carriers import carrier_of, on_another_carrier
 from support.own_signaling import ApplicationLink
 from support.recorder import TIMEOUT, Recorder
 from support.turn_server import Unchecked
@@ -292,9 +293,9 @@ async def test_descriptions_of_a_gone_negotiation_are_refused(pair: ApplicationP
     here, there = pair.registries
     stale_offer = await here.manager("tube").restart_ice()
     await pair.here.reached(State.CONNECTED, since=3)
+    before = carrier_of(pair.here.manager)
     pair.here.manager.rebuild()
-    await pair.here.reached(State.CONNECTED, since=5)
-    await pair.there.reached(State.CONNECTED, since=5)
+    await on_another_carrier(pair.here.manager, pair.there.manager, than=before)
     with pytest.raises(ProtocolError, match="gives way"):
         await there.manager("tube").signaling.set_remote_description(stale_offer, "offer")
     for stale_answer in pair.there.answers[:2]:
@@ -977,6 +978,9 @@ async def test_signaling_that_raises_anything_does_not_hold_the_end_up(registry:
         def attach(self, listener: object) -> None: ...
 
         def send(self, message: object) -> None:
+            raise ZeroDivisionError
+
+        def doubt(self) -> None:
             raise ZeroDivisionError
 
         def close(self) -> None:

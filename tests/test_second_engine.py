@@ -91,13 +91,13 @@ async def test_an_ice_restart_that_is_asked_for_becomes_a_rebuild(ends: Ends) ->
         await rebuilt(ends, carrier)
         await still_carries(ends.here)
     decided = [(each.rung, each.reason) for each in unable.decisions]
-    assert (Rung.REBUILD, DecisionReason.CANNOT_RESTART) in decided
+    assert (Rung.SPARE, DecisionReason.CANNOT_RESTART) in decided
     assert (Rung.ICE_RESTART, DecisionReason.ASKED) not in decided
 
 
 async def test_what_the_engine_does_not_count_is_unknown_and_no_loss(ends: Ends) -> None:
     unable = ends.here if ends.second is not None else ends.there
-    unable.tube.driver.carriers.current.measure()
+    unable.tube.driver.carriers.held.measure()
     await still_carries(ends.here)
     assert unable.metrics.packet_loss_rate == 0.0
     assert unable.path is None

@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from perdure.client import connect
-from perdure.config import IceServer
 from perdure.errors import ListenError, NotAuthorisedError, PeerError, PerdureError, RendezvousError, TicketError
 from perdure.eventlog import JsonFormatter, KeyValueFormatter, log_event
 from perdure.gateway import serve
+from perdure.ice_server import IceServer
 from perdure.urls import without_login, without_logins, without_secret
 from support.tickets import ticket_for
 

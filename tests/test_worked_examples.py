@@ -52,7 +52,7 @@ WANDERED = (
     + ["network WAKE_UP slept_seconds=300 is_new_address=true", "sleeps", "signaling-away"]
     + ["ice-disconnected", *(f"network {trigger.name}" for trigger in Trigger), "signaling-back"]
     + ["peer-offers INTERFACE_CHANGE", "peer-restarts-ice WAKE_UP", "peer-restarts-another INTERFACE_CHANGE"]
-    + ["restart-ice", "rebuild"]
+    + ["restart-ice", "rebuild", "spare-opens", "spare-lost", "peer-switched", "peer-withdraws"]
 )
 """What may happen to a tube; what leads further, more often."""
 
@@ -151,6 +151,15 @@ CANNOT_RESTART = [
 
 CANNOT_RESTART_POOR = [(8, "cannot-restart"), *QUALITY_AGAIN[:2]]
 
+POOR_WITH_A_SPARE = [(8, "rebuild"), *QUALITY_AGAIN[:2]]
+
+CANNOT_RESTART_YET = [(0.1, "peer-offers"), (0.2, "cannot-restart"), (0.3, "peer-restarts-ice INTERFACE_CHANGE")]
+"""The peer restarts a carrier that is not open here."""
+
+WITHDRAWN = [(10, "peer-offers"), (10.1, "sends"), (16, "peer-withdraws")]
+WITHDRAWN_AFTER_LOSS = [(10, "peer-offers"), (10.1, "carrier-lost"), (10.2, "peer-withdraws")]
+"""The peer withdraws what all waits for here: the path is silent, or gone."""
+
 SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", SHORT_LIVES),
     ("client connected connection_health_check_interval=8", QUALITY_AGAIN),
@@ -161,6 +170,10 @@ SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", RESTARTED_OFTEN),
     ("client connected", CANNOT_RESTART),
     ("client connected connection_health_check_interval=8", CANNOT_RESTART_POOR),
+    ("client connected connection_health_check_interval=8", POOR_WITH_A_SPARE),
+    ("gateway begins", CANNOT_RESTART_YET),
+    ("client connected", WITHDRAWN),
+    ("client connected", WITHDRAWN_AFTER_LOSS),
 ]
 
 

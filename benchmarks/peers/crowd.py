@@ -36,7 +36,7 @@ from perdure.tube import clock
 from perdure.wire import MAX_MESSAGE_BYTES, FrameType, Hello, Resume, decode_message, encode_frame
 
 if TYPE_CHECKING:
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
     from perdure.signals import Signal
     from perdure.transport.base import CarrierListener, Path
     from perdure.tube.carrier_session import CarrierSession
@@ -223,7 +223,7 @@ class Crowd:
     async def age(self) -> None:
         """Let each manager have made a health check and a keepalive: what they leave behind counts too."""
         for number, session in enumerate(self.transport.sessions()):
-            session.current.measure()
+            session.held.measure()
             session.probe()
             if number % BATCH == 0:
                 await asyncio.sleep(0)

@@ -24,8 +24,8 @@ from perdure.tube import Endpoint
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES, FrameType
 
 if TYPE_CHECKING:
-    from perdure.config import IceServer
     from perdure.core.actions import StateChanged
+    from perdure.ice_server import IceServer
     from perdure.signaling.base import SignalingListener
     from perdure.signaling.messages import Message
     from perdure.transport.base import Carrier, CarrierListener, Path, PathStatistics
@@ -66,6 +66,9 @@ class JoinedSignaling:
         other = self.other._listener if self.other is not None else None
         if other is not None:
             asyncio.get_running_loop().call_soon(other.signaling_message, message)
+
+    def doubt(self) -> None:
+        pass
 
     def close(self) -> None:
         self._listener = None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perdure.capacity import Capacity
     from perdure.client import Tunnel, connect
-    from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
+    from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
     from perdure.core.actions import StateChanged
     from perdure.core.decision import Decision, DecisionReason, Rung
     from perdure.core.decision import Trigger as NetworkChangeType
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TicketError,
     )
     from perdure.gateway import Gateway, serve
+    from perdure.ice_server import IceServer
     from perdure.manager import TunnelConnectionManager
     from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
     from perdure.registry import TubeRegistry
@@ -68,7 +69,8 @@ if TYPE_CHECKING:
 __version__ = "0.2.0.dev0"
 
 _HOMES = {
-    "perdure.config": ("IceServer", "ResourceLimits", "RestartPolicy", "SessionLimits", "TransportConfig"),
+    "perdure.config": ("ResourceLimits", "RestartPolicy", "SessionLimits", "TransportConfig"),
+    "perdure.ice_server": ("IceServer",),
     "perdure.core.actions": ("StateChanged",),
     "perdure.core.decision": ("DecisionReason", "Decision", "Rung"),
     "perdure.core.state": ("CLOSE_REASONS", "Reason", "State"),

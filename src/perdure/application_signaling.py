@@ -21,7 +21,7 @@ from perdure.core.decision import Rung
 from perdure.core.events import Started
 from perdure.errors import CarrierError, PeerError, ProtocolError
 from perdure.signaling.application import ApplicationChannel, describe, is_offer, read_candidate, read_description
-from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
+from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, Withdraw
 from perdure.tube.arguments import check_callable, check_methods
 from perdure.tube.clock import clock
 from perdure.tube.environment import Endpoint
@@ -237,8 +237,8 @@ class ApplicationSignaling:
                     self._publisher.offered(describe(self._session_id, message), generation, rung)
             case Candidate():
                 self._publisher.candidate_found(message)
-            case Answer() | Bye():
-                pass  # who set the offer awaits the answer; the signal `channel_closed` says good-bye
+            case Answer() | Withdraw() | Bye():
+                pass  # who set the offer awaits the answer; a spare has a time limit; `channel_closed` says good-bye
             case _:
                 assert_never(message)
 
@@ -278,7 +278,7 @@ class ApplicationSignaling:
             self._take_description(offer)
         if generation != core.generation or core.offered_here:
             raise ProtocolError(f"offer {generation} gives way to {core.generation}")
-        if core.state.is_up and not driver.descriptions.has(generation):
+        if core.state.is_up and generation != core.spare and not driver.descriptions.has(generation):
             raise ProtocolError(f"offer {generation} was answered, and the path works")
         return await self._guarded(lambda: driver.descriptions.wait(generation, for_offer=False))
 

@@ -15,6 +15,7 @@ from perdure.config import TransportConfig
 from perdure.core.state import State
 from perdure.errors import NotAuthorisedError
 from perdure.netmon.monitor import NetworkMonitor
+from perdure.netmon.uplinks import uplinks
 from perdure.registry import TubeRegistry
 from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
 from perdure.signaling.client_peer import ClientSignaling
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from perdure.client_sessions import MakeSignaling
-    from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits
+    from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
     from perdure.core.decision import Decision
     from perdure.delivery import SignalHandler, SignalIterator
+    from perdure.ice_server import IceServer
     from perdure.manager import TunnelConnectionManager
     from perdure.streams.connections import ProtocolT
     from perdure.streams.target import Target
@@ -146,8 +148,8 @@ class Tunnel:
         self._timeout = timeout
         self._retry = retry
         random = random or SystemRandom()
-        self._own_network = NetworkMonitor() if network is None else None
-        self._network = network or self._own_network
+        self._network = network or NetworkMonitor()
+        self._owns_network = network is None
         self._unsubscribe: Callable[[], None] = lambda: None
         self.tubes = TubeRegistry(
             policy, session_limits, limits, transport=transport, signal_handler=signal_handler, random=random
@@ -161,6 +163,7 @@ class Tunnel:
             ice_server_provider=ice_server_provider,
             retry=retry,
             make_signaling=make_signaling,
+            interfaces=lambda: uplinks(self._network.snapshot),
             random=random,
             token_bytes=token_bytes,
         )
@@ -178,9 +181,8 @@ class Tunnel:
             raise RuntimeError("a tunnel is entered once; connect() makes another")
         self._loop = asyncio.get_running_loop()
         try:
-            if self._own_network is not None:
-                await self._own_network.start()
-            assert self._network is not None
+            if self._owns_network:
+                await self._network.start()
             self._unsubscribe = self._network.subscribe(self._sessions.network_moved)
             await self._sessions.start()
             if self._waits:
@@ -355,11 +357,8 @@ class Tunnel:
             self._check_open()
 
     async def wait_closed(self) -> None:
-        """Wait until the tunnel is closed, or has ended by itself. Cancelling this changes nothing.
-
-        Raises:
-            PerdureError: what ended it.
-        """
+        """Wait until the tunnel is closed, or has ended by itself: `PerdureError` says why. Cancelling this changes
+        nothing."""
         self._check_loop()
         while self._sessions.error is None and not self._is_closing:
             await self._sessions.wait_news()
@@ -389,8 +388,8 @@ class Tunnel:
             await self._sessions.stop()
             await self.tubes.close()
         finally:
-            if self._own_network is not None:
-                self._own_network.close()
+            if self._owns_network:
+                self._network.close()
 
     async def _wait_first(self) -> None:
         try:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-    from perdure.config import IceServer, TransportConfig
+    from perdure.config import TransportConfig
     from perdure.core.actions import StateChanged
+    from perdure.ice_server import IceServer
     from perdure.manager import TunnelConnectionManager
     from perdure.netmon.monitor import NetworkMoved
     from perdure.registry import TubeRegistry
@@ -48,6 +49,7 @@ class MakeSignaling(Protocol):
         key: X25519PrivateKey,
         on_status: Callable[[SignalingStatus], None],
         on_ice_servers: Callable[[Sequence[RTCIceServer]], None],
+        interfaces: Callable[[], Sequence[str]],
     ) -> ClientSignaling: ...
 
 
@@ -62,6 +64,7 @@ class ClientSessions:
         key: this installation's.
         transport, ice_server_provider: name this end's own ICE servers; the gateway's are used beside them.
         retry: whether they outlive a rendezvous or a gateway that is away, and a session that ended.
+        interfaces: the names of those by which the rendezvous may be reached beside the routes' own way.
         token_bytes: the source of session ids and keys; must be cryptographically random.
     """
 
@@ -75,6 +78,7 @@ class ClientSessions:
         transport: TransportConfig | Transport | None,
         ice_server_provider: IceServerProvider | None,
         make_signaling: MakeSignaling,
+        interfaces: Callable[[], Sequence[str]],
         random: Random,
         token_bytes: Callable[[int], bytes],
     ) -> None:
@@ -90,6 +94,7 @@ class ClientSessions:
         self._told_servers: tuple[IceServer, ...] = ()
         """Those that the gateway told last."""
         self._make_signaling = make_signaling
+        self._interfaces = interfaces
         self._random = random
         self._token_bytes = token_bytes
         self._manager: TunnelConnectionManager | None = None
@@ -186,6 +191,7 @@ class ClientSessions:
             key=self._key,
             on_status=self._signaling_changed,
             on_ice_servers=self._ice_servers_told,
+            interfaces=self._interfaces,
         )
         endpoint = Endpoint(session_id, self._token_bytes(SESSION_KEY_BYTES), signaling)
         manager = self._manager = self._tubes.create_tube(endpoint.tube_id, endpoint=endpoint)

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from msgspec import Meta
 
 from perdure.fields import KIB, MIB, check_fields, number, show_number
+from perdure.ice_server import IceServer, parse_ice_server
 from perdure.wire import MAX_STREAMS
 
 SMALLEST_SHARE_BYTES = 64 * KIB
@@ -69,12 +68,21 @@ class RestartPolicy:
             "granted to a slow path while data waits for an answer."
         ),
     ] = 30.0
-    silence_floor: Annotated[
+    suspicion_floor: Annotated[
         float,
         number("s", 0.05, 60),
         (
             "Silence, while data waits for an answer, below which no path is suspected; above it RFC 6298's "
-            "retransmission timeout decides. 300 ms leaves room for a stalled process."
+            "retransmission timeout decides. A suspect path gets another carrier beside it. 200 ms is Linux' least "
+            "retransmission timeout."
+        ),
+    ] = 0.2
+    silence_floor: Annotated[
+        float,
+        number("s", 0.05, 60),
+        (
+            "The same for a path to count as lost, which takes three such timeouts. 300 ms leaves room for a stalled "
+            "process."
         ),
     ] = 0.3
     stall_timeout: Annotated[
@@ -263,6 +271,14 @@ class TransportSettings:
     loopback: Annotated[
         bool, "Whether 127.0.0.1, ::1 and link-local addresses are used too, for both ends on one machine."
     ] = False
+    own_interfaces: Annotated[
+        bool,
+        (
+            "Whether, on Linux, packets leave by the interface that has their candidate's address, where there are "
+            "several uplinks. Without it, or policy routes, all leave by the default route's, and a standby link is "
+            "used only after the routes change."
+        ),
+    ] = True
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -279,86 +295,10 @@ class TransportSettings:
         return TransportConfig(
             servers,
             loopback=self.loopback,
+            own_interfaces=self.own_interfaces,
             turn_ca=turn.turn_ca or None,
             turn_credential_refresh_interval=turn.turn_credential_refresh_interval,
         )
-
-
-_ICE_URL = re.compile(
-    r"(?P<scheme>stun|turn)s?:"
-    r"(?:[\w.-]+|\[(?P<ipv6>[\w.:%-]+)\])(?::(?P<port>\d{1,5}))?"
-    r"(?P<transport>\?transport=(?:udp|tcp))?",
-    re.ASCII,
-)
-"""RFC 7064 §3.1, RFC 7065 §3.1."""
-
-MAX_TURN_USERNAME_BYTES = 509
-"""libwebrtc takes no longer one: RFC 8489 §14.3 has "fewer than 509 bytes"."""
-
-
-@dataclass(frozen=True, slots=True)
-class IceServer:
-    """A STUN or TURN server: `stun:HOST[:PORT]`, `turn:HOST[:PORT][?transport=udp|tcp]` or `turns:…`."""
-
-    url: str
-    username: str | None = None
-    credential: str | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if "@" in self.url:  # it would be shown
-            raise ValueError("an ICE server's user name and password are arguments of their own, not in its url")
-        found = _ICE_URL.fullmatch(self.url)
-        if found is None or (found["scheme"] == "stun" and found["transport"]) or not _is_ipv6(found["ipv6"] or "::"):
-            raise ValueError(
-                f"an ICE server looks like stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT, not {self.url!r}"
-            )
-        if found["port"] is not None and not 0 < int(found["port"]) < 65536:
-            raise ValueError(f"the ICE server {self.url!r} has a port that cannot be")
-        if self.username is not None and not self.username.isprintable():
-            raise ValueError(f"the ICE server {self.url!r} has a user name that cannot be shown")
-        if self.username is not None and len(self.username.encode()) > MAX_TURN_USERNAME_BYTES:
-            raise ValueError(f"the ICE server {self.url!r} has a user name of over {MAX_TURN_USERNAME_BYTES} bytes")
-        if self.credential is not None and not _is_unicode(self.credential):
-            raise ValueError(f"the ICE server {self.url!r} has a password that is no UTF-8")
-        if found["scheme"] == "turn" and (not self.username or not self.credential):
-            raise ValueError(f"the TURN server {self.url!r} needs a user name and a password")
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it has no half characters, as a command line that is no UTF-8 gives them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def parse_ice_server(text: str) -> IceServer:
-    """`stun:HOST:PORT`, or `turn:USER:PASSWORD@HOST:PORT` (USER may hold colons, as coturn's REST names do).
-
-    Raises:
-        ValueError: it is neither. The message does not repeat the password.
-    """
-    scheme, _, rest = text.partition(":")
-    login, at, host = rest.rpartition("@")
-    if not at and scheme.startswith("turn"):
-        raise ValueError(f"a TURN server needs a user name and a password: {scheme}:USER:PASSWORD@HOST:PORT")
-    if not at:
-        return IceServer(text)
-    username, colon, password = login.rpartition(":")
-    if not colon:
-        raise ValueError(
-            f"the ICE server at {host!r} has a user name but no password: {scheme}:USER:PASSWORD@HOST:PORT"
-        )
-    return IceServer(f"{scheme}:{host}", username, password)
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +317,10 @@ class TransportConfig:
     """A file of certificates (PEM) that `turns:` servers may have, beside the system's roots."""
     turn_credential_refresh_interval: float = TurnSettings().turn_credential_refresh_interval
     """Seconds between two fetches from a provider of ICE servers, at most."""
+    own_interfaces: bool = True
+    """Linux: packets leave by the interface that has their candidate's address, where there are several uplinks.
+    Without it, or policy routes, all leave by the default route's, and a standby link is used only after the routes
+    change."""
 
     def __post_init__(self) -> None:
         """Raises `TypeError` where a field is of another type. It does not show it: a URL may hold a password."""
@@ -386,7 +330,7 @@ class TransportConfig:
             if not isinstance(server, IceServer):
                 raise TypeError(f"an ICE server is an IceServer(url, …), not {type(server).__name__}")
         object.__setattr__(self, "ice_servers", tuple(self.ice_servers))
-        for name in ("loopback", "tcp_candidates", "relay_only"):
+        for name in ("loopback", "tcp_candidates", "relay_only", "own_interfaces"):
             if not isinstance(value := getattr(self, name), bool):
                 raise TypeError(f"{name} is true or false, not {type(value).__name__}")
         if not isinstance(self.turn_ca, str | None):

@@ -18,6 +18,7 @@ from perdure.gateway_sessions import GatewaySessions
 from perdure.gateway_streams import GatewayStreams
 from perdure.ice_servers import for_clients
 from perdure.netmon.monitor import NetworkMonitor
+from perdure.netmon.uplinks import uplinks
 from perdure.registry import TubeRegistry
 from perdure.role_ice_servers import RoleIceServers
 from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from perdure.admission import Holder
-    from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits
+    from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
     from perdure.delivery import SignalHandler, SignalIterator
+    from perdure.ice_server import IceServer
     from perdure.netmon.monitor import NetworkMoved
     from perdure.signaling.base import SignalingChannel
     from perdure.signaling.messages import RTCIceServer
@@ -64,6 +66,7 @@ class MakeSignaling(Protocol):
         on_status: Callable[[SignalingStatus], None],
         has_room: Callable[[], bool],
         ice_servers: Sequence[RTCIceServer],
+        interfaces: Callable[[], Sequence[str]],
     ) -> GatewaySignaling: ...
 
 
@@ -190,8 +193,8 @@ class Gateway:
         self._waits = wait
         self._timeout = timeout
         self._retry = retry
-        self._own_network = NetworkMonitor() if network is None else None
-        self._network = network or self._own_network
+        self._network = network or NetworkMonitor()
+        self._owns_network = network is None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._sessions = GatewaySessions(tickets, self.tubes)
         self._handlers = None if handler is None else HandlerTasks(handler)
@@ -230,9 +233,8 @@ class Gateway:
         try:
             self.tickets.begin_serving(self.rendezvous_url)
             self._watching = self._loop.create_task(self.tickets.watch())
-            if self._own_network is not None:
-                await self._own_network.start()
-            assert self._network is not None
+            if self._owns_network:
+                await self._network.start()
             self._unsubscribe = self._network.subscribe(self._network_moved)
             await self._ice_servers.start()
             self._sessions.start()
@@ -243,6 +245,7 @@ class Gateway:
                 on_status=self._signaling_changed,
                 has_room=lambda: self._sessions.has_room,
                 ice_servers=self._told_servers,
+                interfaces=lambda: uplinks(self._network.snapshot),
             )
             self._signaling.start()
             if self._waits:
@@ -334,8 +337,8 @@ class Gateway:
                 await self._handlers.close()
             if self._signaling is not None:
                 await self._signaling.close()
-            if self._own_network is not None:
-                self._own_network.close()
+            if self._owns_network:
+                self._network.close()
             if self._watching is not None:
                 self._watching.cancel()
                 await asyncio.wait({self._watching})

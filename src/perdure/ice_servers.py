@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from perdure.config import IceServer
+from perdure.ice_server import IceServer
 from perdure.signaling.channel import check_sendable
 from perdure.signaling.messages import MAX_ICE_SERVERS, IceServers, RTCIceServer
 

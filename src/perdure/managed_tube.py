@@ -104,7 +104,7 @@ class ManagedTube:
     def network_moved(self, moved: NetworkMoved) -> None:
         """What a `NetworkMonitor` told."""
         driver = self.driver
-        local_address_lost = None if moved.change is None else moved.invalidates(driver.carriers.current.local_address)
+        local_address_lost = None if moved.change is None else moved.invalidates(driver.carriers.held.local_address)
         driver.network_changed(
             NetworkChanged(
                 moved.trigger,
@@ -128,7 +128,7 @@ class ManagedTube:
 
     def kill_carrier(self) -> None:
         """Tear the current carrier down as a crash would. For tests and the demo."""
-        self.driver.carriers.current.kill()
+        self.driver.carriers.held.kill()
 
     def begin_to_end(self, reason: Reason, detail: str = "") -> None:
         """Begin to end the tube. Raises as `TunnelConnectionManager.shutdown`."""
@@ -143,7 +143,7 @@ class ManagedTube:
         self.check_loop()
         while (end := self.driver.end) is None:
             await self.changes.next()
-        await self.driver.carriers.current.wait_closed()
+        await self.driver.carriers.held.wait_closed()
         return end
 
     def _told(self, action: Told) -> None:

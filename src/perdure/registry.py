@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Self
 
 from perdure.application_signaling import ApplicationSignaling
 from perdure.capacity import Capacity
-from perdure.config import IceServer, ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
+from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
 from perdure.core.state import Reason, State
 from perdure.delivery import SignalIterator
+from perdure.ice_server import IceServer
 from perdure.managed_tube import ManagedTube
 from perdure.manager import TunnelConnectionManager
 from perdure.netmon.monitor import NetworkMonitor

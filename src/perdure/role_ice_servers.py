@@ -13,7 +13,7 @@ from perdure.turn.refresher import Refresher
 if TYPE_CHECKING:
     from random import Random
 
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
     from perdure.registry import TubeRegistry
     from perdure.transport.base import Transport
     from perdure.turn.provider import IceServerProvider

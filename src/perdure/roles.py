@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from perdure.config import IceServer, RestartPolicy, SessionLimits, TransportConfig, parse_ice_server
+from perdure.config import RestartPolicy, SessionLimits, TransportConfig
+from perdure.ice_server import IceServer, parse_ice_server
 
 PATIENT_POLICY = RestartPolicy(max_restart_attempts=1000)
 """It is time that ends a tunnel's patience (`abandon_after`), not a count: a network that blocks UDP for a few minutes

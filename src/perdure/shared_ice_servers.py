@@ -15,7 +15,7 @@ from perdure.turn.pool import ServerAddress, Trouble, address_of
 from perdure.turn.shared_secret import expiry_of
 
 if TYPE_CHECKING:
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
     from perdure.manager import TunnelConnectionManager
     from perdure.transport.base import Transport
     from perdure.turn.pool import ServerFailure

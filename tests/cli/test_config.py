@@ -165,6 +165,7 @@ def test_a_file_says_where_to_meet_and_what_is_allowed_until_a_flag_does(home: P
         "--loopback",
     )
     tables = settings(*file, *flags, "--loopback")
+    assert tables["transport"].pop("own_interfaces")["source"] == "default"
     given = {(each["source"], str(each["value"])) for name in ("serve", "transport") for each in tables[name].values()}
     assert given == {
         ("--rendezvous", "ws://other"),

@@ -130,4 +130,4 @@ def rest_of(actions: list[Action]) -> list[Action]:
 
 
 def closes(actions: list[Action]) -> bool:
-    return CloseCarrier() in actions
+    return any(isinstance(action, CloseCarrier) for action in actions)

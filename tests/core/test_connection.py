@@ -34,6 +34,7 @@ from perdure.core.actions import (
     ApplyCandidate,
     CloseCarrier,
     CloseNow,
+    DoubtSignaling,
     KeepAlive,
     MakeAnswer,
     MakeOffer,
@@ -45,7 +46,8 @@ from perdure.core.actions import (
     WarnOfTimeout,
 )
 from perdure.core.climber import MAX_CANDIDATES_OF_CARRIER
-from perdure.core.connection import FAREWELL_SECONDS, GOODBYE_TIMEOUT, RETURN_TIMEOUT, Connection
+from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
+from perdure.core.connection import RETURN_TIMEOUT, Connection
 from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,
@@ -170,34 +172,35 @@ def test_a_restart_has_worked_once_the_peer_is_heard_after_its_answer() -> None:
 
 
 @pytest.mark.parametrize("answer", [sdp("peer"), "not SDP at all", ""])
-def test_a_peer_that_answers_with_its_old_credentials_or_with_none_gets_a_new_carrier(answer: str) -> None:
+def test_a_peer_that_answers_with_its_old_credentials_or_with_none_gets_a_spare(answer: str) -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
     actions = core.handle_event(AnswerReceived(5, answer), 10.1)
-    assert rungs(actions) == [("REBUILD", "PEER_CANNOT_RESTART")]
-    assert rest_of(actions) == [CloseCarrier(), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
+    assert rungs(actions) == [("SPARE", "PEER_CANNOT_RESTART")]
+    assert rest_of(actions) == [MakeOffer(7, Trigger.INTERFACE_CHANGE, is_spare=True), Probe()]
+    assert core.state is State.RECONNECTING
 
 
-def test_a_restart_that_is_not_answered_in_time_climbs_to_a_rebuild() -> None:
+def test_a_restart_that_is_not_answered_in_time_climbs_to_a_spare() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
     assert core.next_deadline() == 10.0 + POLICY.ice_restart_timeout
     actions = core.handle_timeout(13.0)
-    assert rungs(actions) == [("REBUILD", "RESTART_FAILED")]
-    assert rest_of(actions) == [CloseCarrier(), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
+    assert rungs(actions) == [("SPARE", "RESTART_FAILED")]
+    assert rest_of(actions) == [MakeOffer(7, Trigger.INTERFACE_CHANGE, is_spare=True), Probe()]
 
 
 def test_a_restart_that_was_answered_and_brings_nothing_climbs_too() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
     core.handle_event(AnswerReceived(5, sdp("new")), 10.1)
-    assert rungs(core.handle_timeout(13.0)) == [("REBUILD", "RESTART_FAILED")]
+    assert rungs(core.handle_timeout(13.0)) == [("SPARE", "RESTART_FAILED")]
 
 
 def test_a_carrier_that_is_lost_during_its_restart_is_built_anew_at_once() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
-    assert rest_of(lose(core, 10.5)) == [CloseCarrier(), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
+    assert rest_of(lose(core, 10.5)) == [CloseCarrier(3), MakeOffer(7, Trigger.INTERFACE_CHANGE)]
 
 
 def test_the_peers_restart_is_answered_and_has_worked_once_the_peer_is_heard_after_it() -> None:
@@ -213,7 +216,7 @@ def test_who_answers_a_restart_is_a_second_more_patient_than_who_offers_it() -> 
     core = connected(initiator=False)
     core.handle_event(OfferReceived(5, sdp("new"), restarts=3), 10.0)
     assert core.next_deadline() == 10.0 + POLICY.ice_restart_timeout + 1.0
-    assert rungs(core.handle_timeout(14.0)) == [("REBUILD", "RESTART_FAILED")]
+    assert rungs(core.handle_timeout(14.0)) == [("SPARE", "RESTART_FAILED")]
 
 
 @pytest.mark.parametrize("initiator", [False, True])
@@ -243,7 +246,7 @@ def test_a_carrier_that_the_peer_has_given_up_is_closed_where_no_other_can_be_of
     core.handle_event(away, 10.1)
     actions = core.handle_event(OfferReceived(6, sdp("new"), restarts=3), 10.2)
     assert [rung for rung, _ in rungs(actions)] == ["WAIT"]
-    assert rest_of(actions) == [CloseCarrier()]
+    assert rest_of(actions) == [CloseCarrier(5)]
 
 
 # A rebuild.
@@ -252,7 +255,7 @@ def test_a_carrier_that_the_peer_has_given_up_is_closed_where_no_other_can_be_of
 def test_a_lost_carrier_is_built_anew_at_once() -> None:
     core = connected()
     actions = lose(core, 10.0)
-    assert actions[0] == CloseCarrier()
+    assert actions[0] == CloseCarrier(3)
     assert rungs(actions) == [("REBUILD", "CARRIER_LOST")]
     assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.CARRIER_LOST, "") in actions
     assert actions[-1] == MakeOffer(5, Trigger.ICE_FAILURE)
@@ -280,21 +283,24 @@ def test_an_address_that_the_engine_does_not_know_is_answered_by_a_rebuild() -> 
     core = connected()
     actions = core.handle_event(NEW_ADDRESS, 10.0)
     assert rungs(actions) == [("REBUILD", "NEW_ADDRESS")]
-    assert rest_of(actions) == [RenewNetworks(), CloseCarrier(), MakeOffer(5, Trigger.IP_ADDRESS_CHANGE)]
+    assert rest_of(actions) == [RenewNetworks(), CloseCarrier(3), MakeOffer(5, Trigger.IP_ADDRESS_CHANGE)]
 
 
-def test_the_peers_offer_replaces_a_carrier_that_works_here() -> None:
+def test_the_peers_offer_is_answered_beside_a_carrier_that_works_here() -> None:
     core = connected(initiator=False)
     actions = core.handle_event(OfferReceived(5, sdp("new"), cause="address change"), 1.0)
-    assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "address change") in actions
-    assert rest_of(actions) == [CloseCarrier(), MakeAnswer(5, sdp("new"))]
+    assert actions == [MakeAnswer(5, sdp("new"), is_spare=True)]
+    assert (core.state, core.carrier, core.spare) == (State.CONNECTED, 3, 5)
 
 
 @pytest.mark.parametrize("cause", ["", "a word of a later version", "\x1b[31m"])
 def test_a_cause_that_this_version_does_not_know_harms_nothing(cause: str) -> None:
     core = connected(initiator=False)
-    actions = core.handle_event(OfferReceived(5, sdp("new"), cause=cause), 1.0)
-    assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.PEER_REBUILDS, "ICE failure") in actions
+    assert core.handle_event(OfferReceived(5, sdp("new"), cause=cause), 1.0) == [
+        MakeAnswer(5, sdp("new"), is_spare=True)
+    ]
+    actions = core.handle_event(OfferReceived(7, sdp("newer"), restarts=3, cause=cause), 2.0)
+    assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.PEER_RESTARTS_ICE, "ICE failure") in actions
 
 
 @pytest.mark.parametrize("answer", [sdp("peer"), "not SDP at all"])
@@ -403,7 +409,7 @@ def test_a_new_address_acts_at_once_even_within_the_grace() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
     actions = core.handle_event(NEW_ADDRESS, 10.1)
-    assert rest_of(actions) == [RenewNetworks(), CloseCarrier(), MakeOffer(7, Trigger.IP_ADDRESS_CHANGE)]
+    assert rest_of(actions) == [RenewNetworks(), CloseCarrier(3), MakeOffer(7, Trigger.IP_ADDRESS_CHANGE)]
 
 
 def test_an_event_that_takes_the_paths_address_acts_at_once_though_another_waits_for_the_grace() -> None:
@@ -433,7 +439,7 @@ def test_an_event_after_the_grace_begins_the_attempt_under_way_anew() -> None:
     core.handle_event(ROAM, 10.0)
     assert rest_of(core.handle_event(ROAM, 11.5)) == [RestartIce(7, 3, Trigger.INTERFACE_CHANGE)]
     lose(core, 11.6)
-    assert rest_of(core.handle_event(ROAM, 13.0)) == [CloseCarrier(), MakeOffer(11, Trigger.INTERFACE_CHANGE)]
+    assert rest_of(core.handle_event(ROAM, 13.0)) == [CloseCarrier(9), MakeOffer(11, Trigger.INTERFACE_CHANGE)]
 
 
 def test_an_event_during_a_backoff_acts_at_once_and_starts_the_count_over() -> None:
@@ -447,12 +453,13 @@ def test_an_event_during_a_backoff_acts_at_once_and_starts_the_count_over() -> N
     assert decisions(actions)[0].attempt == 1
 
 
-def test_a_restart_after_a_second_of_silence_would_come_too_late_so_it_is_a_rebuild() -> None:
+def test_a_restart_after_a_second_of_silence_would_come_too_late_so_a_spare_is_begun() -> None:
     core = connected(rtt=0.4)
     core.handle_event(PathEvidence(3, None, 10.0), 10.0)
     core.handle_timeout(deadline(core))
     assert core.state is State.CONNECTED
-    assert rungs(core.handle_event(ROAM, 11.1)) == [("REBUILD", "PATH_SILENT")]
+    actions = core.handle_event(ROAM, 11.1)
+    assert (rungs(actions), states(actions)) == ([("SPARE", "PATH_SILENT")], [State.RECONNECTING])
 
 
 def test_silence_goes_on_counting_while_a_restart_is_under_way() -> None:
@@ -461,7 +468,7 @@ def test_silence_goes_on_counting_while_a_restart_is_under_way() -> None:
     core.handle_event(ROAM, 10.0)
     core.handle_event(AnswerReceived(5, sdp("new")), 10.1)
     core.handle_event(PathEvidence(3, None, 10.1), 10.1)
-    assert rungs(core.handle_event(ROAM, 12.0)) == [("REBUILD", "PATH_SILENT")]
+    assert rungs(core.handle_event(ROAM, 12.0)) == [("SPARE", "PATH_SILENT")]
 
 
 def test_many_events_cause_six_restarts_a_minute() -> None:
@@ -471,10 +478,10 @@ def test_many_events_cause_six_restarts_a_minute() -> None:
         now = 10.0 + 1.5 * second
         actions = rest(core, now) + core.handle_event(ROAM, now)
         restarts += [now for action in actions if isinstance(action, RestartIce | MakeOffer)]
-        if core.state is State.RECONNECTING:
+        if core.state is State.RECONNECTING or core.spare:
             core.handle_event(AnswerReceived(core.generation, sdp(f"new{second}")), now + 0.1)
-            if core.carrier == core.generation:
-                core.handle_event(SessionResumed(core.carrier), now + 0.2)
+            if core.generation in (core.carrier, core.spare):
+                core.handle_event(SessionResumed(core.generation), now + 0.2)
             core.handle_event(PathEvidence(core.carrier, now + 0.2, None), now + 0.2)
     assert core.state is State.CONNECTED
     for at in restarts:
@@ -524,7 +531,7 @@ def test_the_end_of_the_limits_wait_and_an_overdue_silence_are_one_recovery() ->
     core.handle_event(PathEvidence(3, None, 10.0), 10.0)
     rest(core, 69.9)
     actions = core.handle_timeout(70.7)
-    assert rungs(actions) == [("REBUILD", "RETRY")]
+    assert rungs(actions) == [("SPARE", "RETRY")]
 
 
 @pytest.mark.parametrize("restart_fails_by", ["silence", "refusal", "loss"])
@@ -541,7 +548,7 @@ def test_a_restart_that_fails_when_the_restart_limit_is_reached_waits_and_goes_o
             actions = lose(core, 10.1)
     assert rungs(actions) == [("WAIT", "RESTART_LIMIT")]
     assert core.next_deadline() == 70.0
-    assert MakeOffer(7, Trigger.INTERFACE_CHANGE) in core.handle_timeout(70.0)
+    assert MakeOffer(7, Trigger.INTERFACE_CHANGE, is_spare=restart_fails_by != "loss") in core.handle_timeout(70.0)
 
 
 # Without an address, or without signaling.
@@ -554,13 +561,14 @@ def test_without_an_address_a_silent_path_is_held_until_there_is_one(initiator: 
     assert rungs(actions) == [("WAIT", "NO_ADDRESS")]
     assert (core.state, rest_of(actions)) == (State.CONNECTED, [Probe()])
     actions = silent(core, 10.0)
-    assert rungs(actions) == [("WAIT", "NO_ADDRESS")]
+    assert rungs(actions)[-1] == ("WAIT", "NO_ADDRESS")
     assert not closes(actions)
     assert core.handle_event(SignalingChanged(False), 100.0) == []
     assert not any(isinstance(each, MakeOffer) for each in core.handle_event(SignalingChanged(True), 200.0))
     actions = core.handle_event(ONLINE, 300.0)
-    assert rungs(actions) == [("REBUILD", "PATH_SILENT")]
+    assert rungs(actions) == [("SPARE", "PATH_SILENT")]
     assert decisions(actions)[0].attempt == 1
+    assert not closes(actions)
 
 
 def test_a_silent_path_is_held_while_signaling_is_away() -> None:
@@ -570,9 +578,10 @@ def test_a_silent_path_is_held_while_signaling_is_away() -> None:
     assert states(actions) == [State.RECONNECTING]
     assert not closes(actions)
     assert rest_of(core.handle_event(SignalingChanged(True), 12.0)) == [
-        CloseCarrier(),
-        MakeOffer(5, Trigger.CONNECTION_TIMEOUT),
+        MakeOffer(5, Trigger.CONNECTION_TIMEOUT, is_spare=True),
+        Probe(),
     ]
+    assert (core.state, core.carrier) == (State.RECONNECTING, 3)
 
 
 def test_a_held_path_that_carries_data_again_is_connected_again() -> None:
@@ -617,7 +626,7 @@ def test_a_held_carrier_that_is_lost_changes_nothing_but_that() -> None:
     core = connected()
     core.handle_event(SignalingChanged(False), 9.0)
     silent(core, 10.0)
-    assert lose(core, 20.0) == [CloseCarrier()]
+    assert lose(core, 20.0) == [CloseCarrier(3)]
     assert rest_of(core.handle_event(SignalingChanged(True), 30.0)) == [MakeOffer(5, Trigger.CONNECTION_TIMEOUT)]
 
 
@@ -663,10 +672,13 @@ def test_an_event_that_waited_brings_back_no_old_news_of_addresses() -> None:
 # Requests.
 
 
-def test_the_user_gets_a_restart_or_a_rebuild_at_once() -> None:
+def test_the_user_gets_a_restart_or_another_carrier_at_once() -> None:
     assert rest_of(connected().handle_event(RecoveryRequested(), 1.0)) == [RestartIce(5, 3, Trigger.REQUEST)]
-    actions = connected(initiator=False).handle_event(RecoveryRequested(rebuild=True), 1.0)
-    assert rest_of(actions) == [CloseCarrier(), MakeOffer(4, Trigger.REQUEST)]
+    core = connected(initiator=False)
+    actions = core.handle_event(RecoveryRequested(rebuild=True), 1.0)
+    assert rungs(actions) == [("SPARE", "ASKED")]
+    assert rest_of(actions) == [MakeOffer(4, Trigger.REQUEST, is_spare=True)]
+    assert core.state is State.CONNECTED
 
 
 def test_a_request_joins_the_recovery_that_is_under_way() -> None:
@@ -700,23 +712,31 @@ def test_a_request_before_the_begin_begins() -> None:
 # Silence.
 
 
-def test_silence_while_an_answer_is_due_is_probed_and_then_ends_the_carrier() -> None:
+def test_silence_while_an_answer_is_due_is_probed_and_then_the_verdict_which_keeps_the_carrier() -> None:
     core = connected()
     core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
-    assert core.next_deadline() == 10.3
-    assert core.handle_timeout(10.3) == [Probe()]
+    assert core.next_deadline() == 10.0 + POLICY.suspicion_floor
+    actions = core.handle_timeout(deadline(core))
+    assert rest_of(actions) == [Probe(), DoubtSignaling(), MakeOffer(5, Trigger.CONNECTION_TIMEOUT, is_spare=True)]
+    assert core.state is State.CONNECTED
     assert core.next_deadline() == pytest.approx(10.0 + SILENT_AFTER)
     actions = core.handle_timeout(deadline(core))
     assert reasons(actions) == ["PATH_SILENT"]
-    assert rest_of(actions) == [CloseCarrier(), MakeOffer(5, Trigger.CONNECTION_TIMEOUT)]
+    assert rest_of(actions) == [DoubtSignaling(), Probe()]
+    assert (core.carrier, core.spare) == (3, 5)
 
 
-def test_the_acceptor_end_that_notices_silence_waits_a_moment_for_the_others_offer_and_keeps_the_path() -> None:
+def test_the_acceptor_end_that_has_no_spare_at_the_verdict_waits_a_moment_for_the_others_offer() -> None:
     core = connected(initiator=False)
-    actions = silent(core, 10.0)
+    core.handle_event(PathEvidence(3, None, 5.0), 5.0)
+    rest(core, 5.4)
+    assert core.spare == 4
+    core.handle_event(PathEvidence(3, 5.4, None), 5.4)  # it was not needed: no other one within 1 s
+    actions = silent(core, 5.45)
     assert rungs(actions) == [("WAIT", "GLARE")]
     assert not closes(actions)
-    assert closes(core.handle_timeout(deadline(core)))
+    actions = rest_of(rest(core, 5.45 + SILENT_AFTER + GLARE_DELAY + 0.001))
+    assert actions == [MakeOffer(6, Trigger.CONNECTION_TIMEOUT, is_spare=True), Probe()]
 
 
 def test_a_sign_of_life_ends_the_suspicion() -> None:
@@ -864,7 +884,7 @@ def test_an_attempt_that_was_slept_through_is_made_again_and_not_spent() -> None
     core = connected()
     lose(core, 10.0)
     actions = core.handle_timeout(1000.0)
-    assert rest_of(actions) == [CloseCarrier(), MakeOffer(7, Trigger.ICE_FAILURE)]
+    assert rest_of(actions) == [CloseCarrier(5), MakeOffer(7, Trigger.ICE_FAILURE)]
     assert decisions(actions)[0].attempt == 1
 
 
@@ -953,7 +973,7 @@ def test_an_end_has_its_reason_closes_the_carrier_and_is_the_last_word(
 ) -> None:
     core = connected()
     actions = core.handle_event(event, 5.0)
-    assert actions[0] == CloseCarrier()
+    assert actions[0] == CloseCarrier(3)
     assert [(each.after, each.reason) for each in actions if isinstance(each, StateChanged)] == [(state, reason)]
     assert core.next_deadline() is None
     assert core.handle_event(OfferReceived(99, sdp("late")), 6.0) == []
@@ -968,7 +988,7 @@ def test_a_close_says_goodbye_behind_what_is_held_and_lets_it_leave(seconds: flo
     assert core.handle_event(CloseSent(), 5.0 + seconds) == []
     assert core.next_deadline() == 5.0 + seconds + FAREWELL_SECONDS
     actions = core.handle_timeout(5.0 + seconds + FAREWELL_SECONDS)
-    assert rest_of(actions) == [CloseCarrier()]
+    assert rest_of(actions) == [CloseCarrier(3)]
     assert reasons(actions) == ["SHUT_DOWN"]
 
 

@@ -14,6 +14,7 @@ from perdure.core.actions import (
     Action,
     AnswerRestart,
     ApplyAnswer,
+    ApplyCandidate,
     CloseCarrier,
     CloseNow,
     KeepAlive,
@@ -23,9 +24,11 @@ from perdure.core.actions import (
     RestartIce,
     SayGoodbye,
     StateChanged,
+    WithdrawOffer,
 )
-from perdure.core.connection import FAREWELL_SECONDS, GOODBYE_TIMEOUT, Connection
-from perdure.core.decision import Decision, Rung, Trigger
+from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
+from perdure.core.connection import Connection
+from perdure.core.decision import Decision, DecisionReason, Rung, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
@@ -39,14 +42,17 @@ from perdure.core.events import (
     IceUnhealthy,
     NetworkChanged,
     OfferReceived,
+    OfferWithdrawn,
     PathEvidence,
     PeerLeft,
     PeerRestarted,
+    PeerSwitched,
     RecoveryRequested,
     RttMeasured,
     SessionEnded,
     SessionResumed,
     SignalingChanged,
+    SpareOpened,
     Started,
     Used,
 )
@@ -88,6 +94,16 @@ class Last:
         match self.kind:
             case "lost":
                 return CarrierLost(core.carrier, "")
+            case "spare lost":
+                return CarrierLost(core.spare, "")
+            case "spare opened":
+                return SpareOpened(core.spare)
+            case "spare resumed":
+                return SessionResumed(core.spare)
+            case "peer switched":
+                return PeerSwitched(max(0, core.carrier - 2))
+            case "withdrawn":
+                return OfferWithdrawn(core.generation)
             case "made, and cannot restart":
                 return CarrierMade(core.carrier, can_restart=False)
             case "resumed":
@@ -128,6 +144,7 @@ LAST = st.sampled_from(
         for kind in (
             "lost", "made, and cannot restart", "resumed", "resumed", "heard", "awaiting", "asked", "talks", "rtt",
             "slow", "lossy", "answered", "refused", "offer", "offer of the next round", "restart", "restart of another",
+            "spare lost", "spare opened", "spare resumed", "spare resumed", "peer switched", "withdrawn",
         )
     ]
 )  # fmt: skip
@@ -148,6 +165,9 @@ ANY: st.SearchStrategy[Event] = st.one_of(
     st.builds(AnswerReceived, NUMBERS, DESCRIPTIONS),
     st.builds(CandidateReceived, NUMBERS, st.just("c"), st.none(), st.none()),
     st.builds(CarrierMade, NUMBERS, st.booleans()),
+    st.builds(SpareOpened, NUMBERS),
+    st.builds(PeerSwitched, NUMBERS),
+    st.builds(OfferWithdrawn, NUMBERS),
     st.builds(CarrierLost, NUMBERS, st.just("")),
     st.builds(IceUnhealthy, NUMBERS),
     st.builds(SessionResumed, NUMBERS),
@@ -187,8 +207,12 @@ class Watch:
         self.climbs: list[tuple[float, Trigger | None]] = []
         self._initiator = initiator
         self._state = State.INITIALIZING
-        self._carriers = 0
-        self._can_restart = True
+        self._carrier = self._spare = 0
+        self._olds: set[int] = set()
+        """The carriers that were left, and are read."""
+        self._is_restart = False
+        self._unable: set[int] = set()
+        """The carriers whose ICE the engine cannot restart."""
         self._generation = 0
         self.feed(SignalingChanged(True))
         self.feed(Started())
@@ -205,8 +229,13 @@ class Watch:
 
     def feed(self, event: Event) -> None:
         was_final = self.core.state.is_final
-        if isinstance(event, CarrierMade) and event.carrier == self._carriers:
-            self._can_restart = event.can_restart
+        match event:
+            case CarrierMade(carrier, can_restart) if not can_restart:
+                self._unable.add(carrier)
+            case SessionResumed(carrier) if carrier and carrier == self._spare == self.core.spare:
+                if self._carrier:
+                    self._olds.add(self._carrier)
+                self._carrier, self._spare = carrier, 0
         self._check(self.core.handle_event(event, self.now), was_final=was_final)
 
     def serve(self) -> None:
@@ -230,8 +259,12 @@ class Watch:
             self._check_action(action)
         core = self.core
         assert core.state is self._state, "a state changed without being told"
-        assert core.carrier == self._carriers
-        assert not (core.state.is_final and core.carrier), "a carrier outlived its tube"
+        assert (core.carrier, core.spare) == (self._carrier, self._spare)
+        held = [each for each in (self._carrier, self._spare, *self._olds) if each]
+        assert len(held) <= 3, "a carrier is kept that is of no use"
+        assert len(self._olds) <= 1
+        assert not (core.state.is_final and held), "a carrier outlived its tube"
+        assert not self._spare or self._carrier or core.state is State.RECONNECTING, "a spare beside nothing"
         assert not core.state.is_up or core.carrier, "streams flow on nothing"
         if core.state in (State.CONNECTING, State.RECONNECTING):
             assert core.next_deadline() is not None, "nothing leads out"
@@ -248,38 +281,57 @@ class Watch:
                 assert before is self._state
                 assert after in TRANSITIONS[before]
                 self._state = after
-            case MakeOffer(generation) | MakeAnswer(generation):
-                assert not self._carriers, "a carrier was left behind"
-                self._carriers, self._can_restart = generation, True
+            case MakeOffer(generation, _, is_spare) | MakeAnswer(generation, _, is_spare):
+                assert not self._spare, "a spare was left behind"
+                assert (self._carrier != 0) == is_spare, "a carrier was left behind"
+                if is_spare:
+                    self._spare = generation
+                else:
+                    self._carrier = generation
+                self._unable.discard(generation)
                 self._negotiated(generation, is_ours=isinstance(action, MakeOffer))
             case RestartIce(generation, carrier):
-                assert carrier == self._carriers != 0, "a restart of nothing"
-                assert self._can_restart, "a restart that the engine cannot do"
+                assert carrier == self._carrier != 0, "a restart of nothing"
+                assert carrier not in self._unable, "a restart that the engine cannot do"
                 self._negotiated(generation, is_ours=True)
             case AnswerRestart(generation):
-                assert self._carriers
-                assert self._can_restart, "a restart that the engine cannot do"
+                assert self._carrier
+                assert self._carrier not in self._unable, "a restart that the engine cannot do"
                 self._negotiated(generation, is_ours=False)
-            case ApplyAnswer(generation):
-                assert self._carriers
+            case ApplyAnswer(generation) | ApplyCandidate(generation):
+                assert self._carrier or self._spare
                 assert generation == self._generation
-            case CloseCarrier():
-                assert self._carriers, "a carrier was closed twice"
-                self._carriers = 0
+                assert generation in (self._carrier, self._spare) or self._is_restart, "given to another carrier"
+            case CloseCarrier(generation):
+                self._closed(generation)
+            case WithdrawOffer(generation):
+                assert generation == self._generation, "another offer is withdrawn than the last"
+                assert generation not in (self._carrier, self._spare), "what is withdrawn is kept"
             case Probe() | KeepAlive():
-                assert self._carriers, "nobody can be asked"
-            case Decision(trigger, rung, _, _, next_attempt_at, at):
+                assert self._carrier, "nobody can be asked"
+            case Decision(trigger, rung, reason, _, next_attempt_at, at):
                 assert at == self.now
                 assert next_attempt_at is None or next_attempt_at > at
-                if rung in (Rung.ICE_RESTART, Rung.REBUILD):
+                is_counted = reason is not DecisionReason.PATH_SUSPECT
+                if rung in (Rung.ICE_RESTART, Rung.REBUILD) or (rung is Rung.SPARE and is_counted):
                     self.climbs.append((at, trigger))
             case _:
                 pass
+
+    def _closed(self, generation: int) -> None:
+        if generation == self._carrier:
+            self._carrier = 0
+        elif generation == self._spare:
+            self._spare = 0
+        else:
+            assert generation in self._olds, "a carrier was closed twice"
+            self._olds.remove(generation)
 
     def _negotiated(self, generation: int, *, is_ours: bool) -> None:
         assert generation > self._generation, "a generation came back"
         assert generation % 2 == (self._initiator is is_ours), "the other end's generation"
         self._generation = generation
+        self._is_restart = generation not in (self._carrier, self._spare)
 
 
 @settings(max_examples=500)
@@ -310,7 +362,7 @@ def test_a_tube_that_is_closed_ends_within_its_time_whatever_happens(
     done = [action for action in watch.actions[told:] if not isinstance(action, StateChanged | CloseCarrier)]
     assert sum(isinstance(action, SayGoodbye) for action in done) <= 1
     assert sum(isinstance(action, CloseNow) for action in done) <= 1
-    assert all(isinstance(action, SayGoodbye | CloseNow) for action in done)
+    assert all(isinstance(action, SayGoodbye | CloseNow | WithdrawOffer) for action in done)
 
 
 @settings(max_examples=500)

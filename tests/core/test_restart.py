@@ -20,6 +20,7 @@ WORKING = Situation(
     has_begun=True,
     is_up=True,
     is_open=True,
+    has_spare=False,
     is_attempting=False,
     restarts=0,
     can_restart=True,
@@ -38,6 +39,7 @@ RESTARTING = WORKING._replace(is_up=False, is_attempting=True)
 BUILDING = LOST._replace(is_attempting=True)
 NO_SIGNALING = WORKING._replace(signaling=False)
 NO_ADDRESS = WORKING._replace(has_address=False)
+WITH_SPARE = WORKING._replace(has_spare=True, silent_for=1.0)
 
 Ask = Callable[[Ladder, Situation], Decision]
 
@@ -64,6 +66,10 @@ LOCAL_ADDRESS_LOST = event(Trigger.INTERFACE_CHANGE, local_address_lost=True)
 NEW_ADDRESS = event(Trigger.IP_ADDRESS_CHANGE, is_new_address=True)
 NAP = event(Trigger.WAKE_UP, slept_seconds=59.0)
 SLEEP = event(Trigger.WAKE_UP, slept_seconds=60.0)
+
+
+def suspicion(ladder: Ladder, situation: Situation) -> Decision:
+    return ladder.path_suspect(situation)
 
 
 def silence(ladder: Ladder, situation: Situation) -> Decision:
@@ -94,8 +100,11 @@ def request_to_rebuild(ladder: Ladder, situation: Situation) -> Decision:
     return ladder.requested(situation, rebuild=True)
 
 
-def wait_over(ladder: Ladder, situation: Situation) -> Decision:
-    return ladder.retry(Trigger.CONNECTION_TIMEOUT, situation)
+def wait_of(trigger: Trigger, reason: DecisionReason = DecisionReason.RETRY) -> Ask:
+    return lambda ladder, situation: ladder.retry(trigger, situation, reason)
+
+
+wait_over = wait_of(Trigger.CONNECTION_TIMEOUT)
 
 
 def first(ladder: Ladder, situation: Situation) -> Decision:
@@ -106,20 +115,20 @@ TABLE: list[tuple[Ask, Situation, Rung, DecisionReason]] = [
     # Network events go first, also where the path still looks good.
     (ROAM, WORKING, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
     (ROAM, ACCEPTOR, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
-    (ROAM, SILENT, Rung.REBUILD, DecisionReason.PATH_SILENT),
+    (ROAM, SILENT, Rung.SPARE, DecisionReason.PATH_SILENT),
     (ROAM, LOST, Rung.REBUILD, DecisionReason.NOT_OPEN),
-    (ROAM, HELD, Rung.REBUILD, DecisionReason.PATH_SILENT),
+    (ROAM, HELD, Rung.SPARE, DecisionReason.PATH_SILENT),
     (ROAM, RESTARTING, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
     (ROAM, BUILDING, Rung.REBUILD, DecisionReason.NOT_OPEN),
     (ROAM, WORKING._replace(restarts=7), Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
-    (ROAM, WORKING._replace(restarts=8), Rung.REBUILD, DecisionReason.WORN),
+    (ROAM, WORKING._replace(restarts=8), Rung.SPARE, DecisionReason.WORN),
     # An engine that cannot restart ICE.
-    (ROAM, UNABLE, Rung.REBUILD, DecisionReason.CANNOT_RESTART),
-    (request, UNABLE, Rung.REBUILD, DecisionReason.CANNOT_RESTART),
-    (poor_idle, UNABLE, Rung.REBUILD, DecisionReason.CANNOT_RESTART),
+    (ROAM, UNABLE, Rung.SPARE, DecisionReason.CANNOT_RESTART),
+    (request, UNABLE, Rung.SPARE, DecisionReason.CANNOT_RESTART),
+    (poor_idle, UNABLE, Rung.SPARE, DecisionReason.CANNOT_RESTART),
     (poor_busy, UNABLE, Rung.HOLD, DecisionReason.CARRIES_DATA),
     (UNTOUCHED, UNABLE, Rung.HOLD, DecisionReason.UNTOUCHED),
-    (ROAM, UNABLE._replace(silent_for=1.0), Rung.REBUILD, DecisionReason.PATH_SILENT),
+    (ROAM, UNABLE._replace(silent_for=1.0), Rung.SPARE, DecisionReason.PATH_SILENT),
     (ROAM, UNABLE._replace(is_open=False), Rung.REBUILD, DecisionReason.NOT_OPEN),
     (ROAM, NOT_BEGUN, Rung.HOLD, DecisionReason.NOT_BEGUN),
     (ROAM, NO_SIGNALING, Rung.WAIT, DecisionReason.NO_SIGNALING),
@@ -142,8 +151,19 @@ TABLE: list[tuple[Ask, Situation, Rung, DecisionReason]] = [
     (SLEEP, WORKING, Rung.REBUILD, DecisionReason.LONG_SLEEP),
     (SLEEP, LOST, Rung.REBUILD, DecisionReason.NOT_OPEN),
     (SLEEP, NO_SIGNALING, Rung.WAIT, DecisionReason.NO_SIGNALING),
-    # Silence.
-    (silence, SILENT, Rung.REBUILD, DecisionReason.PATH_SILENT),
+    # An answer that is overdue: a spare is begun where that can be done now, and nothing is waited for.
+    (suspicion, WORKING, Rung.SPARE, DecisionReason.PATH_SUSPECT),
+    (suspicion, ACCEPTOR, Rung.SPARE, DecisionReason.PATH_SUSPECT),
+    (suspicion, WITH_SPARE, Rung.HOLD, DecisionReason.PATH_SUSPECT),
+    (suspicion, RESTARTING, Rung.HOLD, DecisionReason.PATH_SUSPECT),
+    (suspicion, NO_SIGNALING, Rung.HOLD, DecisionReason.PATH_SUSPECT),
+    (suspicion, NO_ADDRESS, Rung.HOLD, DecisionReason.PATH_SUSPECT),
+    # Silence. A spare that is under way is the attempt, at both ends, and whatever is missing for another.
+    (silence, SILENT, Rung.SPARE, DecisionReason.PATH_SILENT),
+    (silence, WITH_SPARE, Rung.HOLD, DecisionReason.UNDER_WAY),
+    (silence, WITH_SPARE._replace(is_initiator=False), Rung.HOLD, DecisionReason.UNDER_WAY),
+    (silence, WITH_SPARE._replace(signaling=False), Rung.HOLD, DecisionReason.UNDER_WAY),
+    (silence, WITH_SPARE._replace(has_address=False), Rung.HOLD, DecisionReason.UNDER_WAY),
     (silence, ACCEPTOR, Rung.WAIT, DecisionReason.GLARE),
     (silence, NO_SIGNALING, Rung.WAIT, DecisionReason.NO_SIGNALING),
     (silence, NO_ADDRESS, Rung.WAIT, DecisionReason.NO_ADDRESS),
@@ -155,26 +175,43 @@ TABLE: list[tuple[Ask, Situation, Rung, DecisionReason]] = [
     # Quality.
     (poor_busy, WORKING, Rung.HOLD, DecisionReason.CARRIES_DATA),
     (poor_idle, WORKING, Rung.ICE_RESTART, DecisionReason.POOR_PATH),
-    (poor_idle, SILENT, Rung.REBUILD, DecisionReason.PATH_SILENT),
+    (poor_idle, SILENT, Rung.SPARE, DecisionReason.PATH_SILENT),
+    (poor_idle, WITH_SPARE, Rung.HOLD, DecisionReason.UNDER_WAY),
     (poor_idle, NO_SIGNALING, Rung.HOLD, DecisionReason.NO_SIGNALING),
     # Opinions.
     (doubt, WORKING, Rung.HOLD, DecisionReason.DOUBTED),
     (doubt, NOT_BEGUN, Rung.HOLD, DecisionReason.NOT_BEGUN),
     # The user.
     (request, WORKING, Rung.ICE_RESTART, DecisionReason.ASKED),
-    (request, SILENT, Rung.REBUILD, DecisionReason.PATH_SILENT),
+    (request, SILENT, Rung.SPARE, DecisionReason.PATH_SILENT),
     (request, LOST, Rung.REBUILD, DecisionReason.NOT_OPEN),
     (request, NOT_BEGUN, Rung.REBUILD, DecisionReason.NOT_OPEN),
     (request, RESTARTING, Rung.HOLD, DecisionReason.UNDER_WAY),
     (request, NO_SIGNALING, Rung.HOLD, DecisionReason.NO_SIGNALING),
     (request, LOST._replace(signaling=False), Rung.WAIT, DecisionReason.NO_SIGNALING),
-    (request_to_rebuild, WORKING, Rung.REBUILD, DecisionReason.ASKED),
+    (request_to_rebuild, WORKING, Rung.SPARE, DecisionReason.ASKED),
+    (request_to_rebuild, LOST, Rung.REBUILD, DecisionReason.ASKED),
+    (request_to_rebuild, WITH_SPARE, Rung.HOLD, DecisionReason.UNDER_WAY),
     (request_to_rebuild, BUILDING, Rung.HOLD, DecisionReason.UNDER_WAY),
     # What was waited for.
     (wait_over, LOST, Rung.REBUILD, DecisionReason.RETRY),
-    (wait_over, HELD, Rung.REBUILD, DecisionReason.RETRY),
+    (wait_over, HELD, Rung.SPARE, DecisionReason.RETRY),
+    (wait_of(Trigger.INTERFACE_CHANGE), HELD, Rung.SPARE, DecisionReason.RETRY),
+    (wait_of(Trigger.IP_ADDRESS_CHANGE), HELD, Rung.REBUILD, DecisionReason.RETRY),
+    (wait_of(Trigger.WAKE_UP), HELD, Rung.REBUILD, DecisionReason.RETRY),
     (wait_over, LOST._replace(signaling=False), Rung.WAIT, DecisionReason.NO_SIGNALING),
     (wait_over, LOST._replace(has_address=False), Rung.WAIT, DecisionReason.NO_ADDRESS),
+    # An ICE restart that failed, or cannot be answered.
+    (wait_of(Trigger.INTERFACE_CHANGE, DecisionReason.RESTART_FAILED), HELD, Rung.SPARE, DecisionReason.RESTART_FAILED),
+    (
+        wait_of(Trigger.IP_ADDRESS_CHANGE, DecisionReason.RESTART_FAILED),
+        HELD,
+        Rung.SPARE,
+        DecisionReason.RESTART_FAILED,
+    ),
+    (wait_of(Trigger.ICE_FAILURE, DecisionReason.RESTART_FAILED), LOST, Rung.REBUILD, DecisionReason.RESTART_FAILED),
+    (wait_of(Trigger.ICE_FAILURE, DecisionReason.PEER_IS_BEHIND), WORKING, Rung.SPARE, DecisionReason.PEER_IS_BEHIND),
+    (wait_of(Trigger.ICE_FAILURE, DecisionReason.CANNOT_RESTART), UNABLE, Rung.SPARE, DecisionReason.CANNOT_RESTART),
     (first, LOST, Rung.REBUILD, DecisionReason.FIRST),
     (first, LOST._replace(signaling=False), Rung.WAIT, DecisionReason.NO_SIGNALING),
 ]
@@ -217,6 +254,37 @@ def test_a_reached_restart_limit_lets_nothing_climb(ask: Ask, situation: Situati
     assert ask(at_the_limit(), situation._replace(now=150.0)).reason is not DecisionReason.RESTART_LIMIT
 
 
+def test_no_spare_is_begun_for_a_suspicion_at_the_restart_limit() -> None:
+    decision = suspicion(at_the_limit(), WORKING)
+    assert (decision.rung, decision.reason, decision.next_attempt_at) == (Rung.HOLD, DecisionReason.PATH_SUSPECT, None)
+    assert suspicion(at_the_limit(), WORKING._replace(now=160.0)).rung is Rung.SPARE
+
+
+def test_a_suspicions_spare_counts_as_a_restart() -> None:
+    busy = ladder()
+    begun = [suspicion(busy, WORKING._replace(now=100.0 + tenth / 10)).rung for tenth in range(50)]
+    assert begun.count(Rung.SPARE) == POLICY.max_restarts_per_minute // 2, "the others are for who needs them more"
+    for tenth in range(3):
+        ROAM(busy, WORKING._replace(now=110.0 + 2 * tenth))
+    assert ROAM(busy, WORKING._replace(now=130.0)).reason is DecisionReason.RESTART_LIMIT
+
+
+def test_a_spare_that_was_not_needed_counts_for_nothing() -> None:
+    calm = ladder()
+    for tenth in range(50):
+        now = 100.0 + tenth / 10
+        assert suspicion(calm, WORKING._replace(now=now)).rung is Rung.SPARE
+        calm.precaution_wasted(now)
+    assert ROAM(calm, WORKING._replace(now=110.0)).rung is Rung.ICE_RESTART
+
+
+def test_a_silence_that_finds_a_spare_under_way_spends_no_restart() -> None:
+    busy = ladder()
+    for _ in range(50):
+        silence(busy, WITH_SPARE)
+    assert ROAM(busy, WORKING).rung is Rung.ICE_RESTART
+
+
 def test_poor_quality_at_the_restart_limit_is_left_to_the_next_health_check() -> None:
     decision = poor_idle(at_the_limit(), WORKING)
     assert (decision.rung, decision.reason) == (Rung.HOLD, DecisionReason.RESTART_LIMIT)
@@ -240,7 +308,7 @@ def test_six_restarts_a_minute_and_no_more_whatever_their_trigger() -> None:
     busy, climbed = ladder(), 0
     for tick, ask in enumerate([ROAM, NEW_ADDRESS, SLEEP, silence, wait_over, poor_idle] * 100):
         decision = ask(busy, WORKING._replace(now=100.0 + tick / 10))
-        climbed += decision.rung in (Rung.ICE_RESTART, Rung.REBUILD)
+        climbed += decision.rung in (Rung.ICE_RESTART, Rung.REBUILD, Rung.SPARE)
     assert climbed == POLICY.max_restarts_per_minute
 
 

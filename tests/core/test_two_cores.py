@@ -104,7 +104,7 @@ def test_an_ice_restart_becomes_a_rebuild_where_one_ends_engine_cannot(unable: N
     assert world.run_until_well(30.0) < 0.5
     assert world.initiator.core.carrier > carrier
     decided = [(end, decision) for end in world.ends for decision in end.decisions]
-    assert (getattr(world, unable), Rung.REBUILD, DecisionReason.CANNOT_RESTART) in [
+    assert (getattr(world, unable), Rung.SPARE, DecisionReason.CANNOT_RESTART) in [
         (end, decision.rung, decision.reason) for end, decision in decided
     ]
     assert world.negotiations == (1 if unable == moved else 2)

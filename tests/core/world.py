@@ -23,6 +23,7 @@ from perdure.core.actions import (
     MakeOffer,
     Probe,
     RestartIce,
+    WithdrawOffer,
 )
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision
@@ -30,11 +31,15 @@ from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
     CarrierMade,
+    NetworkChanged,
     OfferReceived,
+    OfferWithdrawn,
     PathEvidence,
+    PeerSwitched,
     RttMeasured,
     SessionResumed,
     SignalingChanged,
+    SpareOpened,
     Started,
 )
 from perdure.core.state import State
@@ -89,8 +94,11 @@ class End:
         self._ufrag = f"{'initiator' if initiator else 'acceptor'}0"
         self._arrives_at = 0.0
         self._has_signaling = True
-        self._waiting: list[OfferReceived | AnswerReceived] = []
+        self._waiting: list[OfferReceived | AnswerReceived | OfferWithdrawn] = []
         self.carrier = 0
+        self.spare = 0
+        self.old = 0
+        self.has_address = True
         self._last_heard_at: float | None = None
         self._awaiting_since: float | None = None
 
@@ -133,31 +141,48 @@ class End:
     def _evidence(self) -> PathEvidence:
         return PathEvidence(self.carrier, self._last_heard_at, self._awaiting_since)
 
-    def resumed(self, carrier: int) -> None:
+    def opened(self, carrier: int) -> None:
+        """Both ends can use it; on a spare each hears the other's RESUME a moment later."""
         if self.carrier == carrier:
             self.feed(SessionResumed(carrier))
+        elif self.spare == carrier:
+            self.feed(SpareOpened(carrier))
+            if self.spare == carrier:
+                self._world.after(PATH_DELAY, lambda: self._switch(carrier))
+
+    def _switch(self, carrier: int) -> None:
+        if self.spare != carrier or not self._world.carries(carrier):
+            return
+        self.old, self.carrier, self.spare = self.carrier, carrier, 0
+        self._last_heard_at = self._awaiting_since = None
+        self.feed(SessionResumed(carrier))
+        if self.old:
+            old = self.old
+            self._world.after(PATH_DELAY, lambda: self.feed(PeerSwitched(old)))
 
     def _carry_out(self, actions: list[Action]) -> None:
         world = self._world
         for action in actions:
             match action:
-                case MakeOffer(generation, cause):
-                    self._open(generation)
+                case MakeOffer(generation, cause, is_spare):
+                    self._open(generation, is_spare)
                     self._offer(OfferReceived(generation, self._describe(), 0, cause.value if cause else ""))
                 case RestartIce(generation, carrier, cause):
                     assert self._can_restart
                     self._offer(OfferReceived(generation, self._describe(), carrier, cause.value))
-                case MakeAnswer(generation):
-                    self._open(generation)
+                case MakeAnswer(generation, _, is_spare):
+                    self._open(generation, is_spare)
                     self._say(AnswerReceived(generation, self._describe()))
                 case AnswerRestart(generation):
                     assert self._can_restart
                     self._say(AnswerReceived(generation, self._describe() if self._restarts_ice else sdp(self._ufrag)))
-                case ApplyAnswer():
-                    carrier = self.carrier
+                case ApplyAnswer(generation):
+                    carrier = generation if generation == self.spare else self.carrier
                     world.after(CHECKS_DELAY, lambda carrier=carrier: world.agreed(carrier))  # type: ignore[misc]
-                case CloseCarrier():
-                    self._close()
+                case CloseCarrier(generation):
+                    self._close(generation)
+                case WithdrawOffer(generation):
+                    self._say(OfferWithdrawn(generation))
                 case Probe() | KeepAlive():
                     world.after(0.0, self.send)
                 case Decision():
@@ -165,13 +190,25 @@ class End:
                 case _:
                     pass
 
-    def _open(self, carrier: int) -> None:
-        self.carrier = carrier
-        self._last_heard_at = self._awaiting_since = None
+    def _open(self, carrier: int, is_spare: bool) -> None:
+        if is_spare:
+            assert self.carrier, "beside what?"
+            assert not self.spare, "a spare is left open"
+            self.spare = carrier
+        else:
+            assert not self.carrier, "a carrier is left open"
+            self.carrier = carrier
+            self._last_heard_at = self._awaiting_since = None
         self.feed(CarrierMade(carrier, self._can_restart))
 
-    def _close(self) -> None:
-        gone, self.carrier = self.carrier, 0
+    def _close(self, gone: int) -> None:
+        assert gone in (self.carrier, self.spare, self.old), "it closes what there is not"
+        if gone == self.carrier:
+            self.carrier = 0
+        elif gone == self.spare:
+            self.spare = 0
+        else:
+            self.old = 0
         if self._world.carries(gone):
             self._world.after(PATH_DELAY, lambda: self.peer.feed(CarrierLost(gone, "closed there")))
 
@@ -195,13 +232,13 @@ class End:
         self.deliver_waiting()
         self.peer.deliver_waiting()
 
-    def _say(self, message: OfferReceived | AnswerReceived) -> None:
+    def _say(self, message: OfferReceived | AnswerReceived | OfferWithdrawn) -> None:
         delay = self._world.signaling.fate()
         if delay is not None:
             self._arrives_at = max(self._arrives_at, self._world.now + delay)
             self._world.after(self._arrives_at - self._world.now, lambda: self._deliver(message))
 
-    def _deliver(self, message: OfferReceived | AnswerReceived) -> None:
+    def _deliver(self, message: OfferReceived | AnswerReceived | OfferWithdrawn) -> None:
         self._waiting.append(message)
         self.deliver_waiting()
 
@@ -284,17 +321,20 @@ class World:
     def tell(self, event: Event, *ends: Literal["acceptor", "initiator"], apart: float = 0.0) -> None:
         for place, name in enumerate(ends):
             end = self.acceptor if name == "acceptor" else self.initiator
+            if isinstance(event, NetworkChanged) and event.has_address is not None:
+                end.has_address = event.has_address
             self.after(place * apart, lambda end=end: end.feed(event))  # type: ignore[misc]
 
     def carries(self, carrier: int) -> bool:
-        return carrier != 0 and self._agreed_in.get(carrier) == self.network
+        is_online = all(end.has_address for end in self.ends)
+        return carrier != 0 and is_online and self._agreed_in.get(carrier) == self.network
 
     def agreed(self, carrier: int) -> None:
         """Both ends know each other's candidates for the network as it is now."""
-        if carrier and all(end.carrier == carrier for end in self.ends):
+        if carrier and all(carrier in (end.carrier, end.spare) and end.has_address for end in self.ends):
             self._agreed_in[carrier] = self.network
             for end in self.ends:
-                end.resumed(carrier)
+                end.opened(carrier)
 
     def after(self, delay: float, call: Callable[[], None]) -> None:
         self._turn += 1

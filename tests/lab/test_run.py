@@ -26,9 +26,7 @@ from support.families import command_of, descendants, gone
 
 HEAD = 'title = "Short"\ntext = "A change."\nseconds = 3\n'
 
-UNPLUGGED = (
-    "[client.eth]\n[client.wlan]\n[[step]]\nat = 1\nclient.eth.cut = 'all'\n[[step]]\nat = 2\nclient.eth.cut = 'none'\n"
-)
+UNPLUGGED = "[client.eth]\n[[step]]\nat = 1\nclient.eth.cut = 'all'\n[[step]]\nat = 2\nclient.eth.cut = 'none'\n"
 
 RUN_TIMEOUT = 90.0
 """Seconds: a run of 3 s takes about 6, and recoveries and a loaded machine some more."""

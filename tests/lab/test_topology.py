@@ -72,6 +72,15 @@ def test_an_address_is_replaced_and_the_default_route_with_it() -> None:
     ]
 
 
+def test_without_policy_routes_what_comes_from_an_address_leaves_by_the_default_route() -> None:
+    link, scenario = SCENARIO.links[ETH], replace(SCENARIO, policy_routes=False)
+    lines = [line for _, batch in Topology(scenario).construction(scenario.links) for line in batch]
+    assert "route replace default via 192.168.10.1 dev eth0 proto static metric 100" in lines
+    assert not [line for line in lines if "rule add" in line or "table" in line]
+    ((_, renewed),) = change(link, replace(link, addresses=("10.7.7.7",)), scenario)
+    assert renewed[-1] == "route replace default via 10.7.7.1 dev eth0 proto static metric 100"
+
+
 FLUSH = "addr flush dev eth0 scope global"
 
 

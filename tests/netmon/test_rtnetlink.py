@@ -53,6 +53,9 @@ def test_questions_are_as_pyroute2_reads_them() -> None:
     assert links["header"]["type"] == rtnl.RTM_GETLINK
     assert links["header"]["flags"] == 0x301
     assert links.get_attr("IFLA_EXT_MASK") == 8
+    link = decoded(ifinfmsg, rtnetlink.one_link(7))
+    assert (link["header"]["type"], link["header"]["flags"], link["index"]) == (rtnl.RTM_GETLINK, 0x1, 7)
+    assert link.get_attr("IFLA_EXT_MASK") == 8
     assert decoded(ifaddrmsg, rtnetlink.all_addresses())["header"]["type"] == rtnl.RTM_GETADDR
     for family, number, bits, destination in (
         (Family.IPV4, AF_INET, 32, "192.0.2.1"),
@@ -70,23 +73,24 @@ def test_the_groups_are_pyroute2s() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "is_up", "is_loopback"),
+    ("flags", "is_up", "is_loopback", "may_be_late"),
     [
-        (WORKS, True, False),
-        (WORKS | LOOPBACK, True, True),
-        (UP | LOWER_UP, False, False),
-        (UP | RUNNING, False, False),
-        (0, False, False),
+        (WORKS, True, False, False),
+        (WORKS | LOOPBACK, True, True, False),
+        (UP | LOWER_UP, False, False, True),
+        (UP | RUNNING, False, False, False),
+        (LOWER_UP, False, False, False),
+        (0, False, False, False),
     ],
 )
-def test_a_link(flags: int, is_up: bool, is_loopback: bool) -> None:
+def test_a_link(flags: int, is_up: bool, is_loopback: bool, may_be_late: bool) -> None:
     message = body(
         ifinfmsg(),
         {"IFLA_MTU": 1500, "IFLA_IFNAME": "veth7", "IFLA_LINKINFO": {"attrs": [("IFLA_INFO_KIND", "veth")]}},
         index=7,
         flags=flags,
     )
-    assert rtnetlink.read_link(message) == Link(7, "veth7", "veth", is_up, is_loopback)
+    assert rtnetlink.read_link(message) == Link(7, "veth7", "veth", is_up, is_loopback, may_be_late)
 
 
 def test_a_link_of_hardware_has_no_kind() -> None:

@@ -226,6 +226,29 @@ def test_a_standby_that_comes_invalidates_nothing() -> None:
     assert not change.invalidates("10.0.0.2")
 
 
+def test_a_path_s_address_returns_where_it_was_away() -> None:
+    at_home, away = network(ETH, eth0="10.0.0.1"), network(interface("eth0", "10.0.0.2", is_up=False))
+    assert diff(away, at_home).returns("10.0.0.2")
+    assert not diff(at_home, away).returns("10.0.0.2")
+    elsewhere = diff(away, network(interface("eth0", "10.7.0.2"), eth0="10.7.0.1"))
+    assert not elsewhere.returns("10.0.0.2")
+    assert elsewhere.returns("10.7.0.2")
+
+
+def test_an_address_that_stayed_while_others_came_and_went_does_not_return() -> None:
+    alone, beside = network(ETH, eth0="10.0.0.1"), network(ETH, WLAN, eth0="10.0.0.1")
+    for change in diff(alone, beside), diff(beside, alone):
+        assert not change.returns("10.0.0.2")
+
+
+def test_an_address_returns_when_it_may_be_used_again_and_however_it_is_written() -> None:
+    away = network(interface("eth0", "10.0.0.2"))
+    tentative = network(interface("eth0", "10.0.0.2", Address("2001:db8::7", is_tentative=True)))
+    usable = network(interface("eth0", "10.0.0.2", "2001:db8::7"))
+    assert not diff(away, tentative).returns("2001:db8::7")
+    assert diff(tentative, usable).returns("2001:DB8:0::7")
+
+
 def test_a_vpn_that_takes_the_default_route() -> None:
     tunnel = interface("tun0", "10.8.0.6", kind="tun")
     up = diff(network(ETH, tunnel, eth0="10.0.0.1"), network(ETH, tunnel, tun0="10.8.0.1"))

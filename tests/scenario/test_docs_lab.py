@@ -45,7 +45,18 @@ def test_the_page_names_every_key_and_word_of_a_scenario() -> None:
     for word in [*keys, *Nat, *Cut, *ProcessAction, *STATES]:
         assert f"`{word}`" in PAGE or f'"{word}"' in PAGE, word
     whole = tomllib.loads(max(SCENARIOS, key=len))
-    more = {"short_seconds", "relay", "every", "times", "text", "measure", "mapping", "process", "clock"}
+    more = {
+        "short_seconds",
+        "relay",
+        "policy_routes",
+        "every",
+        "times",
+        "text",
+        "measure",
+        "mapping",
+        "process",
+        "clock",
+    }
     assert keys | more <= set(keys_of(whole)), "the page has a scenario that has every key"
 
 

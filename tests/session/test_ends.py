@@ -55,7 +55,7 @@ def say(pair: Pair, to: End, *frames: Frame) -> None:
 
 
 def counts(pair: Pair) -> list[int]:
-    return [end.session.stream_count for end in pair.ends]
+    return [len(end.session.streams) for end in pair.ends]
 
 
 def fill_the_credit(pair: Pair, stream_id: int) -> None:
@@ -65,7 +65,7 @@ def fill_the_credit(pair: Pair, stream_id: int) -> None:
         pair.exchange(4)
         pair.advance(0.05)
         pair.exchange(4)
-    assert pair.initiator.session.buffered_bytes > 0
+    assert pair.initiator.session.streams.buffered_bytes > 0
     assert pair.initiator.session.next_message(pair.now) is None
 
 
@@ -80,7 +80,7 @@ def test_what_was_written_before_a_reset_is_delivered_first(pair: Pair, stream_i
     assert bytes(pair.initiator.read[stream_id]) == position_coded(0, 60_000)
     assert stream_id in pair.initiator.saw_reset
     assert counts(pair) == [0, 0]
-    assert pair.acceptor.session.buffered_bytes == 0
+    assert pair.acceptor.session.streams.buffered_bytes == 0
 
 
 def test_a_reset_follows_the_last_byte_in_the_same_message(pair: Pair, stream_id: int) -> None:
@@ -189,11 +189,11 @@ def test_what_comes_behind_a_reset_is_acknowledged_and_dropped(pair: Pair, strea
     for _ in range(4):
         pair.exchange(4)
         pair.advance(0.05)
-    assert pair.acceptor.session.buffered_bytes == 0
+    assert pair.acceptor.session.streams.buffered_bytes == 0
     assert pair.acceptor.session.awaiting_since() is None
     pair.acceptor.write(stream_id, 1000)
     pair.exchange(4)
-    assert pair.acceptor.session.buffered_bytes == 1000, "the credit grew no more"
+    assert pair.acceptor.session.streams.buffered_bytes == 1000, "the credit grew no more"
     pair.acceptor.finish(stream_id)
     pair.settle()
     assert stream_id not in pair.initiator.read
@@ -217,7 +217,7 @@ def test_a_reset_by_the_peer_drops_what_it_will_not_read(pair: Pair, stream_id: 
     pair.initiator.reset_stream(stream_id)
     pair.acceptor.reset_stream(stream_id)
     pair.exchange(2)
-    assert pair.initiator.session.buffered_bytes == 0
+    assert pair.initiator.session.streams.buffered_bytes == 0
     assert counts(pair) == [0, 0]
     assert not pair.initiator.saw_reset | pair.acceptor.saw_reset
 
@@ -230,10 +230,10 @@ def test_a_stream_that_both_ends_finished_and_one_resets_waits_for_the_peers_wor
     pair.initiator.reset_stream(stream_id)
     pair.send(pair.initiator)
     say(pair, pair.initiator, Ack(stream_id, 11))
-    assert pair.initiator.session.stream_count == 1
+    assert len(pair.initiator.session.streams) == 1
     assert pair.initiator.session.awaiting_since() == pair.now
     say(pair, pair.initiator, Gone(stream_id))
-    assert pair.initiator.session.stream_count == 0
+    assert len(pair.initiator.session.streams) == 0
 
 
 def test_a_reset_tells_no_credit_that_was_not_told_before(pair: Pair, stream_id: int) -> None:
@@ -254,7 +254,7 @@ def test_a_reset_tells_no_credit_that_was_not_told_before(pair: Pair, stream_id:
 def test_an_abort_drops_what_was_not_delivered_and_is_told_at_once(pair: Pair, stream_id: int) -> None:
     fill_the_credit(pair, stream_id)
     pair.initiator.abort_stream(stream_id)
-    assert pair.initiator.session.buffered_bytes == 0
+    assert pair.initiator.session.streams.buffered_bytes == 0
     assert frames_of(pair.initiator, pair.now) == [Reset(stream_id, ResetCode.ABORTED)]
 
 
@@ -306,7 +306,7 @@ def test_early_data_for_a_target_that_is_refused_ends_with_the_reason(pair: Pair
     pair.settle()
     assert pair.initiator.saw_reset == {stream_id: ResetCode.REFUSED}
     assert stream_id not in pair.initiator.accepted
-    assert pair.initiator.session.buffered_bytes == 0
+    assert pair.initiator.session.streams.buffered_bytes == 0
     assert counts(pair) == [0, 0]
 
 
@@ -406,7 +406,7 @@ def test_who_does_not_wait_longer_says_close_at_once(pair: Pair, stream_id: int,
         pair.settle()
         assert pair.acceptor.closed is not None
     pair.initiator.session.close_now()
-    assert pair.initiator.session.buffered_bytes == 0
+    assert pair.initiator.session.streams.buffered_bytes == 0
     expected = [] if reads else [Close(CloseCode.DONE, "enough")]
     assert frames_of(pair.initiator, pair.now) == expected, "once"
 
@@ -417,7 +417,7 @@ def test_a_peer_that_closes_reads_no_more(pair: Pair, stream_id: int) -> None:
     pair.acceptor.close()
     pair.exchange(1)
     assert pair.initiator.closed is not None
-    assert pair.initiator.session.buffered_bytes == 0
+    assert pair.initiator.session.streams.buffered_bytes == 0
     assert not pair.initiator.session.is_close_sent
     assert pair.initiator.session.next_message(pair.now) is None
 
@@ -450,7 +450,7 @@ def test_a_reset_that_waits_for_credit_is_told_after_a_while_without_the_rest(pa
     linger(pair, 1.0)
     assert pair.acceptor.saw_reset == {stream_id: ResetCode.TIMED_OUT}
     assert len(pair.acceptor.read[stream_id]) < pair.initiator.written[stream_id]
-    assert pair.initiator.session.buffered_bytes == 0
+    assert pair.initiator.session.streams.buffered_bytes == 0
     assert pair.initiator.session.next_deadline() is None
     assert counts(pair) == [1, 1]
     assert pair.initiator.session.is_writable(other)
@@ -507,4 +507,4 @@ def test_credit_that_comes_in_the_last_instant_counts(pair: Pair, stream_id: int
     pair.now += LINGER_TIMEOUT
     say(pair, pair.initiator, Window(stream_id, 4 * WINDOW))
     pair.initiator.session.handle_timeout(pair.now)
-    assert pair.initiator.session.buffered_bytes > 0
+    assert pair.initiator.session.streams.buffered_bytes > 0

@@ -14,11 +14,11 @@ def make_session() -> Session:
 def test_a_stream_that_is_forgotten_is_told_of_once() -> None:
     session = make_session()
     first, second = session.open_stream(b"t"), session.open_stream(b"t")
-    assert not session.has_forgotten
+    assert not session.streams.has_forgotten
     session.reset(first, ResetCode.ABORTED)  # which the peer never heard of
-    assert session.has_forgotten
-    assert session.take_forgotten() == [first]
-    assert session.take_forgotten() == []
+    assert session.streams.has_forgotten
+    assert session.streams.take_forgotten() == [first]
+    assert session.streams.take_forgotten() == []
     assert session.is_writable(second)
     assert not session.is_writable(first)
 
@@ -27,4 +27,4 @@ def test_a_stream_that_had_not_ended_is_not_forgotten_with_its_session_but_lost(
     session = make_session()
     session.open_stream(b"t")
     session.close(CloseCode.DONE, "enough")
-    assert session.take_forgotten() == []
+    assert session.streams.take_forgotten() == []

@@ -88,8 +88,8 @@ def test_no_message_is_longer_than_the_peer_takes(by_carrier: bool) -> None:
 def test_a_peer_that_takes_short_messages_gets_as_many_streams_as_a_resume_can_list() -> None:
     peer = Foreign(max_message_bytes=4096)
     peer.resume(Parameters())
-    assert 50 <= peer.session.max_streams <= 100
-    opened = [peer.session.open_stream(b"t") for _ in range(peer.session.max_streams)]
+    assert 50 <= peer.session.streams.max_streams <= 100
+    opened = [peer.session.open_stream(b"t") for _ in range(peer.session.streams.max_streams)]
     with pytest.raises(RuntimeError, match="limit"):
         peer.session.open_stream(b"t")
     peer.messages()
@@ -106,9 +106,9 @@ def test_streams_that_were_opened_before_the_peer_said_how_much_it_takes_are_ref
     peer.session.carrier_opened(peer.generation, BINDING)
     proof = ownership_proof(KEY, SESSION_ID, peer.generation, BINDING, by_initiator=False)
     events = peer.say(Resume(SESSION_ID, peer.generation, proof, (), Parameters(max_message_bytes=2048)))
-    most = peer.session.max_streams
+    most = peer.session.streams.max_streams
     assert events[:-1] == [StreamReset(stream_id, ResetCode.LIMIT) for stream_id in reversed(opened[most:])]
-    assert peer.session.stream_count == most
+    assert len(peer.session.streams) == most
     assert all(len(message) <= 2048 for message in peer.messages()[1:])
     assert max(map(len, peer.messages()), default=0) <= 2048
 

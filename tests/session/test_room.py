@@ -21,10 +21,10 @@ def budget() -> ByteBudget:
 
 def fill(pair: Pair, stream_id: int) -> int:
     """Write until there is no room; how much that was."""
-    before = pair.initiator.session.buffered_bytes
+    before = pair.initiator.session.streams.buffered_bytes
     while stream_id not in pair.initiator.blocked:
         pair.initiator.write(stream_id, 8 * KIB)
-    return pair.initiator.session.buffered_bytes - before
+    return pair.initiator.session.streams.buffered_bytes - before
 
 
 def send_all(pair: Pair) -> None:
@@ -175,7 +175,7 @@ def test_a_session_that_is_closed_gives_everything_back(budget: ByteBudget) -> N
     pair.initiator.session.close(CloseCode.DONE, "")
     assert budget.held_bytes == SOME, "it is delivered first"
     pair.initiator.session.close_now()
-    assert (budget.held_bytes, pair.initiator.session.buffered_bytes) == (0, 0)
+    assert (budget.held_bytes, pair.initiator.session.streams.buffered_bytes) == (0, 0)
 
 
 def test_a_session_that_the_peer_closes_gives_everything_back(budget: ByteBudget) -> None:
@@ -198,7 +198,7 @@ def test_a_session_that_is_abandoned_gives_everything_back_and_says_nothing(budg
     session.abandon()
     session.abandon()
     assert budget.held_bytes == 0
-    assert session.stream_count == 0
+    assert len(session.streams) == 0
     assert session.next_message(pair.now) is None
     assert session.next_deadline() is None
     assert not session.write(stream_id, b"late"), "writing to what is gone changes nothing"

@@ -84,7 +84,7 @@ def test_half_close_leaves_the_other_direction_open(pair: Pair) -> None:
     assert bytes(pair.initiator.read[stream_id]) == position_coded(0, 5000)
     pair.acceptor.finish(stream_id)
     pair.settle()
-    assert [end.session.stream_count for end in pair.ends] == [0, 0]
+    assert [len(end.session.streams) for end in pair.ends] == [0, 0]
 
 
 def test_a_reset_carries_its_code_and_frees_the_stream_at_both_ends(pair: Pair) -> None:
@@ -93,7 +93,7 @@ def test_a_reset_carries_its_code_and_frees_the_stream_at_both_ends(pair: Pair) 
     pair.acceptor.session.reset(stream_id, ResetCode.REFUSED)
     pair.settle()
     assert pair.initiator.saw_reset == {stream_id: ResetCode.REFUSED}
-    assert [end.session.stream_count for end in pair.ends] == [0, 0]
+    assert [len(end.session.streams) for end in pair.ends] == [0, 0]
 
 
 def test_resets_that_cross_end_in_peace(pair: Pair) -> None:
@@ -102,7 +102,7 @@ def test_resets_that_cross_end_in_peace(pair: Pair) -> None:
     for end in pair.ends:
         end.reset_stream(stream_id)
     pair.settle()
-    assert [end.session.stream_count for end in pair.ends] == [0, 0]
+    assert [len(end.session.streams) for end in pair.ends] == [0, 0]
     assert not pair.initiator.unusable + pair.acceptor.unusable
 
 
@@ -221,7 +221,7 @@ def test_an_acceptor_without_the_session_says_so_and_the_initiator_learns_it(pai
     for end in pair.ends:
         assert end.closed is not None
         assert end.closed.code is CloseCode.UNKNOWN_SESSION
-    assert pair.initiator.session.stream_count == 0
+    assert len(pair.initiator.session.streams) == 0
     assert not pair.initiator.session.write(stream_id, b"late"), "writing to what is gone changes nothing"
 
 
@@ -361,7 +361,7 @@ def test_a_stream_reset_before_the_peer_heard_of_it_leaves_no_trace() -> None:
     pair.connect()
     pair.settle()
     assert pair.acceptor.opened == {}
-    assert pair.initiator.session.stream_count == 0
+    assert len(pair.initiator.session.streams) == 0
 
 
 def test_frames_for_a_stream_that_has_ended_are_answered_gone(pair: Pair) -> None:

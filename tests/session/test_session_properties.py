@@ -29,6 +29,10 @@ STEPS = st.one_of(
     st.tuples(st.just("exchange"), st.integers(1, 3)),
     st.tuples(st.just("write_and_send"), SIDES, STREAMS, st.sampled_from([3, 3000, 30_000])),
     st.tuples(st.just("wait"), st.sampled_from([0.001, 0.03, 2.0])),
+    st.tuples(st.just("spare"), st.sampled_from(["begin", "drop", "lose old", "lose current"])),
+    st.tuples(st.just("open_spare"), SIDES),
+    st.tuples(st.just("deliver_beside"), SIDES, st.integers(1, 4)),
+    st.tuples(st.just("spare_and_open"), SIDES, st.integers(0, 3)),
 )
 
 
@@ -67,6 +71,23 @@ def take(step: tuple[object, ...], pair: Pair, opened: list[list[int]]) -> None:
             pair.exchange(rounds)
         case ("wait", float(seconds)):
             pair.advance(seconds)
+        case ("spare", "begin"):
+            pair.begin_spare()
+        case ("spare", "drop"):
+            pair.drop_spare()
+        case ("spare", "lose old"):
+            pair.lose_old()
+        case ("spare", "lose current"):
+            pair.lose_current()
+        case ("open_spare", int(side)):
+            pair.open_spare(pair.ends[side])
+        case ("spare_and_open", int(side), int(rounds)):
+            pair.begin_spare()
+            pair.open_spare(pair.ends[side])
+            pair.exchange(rounds)
+            pair.open_spare(pair.ends[1 - side])
+        case ("deliver_beside", int(side), int(most)):
+            pair.deliver_beside(pair.ends[side], most)
         case ("send", int(side), int(most)):
             pair.send(pair.ends[side], most)
         case ("deliver", int(side), int(most)):
@@ -95,27 +116,36 @@ def use_stream(verb: str, pair: Pair, end: End, stream_id: int, *rest: object) -
             end.consume(stream_id)
 
 
-def check_direction(sender: End, receiver: End, stream_id: int) -> None:
+def check_direction(sender: End, receiver: End, stream_id: int, seed: int = 0) -> None:
     read = bytes(receiver.read.get(stream_id, b""))
     assert read == position_coded(0, len(read)), "the bytes read are not the bytes written, in order"
     if stream_id in sender.aborted | receiver.reset:
         assert len(read) <= sender.written.get(stream_id, 0)
         return
-    assert len(read) == sender.written.get(stream_id, 0), "bytes are missing"
+    assert len(read) == sender.written.get(stream_id, 0), f"bytes are missing ({seed=})"
     if stream_id in sender.reset:
         assert stream_id not in sender.saw_reset, "a reset that answers one"
         assert (stream_id in receiver.saw_finish) == (stream_id in sender.finished) or not read
     else:
-        assert stream_id not in sender.saw_reset.keys() | receiver.saw_reset.keys(), "a reset that nobody asked for"
+        assert stream_id not in sender.saw_reset.keys() | receiver.saw_reset.keys(), (
+            f"a reset that nobody asked for ({seed=})"
+        )
         assert (stream_id in receiver.saw_finish) == (stream_id in sender.finished)
 
 
-@settings(max_examples=300)
-@given(st.lists(STEPS, min_size=5, max_size=60))
-def test_what_is_read_is_what_was_written_over_carriers_cut_anywhere(steps: list[tuple[object, ...]]) -> None:
+@settings(max_examples=500)
+@given(st.lists(STEPS, min_size=5, max_size=60), st.booleans())
+def test_what_is_read_is_what_was_written_over_carriers_cut_anywhere_and_spares_beside_them(
+    steps: list[tuple[object, ...]], ends_on_spare: bool
+) -> None:
     pair = Pair()
     opened = run(pair, steps)
-    pair.connect()
+    if ends_on_spare and pair.initiator.current == pair.acceptor.current != 0:
+        pair.begin_spare()
+        for end in pair.ends:
+            pair.open_spare(end)
+    else:
+        pair.connect()
     pair.settle()
     for end in pair.ends:
         assert not end.unusable
@@ -148,7 +178,7 @@ def test_what_was_accepted_before_a_close_is_delivered_before_it(
     assert not closing.unusable + other.unusable
     assert other.closed is not None
     assert other.closed.by_peer
-    assert (closing.session.buffered_bytes, other.session.buffered_bytes) == (0, 0)
+    assert (closing.session.streams.buffered_bytes, other.session.streams.buffered_bytes) == (0, 0)
     for stream_id in opened[0] + opened[1]:
         read = bytes(other.read.get(stream_id, b""))
         assert read == position_coded(0, len(read))
@@ -171,7 +201,7 @@ def test_once_every_stream_has_ended_nothing_is_kept(steps: list[tuple[object, .
         for stream_id in known_streams(end, own):
             end.finish(stream_id)
     pair.settle()
-    assert [end.session.stream_count for end in pair.ends] == [0, 0]
+    assert [len(end.session.streams) for end in pair.ends] == [0, 0]
     assert [end.session.awaiting_since() for end in pair.ends] == [None, None]
     assert [end.session.next_message(pair.now) for end in pair.ends] == [None, None]
 
@@ -187,9 +217,9 @@ def test_sessions_that_share_a_budget_hold_what_it_says_and_none_waits_for_ever(
     opened: list[list[list[int]]] = [[[], []], [[], []]]
     for which, step in steps:
         take(step, pairs[which], opened[which])
-        assert budget.held_bytes == sum(session.buffered_bytes for session in sessions)
+        assert budget.held_bytes == sum(session.streams.buffered_bytes for session in sessions)
         for session, pair in zip(sessions, pairs, strict=True):
-            assert session.buffered_bytes <= sum(pair.initiator.written.values())
+            assert session.streams.buffered_bytes <= sum(pair.initiator.written.values())
             assert session.traffic.sent_bytes >= sum(map(len, pair.acceptor.read.values()))
     for pair in pairs:
         pair.connect()
@@ -220,6 +250,6 @@ def test_garbage_never_raises_and_never_reaches_a_stream(garbage: bytes, to_init
     end.note(end.session.receive(pair.generation, garbage, pair.now))
     assert len(end.session.receive(pair.generation, b"\x7f", pair.now)) <= 1
     pair.connect()
-    if end.closed is None and end.session.stream_count:
+    if end.closed is None and len(end.session.streams):
         pair.initiator.write(stream_id, 1000)
         pair.settle()

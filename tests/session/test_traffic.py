@@ -151,17 +151,17 @@ def test_each_byte_is_sent_once_and_every_further_time_it_is_resent(pair: Pair, 
 def test_what_is_held_is_what_nobody_acknowledged(pair: Pair, stream_id: int) -> None:
     session = pair.initiator.session
     pair.initiator.write(stream_id, 1000)
-    assert session.buffered_bytes == 1000
+    assert session.streams.buffered_bytes == 1000
     pair.send(pair.initiator)
     acknowledge(pair, stream_id, 400)
-    assert session.buffered_bytes == 600
+    assert session.streams.buffered_bytes == 600
     pair.settle()
-    assert session.buffered_bytes == 0
+    assert session.streams.buffered_bytes == 0
     pair.initiator.write(stream_id, 1000)
     pair.initiator.reset_stream(stream_id)
-    assert session.buffered_bytes == 1000
+    assert session.streams.buffered_bytes == 1000
     pair.initiator.abort_stream(stream_id)
-    assert session.buffered_bytes == 0
+    assert session.streams.buffered_bytes == 0
 
 
 # The user's activity.
@@ -272,7 +272,7 @@ def test_bytes_that_the_peer_gives_no_credit_for_wait_for_no_answer(pair: Pair, 
         pair.advance(0.05)
         pair.send(pair.acceptor, 64)
         pair.deliver(pair.initiator, 64)
-    assert pair.initiator.session.buffered_bytes > 0
+    assert pair.initiator.session.streams.buffered_bytes > 0
     ping_on(pair.initiator, pair)
     assert pair.initiator.session.awaits_only_ping
 

@@ -7,6 +7,8 @@ from random import Random
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import Close
 
 from perdure.signaling.frames import Challenge, Join, Joined, RefusalCode, Role, encode_frame
 from perdure.signaling.websocket import RendezvousLink
@@ -47,6 +49,11 @@ class Connection:
         await self.has_ended
         raise ConnectionResetError("reset")
 
+    latency = 0.0
+
+    async def ping(self) -> asyncio.Future[float]:
+        return asyncio.get_running_loop().create_future()
+
     async def wait_closed(self) -> None:
         pass
 
@@ -61,8 +68,10 @@ class Longest(Random):
 class Rig:
     """A link, what it opens, and its listener."""
 
-    def __init__(self) -> None:
+    def __init__(self, interfaces: Sequence[str] = ()) -> None:
         self.opened: list[Connection] = []
+        self.by: list[str | None] = []
+        """The interface that each attempt was to go by."""
         self.fails = False
         self.attempts = 0
         self.gate: asyncio.Future[None] | None = None
@@ -74,11 +83,13 @@ class Rig:
             join=lambda challenge: Join("0" * 32, Role.CLIENT, "1" * 32),
             listener=self,
             random=Longest(),
+            interfaces=lambda: interfaces,
             open_socket=self._open,
         )
 
-    async def _open(self) -> Connection:
+    async def _open(self, interface: str | None) -> Connection:
         self.attempts += 1
+        self.by.append(interface)
         if self.gate is not None:
             await self.gate
         if self.fails:
@@ -211,3 +222,27 @@ async def test_a_move_just_as_a_connection_is_made_is_not_lost(rig: Rig, count: 
     assert rig.attempts > made, "it stays on a connection of before the move"
     assert rig.still_open == 1
     await rig.link.close()
+
+
+@pytest.mark.parametrize(
+    ("end", "ways"),
+    [
+        (ConnectionClosedError(None, Close(1011, "keepalive ping timeout")), {None, "wlan0"}),
+        (ConnectionResetError("reset"), {None}),
+    ],
+    ids=["silence", "a reset"],
+)
+async def test_after_silence_the_rendezvous_is_dialled_by_each_interface_at_once(
+    end: Exception, ways: set[str | None]
+) -> None:
+    rig = Rig(["wlan0"])
+    rig.link.start()
+    await turns()
+    assert rig.by == [None]
+    rig.by.clear()
+    rig.opened[0].has_ended.set_exception(end)
+    await turns()
+    assert rig.link.is_up
+    assert set(rig.by) == ways
+    await rig.link.close()
+    assert rig.still_open == 0

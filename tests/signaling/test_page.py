@@ -46,9 +46,10 @@ from perdure.signaling.reliable_channel import (
     WINDOW,
     Body,
 )
+from perdure.signaling.rendezvous_sockets import PING_INTERVAL, PING_TIMEOUT
 from perdure.signaling.rooms import RendezvousLimits
 from perdure.signaling.session_places import MAX_ENDED_SESSIONS
-from perdure.signaling.websocket import BACKOFF_BASE, BACKOFF_MAX, CONNECT_TIMEOUT, PING_INTERVAL, PING_TIMEOUT
+from perdure.signaling.websocket import BACKOFF_BASE, BACKOFF_MAX, CONNECT_TIMEOUT
 from support.pages import Page, cells
 
 PAGE = Page("protocol.md")

@@ -24,7 +24,7 @@ from perdure.signaling.frames import (
     encode_frame,
 )
 from perdure.signaling.outgoing import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_FRAMES
-from perdure.signaling.reasons import describe_failure
+from perdure.signaling.reasons import describe_failure, is_silence
 from perdure.signaling.server import RendezvousLimits, RendezvousServer
 from support.links import CHALLENGE, CLIENT_ID, GATEWAY_ID, Owner, linked, new_link, scripted
 from support.raw_peers import OTHER_KEY
@@ -347,3 +347,17 @@ async def test_an_owner_that_raises_does_not_end_the_link(caplog: pytest.LogCapt
         assert gateway.is_up
         assert "clumsy" in caplog.text
         await within(gateway.close())
+
+
+@pytest.mark.parametrize(
+    ("error", "silence"),
+    [
+        (TimeoutError(), True),
+        (ConnectionClosedError(None, Close(1011, "keepalive ping timeout")), True),
+        (ConnectionClosedError(None, None), False),
+        (ConnectionRefusedError(111, "refused"), False),
+        (socket.gaierror(-2, "Name or service not known"), False),
+    ],
+)
+def test_silence_is_told_from_what_somebody_says(error: Exception, silence: bool) -> None:
+    assert is_silence(error) is silence

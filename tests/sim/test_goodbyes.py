@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perdure.core.connection import FAREWELL_SECONDS, GOODBYE_TIMEOUT
+from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
 from perdure_lab.scenario.model import Link, LinkName
 from perdure_lab.sim.simulation import Simulation
 

@@ -13,6 +13,7 @@ import pytest
 
 from perdure.client_sessions import ClientSessions
 from perdure.core import restart
+from perdure.core.climber import Climber
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision, DecisionReason, Rung, Trigger
 from perdure.core.lifetime import Lifetime
@@ -20,15 +21,18 @@ from perdure.core.negotiation import Negotiation
 from perdure.core.restart import Ladder, backoff
 from perdure.core.restart_limit import RestartLimit
 from perdure.core.state import Reason
+from perdure.errors import ProtocolError
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.session import Session
 from perdure.session.events import SessionResumed, StreamData
+from perdure.session.receiver import Receiver
 from perdure.session.send_buffer import SendBuffer
 from perdure.session.stream import Stream
 from perdure.session.stream_table import StreamTable
 from perdure.streams.allow import AllowList
 from perdure.streams.transport import StreamTransport
 from perdure.tube.carrier_session import CarrierSession
+from perdure.tube.carrier_set import CarrierSet
 from perdure.tube.driver import Driver
 from perdure.wire import ResetCode
 from perdure_lab.sim.chaos import Chaos
@@ -60,9 +64,9 @@ def acknowledge_before_delivery(patch: Patch) -> None:
             handle(self, event)
         take(self, generation, message)
 
-    def close_with_loss(self: CarrierSession) -> None:
+    def close_with_loss(self: CarrierSession, generation: int) -> None:
         kept.pop(self, None)
-        close(self)
+        close(self, generation)
 
     patch.setattr(CarrierSession, "_handle", keep)
     patch.setattr(CarrierSession, "carrier_message", take_late)
@@ -173,7 +177,7 @@ def reset_the_streams_on_a_resume(patch: Patch) -> None:
     def handle_and_reset(self: CarrierSession, event: Any) -> None:
         handle(self, event)
         if isinstance(event, SessionResumed):
-            for stream in list(self.session._streams):
+            for stream in list(self.session.streams):
                 self.session.reset(stream.stream_id, ResetCode.ABORTED)
 
     patch.setattr(CarrierSession, "_handle", handle_and_reset)
@@ -313,19 +317,42 @@ def deliver_what_came_again(patch: Patch) -> None:
     patch.setattr(Stream, "receive_data", receive_again)
 
 
-def believe_the_last_window(patch: Patch) -> None:
-    """A WINDOW that comes late takes credit back."""
+def read_a_stale_resume_as_the_truth(patch: Patch) -> None:
+    """A stream that is absent from a spare's RESUME is gone, however old that is."""
+    resume = Receiver.resume
+    patch.setattr(Receiver, "resume", lambda self, positions, events, now, _=None: resume(self, positions, events, now))
 
-    def receive(self: Stream, limit: int) -> bool:
-        before, self.send_limit = self.send_limit, limit
-        return limit != before
 
-    patch.setattr(Stream, "receive_window", receive)
+def bound_acknowledgements_by_one_carrier(patch: Patch) -> None:
+    receive_ack = Stream.receive_ack
+
+    def receive(self: Stream, position: int, now: float) -> bool:
+        if position > self.buffer.sent + self._fin_sent:
+            raise ProtocolError("an ACK of what was not sent on this carrier")
+        return receive_ack(self, position, now)
+
+    patch.setattr(Stream, "receive_ack", receive)
+
+
+def give_a_late_answer_to_another_carrier(patch: Patch) -> None:
+    patch.setattr(Climber, "_negotiates", property(lambda self: self.carrier != 0))
+
+
+def leak_a_spare(patch: Patch) -> None:
+    close = CarrierSet.close
+
+    def close_others(self: CarrierSet, generation: int) -> None:
+        if self.is_spare(generation):
+            self.spare = None
+        else:
+            close(self, generation)
+
+    patch.setattr(CarrierSet, "close", close_others)
 
 
 PLANTS: list[tuple[Plant, int, str]] = [
     (forget_to_resend_after_a_resume, 9, "bytes have come"),
-    (acknowledge_before_delivery, 2, "other bytes than were sent"),
+    (acknowledge_before_delivery, 4, "other bytes than were sent"),
     (reset_the_backoff_on_failure, 6, "waits "),
     (restart_without_limit, 3, "restarts in a minute"),
     (drop_the_fin_on_a_rebuild, 19, "its end has not come"),
@@ -345,7 +372,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (end_a_tube_in_use, 0, "it ended for no reason: nobody used the tube"),
     (wait_too_long, 4, "waits "),
     (let_a_reset_drop_what_was_written, 0, "reset after"),
-    (let_a_reset_overtake_the_end_before_it, 1272, "reset before its end has come"),
+    (let_a_reset_overtake_the_end_before_it, 1470, "reset before its end has come"),
     (tell_a_reset_once, 621, "are alive"),
     (close_without_waiting, 14, "the client is stopped, and"),
     (begin_no_second_session, 0, "the client has no stream"),
@@ -355,7 +382,10 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (lose_a_connection_without_its_reason, 0, "is lost without a word"),
     (wait_for_ever_to_be_accepted, 0, "waits to be accepted"),
     (deliver_what_came_again, 9, "hears other bytes than were sent"),
-    (believe_the_last_window, 9, "bytes have come"),
+    (read_a_stale_resume_as_the_truth, 998, "was reset for no reason"),
+    (bound_acknowledgements_by_one_carrier, 870, "waits "),
+    (give_a_late_answer_to_another_carrier, 6, "was given the answer to"),
+    (leak_a_spare, 6, "carrier-failed"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

@@ -96,7 +96,7 @@ async def test_half_closed_connections_live_through_a_path_that_swallows_everyth
         assert await reader.read() == positions(2, 3_000_000)
         assert questions == [positions(1, 3_000_000)]
         for program, since in marks:
-            await program.logs("tube-state", since=since, after="reconnecting")
+            await program.recovers(since=since)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux' kernel drops packets on request")

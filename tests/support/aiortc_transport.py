@@ -26,7 +26,7 @@ from perdure.transport.description import read_description
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
     from perdure.transport.base import CarrierListener, Path
     from perdure.transport.description import PeerDescription
 

@@ -36,7 +36,7 @@ from perdure_lab.conformance.subject import lines, serve, write_line
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
     from perdure.transport.base import Carrier, CarrierListener, OpenChannel
 
 AMPLE = 2**40

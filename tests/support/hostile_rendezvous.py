@@ -63,7 +63,7 @@ class HostileRendezvous:
         """What `sender` has sent of `kind`."""
         return [each.envelope for each in self.recording if (each.sender, each.kind) == (sender, kind)]
 
-    async def open(self) -> HostileSocket:
+    async def open(self, interface: str | None = None) -> HostileSocket:
         """A peer's connection: an `OpenSocket`."""
         return HostileSocket(self)
 
@@ -158,6 +158,11 @@ class HostileSocket:
             self._news.clear()
             await self._news.wait()
         return encode_frame(self._incoming.popleft()).encode()
+
+    latency = 0.0
+
+    async def ping(self) -> asyncio.Future[float]:
+        return asyncio.get_running_loop().create_future()
 
     async def wait_closed(self) -> None:
         pass

@@ -62,7 +62,14 @@ class Owner:
 
 
 def new_link(
-    port: int, owner: Owner, role: Role = Role.CLIENT, *, room: str = ROOM, key: X25519PrivateKey = KEY
+    port: int,
+    owner: Owner,
+    role: Role = Role.CLIENT,
+    *,
+    room: str = ROOM,
+    key: X25519PrivateKey = KEY,
+    interfaces: Sequence[str] = (),
+    host: str = "127.0.0.1",
 ) -> RendezvousLink:
     """A link that is not started: a client of `room`, or the gateway with `key`."""
 
@@ -71,16 +78,23 @@ def new_link(
             return gateway_join(key, GATEWAY_ID, "home", challenge)
         return Join(room, role, CLIENT_ID)
 
-    return RendezvousLink(f"ws://127.0.0.1:{port}", join=join, listener=owner, random=Random(7))
+    return RendezvousLink(
+        f"ws://{host}:{port}", join=join, listener=owner, random=Random(7), interfaces=lambda: interfaces
+    )
 
 
 @contextlib.asynccontextmanager
 async def linked(
-    port: int, role: Role = Role.CLIENT, *, room: str = ROOM, key: X25519PrivateKey = KEY
+    port: int,
+    role: Role = Role.CLIENT,
+    *,
+    room: str = ROOM,
+    key: X25519PrivateKey = KEY,
+    interfaces: Sequence[str] = (),
 ) -> AsyncIterator[tuple[RendezvousLink, Owner]]:
     """A link that is started, and closed at the end."""
     owner = Owner()
-    link = new_link(port, owner, role, room=room, key=key)
+    link = new_link(port, owner, role, room=room, key=key, interfaces=interfaces)
     link.start()
     try:
         yield link, owner

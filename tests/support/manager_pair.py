@@ -67,6 +67,9 @@ class DirectSignaling:
         if self._listener is not None:
             self._listener.signaling_peer_restarted()
 
+    def doubt(self) -> None:
+        pass
+
     def close(self) -> None:
         self._closed = True
 

@@ -116,8 +116,18 @@ class Program:
         return parsed
 
     async def recovers(self, *, since: int = 0, timeout: float = START_TIMEOUT) -> None:
-        """Wait until a tube that had lost its carrier is connected again."""
-        await self.logs("tube-state", since=since, before="reconnecting", after="connected", timeout=timeout)
+        """Wait until a tube that had lost its carrier is connected again, or has gone on on another without a loss."""
+
+        def matches(line: str) -> bool:
+            match _parse(line):
+                case {"event": "tube-state", "before": "reconnecting", "after": "connected"}:
+                    return True
+                case {"event": "carrier-switched"}:
+                    return True
+                case _:
+                    return False
+
+        await self._awaited(self.stderr, matches, "a recovery, or the move to another carrier", since, timeout)
 
     async def inject(self, fault: str) -> None:
         """Break the carrier as `perdure.faults` can, and wait until that is done."""

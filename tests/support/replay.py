@@ -29,6 +29,7 @@ from perdure.core.actions import (
     SayGoodbye,
     StateChanged,
     WarnOfTimeout,
+    WithdrawOffer,
 )
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision, Rung, Trigger
@@ -44,11 +45,14 @@ from perdure.core.events import (
     IceUnhealthy,
     NetworkChanged,
     OfferReceived,
+    OfferWithdrawn,
     PathEvidence,
+    PeerSwitched,
     RecoveryRequested,
     RttMeasured,
     SessionResumed,
     SignalingChanged,
+    SpareOpened,
     Started,
     Used,
 )
@@ -90,6 +94,10 @@ class Tube:
         self.ping_since: float | None = None
         self.is_watched = False
         """Whether the core knows that an answer is due."""
+        self.carrier = self.spare = self.old = 0
+        """The carriers that there were before the core was told last; `old`: the one before the current one."""
+        self.closed: dict[int, str] = {}
+        """What a table says of each carrier that was closed."""
         self.peer_ufrags = 0
         self.checks_sent = self.checks_answered = 0
         self.feed(SignalingChanged(True))
@@ -145,15 +153,25 @@ class Tube:
             match action:
                 case Probe() | KeepAlive() if self.ping_since is None:
                     self.ping_since = self.now
-                case CloseCarrier():
-                    self.data_since = self.ping_since = self.heard_at = None
-                    self.checks_sent = self.checks_answered = 0
+                case CloseCarrier(generation) if generation == self.old:
+                    self.closed[generation] = "closes the old carrier"
+                case CloseCarrier(generation) if generation == self.spare:
+                    self.closed[generation] = "closes the spare"
+                case CloseCarrier(generation):
+                    self.closed[generation] = "closes the carrier"
+                    self.forget_path()
                 case SayGoodbye():
                     self.feed(CloseSent())  # nothing is held
                 case _:
                     pass
+        self.carrier, self.spare = self.core.carrier, self.core.spare
         if self.ping_since == self.now and not self.is_watched:
             self.feed_evidence()  # the driver tells when it begins to wait for an answer
+
+    def forget_path(self) -> None:
+        """Another carrier is used from now on, or none."""
+        self.data_since = self.ping_since = self.heard_at = None
+        self.checks_sent = self.checks_answered = 0
 
     def peer_answers(self, delay: str = f"{ROUND_TRIP}") -> None:
         """What waits is answered, after `delay` seconds."""
@@ -173,8 +191,11 @@ class Tube:
 
     def carrier_works(self) -> None:
         """The session resumes, sends again what was not acknowledged, and the peer answers."""
+        if self.core.spare:
+            self.forget_path()
+            self.old = self.core.carrier
         self.data_since = self.ping_since = None
-        self.feed(SessionResumed(self.core.carrier))
+        self.feed(SessionResumed(self.core.spare or self.core.carrier))
         if self.unacknowledged:
             self.data_is_sent()
             self.peer_answers()
@@ -214,6 +235,10 @@ EVENTS: dict[str, tuple[str, Callable[..., None]]] = {
         "the engine gives the carrier up",
         lambda tube: tube.feed(CarrierLost(tube.core.carrier, "gone")),
     ),
+    "spare-opens": ("the spare is open", lambda tube: tube.feed(SpareOpened(tube.core.spare))),
+    "spare-lost": ("the engine gives the spare up", lambda tube: tube.feed(CarrierLost(tube.core.spare, "gone"))),
+    "peer-switched": ("the peer goes on over it too", lambda tube: tube.feed(PeerSwitched(tube.old))),
+    "peer-withdraws": ("the peer withdraws its offer", lambda tube: tube.feed(OfferWithdrawn(tube.core.spare))),
     "cannot-restart": (
         "the engine says that it cannot restart ICE",
         lambda tube: tube.feed(CarrierMade(tube.core.carrier, can_restart=False)),
@@ -340,14 +365,18 @@ def _said(tube: Tube) -> tuple[str, str, str]:
     """What the core did since it was asked last, as a table's last three columns."""
     actions, tube.told = tube.told, []
     decisions = [_decided(action) for action in actions if isinstance(action, Decision)]
-    performed = list(dict.fromkeys(filter(None, map(_done, actions))))
+    performed = list(dict.fromkeys(filter(None, (_done(action, tube.closed) for action in actions))))
     changes = [f"{a.after.name}: {a.reason.value}" for a in actions if isinstance(a, StateChanged)]
     return "<br>".join(decisions), ", ".join(performed), "<br>".join(changes) or tube.core.state.name
 
 
-def _done(action: Action) -> str | None:
+def _done(action: Action, closed: dict[int, str]) -> str | None:
     """`None`: it has a column of its own, or is routine."""
     match action:
+        case MakeOffer(is_spare=True):
+            return "offers a spare"
+        case MakeAnswer(is_spare=True):
+            return "answers with a spare"
         case MakeOffer():
             return "offers a new carrier"
         case MakeAnswer():
@@ -358,8 +387,10 @@ def _done(action: Action) -> str | None:
             return "answers the ICE restart"
         case ApplyAnswer():
             return "takes the answer"
-        case CloseCarrier():
-            return "closes the carrier"
+        case CloseCarrier(generation):
+            return closed[generation]
+        case WithdrawOffer():
+            return "withdraws its offer"
         case Probe():
             return "asks the peer"
         case KeepAlive():
@@ -375,9 +406,10 @@ def _done(action: Action) -> str | None:
 
 
 def _decided(decision: Decision) -> str:
-    """`interface change → ICE restart 1: the network moved …`; `… → wait until 15: …`."""
+    """`interface change → ICE restart 1: the network moved …`; `… → wait until 15: …`; `… → spare: …`, no attempt."""
     trigger = "set-up" if decision.trigger is None else decision.trigger.value
-    number = f" {decision.attempt}" if decision.rung in (Rung.ICE_RESTART, Rung.REBUILD) else ""
+    is_attempt = decision.rung in (Rung.ICE_RESTART, Rung.REBUILD, Rung.SPARE) and decision.attempt
+    number = f" {decision.attempt}" if is_attempt else ""
     until = "" if decision.next_attempt_at is None else f" until {_seconds(decision.next_attempt_at)}"
     return f"{trigger} → {decision.rung.value}{number}{until}: {decision.reason.value}"
 

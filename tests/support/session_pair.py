@@ -10,6 +10,7 @@ from perdure.config import ResourceLimits
 from perdure.session import (
     ByteBudget,
     CarrierUnusable,
+    PeerSwitched,
     RttMeasured,
     Session,
     SessionClosed,
@@ -60,8 +61,21 @@ class End:
     round_trips: list[float] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
     closed: SessionClosed | None = None
-    inbox: deque[bytes] = field(default_factory=deque)
+    inboxes: dict[int, deque[bytes]] = field(default_factory=dict)
+    """What is under way to this end, by the carrier's generation."""
+    current: int = 0
+    """The carrier on which it sends; 0: none."""
+    spare: int = 0
+    """The one that it begins beside that, and whether it is open here."""
+    spare_is_open: bool = False
+    old: int = 0
+    """The one before, while it is read."""
     is_closing: bool = False
+
+    @property
+    def inbox(self) -> deque[bytes]:
+        """What is under way to this end on its current carrier."""
+        return self.inboxes.setdefault(self.current, deque())
 
     def note(self, events: list[SessionEvent]) -> None:
         for event in events:
@@ -91,8 +105,14 @@ class End:
                     assert not self.is_closing, "room in a session that is closed here"
                     assert stream_id not in self.reset, "room behind a reset here"
                     self.blocked.discard(stream_id)
-                case SessionResumed():
+                case SessionResumed(generation):
                     self.resumed.append(event)
+                    if generation != self.current:
+                        assert generation == self.spare, "it goes on on a carrier that is none of its own"
+                        self.old, self.current, self.spare = self.current, generation, 0
+                case PeerSwitched(generation):
+                    assert generation == self.old
+                    self.old = 0
                 case RttMeasured(seconds):
                     self.round_trips.append(seconds)
                 case CarrierUnusable(_, reason):
@@ -149,36 +169,109 @@ class Pair:
         self.ends = (self.initiator, self.acceptor)
 
     def connect(self) -> None:
-        """A new carrier; what was under way on the old one is lost."""
+        """A new carrier; what was under way on the old ones is lost."""
         self.cut()
         self.generation += 1
         self.connected = True
         for end in self.ends:
+            end.current = self.generation
             end.session.carrier_opened(self.generation, BINDING)
 
     def cut(self) -> None:
+        """Every carrier is lost, at both ends."""
         for end in self.ends:
-            end.inbox.clear()
+            end.inboxes.clear()
+            if end.spare:
+                end.session.spare_lost()
+            if end.old:
+                end.session.old_lost()
             if self.connected:
                 end.session.carrier_lost()
+            end.current = end.spare = end.old = 0
         self.connected = False
 
+    def lose_current(self) -> None:
+        """The carrier on which the ends send is lost, where they share one and a spare is begun."""
+        if self.has_spare and self.initiator.current == self.acceptor.current:
+            for end in self.ends:
+                end.inboxes.pop(end.current, None)
+                end.session.carrier_lost()
+                end.current = 0
+
+    # The spare.
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether a carrier is begun beside the current one and neither end has gone on on it."""
+        return self.initiator.spare != 0 != self.acceptor.spare
+
+    def begin_spare(self) -> None:
+        """Both ends begin a carrier beside the current one, where streams flow on that and there is no other."""
+        others = [*(end.spare for end in self.ends), *(end.old for end in self.ends)]
+        if not self.connected or any(others) or not all(end.session.is_resumed for end in self.ends):
+            return
+        self.generation += 1
+        for end in self.ends:
+            end.spare, end.spare_is_open = self.generation, False
+            end.session.spare_begun()
+
+    def open_spare(self, end: End) -> None:
+        """It is open at one end."""
+        if end.spare and not end.spare_is_open and not end.session.is_close_sent:
+            end.spare_is_open = True
+            self._put(end, end.spare, end.session.spare_opened(end.spare, BINDING))
+
+    def drop_spare(self) -> None:
+        """It is lost, and with it every other where an end has gone on on it."""
+        if self.has_spare:
+            for end in self.ends:
+                end.inboxes.pop(end.spare, None)
+                end.session.spare_lost()
+                end.spare = 0
+            self.connected = self.initiator.current != 0
+        elif any(end.spare for end in self.ends):
+            self.cut()
+
+    def lose_old(self) -> None:
+        """The carrier that an end has left is lost; the other end may not have left it yet."""
+        gone = self.initiator.old or self.acceptor.old
+        for end in self.ends:
+            if gone and end.old == gone:
+                end.session.old_lost()
+                end.old = 0
+            elif gone and end.current == gone:
+                end.session.carrier_lost()
+                end.current = 0
+            end.inboxes.pop(gone, None)
+
+    def _put(self, sender: End, generation: int, message: bytes) -> None:
+        other = self.acceptor if sender is self.initiator else self.initiator
+        other.inboxes.setdefault(generation, deque()).append(message)
+
     def send(self, end: End, most: int = 1) -> int:
-        """Put up to `most` messages of `end` on the carrier; how many there were."""
+        """Put up to `most` messages of `end` on its current carrier; how many there were."""
         other = self.acceptor if end is self.initiator else self.initiator
         for count in range(most):
-            if len(other.inbox) >= 64 or (message := end.session.next_message(self.now)) is None:
+            queue = other.inboxes.setdefault(end.current, deque())
+            if not end.current or len(queue) >= 64 or (message := end.session.next_message(self.now)) is None:
                 return count
-            other.inbox.append(message)
+            queue.append(message)
         return most
 
-    def deliver(self, end: End, most: int = 1) -> int:
-        """Let `end` receive up to `most` messages; how many there were."""
+    def deliver(self, end: End, most: int = 1, generation: int | None = None) -> int:
+        """Let `end` receive up to `most` messages of its current carrier, or of that one; how many there were."""
+        if generation is None:
+            generation = end.current
         for count in range(most):
-            if not end.inbox:
+            if not (queue := end.inboxes.get(generation)):
                 return count
-            end.note(end.session.receive(self.generation, end.inbox.popleft(), self.now))
+            end.note(end.session.receive(generation, queue.popleft(), self.now))
         return most
+
+    def deliver_beside(self, end: End, most: int = 1) -> int:
+        """The same of the spare, once it is open here, or of the carrier before."""
+        generation = end.spare if end.spare and end.spare_is_open else end.old
+        return self.deliver(end, most, generation) if generation else 0
 
     def exchange(self, rounds: int) -> None:
         """Let each end send what it has and receive what came, `rounds` times."""
@@ -201,6 +294,7 @@ class Pair:
             for end in self.ends:
                 moved += self.send(end, 64)
                 moved += self.deliver(end, 64)
+                moved += self.deliver_beside(end, 64)
                 for stream_id in list(end.unconsumed):
                     end.consume(stream_id)
                     moved += 1

@@ -260,7 +260,7 @@ def test_field_trials_are_set_before_the_first_connection_and_done_without_after
         "from perdure.transport.rtc import RtcTransport\n"
         "async def main():\n"
         "    {first}\n"
-        "    RtcTransport(TransportConfig())\n"
+        "    RtcTransport(TransportConfig(own_interfaces=False))\n"
         "    print(sorted(webrtc.field_trials))\n"
         "asyncio.run(main())\n"
     )

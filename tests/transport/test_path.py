@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
     from perdure.transport.base import Carrier
 
 

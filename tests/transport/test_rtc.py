@@ -10,8 +10,9 @@ from unittest.mock import ANY, Mock, call
 
 import pytest
 
-from perdure.config import IceServer, TransportConfig
+from perdure.config import TransportConfig
 from perdure.errors import CarrierError
+from perdure.ice_server import IceServer
 from perdure.transport.base import LossReason, OpenChannel
 from perdure.transport.gathering import Gathering
 from perdure.transport.mdns import Resolver

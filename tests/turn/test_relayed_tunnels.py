@@ -22,6 +22,7 @@ from perdure.signaling.server import RendezvousServer
 from perdure.signaling.turn_page import TurnPage
 from perdure.turn.shared_secret import make_credentials
 from perdure_lab.lab.strict_turn import StrictTurn
+from support.carriers import carrier_of, on_another_carrier
 from support.certificates import certificate
 from support.recorder import TIMEOUT
 from support.signaling import eventually
@@ -161,7 +162,8 @@ async def test_a_tunnel_outlives_its_credentials_at_a_server_that_holds_it_to_th
             triggers = [each.trigger for each in tunnel.decisions if each.trigger is not None]
             renewed = triggers.count(perdure.NetworkChangeType.REQUEST)
             assert renewed >= 4
-            assert len(triggers) - renewed <= 1, "no path was lost, but for one where the machine was too busy"
+            lost = [each for each in tunnel.decisions if each.reason.name in ("PATH_SILENT", "CARRIER_LOST")]
+            assert len(lost) <= 1, "no path was lost, but for one where the machine was too busy"
     assert len(strict.usernames) >= 5
     told = [each for each in heard.signals if isinstance(each, perdure.TurnCredentialsRefreshed)]
     assert len(told) >= 4
@@ -228,8 +230,9 @@ async def test_the_second_server_serves_where_the_first_swallows_everything(tmp_
             assert tried
             await tunnel.manager.restart_ice()
             await eventually(lambda: tunnel.state.is_up)
+            before = carrier_of(tunnel.manager)
             tunnel.manager.rebuild()
-            await eventually(lambda: tunnel.decisions[-1].rung is perdure.Rung.REBUILD and tunnel.state.is_up)
+            await on_another_carrier(tunnel.manager, than=before)
             assert mute.swallowed == tried, "neither an ICE restart nor a new carrier tries it again"
 
 

@@ -227,8 +227,9 @@ so. Only a regular file is read. From Python, hand `RestartPolicy`, `SessionLimi
 ## How they relate
 **How a lost path is noticed.** What the network monitor, the engine or the application reports is acted on at once.
 Beyond that, silence counts only while an answer is due. While data waits, the path
-is suspected after RFC 6298's retransmission timeout, but not before `silence_floor`, and asked; after three times as
-long it is lost, after `timeout_threshold` in any case. An idle path is asked each `ice_keepalive_interval`, and lost
+is suspected after RFC 6298's retransmission timeout, but not before `suspicion_floor`: it is asked, and another carrier
+is begun beside it. After three such timeouts, each of `silence_floor` at least, it is lost, after `timeout_threshold`
+in any case. An idle path is asked each `ice_keepalive_interval`, and lost
 when the answer has not come for `timeout_threshold`: after {idle} s at the latest.
 
 **How it comes back.** By an ICE restart where the path still works; it has `ice_restart_timeout`. Otherwise, or when

@@ -249,8 +249,9 @@ def _check_texts(configuration: Configuration) -> None:
     Raises:
         ValueError: one is not; it names the source.
     """
-    from perdure.config import ServeSettings, parse_ice_server
+    from perdure.config import ServeSettings
     from perdure.fields import settings_of
+    from perdure.ice_server import parse_ice_server
     from perdure.streams.allow import parse_allow
     from perdure.ticket import check_rendezvous_url
     from perdure.turn.endpoint import check_endpoint_url

@@ -14,6 +14,8 @@ class MakeOffer:
 
     generation: int
     cause: Trigger | None
+    is_spare: bool = False
+    """Whether the current carrier goes on meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class MakeAnswer:
 
     generation: int
     sdp: str
+    is_spare: bool = False
+    """Whether the current carrier goes on meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,16 @@ class ApplyCandidate:
 
 @dataclass(frozen=True, slots=True)
 class CloseCarrier:
-    """Close the current carrier and let go of it; the session waits for the next one."""
+    """Close the carrier of that generation and let go of it. Without a current one the session waits for the next."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawOffer:
+    """Tell the peer that the carrier which was offered is not needed any more."""
+
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,11 @@ class RenewNetworks:
 @dataclass(frozen=True, slots=True)
 class Probe:
     """Ask the peer for a sign of life over the current carrier."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtSignaling:
+    """The network may be dead: the way to the peer through signaling is asked too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +139,8 @@ Action = (
     | ApplyAnswer
     | ApplyCandidate
     | CloseCarrier
+    | WithdrawOffer
+    | DoubtSignaling
     | RenewNetworks
     | Probe
     | KeepAlive

@@ -5,8 +5,17 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from perdure.core.actions import AnswerRestart, ApplyAnswer, CloseCarrier, MakeAnswer, MakeOffer, Probe, RestartIce
-from perdure.core.decision import Trigger
+from perdure.core.actions import (
+    AnswerRestart,
+    ApplyAnswer,
+    CloseCarrier,
+    MakeAnswer,
+    MakeOffer,
+    Probe,
+    RestartIce,
+    WithdrawOffer,
+)
+from perdure.core.decision import DecisionReason, Trigger
 from perdure.core.description import ice_ufrag
 from perdure.core.negotiation import Negotiation
 from perdure.core.state import Reason, State
@@ -21,6 +30,13 @@ if TYPE_CHECKING:
 MAX_CANDIDATES_OF_CARRIER = 256
 """The peer's, all restarts together; further ones are dropped. A machine with 4 addresses has 8 a negotiation. The
 engine checks each pair and frees each when it closes: 256 take it 10 ms, 1,000 held the process up for 8 s."""
+
+SPARE_TIMEOUT = 15.0
+"""Seconds that a carrier may take to open beside one that works: half as long again as where all waits for it."""
+
+RETIRE_TIMEOUT = 5.0
+"""Seconds that the carrier before the current one is read, at most. The peer is heard on the current one within two
+round trips; where a packet is lost it takes longer by SCTP's retransmissions, not by 5 s."""
 
 ANSWERER_PATIENCE = 1.0
 """Seconds that the end which answers a restart waits longer than the one that offered it, and that climbs first."""
@@ -51,10 +67,29 @@ class Phase(Enum):
 
 _ATTEMPTS = (Phase.RESTARTING, Phase.BUILDING)
 _PAUSES = (Phase.DELAYED, Phase.WAITING)
+_KEPT = (*_PAUSES, Phase.BUILDING)
+"""When an open carrier is silent and kept. Where one is open that is built is the spare."""
+
+
+class Spare:
+    """A carrier that is begun beside the current one."""
+
+    __slots__ = ("begun_at", "can_restart", "generation", "is_precaution", "is_told", "peer_ufrag", "trigger")
+
+    def __init__(self, generation: int, trigger: Trigger | None, now: float) -> None:
+        self.generation = generation
+        self.trigger = trigger
+        self.begun_at = now
+        self.can_restart = True
+        self.peer_ufrag: str | None = None
+        self.is_precaution = False
+        """Whether a mere suspicion of this end began it, and the path is not lost."""
+        self.is_told = False
+        """Whether this end has said RESUME on it: the peer may go on there, so it is brought to its end."""
 
 
 class Climber:
-    """One tube's carrier, and the attempt under way. It decides nothing."""
+    """One tube's carriers, and the attempt under way. It decides nothing."""
 
     __slots__ = (
         "_context",
@@ -66,9 +101,11 @@ class Climber:
         "carrier",
         "is_open",
         "negotiation",
+        "old",
         "phase",
         "restarts",
         "silent_since",
+        "spare",
         "trigger",
     )
 
@@ -77,8 +114,12 @@ class Climber:
         """The generation that made the current carrier; 0 where there is none."""
         self.is_open = False
         """Whether the session has resumed on that carrier, however well it works now."""
+        self.spare: Spare | None = None
+        """One that is begun beside it."""
+        self.old = 0
+        """The generation of the one before it, while that is read; 0 where there is none."""
         self.candidates = 0
-        """The peer's candidates that were taken for that carrier."""
+        """The peer's candidates that were taken for the carrier that was begun last."""
         self.restarts = 0
         """How often ICE was restarted on that carrier, by either end."""
         self.can_restart = True
@@ -106,20 +147,31 @@ class Climber:
 
     @property
     def is_holding(self) -> bool:
-        """Whether a silent carrier is kept because there is no way to a better one now."""
-        return self.is_open and self.phase in _PAUSES
+        """Whether a silent carrier is kept: there is no way to a better one now, or that is not open yet."""
+        return self.is_open and self.phase in _KEPT
 
     # The rungs.
 
     def build(self, trigger: Trigger | None) -> None:
-        self.drop_carrier()
+        self.drop_carriers()
         if trigger is not None:
             self._leave_up(_REASONS[trigger])
         self.carrier = self.negotiation.next_offer()
         self._begin(trigger, Phase.BUILDING, self._policy.attempt_timeout)
         self._context.actions.append(MakeOffer(self.carrier, trigger))
 
+    def build_beside(self, trigger: Trigger, reason: DecisionReason) -> None:
+        """A carrier beside the current one, which goes on, well or badly."""
+        if reason is DecisionReason.PATH_SILENT:
+            self._leave_up(_REASONS[trigger])
+        self.drop_spare()
+        self.spare = self._begin_spare(self.negotiation.next_offer(), trigger)
+        self.spare.is_precaution = reason is DecisionReason.PATH_SUSPECT
+        self._context.actions.append(MakeOffer(self.spare_generation, trigger, is_spare=True))
+        self._give_time(trigger)
+
     def restart(self, trigger: Trigger) -> None:
+        self.drop_spare()
         self._leave_up(_REASONS[trigger])
         generation = self.negotiation.next_offer()
         self._begin(trigger, Phase.RESTARTING, self._policy.ice_restart_timeout)
@@ -135,28 +187,31 @@ class Climber:
         self.phase = Phase.WAITING if next_at is None else Phase.DELAYED
         if next_at is not None:
             self._context.timers.set(Timer.NEXT_ATTEMPT, next_at)
-        if self.is_open:
-            self._context.actions.append(Probe())
-        else:
-            self.drop_carrier()
+        self.drop_spare()
+        if not self.is_open:
+            self.drop_carriers()
 
     # What the peer says to it.
 
     def follow(self, offer: OfferReceived, trigger: Trigger | None) -> None:
         """Take the peer's offer, of a new carrier or of a restart of this one."""
         policy, actions = self._policy, self._context.actions
-        word = "" if trigger is None else trigger.value
         if offer.restarts:
+            self.drop_spare()
             self.restarts += 1
-            self._leave_up(Reason.PEER_RESTARTS_ICE, word)
+            self._leave_up(Reason.PEER_RESTARTS_ICE, "" if trigger is None else trigger.value)
             if self.is_open:
                 self._begin(trigger, Phase.RESTARTING, policy.ice_restart_timeout + ANSWERER_PATIENCE)
             else:
                 self._begin(trigger, Phase.BUILDING, policy.attempt_timeout)
             actions += (AnswerRestart(offer.generation, offer.sdp), Probe())
+        elif self.is_open:
+            self.drop_spare()
+            self.spare = self._begin_spare(offer.generation, trigger)
+            actions.append(MakeAnswer(offer.generation, offer.sdp, is_spare=True))
+            self._give_time(trigger)
         else:
-            self.drop_carrier()
-            self._leave_up(Reason.PEER_REBUILDS, word)
+            self.drop_carriers()
             self.carrier = offer.generation
             self._begin(trigger, Phase.BUILDING, policy.attempt_timeout)
             actions.append(MakeAnswer(offer.generation, offer.sdp))
@@ -164,25 +219,29 @@ class Climber:
 
     def takes_answer(self, answer: AnswerReceived) -> bool:
         """Whether it answers the offer that counts, for the first time."""
-        return bool(self.carrier) and self._settled_at is None and self.negotiation.takes_answer(answer.generation)
+        return self._negotiates and self._settled_at is None and self.negotiation.takes_answer(answer.generation)
 
     def is_answered_late(self, answer: AnswerReceived) -> bool:
         """Whether it answers this end's last offer, whose attempt is over."""
-        return not self.carrier and self.phase in _PAUSES and self.negotiation.takes_answer(answer.generation)
+        is_over = self.spare is None and self.phase in _PAUSES and answer.generation != self.carrier
+        return is_over and self.negotiation.takes_answer(answer.generation)
 
     def is_refusal(self, answer: AnswerReceived) -> bool:
         """Whether the peer was asked to restart ICE, and did not: it answers with its old credentials, or none."""
-        return answer.generation != self.carrier and ice_ufrag(answer.sdp) in (None, self._peer_ufrag)
+        is_restart = answer.generation not in (self.carrier, self.spare_generation)
+        return is_restart and ice_ufrag(answer.sdp) in (None, self._peer_ufrag)
 
     def take_answer(self, answer: AnswerReceived) -> None:
         self._settle(ice_ufrag(answer.sdp))
         self._context.actions.append(ApplyAnswer(answer.generation, answer.sdp))
-        if answer.generation != self.carrier:
+        if answer.generation not in (self.carrier, self.spare_generation):
             self._context.actions.append(Probe())
 
     def takes_candidate(self, generation: int) -> bool:
         """Whether a candidate of the peer is of the negotiation that counts, and not one too many."""
-        if not self.carrier or generation != self.negotiation.current or self.candidates >= MAX_CANDIDATES_OF_CARRIER:
+        if not self._negotiates or generation != self.negotiation.current:
+            return False
+        if self.candidates >= MAX_CANDIDATES_OF_CARRIER:
             return False
         self.candidates += 1
         return True
@@ -210,6 +269,8 @@ class Climber:
             if at <= heard_before:
                 return False
             self._recovered(Reason.PATH_HEALED)
+            if self.spare is not None:
+                self._give_time(self.spare.trigger)
         return True
 
     def stop_attempt(self) -> None:
@@ -218,12 +279,88 @@ class Climber:
         if self.is_attempting:
             self.phase = Phase.WAITING
 
-    def drop_carrier(self) -> None:
+    def drop_carriers(self) -> None:
+        """The current one, and those beside it."""
+        self.drop_spare()
+        self.drop_current()
+
+    def drop_current(self) -> None:
+        """It is lost, or given up; the one before it with it."""
+        self.drop_old()
         if self.carrier:
+            self._context.actions.append(CloseCarrier(self.carrier))
             self.carrier = self.restarts = self.candidates = 0
             self.is_open = False
             self.can_restart = True
-            self._context.actions.append(CloseCarrier())
+
+    def drop_old(self) -> None:
+        if self.old:
+            self._context.timers.cancel(Timer.RETIRE)
+            self._context.actions.append(CloseCarrier(self.old))
+            self.old = 0
+
+    def drop_spare(self) -> None:
+        """It is lost, or not needed; the peer is told where it may still be built there."""
+        if self.spare is not None:
+            spare, self.spare = self.spare, None
+            self._context.timers.cancel(Timer.SPARE)
+            self._context.actions.append(CloseCarrier(spare.generation))
+            if self.negotiation.offered_here and self.negotiation.current == spare.generation:
+                self._context.actions.append(WithdrawOffer(spare.generation))
+
+    def await_spare(self, trigger: Trigger, detail: str = "") -> None:
+        """The current carrier is lost, or silent, while another is built: that is the attempt now."""
+        if self.spare is not None:
+            self.spare.is_precaution = False
+        self._leave_up(_REASONS[trigger], detail)
+        self._give_time(trigger)
+
+    def promoted(self) -> None:
+        """The session goes on on the spare; the carrier before is read until the peer does so too."""
+        spare = self.spare
+        if spare is None:
+            return
+        self.drop_old()
+        self.spare, self.old = None, self.carrier
+        self.carrier, self.restarts, self.can_restart = spare.generation, 0, spare.can_restart
+        self._peer_ufrag = spare.peer_ufrag
+        self.is_open = True
+        timers = self._context.timers
+        timers.cancel(Timer.SPARE)
+        if self.old:
+            timers.set(Timer.RETIRE, self._context.now + RETIRE_TIMEOUT)
+        if self._context.state is State.CONNECTED:
+            self.phase = Phase.SETTLED
+            self.trigger = None
+        else:
+            self._recovered(Reason.SESSION_RESUMED)
+
+    @property
+    def spare_generation(self) -> int:
+        """0 where there is none."""
+        return 0 if self.spare is None else self.spare.generation
+
+    @property
+    def _negotiates(self) -> bool:
+        """Whether what was negotiated last is there still: the spare or the attempt that it was for may be gone."""
+        if self.negotiation.current in (self.carrier, self.spare_generation):
+            return self.negotiation.current != 0
+        return self.carrier != 0 and self.phase is Phase.RESTARTING
+
+    def _begin_spare(self, generation: int, trigger: Trigger | None) -> Spare:
+        self.candidates = 0
+        self._settled_at = None
+        return Spare(generation, trigger, self._context.now)
+
+    def _give_time(self, trigger: Trigger | None) -> None:
+        """To the spare. While the path is up nobody waits for it."""
+        now, timers = self._context.now, self._context.timers
+        if self._context.state.is_up:
+            timers.set(Timer.SPARE, now + SPARE_TIMEOUT)
+            return
+        self.trigger, self.phase = trigger, Phase.BUILDING
+        timers.cancel(Timer.SPARE, Timer.NEXT_ATTEMPT)
+        timers.set(Timer.ATTEMPT, now + self._policy.attempt_timeout)
 
     def _begin(self, trigger: Trigger | None, phase: Phase, timeout: float) -> None:
         self.trigger = trigger
@@ -234,7 +371,10 @@ class Climber:
 
     def _settle(self, peer_ufrag: str | None) -> None:
         self._settled_at = self._context.now
-        self._peer_ufrag = peer_ufrag
+        if self.spare is None:
+            self._peer_ufrag = peer_ufrag
+        else:
+            self.spare.peer_ufrag = peer_ufrag
 
     def _leave_up(self, reason: Reason, detail: str = "") -> None:
         """The path works no more, or is given up."""

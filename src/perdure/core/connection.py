@@ -6,21 +6,6 @@ Contracts, held by property tests:
 3. Evidence before deadlines: a driver feeds queued events before a due timeout.
 4. What a peer sends never raises.
 5. Nothing comes after FAILED or CLOSED.
-
-A tube that is closed here:
-
-| what happens | what is done |
-| --- | --- |
-| no carrier on which streams flow | it ends at once: nobody would hear it |
-| there is one | SayGoodbye; GOODBYE in `GOODBYE_TIMEOUT` |
-| CloseSent before GOODBYE | FAREWELL in `FAREWELL_SECONDS` |
-| GOODBYE | CloseNow; FAREWELL in `FAREWELL_SECONDS` |
-| FAREWELL | it ends |
-| the carrier is lost or its address gone; the peer, or the session, has ended | it ends at once |
-| anything else | nothing: the path is recovered no more |
-
-So an idle tube, whose CloseSent answers SayGoodbye at once, ends after `FAREWELL_SECONDS`, and any tube ends within
-`GOODBYE_TIMEOUT + FAREWELL_SECONDS`.
 """
 
 from __future__ import annotations
@@ -28,8 +13,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, assert_never
 
-from perdure.core.actions import Action, ApplyCandidate, CloseNow, SayGoodbye, WarnOfTimeout
+from perdure.core.actions import Action, ApplyCandidate, WarnOfTimeout
 from perdure.core.activity import Activity
+from perdure.core.closing import Closing
 from perdure.core.context import Context
 from perdure.core.decision import Trigger
 from perdure.core.events import (
@@ -45,14 +31,17 @@ from perdure.core.events import (
     IceUnhealthy,
     NetworkChanged,
     OfferReceived,
+    OfferWithdrawn,
     PathEvidence,
     PeerLeft,
     PeerRestarted,
+    PeerSwitched,
     RecoveryRequested,
     RttMeasured,
     SessionEnded,
     SessionResumed,
     SignalingChanged,
+    SpareOpened,
     Started,
     Used,
 )
@@ -80,14 +69,6 @@ MAX_DUE = 16
 RETURN_TIMEOUT = 60.0
 """Seconds that a peer has to come back after this machine slept through the end of its time."""
 
-GOODBYE_TIMEOUT = 2.0
-"""Seconds that a tube which is closed here waits until its peer has all that was accepted before. A full stream's 2 MiB
-at 10 Mbit/s take 1.7 s, and a lost packet's retransmission 0.4 s (dcSCTP's least timeout). Longer, and whoever pressed
-Ctrl-C would press it again: a peer that never reads costs all of it."""
-
-FAREWELL_SECONDS = 0.25
-"""How long a carrier stays open behind a last message: SCTP has no flush, and closing drops what is queued."""
-
 
 class Connection:
     """Decides for one tube.
@@ -110,8 +91,8 @@ class Connection:
         self._recovery = Recovery(self._context, policy, liveness, initiator=initiator, random=random)
         self._vigil = Vigil(self._context, policy, liveness, self._recovery)
         self._lifetime = Lifetime(limits, self.activity, now)
-        self._closing: CloseRequested | None = None
-        """Why the tube is being closed, while what is held and the last message leave."""
+        self._closing: Closing | None = None
+        """Since the tube is being closed."""
         self._arm_lifetime()
 
     @property
@@ -121,17 +102,22 @@ class Connection:
     @property
     def carrier(self) -> int:
         """The generation that made the current carrier; 0 where there is none."""
-        return self._recovery.carrier
+        return self._recovery.climber.carrier
+
+    @property
+    def spare(self) -> int:
+        """The generation of the carrier that is begun beside it; 0 where there is none."""
+        return self._recovery.climber.spare_generation
 
     @property
     def generation(self) -> int:
         """The negotiation that counts; 0 before the first."""
-        return self._recovery.generation
+        return self._recovery.climber.negotiation.current
 
     @property
     def offered_here(self) -> bool:
         """Whether this end made the offer of that negotiation."""
-        return self._recovery.offered_here
+        return self._recovery.climber.negotiation.offered_here
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -163,7 +149,7 @@ class Connection:
         context = self._context
         context.advance(now)
         if self._closing is not None:
-            self._route_last(event)
+            self._closing.handle_event(event)
         elif not context.state.is_final:
             self._route(event)
             if context.actions or type(event) is not HealthMeasured:  # which alone moves no deadline of silence
@@ -216,17 +202,27 @@ class Connection:
                 recovery.signaling_changed(available)
             case OfferReceived() | AnswerReceived() | CandidateReceived():
                 self._negotiate(event)
+            case OfferWithdrawn(generation):
+                if self._is_spare(generation):
+                    recovery.offer_withdrawn()
             case CarrierMade(carrier, can_restart):
-                if self._is_current(carrier):
-                    recovery.carrier_made(can_restart=can_restart)
+                recovery.carrier_made(carrier, can_restart=can_restart)
+            case SpareOpened(carrier):
+                if self._is_spare(carrier):
+                    recovery.spares.opened()
+            case PeerSwitched(carrier):
+                if carrier == recovery.climber.old:
+                    recovery.peer_switched()
             case CarrierLost(carrier, detail):
-                if self._is_current(carrier):
-                    recovery.carrier_lost(detail)
+                self._carrier_lost(carrier, detail)
             case IceUnhealthy(carrier):
                 if self._is_current(carrier) and self.state.is_up:
                     recovery.doubted(Trigger.ICE_FAILURE)
             case SessionResumed(carrier):
-                if self._is_current(carrier) and recovery.resumed():
+                if self._is_spare(carrier):
+                    recovery.spare_resumed()
+                    self._vigil.start(is_new_carrier=True)
+                elif self._is_current(carrier) and recovery.resumed():
                     self._vigil.start(is_new_carrier=True)
             case RecoveryRequested(rebuild):
                 if self.state is State.INITIALIZING:
@@ -251,18 +247,14 @@ class Connection:
             case _:
                 assert_never(event)
 
-    def _route_last(self, event: Event) -> None:
-        """While the tube is being closed nothing is recovered any more."""
-        match event:
-            case CloseSent():
-                if self._context.timers.deadline(Timer.GOODBYE) != math.inf:
-                    self._part()
-            case (
-                CarrierLost() | SessionEnded() | PeerLeft() | PeerRestarted() | NetworkChanged(local_address_lost=True)
-            ):
-                self._finish_closing()  # nobody would hear it any more
-            case _:
-                pass
+    def _carrier_lost(self, carrier: int, detail: str) -> None:
+        recovery = self._recovery
+        if self._is_spare(carrier):
+            recovery.spare_lost()
+        elif self._is_current(carrier):
+            recovery.carrier_lost(detail)
+        elif carrier and carrier == recovery.climber.old:
+            recovery.peer_switched()
 
     def _start(self) -> None:
         if self.state is not State.INITIALIZING:
@@ -293,7 +285,7 @@ class Connection:
             return
         if self._recovery.heard(evidence.last_heard_at):
             self._vigil.start(is_new_carrier=False)
-        if self._recovery.is_open:
+        if self._recovery.climber.is_open:
             self._vigil.learn(evidence)
 
     # Deadlines.
@@ -315,10 +307,15 @@ class Connection:
             case Timer.ABANDON:
                 self._recovery.end(State.FAILED, Reason.ABANDONED)
             case Timer.GOODBYE:
-                self._context.actions.append(CloseNow())
-                self._part()
+                if self._closing is not None:
+                    self._closing.hurry()
             case Timer.FAREWELL:
-                self._finish_closing()
+                if self._closing is not None:
+                    self._closing.finish()
+            case Timer.SPARE:
+                self._recovery.spare_is_due()
+            case Timer.RETIRE:
+                self._recovery.peer_switched()
             case _:
                 assert_never(timer)
 
@@ -331,7 +328,15 @@ class Connection:
                 self._vigil.excuse()
             case Timer.ABANDON:
                 self._context.timers.set(Timer.ABANDON, self._context.now + RETURN_TIMEOUT)
-            case Timer.REJUDGE | Timer.HEALTH | Timer.LIFETIME | Timer.GOODBYE | Timer.FAREWELL:
+            case (
+                Timer.REJUDGE
+                | Timer.HEALTH
+                | Timer.LIFETIME
+                | Timer.GOODBYE
+                | Timer.FAREWELL
+                | Timer.SPARE
+                | Timer.RETIRE
+            ):
                 return False
             case _:
                 assert_never(timer)
@@ -348,25 +353,9 @@ class Connection:
                 pass
         self._arm_lifetime()
 
-    # The end.
-
     def _close(self, request: CloseRequested) -> None:
-        self._closing = request
-        if not self._recovery.is_open:
-            self._finish_closing()
-            return
-        self._context.timers.clear()
-        self._context.timers.set(Timer.GOODBYE, self._context.now + GOODBYE_TIMEOUT)
-        self._context.actions.append(SayGoodbye(request.reason, request.detail))
-
-    def _part(self) -> None:
-        """The last message is out, or is next: it has its time to leave."""
-        self._context.timers.cancel(Timer.GOODBYE)
-        self._context.timers.set(Timer.FAREWELL, self._context.now + FAREWELL_SECONDS)
-
-    def _finish_closing(self) -> None:
-        if self._closing is not None and not self.state.is_final:
-            self._recovery.end(State.CLOSED, self._closing.reason, self._closing.detail)
+        self._closing = Closing(self._context, self._recovery, request)
+        self._closing.begin()
 
     # Bookkeeping.
 
@@ -381,5 +370,8 @@ class Connection:
         else:
             self._context.timers.set(Timer.LIFETIME, at)
 
+    def _is_spare(self, carrier: int) -> bool:
+        return carrier != 0 and carrier == self._recovery.climber.spare_generation
+
     def _is_current(self, carrier: int) -> bool:
-        return self._recovery.carrier != 0 and carrier == self._recovery.carrier
+        return self._recovery.climber.carrier != 0 and carrier == self._recovery.climber.carrier

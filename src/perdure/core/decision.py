@@ -18,6 +18,11 @@ class Trigger(Enum):
     WAKE_UP = "wake-up"
     REQUEST = "request"
 
+    @classmethod
+    def named(cls, word: str) -> Trigger:
+        """What the peer names. A word that this version does not know, or none, means that it lost its carrier."""
+        return next((trigger for trigger in cls if trigger.value == word), cls.ICE_FAILURE)
+
     @property
     def is_network_event(self) -> bool:
         return self in _NETWORK_EVENTS
@@ -27,9 +32,12 @@ _NETWORK_EVENTS = (Trigger.INTERFACE_CHANGE, Trigger.IP_ADDRESS_CHANGE, Trigger.
 
 
 class Rung(Enum):
+    """`REBUILD` closes the carrier in use and builds a new one; `SPARE` builds one beside it, and closes nothing."""
+
     HOLD = "hold"
     ICE_RESTART = "ICE restart"
     REBUILD = "rebuild"
+    SPARE = "spare"
     WAIT = "wait"
     FAIL = "fail"
 
@@ -50,6 +58,7 @@ class DecisionReason(Enum):
     LOCAL_ADDRESS_LOST = "the path's own address is gone, or leads elsewhere now"
     NEW_ADDRESS = "the engine does not know the new address yet"
     LONG_SLEEP = "the machine slept long"
+    PATH_SUSPECT = "an answer is overdue"
     PATH_SILENT = "the path is silent while an answer is due"
     CARRIER_LOST = "there is no carrier to restart"
     PEER_IS_BEHIND = "the peer restarts a carrier that is gone here"
@@ -60,6 +69,7 @@ class DecisionReason(Enum):
     ASKED = "it was asked for"
     PEER_CANNOT_RESTART = "the peer answered with its old ICE credentials"
     RESTART_FAILED = "the ICE restart did not bring the path back"
+    WITHDRAWN = "the peer does not need the carrier that it offered"
     RETRY = "the wait is over"
     NO_SIGNALING = "the other end cannot be reached through signaling now"
     NO_ADDRESS = "there is no usable address"
@@ -98,6 +108,8 @@ class Situation(NamedTuple):
     is_up: bool
     is_open: bool
     """Whether there is a carrier whose ICE could be restarted."""
+    has_spare: bool
+    """Whether one is being built beside it."""
     is_attempting: bool
     """Whether an attempt is under way."""
     restarts: int

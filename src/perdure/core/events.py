@@ -58,6 +58,28 @@ class CarrierMade:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferWithdrawn:
+    """The peer does not need the carrier any more that it offered."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpareOpened:
+    """The spare is open, and RESUME was said on it: the peer may go on there."""
+
+    carrier: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSwitched:
+    """The peer goes on on the current carrier: the one before it is of no use any more."""
+
+    carrier: int
+    """The one before."""
+
+
+@dataclass(frozen=True, slots=True)
 class CarrierLost:
     """The engine, or the session, gave the carrier up."""
 
@@ -197,7 +219,10 @@ Event = (
     | OfferReceived
     | AnswerReceived
     | CandidateReceived
+    | OfferWithdrawn
     | CarrierMade
+    | SpareOpened
+    | PeerSwitched
     | CarrierLost
     | IceUnhealthy
     | SessionResumed

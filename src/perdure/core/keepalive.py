@@ -18,7 +18,9 @@ class Verdict(Enum):
     KEEPALIVE = auto()
     """Nothing was heard for the keepalive's interval, and nothing is due: ask. From now an answer is."""
     PROBE = auto()
-    """An answer is overdue: the path is suspect."""
+    """A peer that talks acknowledges nothing: ask."""
+    SUSPECT = auto()
+    """An answer is overdue."""
     SILENT = auto()
     """It did not come."""
     STALLED = auto()
@@ -56,6 +58,7 @@ class Liveness:
         "_policy",
         "_probed_at",
         "_since",
+        "_suspected_at",
         "rtt",
     )
 
@@ -69,6 +72,8 @@ class Liveness:
         self._awaited: float | None = None
         """Since when the first answer of this carrier was due."""
         self._probed_at: float | None = None
+        self._suspected_at = -math.inf
+        """When an answer was last found to be overdue."""
         self._gets_there = False
         """Whether something was answered that was sent after what waits for an answer."""
         self._is_doubted = False
@@ -89,7 +94,8 @@ class Liveness:
 
     def is_suspect(self, now: float) -> bool:
         """Whether an answer is overdue."""
-        return self._awaiting_since is not None and self.silent_for(now) >= self._suspect_after
+        since = self._awaiting_since
+        return since is not None and now >= self._silent_since(since) + self._suspect_after  # added, as `judge` does
 
     def start(self, now: float) -> None:
         """A new carrier works; its silence counts from now."""
@@ -159,9 +165,10 @@ class Liveness:
             if not self._has_probed(stalled_at):
                 self._probed_at = now
                 return Verdict.PROBE
-        if now >= silent_since + self._suspect_after and not self._is_patient and not self._has_probed(silent_since):
-            self._probed_at = now
-            return Verdict.PROBE
+        is_overdue = now >= silent_since + self._suspect_after and not self._is_patient
+        if is_overdue and self._suspected_at < silent_since:
+            self._probed_at = self._suspected_at = now
+            return Verdict.SUSPECT
         return Verdict.FINE
 
     def next_check(self) -> float | None:
@@ -171,7 +178,7 @@ class Liveness:
             return self._idle_check()
         silent_since = self._silent_since(awaiting_since)
         wait = self._lost_after
-        if not self._is_patient and not self._has_probed(silent_since):
+        if not self._is_patient and self._suspected_at < silent_since:
             wait = min(wait, self._suspect_after)
         stalled_at = self._stalled_at(awaiting_since)
         unanswered_at = self._unanswered_at(stalled_at)
@@ -202,7 +209,7 @@ class Liveness:
 
     @property
     def _suspect_after(self) -> float:
-        return max(self._policy.silence_floor, self.rtt.timeout)
+        return max(self._policy.suspicion_floor, self.rtt.timeout)
 
     @property
     def _is_patient(self) -> bool:
@@ -213,7 +220,8 @@ class Liveness:
     def _lost_after(self) -> float:
         if self._is_patient:
             return self._policy.timeout_threshold
-        return min(self._policy.timeout_threshold, LOST_AFTER * self._suspect_after * self._patience)
+        answer_timeout = max(self._policy.silence_floor, self.rtt.timeout)
+        return min(self._policy.timeout_threshold, LOST_AFTER * answer_timeout * self._patience)
 
     def _has_probed(self, since: float) -> bool:
         return self._probed_at is not None and self._probed_at >= since

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from perdure.core.actions import Probe, RenewNetworks
+from perdure.core.actions import DoubtSignaling, Probe, RenewNetworks
 from perdure.core.climber import Climber, Phase
 from perdure.core.decision import Decision, DecisionReason, Rung, Situation, Trigger
 from perdure.core.restart import Ladder
+from perdure.core.spares import Spares
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
     from perdure.core.events import AnswerReceived, NetworkChanged, OfferReceived
     from perdure.core.keepalive import Liveness
 
+_UNASKED = (DecisionReason.CARRIES_DATA, DecisionReason.PATH_SUSPECT)
+"""Why a path is left alone without being asked: it talks, or it was asked just now."""
+
 MAX_DECISIONS = 64
 """Decisions kept for whoever asks: hours of a calm tube, minutes of a network that flaps."""
+
+_WHAT_TO_CHECK = "is UDP allowed, and --ice-server (STUN, TURN) right at both ends?"
 
 FIRST_OFFER_TIMEOUT = 60.0
 """Seconds that the acceptor waits for the first carrier: six attempts' worth."""
@@ -31,7 +37,6 @@ class Recovery:
     """Keeps one tube's path alive, or brings it back."""
 
     __slots__ = (
-        "_climber",
         "_context",
         "_decisions",
         "_has_address",
@@ -41,6 +46,8 @@ class Recovery:
         "_pending",
         "_policy",
         "_signaling",
+        "_spares",
+        "climber",
     )
 
     def __init__(
@@ -51,7 +58,9 @@ class Recovery:
         self._initiator = initiator
         self._liveness = liveness
         self._ladder = Ladder(policy, random)
-        self._climber = Climber(context, policy, initiator=initiator)
+        self.climber = Climber(context, policy, initiator=initiator)
+        """The carriers, and the attempt under way; to be read."""
+        self._spares: Spares | None = None
         self._decisions: tuple[Decision, ...] = ()
         self._signaling = False
         self._has_address = True
@@ -59,32 +68,15 @@ class Recovery:
         """A network event that waits, when it came, and why it waits (a hand-over's result, signaling, the budget)."""
 
     @property
-    def carrier(self) -> int:
-        """The generation that made the current carrier; 0 where there is none."""
-        return self._climber.carrier
-
-    @property
-    def generation(self) -> int:
-        """The negotiation that counts; 0 before the first."""
-        return self._climber.negotiation.current
-
-    @property
-    def offered_here(self) -> bool:
-        return self._climber.negotiation.offered_here
+    def spares(self) -> Spares:
+        """Made when the first is thought of: most tubes never need one."""
+        if self._spares is None:
+            self._spares = Spares(self._context, self.climber, self._ladder, self._liveness, initiator=self._initiator)
+        return self._spares
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
         return self._decisions
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a carrier on which the session flowed, however well it works now."""
-        return self._climber.is_open
-
-    @property
-    def is_holding(self) -> bool:
-        """Whether a silent carrier is kept because there is no way to a better one now."""
-        return self._climber.is_holding
 
     # The world changed.
 
@@ -97,8 +89,8 @@ class Recovery:
 
     def signaling_changed(self, available: bool) -> None:
         self._signaling = available
-        if available and self._climber.phase is Phase.WAITING:
-            self._execute(self._ladder.retry(self._climber.trigger, self._situation()))
+        if available and self.climber.phase is Phase.WAITING:
+            self._execute(self._ladder.retry(self.climber.trigger, self._situation()))
         elif available:
             self.judge_pending()
 
@@ -125,13 +117,15 @@ class Recovery:
         works = self._context.state.is_up and not event.local_address_lost and self._liveness.last_heard_at > came_at
         # What was begun while the network did not rest is begun anew, as it would have been without the wait.
         waits = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT)
-        if works or (self._climber.is_attempting and not waits):
+        if works or (self.climber.is_attempting and not waits):
             self._execute(self._ladder.network_event_answered(event.trigger, self._situation()))
         else:
             self._judge(event)
 
     def requested(self, *, rebuild: bool) -> None:
         self._execute(self._ladder.requested(self._situation(), rebuild=rebuild))
+        if self.climber.spare is not None:
+            self.climber.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
 
     # The path changed.
 
@@ -139,9 +133,55 @@ class Recovery:
         """Evidence against the path that decides nothing."""
         self._execute(replace(self._ladder.doubted(trigger, self._situation()), detail=detail))
 
+    def spare_is_due(self) -> None:
+        """SPARE: it is time for one, or the one that there is has had its time."""
+        if self.spares.is_due():
+            self._execute(self._ladder.path_suspect(self._situation()))
+
+    def spare_resumed(self) -> None:
+        """The session goes on on the spare."""
+        spare = self.climber.spare
+        if spare is None:
+            return
+        if self._pending is not None and spare.begun_at > self._pending[1]:
+            self._pending = None
+        if spare.trigger is Trigger.CONNECTION_TIMEOUT:
+            self.spares.used()
+            if not self.climber.negotiation.offered_here:
+                self._ladder.peer_began(spare.trigger, self._context.now)
+        self.climber.promoted()
+        self._succeeds(True)
+
+    def spare_lost(self) -> None:
+        """It never carried anything. While the path is up that is no news."""
+        if self._context.state.is_up:
+            self.spares.waste()
+            return
+        self.climber.drop_spare()
+        if self.climber.is_attempting:
+            self._attempt_failed(DecisionReason.RESTART_FAILED, "the new carrier was lost before it was open")
+
+    def offer_withdrawn(self) -> None:
+        """The peer does not need the spare that it offered."""
+        climber = self.climber
+        if climber.negotiation.offered_here:
+            return
+        self.spares.waste()
+        if climber.is_attempting:
+            climber.stop_attempt()
+            self._execute(self._ladder.retry(climber.trigger, self._situation(), DecisionReason.WITHDRAWN))
+
+    def peer_switched(self) -> None:
+        """The peer goes on on the current carrier."""
+        self.climber.drop_old()
+
     def path_silent(self) -> None:
         """The liveness' verdict."""
+        self._context.actions.append(DoubtSignaling())
         self._execute(self._ladder.path_silent(self._situation()))
+        if self.climber.spare is not None and self._context.state.is_up:
+            self.climber.await_spare(Trigger.CONNECTION_TIMEOUT)
+            self._liveness.excuse(self._context.now)
 
     def quality_poor(self, *, carries_data: bool) -> None:
         self._execute(self._ladder.quality_poor(self._situation(), carries_data=carries_data))
@@ -149,25 +189,39 @@ class Recovery:
     def quality_restored(self) -> None:
         self._ladder.quality_restored()
 
-    def carrier_made(self, *, can_restart: bool) -> None:
-        """The engine made the current carrier, and says whether it can restart ICE on it."""
-        self._climber.can_restart = can_restart
+    def carrier_made(self, carrier: int, *, can_restart: bool) -> None:
+        """The engine made a carrier, and says whether it can restart ICE on it."""
+        climber = self.climber
+        if climber.spare is not None and carrier == climber.spare.generation:
+            climber.spare.can_restart = can_restart
+        elif carrier == climber.carrier:
+            climber.can_restart = can_restart
 
     def carrier_lost(self, detail: str) -> None:
         """The engine, or the session, gave the current carrier up."""
-        self._climber.drop_carrier()
+        if self.climber.spare is not None:
+            self.climber.drop_current()
+            self.climber.await_spare(Trigger.ICE_FAILURE, detail)
+            return
+        self.climber.drop_current()
         if self._context.state.is_up:
             self._execute(self._ladder.carrier_lost(self._situation(), detail))
-        elif self._climber.is_attempting:
+        elif self.climber.is_attempting:
             self._attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
     def resumed(self) -> bool:
         """The session flows on the current carrier; whether that is new, and so ended an attempt."""
-        return self._succeeds(self._climber.resumed())
+        return self._succeeds(self.climber.resumed())
 
     def heard(self, at: float | None) -> bool:
-        """The peer was last heard at `at`, which the liveness is not told yet; whether that ended a recovery."""
-        return at is not None and self._succeeds(self._climber.heard(at, self._liveness.last_heard_at))
+        """The peer was last heard on the current carrier at `at`, which the liveness is not told yet; whether that
+        ended a recovery."""
+        if at is None:
+            return False
+        has_recovered = self._succeeds(self.climber.heard(at, self._liveness.last_heard_at))
+        if self.climber.spare is not None:
+            self.spares.heard(at)
+        return has_recovered
 
     def acknowledged(self) -> None:
         """Something that was sent on the current carrier was acknowledged."""
@@ -177,49 +231,55 @@ class Recovery:
 
     def attempt_is_due(self) -> None:
         """A wait is over, or an attempt was slept through."""
-        self._climber.stop_attempt()
-        self._execute(self._ladder.retry(self._climber.trigger, self._situation()))
+        self.climber.stop_attempt()
+        self._execute(self._ladder.retry(self.climber.trigger, self._situation()))
 
     def attempt_timed_out(self) -> None:
-        seconds = self._policy.attempt_timeout
-        if self._context.state is State.RECONNECTING and not self._climber.is_answered:
-            detail = f"the other end has not answered for {seconds:.0f} s"
+        seconds = f"{self._policy.attempt_timeout:.0f} s"
+        if self._context.state is State.RECONNECTING and not self.climber.is_answered:
+            detail = f"the other end has not answered for {seconds}"
         else:
-            found = f"no path to the other end was found in {seconds:.0f} s"
-            detail = f"{found}; is UDP allowed, and --ice-server (STUN, TURN) right at both ends?"
+            detail = f"no path to the other end was found in {seconds}; {_WHAT_TO_CHECK}"
         self._attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
     def offered(self, offer: OfferReceived) -> bool:
         """The peer's offer, of a new carrier or of a restart of this one; whether it counts."""
-        climber = self._climber
+        climber = self.climber
+        trigger = None if self._context.state is State.CONNECTING else Trigger.named(offer.cause)
         if self._context.state is State.INITIALIZING or not climber.negotiation.take_offer(offer.generation):
+            if trigger is not None and trigger.is_network_event:
+                self._ladder.network_moved(self._context.now)  # its offer gives way, its news does not
             return False
-        trigger = self._peers_trigger(offer.cause)
         if (why := self._cannot_answer(offer)) is not None:
             # Only a new carrier helps, and the peer is there to take its offer.
             climber.stop_attempt()
             self._execute(self._ladder.retry(trigger, self._situation(), why))
             return True
-        self._pending = None
-        self._ladder.peer_began(trigger, self._context.now)
+        if not climber.is_open or offer.restarts:
+            self._pending = None
+        if climber.spare is not None and climber.spare.is_precaution:
+            self._ladder.precaution_wasted(climber.spare.begun_at)
+        if offer.restarts or not climber.is_open or trigger is not Trigger.CONNECTION_TIMEOUT:
+            self._ladder.peer_began(trigger, self._context.now)
         climber.follow(offer, trigger)
+        self._ask_what_is_kept()
         return True
 
     def _cannot_answer(self, offer: OfferReceived) -> DecisionReason | None:
         """Why the ICE restart that the peer offers cannot be answered; `None`: it can, or `offer` is of a carrier."""
         if not offer.restarts:
             return None
-        if offer.restarts != self._climber.carrier:
+        if offer.restarts != self.climber.carrier:
             return DecisionReason.PEER_IS_BEHIND
-        return None if self._climber.can_restart else DecisionReason.CANNOT_RESTART
+        return None if self.climber.can_restart else DecisionReason.CANNOT_RESTART
 
     def takes_candidate(self, generation: int) -> bool:
         """Whether a candidate of the peer is of use, and not one too many."""
-        return self._climber.takes_candidate(generation)
+        return self.climber.takes_candidate(generation)
 
     def answered(self, answer: AnswerReceived) -> bool:
         """The peer's answer to an offer of ours; whether it counts."""
-        climber = self._climber
+        climber = self.climber
         if climber.is_answered_late(answer):
             self._execute(self._ladder.answered_late(climber.trigger, self._situation()))
             return False
@@ -233,18 +293,20 @@ class Recovery:
 
     def end(self, state: State, reason: Reason, detail: str = "") -> None:
         """The tube ends."""
-        self._climber.drop_carrier()
+        self.climber.drop_carriers()
         self._context.timers.clear()
         self._context.change(state, reason, detail)
 
     def _attempt_failed(self, reason: DecisionReason, detail: str) -> None:
-        climber = self._climber
+        climber = self.climber
         was_restart = climber.phase is Phase.RESTARTING
         climber.stop_attempt()
         if was_restart:
             self._execute(self._ladder.retry(climber.trigger, self._situation(), reason))
         else:
-            climber.drop_carrier()
+            climber.drop_spare()
+            if not climber.is_open:
+                climber.drop_current()
             self._execute(self._ladder.rebuild_failed(climber.trigger, self._situation(), detail))
 
     def _succeeds(self, succeeded: bool) -> bool:
@@ -277,23 +339,34 @@ class Recovery:
         trigger = decision.trigger
         match decision.rung:
             case Rung.HOLD:
-                if decision.reason is not DecisionReason.CARRIES_DATA:
+                if decision.reason not in _UNASKED:
                     self._ask()
             case Rung.ICE_RESTART:
                 self._pending = None
-                self._climber.restart(trigger or Trigger.REQUEST)
+                self.climber.restart(trigger or Trigger.REQUEST)
             case Rung.REBUILD:
                 self._pending = None
-                self._climber.build(trigger)
+                self.climber.build(trigger)
+            case Rung.SPARE:
+                if decision.reason is not DecisionReason.PATH_SUSPECT:
+                    self._pending = None
+                self.climber.build_beside(trigger or Trigger.REQUEST, decision.reason)
+                self._ask_what_is_kept()
             case Rung.WAIT if trigger is not None and trigger.is_network_event and self._context.state.is_up:
                 self._ask()  # the path may still work: the liveness tells
             case Rung.WAIT:
-                self._climber.wait(decision)
-                self._liveness.excuse(self._context.now)  # a path that is kept is asked anew
+                self.climber.wait(decision)
+                self._ask_what_is_kept()
             case Rung.FAIL:
                 self.end(State.FAILED, Reason.ATTEMPTS_EXHAUSTED, decision.detail)
             case _:
                 assert_never(decision.rung)
+
+    def _ask_what_is_kept(self) -> None:
+        """A silent path that is kept may heal: its silence counts from now, and it is asked."""
+        if self.climber.is_holding:
+            self._liveness.excuse(self._context.now)
+            self._context.actions.append(Probe())
 
     def _ask(self) -> None:
         """Whether the path is there."""
@@ -302,7 +375,7 @@ class Recovery:
             self._context.actions.append(Probe())
 
     def _situation(self) -> Situation:
-        context, climber = self._context, self._climber
+        context, climber = self._context, self.climber
         now, state = context.now, context.state
         is_first = not self._initiator and state is State.CONNECTING and not climber.negotiation.current
         return Situation(
@@ -310,6 +383,7 @@ class Recovery:
             has_begun=state is not State.INITIALIZING and not is_first,
             is_up=state.is_up,
             is_open=climber.is_open,
+            has_spare=climber.spare is not None,
             is_attempting=climber.is_attempting,
             restarts=climber.restarts,
             can_restart=climber.can_restart,
@@ -318,9 +392,3 @@ class Recovery:
             has_address=self._has_address,
             is_initiator=self._initiator,
         )
-
-    def _peers_trigger(self, cause: str) -> Trigger | None:
-        """What the peer names. A word that this version does not know, or none, means that it lost its carrier."""
-        if self._context.state is State.CONNECTING:
-            return None
-        return next((trigger for trigger in Trigger if trigger.value == cause), Trigger.ICE_FAILURE)

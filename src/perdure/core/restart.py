@@ -54,6 +54,11 @@ GLARE_DELAY = 0.1
 local rendezvous needs, and little beside an outage that only the acceptor has noticed."""
 
 
+_BREAKS = (DecisionReason.NEW_ADDRESS, DecisionReason.LOCAL_ADDRESS_LOST, DecisionReason.LONG_SLEEP)
+_BREAKING_TRIGGERS = (Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP)
+"""Why an open carrier is closed before another is built: its own address is gone, or the engine has to read the
+networks anew, which it does without a carrier."""
+
 _UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
 """What the restart limit does not count."""
 
@@ -164,9 +169,29 @@ class Ladder:
         reason = DecisionReason.UNDER_WAY if situation.is_attempting else DecisionReason.CARRIES_DATA
         return self._hold(trigger, reason, situation)
 
+    def path_suspect(self, situation: Situation) -> Decision:
+        """An answer is overdue. The spare counts as a restart, unless it turns out not to be needed."""
+        trigger = Trigger.CONNECTION_TIMEOUT
+        reason = DecisionReason.PATH_SUSPECT
+        if (
+            situation.is_attempting
+            or situation.has_spare
+            or self._obstacle(trigger, situation) is not None
+            or self._limit.is_reserved(situation.now)
+        ):
+            return self._hold(trigger, reason, situation)
+        self._count(trigger, situation.now)
+        return Decision(trigger, Rung.SPARE, reason, self._attempts_failed, None, situation.now)
+
+    def precaution_wasted(self, begun_at: float) -> None:
+        """The spare of a suspicion was not needed."""
+        self._limit.take_back(begun_at)
+
     def path_silent(self, situation: Situation) -> Decision:
         """No answer came although one was due."""
         trigger = Trigger.CONNECTION_TIMEOUT
+        if situation.has_spare:
+            return self._hold(trigger, DecisionReason.UNDER_WAY, situation)
         if (obstacle := self._obstacle(trigger, situation) or self._limit_reached(trigger, situation)) is not None:
             return obstacle
         if not situation.is_initiator:
@@ -192,6 +217,8 @@ class Ladder:
         trigger = Trigger.QUALITY_DEGRADATION
         if carries_data:
             return self._hold(trigger, DecisionReason.CARRIES_DATA, situation)
+        if situation.has_spare:
+            return self._hold(trigger, DecisionReason.UNDER_WAY, situation)
         if (obstacle := self._obstacle(trigger, situation) or self._limit_reached(trigger, situation)) is not None:
             return obstacle
         if situation.now < self._quality_until:
@@ -203,7 +230,7 @@ class Ladder:
     def requested(self, situation: Situation, *, rebuild: bool) -> Decision:
         """The user asks for a new path."""
         trigger = Trigger.REQUEST
-        if situation.is_attempting:
+        if situation.is_attempting or situation.has_spare:
             return self._hold(trigger, DecisionReason.UNDER_WAY, situation)
         if (obstacle := self._obstacle(trigger, situation)) is not None:
             return obstacle
@@ -318,7 +345,14 @@ class Ladder:
         self, trigger: Trigger | None, rung: Rung, reason: DecisionReason, situation: Situation, detail: str = ""
     ) -> Decision:
         self._count(trigger, situation.now)
+        if rung is Rung.REBUILD and situation.is_open and not _breaks(trigger, reason):
+            rung = Rung.SPARE
         return Decision(trigger, rung, reason, self._attempts_failed + 1, None, situation.now, detail)
+
+
+def _breaks(trigger: Trigger | None, reason: DecisionReason) -> bool:
+    """Whether an open carrier is closed before another is built."""
+    return reason in _BREAKS or (trigger in _BREAKING_TRIGGERS and reason is DecisionReason.RETRY)
 
 
 def backoff(policy: RestartPolicy, failures: int, random: Random) -> float:

@@ -34,10 +34,21 @@ class RestartLimit:
         """A restart begins; one more than the budget is counted like any other, as it may be the peer's."""
         self._restarts = (*self._restarts, now)[-self._budget :]
 
+    def take_back(self, at: float) -> None:
+        """The restart that began then was none."""
+        if at in self._restarts:
+            place = self._restarts.index(at)
+            self._restarts = (*self._restarts[:place], *self._restarts[place + 1 :])
+
     def empty_until(self, now: float) -> float | None:
         """When the next restart may begin; `None`: now, as far as their number goes."""
         counted = self._counted(now)
         return counted[0] + LIMIT_WINDOW if len(counted) == self._budget else None
+
+    def is_reserved(self, now: float) -> bool:
+        """Whether those that are left are for what needs a restart more than a suspicion does, or none is left. That is
+        half of them: the peer, whose network may be the one that flaps, counts this end's too."""
+        return self._budget - len(self._counted(now)) <= self._budget // 2
 
     def kept_until(self, now: float, *, network_event: bool) -> float | None:
         """When one that is left may begin, if the network does not move again before; `None`: now.

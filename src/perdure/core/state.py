@@ -43,7 +43,6 @@ class Reason(Enum):
     NETWORK_CHANGED = "the network changed"
     WOKE_UP = "the machine slept"
     QUALITY_POOR = "the path is poor and carries nothing"
-    PEER_REBUILDS = "the peer builds a new carrier"
     PEER_RESTARTS_ICE = "the peer restarts ICE"
     RECOVERY_REQUESTED = "a recovery was asked for"
 

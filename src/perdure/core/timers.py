@@ -27,6 +27,10 @@ class Timer(IntEnum):
     """What is held has had its time to be delivered, and the last message behind it."""
     FAREWELL = 8
     """The last message has had its time to leave."""
+    SPARE = 9
+    """A carrier is begun beside a suspect one, or has had its time to open."""
+    RETIRE = 10
+    """The carrier before the current one has been read long enough."""
 
 
 class Timers:

@@ -72,7 +72,11 @@ class Vigil:
             case Verdict.PROBE:
                 context.actions.append(Probe())
                 self._judge_quality()
-            case Verdict.SILENT if self._recovery.is_holding:
+            case Verdict.SUSPECT:
+                context.actions.append(Probe())
+                self._recovery.spares.path_suspect()
+                self._judge_quality()
+            case Verdict.SILENT if self._recovery.climber.is_holding:
                 self.excuse()
             case Verdict.SILENT:
                 self._recovery.path_silent()
@@ -99,7 +103,7 @@ class Vigil:
     def rearm(self) -> None:
         """LIVENESS, for what is known now."""
         context, timers = self._context, self._context.timers
-        at = self.liveness.next_check() if context.state.is_up or self._recovery.is_holding else None
+        at = self.liveness.next_check() if context.state.is_up or self._recovery.climber.is_holding else None
         if at is None:
             timers.cancel(Timer.LIVENESS)
         else:

@@ -4,6 +4,10 @@
    other.
 2. A look asks for all links and addresses, and per family for the route to an address on the internet: the kernel's own
    choice, with its rules, metrics and dead next hops, and as fast where a table holds a million routes.
+3. The kernel works out up to 1 s late that a link runs (IFF_RUNNING: linkwatch takes one turn a second), while packets
+   flow already, and a dump tells what it has worked out. Asked for one link alone, it does that first: since Linux 6.8
+   (`linkwatch_sync_dev` in `rtnl_getlink`). So a link that has carrier and is not said to run is asked for alone.
+   Older kernels answer as in the dump, and the news comes when they have it.
 """
 
 from __future__ import annotations
@@ -20,10 +24,12 @@ from perdure.netmon.rtnetlink import (
     NLMSG_DONE,
     NLMSG_ERROR,
     RTN_UNICAST,
+    Link,
     Message,
     all_addresses,
     all_links,
     error_number,
+    one_link,
     read_address,
     read_link,
     read_route,
@@ -75,7 +81,7 @@ class NetlinkSource:
         """See `source.Source.look`."""
         with _open(0) as asked:
             asked.settimeout(ANSWER_TIMEOUT)
-            links = [read_link(message.body) for message in _dump(asked, all_links())]
+            links = [_up_to_date(asked, read_link(message.body)) for message in _dump(asked, all_links())]
             addresses = [read for message in _dump(asked, all_addresses()) if (read := read_address(message.body))]
             names = {link.index: link.name for link in links}
             defaults = [route for family in Family if (route := _default_route(asked, family, names))]
@@ -111,6 +117,18 @@ class NetlinkSource:
             failed(error)
         else:
             hint()
+
+
+def _up_to_date(asked: socket.socket, link: Link) -> Link:
+    if not link.may_be_late:
+        return link
+    try:
+        [answer] = _ask(asked, one_link(link.index), is_dump=False)
+    except OSError as error:
+        if error.errno == errno.ETIMEDOUT:
+            raise
+        return link  # it is gone: another hint is already there
+    return read_link(answer.body)
 
 
 def _default_route(asked: socket.socket, family: Family, names: dict[int, str]) -> DefaultRoute | None:

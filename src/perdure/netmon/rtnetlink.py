@@ -58,6 +58,9 @@ class Link:
     """The kernel's word for how it was made; empty for hardware."""
     is_up: bool
     is_loopback: bool
+    may_be_late: bool = False
+    """Whether it is switched on and has carrier, and is only not said to run: it is dormant, or the kernel has not
+    worked that out yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_VIA = 1, 4, 5, 9, 18
 
 _IFF_LOOPBACK = 0x8
-_UP = 0x1 | 0x40 | 0x10000
+_IFF_RUNNING = 0x40
+_UP = 0x1 | _IFF_RUNNING | 0x10000
 """IFF_UP, IFF_RUNNING, IFF_LOWER_UP: switched on; not dormant, as a Wi-Fi is before it is authenticated (RFC 2863's
 state); and with carrier."""
 
@@ -121,6 +125,12 @@ def all_links() -> bytes:
     """The question for them."""
     body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _attribute(_IFLA_EXT_MASK, _U32.pack(_RTEXT_FILTER_SKIP_STATS))
     return _request(Kind.RTM_GETLINK, NLM_F_DUMP, body)
+
+
+def one_link(index: int) -> bytes:
+    """The question for one of them."""
+    body = _IFINFOMSG.pack(0, 0, index, 0, 0) + _attribute(_IFLA_EXT_MASK, _U32.pack(_RTEXT_FILTER_SKIP_STATS))
+    return _request(Kind.RTM_GETLINK, 0, body)
 
 
 def all_addresses() -> bytes:
@@ -176,6 +186,7 @@ def read_link(body: bytes) -> Link:
         _text(info.get(_IFLA_INFO_KIND, b"")),
         is_up=flags & _UP == _UP,
         is_loopback=bool(flags & _IFF_LOOPBACK),
+        may_be_late=flags & _UP == _UP & ~_IFF_RUNNING,
     )
 
 

@@ -97,7 +97,7 @@ class Snapshot:
         return frozenset(
             InterfaceAddress(interface.name, address.ip)
             for interface in self.interfaces
-            if interface.is_up and self._counts(interface)
+            if interface.is_up and self.counts(interface)
             for address in interface.addresses
             if _is_bindable(address) and _leads_somewhere(address.ip)
         )
@@ -128,13 +128,14 @@ class Snapshot:
         has the address."""
         return {
             address.ip: interface.name
-            for interface in sorted(self.interfaces, key=self._counts)
+            for interface in sorted(self.interfaces, key=self.counts)
             if interface.is_up
             for address in interface.addresses
             if _is_bindable(address)
         }
 
-    def _counts(self, interface: Interface) -> bool:
+    def counts(self, interface: Interface) -> bool:
+        """Whether its addresses do, while it is up."""
         if interface.is_loopback:
             return False
         return interface.name in self.default_interfaces or not _is_virtual(interface.name, interface.kind)
@@ -191,6 +192,11 @@ class Change:
         if after is None or after.interface != now_on:
             return True
         return family is Family.IPV4 and _is_another_gateway(before, after)
+
+    def returns(self, address: str) -> bool:
+        """Whether the local `address`, which a path had, was away and has come back with this change."""
+        address = canonical(address)
+        return address in self.after.holders and address not in self.before.holders
 
 
 def diff(before: Snapshot, after: Snapshot) -> Change:
@@ -331,6 +337,10 @@ def _leads_somewhere(ip: str) -> bool:
 
 def _is_virtual(name: str, kind: str) -> bool:
     return kind in _VIRTUAL_KINDS or name.lower().startswith(_VIRTUAL_NAMES)
+
+
+def is_tunnel(interface: Interface) -> bool:
+    return interface.kind in _TUNNEL_KINDS or interface.name.lower().startswith(_TUNNELS)
 
 
 _TUNNEL_KINDS = (

@@ -7,6 +7,7 @@ shallow; pulling, not a returned list, is what lets the carrier's backpressure d
 from perdure.session.budget import ByteBudget
 from perdure.session.events import (
     CarrierUnusable,
+    PeerSwitched,
     RttMeasured,
     SessionClosed,
     SessionEvent,
@@ -25,6 +26,7 @@ from perdure.session.session import Session
 __all__ = [
     "ByteBudget",
     "CarrierUnusable",
+    "PeerSwitched",
     "RttMeasured",
     "Session",
     "SessionClosed",

@@ -62,6 +62,13 @@ class SessionResumed:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerSwitched:
+    """The peer goes on on the current carrier too: nothing more is read from the one before it, of `generation`."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class RttMeasured:
     """The peer answered a PING, or acknowledged bytes that were sent once, after this long."""
 
@@ -87,7 +94,7 @@ class SessionClosed:
 
 
 StreamEvent = StreamOpened | StreamAccepted | StreamData | StreamFinished | StreamReset | StreamWritable
-SessionEvent = StreamEvent | SessionResumed | RttMeasured | CarrierUnusable | SessionClosed
+SessionEvent = StreamEvent | SessionResumed | PeerSwitched | RttMeasured | CarrierUnusable | SessionClosed
 
 
 def joined(events: list[SessionEvent]) -> list[SessionEvent]:

@@ -9,6 +9,8 @@ CarrierState, by what has happened on the current carrier:
                                 HEARD ── our RESUME is framed ─────↑
 
     any ── carrier lost, or the protocol broken on it ──→ ABSENT
+
+Each carrier has a handshake of its own, also one that is begun beside the current carrier.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from perdure.errors import ProtocolError
 from perdure.wire import (
+    MAX_MESSAGE_BYTES,
     OUR_PARAMETERS,
     PROTOCOL_VERSION,
     Close,
@@ -52,7 +55,7 @@ class CarrierState(Enum):
 
 
 class Handshake:
-    """What was proved on the current carrier, and what is due."""
+    """What was proved on one carrier, and what is due."""
 
     __slots__ = (
         "_binding",
@@ -61,6 +64,7 @@ class Handshake:
         "generation",
         "is_initiator",
         "is_resumed",
+        "max_message_bytes",
         "peer",
         "session_id",
         "state",
@@ -73,17 +77,28 @@ class Handshake:
         self.is_resumed = False
         """Whether the peer has proved itself on the current carrier. Asked for each frame, so not derived each time."""
         self.is_initiator = initiator
+        self.max_message_bytes = MAX_MESSAGE_BYTES
+        """The longest message that the peer takes on this carrier, as far as it has said."""
         self.peer = OUR_PARAMETERS
         """What the peer said of itself in its last RESUME."""
         self._key = key
         self._binding = b""
         self._peer_knows_us = False
 
-    def carrier_opened(self, generation: int, binding: bytes) -> None:
+    def carrier_opened(self, generation: int, binding: bytes, max_message_bytes: int) -> None:
         """A new carrier, named by its generation and its DTLS connection."""
         self.generation = generation
         self._binding = binding
+        self.max_message_bytes = min(max_message_bytes, self.peer.max_message_bytes)
         self._enter(CarrierState.OPEN)
+
+    def beside(self, generation: int, binding: bytes, max_message_bytes: int) -> Handshake:
+        """The handshake of another carrier of the same session, at the same time."""
+        other = Handshake(session_id=self.session_id, initiator=self.is_initiator, key=self._key)
+        other.peer = self.peer
+        other._peer_knows_us = self._peer_knows_us
+        other.carrier_opened(generation, binding, max_message_bytes)
+        return other
 
     def carrier_lost(self) -> None:
         """Nothing is proved any more."""
@@ -132,6 +147,7 @@ class Handshake:
         if (refusal := version_refusal(resume.parameters)) is not None:
             return refusal
         self.peer = resume.parameters
+        self.max_message_bytes = min(self.max_message_bytes, self.peer.max_message_bytes)
         self._enter(CarrierState.RESUMED if self.state is CarrierState.TOLD else CarrierState.HEARD)
         self._peer_knows_us = True
         return None

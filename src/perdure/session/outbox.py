@@ -122,11 +122,18 @@ class Outbox:
         if stream.has_data:
             self._sendable[stream.stream_id] = None
 
-    def linger(self, stream: Stream) -> None:
-        """`stream` was reset: its RESET waits for its bytes, but not for ever."""
-        if self._linger is None:
-            self._linger = Linger(self._streams)
-        self._linger.watch(stream)
+    def end_stream(self, stream: Stream) -> None:
+        """`stream` was reset: RESET goes behind its bytes, which do not wait for ever. Of a stream without any that the
+        peer has not heard of, nothing is said."""
+        self._streams.stop_waiting(stream)
+        if stream.buffer:
+            if self._linger is None:
+                self._linger = Linger(self._streams)
+            self._linger.watch(stream)
+        if stream.open_told or stream.buffer:
+            self.schedule(stream)
+        else:
+            self._streams.forget(stream)
 
     @property
     def next_deadline(self) -> float | None:
@@ -165,10 +172,20 @@ class Outbox:
         """Ask for a sign of life, unless one is asked for already."""
         self._ping_wanted = self.ping_sent_at is None
 
+    def awaiting_since(self) -> float | None:
+        """Since when the oldest thing that was sent waits for an answer."""
+        more = self._streams.late_ack_delay
+        waits = [stream.awaiting_since + more for stream in self._streams if stream.awaiting_since is not None]
+        if self.ping_sent_at is not None:
+            waits.append(self.ping_sent_at)
+        return min(waits, default=None)
+
     @property
-    def awaits_bare_ping(self) -> bool:
-        """Whether a PING waits for its answer, and no WINDOW with it."""
-        return self.ping_sent_at is not None and not self._ping_proves_grant and not self._grant_unproved
+    def awaits_only_ping(self) -> bool:
+        """Whether a PING waits for its answer, no WINDOW with it, and nothing of any stream."""
+        if self.ping_sent_at is None or self._ping_proves_grant or self._grant_unproved:
+            return False
+        return all(stream.awaiting_since is None for stream in self._streams)
 
     def take_pong(self, token: int, now: float) -> float | None:
         """The round trip in seconds, if this answers our PING."""
@@ -201,6 +218,9 @@ class Outbox:
         if self._linger is not None:
             self._linger.carrier_lost()
         self.message_bytes = min(self.message_bytes, FIRST_MESSAGE_BYTES)
+        self._traffic.forget_under_way()
+        for stream in self._streams:
+            stream.carrier_lost()
 
     def clear_queues(self) -> None:
         """Before every stream is scheduled anew."""

@@ -46,6 +46,11 @@ MAX_USELESS_FRAMES = 64
 USELESS_FRAMES_A_STREAM = 8
 """As many more for each stream that is opened: an honest peer sends three or four where both ends' frames cross."""
 
+LONG_REPEAT_BYTES = 512
+"""DATA that is here already and is at least so long does not count as useless: it costs no more than any data. Where a
+carrier is left for another all that is not acknowledged is sent again, in frames of about 1 KiB at least but for each
+stream's last."""
+
 MAX_EARLY_FRAMES = 80
 """Frames that may be under way behind an OPEN that is refused: the initial credit in shares of 1 KiB, the smallest that
 perdure sends where many streams are ready, the FIN, and the peer's ACK and WINDOW."""
@@ -74,6 +79,18 @@ class Receiver:
         most = MAX_USELESS_FRAMES + USELESS_FRAMES_A_STREAM * MAX_STREAMS
         self._useless_left = min(most, self._useless_left + USELESS_FRAMES_A_STREAM)
 
+    def leave_carrier(self) -> None:
+        """What was said on the carrier so far is said again on another."""
+        self._outbox.forget_under_way()
+        for stream in self._streams:
+            stream.repeat()
+        self.expect_repeats()
+        self._outbox.ping()  # what the peer hears behind RESUME tells it that the old carrier is of no use
+
+    def expect_repeats(self) -> None:
+        """A carrier is left for another: what was said on it is said again."""
+        self._useless_left = MAX_USELESS_FRAMES + USELESS_FRAMES_A_STREAM * len(self._streams)
+
     def apply(self, frame: Inbound, events: list[SessionEvent], now: float) -> None:
         """Apply one frame of the current carrier."""
         match frame:
@@ -98,8 +115,20 @@ class Receiver:
             case _:
                 assert_never(frame)
 
-    def resume(self, positions: Iterable[StreamPosition], events: list[SessionEvent], now: float) -> int:
-        """Take every stream up from where the peer has it; how many bytes are to be sent again."""
+    def resume(
+        self,
+        positions: Iterable[StreamPosition],
+        events: list[SessionEvent],
+        now: float,
+        acknowledged_before: frozenset[int] | None = None,
+    ) -> int:
+        """Take every stream up from where the peer has it; how many bytes are to be sent again.
+
+        Args:
+            acknowledged_before: where the positions were told while another carrier was in use, and so may be old: the
+                streams whose OPEN the peer had acknowledged before. Only of these it means anything that they are
+                absent.
+        """
         self._useless_left = max(self._useless_left, MAX_USELESS_FRAMES)
         self._refused = None
         known = {position.stream_id: position for position in positions}
@@ -107,9 +136,12 @@ class Receiver:
         resent_bytes = 0
         for stream in self._streams.in_order():
             position = known.pop(stream.stream_id, None)
-            if position is None and stream.open_acknowledged:
+            is_absent = position is None
+            if is_absent and acknowledged_before is not None and stream.stream_id not in acknowledged_before:
+                position, is_absent = stream.known_position(), False
+            if is_absent and stream.open_acknowledged:
                 self._gone(stream, events)
-            elif position is None and stream.reset_code is not None and not stream.buffer:
+            elif is_absent and stream.reset_code is not None and not stream.buffer:
                 self._streams.forget(stream)
             else:
                 held = len(stream.buffer)
@@ -141,7 +173,8 @@ class Receiver:
             case Data(_, offset, payload):
                 fresh = stream.receive_data(offset, payload)
                 if fresh is None:
-                    self.useless(frame)
+                    if len(payload) < LONG_REPEAT_BYTES:
+                        self.useless(frame)
                 elif is_read:
                     self._traffic.received(len(fresh), now)
                     events.append(StreamData(stream.stream_id, _unpinned(fresh)))

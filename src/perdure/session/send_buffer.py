@@ -7,7 +7,8 @@ _COALESCE_BYTES = 4 * 1024
 
 
 class SendBuffer:
-    """A queue of bytes with three offsets: `acknowledged` ≤ `sent` ≤ `end`; `furthest` is where `sent` was at most."""
+    """A queue of bytes with three offsets: `acknowledged` ≤ `sent` ≤ `end`. `furthest` is where `sent` was at most, and
+    one more where the end was sent too."""
 
     __slots__ = ("_chunks", "_first_at", "_next_chunk", "_next_chunk_at", "acknowledged", "end", "furthest", "sent")
 
@@ -83,6 +84,7 @@ class SendBuffer:
         """Drop what is held; the offsets stay."""
         self._chunks.clear()
         self.acknowledged = self.sent = self._first_at = self._next_chunk_at = self.end
+        self.furthest = max(self.furthest, self.end)
         self._next_chunk = 0
 
     def _step(self) -> None:

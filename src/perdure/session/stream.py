@@ -1,7 +1,8 @@
 """One stream of a session: what it owes the peer, and what the peer owes it.
 
 Rules:
-1. Every frame is idempotent, so a carrier may be lost between any two bytes and everything be said again.
+1. Every frame is idempotent, so a carrier may be lost between any two bytes and everything be said again, and what
+   comes late on a carrier that was left does no harm.
 2. A FIN counts as one offset after the last byte, as in TCP, so that an ACK covers it.
 3. OPEN is answered by an ACK at once, and by ACCEPT or RESET when its user has decided. Each RESUME says which streams
    were accepted, so that an ACCEPT may be lost.
@@ -39,6 +40,7 @@ class Stream:
         "_limit_granted",
         "_limit_told",
         "_open_told",
+        "_repeats_window",
         "_reset_told",
         "accepted",
         "awaiting_since",
@@ -87,6 +89,8 @@ class Stream:
         self._fin_sent = False
         self._fin_acked = False
         self._reset_told = False
+        self._repeats_window = False
+        """The credit was told on a carrier that was left, and may be lost with it."""
 
     # What the driver does.
 
@@ -139,7 +143,7 @@ class Stream:
     @property
     def open_told(self) -> bool:
         """Whether the peer may have heard of this stream."""
-        return self._open_told
+        return self._open_told or self.is_open_repeated
 
     @property
     def is_finished(self) -> bool:
@@ -164,9 +168,13 @@ class Stream:
     @property
     def has_control(self) -> bool:
         """Whether OPEN, ACCEPT, RESET or WINDOW is due; an ACK alone may wait."""
-        if not self._open_told or self._limit_granted > self._limit_told or self._accept_is_due:
+        if not self._open_told or self._window_is_due or self._accept_is_due:
             return True
         return self.reset_code is not None and self._reset_is_due
+
+    @property
+    def _window_is_due(self) -> bool:
+        return self._limit_granted > self._limit_told or (self._repeats_window and self.reset_code is None)
 
     @property
     def _accept_is_due(self) -> bool:
@@ -197,17 +205,17 @@ class Stream:
         if not self._open_told:
             frames.append(Open(self.stream_id, self._limit_granted, self.target))
             self._open_told = True
-            self._limit_told = self._limit_granted
+            self._told_limit()
             self._await(now)
         if self.has_ack and (self.reset_code is None or not self._reset_is_due):
             self._ack_told = self.received_position
             frames.append(Ack(self.stream_id, self._ack_told))
         if self._accept_is_due:
             self._accept_told = True
-            self._limit_told = self._limit_granted
+            self._told_limit()
             frames.append(Accept(self.stream_id, self._limit_granted))
-        if self._limit_granted > self._limit_told:
-            self._limit_told = self._limit_granted
+        if self._window_is_due:
+            self._told_limit()
             frames.append(Window(self.stream_id, self._limit_granted))
         if self.reset_code is not None and (code := self.take_reset(now)) is not None:
             frames.append(Reset(self.stream_id, code))
@@ -226,6 +234,7 @@ class Stream:
         if not self._fin_wanted or self._fin_sent or self.buffer.sent < self.buffer.end:
             return None
         self._fin_sent = True
+        self.buffer.furthest = self.buffer.end + 1
         self._await(now)
         return self.buffer.end
 
@@ -266,12 +275,12 @@ class Stream:
         return True
 
     def receive_ack(self, position: int, now: float) -> bool:
-        """The peer has everything below `position`; whether that is news."""
-        if position > self.buffer.sent + self._fin_sent:
-            raise ProtocolError(f"stream {self.stream_id}: ACK of {position}, sent {self.buffer.sent}")
+        """The peer has everything below `position`, whichever carrier brought it; whether that is news."""
+        if position > self.buffer.furthest:
+            raise ProtocolError(f"stream {self.stream_id}: ACK of {position}, sent {self.buffer.furthest}")
         before = self.buffer.acknowledged + self._fin_acked
         if position > self.buffer.end:
-            self._fin_acked = True
+            self._fin_acked = self._fin_sent = True
         self.buffer.acknowledge(min(position, self.buffer.end))
         if position <= before and self.open_acknowledged:
             return False
@@ -293,9 +302,28 @@ class Stream:
     def take_position(self) -> StreamPosition:
         """What a RESUME says of this stream; from here it counts as told."""
         self._ack_told = self.received_position
-        self._limit_told = self._limit_granted
+        self._told_limit()
         self._accept_told = self.mine or self.accepted
         return StreamPosition(self.stream_id, self._ack_told, self._limit_told, self._accept_told and not self.mine)
+
+    def peek_position(self) -> StreamPosition:
+        """The same for a carrier beside the current one, which may never be used: nothing counts as told by it, so only
+        the credit that was told before is in it."""
+        is_accepted = self._accept_told and not self.mine
+        return StreamPosition(self.stream_id, self.received_position, self._limit_told, is_accepted)
+
+    def known_position(self) -> StreamPosition | None:
+        """What the peer has for certain; `None`: not even the OPEN."""
+        if not self.open_acknowledged:
+            return None
+        return StreamPosition(self.stream_id, self.buffer.acknowledged + self._fin_acked, self.send_limit, False)
+
+    def repeat(self) -> None:
+        """The carrier is left: say again what was told on it, as it may be lost."""
+        if self.received_position or not self.mine:
+            self._ack_told = -1
+        self._accept_told = self.mine
+        self._repeats_window = True
 
     def carrier_lost(self) -> None:
         """Nothing is under way any more."""
@@ -312,7 +340,7 @@ class Stream:
             self.is_open_repeated |= self._open_told
             self._open_told = False
         else:
-            self.open_acknowledged = True
+            self.open_acknowledged = self._open_told = True
             self.receive_ack(position.received, now)
             self.receive_window(position.window)
             accepted = self.mine and position.is_accepted and self.receive_accept()
@@ -325,7 +353,7 @@ class Stream:
     @property
     def has_ended_both_ways(self) -> bool:
         """Whether both ends have said their last word, acknowledged or not."""
-        return self._fin_sent and self.fin_received
+        return self.buffer.furthest > self.buffer.end and self.fin_received
 
     @property
     def has_ended(self) -> bool:
@@ -350,11 +378,15 @@ class Stream:
         self._progress(now)
         return True
 
+    def _told_limit(self) -> None:
+        self._limit_told = self._limit_granted
+        self._repeats_window = False
+
     def _await(self, now: float) -> None:
         if self.awaiting_since is None:
             self.awaiting_since = now
 
     def _progress(self, now: float) -> None:
-        self.open_acknowledged = True
+        self.open_acknowledged = self._open_told = True  # also where it was to be said again
         waiting = self.buffer.sent > self.buffer.acknowledged or (self._fin_sent and not self._fin_acked)
         self.awaiting_since = now if waiting or self._reset_told else None

@@ -215,6 +215,20 @@ class StreamTable:
             return min(low, own_low), min(high, own_high)
         return low, high
 
+    def write_limits_of(self, stream_id: int) -> tuple[int, int]:
+        """The same by id."""
+        return self.write_limits(self.get(stream_id))
+
+    def set_write_limits(self, stream_id: int, high: int | None, low: int | None) -> None:
+        """Lower them for one stream; `None`: the tube's own."""
+        if (stream := self.get(stream_id)) is not None:
+            stream.write_limits = None if high is None or low is None else (low, high)
+
+    def held_bytes(self, stream_id: int) -> int:
+        """Bytes of the stream that are held: not sent, or sent and not acknowledged."""
+        stream = self.get(stream_id)
+        return 0 if stream is None else len(stream.buffer)
+
     def freed(self, count: int, events: list[SessionEvent]) -> None:
         """`count` held bytes of a stream that stays are gone."""
         if count:

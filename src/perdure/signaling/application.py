@@ -103,6 +103,9 @@ class ApplicationChannel:
         if self._listener is not None:
             self._listener.signaling_available(available)
 
+    def doubt(self) -> None:
+        """Nothing: what carries the messages is the application's, which `set_available` says the state of."""
+
     def close(self) -> None:
         """Forget what waits, and deliver nothing more. Twice is fine."""
         self._is_closed = True

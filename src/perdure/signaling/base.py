@@ -43,6 +43,12 @@ class SignalingChannel(Protocol):
         Bounded: when 256 messages wait, the oldest is dropped (an offer that old is of no use).
         """
 
+    def doubt(self) -> None:
+        """The tube suspects its path: find out whether what carries this still works, and mend it where it does not.
+
+        Returns at once. It may be called again and again; while the first doubt is looked into, others cost nothing.
+        """
+
     def close(self) -> None:
         """Deliver nothing more; what was sent before still has a moment to reach the peer. Twice is fine."""
 
@@ -77,6 +83,9 @@ class SignalingLink(Protocol):
 
     def network_moved(self, *, local_address_lost: bool | None, slept_seconds: float) -> None:
         """The network changed, or the process slept: connect anew, unless the connection has come through it."""
+
+    def doubt(self) -> None:
+        """The path may be dead: ask, and connect by another one where no answer comes. See `SignalingChannel.doubt`."""
 
     async def close(self) -> None:
         """End it. Twice is fine."""

@@ -47,6 +47,7 @@ class PeerChannel:
         on_close: called once, by `close`.
         on_resent: called where messages were sent again as the peer acknowledged nothing; with how often in a row.
         on_ice_servers: called with the ICE servers that the peer names; by default they are ignored.
+        on_doubt: called by `doubt`.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class PeerChannel:
         on_close: Callable[[], None],
         on_resent: Callable[[int], None] = lambda times: None,
         on_ice_servers: Callable[[Sequence[RTCIceServer]], None] = lambda servers: None,
+        on_doubt: Callable[[], None] = lambda: None,
     ) -> None:
         self._transmit = transmit
         self._on_close = on_close
         self._on_resent = on_resent
         self._on_ice_servers = on_ice_servers
+        self._on_doubt = on_doubt
         self._reliable = ReliableChannel()
         self._is_available = False
         self._is_closed = False
@@ -95,6 +98,11 @@ class PeerChannel:
         if not self._is_closed:
             self._reliable.add(message)
             self._flush()
+
+    def doubt(self) -> None:
+        """See `SignalingChannel.doubt`; after `close`, nothing."""
+        if not self._is_closed:
+            self._on_doubt()
 
     def close(self) -> None:
         """Deliver nothing more; what was sent before still goes out. Twice is fine."""

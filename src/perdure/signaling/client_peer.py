@@ -82,6 +82,7 @@ class ClientSignaling:
         on_ice_servers: hears which ICE servers the gateway names: before each time that it becomes available, and
             when it renews them.
         token_bytes: the source of keys and ids; must be cryptographically random.
+        interfaces: the names of those by which the rendezvous may be reached beside the routes' own way.
         open_socket: how to connect to the rendezvous, where that is not by `websockets`.
     """
 
@@ -96,6 +97,7 @@ class ClientSignaling:
         random: Random | None = None,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
         ssl_context: ssl.SSLContext | None = None,
+        interfaces: Callable[[], Sequence[str]] = tuple,
         open_socket: OpenSocket | None = None,
     ) -> None:
         if len(session_id) != ID_BYTES:
@@ -114,6 +116,7 @@ class ClientSignaling:
             listener=self,
             random=random or SystemRandom(),
             ssl_context=ssl_context,
+            interfaces=interfaces,
             open_socket=open_socket,
         )
         self._channel = PeerChannel(
@@ -195,6 +198,10 @@ class ClientSignaling:
     def network_moved(self, *, local_address_lost: bool | None, slept_seconds: float) -> None:
         """See `SignalingLink.network_moved`."""
         self._link.network_moved(local_address_lost=local_address_lost, slept_seconds=slept_seconds)
+
+    def doubt(self) -> None:
+        """See `SignalingChannel.doubt`."""
+        self._link.doubt()
 
     def close(self) -> None:
         """Deliver nothing more and leave; what was sent has a second to arrive. Twice is fine."""

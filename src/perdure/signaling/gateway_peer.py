@@ -41,6 +41,7 @@ from perdure.signaling.gateway_proof import gateway_join
 from perdure.signaling.knock_turns import KnockTurns
 from perdure.signaling.messages import Bye, IceServers
 from perdure.signaling.noise import KEY_BYTES, NoiseError
+from perdure.signaling.reasons import REFUSAL_FOR
 from perdure.signaling.refused_clients import RefusedClients
 from perdure.signaling.reliable_channel import Body, decode_body, encode_body
 from perdure.signaling.session_places import Session, SessionPlaces
@@ -71,14 +72,6 @@ TOOK_OVER = "that one has gone or does not answer; this one serves now, by its o
 
 HAS_ENDED = "there is no such session here; a new one can begin"
 
-_REASONS = {
-    Verdict.UNKNOWN: RefusalReason.UNKNOWN,
-    Verdict.EXPIRED: RefusalReason.EXPIRED,
-    Verdict.REVOKED: RefusalReason.REVOKED,
-    Verdict.USED_UP: RefusalReason.USED_UP,
-    Verdict.NOT_AUTHORIZED: RefusalReason.NOT_AUTHORIZED,
-}
-
 
 class GatewaySignaling:
     """The gateway's end for all clients of its tickets. `start` it, `close` it.
@@ -94,6 +87,7 @@ class GatewaySignaling:
         name: told to another gateway that comes with the same key; by default this host's, and the process number.
         now: Unix seconds, for the tickets' expiry.
         token_bytes: the source of keys and ids; must be cryptographically random.
+        interfaces: the names of those by which the rendezvous may be reached beside the routes' own way.
         open_socket: how to connect to the rendezvous, where that is not by `websockets`.
     """
 
@@ -112,6 +106,7 @@ class GatewaySignaling:
         now: Callable[[], float] = time.time,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
         ssl_context: ssl.SSLContext | None = None,
+        interfaces: Callable[[], Sequence[str]] = tuple,
         open_socket: OpenSocket | None = None,
     ) -> None:
         self._tickets = tickets
@@ -135,6 +130,7 @@ class GatewaySignaling:
             listener=self,
             random=random or SystemRandom(),
             ssl_context=ssl_context,
+            interfaces=interfaces,
             open_socket=open_socket,
         )
         self._status = SignalingStatus(SignalingState.UNREACHABLE, self._link.url)
@@ -246,8 +242,8 @@ class GatewaySignaling:
             log_event(_logger, logging.WARNING, "gateway-took-over", was=self._occupied, why=TOOK_OVER)
             self._occupied = ""
         self._set_status(SignalingState.READY)
-        for peer_id in peers:
-            self.link_presence(peer_id, present=True)
+        for peer_id in self._sessions.peers:
+            self.link_presence(peer_id, present=peer_id in peers)
 
     def link_down(self, reason: str, refusal: RefusalCode | None) -> None:
         self._all_peers_unreachable()
@@ -320,7 +316,7 @@ class GatewaySignaling:
         verdict = admission.verdict
         if verdict.ends_session or (verdict is not Verdict.OK and not known):
             self._refused_clients.refused(holder, admission.why)
-            return Refusal(_REASONS[verdict], admission.detail[:MAX_DETAIL_CHARACTERS])
+            return Refusal(REFUSAL_FOR[verdict], admission.detail[:MAX_DETAIL_CHARACTERS])
         if is_new and not (self._owner_has_room() and self._sessions.make_room()):
             self._refused_clients.has_no_room(holder)
             return Refusal(RefusalReason.FULL)
@@ -364,7 +360,11 @@ class GatewaySignaling:
         session.channel.peer_reachable()
 
     def _channel(self, session: Session) -> PeerChannel:
-        return PeerChannel(transmit=lambda body: self._transmit(session, body), on_close=lambda: self._end(session))
+        return PeerChannel(
+            transmit=lambda body: self._transmit(session, body),
+            on_close=lambda: self._end(session),
+            on_doubt=self._link.doubt,
+        )
 
     def _end(self, session: Session) -> None:
         self._sessions.end(session)

@@ -56,6 +56,12 @@ class Candidate(msgspec.Struct, frozen=True, tag="candidate", omit_defaults=True
     sdp_mline_index: int | None = msgspec.field(default=None, name="sdpMLineIndex")
 
 
+class Withdraw(msgspec.Struct, frozen=True, tag="withdraw"):
+    """The carrier that the sender offered as `generation`, beside one that works, is not needed any more."""
+
+    generation: int
+
+
 class Bye(msgspec.Struct, frozen=True, tag="bye"):
     """The sender has ended the tube for `reason` (a word for the log, at most 200 bytes)."""
 
@@ -67,7 +73,7 @@ def short_reason(text: str) -> str:
     return text.encode()[:MAX_WORD_BYTES].decode("utf-8", "ignore")
 
 
-Message = Offer | Answer | Candidate | Bye
+Message = Offer | Answer | Candidate | Withdraw | Bye
 """What a tube says and hears."""
 
 
@@ -141,6 +147,8 @@ def check_message(message: ChannelMessage | UnknownMessage) -> None:
             _check_length("media id", sdp_mid or "", MAX_WORD_BYTES)
             _check_range("generation", generation, 1)
             _check_range("media line", sdp_mline_index or 0, 0)
+        case Withdraw(generation):
+            _check_range("generation", generation, 1)
         case Bye(reason):
             _check_length("reason", reason, MAX_WORD_BYTES)
         case IceServers(servers):

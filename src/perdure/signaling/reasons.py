@@ -9,6 +9,7 @@ import ssl
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, PayloadTooBig
 
+from perdure.admission import Verdict
 from perdure.errors import ProtocolError
 from perdure.signaling.envelope import Refusal, RefusalReason
 from perdure.wire import printable
@@ -24,6 +25,18 @@ _ERRNO_WORDS = {
     errno.EADDRNOTAVAIL: "no usable local address",
     errno.EMFILE: "too many open files",
 }
+
+REFUSAL_FOR = {
+    Verdict.UNKNOWN: RefusalReason.UNKNOWN,
+    Verdict.EXPIRED: RefusalReason.EXPIRED,
+    Verdict.REVOKED: RefusalReason.REVOKED,
+    Verdict.USED_UP: RefusalReason.USED_UP,
+    Verdict.NOT_AUTHORIZED: RefusalReason.NOT_AUTHORIZED,
+}
+"""What the gateway says, by what its tickets judged."""
+
+_NO_PONG = 1011
+"""The code with which `websockets` gives a connection up whose pings are not answered."""
 
 _REFUSALS = {
     RefusalReason.FULL: ("it has no room for another session", "trying again"),
@@ -60,6 +73,13 @@ def describe_failure(error: BaseException) -> str:
             return f"{type(error).__name__}"
 
 
+def is_silence(error: BaseException) -> bool:
+    """Whether nothing came at all, and nobody said anything: the path may be dead."""
+    if isinstance(error, ConnectionClosed):
+        return error.sent is not None and error.sent.code == _NO_PONG
+    return isinstance(error, TimeoutError)
+
+
 def describe_refusal(refusal: Refusal) -> str:
     """A sentence for `refusal`, with what the gateway says about it, and the next step."""
     (words, next_step), detail = _REFUSALS[refusal.reason], printable(refusal.detail)
@@ -71,7 +91,7 @@ def describe_refusal(refusal: Refusal) -> str:
 def _describe_close(error: ConnectionClosed) -> str:
     if isinstance(error.__cause__, PayloadTooBig):
         return "it sent too long a frame"
-    if error.sent is not None and error.sent.code == 1011:
+    if is_silence(error):
         return "no answer to pings"
     if error.rcvd is None:
         return "connection lost"

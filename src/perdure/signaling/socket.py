@@ -20,6 +20,10 @@ class Socket(Protocol):
         """This end's address and port."""
 
     @property
+    def latency(self) -> float:
+        """Seconds of the latest ping's round trip; 0: none was answered yet."""
+
+    @property
     def transport(self) -> Abortable:
         """What carries it."""
 
@@ -28,8 +32,11 @@ class Socket(Protocol):
     async def recv(self, decode: Literal[False]) -> bytes:
         """The next message, as its bytes: the frames' decoder judges them."""
 
+    async def ping(self) -> Awaitable[float]:
+        """Send a ping; what is returned comes with the pong, or raises where the connection ends."""
+
     async def wait_closed(self) -> None: ...
 
 
-OpenSocket = Callable[[], Awaitable[Socket]]
-"""Connects to the rendezvous."""
+OpenSocket = Callable[[str | None], Awaitable[Socket]]
+"""Connects to the rendezvous: as the routes lead, or, given its name, by one interface whatever they prefer."""

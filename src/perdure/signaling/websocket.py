@@ -6,23 +6,23 @@
    (`reliable_channel`). That goes out at once behind the join, not a round trip later when the join is answered;
    unless the last join had no answer, or a refusal.
 3. The rendezvous' challenge comes with its answer to the opening, so that a gateway's proof costs no round trip.
+4. A connection whose path is doubted is asked by a ping. Where no answer comes in time, another is made beside it: as
+   the routes lead, and by each interface. It joins in the place of the old one, which is used until then. The owner
+   hears `link_up` again, without a `link_down`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from websockets.exceptions import WebSocketException
-
 from perdure.errors import ProtocolError, RendezvousError
-from perdure.signaling.bounded import connect_directly
 from perdure.signaling.dialling import Dialling
 from perdure.signaling.envelope import MAX_ENVELOPE_BYTES
 from perdure.signaling.frames import (
-    MAX_BODY_BYTES,
     MAX_VOUCHED,
     PATH,
     Challenge,
@@ -34,12 +34,11 @@ from perdure.signaling.frames import (
     Refused,
     Send,
     Vouch,
-    decode_server_frame,
-    encode_frame,
-    max_frame_bytes,
 )
-from perdure.signaling.outgoing import Outgoing
-from perdure.signaling.reasons import describe_failure
+from perdure.signaling.link_connection import LOSSES, LinkConnection
+from perdure.signaling.reasons import describe_failure, is_silence
+from perdure.signaling.rendezvous_sockets import RendezvousSockets
+from perdure.signaling.replacement import Replacement
 from perdure.wire import printable
 
 if TYPE_CHECKING:
@@ -47,9 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from random import Random
 
-    from websockets.asyncio.client import ClientConnection
-
-    from perdure.signaling.socket import OpenSocket, Socket
+    from perdure.signaling.outgoing import Outgoing
+    from perdure.signaling.socket import OpenSocket
 
 T = TypeVar("T")
 
@@ -67,15 +65,14 @@ REFUSED_BACKOFF_BASE = 5.0
 REFUSED_BACKOFF_MAX = 60.0
 """Seconds, likewise, after a refusal that would end a link without tubes, or where another gateway has the room."""
 
-PING_INTERVAL = 5.0
-PING_TIMEOUT = 5.0
-"""Seconds. A rendezvous whose path died is noticed within 10 s, also without a network event."""
-
 LONGEST_FORGIVEN_SLEEP = 10.0
 """Seconds of a process's sleep after which it connects anew: as long as it would wait for a silent rendezvous."""
 
 LASTING_TIME = 5.0
 """Seconds: a connection that ends sooner does not reset the back-off, or a refusal after joining would spin."""
+
+MAX_INTERFACES = 8
+"""By which a connection is made at once: a machine has two or three uplinks, and each costs one at the rendezvous."""
 
 
 class LinkListener(Protocol):
@@ -85,7 +82,8 @@ class LinkListener(Protocol):
         """Connected, and about to join, or just joined: what is sent from here on goes out behind the join."""
 
     def link_up(self, peers: Sequence[str]) -> None:
-        """Joined; `peers` are the ids of those who are there: for a client the gateway, for the gateway its clients."""
+        """Joined; `peers` are the ids of those who are there: for a client the gateway, for the gateway its clients.
+        All others are gone, also where another connection has joined in the place of the last."""
 
     def link_down(self, reason: str, refusal: RefusalCode | None) -> None:
         """Not connected, because of `reason` (a few words for a person); empty where it only connects anew, as the
@@ -110,6 +108,7 @@ class RendezvousLink:
 
     Args:
         join: this peer's first frame, as the answer to the rendezvous' challenge.
+        interfaces: the names of those by which the rendezvous may be reached beside the routes' own way.
         open_socket: how to connect, where that is not `websockets` (in a simulation).
     """
 
@@ -121,6 +120,7 @@ class RendezvousLink:
         listener: LinkListener,
         random: Random,
         ssl_context: ssl.SSLContext | None = None,
+        interfaces: Callable[[], Sequence[str]] = tuple,
         open_socket: OpenSocket | None = None,
     ) -> None:
         parts = urlsplit(url)
@@ -128,8 +128,8 @@ class RendezvousLink:
         self._join = join
         self._listener = listener
         self._random = random
-        self._ssl_context = ssl_context
-        self._open = open_socket or self._open_websocket
+        self._interfaces = interfaces
+        self._open = open_socket or RendezvousSockets(self._url, ssl_context).open
         self._is_up = False
         self._goes_ahead = True
         """Whether to send behind the join, before it is answered."""
@@ -149,6 +149,12 @@ class RendezvousLink:
         """Whether another connection is wanted since the present one was begun."""
         self._outgoing: Outgoing | None = None
         """Of the present connection, once it takes something."""
+        self._live: LinkConnection | None = None
+        """The present one, once it is open."""
+        self._replacement: Replacement | None = None
+        """Of the present one, since it was doubted last."""
+        self._is_doubted = False
+        """Whether the path was, or was silent, since the last join."""
 
     @property
     def url(self) -> str:
@@ -212,6 +218,24 @@ class RendezvousLink:
         else:
             self._connect_anew()
 
+    def doubt(self) -> None:
+        """Something suspects the path: ask the rendezvous, and where it does not answer, connect by each interface.
+
+        While that is under way, another doubt changes nothing.
+        """
+        if not self._is_up or self._live is None:
+            self._is_doubted = True
+            if self._dialling is not None:
+                self._dialling.doubt()
+        elif self._replacement is None or self._replacement.is_over:
+            self._replacement = Replacement(
+                self._live,
+                dialling=lambda: self._new_dialling(soon=True, everywhere=True),
+                join=self._join,
+                timeout=CONNECT_TIMEOUT,
+                on_joined=self._replaced,
+            )
+
     async def close(self) -> None:
         """End the link. Twice is fine."""
         if self._task is not None:
@@ -261,36 +285,29 @@ class RendezvousLink:
             self._turn = None
 
     async def _connection(self) -> str:
-        """One connection, from the attempt to its loss, whose reason it returns."""
-        websocket: Socket | None = None
-        writer: asyncio.Task[None] | None = None
+        """One connection and those that replace it, from the attempt to the last loss, whose reason it returns."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                dialling = self._dialling = Dialling(self._open, soon=self._has_moved)
-                try:
-                    websocket = await dialling.run()
-                finally:
-                    self._dialling = None
-                if dialling.has_moved:
-                    self._connect_anew()
-                self._local_address = websocket.local_address[0]
-                await websocket.send(encode_frame(self._join(await _challenge(websocket))))
+                made = self._live = await self._dial()
+                self._local_address = made.local_address
+                await made.send_join(self._join)
                 if self._goes_ahead:
                     self._goes_ahead = False
-                    writer = self._begin_writing(websocket)
-                match decode_server_frame(await websocket.recv(decode=False)):
+                    self._begin_writing(made)
+                match await made.join_answer():
                     case Joined(peers):
                         pass
                     case Refused() as refused:
                         return self._heed(refused)
-                    case _:
-                        raise ProtocolError("the rendezvous answered a join with something else")
-            self._goes_ahead, self._has_moved = True, False
-            writer = writer or self._begin_writing(websocket)
-            return await self._exchange(websocket, peers)
+            self._goes_ahead, self._has_moved, self._is_doubted = True, False, False
+            if self._outgoing is None:
+                self._begin_writing(made)
+            self._joined(peers)
+            return await self._exchange()
         except RendezvousError:
             raise
-        except (OSError, EOFError, ValueError, WebSocketException, ProtocolError) as error:
+        except (*LOSSES, ValueError, ProtocolError) as error:
+            self._is_doubted = self._is_doubted or is_silence(error)
             return describe_failure(error)
         except Exception as error:
             _logger.exception("link-error")
@@ -298,41 +315,57 @@ class RendezvousLink:
         finally:
             self._is_up, self._outgoing = False, None
             self._local_address = None
-            if websocket is not None:
-                # No close handshake: on a dead path it would wait, and the rendezvous sees the end either way. Before
-                # anything is awaited: this may be cancelled once more meanwhile.
-                websocket.transport.abort()
-            if writer is not None:
-                writer.cancel()
-                await asyncio.gather(writer, return_exceptions=True)
-            if websocket is not None:
-                await websocket.wait_closed()
+            live, self._live = self._live, None
+            if live is not None:
+                live.abort()  # before anything is awaited: this may be cancelled once more meanwhile
+            replacement, self._replacement = self._replacement, None
+            if replacement is not None:
+                await replacement.stop()
+            if live is not None:
+                await live.wait_closed()
 
-    async def _open_websocket(self) -> ClientConnection:
-        options: dict[str, Any] = {} if self._ssl_context is None else {"ssl": self._ssl_context}
-        return await connect_directly(
-            self._url,
-            proxy=None,
-            compression=None,  # Sealed bodies do not shrink.
-            open_timeout=None,
-            max_size=max_frame_bytes(MAX_BODY_BYTES),
-            ping_interval=PING_INTERVAL,
-            ping_timeout=PING_TIMEOUT,
-            close_timeout=1,
-            **options,
-        )
+    async def _dial(self) -> LinkConnection:
+        dialling = self._dialling = self._new_dialling(soon=self._has_moved, everywhere=self._is_doubted)
+        try:
+            websocket = await dialling.run()
+        finally:
+            self._dialling = None
+        if dialling.has_moved:
+            self._connect_anew()
+        return LinkConnection(websocket)
 
-    def _begin_writing(self, websocket: Socket) -> asyncio.Task[None]:
-        self._outgoing = Outgoing()
+    def _new_dialling(self, *, soon: bool, everywhere: bool) -> Dialling:
+        beside = [partial(self._open, interface) for interface in self._interfaces()[:MAX_INTERFACES]]
+        return Dialling(partial(self._open, None), beside, soon=soon, everywhere=everywhere)
+
+    def _begin_writing(self, connection: LinkConnection) -> None:
+        self._outgoing = connection.begin_writing()
         self._call(self._listener.link_opening)
-        return asyncio.create_task(self._outgoing.write_to(websocket), name="rendezvous link writer")
 
-    async def _exchange(self, websocket: Socket, peers: Sequence[str]) -> str:
+    def _joined(self, peers: Sequence[str]) -> None:
         self._is_up = True
         self._joined_at = asyncio.get_running_loop().time()
         self._call(self._listener.link_up, peers)
+
+    async def _exchange(self) -> str:
+        """Take what comes, from one connection after another; why the last one ended."""
         while True:
-            match decode_server_frame(await websocket.recv(decode=False)):
+            live = self._live
+            assert live is not None
+            try:
+                return await self._receive(live)
+            except LOSSES:
+                if self._replacement is not None:
+                    await self._replacement.outcome()
+                if self._live is live:
+                    raise
+
+    async def _receive(self, live: LinkConnection) -> str:
+        while True:
+            frame = await live.receive()
+            if self._live is not live:
+                raise ConnectionResetError("it was replaced, and says only what is old")
+            match frame:
                 case Deliver(sender, body):
                     self._call(self._listener.link_received, sender, body)
                 case Presence(peer_id, present):
@@ -341,6 +374,11 @@ class RendezvousLink:
                     return self._heed(refused)
                 case Joined() | Challenge():
                     raise ProtocolError("a second greeting")
+
+    def _replaced(self, made: LinkConnection, peers: Sequence[str]) -> None:
+        self._live, self._local_address = made, made.local_address
+        self._begin_writing(made)
+        self._joined(peers)
 
     def _heed(self, refused: Refused) -> str:
         reason = printable(refused.reason)
@@ -356,10 +394,3 @@ class RendezvousLink:
             callback(*args)
         except Exception:  # An owner's mistake must not end the link of every tunnel behind it.
             _logger.exception("listener-error")
-
-
-async def _challenge(websocket: Socket) -> Challenge:
-    frame = decode_server_frame(await websocket.recv(decode=False))
-    if not isinstance(frame, Challenge):
-        raise ProtocolError("the rendezvous began with something else than its challenge")
-    return frame

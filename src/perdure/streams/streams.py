@@ -78,7 +78,7 @@ class Streams:
             RuntimeError: the tube has ended.
             ConnectionRefusedError: it carries as many streams as it may.
         """
-        if (count := max(len(self), self._session.stream_count)) >= self._session.max_streams:
+        if (count := max(len(self), len(self._session.streams))) >= self._session.streams.max_streams:
             text = f"{target}: the tube carries {count} streams already, as many as it may"
             raise ConnectionRefusedError(errno.ECONNREFUSED, text)
         stream_id = self._session.open_stream(target.encode())
@@ -142,13 +142,13 @@ class Streams:
             self._lingering = tuple(each for each in self._lingering if each is not transport)
 
     def held_bytes(self, stream_id: int) -> int:
-        return self._session.held_bytes(stream_id)
+        return self._session.streams.held_bytes(stream_id)
 
     def write_limits(self, stream_id: int) -> tuple[int, int]:
-        return self._session.write_limits(stream_id)
+        return self._session.streams.write_limits_of(stream_id)
 
     def set_write_limits(self, stream_id: int, high: int | None, low: int | None) -> None:
-        self._session.set_write_limits(stream_id, high, low)
+        self._session.streams.set_write_limits(stream_id, high, low)
 
     def extra_info(self, transport: StreamTransport, name: str, default: Any) -> Any:
         match name:
@@ -239,7 +239,7 @@ class Streams:
         if self.incoming is None:
             self._refuse(stream_id, ResetCode.NOT_ALLOWED, "no streams are taken here")
             return
-        if len(self) >= self._session.max_streams:
+        if len(self) >= self._session.streams.max_streams:
             self._refuse(stream_id, ResetCode.LIMIT, "as many streams as may be are open, or not read to their end")
             return
         transport = self._open[stream_id] = StreamTransport(self, stream_id, wanted, is_ours=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
     from perdure.turn.pool import ServerFailure
 
 
@@ -179,7 +179,7 @@ class Carrier(Protocol):
         """Close, and let go of every engine object. Twice is fine.
 
         What takes time may be returned: the tube awaits it, while the next carrier begins, for
-        `tube.current_carrier.CLOSE_TIMEOUT` seconds at most. What it raises is logged. `wait_ended` and the like
+        `tube.carrier_set.CLOSE_TIMEOUT` seconds at most. What it raises is logged. `wait_ended` and the like
         return when it is done.
         """
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
+
+from perdure.transport.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +34,23 @@ def base_address(used: str, gathered: Iterable[str]) -> str | None:
     return None
 
 
+def host_endpoint(attribute: str) -> Endpoint | None:
+    """Where the UDP socket of a host candidate of this end is bound; `None`: it is another candidate."""
+    candidate = _parse(attribute)
+    if candidate.kind != "host" or candidate.protocol != "udp" or not candidate.port.isdecimal():
+        return None
+    try:
+        address = ipaddress.ip_address(candidate.address)
+    except ValueError:  # a `.local` name
+        return None
+    return Endpoint(str(address), int(candidate.port))
+
+
 class _Candidate(NamedTuple):
     kind: str
+    protocol: str
     address: str
+    port: str
     related: str | None
     network: str | None
     ufrag: str | None
@@ -48,5 +65,7 @@ def _parse(attribute: str) -> _Candidate:
     """Six fields have their places; names and values follow."""
     fields = attribute.split()
     named = dict(zip(fields[6::2], fields[7::2], strict=False))
-    address = fields[4] if len(fields) > 4 else ""
-    return _Candidate(named.get("typ", ""), address, named.get("raddr"), named.get("network-id"), named.get("ufrag"))
+    protocol, address, port = (fields[2].lower(), *fields[4:6]) if len(fields) > 5 else ("", "", "")
+    return _Candidate(
+        named.get("typ", ""), protocol, address, port, named.get("raddr"), named.get("network-id"), named.get("ufrag")
+    )

@@ -21,7 +21,7 @@ import wrtc
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
 
 FIELD_TRIALS = {
     "WebRTC-Sctp-Snap": "Enabled",
@@ -30,6 +30,11 @@ FIELD_TRIALS = {
 """Shorten a set-up: SCTP's first messages travel in the offer and the answer, and DTLS's in ICE's checks. At 50 ms RTT
 a channel opened 129 ms after the offer instead of 275; at 5 % loss after 245 ms at worst instead of 1.5 s (measured).
 An end that has them agrees with one that has not on the long way (60 runs of 60, whichever it was)."""
+
+ONE_SOCKET = {"PythonWebRTC-ConnectedSockets": "Disabled"}
+"""Has a candidate send by one socket alone, the one that is bound to its address. By default the engine's wrapper opens
+another one beside it, half a second after a pair was selected, connects it to the peer, and tells nobody. That one
+sends as the routes lead. It saves 8 % of the CPU of a bulk transfer (14.4 ms a MB instead of 15.7, measured)."""
 
 REREAD_INTERVAL = 2.0
 """Seconds after which the engine has read its list anew by itself: then nothing needs to wait any more."""
@@ -53,8 +58,11 @@ _outdated: weakref.WeakSet[object] = weakref.WeakSet()
 _loopback_allowed = False
 
 
-def prepare(*, loopback: bool) -> None:
+def prepare(*, loopback: bool, one_socket: bool = False) -> None:
     """Set what is fixed with the first connection. Field trials that cannot be set any more are done without.
+
+    Args:
+        one_socket: whether a candidate sends by one socket alone.
 
     Raises:
         RuntimeError: loopback candidates are asked for after the process has made a connection without them.
@@ -66,7 +74,8 @@ def prepare(*, loopback: bool) -> None:
         except webrtc.InvalidStateError as error:
             raise RuntimeError("loopback candidates must be asked for before the first connection") from error
         _loopback_allowed = True
-    wanted = {name: group for name, group in FIELD_TRIALS.items() if name not in webrtc.field_trials}
+    trials = FIELD_TRIALS | ONE_SOCKET if one_socket else FIELD_TRIALS
+    wanted = {name: group for name, group in trials.items() if name not in webrtc.field_trials}
     if wanted:
         try:
             webrtc.field_trials.update(wanted)

@@ -10,6 +10,7 @@ from perdure.errors import CarrierError
 from perdure.transport import engine
 from perdure.transport.gathering import Gathering
 from perdure.transport.mdns import Resolver
+from perdure.transport.own_interface import OwnInterfaces, may_choose
 from perdure.transport.peer_candidates import PeerCandidates
 from perdure.transport.reach import Reach
 from perdure.transport.rtc_carrier import REFUSALS, RtcCarrier
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     import webrtc
 
-    from perdure.config import IceServer, TransportConfig
+    from perdure.config import TransportConfig
+    from perdure.ice_server import IceServer
     from perdure.transport.base import CarrierListener
     from perdure.turn.pool import ServerFailure, ServerPool
 
@@ -34,13 +36,15 @@ class RtcTransport:
     """
 
     def __init__(self, config: TransportConfig) -> None:
-        engine.prepare(loopback=config.loopback)
+        chooses = config.own_interfaces and may_choose()
+        engine.prepare(loopback=config.loopback, one_socket=chooses)
         self._turn_servers = TurnServers(config.ice_servers, config.turn_ca, self._reconfigure)
         self._carriers: weakref.WeakSet[RtcCarrier] = weakref.WeakSet()
         self._renewal = engine.Renewal()
         self._loopback = config.loopback
         self._relay_only = config.relay_only
         self._tcp = config.tcp_candidates
+        self._own_interfaces = OwnInterfaces() if chooses else None
         self._resolver = Resolver(loopback=config.loopback)
 
     def offer(self, generation: int, listener: CarrierListener) -> RtcCarrier:
@@ -73,6 +77,8 @@ class RtcTransport:
         self._turn_servers.refresh()
         candidates = PeerCandidates(generation, reach, self._resolver.resolve)
         carrier = RtcCarrier(generation, listener, candidates, Gathering(self._turn_servers))
+        if self._own_interfaces is not None:
+            carrier.on_gathered = self._own_interfaces.gathered
         if self._renewal.is_under_way:
             carrier.connect_after(self._renewal, self._configuration)
         else:

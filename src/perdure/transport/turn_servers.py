@@ -16,7 +16,7 @@ from perdure.turn.pool import BAD_PORT, ServerAddress, ServerFailure, ServerPool
 from perdure.turn.tls_bridge import TlsBridge
 
 if TYPE_CHECKING:
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
     from perdure.transport.base import Path
 
 log = logging.getLogger("perdure.turn")

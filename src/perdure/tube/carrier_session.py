@@ -1,4 +1,4 @@
-"""One tube's session over one carrier after another.
+"""One tube's session over its carriers: one after another, and for a while one beside another.
 
 1. Nothing is decided here: what happens is told to the driver, and what the core decides is done.
 2. Sending is pulled: a message is framed when the carrier has room for it, so that its buffer stays shallow.
@@ -12,17 +12,26 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from perdure.core.connection import FAREWELL_SECONDS
-from perdure.core.events import CloseSent, HealthMeasured, IceUnhealthy, PathEvidence, SessionEnded
+from perdure.core.closing import FAREWELL_SECONDS
+from perdure.core.events import CloseSent, HealthMeasured, IceUnhealthy, PathEvidence, SessionEnded, SpareOpened
+from perdure.core.events import PeerSwitched as CorePeerSwitched
 from perdure.core.events import RttMeasured as CoreRttMeasured
 from perdure.core.events import SessionResumed as CoreSessionResumed
 from perdure.core.state import Reason
-from perdure.session import CarrierUnusable, RttMeasured, SessionClosed, SessionResumed, StreamData, channel_binding
+from perdure.session import (
+    CarrierUnusable,
+    PeerSwitched,
+    RttMeasured,
+    SessionClosed,
+    SessionResumed,
+    StreamData,
+    channel_binding,
+)
 from perdure.transport.base import IceState
+from perdure.tube.carrier_set import CarrierSet
 from perdure.tube.clock import clock
-from perdure.tube.current_carrier import CurrentCarrier
 from perdure.tube.inbox import REST, RESTING_FRAMES, TURN_COST, Inbox, turn_cost
-from perdure.tube.log import log_ice_state, log_resumed
+from perdure.tube.log import log_ice_state, log_resumed, log_switched
 from perdure.wire import CloseCode
 
 if TYPE_CHECKING:
@@ -54,10 +63,11 @@ class StreamConsumer(Protocol):
 
 
 class CarrierSession:
-    """A session, and its carrier while there is one.
+    """A session, and its carriers while there are any.
 
     Attributes:
-        current: that carrier, begun and closed as the core decides; it is closed by `close_carrier`.
+        held: these, begun and closed as the core decides; `offer`, `answer` and `close_carrier` go through here, as the
+            session has to know.
 
     Args:
         session: nobody else drives it; `streams` and the like call what concerns streams, and then `schedule_turn`.
@@ -74,7 +84,7 @@ class CarrierSession:
         "_message_bytes",
         "_told",
         "_turn_cost",
-        "current",
+        "held",
         "loop",
         "session",
     )
@@ -84,7 +94,7 @@ class CarrierSession:
         self._listener = listener
         self._consumer: StreamConsumer | None = None
         self.loop = asyncio.get_running_loop()
-        self.current = CurrentCarrier(listener, transport, self)
+        self.held = CarrierSet(listener, transport, self)
         self._inbox: Inbox | None = None
         self._turn_cost = 0
         """Of what was received in this turn of the event loop."""
@@ -106,15 +116,32 @@ class CarrierSession:
     @property
     def path(self) -> Path | None:
         """The one on which streams flow."""
-        carrier = self.current.carrier
+        carrier = self.held.current
         return carrier.path() if carrier is not None and self.session.is_resumed else None
 
     # What the core decides.
 
-    def close_carrier(self) -> None:
-        self.session.carrier_lost()
-        self._inbox = None
-        self.current.close()
+    def offer(self, generation: int, *, is_spare: bool) -> None:
+        if is_spare:
+            self.session.spare_begun()
+        self.held.offer(generation, is_spare=is_spare)
+
+    def answer(self, generation: int, sdp: str, *, is_spare: bool) -> None:
+        if is_spare:
+            self.session.spare_begun()
+        self.held.answer(generation, sdp, is_spare=is_spare)
+
+    def close_carrier(self, generation: int) -> None:
+        held = self.held
+        if held.is_spare(generation):
+            self.session.spare_lost()
+        elif held.is_current(generation):
+            self.session.carrier_lost()
+        else:
+            self.session.old_lost()
+        if self._inbox is not None:
+            self._inbox.forget(generation)
+        held.close(generation)
 
     def probe(self) -> None:
         self.session.ping()
@@ -179,8 +206,11 @@ class CarrierSession:
         self._listener.candidate_found(generation, candidate, sdp_mid, sdp_mline)
 
     def carrier_opened(self, generation: int, channel: OpenChannel) -> None:
-        self._message_bytes = 0
         binding = channel_binding(channel.local_certificate, channel.remote_certificate)
+        if self.held.is_spare(generation):
+            self._spare_opened(generation, binding, channel.max_message_bytes)
+            return
+        self._message_bytes = 0
         self.session.carrier_opened(generation, binding, channel.max_message_bytes)
         self._pump()
 
@@ -189,11 +219,24 @@ class CarrierSession:
         if self._inbox is None and self._turn_cost < TURN_COST:
             self._receive(generation, message)
         else:
-            self._inbox = self._inbox or Inbox(self.session.credit_bytes)
+            self._inbox = self._inbox or Inbox(self.session.streams.credit_bytes)
             if not self._inbox.add(generation, message):
                 self._inbox = None
-                self.session.carrier_lost()
+                if self.held.is_current(generation):
+                    self.session.carrier_lost()
                 self._listener.carrier_gone(generation, "the peer sends faster than is read here")
+
+    def _spare_opened(self, generation: int, binding: bytes, max_message_bytes: int) -> None:
+        """Both ends prove themselves on it while the current one goes on."""
+        spare = self.held.spare
+        if spare is None:
+            return
+        try:
+            spare.send(self.session.spare_opened(generation, binding, max_message_bytes))
+        except Exception as error:
+            self.held.failed(generation, error)
+            return
+        self._listener.feed(SpareOpened(generation))
 
     def carrier_writable(self, generation: int) -> None:
         self._pump()
@@ -210,7 +253,7 @@ class CarrierSession:
 
     def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
         why = f"{reason.value}: {detail}" if detail else reason.value
-        if self._inbox is not None:  # the peer's last words wait in it
+        if self._inbox is not None and self.held.is_current(generation):  # the peer's last words wait in it
             self._inbox.loss = generation, why
         else:
             self._listener.carrier_gone(generation, why)
@@ -223,11 +266,17 @@ class CarrierSession:
                 if self._consumer is not None:
                     self._consumer.stream_event(event)
             case RttMeasured(seconds):
-                is_idle = not self.session.stream_count
+                is_idle = not len(self.session.streams)
                 if is_idle:
                     self._told = None
-                self._listener.feed(CoreRttMeasured(self.current.generation, seconds, is_idle))
+                self._listener.feed(CoreRttMeasured(self.held.generation, seconds, is_idle))
+            case PeerSwitched(generation):
+                self._listener.feed(CorePeerSwitched(generation))
             case SessionResumed(generation):
+                if self.held.is_spare(generation):
+                    log_switched(self._listener.tube_id, self.held.generation, generation)
+                    self.held.switch()
+                    self._message_bytes = 0
                 log_resumed(self._listener.tube_id, event)
                 self._told = None
                 self._listener.feed(CoreSessionResumed(generation))
@@ -250,7 +299,7 @@ class CarrierSession:
         for event in events:
             self._handle(event)
         if self._listener.is_recovering:
-            self._listener.feed(self.evidence(generation))
+            self._listener.feed(self.evidence(self.held.generation))
 
     def _schedule_turn_behind_messages(self) -> None:
         """As `schedule_turn`, by a timer that is due at once. In a turn of the loop the engine hands over up to 100
@@ -283,7 +332,7 @@ class CarrierSession:
             self._turn_cost = 0
             if self._inbox is not None:
                 self._read_inbox(self._inbox)
-        if self.session.has_forgotten:
+        if self.session.streams.has_forgotten:
             self._tell_forgotten()
         self._pump()
 
@@ -292,12 +341,12 @@ class CarrierSession:
         self._turn()
 
     def _tell_forgotten(self) -> None:
-        for stream_id in self.session.take_forgotten():
+        for stream_id in self.session.streams.take_forgotten():
             if self._consumer is not None:
                 self._consumer.stream_forgotten(stream_id)
 
     def _pump(self) -> None:
-        carrier, session = self.current.carrier, self.session
+        carrier, session = self.held.current, self.session
         if carrier is None:
             return
         sent = False
@@ -310,10 +359,10 @@ class CarrierSession:
                 carrier.send(message)
                 sent = True
         except Exception as error:
-            self.current.failed(carrier.generation, error)
+            self.held.failed(carrier.generation, error)
             return
         self._ack_at = session.next_deadline()
-        if session.has_forgotten:
+        if session.streams.has_forgotten:
             self.schedule_turn()
         if sent and session.is_close_sent:
             self._listener.feed(CloseSent())

@@ -22,6 +22,7 @@ from perdure.core.actions import (
     ApplyCandidate,
     CloseCarrier,
     CloseNow,
+    DoubtSignaling,
     KeepAlive,
     MakeAnswer,
     MakeOffer,
@@ -32,6 +33,7 @@ from perdure.core.actions import (
     SayGoodbye,
     StateChanged,
     WarnOfTimeout,
+    WithdrawOffer,
 )
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision, Rung, Trigger
@@ -42,6 +44,7 @@ from perdure.core.events import (
     Event,
     NetworkChanged,
     OfferReceived,
+    OfferWithdrawn,
     PeerLeft,
     PeerRestarted,
     SignalingChanged,
@@ -51,7 +54,7 @@ from perdure.core.state import Reason, State
 from perdure.errors import CarrierError, PeerError
 from perdure.eventlog import log_event
 from perdure.session import Session
-from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, short_reason
+from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, Withdraw, short_reason
 from perdure.tube.carrier_session import CarrierSession
 from perdure.tube.clock import clock
 from perdure.tube.descriptions import LocalDescriptions
@@ -155,8 +158,8 @@ class Driver:
 
     @property
     def is_recovering(self) -> bool:
-        """Whether a sign of life would end a recovery."""
-        return self.core.state is State.RECONNECTING
+        """Whether a sign of life would end a recovery, or make a spare needless."""
+        return self.core.state is State.RECONNECTING or self.core.spare != 0
 
     def run(self, *, connect: bool) -> None:
         """Let the timers run; with `connect`, also begin. Twice is fine."""
@@ -200,7 +203,8 @@ class Driver:
         """
         core = self.core
         waits = decided is not None and decided.rung in (Rung.WAIT, Rung.FAIL)
-        if core.offered_here and core.carrier and not core.state.is_up and not waits:
+        is_begun = core.spare != 0 or (core.carrier != 0 and not core.state.is_up)
+        if core.offered_here and is_begun and not waits:
             return await self.descriptions.wait(core.generation, for_offer=True)
         why = decided.reason.value if decided is not None else "the other end makes the first offer"
         raise PeerError(f"tube {self.tube_id!r} cannot make an offer now: {why}", reason=core.state.name)
@@ -216,6 +220,8 @@ class Driver:
                 self.feed(AnswerReceived(generation, sdp))
             case Candidate(generation, candidate, sdp_mid, sdp_mline_index):
                 self.feed(CandidateReceived(generation, candidate, sdp_mid, sdp_mline_index))
+            case Withdraw(generation):
+                self.feed(OfferWithdrawn(generation))
             case Bye(reason):
                 self.feed(PeerLeft(printable(reason)))
             case _:
@@ -239,7 +245,7 @@ class Driver:
             return
         message: Offer | Answer
         if core.offered_here:
-            restarts = core.carrier if core.carrier != generation else 0
+            restarts = core.carrier if generation not in (core.carrier, core.spare) else 0
             message = Offer(generation, sdp, restarts, self._cause.value if self._cause is not None else "")
         else:
             message = Answer(generation, sdp)
@@ -277,10 +283,10 @@ class Driver:
             self._due_actions = None
 
     def _carry_out_one(self, action: Action) -> None:
-        carriers, carrier = self.carriers, self.carriers.current
+        carriers, held = self.carriers, self.carriers.held
         match action:  # the frequent ones first
             case MeasureHealth():
-                carrier.measure()
+                held.measure()
             case Probe():
                 carriers.probe()
             case KeepAlive():
@@ -288,26 +294,30 @@ class Driver:
                 self._on_told(action)
             case Decision() | WarnOfTimeout():
                 self._on_told(action)
-            case MakeOffer(generation, cause):
-                self._begin(generation, "carrier", cause)
+            case MakeOffer(generation, cause, is_spare):
+                self._begin(generation, "spare" if is_spare else "carrier", cause)
                 self.rebuilds += cause is not None
-                carrier.offer(generation)
+                carriers.offer(generation, is_spare=is_spare)
             case RestartIce(generation, _, cause):
                 self._begin(generation, "restart", cause)
                 self.ice_restarts += 1
-                carrier.restart(generation)
-            case MakeAnswer(generation, sdp):
-                carrier.answer(generation, sdp)
+                held.restart(generation)
+            case MakeAnswer(generation, sdp, is_spare):
+                carriers.answer(generation, sdp, is_spare=is_spare)
             case AnswerRestart(generation, sdp):
-                carrier.answer_restart(generation, sdp)
-            case ApplyAnswer(_, sdp):
-                carrier.apply_answer(sdp)
-            case ApplyCandidate(_, candidate, sdp_mid, sdp_mline):
-                carrier.add_candidate(candidate, sdp_mid, sdp_mline)
+                held.answer_restart(generation, sdp)
+            case ApplyAnswer(generation, sdp):
+                held.apply_answer(generation, sdp)
+            case ApplyCandidate(generation, candidate, sdp_mid, sdp_mline):
+                held.add_candidate(generation, candidate, sdp_mid, sdp_mline)
             case RenewNetworks():
-                carrier.renew_networks()
-            case CloseCarrier():
-                carriers.close_carrier()
+                held.renew_networks()
+            case CloseCarrier(generation):
+                carriers.close_carrier(generation)
+            case DoubtSignaling():
+                self.channel.doubt()
+            case WithdrawOffer(generation):
+                self.channel.send(Withdraw(generation))
             case SayGoodbye(reason, detail):
                 self._is_closing = True
                 carriers.say_goodbye(_CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))

@@ -61,6 +61,14 @@ class Inbox:
             return False
         return self._bytes <= self._credit_bytes + MAX_SURPLUS_BYTES
 
+    def forget(self, generation: int) -> None:
+        """That carrier is closed: drop what it brought."""
+        kept = [each for each in self._messages if each[0] != generation]
+        self._messages = deque(kept)
+        self._bytes = sum(len(message) + MESSAGE_OVERHEAD_BYTES for _, message in kept)
+        if self.loss is not None and self.loss[0] == generation:
+            self.loss = None
+
     def pop(self) -> tuple[int, bytes]:
         """The next one."""
         generation, message = self._messages.popleft()

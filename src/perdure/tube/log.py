@@ -62,6 +62,11 @@ def log_timeout_warning(tube_id: str, warning: WarnOfTimeout) -> None:
     )
 
 
+def log_switched(tube_id: str, before: int, after: int) -> None:
+    """The session goes on on the carrier that was begun beside the one before; no state need have changed."""
+    log_event(log, logging.INFO, "carrier-switched", tube=tube_id, before=before, generation=after)
+
+
 def log_resumed(tube_id: str, resumed: SessionResumed) -> None:
     fields = {"generation": resumed.generation, "resent_bytes": resumed.resent_bytes}
     log_event(log, logging.DEBUG, "session-resumed", tube=tube_id, **fields)

@@ -28,10 +28,10 @@ from perdure.tube.clock import clock
 from perdure.tube.log import log_decision, log_state_change, log_timeout_warning
 
 if TYPE_CHECKING:
-    from perdure.config import IceServer
     from perdure.core.actions import StateChanged
     from perdure.core.decision import Rung
     from perdure.delivery import SignalHandler, SignalIterator
+    from perdure.ice_server import IceServer
     from perdure.signaling.messages import Candidate
 
 LAST_SIGNALS_TIMEOUT = 30.0

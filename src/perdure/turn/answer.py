@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from perdure.config import IceServer
 from perdure.errors import ProtocolError
+from perdure.ice_server import IceServer
 from perdure.nesting import check_json
 from perdure.turn.provider import IssuedIceServers
 from perdure.turn.shared_secret import expiry_of

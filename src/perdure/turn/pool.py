@@ -20,7 +20,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
 
 MOST_GIVEN = 3
 """TURN servers: one over UDP, TCP and TLS each, or three hosts."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from perdure.config import IceServer, parse_ice_server
+from perdure.ice_server import IceServer, parse_ice_server
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from perdure.urls import without_logins
 if TYPE_CHECKING:
     from random import Random
 
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
     from perdure.turn.provider import IceServerProvider, IssuedIceServers
 
 log = logging.getLogger("perdure.turn")

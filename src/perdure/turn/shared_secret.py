@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from perdure.config import IceServer
+from perdure.ice_server import IceServer
 from perdure.turn.provider import IssuedIceServers
 
 DEFAULT_LIFETIME = 3600.0

@@ -19,7 +19,7 @@ from perdure.eventlog import log_event
 from perdure.turn.pool import NO_ANSWER, NO_ANSWER_TIMEOUT, UNREACHABLE, ServerAddress, Trouble
 
 if TYPE_CHECKING:
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
 
 log = logging.getLogger("perdure.turn")
 

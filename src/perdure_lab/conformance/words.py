@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer
+from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, Withdraw
 from perdure.wire import Close, Data, Frame, Hello, Open, Resume
 
 
@@ -10,7 +10,7 @@ def word(said: Frame | Message) -> str:
     """A frame or a message with its numbers."""
     name = type(said).__name__
     match said:
-        case Offer(generation) | Answer(generation) | Candidate(generation):
+        case Offer(generation) | Answer(generation) | Candidate(generation) | Withdraw(generation):
             return f"{name.lower()} of generation {generation}"
         case Bye():
             return "bye"

@@ -15,7 +15,7 @@ from perdure.wire import Close, Hello, Ping, Pong, Resume, decode_message, encod
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
     from perdure.transport.base import (
         Carrier,
         CarrierListener,

@@ -58,6 +58,6 @@ class Logbook:
             if each.at > self._began_at
         )
 
-    def begun(self, what: Literal["restart", "carrier"]) -> int:
+    def begun(self, what: Literal["restart", "carrier", "spare"]) -> int:
         """How many since the traffic began."""
         return sum(at > self._began_at and kind == what for at, kind in self._negotiations)

@@ -269,7 +269,7 @@ class Run:
             bytes_lost=traffic.lost_bytes,
             bytes_wrong=traffic.wrong_bytes,
             restarts=logbook.begun("restart"),
-            rebuilds=logbook.begun("carrier"),
+            rebuilds=logbook.begun("carrier") + logbook.begun("spare"),
             problem=self._problems[0] if self._problems else None,
         )
 

@@ -7,7 +7,7 @@
 Each link is a pair of interfaces between its site and a router of its own, which has one more to the internet. The
 lab is also the sites' network manager: it sets addresses and default routes as systemd-networkd would, and takes them
 away when the carrier is lost. What carries a link's address leaves by that link (a rule each network), so that a
-second path is one.
+second path is one, unless the scenario is without policy routes.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Place:
     number: int
     networks: Mapping[str, int]
     """Every network that the link ever has, and the site's routing table for it."""
+    has_policy_routes: bool
+    """Whether the site uses these tables."""
 
     @property
     def site(self) -> str:
@@ -97,7 +99,7 @@ class Topology:
             networks = {}
             for network in _networks_of(scenario, name):
                 networks[network], table = table, table + 1
-            self.places[name] = Place(name, number, networks)
+            self.places[name] = Place(name, number, networks, scenario.policy_routes)
 
     @property
     def namespaces(self) -> list[str]:
@@ -179,7 +181,8 @@ def _machine(place: Place, before: Link, after: Link) -> Iterator[str]:
     for network in dict.fromkeys(map(network_of, after.addresses)):
         route = f"default via {ip_network(network)[1]} dev {interface} proto static"
         yield f"route replace {route} metric {after.metric}"
-        yield f"route replace {route} table {place.networks[network]}"
+        if place.has_policy_routes:
+            yield f"route replace {route} table {place.networks[network]}"
 
 
 def _without_default_routes(interface: str) -> Iterator[str]:
@@ -218,7 +221,7 @@ def _attachment(place: Place, *, behind_nat: bool) -> Batches:
         else:
             internet.append(f"route add {network} via {place.public_v6}")
     site = [f"link add {place.interface} type veth peer name lan netns {place.router}"]
-    for network, table in place.networks.items():
+    for network, table in place.networks.items() if place.has_policy_routes else ():
         family = "-6 " if ":" in network else ""
         site.append(f"{family}rule add from {network} lookup {table} pref {_RULE_PREFERENCE}")
     router = [

@@ -159,6 +159,9 @@ class Scenario:
     """How long it takes in the short form, which runs with every change of the code; `None`: it is not part of that."""
     relay: bool = False
     """There is a TURN relay beside the rendezvous, and both peers know it."""
+    policy_routes: bool = True
+    """What comes from a link's address leaves by that link. Without them, as on most machines, what the default route
+    prefers."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """perdure's settings by full name."""
     settings_reason: str = ""

@@ -59,6 +59,7 @@ class _Head:
     seconds: _Length
     short_seconds: _Length | None = None
     relay: bool = False
+    policy_routes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ def parse_scenario(text: str, *, source: str, name: str) -> Scenario:
         steps=_steps(top, links, head.seconds),
         short_seconds=head.short_seconds,
         relay=head.relay,
+        policy_routes=head.policy_routes,
         settings=settings,
         settings_reason=reason,
         traffic=Traffic(**top.table("traffic").read(Traffic)),

@@ -133,7 +133,8 @@ class TubeWatch:
                 self._check_backoff(decision.next_attempt_at - decision.at)
         elif decision.trigger is not None and decision.trigger.is_network_event and decision.reason not in GO_ON:
             self._failures = 0
-        if decision.rung not in (Rung.ICE_RESTART, Rung.REBUILD) or decision.trigger in UNCOUNTED:
+        is_restart = decision.rung in (Rung.ICE_RESTART, Rung.REBUILD, Rung.SPARE)
+        if not is_restart or decision.trigger in UNCOUNTED or decision.reason is DecisionReason.PATH_SUSPECT:
             return
         restarts, budget = self._restarts, self._process.registry.policy.max_restarts_per_minute
         while restarts and restarts[0] <= decision.at - LIMIT_WINDOW + ROUNDING:

@@ -18,7 +18,7 @@ from perdure_lab.sim.flow import CARRIER_BUFFER_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from perdure.config import IceServer
+    from perdure.ice_server import IceServer
     from perdure.transport.base import Carrier, CarrierListener, OpenChannel
     from perdure_lab.sim.flow import Flow
     from perdure_lab.sim.internet import Internet

@@ -1,7 +1,8 @@
 """The network between the machines: the scenario's links as they are now, and what a packet would meet.
 
-A path leaves by the link that has its local address, as in the lab (source routing), and enters by the link that has
-the remote one; what it meets is both links' sum. The services (rendezvous, relay) are in the middle: one link away.
+A path leaves by the link that has its local address (its sockets do: `transport.own_interface`), and enters by the link
+that has the remote one; what it meets is both links' sum. The services (rendezvous, relay) are in the middle: one link
+away.
 """
 
 from __future__ import annotations
@@ -214,9 +215,13 @@ class Internet:
         """The link of `site` that has `address` and can be used, as far as the machine can see."""
         return self._home.get((site, address))
 
-    def addresses(self, site: str) -> list[str]:
-        """What a socket of `site` may be bound to, the default route's first."""
-        found = [(self.links[name].metric, address) for (at, address), name in self._home.items() if at == site]
+    def addresses(self, site: str, interface: str | None = None) -> list[str]:
+        """What a socket of `site` may be bound to, of all its interfaces or of one; the default route's first."""
+        found = [
+            (self.links[name].metric, address)
+            for (at, address), name in self._home.items()
+            if at == site and interface in {None, interface_of(name)}
+        ]
         return [address for _, address in sorted(found)]
 
     def is_translated(self, site: str, address: str) -> bool:

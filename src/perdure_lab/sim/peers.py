@@ -195,8 +195,8 @@ class Process:
         self.ledger.tube_created(manager)
         self._on_tube(self, manager)
 
-    async def _open_socket(self) -> Socket:
-        return await self.surroundings.rendezvous.open(self.machine)
+    async def _open_socket(self, interface: str | None) -> Socket:
+        return await self.surroundings.rendezvous.open(self.machine, interface)
 
     def _token(self, count: int) -> bytes:
         return self.random.randbytes(count)
@@ -236,6 +236,7 @@ class GatewayProcess(Process):
         on_status: Callable[[SignalingStatus], None],
         has_room: Callable[[], bool],
         ice_servers: Sequence[RTCIceServer],
+        interfaces: Callable[[], Sequence[str]],
     ) -> GatewaySignaling:
         return GatewaySignaling(
             rendezvous_url,
@@ -248,6 +249,7 @@ class GatewayProcess(Process):
             random=self.random,
             now=lambda: self.machine.always_clock,
             token_bytes=self._token,
+            interfaces=interfaces,
             open_socket=self._open_socket,
         )
 
@@ -311,6 +313,7 @@ class ClientProcess(Process):
         key: X25519PrivateKey,
         on_status: Callable[[SignalingStatus], None],
         on_ice_servers: Callable[[Sequence[RTCIceServer]], None],
+        interfaces: Callable[[], Sequence[str]],
     ) -> ClientSignaling:
         return ClientSignaling(
             ticket,
@@ -320,6 +323,7 @@ class ClientProcess(Process):
             on_ice_servers=on_ice_servers,
             random=self.random,
             token_bytes=self._token,
+            interfaces=interfaces,
             open_socket=self._open_socket,
         )
 

@@ -210,7 +210,7 @@ class Play:
             bytes_lost=sum(course.sent_bytes - course.received_bytes for course in courses),
             bytes_wrong=0,  # one is a violation, and so a problem
             restarts=recoveries[Rung.ICE_RESTART],
-            rebuilds=recoveries[Rung.REBUILD],
+            rebuilds=recoveries[Rung.REBUILD] + recoveries[Rung.SPARE],
             problem=violation,
         )
 

@@ -32,6 +32,7 @@ from perdure.signaling.gateway_proof import is_proved
 from perdure.signaling.noise import public_bytes
 from perdure.signaling.rooms import OccupiedError, RefusedError, RendezvousLimits, Rooms
 from perdure_lab.sim.flow import Flow
+from perdure_lab.sim.pings import Pings
 
 if TYPE_CHECKING:
     from perdure.signaling.frames import ServerFrame
@@ -90,12 +91,12 @@ class Rendezvous:
         for socket in [socket for socket in self._sockets if socket.loop is machine.loop]:
             socket.vanish()
 
-    async def open(self, machine: Machine) -> Socket:
-        """A connection of `machine`. Raises `OSError` as the system would."""
+    async def open(self, machine: Machine, interface: str | None = None) -> Socket:
+        """A connection of `machine`, by `interface` where it is given. Raises `OSError` as the system would."""
         loop, site = machine.loop, machine.name
         waits = iter(CONNECTS_AGAIN_AFTER)
         while True:
-            addresses = self.internet.addresses(site)
+            addresses = self.internet.addresses(site, interface)
             if not addresses:
                 raise OSError("network unreachable")
             address = addresses[0]
@@ -202,6 +203,7 @@ class Socket:
         random = world.dice(f"socket {world.serial()}")
         self._up = Flow(world, _Up(self), random, min_rto=TCP_MIN_RTO)
         self._down = Flow(world, _Down(self), random, min_rto=TCP_MIN_RTO)
+        self._pings = Pings(world, loop, lambda: self.ways, random, retransmitted_after=TCP_MIN_RTO)
         self._received: deque[bytes] = deque()
         self._arrival: asyncio.Future[None] | None = None
         self._is_lost = False
@@ -228,6 +230,15 @@ class Socket:
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
         return self._received.popleft()
+
+    async def ping(self) -> asyncio.Future[float]:
+        if self._is_lost:
+            raise ConnectionResetError("the connection is gone")
+        return self._pings.send()
+
+    @property
+    def latency(self) -> float:
+        return self._pings.latency
 
     def abort(self) -> None:
         """As `transport.abort`: the rendezvous hears of it where a packet gets through."""
@@ -305,6 +316,7 @@ class Socket:
     def _network_changed(self) -> None:
         world = self._rendezvous.world
         self._ways = None
+        self._pings.network_changed()
         if None not in self.ways and self._machine.runs:
             self._dead_since = None
         elif self._dead_since is None:
@@ -329,6 +341,7 @@ class Socket:
 
     def _end_here(self) -> None:
         self._is_lost = True
+        self._pings.ended()
         self._wake()
 
     def _wake(self) -> None:

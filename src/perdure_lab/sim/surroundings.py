@@ -82,9 +82,9 @@ class Surroundings:
 
     @property
     def recoveries(self) -> Counter[Rung]:
-        """ICE restarts and rebuilds that either end began."""
+        """ICE restarts, rebuilds and spares that either end began."""
         begun = (decision.rung for _, _, decision in self.decisions if decision.trigger is not None)
-        return Counter(rung for rung in begun if rung in (Rung.ICE_RESTART, Rung.REBUILD))
+        return Counter(rung for rung in begun if rung in (Rung.ICE_RESTART, Rung.REBUILD, Rung.SPARE))
 
     def note(self, text: str) -> None:
         """A line for the trace."""

@@ -1,4 +1,4 @@
-"""A tube's current carrier: begun, negotiated and closed as the core decides.
+"""A tube's carriers: begun, negotiated and closed as the core decides.
 
 1. Nothing is decided here: the core hears of each carrier whether ICE can be restarted on it, and of each that could
    not be begun.
@@ -27,18 +27,20 @@ CLOSE_TIMEOUT = 5.0
 for the tube's end."""
 
 
-class CurrentCarrier:
-    """The carrier of one tube, while there is one.
+class CarrierSet:
+    """The carriers of one tube: the current one, a spare beside it, and the one before.
 
     Args:
         path_listener: the tube's driver.
         listener: hears of each carrier.
     """
 
-    __slots__ = ("_closing", "_listener", "_path_listener", "_transport", "carrier")
+    __slots__ = ("_closing", "_listener", "_path_listener", "_transport", "current", "old", "spare")
 
     def __init__(self, path_listener: PathListener, transport: Transport, listener: CarrierListener) -> None:
-        self.carrier: Carrier | None = None
+        self.current: Carrier | None = None
+        self.spare: Carrier | None = None
+        self.old: Carrier | None = None
         self._path_listener = path_listener
         self._transport = transport
         self._listener = listener
@@ -47,57 +49,74 @@ class CurrentCarrier:
 
     @property
     def generation(self) -> int:
-        """The one that made the carrier; 0 where there is none."""
-        return self.carrier.generation if self.carrier is not None else 0
+        """The one that made the current carrier; 0 where there is none."""
+        return self.current.generation if self.current is not None else 0
 
     @property
     def local_address(self) -> str | None:
         """This machine's address on the path in use; see `Carrier.local_address`."""
-        if self.carrier is None:
+        if self.current is None:
             return None
         try:
-            return self.carrier.local_address
+            return self.current.local_address
         except Exception as error:  # one tube's, which must not keep the news of a change from the others
             log_event(log, logging.ERROR, "no-local-address", error, tube=self._path_listener.tube_id)
             return None
+
+    def is_spare(self, generation: int) -> bool:
+        return self.spare is not None and self.spare.generation == generation
+
+    def is_current(self, generation: int) -> bool:
+        return self.current is not None and self.current.generation == generation
+
+    def switch(self) -> None:
+        """The session goes on on the spare."""
+        self.old, self.current, self.spare = self.current, self.spare, None
 
     # What the core decides.
 
     def renew_networks(self) -> None:
         self._transport.renew()
 
-    def offer(self, generation: int) -> None:
-        self._begin(generation, lambda: self._transport.offer(generation, self._listener))
+    def offer(self, generation: int, *, is_spare: bool) -> None:
+        self._begin(generation, is_spare, lambda: self._transport.offer(generation, self._listener))
 
-    def answer(self, generation: int, sdp: str) -> None:
-        self._begin(generation, lambda: self._transport.answer(generation, sdp, self._listener))
+    def answer(self, generation: int, sdp: str, *, is_spare: bool) -> None:
+        self._begin(generation, is_spare, lambda: self._transport.answer(generation, sdp, self._listener))
 
     def restart(self, generation: int) -> None:
-        if self.carrier is not None:
-            self.carrier.restart(generation)
+        if self.current is not None:
+            self.current.restart(generation)
 
     def answer_restart(self, generation: int, sdp: str) -> None:
-        if self.carrier is not None:
-            self.carrier.answer_restart(generation, sdp)
+        if self.current is not None:
+            self.current.answer_restart(generation, sdp)
 
-    def apply_answer(self, sdp: str) -> None:
-        if self.carrier is not None:
-            self.carrier.apply_answer(sdp)
+    def apply_answer(self, generation: int, sdp: str) -> None:
+        if (carrier := self._negotiated(generation)) is not None:
+            carrier.apply_answer(sdp)
 
-    def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
-        if self.carrier is not None:
-            self.carrier.add_candidate(candidate, sdp_mid, sdp_mline)
+    def add_candidate(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
+        if (carrier := self._negotiated(generation)) is not None:
+            carrier.add_candidate(candidate, sdp_mid, sdp_mline)
 
     def measure(self) -> None:
-        if self.carrier is not None:
-            self.carrier.measure()
+        if self.current is not None:
+            self.current.measure()
 
     def kill(self) -> None:
-        if self.carrier is not None:
-            self.carrier.kill()
+        if self.current is not None:
+            self.current.kill()
 
-    def close(self) -> None:
-        carrier, self.carrier = self.carrier, None
+    def close(self, generation: int) -> None:
+        """The carrier of that generation, where there is one."""
+        carrier: Carrier | None = None
+        if self.is_current(generation):
+            carrier, self.current = self.current, None
+        elif self.is_spare(generation):
+            carrier, self.spare = self.spare, None
+        elif self.old is not None and self.old.generation == generation:
+            carrier, self.old = self.old, None
         if carrier is not None and (closing := carrier.close()) is not None:
             task = asyncio.get_running_loop().create_task(self._wait_until_closed(carrier.generation, closing))
             self._closing = (*self._closing, task)
@@ -114,16 +133,24 @@ class CurrentCarrier:
         log_event(log, logging.ERROR, "carrier-failed", error, tube=tube_id, generation=generation)
         self._gone_soon(generation, f"an error here: {type(error).__qualname__}")
 
-    def _begin(self, generation: int, begin: Callable[[], Carrier]) -> None:
+    def _begin(self, generation: int, is_spare: bool, begin: Callable[[], Carrier]) -> None:
         try:
-            self.carrier = begin()
-            can_restart = self.carrier.can_restart
+            carrier = begin()
+            can_restart = carrier.can_restart
         except CarrierError as error:
             self._gone_soon(generation, str(error))
         except Exception as error:
             self.failed(generation, error)
         else:
+            if is_spare:
+                self.spare = carrier
+            else:
+                self.current = carrier
             self._path_listener.feed(CarrierMade(generation, can_restart))
+
+    def _negotiated(self, generation: int) -> Carrier | None:
+        """The carrier that a negotiation is about. A restart has a generation of its own, and is of the current one."""
+        return self.spare if self.is_spare(generation) else self.current
 
     def _gone_soon(self, generation: int, why: str) -> None:
         asyncio.get_running_loop().call_soon(self._path_listener.carrier_gone, generation, why)

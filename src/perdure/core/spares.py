@@ -1,0 +1,95 @@
+"""Carriers that a suspicion begins beside the current one: when, and whether one was needed.
+
+Each that was not needed doubles the wait for the next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.core.actions import DoubtSignaling
+from perdure.core.decision import Trigger
+from perdure.core.timers import Timer
+
+if TYPE_CHECKING:
+    from perdure.core.climber import Climber
+    from perdure.core.context import Context
+    from perdure.core.keepalive import Liveness
+    from perdure.core.restart import Ladder
+
+GLARE_DELAY = 0.05
+"""Seconds that the acceptor leaves the first word to the initiator, which suspects the path too. Half of what it waits
+where the path is lost (`restart.GLARE_DELAY`): a spare is no loss, and offers that cross cost one of them."""
+
+FIRST_WAIT = 1.0
+LONGEST_WAIT = 30.0
+"""Seconds after a spare that was not needed. One costs both ends an offer, an answer and a DTLS handshake, some 30 ms
+of CPU; a path that is always late to answer has one each half minute."""
+
+FORGOTTEN_AFTER = 60.0
+"""Seconds without one that was not needed, after which the count begins anew."""
+
+
+class Spares:
+    __slots__ = ("_climber", "_context", "_initiator", "_ladder", "_liveness", "_not_before", "_wasted")
+
+    def __init__(
+        self, context: Context, climber: Climber, ladder: Ladder, liveness: Liveness, *, initiator: bool
+    ) -> None:
+        self._context = context
+        self._climber = climber
+        self._ladder = ladder
+        self._liveness = liveness
+        self._initiator = initiator
+        self._wasted = 0
+        """How many in a row were not needed."""
+        self._not_before = 0.0
+
+    def path_suspect(self) -> None:
+        """An answer is overdue: SPARE is set, in case that it never comes."""
+        if self._context.state.is_up:
+            self._context.actions.append(DoubtSignaling())
+        if self._climber.spare is None and self._context.state.is_up:
+            at = self._context.now + (0.0 if self._initiator else GLARE_DELAY)
+            self._context.timers.set(Timer.SPARE, max(at, self._not_before))
+
+    def is_due(self) -> bool:
+        """SPARE: whether one is to be begun now. One that there is has had its time, and is dropped."""
+        if self._climber.spare is not None:
+            self.waste()
+            return False
+        return self._context.state.is_up and self._liveness.is_suspect(self._context.now)
+
+    def opened(self) -> None:
+        """RESUME was said on the spare."""
+        if self._climber.spare is not None:
+            self._climber.spare.is_told = True
+
+    def used(self) -> None:
+        """The session goes on on the spare of a suspicion."""
+        self._wasted = 0
+        self._not_before = 0.0
+
+    def heard(self, at: float) -> None:
+        """The current carrier answers after all: who offered the spare drops it, unless the peer may go on on it."""
+        spare = self._climber.spare
+        if spare is None or spare.is_told or not self._context.state.is_up:
+            return
+        if not self._climber.negotiation.offered_here:
+            return
+        if spare.trigger is Trigger.CONNECTION_TIMEOUT and at > spare.begun_at:
+            self.waste()
+
+    def waste(self) -> None:
+        """The spare was not needed, or did not open in its time."""
+        spare, now = self._climber.spare, self._context.now
+        if spare is None:
+            return
+        if spare.trigger is Trigger.CONNECTION_TIMEOUT and self._climber.negotiation.offered_here:
+            if now >= self._not_before + FORGOTTEN_AFTER:
+                self._wasted = 0
+            self._not_before = now + min(LONGEST_WAIT, FIRST_WAIT * 2.0**self._wasted)
+            self._wasted = min(self._wasted + 1, 8)
+        if spare.is_precaution:
+            self._ladder.precaution_wasted(spare.begun_at)
+        self._climber.drop_spare()

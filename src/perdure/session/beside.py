@@ -1,0 +1,65 @@
+"""The carriers beside the current one: the spare, which may replace it, and the one before it.
+
+Rules:
+1. On a spare nothing but HELLO and RESUME is sent until both ends are proved on it. Its RESUME takes nothing as told: a
+   spare may be dropped.
+2. Once the peer is proved on the spare the session goes on there, from what is acknowledged for certain: what is not is
+   sent again, and what was told on the carrier that is left is told again.
+3. That carrier is still read and no longer written. It is of no use once the peer says something on the new one behind
+   its RESUME.
+4. The positions in a spare's RESUME may be old when they arrive. That a stream is absent from it means that it is gone
+   only where its OPEN was acknowledged before the spare was begun.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from perdure.session.handshake import Handshake
+    from perdure.session.stream import Stream
+
+
+class Beside:
+    """Made where a spare is begun; `None` takes its place once there is neither."""
+
+    __slots__ = ("_acknowledged_before", "old", "spare")
+
+    def __init__(self) -> None:
+        self.spare: Handshake | None = None
+        """Of the spare, once it is open."""
+        self.old: Handshake | None = None
+        """Of the carrier before the current one, while it is read."""
+        self._acknowledged_before: frozenset[int] | None = None
+        """The streams whose OPEN the peer had acknowledged when the spare was begun; `None`: none was."""
+
+    def spare_begun(self, streams: Iterable[Stream]) -> Beside:
+        """A new one is being made."""
+        self.spare = None
+        self._acknowledged_before = frozenset(each.stream_id for each in streams if each.open_acknowledged)
+        return self
+
+    def switch(self, current: Handshake) -> frozenset[int]:
+        """The spare takes the place of the current one. Returns the streams whose absence from its RESUME counts."""
+        self.spare, self.old = None, current if current.is_resumed else None
+        known, self._acknowledged_before = self._acknowledged_before, None
+        return known or frozenset()
+
+    def find(self, generation: int) -> Handshake | None:
+        """The handshake of that carrier, where it is one of these."""
+        for handshake in (self.spare, self.old):
+            if handshake is not None and handshake.generation == generation:
+                return handshake
+        return None
+
+    def without_spare(self) -> Beside | None:
+        """There is none any more, or it will not be."""
+        self.spare = self._acknowledged_before = None
+        return self if self.old is not None else None
+
+    def without_old(self) -> Beside | None:
+        """The one before is gone."""
+        self.old = None
+        return self if self._acknowledged_before is not None else None
