@@ -208,8 +208,8 @@ async def test_an_address_that_the_engine_does_not_know_yet_gets_a_new_carrier(
     transfer = Transfer(pair.here.manager)
     await transfer.reached(500_000)
     end.manager.report_network_change(ADDRESS_CHANGE, {"is_new_address": True, "has_address": True})
-    for each in (pair.here, pair.there):
-        assert (await each.reached(State.CONNECTED, since=3)).reason is Reason.SESSION_RESUMED
+    await on_another_carrier(pair.here.manager, pair.there.manager, than=3)
+    assert (await end.reached(State.CONNECTED, since=3)).reason is Reason.SESSION_RESUMED
     await transfer.finish()
     assert end.manager.metrics.reconnection_attempts == 1
 
