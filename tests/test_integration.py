@@ -25,6 +25,7 @@ from perdure import (
 from perdure.streams.target import parse_target
 from perdure.streams.tcp import FindAddresses, dial
 from support.application_pair import ApplicationPair
+from support.carriers import carrier_of, on_another_carrier
 from support.recorder import REFUSED, TIMEOUT, Recorder
 from support.targets import connected, echo, positions, serving
 
@@ -207,8 +208,8 @@ async def test_an_address_that_the_engine_does_not_know_yet_gets_a_new_carrier(
     transfer = Transfer(pair.here.manager)
     await transfer.reached(500_000)
     end.manager.report_network_change(ADDRESS_CHANGE, {"is_new_address": True, "has_address": True})
-    for each in (pair.here, pair.there):
-        assert (await each.reached(State.CONNECTED, since=3)).reason is Reason.SESSION_RESUMED
+    await on_another_carrier(pair.here.manager, pair.there.manager, than=3)
+    assert (await end.reached(State.CONNECTED, since=3)).reason is Reason.SESSION_RESUMED
     await transfer.finish()
     assert end.manager.metrics.reconnection_attempts == 1
 
@@ -277,10 +278,9 @@ async def test_killed_carriers_under_traffic_are_replaced_and_lose_nothing(pair:
     transfer = Transfer(pair.here.manager)
     for number, end in enumerate((pair.here, pair.there, pair.here)):
         await transfer.reached((number + 1) * 800_000)
-        since = [len(each.changes) for each in (pair.here, pair.there)]
+        before = carrier_of(end.manager)
         end.manager.tube.kill_carrier()
-        await pair.here.reached(State.CONNECTED, since[0])
-        await pair.there.reached(State.CONNECTED, since[1])
+        await on_another_carrier(pair.here.manager, pair.there.manager, than=before)
     await transfer.finish()
 
 

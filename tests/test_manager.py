@@ -89,11 +89,10 @@ async def test_a_killed_carrier_is_replaced_and_no_byte_is_lost_or_doubled(strea
         here.write(position_coded(start, step))
         there.write(position_coded(start, step))
         if start % 600_000 == 0:
-            back = asyncio.ensure_future(streams.pair.client_end.next(State.CONNECTED))
-            await asyncio.sleep(0)
+            before = carrier_of(client)
             (client if side == "client" else gateway).tube.kill_carrier()
             kills += 1
-            await back
+            await on_another_carrier(client, gateway, than=before)
         await asyncio.sleep(0)
     expected = position_coded(0, total)
     assert await there.received(total) == expected

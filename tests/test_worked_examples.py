@@ -151,6 +151,9 @@ CANNOT_RESTART = [
 
 CANNOT_RESTART_POOR = [(8, "cannot-restart"), *QUALITY_AGAIN[:2]]
 
+FAILED_WITH_A_SPARE = [(8, "rebuild"), (8.1, "ice-failed")]
+FAILED = [(8, "ice-failed")]
+
 POOR_WITH_A_SPARE = [(8, "rebuild"), *QUALITY_AGAIN[:2]]
 
 CANNOT_RESTART_YET = [(0.1, "peer-offers"), (0.2, "cannot-restart"), (0.3, "peer-restarts-ice INTERFACE_CHANGE")]
@@ -171,6 +174,8 @@ SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", CANNOT_RESTART),
     ("client connected connection_health_check_interval=8", CANNOT_RESTART_POOR),
     ("client connected connection_health_check_interval=8", POOR_WITH_A_SPARE),
+    ("client connected", FAILED),
+    ("client connected", FAILED_WITH_A_SPARE),
     ("gateway begins", CANNOT_RESTART_YET),
     ("client connected", WITHDRAWN),
     ("client connected", WITHDRAWN_AFTER_LOSS),

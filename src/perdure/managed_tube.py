@@ -117,11 +117,11 @@ class ManagedTube:
         )
 
     def relay_credentials_renewed(self) -> None:
-        """There are new TURN credentials: a path through a TURN server of ours gets an allocation with them, by an ICE
-        restart, during which it carries data."""
+        """There are new TURN credentials: a path through a TURN server of ours gets an allocation with them, on a spare
+        carrier, while it carries data."""
         path = self.driver.carriers.path
         if self.is_open and self.state.is_up and path is not None and path.relay_url is not None:
-            self.driver.feed(RecoveryRequested())
+            self.driver.feed(RecoveryRequested(rebuild=True))
 
     def set_limits(self, limits: ResourceLimits) -> None:
         self.driver.carriers.session.set_limits(limits)

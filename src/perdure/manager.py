@@ -225,7 +225,7 @@ class TunnelConnectionManager:
 
     def relay_credentials_renewed(self) -> None:
         """Say that there are new TURN credentials, which are set already: a path through a TURN server of this end gets
-        an allocation with them, by an ICE restart. Other paths go on as they are."""
+        an allocation with them, on a carrier beside the one in use. Other paths go on as they are."""
         self.tube.check_loop()
         self.tube.relay_credentials_renewed()
 

@@ -94,6 +94,8 @@ class Last:
         match self.kind:
             case "lost":
                 return CarrierLost(core.carrier, "")
+            case "ICE failed":
+                return IceUnhealthy(core.carrier, has_failed=True)
             case "spare lost":
                 return CarrierLost(core.spare, "")
             case "spare opened":
@@ -144,7 +146,7 @@ LAST = st.sampled_from(
         for kind in (
             "lost", "made, and cannot restart", "resumed", "resumed", "heard", "awaiting", "asked", "talks", "rtt",
             "slow", "lossy", "answered", "refused", "offer", "offer of the next round", "restart", "restart of another",
-            "spare lost", "spare opened", "spare resumed", "spare resumed", "peer switched", "withdrawn",
+            "ICE failed", "spare lost", "spare opened", "spare resumed", "spare resumed", "peer switched", "withdrawn",
         )
     ]
 )  # fmt: skip
@@ -169,7 +171,7 @@ ANY: st.SearchStrategy[Event] = st.one_of(
     st.builds(PeerSwitched, NUMBERS),
     st.builds(OfferWithdrawn, NUMBERS),
     st.builds(CarrierLost, NUMBERS, st.just("")),
-    st.builds(IceUnhealthy, NUMBERS),
+    st.builds(IceUnhealthy, NUMBERS, st.booleans()),
     st.builds(SessionResumed, NUMBERS),
     st.builds(PathEvidence, NUMBERS, INSTANTS, INSTANTS, st.booleans(), INSTANTS),
     st.builds(RttMeasured, NUMBERS, st.floats(0, 100)),

@@ -46,6 +46,7 @@ from perdure.core.events import (
     CloseRequested,
     CloseSent,
     HealthMeasured,
+    IceUnhealthy,
     OfferReceived,
     OfferWithdrawn,
     PathEvidence,
@@ -213,6 +214,30 @@ def test_silence_makes_the_spare_the_attempt_and_keeps_the_silent_carrier() -> N
     assert rungs(actions) == [("WAIT", "BACKOFF")]
     assert [action for action in actions if action != Probe()][:2] == dropped(5)
     assert (core.state, core.carrier) == (State.RECONNECTING, 3)
+
+
+def test_where_ice_has_given_up_another_carrier_is_begun_at_once_and_this_one_is_kept() -> None:
+    core = connected()
+    actions = core.handle_event(IceUnhealthy(3, has_failed=True), 10.0)
+    assert rungs(actions) == [("SPARE", "ICE_FAILED")]
+    assert MakeOffer(5, Trigger.ICE_FAILURE, is_spare=True) in actions
+    assert (core.state, core.carrier, core.spare) == (State.RECONNECTING, 3, 5)
+    answers(core, 10.1)
+    assert core.state is State.CONNECTED
+
+
+def test_where_ice_has_given_up_the_acceptor_waits_a_moment_for_the_others_offer() -> None:
+    core = connected(initiator=False)
+    actions = core.handle_event(IceUnhealthy(3, has_failed=True), 10.0)
+    assert rungs(actions) == [("WAIT", "GLARE")]
+    assert (core.state, core.carrier) == (State.RECONNECTING, 3)
+    assert MakeAnswer(5, sdp("new"), is_spare=True) in core.handle_event(OfferReceived(5, sdp("new")), 10.05)
+
+
+def test_where_ice_has_given_up_a_spare_that_there_is_becomes_the_attempt() -> None:
+    core = with_spare()
+    assert rungs(core.handle_event(IceUnhealthy(3, has_failed=True), 10.3)) == [("HOLD", "UNDER_WAY")]
+    assert (core.state, core.carrier, core.spare) == (State.RECONNECTING, 3, 5)
 
 
 def test_a_silence_without_a_spare_begins_one_and_keeps_the_silent_carrier() -> None:

@@ -19,4 +19,4 @@ def carrier_of(manager: TunnelConnectionManager) -> int:
 
 async def on_another_carrier(*managers: TunnelConnectionManager, than: int) -> None:
     """Wait until each goes on on a later one."""
-    await eventually(lambda: all(carrier_of(manager) > than for manager in managers), seconds=TIMEOUT)
+    await eventually(lambda: all(carrier_of(each) > than and each.state.is_up for each in managers), seconds=TIMEOUT)

@@ -28,7 +28,7 @@ AT_ONCE: list[Row] = [
     ),
     ((Trigger.QUALITY_DEGRADATION,), "the path carries data", (Rung.HOLD,), DecisionReason.CARRIES_DATA),
     (
-        (Trigger.CONNECTION_TIMEOUT, Trigger.QUALITY_DEGRADATION, Trigger.REQUEST),
+        (Trigger.CONNECTION_TIMEOUT, Trigger.ICE_FAILURE, Trigger.QUALITY_DEGRADATION, Trigger.REQUEST),
         "a spare is under way; for a request: any attempt",
         (Rung.HOLD,),
         DecisionReason.UNDER_WAY,
@@ -106,8 +106,9 @@ AT_ONCE: list[Row] = [
         (Rung.WAIT,),
         DecisionReason.SHORT_LIVES,
     ),
-    ((Trigger.ICE_FAILURE,), "the carrier was lost, at the gateway, for 0.1 s", (Rung.WAIT,), DecisionReason.GLARE),
+    ((Trigger.ICE_FAILURE,), "ICE has given up, at the client", (Rung.SPARE,), DecisionReason.ICE_FAILED),
     ((Trigger.ICE_FAILURE,), "the carrier was lost, at the client", (Rung.REBUILD,), DecisionReason.CARRIER_LOST),
+    ((Trigger.ICE_FAILURE,), "either of these, at the gateway, for 0.1 s", (Rung.WAIT,), DecisionReason.GLARE),
     (
         (Trigger.QUALITY_DEGRADATION,),
         "a restart for quality was tried less than 5 s, then 10 s … 60 s ago",

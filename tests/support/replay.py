@@ -244,6 +244,10 @@ EVENTS: dict[str, tuple[str, Callable[..., None]]] = {
         lambda tube: tube.feed(CarrierMade(tube.core.carrier, can_restart=False)),
     ),
     "network": ("", Tube.network_changed),
+    "ice-failed": (
+        "ICE says failed",
+        lambda tube: tube.feed(IceUnhealthy(tube.core.carrier, has_failed=True)),
+    ),
     "ice-disconnected": ("ICE says disconnected", lambda tube: tube.feed(IceUnhealthy(tube.core.carrier))),
     "checks": ("ICE checks", Tube.checks_counted),
     "signaling-away": ("signaling is away", _fed(SignalingChanged(False))),

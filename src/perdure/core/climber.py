@@ -162,7 +162,7 @@ class Climber:
 
     def build_beside(self, trigger: Trigger, reason: DecisionReason) -> None:
         """A carrier beside the current one, which goes on, well or badly."""
-        if reason is DecisionReason.PATH_SILENT:
+        if reason in (DecisionReason.PATH_SILENT, DecisionReason.ICE_FAILED):
             self._leave_up(_REASONS[trigger])
         self.drop_spare()
         self.spare = self._begin_spare(self.negotiation.next_offer(), trigger)

@@ -215,8 +215,12 @@ class Connection:
                     recovery.peer_switched()
             case CarrierLost(carrier, detail):
                 self._carrier_lost(carrier, detail)
-            case IceUnhealthy(carrier):
-                if self._is_current(carrier) and self.state.is_up:
+            case IceUnhealthy(carrier, has_failed):
+                if not self._is_current(carrier) or not self.state.is_up:
+                    pass
+                elif has_failed:
+                    recovery.ice_failed()
+                else:
                     recovery.doubted(Trigger.ICE_FAILURE)
             case SessionResumed(carrier):
                 if self._is_spare(carrier):

@@ -60,6 +60,7 @@ class DecisionReason(Enum):
     LONG_SLEEP = "the machine slept long"
     PATH_SUSPECT = "an answer is overdue"
     PATH_SILENT = "the path is silent while an answer is due"
+    ICE_FAILED = "ICE has given up: no pair of candidates works"
     CARRIER_LOST = "there is no carrier to restart"
     PEER_IS_BEHIND = "the peer restarts a carrier that is gone here"
     NOT_OPEN = "no path was there yet to restart"

@@ -89,9 +89,11 @@ class CarrierLost:
 
 @dataclass(frozen=True, slots=True)
 class IceUnhealthy:
-    """The engine's ICE says that the path does not work: evidence, not a verdict."""
+    """The engine's ICE says that the path does not work."""
 
     carrier: int
+    has_failed: bool = False
+    """W3C's `failed`: no pair of candidates works, and ICE has given up. Otherwise it is evidence, not a verdict."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,6 @@ MAX_DECISIONS = 64
 """Decisions kept for whoever asks: hours of a calm tube, minutes of a network that flaps."""
 
 _WHAT_TO_CHECK = "is UDP allowed, and --ice-server (STUN, TURN) right at both ends?"
-
 FIRST_OFFER_TIMEOUT = 60.0
 """Seconds that the acceptor waits for the first carrier: six attempts' worth."""
 
@@ -156,7 +155,6 @@ class Recovery:
         """It never carried anything. While the path is up that is no news."""
         if self._context.state.is_up:
             self.spares.waste()
-            return
         self.climber.drop_spare()
         if self.climber.is_attempting:
             self._attempt_failed(DecisionReason.RESTART_FAILED, "the new carrier was lost before it was open")
@@ -177,10 +175,18 @@ class Recovery:
 
     def path_silent(self) -> None:
         """The liveness' verdict."""
+        self._path_lost(self._ladder.path_silent(self._situation()), Trigger.CONNECTION_TIMEOUT)
+
+    def ice_failed(self) -> None:
+        """ICE has given up every pair of candidates."""
+        self._path_lost(self._ladder.ice_failed(self._situation()), Trigger.ICE_FAILURE)
+
+    def _path_lost(self, decision: Decision, trigger: Trigger) -> None:
+        """The carrier is kept, as it may heal; a spare that there is becomes the attempt."""
         self._context.actions.append(DoubtSignaling())
-        self._execute(self._ladder.path_silent(self._situation()))
+        self._execute(decision)
         if self.climber.spare is not None and self._context.state.is_up:
-            self.climber.await_spare(Trigger.CONNECTION_TIMEOUT)
+            self.climber.await_spare(trigger)
             self._liveness.excuse(self._context.now)
 
     def quality_poor(self, *, carries_data: bool) -> None:

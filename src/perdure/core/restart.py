@@ -189,14 +189,20 @@ class Ladder:
 
     def path_silent(self, situation: Situation) -> Decision:
         """No answer came although one was due."""
-        trigger = Trigger.CONNECTION_TIMEOUT
+        return self._path_lost(Trigger.CONNECTION_TIMEOUT, DecisionReason.PATH_SILENT, situation)
+
+    def ice_failed(self, situation: Situation) -> Decision:
+        """ICE has given up every pair of candidates: no answer will come."""
+        return self._path_lost(Trigger.ICE_FAILURE, DecisionReason.ICE_FAILED, situation)
+
+    def _path_lost(self, trigger: Trigger, reason: DecisionReason, situation: Situation) -> Decision:
         if situation.has_spare:
             return self._hold(trigger, DecisionReason.UNDER_WAY, situation)
         if (obstacle := self._obstacle(trigger, situation) or self._limit_reached(trigger, situation)) is not None:
             return obstacle
         if not situation.is_initiator:
             return self._wait(trigger, DecisionReason.GLARE, situation, situation.now + GLARE_DELAY)
-        return self._climb(trigger, Rung.REBUILD, DecisionReason.PATH_SILENT, situation)
+        return self._climb(trigger, Rung.REBUILD, reason, situation)
 
     def carrier_lost(self, situation: Situation, detail: str) -> Decision:
         """The engine gave a working carrier up."""

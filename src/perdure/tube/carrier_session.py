@@ -244,7 +244,7 @@ class CarrierSession:
     def carrier_ice_state(self, generation: int, state: IceState) -> None:
         log_ice_state(self._listener.tube_id, generation, state)
         if state is not IceState.CONNECTED:
-            self._listener.feed(IceUnhealthy(generation))
+            self._listener.feed(IceUnhealthy(generation, has_failed=state is IceState.FAILED))
 
     def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
         self._listener.feed(

@@ -14,6 +14,8 @@ from perdure.errors import CarrierError, PeerError, PerdureError
 from perdure.signaling.messages import Offer
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from perdure.signaling.messages import Answer
 
     Description = Offer | Answer
@@ -68,10 +70,11 @@ class LocalDescriptions:
                 text = f"the {what} of negotiation {waiter.generation} gave way to negotiation {generation}"
                 waiter.settle(PeerError(text, reason="gave way"))
 
-    def carrier_gone(self, error: CarrierError, *, is_replaced: bool) -> None:
-        """The engine gave a carrier up: those who wait get `error`, or the offer of the carrier that replaces it."""
+    def carrier_gone(self, error: CarrierError, *, left: Collection[int]) -> None:
+        """The engine gave a carrier up, and those of the generations `left` are there, or take its place: who waits for
+        another one's description gets `error`. Who waits for an offer gets that of the carrier that takes its place."""
         for waiter in self._waiters:
-            if not (waiter.for_offer and is_replaced):
+            if waiter.generation not in left and not (waiter.for_offer and left):
                 waiter.settle(error)
 
     def forget(self) -> None:

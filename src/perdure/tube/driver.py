@@ -256,7 +256,7 @@ class Driver:
         """The engine, or the session, gave a carrier up."""
         self.feed(CarrierLost(generation, why))
         error = CarrierError(f"the engine gave the connection up: {why}", generation=generation)
-        self.descriptions.carrier_gone(error, is_replaced=self.core.carrier != 0)
+        self.descriptions.carrier_gone(error, left={self.core.carrier, self.core.spare} - {0})
 
     def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         """A candidate is to be sent."""
