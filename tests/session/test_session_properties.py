@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from perdure.config import ResourceLimits
 from perdure.session import ByteBudget
-from support.session_pair import End, Pair, position_coded
+from support.session_pair import End, Pair, check_direction, known_streams, position_coded
 
 ROOMY = ResourceLimits(stream_window_bytes=64 * 1024, stream_buffer_bytes=256 * 1024, session_buffer_bytes=512 * 1024)
 
@@ -34,10 +34,6 @@ STEPS = st.one_of(
     st.tuples(st.just("deliver_beside"), SIDES, st.integers(1, 4)),
     st.tuples(st.just("spare_and_open"), SIDES, st.integers(0, 3)),
 )
-
-
-def known_streams(end: End, opened_here: list[int]) -> list[int]:
-    return opened_here + [stream_id for stream_id in end.opened if stream_id not in opened_here]
 
 
 def connected(pair: Pair) -> Pair:
@@ -114,23 +110,6 @@ def use_stream(verb: str, pair: Pair, end: End, stream_id: int, *rest: object) -
             end.abort_stream(stream_id)
         case "consume", []:
             end.consume(stream_id)
-
-
-def check_direction(sender: End, receiver: End, stream_id: int, seed: int = 0) -> None:
-    read = bytes(receiver.read.get(stream_id, b""))
-    assert read == position_coded(0, len(read)), "the bytes read are not the bytes written, in order"
-    if stream_id in sender.aborted | receiver.reset:
-        assert len(read) <= sender.written.get(stream_id, 0)
-        return
-    assert len(read) == sender.written.get(stream_id, 0), f"bytes are missing ({seed=})"
-    if stream_id in sender.reset:
-        assert stream_id not in sender.saw_reset, "a reset that answers one"
-        assert (stream_id in receiver.saw_finish) == (stream_id in sender.finished) or not read
-    else:
-        assert stream_id not in sender.saw_reset.keys() | receiver.saw_reset.keys(), (
-            f"a reset that nobody asked for ({seed=})"
-        )
-        assert (stream_id in receiver.saw_finish) == (stream_id in sender.finished)
 
 
 @settings(max_examples=500)

@@ -9,8 +9,7 @@ import pytest
 from perdure.config import ResourceLimits
 from perdure.session import SessionResumed
 from perdure.wire import Ack, Data, Open, Ping, ResetCode, Resume, decode_message, encode_frame
-from session.test_session_properties import check_direction, known_streams
-from support.session_pair import BINDING, End, Pair, position_coded, say
+from support.session_pair import BINDING, End, Pair, check_direction, known_streams, position_coded, say
 
 LITTLE = ResourceLimits(
     max_streams=16, stream_window_bytes=64 * 1024, stream_buffer_bytes=96 * 1024, session_buffer_bytes=256 * 1024

@@ -308,3 +308,24 @@ def say(pair: Pair, to: End, *frames: Frame) -> None:
     for first in range(0, len(frames), MAX_MESSAGE_FRAMES):
         message = b"".join(map(encode_frame, frames[first : first + MAX_MESSAGE_FRAMES]))
         to.note(to.session.receive(pair.generation, message, pair.now))
+
+
+def known_streams(end: End, opened_here: list[int]) -> list[int]:
+    return opened_here + [stream_id for stream_id in end.opened if stream_id not in opened_here]
+
+
+def check_direction(sender: End, receiver: End, stream_id: int, seed: int = 0) -> None:
+    read = bytes(receiver.read.get(stream_id, b""))
+    assert read == position_coded(0, len(read)), "the bytes read are not the bytes written, in order"
+    if stream_id in sender.aborted | receiver.reset:
+        assert len(read) <= sender.written.get(stream_id, 0)
+        return
+    assert len(read) == sender.written.get(stream_id, 0), f"bytes are missing ({seed=})"
+    if stream_id in sender.reset:
+        assert stream_id not in sender.saw_reset, "a reset that answers one"
+        assert (stream_id in receiver.saw_finish) == (stream_id in sender.finished) or not read
+    else:
+        assert stream_id not in sender.saw_reset.keys() | receiver.saw_reset.keys(), (
+            f"a reset that nobody asked for ({seed=})"
+        )
+        assert (stream_id in receiver.saw_finish) == (stream_id in sender.finished)

@@ -189,7 +189,7 @@ class Climber:
             self._context.timers.set(Timer.NEXT_ATTEMPT, next_at)
         self.drop_spare()
         if not self.is_open:
-            self.drop_carriers()
+            self.drop_current()
 
     # What the peer says to it.
 

@@ -8,12 +8,15 @@ Rules, in their order:
    was: then the path is only asked. Within the grace after a hand-over an event waits for that one's result, unless it
    brings an address that is new and that one did not, or takes the address of a path that is up.
 4. No more than `max_restarts_per_minute`, whatever the network does; the peer's count as well, and the last ones wait
-   until it has come to rest. What the engine or the user ended does not count: no network causes that.
+   until it has come to rest. What the engine or the user ended does not count: no network causes that. Suspicions take
+   at most half of them, and one that was not needed is given back.
 5. ICE restart where the engine can, the path may still work, SCTP's timer has not backed off, and the carrier is not
-   worn by many restarts; otherwise rebuild. A path that lost its own address is rebuilt: that is faster
-   (docs/design.md).
-6. A restart that fails climbs to a rebuild; a rebuild that fails waits, longer each time, until the attempts are spent.
-7. Poor quality alone never restarts a path that carries data.
+   worn by many restarts; otherwise a new carrier.
+6. An open carrier is kept beside the new one (a spare) until that has resumed. It is closed first (a rebuild) only
+   where its own address is gone, or the engine has to read the networks anew (docs/design.md).
+7. A restart that fails climbs to a new carrier; one that does not open waits, longer each time, until the attempts are
+   spent.
+8. Poor quality alone never restarts a path that carries data.
 """
 
 from __future__ import annotations

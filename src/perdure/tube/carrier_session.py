@@ -298,7 +298,7 @@ class CarrierSession:
         self._ack_at = session.next_deadline()
         for event in events:
             self._handle(event)
-        if self._listener.is_recovering:
+        if self.held.spare is not None or self._listener.is_recovering:  # a sign of life may make the spare needless
             self._listener.feed(self.evidence(self.held.generation))
 
     def _schedule_turn_behind_messages(self) -> None:

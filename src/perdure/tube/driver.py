@@ -158,8 +158,8 @@ class Driver:
 
     @property
     def is_recovering(self) -> bool:
-        """Whether a sign of life would end a recovery, or make a spare needless."""
-        return self.core.state is State.RECONNECTING or self.core.spare != 0
+        """Whether a sign of life would end a recovery."""
+        return self.core.state is State.RECONNECTING
 
     def run(self, *, connect: bool) -> None:
         """Let the timers run; with `connect`, also begin. Twice is fine."""
