@@ -201,7 +201,9 @@ async def test_a_relayed_tunnel_comes_back_by_the_credentials_that_the_gateway_t
             async with asyncio.timeout(TIMEOUT):
                 assert await reader.readexactly(5) == b"still"
             renewed = tunnel.decisions[len(decided) :]
-            assert perdure.Rung.REBUILD not in {each.rung for each in renewed}, "what carries data is never closed"
+            assert perdure.RecoveryAction.REBUILD not in {each.action for each in renewed}, (
+                "what carries data is never closed"
+            )
         async with turn_server(tmp_path, port, "bob", "new"):
             writer.write(b"again")
             async with asyncio.timeout(3 * TIMEOUT):

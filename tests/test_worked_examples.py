@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perdure.core.actions import StateChanged
-from perdure.core.decision import Decision, DecisionReason, Rung, Trigger
+from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
 from perdure.core.events import CloseRequested, Event, PeerLeft, PeerRestarted, RttMeasured, SessionEnded
 from perdure.core.state import CLOSE_REASONS, Reason, State
 from support.decision_table import ANY, ROWS
@@ -183,7 +183,7 @@ SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
 
 
 @cache
-def met() -> Counter[tuple[Trigger | None, Rung, DecisionReason]]:
+def met() -> Counter[tuple[Trigger | None, RecoveryAction, DecisionReason]]:
     """The decisions that occur, and how often each did."""
     found: list[Decision] = []
     for seed in range(300):
@@ -195,22 +195,24 @@ def met() -> Counter[tuple[Trigger | None, Rung, DecisionReason]]:
             if event != "wait":
                 tube.happens(event)
         found += (action for action in tube.told if isinstance(action, Decision))
-    return Counter((decision.trigger, decision.rung, decision.reason) for decision in found)
+    return Counter((decision.trigger, decision.action, decision.reason) for decision in found)
 
 
 def test_every_decision_that_occurs_is_in_the_tables() -> None:
-    named = {(trigger, rung, reason) for triggers, _, rungs, reason in ROWS for trigger in triggers for rung in rungs}
+    named = {
+        (trigger, action, reason) for triggers, _, actions, reason in ROWS for trigger in triggers for action in actions
+    }
     assert met().keys() - named == set()
 
 
 def test_everything_in_the_tables_occurs() -> None:
     occurs = met().keys()
-    for triggers, _, rungs, reason in ROWS:
-        for rung in rungs:
-            assert any((trigger, rung, reason) in occurs for trigger in triggers), f"no {rung} because {reason}"
+    for triggers, _, actions, reason in ROWS:
+        for action in actions:
+            assert any((trigger, action, reason) in occurs for trigger in triggers), f"no {action} because {reason}"
         if triggers != ANY:
             for trigger in triggers:
-                assert any((trigger, rung, reason) in occurs for rung in rungs), f"no {trigger} because {reason}"
+                assert any((trigger, action, reason) in occurs for action in actions), f"no {trigger} because {reason}"
 
 
 def test_the_tables_name_every_reason() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from perdure.core.restart import renewal_delay
+from perdure.core.recovery_policy import renewal_delay
 from perdure.core.state import Reason, State
 from perdure.errors import CarrierError, PeerError, PerdureError, RendezvousError
 from perdure.eventlog import log_event

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from perdure.client_sessions import ClientSessions
-from perdure.core import restart
+from perdure.core import recovery_policy
 from perdure.core.climber import Climber
 from perdure.core.connection import Connection
-from perdure.core.decision import Decision, DecisionReason, Rung, Trigger
+from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
 from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
-from perdure.core.restart import Ladder, backoff
+from perdure.core.recovery_policy import RecoveryPolicy, backoff
 from perdure.core.restart_limit import RestartLimit
 from perdure.core.state import Reason
 from perdure.errors import ProtocolError
@@ -74,13 +74,13 @@ def acknowledge_before_delivery(patch: Patch) -> None:
 
 
 def reset_the_backoff_on_failure(patch: Patch) -> None:
-    failed = Ladder._failed
+    failed = RecoveryPolicy._failed
 
-    def forgetful(self: Ladder, *args: Any) -> Decision:
+    def forgetful(self: RecoveryPolicy, *args: Any) -> Decision:
         self._attempts_failed = 0
         return failed(self, *args)
 
-    patch.setattr(Ladder, "_failed", forgetful)
+    patch.setattr(RecoveryPolicy, "_failed", forgetful)
 
 
 def restart_without_limit(patch: Patch) -> None:
@@ -165,10 +165,12 @@ def let_an_unused_tube_live(patch: Patch) -> None:
 def end_the_tube_with_its_carrier(patch: Patch) -> None:
     """A new session would hide it from who only looks at the end."""
 
-    def give_up(self: Ladder, situation: Any, detail: str) -> Decision:
-        return Decision(Trigger.ICE_FAILURE, Rung.FAIL, DecisionReason.EXHAUSTED, 1, None, situation.now, detail)
+    def give_up(self: RecoveryPolicy, situation: Any, detail: str) -> Decision:
+        return Decision(
+            Trigger.ICE_FAILURE, RecoveryAction.FAIL, DecisionReason.EXHAUSTED, 1, None, situation.now, detail
+        )
 
-    patch.setattr(Ladder, "carrier_lost", give_up)
+    patch.setattr(RecoveryPolicy, "carrier_lost", give_up)
 
 
 def reset_the_streams_on_a_resume(patch: Patch) -> None:
@@ -199,13 +201,13 @@ def let_a_buffer_grow(patch: Patch) -> None:
 
 def log_an_error(patch: Patch) -> None:
     """What is raised is caught, logged, and harms nobody."""
-    lost = Ladder.carrier_lost
+    lost = RecoveryPolicy.carrier_lost
 
-    def raise_and_catch(self: Ladder, *args: Any) -> Decision:
+    def raise_and_catch(self: RecoveryPolicy, *args: Any) -> Decision:
         logging.getLogger("perdure.core").error("planted")
         return lost(self, *args)
 
-    patch.setattr(Ladder, "carrier_lost", raise_and_catch)
+    patch.setattr(RecoveryPolicy, "carrier_lost", raise_and_catch)
 
 
 def raise_in_a_task_that_nobody_awaits(patch: Patch) -> None:
@@ -232,7 +234,7 @@ def end_a_tube_in_use(patch: Patch) -> None:
 
 
 def wait_too_long(patch: Patch) -> None:
-    patch.setattr(restart, "backoff", lambda policy, failures, random: 5 * backoff(policy, failures, random))
+    patch.setattr(recovery_policy, "backoff", lambda policy, failures, random: 5 * backoff(policy, failures, random))
 
 
 def let_a_reset_drop_what_was_written(patch: Patch) -> None:

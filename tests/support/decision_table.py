@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from perdure.core.decision import DecisionReason, Rung, Trigger
+from perdure.core.decision import DecisionReason, RecoveryAction, Trigger
 
 Triggers = tuple[Trigger | None, ...]
-Row = tuple[Triggers, str, tuple[Rung, ...], DecisionReason]
+Row = tuple[Triggers, str, tuple[RecoveryAction, ...], DecisionReason]
 """Triggers, the situation in words, what is done, and the reason that the decision carries."""
 
 ANY: Triggers = (None, *Trigger)
@@ -17,134 +17,154 @@ AT_ONCE: list[Row] = [
     (
         (Trigger.CONNECTION_TIMEOUT,),
         "the path is suspect (*hold* while signaling is away, without an address, and at the restart limit)",
-        (Rung.SPARE, Rung.HOLD),
+        (RecoveryAction.SPARE, RecoveryAction.HOLD),
         DecisionReason.PATH_SUSPECT,
     ),
     (
         (Trigger.CONNECTION_TIMEOUT, Trigger.ICE_FAILURE, Trigger.QUALITY_DEGRADATION, Trigger.REQUEST),
         "ICE reports a problem, or your program does (`report_network_change`)",
-        (Rung.HOLD,),
+        (RecoveryAction.HOLD,),
         DecisionReason.DOUBTED,
     ),
-    ((Trigger.QUALITY_DEGRADATION,), "the path carries data", (Rung.HOLD,), DecisionReason.CARRIES_DATA),
+    ((Trigger.QUALITY_DEGRADATION,), "the path carries data", (RecoveryAction.HOLD,), DecisionReason.CARRIES_DATA),
     (
         (Trigger.CONNECTION_TIMEOUT, Trigger.ICE_FAILURE, Trigger.QUALITY_DEGRADATION, Trigger.REQUEST),
         "a spare is under way; for a request: any attempt",
-        (Rung.HOLD,),
+        (RecoveryAction.HOLD,),
         DecisionReason.UNDER_WAY,
     ),
     (
         ANY,
         "the tube has not begun, or its first offer has not come",
-        (Rung.HOLD,),
+        (RecoveryAction.HOLD,),
         DecisionReason.NOT_BEGUN,
     ),
     (
         ANY,
         "there is no usable address (*hold* while an attempt is under way; for quality or a request also while the "
         "path works)",
-        (Rung.WAIT, Rung.HOLD),
+        (RecoveryAction.WAIT, RecoveryAction.HOLD),
         DecisionReason.NO_ADDRESS,
     ),
     (
         ANY,
         "signaling is away (*hold* in the same cases)",
-        (Rung.WAIT, Rung.HOLD),
+        (RecoveryAction.WAIT, RecoveryAction.HOLD),
         DecisionReason.NO_SIGNALING,
     ),
     (
         (Trigger.WAKE_UP,),
         "the sleep was shorter than 60 s, and there is a carrier",
-        (Rung.HOLD,),
+        (RecoveryAction.HOLD,),
         DecisionReason.SHORT_SLEEP,
     ),
     (
         MOVED,
         "the path works, and the network monitor says that its own address was not touched",
-        (Rung.HOLD,),
+        (RecoveryAction.HOLD,),
         DecisionReason.UNTOUCHED,
     ),
     (
         NETWORK,
         "less than `handover_grace` after the network event before; not where this one brings the first new address, "
         "or takes the address of a path that works",
-        (Rung.HOLD,),
+        (RecoveryAction.HOLD,),
         DecisionReason.IN_GRACE,
     ),
     (
         (*NETWORK, Trigger.CONNECTION_TIMEOUT, Trigger.QUALITY_DEGRADATION),
         "`max_restarts_per_minute` is spent (*hold* while an attempt is under way; for quality also while the path "
         "works)",
-        (Rung.WAIT, Rung.HOLD),
+        (RecoveryAction.WAIT, RecoveryAction.HOLD),
         DecisionReason.RESTART_LIMIT,
     ),
     (
         (*NETWORK, Trigger.CONNECTION_TIMEOUT, Trigger.QUALITY_DEGRADATION),
         "one restart of this minute is left, and the last network event is less than 4 s old (silence and quality: "
         "60 s); or two are left, and it is less than 1 s old (10 s)",
-        (Rung.WAIT, Rung.HOLD),
+        (RecoveryAction.WAIT, RecoveryAction.HOLD),
         DecisionReason.UNSETTLED,
     ),
     (
         (Trigger.WAKE_UP,),
         "the sleep was longer, and there is a carrier",
-        (Rung.REBUILD,),
+        (RecoveryAction.REBUILD,),
         DecisionReason.LONG_SLEEP,
     ),
     (
         MOVED,
         "the path's own address is gone, or no longer where the default route is; the engine knows another",
-        (Rung.REBUILD,),
+        (RecoveryAction.REBUILD,),
         DecisionReason.LOCAL_ADDRESS_LOST,
     ),
-    (NETWORK, "there is a new address", (Rung.REBUILD,), DecisionReason.NEW_ADDRESS),
-    ((Trigger.CONNECTION_TIMEOUT,), "the path is lost, at the gateway, for 0.1 s", (Rung.WAIT,), DecisionReason.GLARE),
-    ((Trigger.CONNECTION_TIMEOUT,), "the path is lost, at the client", (Rung.SPARE,), DecisionReason.PATH_SILENT),
+    (NETWORK, "there is a new address", (RecoveryAction.REBUILD,), DecisionReason.NEW_ADDRESS),
+    (
+        (Trigger.CONNECTION_TIMEOUT,),
+        "the path is lost, at the gateway, for 0.1 s",
+        (RecoveryAction.WAIT,),
+        DecisionReason.GLARE,
+    ),
+    (
+        (Trigger.CONNECTION_TIMEOUT,),
+        "the path is lost, at the client",
+        (RecoveryAction.SPARE,),
+        DecisionReason.PATH_SILENT,
+    ),
     (
         (Trigger.ICE_FAILURE,),
         "the sixth carrier in a row was lost within 0.25 s of its success, before anything was acknowledged on it",
-        (Rung.WAIT,),
+        (RecoveryAction.WAIT,),
         DecisionReason.SHORT_LIVES,
     ),
-    ((Trigger.ICE_FAILURE,), "ICE has given up, at the client", (Rung.SPARE,), DecisionReason.ICE_FAILED),
-    ((Trigger.ICE_FAILURE,), "the carrier was lost, at the client", (Rung.REBUILD,), DecisionReason.CARRIER_LOST),
-    ((Trigger.ICE_FAILURE,), "either of these, at the gateway, for 0.1 s", (Rung.WAIT,), DecisionReason.GLARE),
+    ((Trigger.ICE_FAILURE,), "ICE has given up, at the client", (RecoveryAction.SPARE,), DecisionReason.ICE_FAILED),
+    (
+        (Trigger.ICE_FAILURE,),
+        "the carrier was lost, at the client",
+        (RecoveryAction.REBUILD,),
+        DecisionReason.CARRIER_LOST,
+    ),
+    (
+        (Trigger.ICE_FAILURE,),
+        "either of these, at the gateway, for 0.1 s",
+        (RecoveryAction.WAIT,),
+        DecisionReason.GLARE,
+    ),
     (
         (Trigger.QUALITY_DEGRADATION,),
         "a restart for quality was tried less than 5 s, then 10 s … 60 s ago",
-        (Rung.HOLD,),
+        (RecoveryAction.HOLD,),
         DecisionReason.QUALITY_BACKOFF,
     ),
     (
         (Trigger.REQUEST,),
         "`rebuild()` was called (*rebuild* where no carrier is open)",
-        (Rung.SPARE, Rung.REBUILD),
+        (RecoveryAction.SPARE, RecoveryAction.REBUILD),
         DecisionReason.ASKED,
     ),
-    ((*NETWORK, Trigger.REQUEST), "no carrier is open", (Rung.REBUILD,), DecisionReason.NOT_OPEN),
+    ((*NETWORK, Trigger.REQUEST), "no carrier is open", (RecoveryAction.REBUILD,), DecisionReason.NOT_OPEN),
     (
         (*MOVED, Trigger.QUALITY_DEGRADATION, Trigger.REQUEST),
         "the path has been silent for 0.3 s or more",
-        (Rung.SPARE,),
+        (RecoveryAction.SPARE,),
         DecisionReason.PATH_SILENT,
     ),
     (
         (*MOVED, Trigger.QUALITY_DEGRADATION, Trigger.REQUEST),
         "the carrier's engine cannot restart ICE (perdure's own can; a `transport` of yours may not)",
-        (Rung.SPARE,),
+        (RecoveryAction.SPARE,),
         DecisionReason.CANNOT_RESTART,
     ),
-    (ANY, "this carrier's ICE was restarted 8 times already", (Rung.SPARE,), DecisionReason.WORN),
-    (MOVED, "otherwise", (Rung.ICE_RESTART,), DecisionReason.NETWORK_MOVED),
-    ((Trigger.QUALITY_DEGRADATION,), "otherwise", (Rung.ICE_RESTART,), DecisionReason.POOR_PATH),
-    ((Trigger.REQUEST,), "otherwise", (Rung.ICE_RESTART,), DecisionReason.ASKED),
-    (FIRST, "the client's first offer", (Rung.REBUILD,), DecisionReason.FIRST),
+    (ANY, "this carrier's ICE was restarted 8 times already", (RecoveryAction.SPARE,), DecisionReason.WORN),
+    (MOVED, "otherwise", (RecoveryAction.ICE_RESTART,), DecisionReason.NETWORK_MOVED),
+    ((Trigger.QUALITY_DEGRADATION,), "otherwise", (RecoveryAction.ICE_RESTART,), DecisionReason.POOR_PATH),
+    ((Trigger.REQUEST,), "otherwise", (RecoveryAction.ICE_RESTART,), DecisionReason.ASKED),
+    (FIRST, "the client's first offer", (RecoveryAction.REBUILD,), DecisionReason.FIRST),
 ]
 """The first row that fits, from top to bottom."""
 
 ONCE_IT_CAN: list[Row] = [
-    (NETWORK, "the peer was heard since the event came", (Rung.HOLD,), DecisionReason.CARRIES_DATA),
-    (NETWORK, "an attempt has begun since", (Rung.HOLD,), DecisionReason.UNDER_WAY),
+    (NETWORK, "the peer was heard since the event came", (RecoveryAction.HOLD,), DecisionReason.CARRIES_DATA),
+    (NETWORK, "an attempt has begun since", (RecoveryAction.HOLD,), DecisionReason.UNDER_WAY),
 ]
 """A network event that had to wait, judged again; otherwise as `AT_ONCE`."""
 
@@ -152,51 +172,56 @@ AFTERWARDS: list[Row] = [
     (
         ANY,
         "the peer answered an ICE restart with its old credentials",
-        (Rung.SPARE,),
+        (RecoveryAction.SPARE,),
         DecisionReason.PEER_CANNOT_RESTART,
     ),
     (
         ANY,
         "an ICE restart brought no data within `ice_restart_timeout` (*rebuild* where the carrier was lost meanwhile)",
-        (Rung.SPARE, Rung.REBUILD),
+        (RecoveryAction.SPARE, RecoveryAction.REBUILD),
         DecisionReason.RESTART_FAILED,
     ),
     (
         ANY,
         "the peer restarts a carrier that is gone here (*rebuild* where no other is open)",
-        (Rung.SPARE, Rung.REBUILD),
+        (RecoveryAction.SPARE, RecoveryAction.REBUILD),
         DecisionReason.PEER_IS_BEHIND,
     ),
     (
         ANY,
         "the peer restarts ICE on a carrier whose engine here cannot; the peer follows the new offer (*rebuild* where "
         "the carrier is not open)",
-        (Rung.SPARE, Rung.REBUILD),
+        (RecoveryAction.SPARE, RecoveryAction.REBUILD),
         DecisionReason.CANNOT_RESTART,
     ),
-    (ANY, "a new carrier did not open, within `handover_grace`", (Rung.WAIT,), DecisionReason.IN_GRACE),
-    (ANY, "a new carrier did not open, within `attempt_timeout` or at once", (Rung.WAIT,), DecisionReason.BACKOFF),
+    (ANY, "a new carrier did not open, within `handover_grace`", (RecoveryAction.WAIT,), DecisionReason.IN_GRACE),
+    (
+        ANY,
+        "a new carrier did not open, within `attempt_timeout` or at once",
+        (RecoveryAction.WAIT,),
+        DecisionReason.BACKOFF,
+    ),
     (
         ANY,
         "the wait is over, and a carrier is open (*rebuild* for IP_ADDRESS_CHANGE and WAKE_UP)",
-        (Rung.SPARE, Rung.REBUILD),
+        (RecoveryAction.SPARE, RecoveryAction.REBUILD),
         DecisionReason.RETRY,
     ),
-    (ANY, "the wait is over, and no carrier is open", (Rung.REBUILD,), DecisionReason.RETRY),
+    (ANY, "the wait is over, and no carrier is open", (RecoveryAction.REBUILD,), DecisionReason.RETRY),
     (
         ANY,
         "the peer was away, is back, and answers an offer whose attempt is over (*rebuild* where no carrier is open)",
-        (Rung.SPARE, Rung.REBUILD),
+        (RecoveryAction.SPARE, RecoveryAction.REBUILD),
         DecisionReason.ANSWERED_LATE,
     ),
     (
         ANY,
         "the peer withdraws a spare that all waits for here (*rebuild* where no carrier is open)",
-        (Rung.SPARE, Rung.REBUILD),
+        (RecoveryAction.SPARE, RecoveryAction.REBUILD),
         DecisionReason.WITHDRAWN,
     ),
-    (ANY, "the attempts are spent, at the gateway", (Rung.WAIT,), DecisionReason.PEERS_TURN),
-    (ANY, "the attempts are spent, at the client", (Rung.FAIL,), DecisionReason.EXHAUSTED),
+    (ANY, "the attempts are spent, at the gateway", (RecoveryAction.WAIT,), DecisionReason.PEERS_TURN),
+    (ANY, "the attempts are spent, at the client", (RecoveryAction.FAIL,), DecisionReason.EXHAUSTED),
 ]
 """After an attempt or a wait, whatever the trigger was."""
 

@@ -1,4 +1,4 @@
-"""Climbs one rung at a time: builds a carrier or restarts its ICE, and knows how far that is."""
+"""Climbs one action at a time: builds a carrier or restarts its ICE, and knows how far that is."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class Climber:
         """Whether a silent carrier is kept: there is no way to a better one now, or that is not open yet."""
         return self.is_open and self.phase in _KEPT
 
-    # The rungs.
+    # The actions.
 
     def build(self, trigger: Trigger | None) -> None:
         self.drop_carriers()

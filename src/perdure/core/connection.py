@@ -47,11 +47,11 @@ from perdure.core.events import (
 )
 from perdure.core.keepalive import Liveness
 from perdure.core.lifetime import Lifetime, Notice
+from perdure.core.path_monitor import PathMonitor
 from perdure.core.recovery import Recovery
-from perdure.core.restart import LONG_SLEEP_SECONDS
+from perdure.core.recovery_policy import LONG_SLEEP_SECONDS
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
-from perdure.core.vigil import Vigil
 
 if TYPE_CHECKING:
     from random import Random
@@ -80,7 +80,7 @@ class Connection:
         now: seconds on a clock that never goes back, and runs on while the machine sleeps.
     """
 
-    __slots__ = ("_closing", "_context", "_lifetime", "_recovery", "_vigil", "activity")
+    __slots__ = ("_closing", "_context", "_lifetime", "_path_monitor", "_recovery", "activity")
 
     def __init__(
         self, policy: RestartPolicy, limits: SessionLimits, *, initiator: bool, random: Random, now: float
@@ -89,7 +89,7 @@ class Connection:
         self.activity = Activity(now)
         self._context = Context(now)
         self._recovery = Recovery(self._context, policy, liveness, initiator=initiator, random=random)
-        self._vigil = Vigil(self._context, policy, liveness, self._recovery)
+        self._path_monitor = PathMonitor(self._context, policy, liveness, self._recovery)
         self._lifetime = Lifetime(limits, self.activity, now)
         self._closing: Closing | None = None
         """Since the tube is being closed."""
@@ -127,17 +127,17 @@ class Connection:
     @property
     def quality(self) -> float:
         """The path's score, 0 … 1."""
-        return self._vigil.quality.score
+        return self._path_monitor.quality.score
 
     @property
     def loss_rate(self) -> float:
         """The share of ICE checks that were not answered lately, 0 … 1."""
-        return self._vigil.quality.loss_rate
+        return self._path_monitor.quality.loss_rate
 
     @property
     def rtt(self) -> float | None:
         """Smoothed round-trip time in seconds, the peer's delay of acknowledgements included; `None` before one."""
-        return self._vigil.liveness.rtt.srtt
+        return self._path_monitor.liveness.rtt.srtt
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` is due."""
@@ -190,10 +190,10 @@ class Connection:
             case RttMeasured(carrier):
                 if self._is_current(carrier):
                     recovery.acknowledged()
-                    self._vigil.rtt_measured(event)
+                    self._path_monitor.rtt_measured(event)
             case HealthMeasured(carrier):
                 if self._is_current(carrier):
-                    self._vigil.health_measured(event)
+                    self._path_monitor.health_measured(event)
             case NetworkChanged():
                 recovery.network_changed(event)
             case Started():
@@ -225,9 +225,9 @@ class Connection:
             case SessionResumed(carrier):
                 if self._is_spare(carrier):
                     recovery.spare_resumed()
-                    self._vigil.start(is_new_carrier=True)
+                    self._path_monitor.start(is_new_carrier=True)
                 elif self._is_current(carrier) and recovery.resumed():
-                    self._vigil.start(is_new_carrier=True)
+                    self._path_monitor.start(is_new_carrier=True)
             case RecoveryRequested(rebuild):
                 if self.state is State.INITIALIZING:
                     self._start()
@@ -288,18 +288,18 @@ class Connection:
         if not self._is_current(evidence.carrier):
             return
         if self._recovery.heard(evidence.last_heard_at):
-            self._vigil.start(is_new_carrier=False)
+            self._path_monitor.start(is_new_carrier=False)
         if self._recovery.climber.is_open:
-            self._vigil.learn(evidence)
+            self._path_monitor.learn(evidence)
 
     # Deadlines.
 
     def _due(self, timer: Timer) -> None:
         match timer:  # the frequent ones first
             case Timer.HEALTH:
-                self._vigil.check_health()
+                self._path_monitor.check_health()
             case Timer.LIVENESS:
-                self._vigil.judge_liveness()
+                self._path_monitor.judge_liveness()
             case Timer.LIFETIME:
                 self._check_lifetime()
             case Timer.ATTEMPT:
@@ -329,7 +329,7 @@ class Connection:
             case Timer.ATTEMPT | Timer.NEXT_ATTEMPT:
                 self._recovery.attempt_is_due()
             case Timer.LIVENESS:
-                self._vigil.excuse()
+                self._path_monitor.excuse()
             case Timer.ABANDON:
                 self._context.timers.set(Timer.ABANDON, self._context.now + RETURN_TIMEOUT)
             case (
@@ -365,7 +365,7 @@ class Connection:
 
     def _after(self) -> None:
         if self._closing is None and not self._context.state.is_final:
-            self._vigil.rearm()
+            self._path_monitor.rearm()
 
     def _arm_lifetime(self) -> None:
         at = self._lifetime.next_deadline()

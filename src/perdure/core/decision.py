@@ -1,4 +1,4 @@
-"""A decision of the ladder: what triggered it, the rung, the reason, and the situation that it was made in."""
+"""A decision of the rules: what triggered it, the action, the reason, and the situation that it was made in."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Trigger(Enum):
 _NETWORK_EVENTS = (Trigger.INTERFACE_CHANGE, Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP)
 
 
-class Rung(Enum):
+class RecoveryAction(Enum):
     """`REBUILD` closes the carrier in use and builds a new one; `SPARE` builds one beside it, and closes nothing."""
 
     HOLD = "hold"
@@ -43,7 +43,7 @@ class Rung(Enum):
 
 
 class DecisionReason(Enum):
-    """Why this rung."""
+    """Why this action."""
 
     FIRST = "the first carrier"
     NOT_BEGUN = "there is nothing to recover yet"
@@ -90,7 +90,7 @@ class Decision:
 
     trigger: Trigger | None
     """`None`: the first set-up."""
-    rung: Rung
+    action: RecoveryAction
     reason: DecisionReason
     attempt: int
     """Which attempt in a row this is, or was; 0 where none is counted."""
@@ -101,7 +101,7 @@ class Decision:
 
 
 class Situation(NamedTuple):
-    """What the ladder has to know."""
+    """What the rules have to know."""
 
     now: float
     has_begun: bool

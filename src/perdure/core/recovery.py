@@ -1,4 +1,4 @@
-"""Takes what happened to one tube's path to the ladder, and has the climber carry out what that decides."""
+"""Takes what happened to one tube's path to the rules, and has the climber carry out what that decides."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import DoubtSignaling, Probe, RenewNetworks
 from perdure.core.climber import Climber, Phase
-from perdure.core.decision import Decision, DecisionReason, Rung, Situation, Trigger
-from perdure.core.restart import Ladder
+from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
+from perdure.core.recovery_policy import RecoveryPolicy
 from perdure.core.spares import Spares
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
@@ -40,10 +40,10 @@ class Recovery:
         "_decisions",
         "_has_address",
         "_initiator",
-        "_ladder",
         "_liveness",
         "_pending",
         "_policy",
+        "_rules",
         "_signaling",
         "_spares",
         "climber",
@@ -56,7 +56,7 @@ class Recovery:
         self._policy = policy
         self._initiator = initiator
         self._liveness = liveness
-        self._ladder = Ladder(policy, random)
+        self._rules = RecoveryPolicy(policy, random)
         self.climber = Climber(context, policy, initiator=initiator)
         """The carriers, and the attempt under way; to be read."""
         self._spares: Spares | None = None
@@ -70,7 +70,7 @@ class Recovery:
     def spares(self) -> Spares:
         """Made when the first is thought of: most tubes never need one."""
         if self._spares is None:
-            self._spares = Spares(self._context, self.climber, self._ladder, self._liveness, initiator=self._initiator)
+            self._spares = Spares(self._context, self.climber, self._rules, self._liveness, initiator=self._initiator)
         return self._spares
 
     @property
@@ -84,12 +84,12 @@ class Recovery:
         patience = self._policy.abandon_after if self._initiator else FIRST_OFFER_TIMEOUT
         self._context.timers.set(Timer.ABANDON, self._context.now + patience)
         if self._initiator:
-            self._execute(self._ladder.first(self._situation()))
+            self._execute(self._rules.first(self._situation()))
 
     def signaling_changed(self, available: bool) -> None:
         self._signaling = available
         if available and self.climber.phase is Phase.WAITING:
-            self._execute(self._ladder.retry(self.climber.trigger, self._situation()))
+            self._execute(self._rules.retry(self.climber.trigger, self._situation()))
         elif available:
             self.judge_pending()
 
@@ -97,7 +97,7 @@ class Recovery:
         if event.has_address is not None:
             self._has_address = event.has_address
         if event.trigger.is_network_event:
-            self._ladder.network_moved(self._context.now)
+            self._rules.network_moved(self._context.now)
             if event.is_new_address or event.local_address_lost:
                 # Also where nothing is built now: the peer may build, or what is waited for may come.
                 self._context.actions.append(RenewNetworks())
@@ -117,12 +117,12 @@ class Recovery:
         # What was begun while the network did not rest is begun anew, as it would have been without the wait.
         waits = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT)
         if works or (self.climber.is_attempting and not waits):
-            self._execute(self._ladder.network_event_answered(event.trigger, self._situation()))
+            self._execute(self._rules.network_event_answered(event.trigger, self._situation()))
         else:
             self._judge(event)
 
     def requested(self, *, rebuild: bool) -> None:
-        self._execute(self._ladder.requested(self._situation(), rebuild=rebuild))
+        self._execute(self._rules.requested(self._situation(), rebuild=rebuild))
         if self.climber.spare is not None:
             self.climber.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
 
@@ -130,12 +130,12 @@ class Recovery:
 
     def doubted(self, trigger: Trigger, detail: str = "") -> None:
         """Evidence against the path that decides nothing."""
-        self._execute(replace(self._ladder.doubted(trigger, self._situation()), detail=detail))
+        self._execute(replace(self._rules.doubted(trigger, self._situation()), detail=detail))
 
     def spare_is_due(self) -> None:
         """SPARE: it is time for one, or the one that there is has had its time."""
         if self.spares.is_due():
-            self._execute(self._ladder.path_suspect(self._situation()))
+            self._execute(self._rules.path_suspect(self._situation()))
 
     def spare_resumed(self) -> None:
         """The session goes on on the spare."""
@@ -147,7 +147,7 @@ class Recovery:
         if spare.trigger is Trigger.CONNECTION_TIMEOUT:
             self.spares.used()
             if not self.climber.negotiation.offered_here:
-                self._ladder.peer_began(spare.trigger, self._context.now)
+                self._rules.peer_began(spare.trigger, self._context.now)
         self.climber.promoted()
         self._succeeds(True)
 
@@ -167,7 +167,7 @@ class Recovery:
         self.spares.waste()
         if climber.is_attempting:
             climber.stop_attempt()
-            self._execute(self._ladder.retry(climber.trigger, self._situation(), DecisionReason.WITHDRAWN))
+            self._execute(self._rules.retry(climber.trigger, self._situation(), DecisionReason.WITHDRAWN))
 
     def peer_switched(self) -> None:
         """The peer goes on on the current carrier."""
@@ -175,11 +175,11 @@ class Recovery:
 
     def path_silent(self) -> None:
         """The liveness' verdict."""
-        self._path_lost(self._ladder.path_silent(self._situation()), Trigger.CONNECTION_TIMEOUT)
+        self._path_lost(self._rules.path_silent(self._situation()), Trigger.CONNECTION_TIMEOUT)
 
     def ice_failed(self) -> None:
         """ICE has given up every pair of candidates."""
-        self._path_lost(self._ladder.ice_failed(self._situation()), Trigger.ICE_FAILURE)
+        self._path_lost(self._rules.ice_failed(self._situation()), Trigger.ICE_FAILURE)
 
     def _path_lost(self, decision: Decision, trigger: Trigger) -> None:
         """The carrier is kept, as it may heal; a spare that there is becomes the attempt."""
@@ -190,10 +190,10 @@ class Recovery:
             self._liveness.excuse(self._context.now)
 
     def quality_poor(self, *, carries_data: bool) -> None:
-        self._execute(self._ladder.quality_poor(self._situation(), carries_data=carries_data))
+        self._execute(self._rules.quality_poor(self._situation(), carries_data=carries_data))
 
     def quality_restored(self) -> None:
-        self._ladder.quality_restored()
+        self._rules.quality_restored()
 
     def carrier_made(self, carrier: int, *, can_restart: bool) -> None:
         """The engine made a carrier, and says whether it can restart ICE on it."""
@@ -211,7 +211,7 @@ class Recovery:
             return
         self.climber.drop_current()
         if self._context.state.is_up:
-            self._execute(self._ladder.carrier_lost(self._situation(), detail))
+            self._execute(self._rules.carrier_lost(self._situation(), detail))
         elif self.climber.is_attempting:
             self._attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
@@ -231,14 +231,14 @@ class Recovery:
 
     def acknowledged(self) -> None:
         """Something that was sent on the current carrier was acknowledged."""
-        self._ladder.acknowledged()
+        self._rules.acknowledged()
 
     # The attempt.
 
     def attempt_is_due(self) -> None:
         """A wait is over, or an attempt was slept through."""
         self.climber.stop_attempt()
-        self._execute(self._ladder.retry(self.climber.trigger, self._situation()))
+        self._execute(self._rules.retry(self.climber.trigger, self._situation()))
 
     def attempt_timed_out(self) -> None:
         seconds = f"{self._policy.attempt_timeout:.0f} s"
@@ -254,19 +254,19 @@ class Recovery:
         trigger = None if self._context.state is State.CONNECTING else Trigger.named(offer.cause)
         if self._context.state is State.INITIALIZING or not climber.negotiation.take_offer(offer.generation):
             if trigger is not None and trigger.is_network_event:
-                self._ladder.network_moved(self._context.now)  # its offer gives way, its news does not
+                self._rules.network_moved(self._context.now)  # its offer gives way, its news does not
             return False
         if (why := self._cannot_answer(offer)) is not None:
             # Only a new carrier helps, and the peer is there to take its offer.
             climber.stop_attempt()
-            self._execute(self._ladder.retry(trigger, self._situation(), why))
+            self._execute(self._rules.retry(trigger, self._situation(), why))
             return True
         if not climber.is_open or offer.restarts:
             self._pending = None
         if climber.spare is not None and climber.spare.is_precaution:
-            self._ladder.precaution_wasted(climber.spare.begun_at)
+            self._rules.precaution_wasted(climber.spare.begun_at)
         if offer.restarts or not climber.is_open or trigger is not Trigger.CONNECTION_TIMEOUT:
-            self._ladder.peer_began(trigger, self._context.now)
+            self._rules.peer_began(trigger, self._context.now)
         climber.follow(offer, trigger)
         self._ask_what_is_kept()
         return True
@@ -287,7 +287,7 @@ class Recovery:
         """The peer's answer to an offer of ours; whether it counts."""
         climber = self.climber
         if climber.is_answered_late(answer):
-            self._execute(self._ladder.answered_late(climber.trigger, self._situation()))
+            self._execute(self._rules.answered_late(climber.trigger, self._situation()))
             return False
         if not climber.takes_answer(answer):
             return False
@@ -308,22 +308,22 @@ class Recovery:
         was_restart = climber.phase is Phase.RESTARTING
         climber.stop_attempt()
         if was_restart:
-            self._execute(self._ladder.retry(climber.trigger, self._situation(), reason))
+            self._execute(self._rules.retry(climber.trigger, self._situation(), reason))
         else:
             climber.drop_spare()
             if not climber.is_open:
                 climber.drop_current()
-            self._execute(self._ladder.rebuild_failed(climber.trigger, self._situation(), detail))
+            self._execute(self._rules.rebuild_failed(climber.trigger, self._situation(), detail))
 
     def _succeeds(self, succeeded: bool) -> bool:
         if succeeded:
-            self._ladder.succeeded(self._context.now)
+            self._rules.succeeded(self._context.now)
         return succeeded
 
     # Deciding.
 
     def _judge(self, event: NetworkChanged) -> None:
-        decision = self._ladder.network_event(
+        decision = self._rules.network_event(
             event.trigger,
             self._situation(),
             is_new_address=event.is_new_address,
@@ -333,8 +333,8 @@ class Recovery:
         if event.detail:
             decision = replace(decision, detail=event.detail)
         self._execute(decision)
-        is_held = decision.rung is Rung.HOLD and decision.next_attempt_at is not None
-        if is_held or (decision.rung is Rung.WAIT and self._context.state.is_up):
+        is_held = decision.action is RecoveryAction.HOLD and decision.next_attempt_at is not None
+        if is_held or (decision.action is RecoveryAction.WAIT and self._context.state.is_up):
             self._pending = (event, self._context.now, decision.reason)
             if decision.next_attempt_at is not None:
                 self._context.timers.set(Timer.REJUDGE, decision.next_attempt_at)
@@ -343,30 +343,30 @@ class Recovery:
         self._decisions = (*self._decisions[1 - MAX_DECISIONS :], decision)
         self._context.actions.append(decision)
         trigger = decision.trigger
-        match decision.rung:
-            case Rung.HOLD:
+        match decision.action:
+            case RecoveryAction.HOLD:
                 if decision.reason not in _UNASKED:
                     self._ask()
-            case Rung.ICE_RESTART:
+            case RecoveryAction.ICE_RESTART:
                 self._pending = None
                 self.climber.restart(trigger or Trigger.REQUEST)
-            case Rung.REBUILD:
+            case RecoveryAction.REBUILD:
                 self._pending = None
                 self.climber.build(trigger)
-            case Rung.SPARE:
+            case RecoveryAction.SPARE:
                 if decision.reason is not DecisionReason.PATH_SUSPECT:
                     self._pending = None
                 self.climber.build_beside(trigger or Trigger.REQUEST, decision.reason)
                 self._ask_what_is_kept()
-            case Rung.WAIT if trigger is not None and trigger.is_network_event and self._context.state.is_up:
+            case RecoveryAction.WAIT if trigger is not None and trigger.is_network_event and self._context.state.is_up:
                 self._ask()  # the path may still work: the liveness tells
-            case Rung.WAIT:
+            case RecoveryAction.WAIT:
                 self.climber.wait(decision)
                 self._ask_what_is_kept()
-            case Rung.FAIL:
+            case RecoveryAction.FAIL:
                 self.end(State.FAILED, Reason.ATTEMPTS_EXHAUSTED, decision.detail)
             case _:
-                assert_never(decision.rung)
+                assert_never(decision.action)
 
     def _ask_what_is_kept(self) -> None:
         """A silent path that is kept may heal: its silence counts from now, and it is asked."""

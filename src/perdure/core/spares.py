@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from perdure.core.climber import Climber
     from perdure.core.context import Context
     from perdure.core.keepalive import Liveness
-    from perdure.core.restart import Ladder
+    from perdure.core.recovery_policy import RecoveryPolicy
 
 GLARE_DELAY = 0.05
 """Seconds that the acceptor leaves the first word to the initiator, which suspects the path too. Half of what it waits
-where the path is lost (`restart.GLARE_DELAY`): a spare is no loss, and offers that cross cost one of them."""
+where the path is lost (`recovery_policy.GLARE_DELAY`): a spare is no loss, and offers that cross cost one of them."""
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 30.0
@@ -31,14 +31,14 @@ FORGOTTEN_AFTER = 60.0
 
 
 class Spares:
-    __slots__ = ("_climber", "_context", "_initiator", "_ladder", "_liveness", "_not_before", "_wasted")
+    __slots__ = ("_climber", "_context", "_initiator", "_liveness", "_not_before", "_rules", "_wasted")
 
     def __init__(
-        self, context: Context, climber: Climber, ladder: Ladder, liveness: Liveness, *, initiator: bool
+        self, context: Context, climber: Climber, rules: RecoveryPolicy, liveness: Liveness, *, initiator: bool
     ) -> None:
         self._context = context
         self._climber = climber
-        self._ladder = ladder
+        self._rules = rules
         self._liveness = liveness
         self._initiator = initiator
         self._wasted = 0
@@ -91,5 +91,5 @@ class Spares:
             self._not_before = now + min(LONGEST_WAIT, FIRST_WAIT * 2.0**self._wasted)
             self._wasted = min(self._wasted + 1, 8)
         if spare.is_precaution:
-            self._ladder.precaution_wasted(spare.begun_at)
+            self._rules.precaution_wasted(spare.begun_at)
         self._climber.drop_spare()

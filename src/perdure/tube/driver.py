@@ -36,7 +36,7 @@ from perdure.core.actions import (
     WithdrawOffer,
 )
 from perdure.core.connection import Connection
-from perdure.core.decision import Decision, Rung, Trigger
+from perdure.core.decision import Decision, RecoveryAction, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
@@ -202,7 +202,7 @@ class Driver:
             CarrierError: the engine made none.
         """
         core = self.core
-        waits = decided is not None and decided.rung in (Rung.WAIT, Rung.FAIL)
+        waits = decided is not None and decided.action in (RecoveryAction.WAIT, RecoveryAction.FAIL)
         is_begun = core.spare != 0 or (core.carrier != 0 and not core.state.is_up)
         if core.offered_here and is_begun and not waits:
             return await self.descriptions.wait(core.generation, for_offer=True)

@@ -12,9 +12,9 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from perdure.core.decision import DecisionReason, Rung, Trigger
+from perdure.core.decision import DecisionReason, RecoveryAction, Trigger
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT
-from perdure.core.restart import JITTER
+from perdure.core.recovery_policy import JITTER
 from perdure.core.restart_limit import LIMIT_WINDOW
 from perdure.core.state import TRANSITIONS, Reason, State
 
@@ -133,7 +133,7 @@ class TubeWatch:
                 self._check_backoff(decision.next_attempt_at - decision.at)
         elif decision.trigger is not None and decision.trigger.is_network_event and decision.reason not in GO_ON:
             self._failures = 0
-        is_restart = decision.rung in (Rung.ICE_RESTART, Rung.REBUILD, Rung.SPARE)
+        is_restart = decision.action in (RecoveryAction.ICE_RESTART, RecoveryAction.REBUILD, RecoveryAction.SPARE)
         if not is_restart or decision.trigger in UNCOUNTED or decision.reason is DecisionReason.PATH_SUSPECT:
             return
         restarts, budget = self._restarts, self._process.registry.policy.max_restarts_per_minute

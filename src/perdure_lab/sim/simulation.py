@@ -156,7 +156,7 @@ class Simulation(Surroundings):
             self.decisions.append((self.world.now, process.machine.name, decision))
             trigger = decision.trigger.value if decision.trigger is not None else "set-up"
             about = f"{trigger}: {decision.detail}" if decision.detail else trigger
-            self.note(f"{process.machine.name} decides {decision.rung.value}: {decision.reason.value} ({about})")
+            self.note(f"{process.machine.name} decides {decision.action.value}: {decision.reason.value} ({about})")
 
         manager.add_state_change_callback(changed)
         manager.add_network_change_callback(decided)

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from perdure.configfile import Layer, layered
-from perdure.core.decision import Rung
+from perdure.core.decision import RecoveryAction
 from perdure.ticket_store import DEFAULT_TICKET, TicketStore
 from perdure_lab.sim.application import Ledger
 from perdure_lab.sim.internet import MAPPING_LIFETIME, Internet
@@ -81,10 +81,14 @@ class Surroundings:
         return (process, tube_id) in self._ended
 
     @property
-    def recoveries(self) -> Counter[Rung]:
+    def recoveries(self) -> Counter[RecoveryAction]:
         """ICE restarts, rebuilds and spares that either end began."""
-        begun = (decision.rung for _, _, decision in self.decisions if decision.trigger is not None)
-        return Counter(rung for rung in begun if rung in (Rung.ICE_RESTART, Rung.REBUILD, Rung.SPARE))
+        begun = (decision.action for _, _, decision in self.decisions if decision.trigger is not None)
+        return Counter(
+            action
+            for action in begun
+            if action in (RecoveryAction.ICE_RESTART, RecoveryAction.REBUILD, RecoveryAction.SPARE)
+        )
 
     def note(self, text: str) -> None:
         """A line for the trace."""

@@ -23,7 +23,7 @@ CARRIES_DATA_SECONDS = 5.0
 """A path on which the peer was heard within this time carries data; twice the engine's own 2.5 s between checks."""
 
 
-class Vigil:
+class PathMonitor:
     """Feeds `Recovery` with what it sees; decides DEGRADED and back itself."""
 
     __slots__ = ("_context", "_policy", "_recovery", "liveness", "quality")

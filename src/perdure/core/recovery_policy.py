@@ -1,4 +1,4 @@
-"""The ladder: which rung answers a trigger, and when the next attempt begins.
+"""The rules: which action answers a trigger, and when the next attempt begins.
 
 Rules, in their order:
 1. A new network event starts the count of attempts over: the world is different now.
@@ -14,8 +14,8 @@ Rules, in their order:
    worn by many restarts; otherwise a new carrier.
 6. An open carrier is kept beside the new one (a spare) until that has resumed. It is closed first (a rebuild) only
    where its own address is gone, or the engine has to read the networks anew (docs/design.md).
-7. A restart that fails climbs to a new carrier; one that does not open waits, longer each time, until the attempts are
-   spent.
+7. A restart that fails is followed by a new carrier; one that does not open waits, longer each time, until the
+   attempts are spent.
 8. Poor quality alone never restarts a path that carries data.
 """
 
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.core.decision import Decision, DecisionReason, Rung, Situation, Trigger
+from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
 from perdure.core.restart_limit import RestartLimit
 from perdure.core.state import Reason
 
@@ -69,8 +69,8 @@ _ASKED_AGAIN = (Trigger.REQUEST, Trigger.QUALITY_DEGRADATION)
 """What does not wait while the path is up: the user knows the answer, and the next health check decides anew."""
 
 
-class Ladder:
-    """Decides for one tube. What it returns is carried out by `Recovery`; a rung that it lets climb is counted."""
+class RecoveryPolicy:
+    """Decides for one tube. What it returns is carried out by `Recovery`; one that begins something is counted."""
 
     __slots__ = (
         "_attempts_failed",
@@ -105,7 +105,7 @@ class Ladder:
         self._limit.moved(now)
 
     def peer_began(self, trigger: Trigger | None, now: float) -> None:
-        """The peer climbs a rung for `trigger`."""
+        """The peer begins a recovery for `trigger`."""
         self._count(trigger, now)
         if trigger is not None and trigger.is_network_event:
             self.network_moved(now)
@@ -130,7 +130,9 @@ class Ladder:
 
     def first(self, situation: Situation) -> Decision:
         """This end makes the first offer."""
-        return self._obstacle(None, situation) or self._climb(None, Rung.REBUILD, DecisionReason.FIRST, situation)
+        return self._obstacle(None, situation) or self._begin(
+            None, RecoveryAction.REBUILD, DecisionReason.FIRST, situation
+        )
 
     def network_event(
         self,
@@ -160,11 +162,11 @@ class Ladder:
         self._grace_until = situation.now + self._policy.handover_grace
         self._grace_is_for_known = not is_new_address
         if is_wake_up and situation.is_open:
-            return self._climb(trigger, Rung.REBUILD, DecisionReason.LONG_SLEEP, situation)
+            return self._begin(trigger, RecoveryAction.REBUILD, DecisionReason.LONG_SLEEP, situation)
         if is_new_address:
-            return self._climb(trigger, Rung.REBUILD, DecisionReason.NEW_ADDRESS, situation)
+            return self._begin(trigger, RecoveryAction.REBUILD, DecisionReason.NEW_ADDRESS, situation)
         if local_address_lost:
-            return self._climb(trigger, Rung.REBUILD, DecisionReason.LOCAL_ADDRESS_LOST, situation)
+            return self._begin(trigger, RecoveryAction.REBUILD, DecisionReason.LOCAL_ADDRESS_LOST, situation)
         return self._restart_or_rebuild(trigger, DecisionReason.NETWORK_MOVED, situation)
 
     def network_event_answered(self, trigger: Trigger, situation: Situation) -> Decision:
@@ -184,7 +186,7 @@ class Ladder:
         ):
             return self._hold(trigger, reason, situation)
         self._count(trigger, situation.now)
-        return Decision(trigger, Rung.SPARE, reason, self._attempts_failed, None, situation.now)
+        return Decision(trigger, RecoveryAction.SPARE, reason, self._attempts_failed, None, situation.now)
 
     def precaution_wasted(self, begun_at: float) -> None:
         """The spare of a suspicion was not needed."""
@@ -205,7 +207,7 @@ class Ladder:
             return obstacle
         if not situation.is_initiator:
             return self._wait(trigger, DecisionReason.GLARE, situation, situation.now + GLARE_DELAY)
-        return self._climb(trigger, Rung.REBUILD, reason, situation)
+        return self._begin(trigger, RecoveryAction.REBUILD, reason, situation)
 
     def carrier_lost(self, situation: Situation, detail: str) -> Decision:
         """The engine gave a working carrier up."""
@@ -219,7 +221,7 @@ class Ladder:
             return self._failed(trigger, situation, DecisionReason.SHORT_LIVES, detail)
         if not situation.is_initiator:
             return self._wait(trigger, DecisionReason.GLARE, situation, situation.now + GLARE_DELAY, detail)
-        return self._climb(trigger, Rung.REBUILD, DecisionReason.CARRIER_LOST, situation, detail)
+        return self._begin(trigger, RecoveryAction.REBUILD, DecisionReason.CARRIER_LOST, situation, detail)
 
     def quality_poor(self, situation: Situation, *, carries_data: bool) -> Decision:
         """The path's quality is below the threshold."""
@@ -244,7 +246,7 @@ class Ladder:
         if (obstacle := self._obstacle(trigger, situation)) is not None:
             return obstacle
         if rebuild:
-            return self._climb(trigger, Rung.REBUILD, DecisionReason.ASKED, situation)
+            return self._begin(trigger, RecoveryAction.REBUILD, DecisionReason.ASKED, situation)
         return self._restart_or_rebuild(trigger, DecisionReason.ASKED, situation)
 
     def doubted(self, trigger: Trigger, situation: Situation) -> Decision:
@@ -262,13 +264,13 @@ class Ladder:
             return obstacle
         if self._attempts_failed >= self._policy.max_restart_attempts:
             return self._wait(trigger, DecisionReason.PEERS_TURN, situation)
-        return self._climb(trigger, Rung.REBUILD, reason, situation)
+        return self._begin(trigger, RecoveryAction.REBUILD, reason, situation)
 
     def answered_late(self, trigger: Trigger | None, situation: Situation) -> Decision:
         """The peer found an offer that had waited for it, and builds on a carrier that is gone here."""
         if (obstacle := self._obstacle(trigger, situation) or self._limit_reached(trigger, situation)) is not None:
             return obstacle
-        return self._climb(trigger, Rung.REBUILD, DecisionReason.ANSWERED_LATE, situation)
+        return self._begin(trigger, RecoveryAction.REBUILD, DecisionReason.ANSWERED_LATE, situation)
 
     def rebuild_failed(self, trigger: Trigger | None, situation: Situation, detail: str) -> Decision:
         """A carrier could not be built."""
@@ -306,14 +308,14 @@ class Ladder:
 
     def _restart_or_rebuild(self, trigger: Trigger, why: DecisionReason, situation: Situation) -> Decision:
         if not situation.is_open:
-            return self._climb(trigger, Rung.REBUILD, DecisionReason.NOT_OPEN, situation)
+            return self._begin(trigger, RecoveryAction.REBUILD, DecisionReason.NOT_OPEN, situation)
         if situation.silent_for >= RESTART_USEFUL_SECONDS:
-            return self._climb(trigger, Rung.REBUILD, DecisionReason.PATH_SILENT, situation)
+            return self._begin(trigger, RecoveryAction.REBUILD, DecisionReason.PATH_SILENT, situation)
         if not situation.can_restart:
-            return self._climb(trigger, Rung.REBUILD, DecisionReason.CANNOT_RESTART, situation)
+            return self._begin(trigger, RecoveryAction.REBUILD, DecisionReason.CANNOT_RESTART, situation)
         if situation.restarts >= MAX_RESTARTS_OF_CARRIER:
-            return self._climb(trigger, Rung.REBUILD, DecisionReason.WORN, situation)
-        return self._climb(trigger, Rung.ICE_RESTART, why, situation)
+            return self._begin(trigger, RecoveryAction.REBUILD, DecisionReason.WORN, situation)
+        return self._begin(trigger, RecoveryAction.ICE_RESTART, why, situation)
 
     def _failed(self, trigger: Trigger | None, situation: Situation, reason: DecisionReason, detail: str) -> Decision:
         self._attempts_failed += 1
@@ -323,7 +325,7 @@ class Ladder:
         if not situation.is_initiator:
             return self._wait(trigger, DecisionReason.PEERS_TURN, situation, detail=detail)
         reason = DecisionReason.EXHAUSTED
-        return Decision(trigger, Rung.FAIL, reason, self._attempts_failed, None, situation.now, detail)
+        return Decision(trigger, RecoveryAction.FAIL, reason, self._attempts_failed, None, situation.now, detail)
 
     def _backoff(self, failures: int) -> float:
         return backoff(self._policy, failures, self._random)
@@ -335,7 +337,7 @@ class Ladder:
     def _hold(
         self, trigger: Trigger | None, reason: DecisionReason, situation: Situation, next_at: float | None = None
     ) -> Decision:
-        return Decision(trigger, Rung.HOLD, reason, self._attempts_failed, next_at, situation.now)
+        return Decision(trigger, RecoveryAction.HOLD, reason, self._attempts_failed, next_at, situation.now)
 
     def _wait(
         self,
@@ -348,15 +350,20 @@ class Ladder:
         """Unless an attempt is under way, which may still work."""
         if situation.is_attempting or (situation.is_up and trigger in _ASKED_AGAIN):
             return self._hold(trigger, reason, situation)
-        return Decision(trigger, Rung.WAIT, reason, self._attempts_failed, next_at, situation.now, detail)
+        return Decision(trigger, RecoveryAction.WAIT, reason, self._attempts_failed, next_at, situation.now, detail)
 
-    def _climb(
-        self, trigger: Trigger | None, rung: Rung, reason: DecisionReason, situation: Situation, detail: str = ""
+    def _begin(
+        self,
+        trigger: Trigger | None,
+        action: RecoveryAction,
+        reason: DecisionReason,
+        situation: Situation,
+        detail: str = "",
     ) -> Decision:
         self._count(trigger, situation.now)
-        if rung is Rung.REBUILD and situation.is_open and not _breaks(trigger, reason):
-            rung = Rung.SPARE
-        return Decision(trigger, rung, reason, self._attempts_failed + 1, None, situation.now, detail)
+        if action is RecoveryAction.REBUILD and situation.is_open and not _breaks(trigger, reason):
+            action = RecoveryAction.SPARE
+        return Decision(trigger, action, reason, self._attempts_failed + 1, None, situation.now, detail)
 
 
 def _breaks(trigger: Trigger | None, reason: DecisionReason) -> bool:
