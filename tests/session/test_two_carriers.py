@@ -8,7 +8,7 @@ import pytest
 
 from perdure.config import ResourceLimits
 from perdure.session import SessionResumed
-from perdure.wire import Ack, Data, Open, Ping, ResetCode, Resume, decode_message, encode_frame
+from perdure.wire import Ack, Data, Frame, Open, Ping, ResetCode, Resume, decode_message, encode_frame
 from support.session_pair import BINDING, End, Pair, check_direction, known_streams, position_coded, say
 
 LITTLE = ResourceLimits(
@@ -43,10 +43,9 @@ class Walk:
         random, pair = self.random, self.pair
         side = random.randrange(2)
         end = pair.ends[side]
-        match random.choices(
-            ("user", "send", "deliver", "beside", "begin", "open", "drop", "lose old", "lose current", "wait", "anew"),
-            (30, 20, 20, 14, 5, 8, 1, 3, 1, 4, 0.5),
-        )[0]:
+        likely = {"user": 30, "send": 20, "deliver": 20, "beside": 14, "begin": 5, "open": 8, "drop": 1, "lose old": 3}
+        likely |= {"lose current": 1, "wait": 4, "ask": 2, "answer": 3, "use": 1, "anew": 0.5}
+        match random.choices(list(likely), list(likely.values()))[0]:
             case "user":
                 self.use(side, end)
             case "send":
@@ -56,7 +55,13 @@ class Walk:
             case "beside":
                 pair.deliver_beside(end, random.randint(1, 3))
             case "begin":
-                pair.begin_spare()
+                pair.begin_spare(stands_by=random.random() < 0.5)
+            case "ask":
+                pair.ask_standby(end)
+            case "answer":
+                pair.answer_beside(end)
+            case "use":
+                pair.use_standby(end)
             case "open":
                 pair.open_spare(end)
             case "drop":
@@ -95,6 +100,10 @@ class Walk:
             pair.connect()
         for end in pair.ends:
             pair.open_spare(end)
+        pair.settle()
+        for end in pair.ends:
+            if not end.current or self.random.random() < 0.5:
+                pair.use_standby(end)
         pair.settle()
         if self.random.random() < 0.5:
             pair.lose_old()
@@ -136,6 +145,11 @@ def opened_spare(pair: Pair) -> None:
 def switch(pair: Pair, end: End) -> None:
     """`end` hears the peer's RESUME on the spare."""
     pair.deliver(end, 1, end.spare)
+
+
+def say_on(pair: Pair, to: End, generation: int, *frames: Frame) -> None:
+    """As if the peer had proved nothing there, and said `frames`."""
+    to.note(to.session.receive(generation, b"".join(map(encode_frame, frames)), pair.now))
 
 
 def lose_what_is_under_way(end: End) -> None:
@@ -296,3 +310,103 @@ def test_a_session_that_is_abandoned_with_a_spare_takes_nothing_more(pair: Pair)
     pair.initiator.session.abandon()
     switch(pair, pair.initiator)
     assert not pair.initiator.resumed[1:]
+
+
+# A carrier that stands by.
+
+
+def proved_standby(pair: Pair) -> None:
+    pair.begin_spare(stands_by=True)
+    for end in pair.ends:
+        pair.open_spare(end)
+    pair.settle()
+    assert [end.standby_is_proved for end in pair.ends] == [True, True]
+
+
+def test_the_session_stays_where_it_is_though_both_ends_are_proved_on_a_carrier_that_stands_by(pair: Pair) -> None:
+    stream_id = pair.initiator.session.open_stream(b"t")
+    proved_standby(pair)
+    pair.initiator.write(stream_id, 100)
+    pair.settle()
+    assert [end.current for end in pair.ends] == [1, 1]
+    assert bytes(pair.acceptor.read[stream_id]) == position_coded(0, 100)
+
+
+def test_a_question_on_the_standby_is_answered_there_and_moves_nobody(pair: Pair) -> None:
+    proved_standby(pair)
+    pair.ask_standby(pair.initiator)
+    pair.settle()
+    assert pair.initiator.standby_answers == 1
+    assert [end.current for end in pair.ends] == [1, 1]
+
+
+def test_nothing_is_asked_on_a_standby_before_both_ends_are_proved(pair: Pair) -> None:
+    assert pair.initiator.session.ask_standby() is None
+    pair.begin_spare(stands_by=True)
+    pair.open_spare(pair.initiator)
+    assert pair.initiator.session.ask_standby() is None
+    assert pair.initiator.session.use_standby(pair.now) == []
+    say_on(pair, pair.initiator, 2, Ping(1))
+    assert pair.initiator.unusable == ["Ping before RESUME"]
+
+
+def test_an_end_that_uses_the_standby_takes_the_peer_along_and_loses_no_byte(pair: Pair) -> None:
+    mine, theirs = (end.session.open_stream(b"t") for end in pair.ends)
+    pair.settle()
+    proved_standby(pair)
+    pair.initiator.write(mine, 5000)
+    pair.acceptor.write(theirs, 5000)
+    for end in pair.ends:
+        pair.send(end, 64)
+    for end in pair.ends:
+        lose_what_is_under_way(end)
+    pair.use_standby(pair.initiator)
+    assert pair.initiator.resumed[-1].generation == 2
+    pair.settle()
+    assert [end.current for end in pair.ends] == [2, 2]
+    assert [end.old for end in pair.ends] == [0, 0], "the carrier that both have left is closed"
+    assert bytes(pair.acceptor.read[mine]) == position_coded(0, 5000)
+    assert bytes(pair.initiator.read[theirs]) == position_coded(0, 5000)
+
+
+def test_a_stream_that_is_newer_than_the_standby_goes_on_there(pair: Pair) -> None:
+    proved_standby(pair)
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.settle()
+    pair.initiator.write(stream_id, 10)
+    pair.use_standby(pair.acceptor)
+    pair.settle()
+    assert bytes(pair.acceptor.read[stream_id]) == position_coded(0, 10)
+    assert not pair.initiator.saw_reset
+
+
+def test_an_end_of_a_stream_that_was_lost_with_the_carrier_is_said_on_the_standby(pair: Pair) -> None:
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.settle()
+    proved_standby(pair)
+    pair.initiator.finish(stream_id)
+    pair.settle()
+    pair.acceptor.finish(stream_id)
+    pair.send(pair.acceptor, 64)
+    lose_what_is_under_way(pair.initiator)
+    pair.use_standby(pair.initiator)
+    pair.settle()
+    assert pair.initiator.saw_finish == pair.acceptor.saw_finish == {stream_id}
+    assert not pair.initiator.saw_reset
+    assert not pair.acceptor.saw_reset
+
+
+def test_an_answer_on_the_standby_does_not_say_that_the_peer_has_left_the_old_carrier(pair: Pair) -> None:
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.settle()
+    proved_standby(pair)
+    pair.ask_standby(pair.initiator)
+    pair.deliver_beside(pair.acceptor)
+    pair.answer_beside(pair.acceptor)
+    pair.acceptor.write(stream_id, 100)
+    pair.send(pair.acceptor)
+    pair.use_standby(pair.initiator)
+    pair.deliver(pair.initiator)
+    assert pair.initiator.old == 1, "the old one is read on"
+    pair.deliver_beside(pair.initiator)
+    assert bytes(pair.initiator.read[stream_id]) == position_coded(0, 100)

@@ -16,6 +16,9 @@ from perdure.session import (
     SessionClosed,
     SessionEvent,
     SessionResumed,
+    StandbyAnswered,
+    StandbyAsked,
+    StandbyProved,
     StreamAccepted,
     StreamData,
     StreamFinished,
@@ -68,6 +71,12 @@ class End:
     spare: int = 0
     """The one that it begins beside that, and whether it is open here."""
     spare_is_open: bool = False
+    standby_is_proved: bool = False
+    """Whether the spare is one that stands by, and both ends are proved on it."""
+    answers_beside: list[tuple[int, bytes]] = field(default_factory=list)
+    """What is to be said there next."""
+    standby_answers: int = 0
+    """How often the peer has answered there."""
     old: int = 0
     """The one before, while it is read."""
     is_closing: bool = False
@@ -113,6 +122,15 @@ class End:
                 case PeerSwitched(generation):
                     assert generation == self.old
                     self.old = 0
+                case StandbyProved(generation):
+                    assert generation == self.spare
+                    self.standby_is_proved = True
+                case StandbyAsked(generation, answer):
+                    assert generation == self.spare
+                    self.answers_beside.append((generation, answer))
+                case StandbyAnswered(generation):
+                    assert generation == self.spare
+                    self.standby_answers += 1
                 case RttMeasured(seconds):
                     self.round_trips.append(seconds)
                 case CarrierUnusable(_, reason):
@@ -205,21 +223,37 @@ class Pair:
         """Whether a carrier is begun beside the current one and neither end has gone on on it."""
         return self.initiator.spare != 0 != self.acceptor.spare
 
-    def begin_spare(self) -> None:
+    def begin_spare(self, *, stands_by: bool = False) -> None:
         """Both ends begin a carrier beside the current one, where streams flow on that and there is no other."""
         others = [*(end.spare for end in self.ends), *(end.old for end in self.ends)]
         if not self.connected or any(others) or not all(end.session.is_resumed for end in self.ends):
             return
         self.generation += 1
         for end in self.ends:
-            end.spare, end.spare_is_open = self.generation, False
-            end.session.spare_begun()
+            end.spare, end.spare_is_open, end.standby_is_proved = self.generation, False, False
+            end.session.spare_begun(stands_by=stands_by)
 
     def open_spare(self, end: End) -> None:
         """It is open at one end."""
         if end.spare and not end.spare_is_open and not end.session.is_close_sent:
             end.spare_is_open = True
             self._put(end, end.spare, end.session.spare_opened(end.spare, BINDING))
+
+    def ask_standby(self, end: End) -> None:
+        if end.spare and (question := end.session.ask_standby()) is not None:
+            self._put(end, end.spare, question)
+
+    def answer_beside(self, end: End) -> None:
+        """What the peer asked on the standby, which may be the current one by now."""
+        answers, end.answers_beside = end.answers_beside, []
+        for generation, answer in answers:
+            if generation in (end.spare, end.current):
+                self._put(end, generation, answer)
+
+    def use_standby(self, end: End) -> None:
+        """`end` goes on there, where both ends are proved."""
+        if end.spare:
+            end.note(end.session.use_standby(self.now))
 
     def drop_spare(self) -> None:
         """It is lost, and with it every other where an end has gone on on it."""
@@ -242,6 +276,7 @@ class Pair:
             elif gone and end.current == gone:
                 end.session.carrier_lost()
                 end.current = 0
+                self.use_standby(end)
             end.inboxes.pop(gone, None)
 
     def _put(self, sender: End, generation: int, message: bytes) -> None:
@@ -295,6 +330,7 @@ class Pair:
                 moved += self.send(end, 64)
                 moved += self.deliver(end, 64)
                 moved += self.deliver_beside(end, 64)
+                self.answer_beside(end)
                 for stream_id in list(end.unconsumed):
                     end.consume(stream_id)
                     moved += 1

@@ -7,7 +7,10 @@ Rules:
    sent again, and what was told on the carrier that is left is told again.
 3. That carrier is still read and no longer written. It is of no use once the peer says something on the new one behind
    its RESUME.
-4. The positions in a spare's RESUME may be old when they arrive. That a stream is absent from it means that it is gone
+4. A spare may stand by: both ends prove themselves on it, and the session goes on where it is. PING and PONG may then
+   be said there, and mean that carrier alone. An end goes on there when it likes; the peer follows with the first other
+   frame that it hears there. The RESUMEs' positions are old by then and mean nothing: what was acknowledged counts.
+5. The positions in a spare's RESUME may be old when they arrive. That a stream is absent from it means that it is gone
    only where its OPEN was acknowledged before the spare was begun.
 """
 
@@ -15,19 +18,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure.session.events import PeerSwitched, StandbyAnswered, StandbyAsked
+from perdure.wire import Ping, Pong, encode_frame
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from perdure.session.handshake import Handshake
+    from perdure.session.receiver import Inbound
     from perdure.session.stream import Stream
+
+FIRST_TOKEN = 1 << 32
+"""Of the PINGs on a carrier that stands by. Those of the current carrier count from 1, and it may become that."""
 
 
 class Beside:
     """Made where a spare is begun; `None` takes its place once there is neither."""
 
-    __slots__ = ("_acknowledged_before", "old", "spare")
+    __slots__ = ("_acknowledged_before", "_has_stood_by", "_stands_by", "_token", "old", "spare")
 
     def __init__(self) -> None:
+        self._has_stood_by = False
+        """Whether the current carrier did so: a PING or PONG on it does not say that the peer goes on there."""
+        self._stands_by = False
+        """Whether the spare does."""
+        self._token = FIRST_TOKEN
+        """Of the last PING on the carrier that stands by."""
         self.spare: Handshake | None = None
         """Of the spare, once it is open."""
         self.old: Handshake | None = None
@@ -35,15 +51,45 @@ class Beside:
         self._acknowledged_before: frozenset[int] | None = None
         """The streams whose OPEN the peer had acknowledged when the spare was begun; `None`: none was."""
 
-    def spare_begun(self, streams: Iterable[Stream]) -> Beside:
+    def spare_begun(self, streams: Iterable[Stream], *, stands_by: bool) -> Beside:
         """A new one is being made."""
-        self.spare = None
-        self._acknowledged_before = frozenset(each.stream_id for each in streams if each.open_acknowledged)
+        self.spare, self._stands_by = None, stands_by
+        known = frozenset(each.stream_id for each in streams if each.open_acknowledged)
+        self._acknowledged_before = frozenset() if stands_by else known
         return self
+
+    @property
+    def standby(self) -> Handshake | None:
+        """Of the spare that stands by, once the peer is proved on it."""
+        return self.spare if self._stands_by and self.spare is not None and self.spare.is_resumed else None
+
+    def ask(self) -> bytes | None:
+        """A PING for the carrier that stands by; `None`: there is none."""
+        if self.standby is None:
+            return None
+        self._token += 1
+        return encode_frame(Ping(self._token))
+
+    def hears(
+        self, frame: Inbound, on: Handshake, current: Handshake
+    ) -> list[StandbyAsked | StandbyAnswered | PeerSwitched]:
+        """What a frame `on` a carrier where the peer is proved says of these."""
+        is_question = isinstance(frame, Ping | Pong)
+        match frame:
+            case Ping(token) if on is self.standby:
+                return [StandbyAsked(on.generation, encode_frame(Pong(token)))]
+            case Pong(token) if on is self.standby:
+                return [StandbyAnswered(on.generation)] if token == self._token else []
+            case _ if on is current and self.old is not None and not (is_question and self._has_stood_by):
+                old, self.old = self.old, None
+                return [PeerSwitched(old.generation)]
+            case _:
+                return []
 
     def switch(self, current: Handshake) -> frozenset[int]:
         """The spare takes the place of the current one. Returns the streams whose absence from its RESUME counts."""
         self.spare, self.old = None, current if current.is_resumed else None
+        self._has_stood_by, self._stands_by = self._stands_by, False
         known, self._acknowledged_before = self._acknowledged_before, None
         return known or frozenset()
 
@@ -57,6 +103,7 @@ class Beside:
     def without_spare(self) -> Beside | None:
         """There is none any more, or it will not be."""
         self.spare = self._acknowledged_before = None
+        self._stands_by = False
         return self if self.old is not None else None
 
     def without_old(self) -> Beside | None:

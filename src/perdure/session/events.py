@@ -69,6 +69,28 @@ class PeerSwitched:
 
 
 @dataclass(frozen=True, slots=True)
+class StandbyProved:
+    """Both ends are proved on the carrier that stands by."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class StandbyAsked:
+    """The peer asks on the carrier that stands by; `answer` is to be sent there."""
+
+    generation: int
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StandbyAnswered:
+    """The peer has answered there what was asked last."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class RttMeasured:
     """The peer answered a PING, or acknowledged bytes that were sent once, after this long."""
 
@@ -94,7 +116,10 @@ class SessionClosed:
 
 
 StreamEvent = StreamOpened | StreamAccepted | StreamData | StreamFinished | StreamReset | StreamWritable
-SessionEvent = StreamEvent | SessionResumed | PeerSwitched | RttMeasured | CarrierUnusable | SessionClosed
+StandbyEvent = StandbyProved | StandbyAsked | StandbyAnswered
+SessionEvent = (
+    StreamEvent | StandbyEvent | SessionResumed | PeerSwitched | RttMeasured | CarrierUnusable | SessionClosed
+)
 
 
 def joined(events: list[SessionEvent]) -> list[SessionEvent]:

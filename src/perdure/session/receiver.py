@@ -8,6 +8,7 @@ from perdure.errors import ProtocolError
 from perdure.session.events import (
     RttMeasured,
     SessionEvent,
+    SessionResumed,
     StreamAccepted,
     StreamData,
     StreamFinished,
@@ -34,6 +35,7 @@ from perdure.wire import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from perdure.session.handshake import Handshake
     from perdure.session.outbox import Outbox
     from perdure.session.stream import Stream
     from perdure.session.stream_table import StreamTable
@@ -90,6 +92,21 @@ class Receiver:
     def expect_repeats(self) -> None:
         """A carrier is left for another: what was said on it is said again."""
         self._useless_left = MAX_USELESS_FRAMES + USELESS_FRAMES_A_STREAM * len(self._streams)
+
+    def go_on(
+        self,
+        handshake: Handshake,
+        positions: Iterable[StreamPosition],
+        events: list[SessionEvent],
+        now: float,
+        acknowledged_before: frozenset[int] | None,
+    ) -> None:
+        """The streams flow on this carrier from now on: what its peer takes counts, and `resume` follows."""
+        self._outbox.limit_messages(handshake.max_message_bytes)
+        refused = self._streams.learn(handshake.peer)
+        events.extend(StreamReset(stream.stream_id, ResetCode.LIMIT) for stream in refused)
+        resent_bytes = self.resume(positions, events, now, acknowledged_before)
+        events.append(SessionResumed(handshake.generation, resent_bytes))
 
     def apply(self, frame: Inbound, events: list[SessionEvent], now: float) -> None:
         """Apply one frame of the current carrier."""

@@ -16,11 +16,9 @@ from perdure.session.beside import Beside
 from perdure.session.ending import NOT_ENDING, Phase, draining, ended
 from perdure.session.events import (
     CarrierUnusable,
-    PeerSwitched,
     SessionClosed,
     SessionEvent,
-    SessionResumed,
-    StreamReset,
+    StandbyProved,
     joined,
 )
 from perdure.session.handshake import CarrierState, Handshake, version_refusal
@@ -30,10 +28,11 @@ from perdure.session.stream_table import StreamTable
 from perdure.session.traffic import Traffic
 from perdure.wire import (
     MAX_MESSAGE_BYTES,
-    MAX_TARGET_BYTES,
     Close,
     CloseCode,
     Hello,
+    Ping,
+    Pong,
     ResetCode,
     Resume,
     Unknown,
@@ -43,6 +42,7 @@ from perdure.wire import (
 if TYPE_CHECKING:
     from perdure.config import ResourceLimits
     from perdure.session.budget import ByteBudget
+    from perdure.wire import StreamPosition
 
 
 class Session:
@@ -86,7 +86,7 @@ class Session:
         self._handshake = Handshake(session_id=session_id, initiator=initiator, key=key)
         """The current carrier's."""
         self._beside: Beside | None = None
-        """Other carriers, while there are any, or a spare is being made."""
+        """Other carriers, while there are any, or one is being made."""
         self.streams = StreamTable(limits, budget, initiator=initiator)
         """Which there are, and what they hold; to be read."""
         self.traffic = Traffic(self.streams)
@@ -119,8 +119,6 @@ class Session:
         """New limits from here on. What is in use beyond them stays; nothing is added until it has become less."""
         self.streams.limits = limits
 
-    # What was measured.
-
     @property
     def message_bytes(self) -> int:
         """How long messages are, as the path answers now; a carrier should hold about two of them."""
@@ -136,15 +134,10 @@ class Session:
         """A new stream to `target`; its id. Raises `RuntimeError` at the limit of streams, or when closed."""
         if self._ending.has_begun:
             raise RuntimeError("the session is closed")
-        if self.streams.is_full:
-            raise RuntimeError(f"the session carries {len(self.streams)} streams already, its limit")
-        if len(target) > MAX_TARGET_BYTES:
-            raise ValueError(f"a target has at most {MAX_TARGET_BYTES} bytes, not {len(target)}")
-        stream_id = self.streams.take_id()
-        stream = self.streams.add(stream_id, target, mine=True, send_limit=self.streams.initial_credit_bytes)
+        stream = self.streams.open(target)
         self._outbox.schedule(stream)
         self._receiver.allow_for_stream()
-        return stream_id
+        return stream.stream_id
 
     def accept(self, stream_id: int) -> None:
         """Take the stream that the peer opened. A stream that is gone meanwhile: nothing."""
@@ -248,9 +241,9 @@ class Session:
         self._handshake.carrier_lost()
         self._outbox.forget_under_way()
 
-    def spare_begun(self) -> None:
-        """A carrier is being made beside the current one, which goes on."""
-        self._beside = (self._beside or Beside()).spare_begun(self.streams)
+    def spare_begun(self, *, stands_by: bool = False) -> None:
+        """A carrier is being made beside the current one; one that `stands_by` is used from `use_standby` on."""
+        self._beside = (self._beside or Beside()).spare_begun(self.streams, stands_by=stands_by)
 
     def spare_opened(self, generation: int, binding: bytes, max_message_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
         """It is there; what to say on it first. Once the peer has proved itself on it, it is the current carrier:
@@ -259,6 +252,17 @@ class Session:
             raise RuntimeError("no spare was begun")
         spare = self._beside.spare = self._handshake.beside(generation, binding, max_message_bytes)
         return spare.take(tuple(stream.peek_position() for stream in self.streams if stream.open_told))
+
+    def ask_standby(self) -> bytes | None:
+        """What to say there so that the peer answers there; `None`: none is proved at both ends."""
+        return None if self._beside is None else self._beside.ask()
+
+    def use_standby(self, now: float) -> list[SessionEvent]:
+        """Go on there, where both ends are proved."""
+        events: list[SessionEvent] = []
+        if self._beside is not None and (standby := self._beside.standby) is not None:
+            self._go_on(standby, (), events, now)
+        return events
 
     def spare_lost(self) -> None:
         """It is gone, and with it what was said on it."""
@@ -313,7 +317,9 @@ class Session:
     def receive(self, generation: int, message: bytes, now: float) -> list[SessionEvent]:
         """Apply one message of the carrier of `generation`."""
         events: list[SessionEvent] = []
-        handshake = self._handshake_of(generation)
+        handshake: Handshake | None = self._handshake
+        if generation != self._handshake.generation:
+            handshake = None if self._beside is None else self._beside.find(generation)
         self.frames_of_last_message = 0
         if handshake is None or handshake.state is CarrierState.ABSENT or self._ending.is_over:
             return events
@@ -328,9 +334,12 @@ class Session:
                         if self._ending.is_over:
                             break
                     case _ if handshake.is_resumed:
-                        if self._beside is not None and handshake is self._handshake and self._beside.old is not None:
-                            events.append(PeerSwitched(self._beside.old.generation))
-                            self.old_lost()
+                        if (beside := self._beside) is not None:
+                            events += beside.hears(frame, handshake, self._handshake)
+                            if handshake is beside.standby:
+                                if isinstance(frame, Ping | Pong):
+                                    continue
+                                self._go_on(handshake, (), events, now)  # as the peer does
                         self._receiver.apply(frame, events, now)
                     case _:
                         raise ProtocolError(f"{type(frame).__name__} before RESUME")
@@ -345,11 +354,6 @@ class Session:
             events.append(CarrierUnusable(generation, str(error)))
         return joined(events) if len(events) > 1 else events
 
-    def _handshake_of(self, generation: int) -> Handshake | None:
-        if generation == self._handshake.generation:
-            return self._handshake
-        return self._beside.find(generation) if self._beside is not None else None
-
     def _apply_handshake(
         self, handshake: Handshake, frame: Hello | Resume | Close, events: list[SessionEvent], now: float
     ) -> None:
@@ -358,15 +362,12 @@ class Session:
                 if handshake.is_resumed:
                     self._receiver.useless(frame)
                 self._refuse(handshake.receive_hello(frame), events)
-            case Resume(_, generation, _, positions, parameters):
+            case Resume(_, generation, _, positions, _):
                 refusal = handshake.receive_resume(frame)
-                if refusal is None:
-                    acknowledged_before = self._switch(handshake)
-                    self._outbox.limit_messages(handshake.max_message_bytes)
-                    refused = self.streams.learn(parameters)
-                    events.extend(StreamReset(stream.stream_id, ResetCode.LIMIT) for stream in refused)
-                    resent_bytes = self._receiver.resume(positions, events, now, acknowledged_before)
-                    events.append(SessionResumed(generation, resent_bytes))
+                if refusal is None and self._beside is not None and handshake is self._beside.standby:
+                    events.append(StandbyProved(generation))
+                elif refusal is None:
+                    self._go_on(handshake, positions, events, now)
                 self._refuse(refusal, events)
             case Close(code, reason, parameters):
                 handshake.check_close(frame)
@@ -377,16 +378,16 @@ class Session:
             case _:
                 assert_never(frame)
 
-    def _switch(self, handshake: Handshake) -> frozenset[int] | None:
-        """The peer is proved on this carrier: go on there. `None`: it is the current one. Otherwise it was the spare,
-        whose RESUME may be old: the streams that cannot be absent from it by that."""
-        beside = self._beside
-        if beside is None or handshake is not beside.spare:
-            return None
-        acknowledged_before = beside.switch(self._handshake)
-        self._handshake = handshake
-        self._receiver.leave_carrier()
-        return acknowledged_before
+    def _go_on(
+        self, handshake: Handshake, positions: tuple[StreamPosition, ...], events: list[SessionEvent], now: float
+    ) -> None:
+        """The streams flow where the peer is proved. Where that was the spare, its RESUME may be old."""
+        acknowledged_before = None
+        if self._beside is not None and handshake is self._beside.spare:
+            acknowledged_before = self._beside.switch(self._handshake)
+            self._handshake = handshake
+            self._receiver.leave_carrier()
+        self._receiver.go_on(handshake, positions, events, now, acknowledged_before)
 
     def _refuse(self, refusal: Close | None, events: list[SessionEvent]) -> None:
         if refusal is not None:

@@ -38,6 +38,8 @@ class Offer(msgspec.Struct, frozen=True, tag="offer", omit_defaults=True):
     """The carrier's generation whose ICE this offer restarts; 0: it begins a new carrier."""
     cause: str = ""
     """Why: a word for the other end's log, at most `MAX_WORD_BYTES`."""
+    standby: bool = False
+    """Whether the carrier stands by beside the present one, until an end goes on there."""
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
