@@ -25,10 +25,7 @@ def rows() -> Iterator[tuple[str, ...]]:
     for table in (*TABLES, *SHARED):
         title = f"**{table.title}**"
         for (_, *answer), parts in groupby(table.parts, _said):
-            words = "; or ".join(
-                part.when.words if isinstance(part, Rule) else f"*{part.title}* (below)" for part in parts
-            )
-            yield title, words, *answer
+            yield title, "; or ".join(map(_situation, parts)), *answer
             title = ""
 
 
@@ -44,3 +41,7 @@ def _said(part: Rule | Table) -> tuple[int, str, str]:
             return 0, action.value + _AGAIN[until], reason.value
         case Table():
             return id(part), "", ""
+
+
+def _situation(part: Rule | Table) -> str:
+    return part.when.words if isinstance(part, Rule) else f"*{part.title}* (below)"
