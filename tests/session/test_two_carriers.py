@@ -43,7 +43,16 @@ class Walk:
         random, pair = self.random, self.pair
         side = random.randrange(2)
         end = pair.ends[side]
-        likely = {"user": 30, "send": 20, "deliver": 20, "beside": 14, "begin": 5, "open": 8, "drop": 1, "lose old": 3}
+        likely: dict[str, float] = {
+            "user": 30,
+            "send": 20,
+            "deliver": 20,
+            "beside": 14,
+            "begin": 5,
+            "open": 8,
+            "drop": 1,
+            "lose old": 3,
+        }
         likely |= {"lose current": 1, "wait": 4, "ask": 2, "answer": 3, "use": 1, "anew": 0.5}
         match random.choices(list(likely), list(likely.values()))[0]:
             case "user":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from perdure.core.decision import Decision, Trigger
 from perdure.core.state import Reason, State
@@ -16,6 +17,8 @@ class MakeOffer:
     cause: Trigger | None
     is_spare: bool = False
     """Whether the current carrier goes on meanwhile."""
+    stands_by: bool = False
+    """Whether it is a warm spare, on another of this machine's links."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class MakeAnswer:
     sdp: str
     is_spare: bool = False
     """Whether the current carrier goes on meanwhile."""
+    stands_by: bool = False
+    """Whether it is the peer's warm spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,22 @@ class WithdrawOffer:
     """Tell the peer that the carrier which was offered is not needed any more."""
 
     generation: int
+
+
+class StandbyTask(Enum):
+    ASK = auto()
+    """Ask the peer for a sign of life over it: `StandbyAnswered` follows where it works."""
+    USE = auto()
+    """Go on on it: `SessionResumed` follows."""
+    CHECK = auto()
+    """See whether it is on another link than the path in use; `CarrierLost` follows where it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class TendStandby:
+    """Do this with the warm spare."""
+
+    task: StandbyTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +161,7 @@ Action = (
     | ApplyCandidate
     | CloseCarrier
     | WithdrawOffer
+    | TendStandby
     | DoubtSignaling
     | RenewNetworks
     | Probe

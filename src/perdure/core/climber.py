@@ -18,6 +18,7 @@ from perdure.core.actions import (
 from perdure.core.decision import DecisionReason, Trigger
 from perdure.core.description import ice_ufrag
 from perdure.core.negotiation import Negotiation
+from perdure.core.spare import Spare
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 
@@ -69,23 +70,6 @@ _ATTEMPTS = (Phase.RESTARTING, Phase.BUILDING)
 _PAUSES = (Phase.DELAYED, Phase.WAITING)
 _KEPT = (*_PAUSES, Phase.BUILDING)
 """When an open carrier is silent and kept. Where one is open that is built is the spare."""
-
-
-class Spare:
-    """A carrier that is begun beside the current one."""
-
-    __slots__ = ("begun_at", "can_restart", "generation", "is_precaution", "is_told", "peer_ufrag", "trigger")
-
-    def __init__(self, generation: int, trigger: Trigger | None, now: float) -> None:
-        self.generation = generation
-        self.trigger = trigger
-        self.begun_at = now
-        self.can_restart = True
-        self.peer_ufrag: str | None = None
-        self.is_precaution = False
-        """Whether a mere suspicion of this end began it, and the path is not lost."""
-        self.is_told = False
-        """Whether this end has said RESUME on it: the peer may go on there, so it is brought to its end."""
 
 
 class Climber:
@@ -170,6 +154,13 @@ class Climber:
         self._context.actions.append(MakeOffer(self.spare_generation, trigger, is_spare=True))
         self._give_time(trigger)
 
+    def build_standby(self) -> None:
+        """A warm spare: another link is used where there is one."""
+        self.drop_spare()
+        self.spare = self._begin_spare(self.negotiation.next_offer(), None, stands_by=True)
+        self._context.actions.append(MakeOffer(self.spare_generation, None, is_spare=True, stands_by=True))
+        self._give_time(None)
+
     def restart(self, trigger: Trigger) -> None:
         self.drop_spare()
         self._leave_up(_REASONS[trigger])
@@ -207,8 +198,9 @@ class Climber:
             actions += (AnswerRestart(offer.generation, offer.sdp), Probe())
         elif self.is_open:
             self.drop_spare()
-            self.spare = self._begin_spare(offer.generation, trigger)
-            actions.append(MakeAnswer(offer.generation, offer.sdp, is_spare=True))
+            stands_by = offer.stands_by and self._context.state.is_up
+            self.spare = self._begin_spare(offer.generation, trigger, stands_by=stands_by)
+            actions.append(MakeAnswer(offer.generation, offer.sdp, is_spare=True, stands_by=stands_by))
             self._give_time(trigger)
         else:
             self.drop_carriers()
@@ -269,7 +261,7 @@ class Climber:
             if at <= heard_before:
                 return False
             self._recovered(Reason.PATH_HEALED)
-            if self.spare is not None:
+            if self.has_spare and self.spare is not None:
                 self._give_time(self.spare.trigger)
         return True
 
@@ -335,6 +327,21 @@ class Climber:
         else:
             self._recovered(Reason.SESSION_RESUMED)
 
+    def drop_standby(self) -> None:
+        """The warm spare, where there is one."""
+        if self.spare is not None and self.spare.stands_by:
+            self.drop_spare()
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether a carrier is under way beside the current one that is to replace it."""
+        return self.spare is not None and not self.spare.stands_by
+
+    @property
+    def has_standby(self) -> bool:
+        """Whether a warm spare is ready to be used."""
+        return self.spare is not None and self.spare.stands_by and self.spare.is_ready
+
     @property
     def spare_generation(self) -> int:
         """0 where there is none."""
@@ -347,10 +354,10 @@ class Climber:
             return self.negotiation.current != 0
         return self.carrier != 0 and self.phase is Phase.RESTARTING
 
-    def _begin_spare(self, generation: int, trigger: Trigger | None) -> Spare:
+    def _begin_spare(self, generation: int, trigger: Trigger | None, *, stands_by: bool = False) -> Spare:
         self.candidates = 0
         self._settled_at = None
-        return Spare(generation, trigger, self._context.now)
+        return Spare(generation, trigger, self._context.now, stands_by=stands_by)
 
     def _give_time(self, trigger: Trigger | None) -> None:
         """To the spare. While the path is up nobody waits for it."""

@@ -103,6 +103,7 @@ BUSY = When(
 )
 """A request does not wait while the path is up, as the user hears the answer. Quality is judged again by itself."""
 HAS_SPARE = When("a spare is under way", lambda f: f.situation.has_spare)
+HAS_STANDBY = When("a warm spare is ready", lambda f: f.situation.has_standby)
 AT_GATEWAY = When("this is the gateway", lambda f: not f.situation.is_initiator)
 
 LIMIT_REACHED = When("`max_restarts_per_minute` is spent", lambda f: f.limit_reached)

@@ -43,12 +43,16 @@ from perdure.core.events import (
     SessionResumed,
     SignalingChanged,
     SpareOpened,
+    StandbyAnswered,
+    StandbyReady,
     Started,
+    UplinksCounted,
     Used,
 )
 from perdure.core.keepalive import Liveness
 from perdure.core.lifetime import Lifetime, Notice
 from perdure.core.path_monitor import PathMonitor
+from perdure.core.peer_offers import answered, offered
 from perdure.core.recovery import Recovery
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
@@ -210,13 +214,19 @@ class Connection:
             case SpareOpened(carrier):
                 if self._is_spare(carrier):
                     recovery.spares.opened()
+            case UplinksCounted(1) if not recovery.knows_warm:
+                pass
+            case StandbyReady() | StandbyAnswered() | UplinksCounted():
+                recovery.standby_told(event)
             case PeerSwitched(carrier):
                 if carrier == recovery.climber.old:
                     recovery.peer_switched()
             case CarrierLost(carrier, detail):
                 self._carrier_lost(carrier, detail)
             case IceUnhealthy(carrier, has_failed):
-                if not self._is_current(carrier) or not self.state.is_up:
+                if self._is_spare(carrier):
+                    recovery.standby_unhealthy()
+                elif not self._is_current(carrier) or not self.state.is_up:
                     pass
                 elif has_failed:
                     recovery.path_lost(Trigger.ICE_FAILURE)
@@ -270,13 +280,13 @@ class Connection:
         recovering = self.state is not State.CONNECTING
         match event:
             case OfferReceived():
-                if self._recovery.offered(event):
+                if offered(self._context, self._recovery, event):
                     self.activity.described(self._context.now, recovering=recovering)
             case AnswerReceived():
-                if self._recovery.answered(event):
+                if answered(self._recovery, event):
                     self.activity.described(self._context.now, recovering=recovering)
             case CandidateReceived(generation, candidate, sdp_mid, sdp_mline):
-                if self._recovery.takes_candidate(generation):
+                if self._recovery.climber.takes_candidate(generation):
                     self.activity.candidate(self._context.now, recovering=recovering)
                     self._context.actions.append(ApplyCandidate(generation, candidate, sdp_mid, sdp_mline))
             case _:
@@ -285,6 +295,8 @@ class Connection:
     def _learn(self, evidence: PathEvidence) -> None:
         if evidence.last_data_at is not None:
             self.activity.used(min(evidence.last_data_at, self._context.now))
+            if self._recovery.knows_warm:
+                self._recovery.warm.data_moved(min(evidence.last_data_at, self._context.now))
         if not self._is_current(evidence.carrier):
             return
         if self._recovery.heard(evidence.last_heard_at):
@@ -320,6 +332,8 @@ class Connection:
                 self._recovery.spare_is_due()
             case Timer.RETIRE:
                 self._recovery.peer_switched()
+            case Timer.WARM:
+                self._recovery.warm_is_due()
             case _:
                 assert_never(timer)
 
@@ -340,6 +354,7 @@ class Connection:
                 | Timer.FAREWELL
                 | Timer.SPARE
                 | Timer.RETIRE
+                | Timer.WARM
             ):
                 return False
             case _:

@@ -32,12 +32,14 @@ _NETWORK_EVENTS = (Trigger.INTERFACE_CHANGE, Trigger.IP_ADDRESS_CHANGE, Trigger.
 
 
 class RecoveryAction(Enum):
-    """`REBUILD` closes the carrier in use and builds a new one; `SPARE` builds one beside it, and closes nothing."""
+    """`REBUILD` closes the carrier in use and builds a new one; `SPARE` builds one beside it, and closes nothing;
+    `SWITCH` goes on on the warm spare, which is there already."""
 
     HOLD = "hold"
     ICE_RESTART = "ICE restart"
     REBUILD = "rebuild"
     SPARE = "spare"
+    SWITCH = "switch"
     WAIT = "wait"
     FAIL = "fail"
 
@@ -122,3 +124,5 @@ class Situation(NamedTuple):
     signaling: bool
     has_address: bool
     is_initiator: bool
+    has_standby: bool = False
+    """Whether a warm spare is ready beside the carrier."""

@@ -32,6 +32,8 @@ class OfferReceived:
     """The carrier whose ICE the offer restarts; 0: it begins a new carrier."""
     cause: str = ""
     """The `Trigger` that the peer names, by its value."""
+    stands_by: bool = False
+    """Whether the carrier is a warm spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,27 @@ class SpareOpened:
     """The spare is open, and RESUME was said on it: the peer may go on there."""
 
     carrier: int
+
+
+@dataclass(frozen=True, slots=True)
+class StandbyReady:
+    """Both ends are proved on the warm spare."""
+
+    carrier: int
+
+
+@dataclass(frozen=True, slots=True)
+class StandbyAnswered:
+    """The peer answered there; `PathEvidence` of the current carrier came before."""
+
+    carrier: int
+
+
+@dataclass(frozen=True, slots=True)
+class UplinksCounted:
+    """How many links this machine has over which a carrier can be built now; 1 where nothing can choose among them."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +247,9 @@ Event = (
     | OfferWithdrawn
     | CarrierMade
     | SpareOpened
+    | StandbyReady
+    | StandbyAnswered
+    | UplinksCounted
     | PeerSwitched
     | CarrierLost
     | IceUnhealthy

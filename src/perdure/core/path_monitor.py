@@ -75,7 +75,7 @@ class PathMonitor:
                 self._judge_quality()
             case Verdict.SUSPECT:
                 context.actions.append(Probe())
-                self._recovery.spares.path_suspect()
+                self._recovery.path_suspect()
                 self._judge_quality()
             case Verdict.SILENT if self._recovery.climber.is_holding:
                 self.excuse()

@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from perdure.core.actions import DoubtSignaling, Probe, RenewNetworks
+from perdure.core.actions import DoubtSignaling, Probe, RenewNetworks, StandbyTask, TendStandby
 from perdure.core.climber import Climber, Phase
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
 from perdure.core.recovery_policy import RecoveryPolicy
 from perdure.core.spares import Spares
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
+from perdure.core.warm import Warm
 
 if TYPE_CHECKING:
     from random import Random
 
     from perdure.config import RestartPolicy
     from perdure.core.context import Context
-    from perdure.core.events import AnswerReceived, NetworkChanged, OfferReceived
+    from perdure.core.events import NetworkChanged, StandbyAnswered, StandbyReady, UplinksCounted
     from perdure.core.keepalive import Liveness
 
 _UNASKED = (DecisionReason.CARRIES_DATA, DecisionReason.PATH_SUSPECT)
@@ -41,12 +42,13 @@ class Recovery:
         "_has_address",
         "_initiator",
         "_liveness",
-        "_pending",
         "_policy",
-        "_rules",
         "_signaling",
         "_spares",
+        "_warm",
         "climber",
+        "pending",
+        "rules",
     )
 
     def __init__(
@@ -56,22 +58,35 @@ class Recovery:
         self._policy = policy
         self._initiator = initiator
         self._liveness = liveness
-        self._rules = RecoveryPolicy(policy, random)
+        self.rules = RecoveryPolicy(policy, random)
         self.climber = Climber(context, policy, initiator=initiator)
         """The carriers, and the attempt under way; to be read."""
         self._spares: Spares | None = None
+        self._warm: Warm | None = None
         self._decisions: tuple[Decision, ...] = ()
         self._signaling = False
         self._has_address = True
-        self._pending: tuple[NetworkChanged, float, DecisionReason] | None = None
+        self.pending: tuple[NetworkChanged, float, DecisionReason] | None = None
         """A network event that waits, when it came, and why it waits (a hand-over's result, signaling, the budget)."""
 
     @property
     def spares(self) -> Spares:
         """Made when the first is thought of: most tubes never need one."""
         if self._spares is None:
-            self._spares = Spares(self._context, self.climber, self._rules, self._liveness, initiator=self._initiator)
+            self._spares = Spares(self._context, self.climber, self.rules, self._liveness, initiator=self._initiator)
         return self._spares
+
+    @property
+    def warm(self) -> Warm:
+        """Made where there are several uplinks, or the peer offers a warm spare."""
+        if self._warm is None:
+            self._warm = Warm(self._context, self.climber, self._policy, self._liveness, initiator=self._initiator)
+        return self._warm
+
+    @property
+    def knows_warm(self) -> bool:
+        """Whether `warm` was made."""
+        return self._warm is not None
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -84,12 +99,12 @@ class Recovery:
         patience = self._policy.abandon_after if self._initiator else FIRST_OFFER_TIMEOUT
         self._context.timers.set(Timer.ABANDON, self._context.now + patience)
         if self._initiator:
-            self._execute(self._rules.first(self._situation()))
+            self.execute(self.rules.first(self.situation()))
 
     def signaling_changed(self, available: bool) -> None:
         self._signaling = available
         if available and self.climber.phase is Phase.WAITING:
-            self._execute(self._rules.retry(self.climber.trigger, self._situation()))
+            self.execute(self.rules.retry(self.climber.trigger, self.situation()))
         elif available:
             self.judge_pending()
 
@@ -97,67 +112,105 @@ class Recovery:
         if event.has_address is not None:
             self._has_address = event.has_address
         if event.trigger.is_network_event:
-            self._rules.network_moved(self._context.now)
+            self.rules.network_moved(self._context.now)
             if event.is_new_address or event.local_address_lost:
                 # Also where nothing is built now: the peer may build, or what is waited for may come.
                 self._context.actions.append(RenewNetworks())
             # What this event leaves untouched, an earlier one that still waits may have invalidated.
-            is_sure = self._pending is None or event.local_address_lost
+            is_sure = self.pending is None or event.local_address_lost
             self._judge(event if is_sure else replace(event, local_address_lost=None))
+            self.climber.drop_standby()
+            self._unsettled()
         else:
             self.doubted(event.trigger, event.detail)
 
     def judge_pending(self) -> None:
         """What a network event waited for is there, or over."""
-        if self._pending is None:
+        if self.pending is None:
             return
-        (event, came_at, why), self._pending = self._pending, None
+        (event, came_at, why), self.pending = self.pending, None
         # What was under way when a path lost its address is heard after that, and proves nothing.
         works = self._context.state.is_up and not event.local_address_lost and self._liveness.last_heard_at > came_at
         # What was begun while the network did not rest is begun anew, as it would have been without the wait.
         waits = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT)
         if works or (self.climber.is_attempting and not waits):
-            self._execute(self._rules.network_event_answered(event.trigger, self._situation()))
+            self.execute(self.rules.network_event_answered(event.trigger, self.situation()))
         else:
             self._judge(event)
 
     def requested(self, *, rebuild: bool) -> None:
-        self._execute(self._rules.requested(self._situation(), rebuild=rebuild))
-        if self.climber.spare is not None:
+        self.execute(self.rules.requested(self.situation(), rebuild=rebuild))
+        if self.climber.spare is not None and self.climber.has_spare:
             self.climber.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
 
     # The path changed.
 
     def doubted(self, trigger: Trigger, detail: str = "") -> None:
         """Evidence against the path that decides nothing."""
-        self._execute(self._rules.reported(trigger, self._situation(), detail))
+        self.execute(self.rules.reported(trigger, self.situation(), detail))
 
     def spare_is_due(self) -> None:
         """SPARE: it is time for one, or the one that there is has had its time."""
-        if self.spares.is_due():
-            self._execute(self._rules.path_suspect(self._situation()))
+        spare = self.climber.spare
+        is_due = self.warm.has_not_answered() if spare is not None and spare.stands_by else self.spares.is_due()
+        if is_due:
+            self.judge_suspicion()
+
+    def path_suspect(self) -> None:
+        """An answer is overdue."""
+        if not self.climber.has_standby:
+            self.climber.drop_standby()
+            self.spares.path_suspect()
+        elif self._context.state.is_up:
+            self._context.actions.append(DoubtSignaling())
+            self.warm.ask()
+
+    def warm_is_due(self) -> None:
+        """WARM."""
+        climber, now = self.climber, self._context.now
+        works = self._context.state.is_up and climber.is_open and not self._liveness.is_suspect(now)
+        is_busy = climber.is_attempting or climber.old != 0 or self.pending is not None
+        self.warm.is_due(is_calm=works and not is_busy and self._signaling and self._has_address)
+
+    def standby_told(self, event: StandbyReady | StandbyAnswered | UplinksCounted) -> None:
+        if self.warm.hear(event):
+            self.judge_suspicion()
+
+    def judge_suspicion(self) -> None:
+        self.execute(self.rules.path_suspect(self.situation()))
 
     def spare_resumed(self) -> None:
         """The session goes on on the spare."""
         spare = self.climber.spare
         if spare is None:
             return
-        if self._pending is not None and spare.begun_at > self._pending[1]:
-            self._pending = None
-        if spare.trigger is Trigger.CONNECTION_TIMEOUT:
+        if self.pending is not None and spare.begun_at > self.pending[1]:
+            self.pending = None
+        if spare.stands_by:
+            self.warm.used()
+        elif spare.trigger is Trigger.CONNECTION_TIMEOUT:
             self.spares.used()
             if not self.climber.negotiation.offered_here:
-                self._rules.peer_began(spare.trigger, self._context.now)
+                self.rules.peer_began(spare.trigger, self._context.now)
         self.climber.promoted()
         self._succeeds(True)
 
     def spare_lost(self) -> None:
         """It never carried anything. While the path is up that is no news."""
-        if self._context.state.is_up:
+        if self.climber.spare is not None and self.climber.spare.stands_by:
+            self.warm.lost()
+            if not self.climber.carrier and self._context.state.is_up:  # it was to take the lost one's place
+                self.execute(self.rules.carrier_lost(self.situation(), ""))
+        elif self._context.state.is_up:
             self.spares.waste()
         self.climber.drop_spare()
         if self.climber.is_attempting:
-            self._attempt_failed(DecisionReason.RESTART_FAILED, "the new carrier was lost before it was open")
+            self.attempt_failed(DecisionReason.RESTART_FAILED, "the new carrier was lost before it was open")
+
+    def standby_unhealthy(self) -> None:
+        """ICE reports a problem of the spare; of one that is to replace the path, its time judges."""
+        if self.climber.spare is not None and self.climber.spare.stands_by:
+            self.warm.lost()
 
     def offer_withdrawn(self) -> None:
         """The peer does not need the spare that it offered."""
@@ -167,7 +220,7 @@ class Recovery:
         self.spares.waste()
         if climber.is_attempting:
             climber.stop_attempt()
-            self._execute(self._rules.retry(climber.trigger, self._situation(), DecisionReason.WITHDRAWN))
+            self.execute(self.rules.retry(climber.trigger, self.situation(), DecisionReason.WITHDRAWN))
 
     def peer_switched(self) -> None:
         """The peer goes on on the current carrier."""
@@ -177,16 +230,16 @@ class Recovery:
         """The liveness' verdict (CONNECTION_TIMEOUT), or ICE's (ICE_FAILURE). The carrier is kept, as it may heal; a
         spare that there is becomes the attempt."""
         self._context.actions.append(DoubtSignaling())
-        self._execute(self._rules.path_lost(trigger, self._situation()))
-        if self.climber.spare is not None and self._context.state.is_up:
+        self.execute(self.rules.path_lost(trigger, self.situation()))
+        if self.climber.has_spare and self._context.state.is_up:
             self.climber.await_spare(trigger)
             self._liveness.excuse(self._context.now)
 
     def quality_poor(self, *, carries_data: bool) -> None:
-        self._execute(self._rules.quality_poor(self._situation(), carries_data=carries_data))
+        self.execute(self.rules.quality_poor(self.situation(), carries_data=carries_data))
 
     def quality_restored(self) -> None:
-        self._rules.quality_restored()
+        self.rules.quality_restored()
 
     def carrier_made(self, carrier: int, *, can_restart: bool) -> None:
         """The engine made a carrier, and says whether it can restart ICE on it."""
@@ -198,15 +251,17 @@ class Recovery:
 
     def carrier_lost(self, detail: str) -> None:
         """The engine, or the session, gave the current carrier up."""
-        if self.climber.spare is not None:
+        if self.climber.has_spare:
             self.climber.drop_current()
             self.climber.await_spare(Trigger.ICE_FAILURE, detail)
             return
+        if not self.climber.has_standby:
+            self.climber.drop_standby()
         self.climber.drop_current()
         if self._context.state.is_up:
-            self._execute(self._rules.carrier_lost(self._situation(), detail))
+            self.execute(self.rules.carrier_lost(self.situation(), detail))
         elif self.climber.is_attempting:
-            self._attempt_failed(DecisionReason.RESTART_FAILED, detail)
+            self.attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
     def resumed(self) -> bool:
         """The session flows on the current carrier; whether that is new, and so ended an attempt."""
@@ -218,20 +273,20 @@ class Recovery:
         if at is None:
             return False
         has_recovered = self._succeeds(self.climber.heard(at, self._liveness.last_heard_at))
-        if self.climber.spare is not None:
+        if self.climber.has_spare:
             self.spares.heard(at)
         return has_recovered
 
     def acknowledged(self) -> None:
         """Something that was sent on the current carrier was acknowledged."""
-        self._rules.acknowledged()
+        self.rules.acknowledged()
 
     # The attempt.
 
     def attempt_is_due(self) -> None:
         """A wait is over, or an attempt was slept through."""
         self.climber.stop_attempt()
-        self._execute(self._rules.retry(self.climber.trigger, self._situation()))
+        self.execute(self.rules.retry(self.climber.trigger, self.situation()))
 
     def attempt_timed_out(self) -> None:
         seconds = f"{self._policy.attempt_timeout:.0f} s"
@@ -239,56 +294,7 @@ class Recovery:
             detail = f"the other end has not answered for {seconds}"
         else:
             detail = f"no path to the other end was found in {seconds}; {_WHAT_TO_CHECK}"
-        self._attempt_failed(DecisionReason.RESTART_FAILED, detail)
-
-    def offered(self, offer: OfferReceived) -> bool:
-        """The peer's offer, of a new carrier or of a restart of this one; whether it counts."""
-        climber = self.climber
-        trigger = None if self._context.state is State.CONNECTING else Trigger.named(offer.cause)
-        if self._context.state is State.INITIALIZING or not climber.negotiation.take_offer(offer.generation):
-            if trigger is not None and trigger.is_network_event:
-                self._rules.network_moved(self._context.now)  # its offer gives way, its news does not
-            return False
-        if (why := self._cannot_answer(offer)) is not None:
-            # Only a new carrier helps, and the peer is there to take its offer.
-            climber.stop_attempt()
-            self._execute(self._rules.retry(trigger, self._situation(), why))
-            return True
-        if not climber.is_open or offer.restarts:
-            self._pending = None
-        if climber.spare is not None and climber.spare.is_precaution:
-            self._rules.precaution_wasted(climber.spare.begun_at)
-        if offer.restarts or not climber.is_open or trigger is not Trigger.CONNECTION_TIMEOUT:
-            self._rules.peer_began(trigger, self._context.now)
-        climber.follow(offer, trigger)
-        self._ask_what_is_kept()
-        return True
-
-    def _cannot_answer(self, offer: OfferReceived) -> DecisionReason | None:
-        """Why the ICE restart that the peer offers cannot be answered; `None`: it can, or `offer` is of a carrier."""
-        if not offer.restarts:
-            return None
-        if offer.restarts != self.climber.carrier:
-            return DecisionReason.PEER_IS_BEHIND
-        return None if self.climber.can_restart else DecisionReason.CANNOT_RESTART
-
-    def takes_candidate(self, generation: int) -> bool:
-        """Whether a candidate of the peer is of use, and not one too many."""
-        return self.climber.takes_candidate(generation)
-
-    def answered(self, answer: AnswerReceived) -> bool:
-        """The peer's answer to an offer of ours; whether it counts."""
-        climber = self.climber
-        if climber.is_answered_late(answer):
-            self._execute(self._rules.answered_late(climber.trigger, self._situation()))
-            return False
-        if not climber.takes_answer(answer):
-            return False
-        if not climber.is_refusal(answer):
-            climber.take_answer(answer)
-        elif climber.is_attempting:
-            self._attempt_failed(DecisionReason.PEER_CANNOT_RESTART, "")
-        return True
+        self.attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
     def end(self, state: State, reason: Reason, detail: str = "") -> None:
         """The tube ends."""
@@ -296,35 +302,41 @@ class Recovery:
         self._context.timers.clear()
         self._context.change(state, reason, detail)
 
-    def _attempt_failed(self, reason: DecisionReason, detail: str) -> None:
+    def attempt_failed(self, reason: DecisionReason, detail: str) -> None:
         climber = self.climber
         was_restart = climber.phase is Phase.RESTARTING
         climber.stop_attempt()
         if was_restart:
-            self._execute(self._rules.retry(climber.trigger, self._situation(), reason))
+            self.execute(self.rules.retry(climber.trigger, self.situation(), reason))
         else:
             climber.drop_spare()
             if not climber.is_open:
                 climber.drop_current()
-            self._execute(self._rules.rebuild_failed(climber.trigger, self._situation(), detail))
+            self.execute(self.rules.rebuild_failed(climber.trigger, self.situation(), detail))
+
+    def _unsettled(self) -> None:
+        """Something happened to the path, or to the network."""
+        if self._warm is not None:
+            self._warm.unsettled()
 
     def _succeeds(self, succeeded: bool) -> bool:
         if succeeded:
-            self._rules.succeeded(self._context.now)
+            self._unsettled()
+            self.rules.succeeded(self._context.now)
         return succeeded
 
     # Deciding.
 
     def _judge(self, event: NetworkChanged) -> None:
-        decision = self._rules.network_event(event, self._situation())
-        self._execute(decision)
+        decision = self.rules.network_event(event, self.situation())
+        self.execute(decision)
         is_held = decision.action is RecoveryAction.HOLD and decision.next_attempt_at is not None
         if is_held or (decision.action is RecoveryAction.WAIT and self._context.state.is_up):
-            self._pending = (event, self._context.now, decision.reason)
+            self.pending = (event, self._context.now, decision.reason)
             if decision.next_attempt_at is not None:
                 self._context.timers.set(Timer.REJUDGE, decision.next_attempt_at)
 
-    def _execute(self, decision: Decision) -> None:
+    def execute(self, decision: Decision) -> None:
         self._decisions = (*self._decisions[1 - MAX_DECISIONS :], decision)
         self._context.actions.append(decision)
         trigger = decision.trigger
@@ -333,27 +345,29 @@ class Recovery:
                 if decision.reason not in _UNASKED:
                     self._ask()
             case RecoveryAction.ICE_RESTART:
-                self._pending = None
+                self.pending = None
                 self.climber.restart(trigger or Trigger.REQUEST)
             case RecoveryAction.REBUILD:
-                self._pending = None
+                self.pending = None
                 self.climber.build(trigger)
             case RecoveryAction.SPARE:
                 if decision.reason is not DecisionReason.PATH_SUSPECT:
-                    self._pending = None
+                    self.pending = None
                 self.climber.build_beside(trigger or Trigger.REQUEST, decision.reason)
-                self._ask_what_is_kept()
+                self.ask_what_is_kept()
+            case RecoveryAction.SWITCH:
+                self._context.actions.append(TendStandby(StandbyTask.USE))
             case RecoveryAction.WAIT if trigger is not None and trigger.is_network_event and self._context.state.is_up:
                 self._ask()  # the path may still work: the liveness tells
             case RecoveryAction.WAIT:
                 self.climber.wait(decision)
-                self._ask_what_is_kept()
+                self.ask_what_is_kept()
             case RecoveryAction.FAIL:
                 self.end(State.FAILED, Reason.ATTEMPTS_EXHAUSTED, decision.detail)
             case _:
                 assert_never(decision.action)
 
-    def _ask_what_is_kept(self) -> None:
+    def ask_what_is_kept(self) -> None:
         """A silent path that is kept may heal: its silence counts from now, and it is asked."""
         if self.climber.is_holding:
             self._liveness.excuse(self._context.now)
@@ -365,7 +379,7 @@ class Recovery:
             self._liveness.doubt(self._context.now)
             self._context.actions.append(Probe())
 
-    def _situation(self) -> Situation:
+    def situation(self) -> Situation:
         context, climber = self._context, self.climber
         now, state = context.now, context.state
         is_first = not self._initiator and state is State.CONNECTING and not climber.negotiation.current
@@ -374,7 +388,8 @@ class Recovery:
             has_begun=state is not State.INITIALIZING and not is_first,
             is_up=state.is_up,
             is_open=climber.is_open,
-            has_spare=climber.spare is not None,
+            has_spare=climber.has_spare,
+            has_standby=climber.has_standby,
             is_attempting=climber.is_attempting,
             restarts=climber.restarts,
             can_restart=climber.can_restart,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 JITTER = 0.1
 """The share by which a wait is lengthened at random, so that a gateway's many clients do not come back in step."""
 
-_BEGINS = (RecoveryAction.ICE_RESTART, RecoveryAction.SPARE, RecoveryAction.REBUILD)
+_BEGINS = (RecoveryAction.ICE_RESTART, RecoveryAction.SPARE, RecoveryAction.SWITCH, RecoveryAction.REBUILD)
 _FAILURES = (DecisionReason.BACKOFF, DecisionReason.SHORT_LIVES, DecisionReason.PEERS_TURN, DecisionReason.EXHAUSTED)
 
 

@@ -27,6 +27,7 @@ from perdure.core.conditions import (
     CANNOT_RESTART,
     CARRIES_DATA,
     HAS_SPARE,
+    HAS_STANDBY,
     ICE_FAILED,
     IN_GRACE,
     LIMIT_HALVED,
@@ -174,8 +175,9 @@ PATH_SUSPECT = Table(
         Rule(HAS_SPARE, _HOLD, DecisionReason.PATH_SUSPECT),
         Rule(NOT_BEGUN, _HOLD, DecisionReason.PATH_SUSPECT),
         Rule(NO_ADDRESS, _HOLD, DecisionReason.PATH_SUSPECT),
-        Rule(NO_SIGNALING, _HOLD, DecisionReason.PATH_SUSPECT),
         Rule(LIMIT_HALVED, _HOLD, DecisionReason.PATH_SUSPECT),
+        Rule(HAS_STANDBY, RecoveryAction.SWITCH, DecisionReason.PATH_SUSPECT),
+        Rule(NO_SIGNALING, _HOLD, DecisionReason.PATH_SUSPECT),
         Rule(OTHERWISE, _SPARE, DecisionReason.PATH_SUSPECT),
     ),
 )
@@ -183,6 +185,8 @@ PATH_LOST = Table(
     "The path is lost: it is silent, or ICE has given up",
     (
         Rule(HAS_SPARE, _HOLD, DecisionReason.UNDER_WAY),
+        Rule(ICE_FAILED & HAS_STANDBY, RecoveryAction.SWITCH, DecisionReason.ICE_FAILED),
+        Rule(HAS_STANDBY, RecoveryAction.SWITCH, DecisionReason.PATH_SILENT),
         NOTHING_POSSIBLE,
         RESTART_LIMIT,
         Rule(AT_GATEWAY, _WAIT, DecisionReason.GLARE, Until.GLARE),
@@ -193,6 +197,7 @@ PATH_LOST = Table(
 CARRIER_LOST = Table(
     "The engine gives the carrier up",
     (
+        Rule(HAS_STANDBY, RecoveryAction.SWITCH, DecisionReason.CARRIER_LOST),
         NOTHING_POSSIBLE,
         Rule(SHORT_LIVES & ATTEMPTS_LEFT, _WAIT, DecisionReason.SHORT_LIVES, Until.BACKOFF),
         Rule(SHORT_LIVES & AT_GATEWAY, _WAIT, DecisionReason.PEERS_TURN),

@@ -31,6 +31,8 @@ class Timer(IntEnum):
     """A carrier is begun beside a suspect one, or has had its time to open."""
     RETIRE = 10
     """The carrier before the current one has been read long enough."""
+    WARM = 11
+    """A warm spare is begun, or it is seen whether it is still of use."""
 
 
 class Timers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -191,8 +191,30 @@ class TellsServerFailures(Protocol):
         """Call `hear` with each failure that is news, on the event loop's thread."""
 
 
+@runtime_checkable
+class StandbyTransport(Protocol):
+    """What a `Transport` may have besides: carriers that keep off the link which another one uses."""
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether this system lets a carrier choose its link."""
+
+    def offer_apart(self, generation: int, listener: CarrierListener, address: str) -> Carrier:
+        """As `Transport.offer`, of a carrier that this end has nothing sent for by the link of the local `address`.
+
+        Raises:
+            CarrierError: as `offer`; or there is no such link, or no other.
+        """
+
+    def are_apart(self, one: str, other: str) -> bool:
+        """Whether two local addresses are of different links."""
+
+    def use_all_links(self, carrier: Carrier) -> None:
+        """Such a carrier is like any other from its next ICE restart on."""
+
+
 class Transport(Protocol):
-    """Makes carriers. It may be a `TellsServerFailures` too."""
+    """Makes carriers. It may be a `TellsServerFailures` or a `StandbyTransport` too."""
 
     def offer(self, generation: int, listener: CarrierListener) -> Carrier:
         """Begin a carrier: `listener.carrier_description` gets the offer.

@@ -13,7 +13,14 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from perdure.core.closing import FAREWELL_SECONDS
-from perdure.core.events import CloseSent, HealthMeasured, IceUnhealthy, PathEvidence, SessionEnded, SpareOpened
+from perdure.core.events import (
+    CloseSent,
+    HealthMeasured,
+    IceUnhealthy,
+    PathEvidence,
+    SessionEnded,
+    SpareOpened,
+)
 from perdure.core.events import PeerSwitched as CorePeerSwitched
 from perdure.core.events import RttMeasured as CoreRttMeasured
 from perdure.core.events import SessionResumed as CoreSessionResumed
@@ -24,6 +31,9 @@ from perdure.session import (
     RttMeasured,
     SessionClosed,
     SessionResumed,
+    StandbyAnswered,
+    StandbyAsked,
+    StandbyProved,
     StreamData,
     channel_binding,
 )
@@ -32,9 +42,11 @@ from perdure.tube.carrier_set import CarrierSet
 from perdure.tube.clock import clock
 from perdure.tube.inbox import REST, RESTING_FRAMES, TURN_COST, Inbox, turn_cost
 from perdure.tube.log import log_ice_state, log_resumed, log_switched
+from perdure.tube.standby import tend, told
 from perdure.wire import CloseCode
 
 if TYPE_CHECKING:
+    from perdure.core.actions import StandbyTask
     from perdure.session import Session, SessionEvent, StreamEvent
     from perdure.transport.base import LossReason, OpenChannel, Path, PathStatistics, Transport
     from perdure.tube.path_listener import PathListener
@@ -121,15 +133,19 @@ class CarrierSession:
 
     # What the core decides.
 
-    def offer(self, generation: int, *, is_spare: bool) -> None:
+    def offer(self, generation: int, *, is_spare: bool, stands_by: bool = False) -> None:
         if is_spare:
-            self.session.spare_begun()
-        self.held.offer(generation, is_spare=is_spare)
+            self.session.spare_begun(stands_by=stands_by)
+        self.held.offer(generation, is_spare=is_spare, stands_by=stands_by)
 
-    def answer(self, generation: int, sdp: str, *, is_spare: bool) -> None:
+    def answer(self, generation: int, sdp: str, *, is_spare: bool, stands_by: bool = False) -> None:
         if is_spare:
-            self.session.spare_begun()
-        self.held.answer(generation, sdp, is_spare=is_spare)
+            self.session.spare_begun(stands_by=stands_by)
+        self.held.answer(generation, sdp, is_spare=is_spare, stands_by=stands_by)
+
+    def tend_standby(self, task: StandbyTask) -> None:
+        self.handle(tend(task, self.held, self.session, self._listener))
+        self.schedule_turn()
 
     def close_carrier(self, generation: int) -> None:
         held = self.held
@@ -236,7 +252,8 @@ class CarrierSession:
         except Exception as error:
             self.held.failed(generation, error)
             return
-        self._listener.feed(SpareOpened(generation))
+        if not self.held.stands_by:
+            self._listener.feed(SpareOpened(generation))
 
     def carrier_writable(self, generation: int) -> None:
         self._pump()
@@ -272,6 +289,8 @@ class CarrierSession:
                 self._listener.feed(CoreRttMeasured(self.held.generation, seconds, is_idle))
             case PeerSwitched(generation):
                 self._listener.feed(CorePeerSwitched(generation))
+            case StandbyProved() | StandbyAsked() | StandbyAnswered():
+                told(event, self.held, self._listener, self.evidence)
             case SessionResumed(generation):
                 if self.held.is_spare(generation):
                     log_switched(self._listener.tube_id, self.held.generation, generation)
@@ -298,7 +317,8 @@ class CarrierSession:
         self._ack_at = session.next_deadline()
         for event in events:
             self._handle(event)
-        if self.held.spare is not None or self._listener.is_recovering:  # a sign of life may make the spare needless
+        is_spare_begun = self.held.spare is not None and not self.held.stands_by
+        if is_spare_begun or self._listener.is_recovering:  # a sign of life may make the spare needless
             self._listener.feed(self.evidence(self.held.generation))
 
     def _schedule_turn_behind_messages(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from perdure.core.events import CarrierMade
 from perdure.errors import CarrierError
 from perdure.eventlog import log_event
+from perdure.transport.base import StandbyTransport
 from perdure.tube.log import log
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ CLOSE_TIMEOUT = 5.0
 """Seconds that a carrier may take to close. aiortc takes some milliseconds; one that hangs must not hold up who waits
 for the tube's end."""
 
+MAX_STANDBYS = 64
+"""Warm spares of a process, its peers' included. Each is a peer connection, some 0.4 MB; a client has one or two tubes,
+and a gateway's busiest clients have theirs."""
+
+_standbys: set[int] = set()
+"""The ids of these carriers."""
+
 
 class CarrierSet:
     """The carriers of one tube: the current one, a spare beside it, and the one before.
@@ -35,11 +43,13 @@ class CarrierSet:
         listener: hears of each carrier.
     """
 
-    __slots__ = ("_closing", "_listener", "_path_listener", "_transport", "current", "old", "spare")
+    __slots__ = ("_closing", "_listener", "_path_listener", "_transport", "current", "old", "spare", "stands_by")
 
     def __init__(self, path_listener: PathListener, transport: Transport, listener: CarrierListener) -> None:
         self.current: Carrier | None = None
         self.spare: Carrier | None = None
+        self.stands_by = False
+        """Whether the spare is a warm one."""
         self.old: Carrier | None = None
         self._path_listener = path_listener
         self._transport = transport
@@ -66,23 +76,41 @@ class CarrierSet:
     def is_spare(self, generation: int) -> bool:
         return self.spare is not None and self.spare.generation == generation
 
+    def is_standby(self, generation: int) -> bool:
+        return self.stands_by and self.is_spare(generation)
+
     def is_current(self, generation: int) -> bool:
         return self.current is not None and self.current.generation == generation
 
     def switch(self) -> None:
         """The session goes on on the spare."""
         self.old, self.current, self.spare = self.current, self.spare, None
+        if self.stands_by and self.current is not None:
+            _standbys.discard(id(self.current))
+            if isinstance(self._transport, StandbyTransport):
+                self._transport.use_all_links(self.current)
+        self.stands_by = False
 
     # What the core decides.
 
     def renew_networks(self) -> None:
         self._transport.renew()
 
-    def offer(self, generation: int, *, is_spare: bool) -> None:
-        self._begin(generation, is_spare, lambda: self._transport.offer(generation, self._listener))
+    def offer(self, generation: int, *, is_spare: bool, stands_by: bool = False) -> None:
+        offer = self._offer_standby if stands_by else self._transport.offer
+        self._begin(generation, is_spare, lambda: offer(generation, self._listener), stands_by)
 
-    def answer(self, generation: int, sdp: str, *, is_spare: bool) -> None:
-        self._begin(generation, is_spare, lambda: self._transport.answer(generation, sdp, self._listener))
+    def answer(self, generation: int, sdp: str, *, is_spare: bool, stands_by: bool = False) -> None:
+        self._begin(generation, is_spare, lambda: self._transport.answer(generation, sdp, self._listener), stands_by)
+
+    def check_standby(self) -> None:
+        """A warm spare must be on another link than the path in use, which the engine may have moved."""
+        transport, here = self._transport, self.local_address
+        if self.spare is None or not self.stands_by or here is None or not isinstance(transport, StandbyTransport):
+            return
+        there = self.spare.local_address
+        if there is None or not transport.are_apart(here, there):
+            self._path_listener.carrier_gone(self.spare.generation, f"it is on the link in use ({there})")
 
     def restart(self, generation: int) -> None:
         if self.current is not None:
@@ -114,9 +142,11 @@ class CarrierSet:
         if self.is_current(generation):
             carrier, self.current = self.current, None
         elif self.is_spare(generation):
-            carrier, self.spare = self.spare, None
+            carrier, self.spare, self.stands_by = self.spare, None, False
         elif self.old is not None and self.old.generation == generation:
             carrier, self.old = self.old, None
+        if carrier is not None:
+            _standbys.discard(id(carrier))
         if carrier is not None and (closing := carrier.close()) is not None:
             task = asyncio.get_running_loop().create_task(self._wait_until_closed(carrier.generation, closing))
             self._closing = (*self._closing, task)
@@ -133,8 +163,15 @@ class CarrierSet:
         log_event(log, logging.ERROR, "carrier-failed", error, tube=tube_id, generation=generation)
         self._gone_soon(generation, f"an error here: {type(error).__qualname__}")
 
-    def _begin(self, generation: int, is_spare: bool, begin: Callable[[], Carrier]) -> None:
+    def _offer_standby(self, generation: int, listener: CarrierListener) -> Carrier:
+        if not isinstance(self._transport, StandbyTransport) or (address := self.local_address) is None:
+            raise CarrierError("nobody can tell which link is in use", generation=generation)
+        return self._transport.offer_apart(generation, listener, address)
+
+    def _begin(self, generation: int, is_spare: bool, begin: Callable[[], Carrier], stands_by: bool) -> None:
         try:
+            if stands_by and len(_standbys) >= MAX_STANDBYS:
+                raise CarrierError(f"this process holds {MAX_STANDBYS} warm spares", generation=generation)
             carrier = begin()
             can_restart = carrier.can_restart
         except CarrierError as error:
@@ -142,8 +179,10 @@ class CarrierSet:
         except Exception as error:
             self.failed(generation, error)
         else:
+            if stands_by:
+                _standbys.add(id(carrier))
             if is_spare:
-                self.spare = carrier
+                self.spare, self.stands_by = carrier, stands_by
             else:
                 self.current = carrier
             self._path_listener.feed(CarrierMade(generation, can_restart))

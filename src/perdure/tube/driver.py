@@ -32,6 +32,7 @@ from perdure.core.actions import (
     RestartIce,
     SayGoodbye,
     StateChanged,
+    TendStandby,
     WarnOfTimeout,
     WithdrawOffer,
 )
@@ -92,7 +93,6 @@ class Driver:
         "_context",
         "_due_actions",
         "_is_closing",
-        "_is_running",
         "_on_told",
         "_timer",
         "_wakes_at",
@@ -102,6 +102,7 @@ class Driver:
         "descriptions",
         "end",
         "ice_restarts",
+        "is_running",
         "rebuilds",
         "restarted_at",
         "tube_id",
@@ -144,7 +145,7 @@ class Driver:
         self._due_actions: list[Action] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = math.inf
-        self._is_running = False
+        self.is_running = False
         self._is_closing = False
 
     @property
@@ -153,19 +154,15 @@ class Driver:
         return self._is_closing
 
     @property
-    def is_running(self) -> bool:
-        return self._is_running
-
-    @property
     def is_recovering(self) -> bool:
         """Whether a sign of life would end a recovery."""
         return self.core.state is State.RECONNECTING
 
     def run(self, *, connect: bool) -> None:
         """Let the timers run; with `connect`, also begin. Twice is fine."""
-        if self._is_running:
+        if self.is_running:
             return
-        self._is_running = True
+        self.is_running = True
         self.feed(SignalingChanged(self.channel.available))
         if connect:
             self.feed(Started())
@@ -213,9 +210,9 @@ class Driver:
 
     def signaling_message(self, message: Message) -> None:
         match message:
-            case Offer(generation, sdp, restarts, cause):
+            case Offer(generation, sdp, restarts, cause, standby):
                 log_negotiation_begun(self.tube_id, generation, "restart" if restarts else "carrier", "the peer")
-                self.feed(OfferReceived(generation, sdp, restarts, printable(cause)))
+                self.feed(OfferReceived(generation, sdp, restarts, printable(cause), stands_by=standby))
             case Answer(generation, sdp):
                 self.feed(AnswerReceived(generation, sdp))
             case Candidate(generation, candidate, sdp_mid, sdp_mline_index):
@@ -246,7 +243,8 @@ class Driver:
         message: Offer | Answer
         if core.offered_here:
             restarts = core.carrier if generation not in (core.carrier, core.spare) else 0
-            message = Offer(generation, sdp, restarts, self._cause.value if self._cause is not None else "")
+            cause = self._cause.value if self._cause is not None else ""
+            message = Offer(generation, sdp, restarts, cause, standby=self.carriers.held.is_standby(generation))
         else:
             message = Answer(generation, sdp)
         self.channel.send(message)
@@ -294,16 +292,18 @@ class Driver:
                 self._on_told(action)
             case Decision() | WarnOfTimeout():
                 self._on_told(action)
-            case MakeOffer(generation, cause, is_spare):
-                self._begin(generation, "spare" if is_spare else "carrier", cause)
+            case MakeOffer(generation, cause, is_spare, stands_by):
+                self._begin(generation, "warm spare" if stands_by else "spare" if is_spare else "carrier", cause)
                 self.rebuilds += cause is not None
-                carriers.offer(generation, is_spare=is_spare)
+                carriers.offer(generation, is_spare=is_spare, stands_by=stands_by)
             case RestartIce(generation, _, cause):
                 self._begin(generation, "restart", cause)
                 self.ice_restarts += 1
                 held.restart(generation)
-            case MakeAnswer(generation, sdp, is_spare):
-                carriers.answer(generation, sdp, is_spare=is_spare)
+            case MakeAnswer(generation, sdp, is_spare, stands_by):
+                carriers.answer(generation, sdp, is_spare=is_spare, stands_by=stands_by)
+            case TendStandby(task):
+                carriers.tend_standby(task)
             case AnswerRestart(generation, sdp):
                 held.answer_restart(generation, sdp)
             case ApplyAnswer(generation, sdp):
@@ -339,7 +339,7 @@ class Driver:
         log_negotiation_begun(self.tube_id, generation, what, "us")
 
     def _wind_up(self, change: StateChanged) -> None:
-        self._is_running = False
+        self.is_running = False
         self._disarm()
         if change.reason is not Reason.CLOSED_BY_PEER:
             with self._survived("Bye"):
@@ -364,7 +364,7 @@ class Driver:
 
     def rearm(self) -> None:
         """Set the timer for the earliest deadline. One that has moved away is noticed at the next waking."""
-        if not self._is_running:
+        if not self.is_running:
             return
         at, session_at = self.core.next_deadline(), self.carriers.next_deadline()
         if at is None or (session_at is not None and session_at < at):

@@ -69,6 +69,10 @@ def log_switched(tube_id: str, before: int, after: int) -> None:
     log_event(log, logging.INFO, "carrier-switched", tube=tube_id, before=before, generation=after)
 
 
+def log_standby_ready(tube_id: str, generation: int) -> None:
+    log_event(log, logging.INFO, "warm-spare-ready", tube=tube_id, generation=generation)
+
+
 def log_resumed(tube_id: str, resumed: SessionResumed) -> None:
     fields = {"generation": resumed.generation, "resent_bytes": resumed.resent_bytes}
     log_event(log, logging.DEBUG, "session-resumed", tube=tube_id, **fields)

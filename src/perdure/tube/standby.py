@@ -1,0 +1,57 @@
+"""A tube's warm spare: what the core asks of it, and what the session says of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from perdure.core.actions import StandbyTask
+from perdure.core.events import StandbyAnswered as CoreStandbyAnswered
+from perdure.core.events import StandbyReady
+from perdure.session import StandbyAnswered, StandbyAsked, StandbyProved
+from perdure.tube.clock import clock
+from perdure.tube.log import log_standby_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.core.events import PathEvidence
+    from perdure.session import Session, SessionEvent, StandbyEvent
+    from perdure.tube.carrier_set import CarrierSet
+    from perdure.tube.path_listener import PathListener
+
+
+def tend(task: StandbyTask, held: CarrierSet, session: Session, listener: PathListener) -> list[SessionEvent]:
+    """Do what the core asks; what the session says to that."""
+    events: list[SessionEvent] = []
+    match task:
+        case StandbyTask.ASK:
+            if held.spare is not None and (question := session.ask_standby()) is not None:
+                held.spare.send(question)
+        case StandbyTask.USE:
+            events = session.use_standby(clock())
+            if held.spare is not None and not events:
+                listener.carrier_gone(held.spare.generation, "nothing can go on on it")
+        case StandbyTask.CHECK:
+            held.check_standby()
+        case _:
+            assert_never(task)
+    return events
+
+
+def told(
+    event: StandbyEvent, held: CarrierSet, listener: PathListener, evidence: Callable[[int], PathEvidence]
+) -> None:
+    """What the session says of it. `evidence`: of the path in use, for the core."""
+    match event:
+        case StandbyProved(generation):
+            log_standby_ready(listener.tube_id, generation)
+            listener.feed(StandbyReady(generation))
+        case StandbyAsked(generation, answer):
+            carrier = held.spare if held.is_spare(generation) else held.current
+            if carrier is not None and carrier.has_room:
+                carrier.send(answer)
+        case StandbyAnswered(generation):
+            listener.feed(evidence(held.generation))
+            listener.feed(CoreStandbyAnswered(generation))
+        case _:
+            assert_never(event)
