@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import StateChanged
-from perdure.core.events import CloseRequested, NetworkChanged, RecoveryRequested
+from perdure.core.events import CloseRequested, NetworkChanged, RecoveryRequested, UplinksCounted
 from perdure.core.state import Reason, State
 from perdure.errors import PeerError
 from perdure.streams.streams import Streams
@@ -104,6 +104,8 @@ class ManagedTube:
     def network_moved(self, moved: NetworkMoved) -> None:
         """What a `NetworkMonitor` told."""
         driver = self.driver
+        if moved.change is not None:
+            driver.feed(UplinksCounted(driver.carriers.held.count_uplinks(moved.change.after)))
         local_address_lost = None if moved.change is None else moved.invalidates(driver.carriers.held.local_address)
         driver.network_changed(
             NetworkChanged(
@@ -160,6 +162,7 @@ class ManagedTube:
                 self.signaling.connected()
             if self.established_at is None:
                 self.established_at = clock()
+                driver.feed(UplinksCounted(driver.carriers.held.count_uplinks(None)))
         try:
             self._on_change(self, change)
             if is_end:

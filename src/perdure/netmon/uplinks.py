@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 def uplinks(snapshot: Snapshot) -> tuple[str, ...]:
     """Their names, in order."""
     names = sorted({address.interface for address in snapshot.bindable})
+    if len(names) < 2:
+        return ()
     is_vpn = any(it.name in snapshot.default_interfaces and is_tunnel(it) for it in snapshot.interfaces)
-    return () if is_vpn or len(names) < 2 else tuple(names)
+    return () if is_vpn else tuple(names)
 
 
 def uplink_of(snapshot: Snapshot, ip: str) -> str | None:

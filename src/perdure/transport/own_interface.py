@@ -7,7 +7,9 @@
 3. The engine has no such option, but its sockets are this process's descriptors: one is found by the address and port
    of its candidate. A relay by UDP is reached from the same socket. A TCP connection to a relay is left alone: once it
    is found, its packets have gone by the routes' interface, and a NAT there knows it.
-4. No other socket may send in its place: see `engine.ONE_SOCKET`.
+4. A carrier may have to keep off an interface. Its sockets there then send by the loopback interface, from which
+   nothing gets anywhere, and the peer is not told of their candidates.
+5. No other socket may send in its place: see `engine.ONE_SOCKET`.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ from typing import TYPE_CHECKING
 
 from perdure.eventlog import error_fields, log_event
 from perdure.netmon.netlink import NetlinkSource
-from perdure.netmon.uplinks import may_have_uplinks, uplink_of
-from perdure.transport.candidate import host_endpoint
+from perdure.netmon.state import canonical
+from perdure.netmon.uplinks import may_have_uplinks, uplink_of, uplinks
+from perdure.transport.candidate import base_address, host_endpoint
 from perdure.transport.endpoint import SOCKADDR_BYTES, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from perdure.netmon.state import Snapshot
     from perdure.transport.endpoint import Endpoint
 
 _logger = logging.getLogger("perdure.transport")
@@ -61,22 +65,25 @@ class OwnInterfaces:
     """Of one event loop. What is a socket's interface, the machine's network at that moment says."""
 
     def __init__(self) -> None:
-        self._sought: dict[Endpoint, None] = {}
+        self._sought: dict[Endpoint, bool] = {}
+        """Whether each is to get nowhere."""
         self._steps: Iterator[None] | None = None
         """What is left of the look at the descriptors that is under way."""
         self._is_said = False
         """Whether the log says that it cannot be done."""
 
-    def gathered(self, candidate: str) -> None:
-        """The engine has gathered a local candidate; its socket, where it has one of its own, is sought soon."""
+    def gathered(self, candidate: str, *, is_off: bool = False) -> bool:
+        """The engine has gathered a local candidate; its socket, where it has one of its own, is sought soon, and gets
+        nowhere where it `is_off`. Returns whether the peer is to know the candidate."""
         if (endpoint := host_endpoint(candidate)) is None:
-            return
-        self._sought[endpoint] = None
+            return not is_off
+        self._sought[endpoint] = is_off
         if len(self._sought) > MAX_SOUGHT:
             del self._sought[next(iter(self._sought))]
         if self._steps is None:
             self._steps = self._look()
             asyncio.get_running_loop().call_soon(self._go_on)
+        return not is_off
 
     def _go_on(self) -> None:
         assert self._steps is not None
@@ -94,7 +101,11 @@ class OwnInterfaces:
         sought, self._sought = self._sought, {}
         try:
             snapshot = NetlinkSource().look()
-            uplinks = {end.key: name for end in sought if (name := uplink_of(snapshot, end.address)) is not None}
+            uplinks = {
+                end.key: _NOWHERE if is_off else name
+                for end, is_off in sought.items()
+                if (name := uplink_of(snapshot, end.address)) is not None
+            }
             if uplinks:
                 yield from self._find(uplinks)
         except _NOT_SEEN as error:
@@ -141,6 +152,53 @@ class OwnInterfaces:
             _say_why(error)
 
 
+class KeptOff:
+    """The local candidates of a carrier that keeps off the interface of `address`.
+
+    Raises:
+        ValueError: that is no uplink's, or there is no other.
+    """
+
+    def __init__(self, own: OwnInterfaces, address: str) -> None:
+        self._own = own
+        self._addresses = _on_link_of(address)
+        if not self._addresses:
+            raise ValueError(f"{address} is not on one of several uplinks")
+        self._hosts: list[str] = []
+
+    def gathered(self, candidate: str) -> bool:
+        """As `OwnInterfaces.gathered`."""
+        if host_endpoint(candidate) is not None and len(self._hosts) < MAX_SOUGHT:
+            self._hosts.append(candidate)
+        base = base_address(candidate, self._hosts)
+        return self._own.gathered(candidate, is_off=base is not None and canonical(base) in self._addresses)
+
+
+def are_apart(one: str, other: str) -> bool:
+    """Whether two of this machine's addresses are of different uplinks."""
+    link = _on_link_of(one)
+    return bool(link) and bool(_on_link_of(other)) and canonical(other) not in link
+
+
+def count_uplinks(network: Snapshot | None) -> int:
+    """Of `network`, or of this machine as it is now; 1 where there is nothing to choose."""
+    try:
+        return max(1, len(uplinks(network or NetlinkSource().look())))
+    except _NOT_SEEN:
+        return 1
+
+
+def _on_link_of(address: str) -> frozenset[str]:
+    """The addresses of that one's uplink, as the machine is now; none where it is not of one of several."""
+    try:
+        snapshot = NetlinkSource().look()
+    except _NOT_SEEN:
+        return frozenset()
+    link = uplink_of(snapshot, canonical(address))
+    found = (each.addresses for each in snapshot.interfaces if each.name == link)
+    return frozenset(each.ip for addresses in found for each in addresses)
+
+
 def _say_why(error: Exception) -> None:
     why = "no socket may choose its interface here: a standby link carries only what the routes send there"
     log_event(_logger, logging.WARNING, "sockets-follow-routes", why=why, **error_fields(error))
@@ -165,6 +223,10 @@ class _BoundAt:
 _OPTIONS = {socket.AF_INET: (socket.IPPROTO_IP, 50), socket.AF_INET6: (socket.IPPROTO_IPV6, 76)}
 """Level and number of `IP_UNICAST_IF` and `IPV6_UNICAST_IF` (linux/in.h and in6.h, since Linux 3.4), which `socket`
 does not name. They take the interface's number in network byte order."""
+
+_NOWHERE = "lo"
+"""What is sent by it to an address that is not of this machine is dropped there (a martian), also where it is let out:
+IPv6 has no route there, IPv4 takes the address to be on the link."""
 
 _INTERFACE_GONE = (errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL)
 """Since the network was looked at."""

@@ -10,7 +10,7 @@ from perdure.errors import CarrierError
 from perdure.transport import engine
 from perdure.transport.gathering import Gathering
 from perdure.transport.mdns import Resolver
-from perdure.transport.own_interface import OwnInterfaces, may_choose
+from perdure.transport.own_interface import KeptOff, OwnInterfaces, are_apart, count_uplinks, may_choose
 from perdure.transport.peer_candidates import PeerCandidates
 from perdure.transport.reach import Reach
 from perdure.transport.rtc_carrier import REFUSALS, RtcCarrier
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from perdure.config import TransportConfig
     from perdure.ice_server import IceServer
-    from perdure.transport.base import CarrierListener
+    from perdure.netmon.state import Snapshot
+    from perdure.transport.base import Carrier, CarrierListener
     from perdure.turn.pool import ServerFailure, ServerPool
 
 
@@ -56,6 +57,28 @@ class RtcTransport:
         carrier = self._carrier(generation, listener)
         carrier.start_answer(sdp)
         return carrier
+
+    def count_uplinks(self, network: Snapshot | None) -> int:
+        return 1 if self._own_interfaces is None else count_uplinks(network)
+
+    def offer_apart(self, generation: int, listener: CarrierListener, address: str) -> RtcCarrier:
+        if self._own_interfaces is None:
+            raise CarrierError("no carrier can choose its link here", generation=generation)
+        try:
+            kept_off = KeptOff(self._own_interfaces, address)
+        except ValueError as error:
+            raise CarrierError(str(error), generation=generation) from error
+        carrier = self._carrier(generation, listener)
+        carrier.on_gathered = kept_off.gathered
+        carrier.start_offer()
+        return carrier
+
+    def are_apart(self, one: str, other: str) -> bool:
+        return are_apart(one, other)
+
+    def use_all_links(self, carrier: Carrier) -> None:
+        if isinstance(carrier, RtcCarrier) and self._own_interfaces is not None:
+            carrier.on_gathered = self._own_interfaces.gathered
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
         pool = self._turn_servers.renewed(servers)

@@ -79,8 +79,8 @@ class RtcCarrier:
         self._negotiation = generation
         self._trickle = Trickle()
         self._measured_path: Path | None = None
-        self.on_gathered: Callable[[str], None] = lambda candidate: None
-        """Told of each local candidate as the engine gathers it."""
+        self.on_gathered: Callable[[str], bool] = lambda candidate: True
+        """Told of each local candidate as the engine gathers it; whether the peer is to know it."""
 
     def connect(self, connection: webrtc.RTCPeerConnection, channel: webrtc.RTCDataChannel) -> None:
         """Use them, and close them in the end."""
@@ -360,7 +360,8 @@ class RtcCarrier:
         if found is None or not found.candidate:
             return
         self._gathering.found(found.url)
-        self.on_gathered(found.candidate)
+        if not self.on_gathered(found.candidate):
+            return
         candidate = LocalCandidate(found.username_fragment, found.candidate, found.sdp_mid, found.sdp_m_line_index)
         if self._trickle.is_due(candidate):
             self._tell_candidate(candidate)

@@ -20,6 +20,7 @@ from perdure.tube.log import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from perdure.netmon.state import Snapshot
     from perdure.transport.base import Carrier, CarrierListener, Transport
     from perdure.tube.path_listener import PathListener
 
@@ -102,6 +103,10 @@ class CarrierSet:
 
     def answer(self, generation: int, sdp: str, *, is_spare: bool, stands_by: bool = False) -> None:
         self._begin(generation, is_spare, lambda: self._transport.answer(generation, sdp, self._listener), stands_by)
+
+    def count_uplinks(self, network: Snapshot | None) -> int:
+        """See `StandbyTransport.count_uplinks`."""
+        return self._transport.count_uplinks(network) if isinstance(self._transport, StandbyTransport) else 1
 
     def check_standby(self) -> None:
         """A warm spare must be on another link than the path in use, which the engine may have moved."""
