@@ -53,7 +53,10 @@ from perdure.core.events import (
     SessionResumed,
     SignalingChanged,
     SpareOpened,
+    StandbyAnswered,
+    StandbyReady,
     Started,
+    UplinksCounted,
     Used,
 )
 from perdure.core.recovery import MAX_DECISIONS
@@ -102,6 +105,14 @@ class Last:
                 return SpareOpened(core.spare)
             case "spare resumed":
                 return SessionResumed(core.spare)
+            case "warm spare ready":
+                return StandbyReady(core.spare)
+            case "warm spare answered":
+                return StandbyAnswered(core.spare)
+            case "warm spare unhealthy":
+                return IceUnhealthy(core.spare)
+            case "warm spare offered":
+                return OfferReceived(core.generation + 1, sdp("a"), stands_by=True)
             case "peer switched":
                 return PeerSwitched(max(0, core.carrier - 2))
             case "withdrawn":
@@ -146,6 +157,7 @@ LAST = st.sampled_from(
         for kind in (
             "lost", "made, and cannot restart", "resumed", "resumed", "heard", "awaiting", "asked", "talks", "rtt",
             "slow", "lossy", "answered", "refused", "offer", "offer of the next round", "restart", "restart of another",
+            "warm spare ready", "warm spare ready", "warm spare answered", "warm spare unhealthy", "warm spare offered",
             "ICE failed", "spare lost", "spare opened", "spare resumed", "spare resumed", "peer switched", "withdrawn",
         )
     ]
@@ -168,6 +180,10 @@ ANY: st.SearchStrategy[Event] = st.one_of(
     st.builds(CandidateReceived, NUMBERS, st.just("c"), st.none(), st.none()),
     st.builds(CarrierMade, NUMBERS, st.booleans()),
     st.builds(SpareOpened, NUMBERS),
+    st.builds(StandbyReady, NUMBERS),
+    st.builds(StandbyAnswered, NUMBERS),
+    st.builds(UplinksCounted, st.integers(1, 3)),
+    st.just(UplinksCounted(2)),
     st.builds(PeerSwitched, NUMBERS),
     st.builds(OfferWithdrawn, NUMBERS),
     st.builds(CarrierLost, NUMBERS, st.just("")),

@@ -85,7 +85,6 @@ class Recovery:
 
     @property
     def knows_warm(self) -> bool:
-        """Whether `warm` was made."""
         return self._warm is not None
 
     @property
@@ -157,7 +156,6 @@ class Recovery:
             self.judge_suspicion()
 
     def path_suspect(self) -> None:
-        """An answer is overdue."""
         if not self.climber.has_standby:
             self.climber.drop_standby()
             self.spares.path_suspect()
@@ -187,6 +185,7 @@ class Recovery:
         if self.pending is not None and spare.begun_at > self.pending[1]:
             self.pending = None
         if spare.stands_by:
+            self._context.actions.append(DoubtSignaling())  # it may lie behind the same link
             self.warm.used()
         elif spare.trigger is Trigger.CONNECTION_TIMEOUT:
             self.spares.used()
@@ -201,7 +200,8 @@ class Recovery:
             self.warm.lost()
             if not self.climber.carrier and self._context.state.is_up:  # it was to take the lost one's place
                 self.execute(self.rules.carrier_lost(self.situation(), ""))
-        elif self._context.state.is_up:
+            return
+        if self._context.state.is_up:
             self.spares.waste()
         self.climber.drop_spare()
         if self.climber.is_attempting:
@@ -209,7 +209,7 @@ class Recovery:
 
     def standby_unhealthy(self) -> None:
         """ICE reports a problem of the spare; of one that is to replace the path, its time judges."""
-        if self.climber.spare is not None and self.climber.spare.stands_by:
+        if self.climber.has_standby:
             self.warm.lost()
 
     def offer_withdrawn(self) -> None:

@@ -42,6 +42,9 @@ IDLE_SECONDS = 120.0
 CHECK_INTERVAL = 30.0
 """Seconds between looks at whether it is on another link still: the engine may have moved the path in use."""
 
+FIRST_CHECK_DELAY = 0.25
+"""Seconds behind its opening: the engine does not tell at once which pair it has selected."""
+
 FIRST_WAIT = 10.0
 LONGEST_WAIT = 600.0
 """Seconds after one that did not open or was lost. An uplink that leads nowhere costs an offer each ten minutes."""
@@ -158,7 +161,7 @@ class Warm:
                     self._ready_at = self._context.now
                     self._context.timers.cancel(Timer.SPARE)
                     if self._is_ours:
-                        self._context.actions.append(TendStandby(StandbyTask.CHECK))
+                        self._look_at(self._context.now + FIRST_CHECK_DELAY)
                     if self._path_is_suspect:
                         self.ask()
             case StandbyAnswered(carrier):

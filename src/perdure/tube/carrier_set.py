@@ -15,7 +15,7 @@ from perdure.core.events import CarrierMade
 from perdure.errors import CarrierError
 from perdure.eventlog import log_event
 from perdure.transport.base import StandbyTransport
-from perdure.tube.log import log
+from perdure.tube.log import log, log_standby_useless
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -114,8 +114,9 @@ class CarrierSet:
         if self.spare is None or not self.stands_by or here is None or not isinstance(transport, StandbyTransport):
             return
         there = self.spare.local_address
-        if there is None or not transport.are_apart(here, there):
-            self._path_listener.carrier_gone(self.spare.generation, f"it is on the link in use ({there})")
+        if there is not None and not transport.are_apart(here, there):
+            log_standby_useless(self._path_listener.tube_id, self.spare.generation, here, there)
+            self._path_listener.carrier_gone(self.spare.generation, f"{there} is on the link in use")
 
     def restart(self, generation: int) -> None:
         if self.current is not None:

@@ -73,6 +73,12 @@ def log_standby_ready(tube_id: str, generation: int) -> None:
     log_event(log, logging.INFO, "warm-spare-ready", tube=tube_id, generation=generation)
 
 
+def log_standby_useless(tube_id: str, generation: int, here: str, there: str) -> None:
+    """It is on the link in use."""
+    where = {"address": there, "in_use": here}
+    log_event(log, logging.DEBUG, "warm-spare-useless", tube=tube_id, generation=generation, **where)
+
+
 def log_resumed(tube_id: str, resumed: SessionResumed) -> None:
     fields = {"generation": resumed.generation, "resent_bytes": resumed.resent_bytes}
     log_event(log, logging.DEBUG, "session-resumed", tube=tube_id, **fields)
