@@ -4,6 +4,7 @@
    connection.
 2. After `renew` a new carrier waits until the earlier ones are closed, at most 50 ms; see `transport.base.Transport`.
 3. A carrier that is not open yet adds what a later reading of the list brings.
+4. A carrier that keeps off a link gathers the addresses of the others, until it is used.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.core.description import ice_ufrag
+from perdure.errors import CarrierError
+from perdure.netmon.uplinks import uplinks
 from perdure.transport.base import IceState, LossReason, Path, PathStatistics
 from perdure_lab.sim.association import Association
 from perdure_lab.sim.flow import CARRIER_BUFFER_BYTES
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from perdure.ice_server import IceServer
+    from perdure.netmon.state import Snapshot
     from perdure.transport.base import Carrier, CarrierListener, OpenChannel
+    from perdure_lab.scenario.model import LinkName
     from perdure_lab.sim.flow import Flow
     from perdure_lab.sim.internet import Internet
     from perdure_lab.sim.machine import Loop, Machine
@@ -92,6 +97,23 @@ class Engine:
         carrier.answers = ice_ufrag(sdp)  # the offerer takes the answer, and associates both
         return carrier
 
+    def count_uplinks(self, network: Snapshot | None) -> int:
+        return max(1, len(uplinks(network or self.internet.snapshot(self.site))))
+
+    def offer_apart(self, generation: int, listener: CarrierListener, address: str) -> Carrier:
+        link = self.internet.home(self.site, address)
+        if link is None or self.count_uplinks(None) < 2:
+            raise CarrierError(f"{address} is not on one of several uplinks", generation=generation)
+        return self._begin(generation, listener, keeps_off=link)
+
+    def are_apart(self, one: str, other: str) -> bool:
+        here, there = (self.internet.home(self.site, address) for address in (one, other))
+        return here is not None and there is not None and here != there
+
+    def use_all_links(self, carrier: Carrier) -> None:
+        if isinstance(carrier, SimCarrier):
+            carrier.keeps_off = None
+
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
         pass
 
@@ -102,9 +124,9 @@ class Engine:
 
     # What carriers ask.
 
-    def networks(self) -> list[str]:
-        """The addresses that the engine knows."""
-        return self._known
+    def networks(self, keeps_off: LinkName | None) -> list[str]:
+        """The addresses that the engine knows, but for those of a link."""
+        return [each for each in self._known if keeps_off is None or self.internet.home(self.site, each) != keeps_off]
 
     def gone(self, carrier: SimCarrier) -> None:
         """A connection was closed."""
@@ -120,9 +142,10 @@ class Engine:
         for carrier in list(self.alive):
             carrier.vanish()
 
-    def _begin(self, generation: int, listener: CarrierListener) -> SimCarrier:
+    def _begin(self, generation: int, listener: CarrierListener, *, keeps_off: LinkName | None = None) -> SimCarrier:
         name = f"{self.site}-{self.world.serial()}"
         carrier = SimCarrier(self, name, generation, listener)
+        carrier.keeps_off = keeps_off
         self.carriers[name] = carrier
         self._start_when_ready(carrier)
         return carrier
@@ -156,7 +179,7 @@ class Engine:
         if self.alive:
             self._known = self.internet.addresses(self.site)
             for carrier in list(self.alive):
-                carrier.networks_read(self._known)
+                carrier.networks_read(self.networks(carrier.keeps_off))
 
 
 class SimCarrier:
@@ -167,6 +190,8 @@ class SimCarrier:
         self.generation = generation
         """The one that made it; `Carrier.generation`."""
         self.can_restart = True
+        self.keeps_off: LinkName | None = None
+        """A link that it does not use."""
         self.local: list[str] = []
         """The addresses that it has gathered."""
         self.remote: set[str] = set()
@@ -287,7 +312,7 @@ class SimCarrier:
     # What its engine and its association do.
 
     def start(self) -> None:
-        self.local = list(self._engine.networks())
+        self.local = list(self._engine.networks(self.keeps_off))
         self._describe()
 
     def vanish(self) -> None:
@@ -336,7 +361,7 @@ class SimCarrier:
             return
         self._negotiation = generation
         self._restarts += 1
-        self.local = list(self._engine.networks())
+        self.local = list(self._engine.networks(self.keeps_off))
         self._describe()
 
     def _describe(self) -> None:
