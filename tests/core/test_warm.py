@@ -20,7 +20,7 @@ from perdure.core.actions import (
     TendStandby,
     WithdrawOffer,
 )
-from perdure.core.climber import SPARE_TIMEOUT
+from perdure.core.carriers import SPARE_TIMEOUT
 from perdure.core.connection import Connection
 from perdure.core.decision import Trigger
 from perdure.core.events import (

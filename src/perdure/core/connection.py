@@ -106,22 +106,22 @@ class Connection:
     @property
     def carrier(self) -> int:
         """The generation that made the current carrier; 0 where there is none."""
-        return self._recovery.climber.carrier
+        return self._recovery.carriers.current
 
     @property
     def spare(self) -> int:
         """The generation of the carrier that is begun beside it; 0 where there is none."""
-        return self._recovery.climber.spare_generation
+        return self._recovery.carriers.spare_generation
 
     @property
     def generation(self) -> int:
         """The negotiation that counts; 0 before the first."""
-        return self._recovery.climber.negotiation.current
+        return self._recovery.carriers.negotiation.current
 
     @property
     def offered_here(self) -> bool:
         """Whether this end made the offer of that negotiation."""
-        return self._recovery.climber.negotiation.offered_here
+        return self._recovery.carriers.negotiation.offered_here
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -219,7 +219,7 @@ class Connection:
             case StandbyReady() | StandbyAnswered() | UplinksCounted():
                 recovery.standby_told(event)
             case PeerSwitched(carrier):
-                if carrier == recovery.climber.old:
+                if carrier == recovery.carriers.old:
                     recovery.peer_switched()
             case CarrierLost(carrier, detail):
                 self._carrier_lost(carrier, detail)
@@ -267,7 +267,7 @@ class Connection:
             recovery.spare_lost()
         elif self._is_current(carrier):
             recovery.carrier_lost(detail)
-        elif carrier and carrier == recovery.climber.old:
+        elif carrier and carrier == recovery.carriers.old:
             recovery.peer_switched()
 
     def _start(self) -> None:
@@ -286,7 +286,7 @@ class Connection:
                 if answered(self._recovery, event):
                     self.activity.described(self._context.now, recovering=recovering)
             case CandidateReceived(generation, candidate, sdp_mid, sdp_mline):
-                if self._recovery.climber.takes_candidate(generation):
+                if self._recovery.carriers.takes_candidate(generation):
                     self.activity.candidate(self._context.now, recovering=recovering)
                     self._context.actions.append(ApplyCandidate(generation, candidate, sdp_mid, sdp_mline))
             case _:
@@ -301,7 +301,7 @@ class Connection:
             return
         if self._recovery.heard(evidence.last_heard_at):
             self._path_monitor.start(is_new_carrier=False)
-        if self._recovery.climber.is_open:
+        if self._recovery.carriers.is_open:
             self._path_monitor.learn(evidence)
 
     # Deadlines.
@@ -390,7 +390,7 @@ class Connection:
             self._context.timers.set(Timer.LIFETIME, at)
 
     def _is_spare(self, carrier: int) -> bool:
-        return carrier != 0 and carrier == self._recovery.climber.spare_generation
+        return carrier != 0 and carrier == self._recovery.carriers.spare_generation
 
     def _is_current(self, carrier: int) -> bool:
-        return self._recovery.climber.carrier != 0 and carrier == self._recovery.climber.carrier
+        return self._recovery.carriers.current != 0 and carrier == self._recovery.carriers.current

@@ -1,4 +1,4 @@
-"""Takes what happened to one tube's path to the rules, and has the climber carry out what that decides."""
+"""Puts what happened to one tube's path to the recovery policy, and has its carriers carry out the answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import DoubtSignaling, Probe, RenewNetworks, StandbyTask, TendStandby
-from perdure.core.climber import Climber, Phase
+from perdure.core.carriers import Carriers
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
 from perdure.core.recovery_policy import RecoveryPolicy
 from perdure.core.spares import Spares
@@ -46,7 +46,7 @@ class Recovery:
         "_signaling",
         "_spares",
         "_warm",
-        "climber",
+        "carriers",
         "pending",
         "rules",
     )
@@ -59,7 +59,7 @@ class Recovery:
         self._initiator = initiator
         self._liveness = liveness
         self.rules = RecoveryPolicy(policy, random)
-        self.climber = Climber(context, policy, initiator=initiator)
+        self.carriers = Carriers(context, policy, initiator=initiator)
         """The carriers, and the attempt under way; to be read."""
         self._spares: Spares | None = None
         self._warm: Warm | None = None
@@ -73,14 +73,14 @@ class Recovery:
     def spares(self) -> Spares:
         """Made when the first is thought of: most tubes never need one."""
         if self._spares is None:
-            self._spares = Spares(self._context, self.climber, self.rules, self._liveness, initiator=self._initiator)
+            self._spares = Spares(self._context, self.carriers, self.rules, self._liveness, initiator=self._initiator)
         return self._spares
 
     @property
     def warm(self) -> Warm:
         """Made where there are several uplinks, or the peer offers a warm spare."""
         if self._warm is None:
-            self._warm = Warm(self._context, self.climber, self._policy, self._liveness, initiator=self._initiator)
+            self._warm = Warm(self._context, self.carriers, self._policy, self._liveness, initiator=self._initiator)
         return self._warm
 
     @property
@@ -102,8 +102,8 @@ class Recovery:
 
     def signaling_changed(self, available: bool) -> None:
         self._signaling = available
-        if available and self.climber.phase is Phase.WAITING:
-            self.execute(self.rules.retry(self.climber.trigger, self.situation()))
+        if available and self.carriers.is_waiting:
+            self.execute(self.rules.retry(self.carriers.trigger, self.situation()))
         elif available:
             self.judge_pending()
 
@@ -118,7 +118,7 @@ class Recovery:
             # What this event leaves untouched, an earlier one that still waits may have invalidated.
             is_sure = self.pending is None or event.local_address_lost
             self._judge(event if is_sure else replace(event, local_address_lost=None))
-            self.climber.drop_standby()
+            self.carriers.drop_standby()
             self._unsettled()
         else:
             self.doubted(event.trigger, event.detail)
@@ -132,15 +132,15 @@ class Recovery:
         works = self._context.state.is_up and not event.local_address_lost and self._liveness.last_heard_at > came_at
         # What was begun while the network did not rest is begun anew, as it would have been without the wait.
         waits = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT)
-        if works or (self.climber.is_attempting and not waits):
+        if works or (self.carriers.is_attempting and not waits):
             self.execute(self.rules.network_event_answered(event.trigger, self.situation()))
         else:
             self._judge(event)
 
     def requested(self, *, rebuild: bool) -> None:
         self.execute(self.rules.requested(self.situation(), rebuild=rebuild))
-        if self.climber.spare is not None and self.climber.has_spare:
-            self.climber.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
+        if self.carriers.spare is not None and self.carriers.has_spare:
+            self.carriers.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
 
     # The path changed.
 
@@ -150,24 +150,23 @@ class Recovery:
 
     def spare_is_due(self) -> None:
         """SPARE: it is time for one, or the one that there is has had its time."""
-        spare = self.climber.spare
+        spare = self.carriers.spare
         is_due = self.warm.has_not_answered() if spare is not None and spare.stands_by else self.spares.is_due()
         if is_due:
             self.judge_suspicion()
 
     def path_suspect(self) -> None:
-        if not self.climber.has_standby:
-            self.climber.drop_standby()
+        if not self.carriers.has_standby:
+            self.carriers.drop_standby()
             self.spares.path_suspect()
         elif self._context.state.is_up:
             self._context.actions.append(DoubtSignaling())
             self.warm.ask()
 
     def warm_is_due(self) -> None:
-        """WARM."""
-        climber, now = self.climber, self._context.now
-        works = self._context.state.is_up and climber.is_open and not self._liveness.is_suspect(now)
-        is_busy = climber.is_attempting or climber.old != 0 or self.pending is not None
+        carriers, now = self.carriers, self._context.now
+        works = self._context.state.is_up and carriers.is_open and not self._liveness.is_suspect(now)
+        is_busy = carriers.is_attempting or carriers.old != 0 or self.pending is not None
         self.warm.is_due(is_calm=works and not is_busy and self._signaling and self._has_address)
 
     def standby_told(self, event: StandbyReady | StandbyAnswered | UplinksCounted) -> None:
@@ -179,7 +178,7 @@ class Recovery:
 
     def spare_resumed(self) -> None:
         """The session goes on on the spare."""
-        spare = self.climber.spare
+        spare = self.carriers.spare
         if spare is None:
             return
         if self.pending is not None and spare.begun_at > self.pending[1]:
@@ -189,50 +188,50 @@ class Recovery:
             self.warm.used()
         elif spare.trigger is Trigger.CONNECTION_TIMEOUT:
             self.spares.used()
-            if not self.climber.negotiation.offered_here:
+            if not self.carriers.negotiation.offered_here:
                 self.rules.peer_began(spare.trigger, self._context.now)
-        self.climber.promoted()
+        self.carriers.promoted()
         self._succeeds(True)
 
     def spare_lost(self) -> None:
         """It never carried anything. While the path is up that is no news."""
-        if self.climber.spare is not None and self.climber.spare.stands_by:
+        if self.carriers.spare is not None and self.carriers.spare.stands_by:
             self.warm.lost()
-            if not self.climber.carrier and self._context.state.is_up:  # it was to take the lost one's place
+            if not self.carriers.current and self._context.state.is_up:  # it was to take the lost one's place
                 self.execute(self.rules.carrier_lost(self.situation(), ""))
             return
         if self._context.state.is_up:
             self.spares.waste()
-        self.climber.drop_spare()
-        if self.climber.is_attempting:
+        self.carriers.drop_spare()
+        if self.carriers.is_attempting:
             self.attempt_failed(DecisionReason.RESTART_FAILED, "the new carrier was lost before it was open")
 
     def standby_unhealthy(self) -> None:
         """ICE reports a problem of the spare; of one that is to replace the path, its time judges."""
-        if self.climber.has_standby:
+        if self.carriers.has_standby:
             self.warm.lost()
 
     def offer_withdrawn(self) -> None:
         """The peer does not need the spare that it offered."""
-        climber = self.climber
-        if climber.negotiation.offered_here:
+        carriers = self.carriers
+        if carriers.negotiation.offered_here:
             return
         self.spares.waste()
-        if climber.is_attempting:
-            climber.stop_attempt()
-            self.execute(self.rules.retry(climber.trigger, self.situation(), DecisionReason.WITHDRAWN))
+        if carriers.is_attempting:
+            carriers.stop_attempt()
+            self.execute(self.rules.retry(carriers.trigger, self.situation(), DecisionReason.WITHDRAWN))
 
     def peer_switched(self) -> None:
         """The peer goes on on the current carrier."""
-        self.climber.drop_old()
+        self.carriers.drop_old()
 
     def path_lost(self, trigger: Trigger) -> None:
         """The liveness' verdict (CONNECTION_TIMEOUT), or ICE's (ICE_FAILURE). The carrier is kept, as it may heal; a
         spare that there is becomes the attempt."""
         self._context.actions.append(DoubtSignaling())
         self.execute(self.rules.path_lost(trigger, self.situation()))
-        if self.climber.has_spare and self._context.state.is_up:
-            self.climber.await_spare(trigger)
+        if self.carriers.has_spare and self._context.state.is_up:
+            self.carriers.await_spare(trigger)
             self._liveness.excuse(self._context.now)
 
     def quality_poor(self, *, carries_data: bool) -> None:
@@ -243,37 +242,37 @@ class Recovery:
 
     def carrier_made(self, carrier: int, *, can_restart: bool) -> None:
         """The engine made a carrier, and says whether it can restart ICE on it."""
-        climber = self.climber
-        if climber.spare is not None and carrier == climber.spare.generation:
-            climber.spare.can_restart = can_restart
-        elif carrier == climber.carrier:
-            climber.can_restart = can_restart
+        carriers = self.carriers
+        if carriers.spare is not None and carrier == carriers.spare.generation:
+            carriers.spare.can_restart = can_restart
+        elif carrier == carriers.current:
+            carriers.can_restart = can_restart
 
     def carrier_lost(self, detail: str) -> None:
         """The engine, or the session, gave the current carrier up."""
-        if self.climber.has_spare:
-            self.climber.drop_current()
-            self.climber.await_spare(Trigger.ICE_FAILURE, detail)
+        if self.carriers.has_spare:
+            self.carriers.drop_current()
+            self.carriers.await_spare(Trigger.ICE_FAILURE, detail)
             return
-        if not self.climber.has_standby:
-            self.climber.drop_standby()
-        self.climber.drop_current()
+        if not self.carriers.has_standby:
+            self.carriers.drop_standby()
+        self.carriers.drop_current()
         if self._context.state.is_up:
             self.execute(self.rules.carrier_lost(self.situation(), detail))
-        elif self.climber.is_attempting:
+        elif self.carriers.is_attempting:
             self.attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
     def resumed(self) -> bool:
         """The session flows on the current carrier; whether that is new, and so ended an attempt."""
-        return self._succeeds(self.climber.resumed())
+        return self._succeeds(self.carriers.resumed())
 
     def heard(self, at: float | None) -> bool:
         """The peer was last heard on the current carrier at `at`, which the liveness is not told yet; whether that
         ended a recovery."""
         if at is None:
             return False
-        has_recovered = self._succeeds(self.climber.heard(at, self._liveness.last_heard_at))
-        if self.climber.has_spare:
+        has_recovered = self._succeeds(self.carriers.heard(at, self._liveness.last_heard_at))
+        if self.carriers.has_spare:
             self.spares.heard(at)
         return has_recovered
 
@@ -285,12 +284,12 @@ class Recovery:
 
     def attempt_is_due(self) -> None:
         """A wait is over, or an attempt was slept through."""
-        self.climber.stop_attempt()
-        self.execute(self.rules.retry(self.climber.trigger, self.situation()))
+        self.carriers.stop_attempt()
+        self.execute(self.rules.retry(self.carriers.trigger, self.situation()))
 
     def attempt_timed_out(self) -> None:
         seconds = f"{self._policy.attempt_timeout:.0f} s"
-        if self._context.state is State.RECONNECTING and not self.climber.is_answered:
+        if self._context.state is State.RECONNECTING and not self.carriers.is_answered:
             detail = f"the other end has not answered for {seconds}"
         else:
             detail = f"no path to the other end was found in {seconds}; {_WHAT_TO_CHECK}"
@@ -298,21 +297,21 @@ class Recovery:
 
     def end(self, state: State, reason: Reason, detail: str = "") -> None:
         """The tube ends."""
-        self.climber.drop_carriers()
+        self.carriers.drop_carriers()
         self._context.timers.clear()
         self._context.change(state, reason, detail)
 
     def attempt_failed(self, reason: DecisionReason, detail: str) -> None:
-        climber = self.climber
-        was_restart = climber.phase is Phase.RESTARTING
-        climber.stop_attempt()
+        carriers = self.carriers
+        was_restart = carriers.is_restarting
+        carriers.stop_attempt()
         if was_restart:
-            self.execute(self.rules.retry(climber.trigger, self.situation(), reason))
+            self.execute(self.rules.retry(carriers.trigger, self.situation(), reason))
         else:
-            climber.drop_spare()
-            if not climber.is_open:
-                climber.drop_current()
-            self.execute(self.rules.rebuild_failed(climber.trigger, self.situation(), detail))
+            carriers.drop_spare()
+            if not carriers.is_open:
+                carriers.drop_current()
+            self.execute(self.rules.rebuild_failed(carriers.trigger, self.situation(), detail))
 
     def _unsettled(self) -> None:
         """Something happened to the path, or to the network."""
@@ -346,21 +345,21 @@ class Recovery:
                     self._ask()
             case RecoveryAction.ICE_RESTART:
                 self.pending = None
-                self.climber.restart(trigger or Trigger.REQUEST)
+                self.carriers.restart(trigger or Trigger.REQUEST)
             case RecoveryAction.REBUILD:
                 self.pending = None
-                self.climber.build(trigger)
+                self.carriers.build(trigger)
             case RecoveryAction.SPARE:
                 if decision.reason is not DecisionReason.PATH_SUSPECT:
                     self.pending = None
-                self.climber.build_beside(trigger or Trigger.REQUEST, decision.reason)
+                self.carriers.build_beside(trigger or Trigger.REQUEST, decision.reason)
                 self.ask_what_is_kept()
             case RecoveryAction.SWITCH:
                 self._context.actions.append(TendStandby(StandbyTask.USE))
             case RecoveryAction.WAIT if trigger is not None and trigger.is_network_event and self._context.state.is_up:
                 self._ask()  # the path may still work: the liveness tells
             case RecoveryAction.WAIT:
-                self.climber.wait(decision)
+                self.carriers.wait(decision)
                 self.ask_what_is_kept()
             case RecoveryAction.FAIL:
                 self.end(State.FAILED, Reason.ATTEMPTS_EXHAUSTED, decision.detail)
@@ -369,7 +368,7 @@ class Recovery:
 
     def ask_what_is_kept(self) -> None:
         """A silent path that is kept may heal: its silence counts from now, and it is asked."""
-        if self.climber.is_holding:
+        if self.carriers.is_holding:
             self._liveness.excuse(self._context.now)
             self._context.actions.append(Probe())
 
@@ -380,21 +379,22 @@ class Recovery:
             self._context.actions.append(Probe())
 
     def situation(self) -> Situation:
-        context, climber = self._context, self.climber
+        context, carriers = self._context, self.carriers
+        kept = carriers.attempt if carriers.is_holding else None
         now, state = context.now, context.state
-        is_first = not self._initiator and state is State.CONNECTING and not climber.negotiation.current
+        is_first = not self._initiator and state is State.CONNECTING and not carriers.negotiation.current
         return Situation(
             now=now,
             has_begun=state is not State.INITIALIZING and not is_first,
             is_up=state.is_up,
-            is_open=climber.is_open,
-            has_spare=climber.has_spare,
-            has_standby=climber.has_standby,
-            is_attempting=climber.is_attempting,
-            restarts=climber.restarts,
-            can_restart=climber.can_restart,
-            silent_for=now - climber.silent_since if climber.is_holding else self._liveness.silent_for(now),
+            is_open=carriers.is_open,
+            has_spare=carriers.has_spare,
+            is_attempting=carriers.is_attempting,
+            restarts=carriers.restarts,
+            can_restart=carriers.can_restart,
+            silent_for=now - kept.lost_at if kept is not None else self._liveness.silent_for(now),
             signaling=self._signaling,
             has_address=self._has_address,
             is_initiator=self._initiator,
+            has_standby=carriers.has_standby,
         )

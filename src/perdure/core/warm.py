@@ -23,7 +23,7 @@ from perdure.core.timers import Timer
 
 if TYPE_CHECKING:
     from perdure.config import RestartPolicy
-    from perdure.core.climber import Climber
+    from perdure.core.carriers import Carriers
     from perdure.core.context import Context
     from perdure.core.keepalive import Liveness
 
@@ -62,7 +62,7 @@ class Warm:
     """A tube's warm spare: when there is one, and when it is used. At the end that answers, only the latter."""
 
     __slots__ = (
-        "_climber",
+        "_carriers",
         "_context",
         "_data_at",
         "_failures",
@@ -75,12 +75,12 @@ class Warm:
     )
 
     def __init__(
-        self, context: Context, climber: Climber, policy: RestartPolicy, liveness: Liveness, *, initiator: bool
+        self, context: Context, carriers: Carriers, policy: RestartPolicy, liveness: Liveness, *, initiator: bool
     ) -> None:
         self._context = context
         self._policy = policy
         self._liveness = liveness
-        self._climber = climber
+        self._carriers = carriers
         self._initiator = initiator
         self._uplinks = 1
         self._data_at = -math.inf
@@ -109,27 +109,27 @@ class Warm:
 
     def is_due(self, *, is_calm: bool) -> None:
         """WARM: one is begun or dropped, or looked at. `is_calm`: the path works, and nothing is under way."""
-        now, climber = self._context.now, self._climber
+        now, carriers = self._context.now, self._carriers
         idle_seconds = now - self._data_at
-        if climber.spare is not None and climber.spare.stands_by and self._is_ours:
+        if carriers.spare is not None and carriers.spare.stands_by and self._is_ours:
             if idle_seconds >= IDLE_SECONDS:
                 self._settle_accounts()
-                climber.drop_spare()
+                carriers.drop_spare()
                 return
-            if climber.spare.is_ready:
+            if carriers.spare.is_ready:
                 self._context.actions.append(TendStandby(StandbyTask.CHECK))
             self._look_at(min(now + CHECK_INTERVAL, self._data_at + IDLE_SECONDS))
         elif self._may_hold and idle_seconds < IN_USE_SECONDS:
-            if climber.spare is None and is_calm and now >= self._not_before:
-                climber.build_standby()
+            if carriers.spare is None and is_calm and now >= self._not_before:
+                carriers.build_standby()
                 self._look_at(now + CHECK_INTERVAL)
             else:
                 self._look_at(max(self._not_before, now + self._settling))
 
     def lost(self) -> None:
         """It did not open in time, is lost, or is of no use."""
-        climber = self._climber
-        if climber.spare is None or not climber.spare.stands_by:
+        carriers = self._carriers
+        if carriers.spare is None or not carriers.spare.stands_by:
             return
         if self._is_ours:
             self._settle_accounts()
@@ -137,7 +137,7 @@ class Warm:
             wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(self._failures - 1, 16))
             self._not_before = self._context.now + wait
             self._look_at(self._not_before)
-        climber.drop_spare()
+        carriers.drop_spare()
 
     def used(self) -> None:
         """The session goes on on it."""
@@ -149,12 +149,12 @@ class Warm:
 
     def hear(self, event: StandbyReady | StandbyAnswered | UplinksCounted) -> bool:
         """Whether it is to be used now: it works, and the path is suspect."""
-        spare = self._climber.spare
+        spare = self._carriers.spare
         match event:
             case UplinksCounted(count):
                 self._uplinks = count
                 if not self._may_hold and self._is_ours:
-                    self._climber.drop_standby()
+                    self._carriers.drop_standby()
             case StandbyReady(carrier):
                 if spare is not None and spare.stands_by and spare.generation == carrier:
                     spare.is_ready = True
@@ -180,7 +180,7 @@ class Warm:
 
     def has_not_answered(self) -> bool:
         """SPARE: it has had its time to open or to answer. Whether another spare is to be begun."""
-        spare = self._climber.spare
+        spare = self._carriers.spare
         if spare is not None and spare.is_ready and not self._path_is_suspect:
             return False  # the path has answered meanwhile
         self.lost()
@@ -197,7 +197,7 @@ class Warm:
 
     @property
     def _is_ours(self) -> bool:
-        return self._climber.spare_generation % 2 == self._initiator
+        return self._carriers.spare_generation % 2 == self._initiator
 
     @property
     def _settling(self) -> float:

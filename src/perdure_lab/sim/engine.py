@@ -104,11 +104,10 @@ class Engine:
         link = self.internet.home(self.site, address)
         if link is None or self.count_uplinks(None) < 2:
             raise CarrierError(f"{address} is not on one of several uplinks", generation=generation)
-        return self._begin(generation, listener, keeps_off=link)
+        return self._begin(generation, listener, link)
 
     def are_apart(self, one: str, other: str) -> bool:
-        here, there = (self.internet.home(self.site, address) for address in (one, other))
-        return here is not None and there is not None and here != there
+        return None not in (links := {self.internet.home(self.site, each) for each in (one, other)}) and len(links) == 2
 
     def use_all_links(self, carrier: Carrier) -> None:
         if isinstance(carrier, SimCarrier):
@@ -125,7 +124,6 @@ class Engine:
     # What carriers ask.
 
     def networks(self, keeps_off: LinkName | None) -> list[str]:
-        """The addresses that the engine knows, but for those of a link."""
         return [each for each in self._known if keeps_off is None or self.internet.home(self.site, each) != keeps_off]
 
     def gone(self, carrier: SimCarrier) -> None:
@@ -145,7 +143,7 @@ class Engine:
     def _begin(self, generation: int, listener: CarrierListener, *, keeps_off: LinkName | None = None) -> SimCarrier:
         name = f"{self.site}-{self.world.serial()}"
         carrier = SimCarrier(self, name, generation, listener)
-        carrier.keeps_off = keeps_off
+        carrier.keeps_off = off
         self.carriers[name] = carrier
         self._start_when_ready(carrier)
         return carrier
@@ -190,8 +188,7 @@ class SimCarrier:
         self.generation = generation
         """The one that made it; `Carrier.generation`."""
         self.can_restart = True
-        self.keeps_off: LinkName | None = None
-        """A link that it does not use."""
+        self.keeps_off: LinkName | None = None  # a link that it does not use
         self.local: list[str] = []
         """The addresses that it has gathered."""
         self.remote: set[str] = set()
