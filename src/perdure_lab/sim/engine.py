@@ -101,8 +101,7 @@ class Engine:
         return max(1, len(uplinks(network or self.internet.snapshot(self.site))))
 
     def offer_apart(self, generation: int, listener: CarrierListener, address: str) -> Carrier:
-        link = self.internet.home(self.site, address)
-        if link is None or self.count_uplinks(None) < 2:
+        if (link := self.internet.home(self.site, address)) is None or self.count_uplinks(None) < 2:
             raise CarrierError(f"{address} is not on one of several uplinks", generation=generation)
         return self._begin(generation, listener, link)
 
@@ -140,7 +139,7 @@ class Engine:
         for carrier in list(self.alive):
             carrier.vanish()
 
-    def _begin(self, generation: int, listener: CarrierListener, *, keeps_off: LinkName | None = None) -> SimCarrier:
+    def _begin(self, generation: int, listener: CarrierListener, off: LinkName | None = None) -> SimCarrier:
         name = f"{self.site}-{self.world.serial()}"
         carrier = SimCarrier(self, name, generation, listener)
         carrier.keeps_off = off
@@ -228,8 +227,7 @@ class SimCarrier:
     @property
     def is_there(self) -> bool:
         """Whether packets reach it, though it may be stalled."""
-        machine = self._engine.machine
-        return machine.loop is self._engine.loop and not machine.is_asleep
+        return self._engine.machine.loop is self._engine.loop and not self._engine.machine.is_asleep
 
     @property
     def has_relay(self) -> bool:
