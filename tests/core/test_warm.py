@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from core.cores import NEW_ADDRESS, POLICY, ROAM, connected, deadline, decided, rest, rest_of, sdp, states
+from core.cores import NEW_ADDRESS, POLICY, ROAM, connected, deadline, decided, rest, rest_of, sdp, started, states
 from perdure.core.actions import (
     Action,
     CloseCarrier,
@@ -156,6 +156,14 @@ def test_there_is_none_while_signaling_is_away_or_an_answer_is_overdue() -> None
     assert offers(rest_in_use(core, 1.0, 30.0)) == []
     core.handle_event(SignalingChanged(True), 30.5)
     assert len(offers(rest_in_use(core, 31.0, 40.0))) == 1
+
+
+def test_there_is_none_for_a_peer_that_has_one_carrier_at_a_time() -> None:
+    core = started()
+    core.handle_event(AnswerReceived(3, sdp("peer")), 0.0)
+    core.handle_event(SessionResumed(3, peer_takes_spare=False), 0.0)
+    core.handle_event(UplinksCounted(2), 0.1)
+    assert offers(rest_in_use(core, 1.0, 60.0)) == []
 
 
 def test_it_is_dropped_when_nobody_uses_the_tube_any_more() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import struct
 import sys
@@ -20,8 +21,8 @@ from support.two_uplinks import ETH, ETH_V6, WLAN, WLAN_V6
 if TYPE_CHECKING:
     from perdure.netmon.state import Snapshot
 
-STANDBY, OWN_SOCKETS, OWN_ENGINE = (
-    Path(__file__).with_name(name) for name in ("standby.py", "own_sockets.py", "own_engine.py")
+STANDBY, OWN_SOCKETS, OWN_ENGINE, APART = (
+    Path(__file__).with_name(name) for name in ("standby.py", "own_sockets.py", "own_engine.py", "apart.py")
 )
 
 
@@ -34,6 +35,17 @@ async def test_messages_go_on_by_the_standby_after_the_active_uplink_fell_silent
 async def test_the_engine_s_sockets_send_so_unless_they_are_left_to_the_routes() -> None:
     assert await said_by(OWN_ENGINE, "own") == {ETH: "eth0", WLAN: "wlan0"}
     assert await said_by(OWN_ENGINE, "routes") == {ETH: None, WLAN: None}
+
+
+@needs_namespaces
+async def test_a_carrier_keeps_off_the_link_of_another_and_goes_on_when_that_falls_silent() -> None:
+    found = json.loads(json.dumps(await said_by(APART)))
+    links = {ETH: {ETH, ETH_V6}, ETH_V6: {ETH, ETH_V6}, WLAN: {WLAN, WLAN_V6}, WLAN_V6: {WLAN, WLAN_V6}}
+    assert found["apart"]
+    assert links[found["first"]].isdisjoint(links[found["second"]])
+    assert set(found["told"]) <= links[found["second"]], "the peer knows no address of the link in use"
+    if found["first"] in links[ETH]:
+        assert found["carry"] == [5]
 
 
 @needs_namespaces

@@ -167,7 +167,8 @@ class Recovery:
         carriers, now = self.carriers, self._context.now
         works = self._context.state.is_up and carriers.is_open and not self._liveness.is_suspect(now)
         is_busy = carriers.is_attempting or carriers.old != 0 or self.pending is not None
-        self.warm.is_due(is_calm=works and not is_busy and self._signaling and self._has_address)
+        takes_spare = self._spares is None or self._spares.peer_takes_them
+        self.warm.is_due(is_calm=works and not is_busy and self._signaling and self._has_address and takes_spare)
 
     def standby_told(self, event: StandbyReady | StandbyAnswered | UplinksCounted) -> None:
         if self.warm.hear(event):
@@ -314,7 +315,6 @@ class Recovery:
             self.execute(self.rules.rebuild_failed(carriers.trigger, self.situation(), detail))
 
     def _unsettled(self) -> None:
-        """Something happened to the path, or to the network."""
         if self._warm is not None:
             self._warm.unsettled()
 

@@ -7,8 +7,9 @@
 3. The engine has no such option, but its sockets are this process's descriptors: one is found by the address and port
    of its candidate. A relay by UDP is reached from the same socket. A TCP connection to a relay is left alone: once it
    is found, its packets have gone by the routes' interface, and a NAT there knows it.
-4. A carrier may have to keep off an interface. Its sockets there then send by the loopback interface, from which
-   nothing gets anywhere, and the peer is not told of their candidates.
+4. A carrier may have to keep off an interface. Its sockets there are bound to the loopback interface
+   (`SO_BINDTODEVICE`), so that nothing leaves or arrives, and the peer is not told of their candidates. The others are
+   bound to their own interfaces: rule 2's option is a hint in IPv6, which a route of a lower metric outweighs.
 5. No other socket may send in its place: see `engine.ONE_SOCKET`.
 """
 
@@ -22,6 +23,7 @@ import os
 import socket
 import struct
 import sys
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from perdure.eventlog import error_fields, log_event
@@ -61,29 +63,38 @@ def may_choose() -> bool:
         return False
 
 
+class Binding(Enum):
+    HINTED = auto()
+    """It sends by its own interface, as far as rule 2's option goes."""
+    OWN = auto()
+    """It sends and hears by its own interface alone."""
+    NOWHERE = auto()
+    """It gets nowhere."""
+
+
 class OwnInterfaces:
     """Of one event loop. What is a socket's interface, the machine's network at that moment says."""
 
     def __init__(self) -> None:
-        self._sought: dict[Endpoint, bool] = {}
-        """Whether each is to get nowhere."""
+        self._sought: dict[Endpoint, Binding] = {}
         self._steps: Iterator[None] | None = None
         """What is left of the look at the descriptors that is under way."""
         self._is_said = False
         """Whether the log says that it cannot be done."""
 
-    def gathered(self, candidate: str, *, is_off: bool = False) -> bool:
-        """The engine has gathered a local candidate; its socket, where it has one of its own, is sought soon, and gets
-        nowhere where it `is_off`. Returns whether the peer is to know the candidate."""
+    def gathered(self, candidate: str, binding: Binding = Binding.HINTED) -> bool:
+        """The engine has gathered a local candidate; its socket, where it has one of its own, is sought soon. Returns
+        whether the peer is to know the candidate."""
+        is_known = binding is not Binding.NOWHERE
         if (endpoint := host_endpoint(candidate)) is None:
-            return not is_off
-        self._sought[endpoint] = is_off
+            return is_known
+        self._sought[endpoint] = binding
         if len(self._sought) > MAX_SOUGHT:
             del self._sought[next(iter(self._sought))]
         if self._steps is None:
             self._steps = self._look()
             asyncio.get_running_loop().call_soon(self._go_on)
-        return not is_off
+        return is_known
 
     def _go_on(self) -> None:
         assert self._steps is not None
@@ -101,30 +112,30 @@ class OwnInterfaces:
         sought, self._sought = self._sought, {}
         try:
             snapshot = NetlinkSource().look()
-            uplinks = {
-                end.key: _NOWHERE if is_off else name
-                for end, is_off in sought.items()
+            found = {
+                end.key: (name, binding)
+                for end, binding in sought.items()
                 if (name := uplink_of(snapshot, end.address)) is not None
             }
-            if uplinks:
-                yield from self._find(uplinks)
+            if found:
+                yield from self._find(found)
         except _NOT_SEEN as error:
             self._say(error)
 
-    def _find(self, uplinks: dict[bytes, str]) -> Iterator[None]:
+    def _find(self, sought: dict[bytes, tuple[str, Binding]]) -> Iterator[None]:
         bound_at = _BoundAt()
         with os.scandir("/proc/self/fd") as descriptors:
             for count, entry in enumerate(descriptors, 1):
                 descriptor = int(entry.name)
                 found = bound_at(descriptor)
-                if found in uplinks and self._send_by(uplinks[found], descriptor, bound_at):
-                    del uplinks[found]
-                    if not uplinks:
+                if found in sought and self._bind(descriptor, bound_at, *sought[found]):
+                    del sought[found]
+                    if not sought:
                         return
                 if not count % DESCRIPTORS_AT_ONCE:
                     yield
 
-    def _send_by(self, interface: str, descriptor: int, bound_at: _BoundAt) -> bool:
+    def _bind(self, descriptor: int, bound_at: _BoundAt, interface: str, binding: Binding) -> bool:
         """Whether this is the socket."""
         try:
             held = os.dup(descriptor)  # the engine may close its own meanwhile
@@ -138,9 +149,13 @@ class OwnInterfaces:
         with same:
             if same.type != socket.SOCK_DGRAM or bound_at(held) != bound_at(descriptor):
                 return False
-            level, option = _OPTIONS[same.family]
             try:
-                same.setsockopt(level, option, struct.pack("!I", socket.if_nametoindex(interface)))
+                if binding is Binding.HINTED:
+                    level, option = _OPTIONS[same.family]
+                    same.setsockopt(level, option, struct.pack("!I", socket.if_nametoindex(interface)))
+                else:
+                    name = interface if binding is Binding.OWN else _NOWHERE
+                    same.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
             except OSError as error:
                 if error.errno not in _INTERFACE_GONE:
                     self._say(error)
@@ -171,7 +186,8 @@ class KeptOff:
         if host_endpoint(candidate) is not None and len(self._hosts) < MAX_SOUGHT:
             self._hosts.append(candidate)
         base = base_address(candidate, self._hosts)
-        return self._own.gathered(candidate, is_off=base is not None and canonical(base) in self._addresses)
+        is_off = base is not None and canonical(base) in self._addresses
+        return self._own.gathered(candidate, Binding.NOWHERE if is_off else Binding.OWN)
 
 
 def are_apart(one: str, other: str) -> bool:
@@ -225,8 +241,8 @@ _OPTIONS = {socket.AF_INET: (socket.IPPROTO_IP, 50), socket.AF_INET6: (socket.IP
 does not name. They take the interface's number in network byte order."""
 
 _NOWHERE = "lo"
-"""What is sent by it to an address that is not of this machine is dropped there (a martian), also where it is let out:
-IPv6 has no route there, IPv4 takes the address to be on the link."""
+"""The loopback interface. Without privileges a socket is bound to an interface since Linux 5.7 (2020); where it cannot,
+the log says so, and the carrier may be found on the link that it was to keep off."""
 
 _INTERFACE_GONE = (errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL)
 """Since the network was looked at."""

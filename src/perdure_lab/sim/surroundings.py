@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from perdure_lab.scenario.model import Link, LinkName
     from perdure_lab.sim.engine import SimCarrier
 
+_RECOVERIES = (
+    RecoveryAction.ICE_RESTART,
+    RecoveryAction.REBUILD,
+    RecoveryAction.SPARE,
+    RecoveryAction.SWITCH,
+)
+
 VIOLATION = "VIOLATION"
 """In the trace, before what was violated."""
 
@@ -82,13 +89,9 @@ class Surroundings:
 
     @property
     def recoveries(self) -> Counter[RecoveryAction]:
-        """ICE restarts, rebuilds and spares that either end began."""
+        """ICE restarts, rebuilds, spares and switches to a warm spare that either end began."""
         begun = (decision.action for _, _, decision in self.decisions if decision.trigger is not None)
-        return Counter(
-            action
-            for action in begun
-            if action in (RecoveryAction.ICE_RESTART, RecoveryAction.REBUILD, RecoveryAction.SPARE)
-        )
+        return Counter(action for action in begun if action in _RECOVERIES)
 
     def note(self, text: str) -> None:
         """A line for the trace."""
