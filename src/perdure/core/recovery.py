@@ -121,8 +121,8 @@ class Recovery:
         else:
             self._judge(event)
 
-    def requested(self, *, rebuild: bool) -> None:
-        self._execute(self._rules.requested(self._situation(), rebuild=rebuild))
+    def requested(self, *, rebuild: bool, why: DecisionReason = DecisionReason.ASKED) -> None:
+        self._execute(self._rules.requested(self._situation(), rebuild=rebuild, why=why))
         if self.carriers.spare is not None:
             self.carriers.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
 
