@@ -52,16 +52,7 @@ WANDERED = (
     + ["network WAKE_UP slept_seconds=300 is_new_address=true", "sleeps", "signaling-away"]
     + ["ice-disconnected", *(f"network {trigger.name}" for trigger in Trigger), "signaling-back"]
     + ["peer-offers INTERFACE_CHANGE", "peer-restarts-ice WAKE_UP", "peer-restarts-another INTERFACE_CHANGE"]
-    + [
-        "restart-ice",
-        "rebuild",
-        "new-credentials",
-        "try-direct",
-        "spare-opens",
-        "spare-lost",
-        "peer-switched",
-        "peer-withdraws",
-    ]
+    + ["restart-ice", "rebuild", "spare-opens", "spare-lost", "peer-switched", "peer-withdraws"]
 )
 """What may happen to a tube; what leads further, more often."""
 
@@ -160,6 +151,8 @@ CANNOT_RESTART = [
 
 CANNOT_RESTART_POOR = [(8, "cannot-restart"), *QUALITY_AGAIN[:2]]
 
+PLANNED = [(8, "new-credentials"), (9, "spare-opens"), (20, "try-direct")]
+
 FAILED_WITH_A_SPARE = [(8, "rebuild"), (8.1, "ice-failed")]
 FAILED = [(8, "ice-failed")]
 
@@ -179,6 +172,7 @@ SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", POOR_AT_THE_LIMIT),
     ("client connected", POOR_WHILE_UNSETTLED),
     ("client connected", MOVED),
+    ("client connected", PLANNED),
     ("client connected", RESTARTED_OFTEN),
     ("client connected", CANNOT_RESTART),
     ("client connected connection_health_check_interval=8", CANNOT_RESTART_POOR),
