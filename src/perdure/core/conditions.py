@@ -51,7 +51,7 @@ class Facts(NamedTuple):
     carries_data: bool = False
     asks_for_rebuild: bool = False
     why: DecisionReason = DecisionReason.RETRY
-    """Why an attempt or a wait is over."""
+    """Why an attempt or a wait is over, or a new path is wanted."""
     in_grace: bool = False
     """Whether a hand-over began less than `handover_grace` ago."""
     grace_is_for_known: bool = True

@@ -200,6 +200,8 @@ class Connection:
                     self._path_monitor.health_measured(event)
             case NetworkChanged():
                 recovery.network_changed(event)
+                if event.trigger.is_network_event:
+                    self._path_monitor.network_moved()
             case Started():
                 self._start()
             case SignalingChanged(available):
@@ -240,11 +242,11 @@ class Connection:
                     self._path_monitor.start(is_new_carrier=True)
                 elif self._is_current(carrier) and recovery.resumed():
                     self._path_monitor.start(is_new_carrier=True)
-            case RecoveryRequested(rebuild):
+            case RecoveryRequested(rebuild, why):
                 if self.state is State.INITIALIZING:
                     self._start()
                 else:
-                    recovery.requested(rebuild=rebuild)
+                    recovery.requested(rebuild=rebuild, why=why)
             case Used():
                 self.activity.used(self._context.now)
             case Extended(seconds):

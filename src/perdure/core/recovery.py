@@ -137,8 +137,8 @@ class Recovery:
         else:
             self._judge(event)
 
-    def requested(self, *, rebuild: bool) -> None:
-        self.execute(self.rules.requested(self.situation(), rebuild=rebuild))
+    def requested(self, *, rebuild: bool, why: DecisionReason = DecisionReason.ASKED) -> None:
+        self.execute(self.rules.requested(self.situation(), rebuild=rebuild, why=why))
         if self.carriers.spare is not None and self.carriers.has_spare:
             self.carriers.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
 

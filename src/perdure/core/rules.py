@@ -218,11 +218,21 @@ QUALITY_POOR = Table(
     ),
 )
 REQUESTED = Table(
-    "Your program asks: `restart_ice()`, `rebuild()`",
+    "A new path is wanted: `restart_ice()`, `rebuild()`, a planned move",
     (
         Rule(HAS_SPARE, _HOLD, DecisionReason.UNDER_WAY),
         Rule(ATTEMPTING, _HOLD, DecisionReason.UNDER_WAY),
         NOTHING_POSSIBLE,
+        Rule(
+            because(DecisionReason.RELAY_CREDENTIALS, "there are new credentials for the TURN server in use"),
+            _SPARE,
+            DecisionReason.RELAY_CREDENTIALS,
+        ),
+        Rule(
+            because(DecisionReason.TRY_DIRECT, "the path has been relayed for `direct_retry_interval`"),
+            _SPARE,
+            DecisionReason.TRY_DIRECT,
+        ),
         Rule(ASKS_FOR_REBUILD, _SPARE, DecisionReason.ASKED),
         NO_ICE_RESTART,
         Rule(OTHERWISE, RecoveryAction.ICE_RESTART, DecisionReason.ASKED),

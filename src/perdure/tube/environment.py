@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import Context, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
@@ -84,9 +84,12 @@ def environment(
         if value is not None:
             check_type(name, value, kind, f"of {kind.__name__}")
     limits = limits or ResourceLimits()
+    policy = policy or RestartPolicy()
+    if isinstance(transport, TransportConfig) and transport.relay_only:
+        policy = replace(policy, direct_retry_interval=0.0)  # no path can do without
     return Environment(
         transport=_transport(transport),
-        policy=policy or RestartPolicy(),
+        policy=policy,
         session_limits=session_limits or SessionLimits(),
         limits=limits,
         budget=ByteBudget(limits.total_buffer_bytes),
