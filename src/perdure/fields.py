@@ -172,7 +172,7 @@ def _described(info: inspect.Type) -> dict[str, Any]:
         case inspect.EnumType(cls):
             return {"noun": f"one of {', '.join(each.value for each in cls)}"}
         case inspect.LiteralType(values):
-            return {"noun": f"one of {', '.join(map(str, values))}"}
+            return {"noun": " or ".join(map(str, values))}
         case inspect.BoolType():
             return {"noun": "true or false"}
         case inspect.DictType():
