@@ -23,6 +23,7 @@ from perdure.ticket import MAX_TICKET_CHARACTERS, PREFIX
 from perdure.transport.reach import MAX_ADDRESSES, MAX_CANDIDATE_CHARACTERS, MAX_ENDPOINTS, MAX_NAMES
 from perdure.wire import MAX_MESSAGE_FRAMES, MAX_REASON_BYTES, MAX_STREAMS, MAX_TARGET_BYTES, CloseCode, ResetCode
 from perdure.wire.frames import (
+    DEFAULT_PARAMETERS,
     FIRST_SKIPPABLE_TYPE,
     MAX_ACK_DELAY_MS,
     MAX_MESSAGE_BYTES,
@@ -47,16 +48,20 @@ def test_each_frame_has_its_row_and_no_other() -> None:
 
 
 def test_each_parameter_has_its_default() -> None:
-    ours = OUR_PARAMETERS
+    ours = DEFAULT_PARAMETERS
     defaults = {
         ParameterId.VERSIONS: f"{ours.lowest_version}, {ours.highest_version}",
         ParameterId.INITIAL_CREDIT: f"{ours.initial_credit_bytes}",
         ParameterId.MAX_MESSAGE: f"{ours.max_message_bytes}",
         ParameterId.MAX_ACK_DELAY: f"{ours.max_ack_delay_ms}",
+        ParameterId.CARRIERS: f"{ours.carriers}",
     }
     assert {int(cells(row)[0]): cells(row)[3] for row in PAGE.rows("| id | parameter |")} == defaults
     PAGE.check_rows({"longest message": f"at least {MIN_MESSAGE_BYTES};"})
     PAGE.check_rows({"longest delay of an ACK": f"at most {MAX_ACK_DELAY_MS} |"})
+    PAGE.check_rows(
+        {"carriers": f"perdure has {OUR_PARAMETERS.carriers}: the present one, a spare, and the one before"}
+    )
 
 
 def test_each_code_of_reset_and_close_is_told_and_no_other() -> None:

@@ -44,7 +44,7 @@ SESSION_ID = bytes(range(16))
 KEY = bytes(range(100, 132))
 ONE, OTHER = bytes(range(32)), bytes(range(255, 223, -1))
 PROOF = bytes(range(50, 82))
-PARAMETERS = Parameters(2, 3, 1000, 16384, 100)
+PARAMETERS = Parameters(2, 3, 1000, 16384, 100, 2)
 POSITIONS = (StreamPosition(1, 5, 65_536, False), StreamPosition(2, 70_000, 2_097_152, True))
 
 INTEGERS = [0, 37, 63, 64, 15_293, 16_383, 16_384, 494_878_333, 2**30 - 1, 2**30, MAX_INTEGER]

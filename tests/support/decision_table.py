@@ -16,7 +16,8 @@ NETWORK: Triggers = (*MOVED, Trigger.WAKE_UP)
 AT_ONCE: list[Row] = [
     (
         (Trigger.CONNECTION_TIMEOUT,),
-        "the path is suspect (*hold* while signaling is away, without an address, and at the restart limit)",
+        "the path is suspect (*hold* while signaling is away, without an address, at the restart limit, and where the "
+        "peer has one carrier at a time)",
         (Rung.SPARE, Rung.HOLD),
         DecisionReason.PATH_SUSPECT,
     ),

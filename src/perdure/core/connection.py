@@ -222,7 +222,9 @@ class Connection:
                     recovery.ice_failed()
                 else:
                     recovery.doubted(Trigger.ICE_FAILURE)
-            case SessionResumed(carrier):
+            case SessionResumed(carrier, peer_takes_spare):
+                if not peer_takes_spare:
+                    recovery.spares.peer_takes_them = False
                 if self._is_spare(carrier):
                     recovery.spare_resumed()
                     self._vigil.start(is_new_carrier=True)

@@ -122,3 +122,5 @@ class Situation(NamedTuple):
     signaling: bool
     has_address: bool
     is_initiator: bool
+    peer_takes_spare: bool = True
+    """Whether the peer can have another carrier beside the open one. Where it cannot, it closes that for an offer."""

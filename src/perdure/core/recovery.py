@@ -37,7 +37,6 @@ class Recovery:
 
     __slots__ = (
         "_context",
-        "_decisions",
         "_has_address",
         "_initiator",
         "_ladder",
@@ -47,6 +46,7 @@ class Recovery:
         "_signaling",
         "_spares",
         "climber",
+        "decisions",
     )
 
     def __init__(
@@ -60,7 +60,7 @@ class Recovery:
         self.climber = Climber(context, policy, initiator=initiator)
         """The carriers, and the attempt under way; to be read."""
         self._spares: Spares | None = None
-        self._decisions: tuple[Decision, ...] = ()
+        self.decisions: tuple[Decision, ...] = ()
         self._signaling = False
         self._has_address = True
         self._pending: tuple[NetworkChanged, float, DecisionReason] | None = None
@@ -72,10 +72,6 @@ class Recovery:
         if self._spares is None:
             self._spares = Spares(self._context, self.climber, self._ladder, self._liveness, initiator=self._initiator)
         return self._spares
-
-    @property
-    def decisions(self) -> tuple[Decision, ...]:
-        return self._decisions
 
     # The world changed.
 
@@ -340,7 +336,7 @@ class Recovery:
                 self._context.timers.set(Timer.REJUDGE, decision.next_attempt_at)
 
     def _execute(self, decision: Decision) -> None:
-        self._decisions = (*self._decisions[1 - MAX_DECISIONS :], decision)
+        self.decisions = (*self.decisions[1 - MAX_DECISIONS :], decision)
         self._context.actions.append(decision)
         trigger = decision.trigger
         match decision.rung:
@@ -397,4 +393,5 @@ class Recovery:
             signaling=self._signaling,
             has_address=self._has_address,
             is_initiator=self._initiator,
+            peer_takes_spare=self._spares is None or self._spares.peer_takes_them,
         )

@@ -9,7 +9,8 @@ Rules, in their order:
    brings an address that is new and that one did not, or takes the address of a path that is up.
 4. No more than `max_restarts_per_minute`, whatever the network does; the peer's count as well, and the last ones wait
    until it has come to rest. What the engine or the user ended does not count: no network causes that. Suspicions take
-   at most half of them, and one that was not needed is given back.
+   at most half of them, and one that was not needed is given back. A peer that has one carrier at a time closes that
+   for an offer, so a suspicion begins nothing there.
 5. ICE restart where the engine can, the path may still work, SCTP's timer has not backed off, and the carrier is not
    worn by many restarts; otherwise a new carrier.
 6. An open carrier is kept beside the new one (a spare) until that has resumed. It is closed first (a rebuild) only
@@ -179,6 +180,7 @@ class Ladder:
         if (
             situation.is_attempting
             or situation.has_spare
+            or not situation.peer_takes_spare
             or self._obstacle(trigger, situation) is not None
             or self._limit.is_reserved(situation.now)
         ):

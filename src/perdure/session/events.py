@@ -59,6 +59,8 @@ class SessionResumed:
     generation: int
     resent_bytes: int
     """Bytes that were under way when the last carrier was lost, now sent again."""
+    peer_carriers: int
+    """How many carriers the peer has at a time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -366,7 +366,7 @@ class Session:
                     refused = self.streams.learn(parameters)
                     events.extend(StreamReset(stream.stream_id, ResetCode.LIMIT) for stream in refused)
                     resent_bytes = self._receiver.resume(positions, events, now, acknowledged_before)
-                    events.append(SessionResumed(generation, resent_bytes))
+                    events.append(SessionResumed(generation, resent_bytes, parameters.carriers))
                 self._refuse(refusal, events)
             case Close(code, reason, parameters):
                 handshake.check_close(frame)

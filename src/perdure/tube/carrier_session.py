@@ -272,14 +272,14 @@ class CarrierSession:
                 self._listener.feed(CoreRttMeasured(self.held.generation, seconds, is_idle))
             case PeerSwitched(generation):
                 self._listener.feed(CorePeerSwitched(generation))
-            case SessionResumed(generation):
+            case SessionResumed(generation, _, peer_carriers):
                 if self.held.is_spare(generation):
                     log_switched(self._listener.tube_id, self.held.generation, generation)
                     self.held.switch()
                     self._message_bytes = 0
                 log_resumed(self._listener.tube_id, event)
                 self._told = None
-                self._listener.feed(CoreSessionResumed(generation))
+                self._listener.feed(CoreSessionResumed(generation, peer_takes_spare=peer_carriers > 1))
             case CarrierUnusable(generation, reason):
                 self._listener.carrier_gone(generation, f"protocol error: {reason}")
             case SessionClosed(code, reason, by_peer):

@@ -2,6 +2,7 @@
 
 from perdure.wire.codec import decode_message, encode_data_header, encode_frame, printable
 from perdure.wire.frames import (
+    DEFAULT_PARAMETERS,
     FIRST_SKIPPABLE_TYPE,
     INITIAL_CREDIT_BYTES,
     MAX_DATA_OVERHEAD_BYTES,
@@ -45,6 +46,7 @@ from perdure.wire.frames import (
 from perdure.wire.integers import MAX_INTEGER, decode_varint, encode_varint
 
 __all__ = [
+    "DEFAULT_PARAMETERS",
     "FIRST_SKIPPABLE_TYPE",
     "INITIAL_CREDIT_BYTES",
     "MAX_DATA_OVERHEAD_BYTES",

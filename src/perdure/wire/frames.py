@@ -36,6 +36,9 @@ OUR_ACK_DELAY_MS = 25
 MAX_ACK_DELAY_MS = 1000
 """The longest delay that a peer may ask for: a path that died is noticed that much later."""
 
+OUR_CARRIERS = 3
+"""The current one, a spare beside it, and the one before while that is read."""
+
 SESSION_ID_BYTES = 16
 SESSION_KEY_BYTES = 32
 PROOF_BYTES = 32
@@ -79,6 +82,8 @@ class ParameterId(IntEnum):
     """Bytes of the largest message that it takes."""
     MAX_ACK_DELAY = 4
     """Milliseconds that its ACK may wait for company."""
+    CARRIERS = 5
+    """How many carriers of the session it has at a time."""
 
 
 class ResetCode(IntEnum):
@@ -124,9 +129,11 @@ class Parameters:
     initial_credit_bytes: int = INITIAL_CREDIT_BYTES
     max_message_bytes: int = MAX_MESSAGE_BYTES
     max_ack_delay_ms: int = OUR_ACK_DELAY_MS
+    carriers: int = 1
 
 
-OUR_PARAMETERS = Parameters()
+DEFAULT_PARAMETERS = Parameters()
+OUR_PARAMETERS = Parameters(carriers=OUR_CARRIERS)
 
 
 @dataclass(frozen=True, slots=True)

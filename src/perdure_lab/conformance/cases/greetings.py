@@ -204,6 +204,13 @@ _refused(
     section=11,
     first=True,
 )
+_refused(
+    "no-carriers",
+    "RESUME says that this end has 0 carriers at a time.",
+    _with((raw.CARRIERS, encode_varint(0))),
+    section=11,
+    first=True,
+)
 
 
 @GREETINGS.case(8)
