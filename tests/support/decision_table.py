@@ -49,7 +49,8 @@ AT_ONCE: list[Row] = [
     ),
     (
         ANY,
-        "signaling is away (*hold* in the same cases)",
+        "signaling is away (*hold* in the same cases); not where quality or a request can be answered by an offer through "
+        "the carrier, as the path works and the peer has two carriers",
         (Rung.WAIT, Rung.HOLD),
         DecisionReason.NO_SIGNALING,
     ),

@@ -224,7 +224,7 @@ class Climber:
     def is_answered_late(self, answer: AnswerReceived) -> bool:
         """Whether it answers this end's last offer, whose attempt is over."""
         is_over = self.spare is None and self.phase in _PAUSES and answer.generation != self.carrier
-        return is_over and self.negotiation.takes_answer(answer.generation)
+        return is_over and self._settled_at is None and self.negotiation.takes_answer(answer.generation)
 
     def is_refusal(self, answer: AnswerReceived) -> bool:
         """Whether the peer was asked to restart ICE, and did not: it answers with its old credentials, or none."""

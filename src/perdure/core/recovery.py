@@ -380,6 +380,7 @@ class Recovery:
         context, climber = self._context, self.climber
         now, state = context.now, context.state
         is_first = not self._initiator and state is State.CONNECTING and not climber.negotiation.current
+        takes_spare = self._spares is None or self._spares.peer_takes_them
         return Situation(
             now=now,
             has_begun=state is not State.INITIALIZING and not is_first,
@@ -393,5 +394,6 @@ class Recovery:
             signaling=self._signaling,
             has_address=self._has_address,
             is_initiator=self._initiator,
-            peer_takes_spare=self._spares is None or self._spares.peer_takes_them,
+            peer_takes_spare=takes_spare,
+            in_band=takes_spare and state.is_up and climber.is_open and not self._liveness.is_suspect(now),
         )

@@ -4,6 +4,7 @@ Rules, in their order:
 1. A new network event starts the count of attempts over: the world is different now.
 2. Without a usable address or signaling nothing is attempted and nothing spent: wait. But a path that is lost with its
    address is replaced also while signaling is away: signaling comes back meanwhile, and then has the offer to send.
+   What is planned needs no rendezvous while the path works: its offer goes through the carrier.
 3. A network event acts at once, also where the path still looks good, unless it leaves the path's own address as it
    was: then the path is only asked. Within the grace after a hand-over an event waits for that one's result, unless it
    brings an address that is new and that one did not, or takes the address of a path that is up.
@@ -66,8 +67,9 @@ networks anew, which it does without a carrier."""
 _UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
 """What the restart limit does not count."""
 
-_ASKED_AGAIN = (Trigger.REQUEST, Trigger.QUALITY_DEGRADATION)
-"""What does not wait while the path is up: the user knows the answer, and the next health check decides anew."""
+_PLANNED = (Trigger.REQUEST, Trigger.QUALITY_DEGRADATION)
+"""What does not wait while the path is up: the user knows the answer, and the next health check decides anew. And what
+may be offered through the carrier alone: nothing has happened to its path."""
 
 
 class Ladder:
@@ -288,7 +290,7 @@ class Ladder:
             return self._hold(trigger, DecisionReason.NOT_BEGUN, situation)
         if not situation.has_address:
             return self._wait(trigger, DecisionReason.NO_ADDRESS, situation, detail=detail)
-        if not situation.signaling:
+        if not situation.signaling and not (situation.in_band and trigger in _PLANNED):
             return self._wait(trigger, DecisionReason.NO_SIGNALING, situation, detail=detail)
         return None
 
@@ -348,7 +350,7 @@ class Ladder:
         detail: str = "",
     ) -> Decision:
         """Unless an attempt is under way, which may still work."""
-        if situation.is_attempting or (situation.is_up and trigger in _ASKED_AGAIN):
+        if situation.is_attempting or (situation.is_up and trigger in _PLANNED):
             return self._hold(trigger, reason, situation)
         return Decision(trigger, Rung.WAIT, reason, self._attempts_failed, next_at, situation.now, detail)
 
