@@ -49,8 +49,8 @@ AT_ONCE: list[Row] = [
     ),
     (
         ANY,
-        "signaling is away (*hold* in the same cases); not where quality or a request can be answered by an offer through "
-        "the carrier, as the path works and the peer has two carriers",
+        "signaling is away (*hold* in the same cases). For quality or a request it need not be there while the path "
+        "works and the peer has two carriers: the offer goes through the carrier",
         (Rung.WAIT, Rung.HOLD),
         DecisionReason.NO_SIGNALING,
     ),

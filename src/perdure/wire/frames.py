@@ -24,6 +24,9 @@ MAX_TARGET_BYTES = 512
 """A DNS name has at most 253 characters, a port 5."""
 
 MAX_REASON_BYTES = 200
+MAX_SIGNAL_BYTES = 16 * 1024
+"""A data-channel offer of libwebrtc is 0.6 to 2 KiB. What is longer goes through the rendezvous alone."""
+
 MAX_PARAMETERS_BYTES = 1024
 """All that one end says of itself."""
 
@@ -69,6 +72,7 @@ class FrameType(IntEnum):
     PONG = 0x0B
     CLOSE = 0x0C
     ACCEPT = 0x0D
+    SIGNAL = 0x40
 
 
 class ParameterId(IntEnum):
@@ -235,10 +239,22 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Signal:
+    """A message about the next carrier, which travels through this one (`signaling.in_band`)."""
+
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Signal(<{len(self.body)} bytes>)"  # a description has a password in it
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A frame of a later version, of which nothing is known but that it can be skipped."""
 
     frame_type: int
 
 
-Frame = Hello | Resume | Open | Accept | Data | Ack | Window | Fin | Reset | Gone | Ping | Pong | Close | Unknown
+Frame = (
+    Hello | Resume | Open | Accept | Data | Ack | Window | Fin | Reset | Gone | Ping | Pong | Close | Signal | Unknown
+)

@@ -20,7 +20,7 @@ REMEMBERED_MESSAGES = 32
 
 _NEVER_OPENED = 2**40 + 1
 
-_USELESS = (Gone(_NEVER_OPENED), Pong(2**40), Ping(7), Unknown(0x40))
+_USELESS = (Gone(_NEVER_OPENED), Pong(2**40), Ping(7), Unknown(0x41))
 """What the protocol lets pass a few times."""
 
 _WRONG = (

@@ -134,10 +134,10 @@ async def credit_overflow(c: Conversation) -> None:
 
 @STREAMS.case(8)
 async def skippable_frames(c: Conversation) -> None:
-    """Frames of types from 0x40 on are skipped, with what is in them, between others."""
+    """Frames of types from 0x41 on are skipped, with what is in them, between others."""
     line = await c.next_carrier()
     stream = c.new_stream(c.dice.randbytes(300))
-    kinds = (0x40, 0x41, 0x7F, 0x80, 0xFE, 0xFF)
+    kinds = (0x41, 0x42, 0x7F, 0x80, 0xFE, 0xFF)
     skipped = [
         raw.skippable(kind, c.dice.randbytes(size)) for kind, size in zip(kinds, (0, 1, 63, 64, 300, 9000), strict=True)
     ]
