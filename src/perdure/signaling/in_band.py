@@ -22,7 +22,8 @@ InBandMessage: TypeAlias = Offer | Answer | Candidate | Withdraw
 """What is said so. `Bye` is not: CLOSE ends a session on a carrier that works."""
 
 DESCRIPTION_COST = 32
-"""An offer costs the other end a peer connection, some 10 ms of CPU; a candidate some 0.1 ms."""
+"""An offer costs the other end a peer connection, which holds the event loop up for 1.3 to 2.5 ms (measured); a
+candidate some 0.05 ms."""
 
 SAID_AT_ONCE = 512
 SAID_A_SECOND = 16
@@ -31,7 +32,8 @@ in 2.5 s for ever. What is more goes through the rendezvous alone."""
 
 HEARD_AT_ONCE = 1024
 HEARD_A_SECOND = 32
-"""More than what is said in the 30 s after which a silent carrier is lost in any case."""
+"""More than what is said in the 30 s after which a silent carrier is lost in any case. 32 offers in one message hold
+the event loop up for some 60 ms, once; then it is one a second."""
 
 _encoder = msgspec.json.Encoder()
 
