@@ -224,6 +224,7 @@ FAULTS: dict[str, type[Fault]] = {
         SkipsNothing,
         OverlooksBreaches,
         IgnoresClose,
+        LosesSignals,
         MissesNothing,
         TakesNoNumbers,
         KnowsItsFieldsOnly,
