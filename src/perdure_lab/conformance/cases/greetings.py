@@ -23,7 +23,7 @@ SHORT_MESSAGE_BYTES = 2048
 @GREETINGS.case(8)
 async def unknown_parameters(c: Conversation) -> None:
     """HELLO and RESUME have parameters of a later version, which are ignored."""
-    await c.next_carrier(listed=raw.parameters((5, b"later"), (70_000, b""), (raw.INITIAL_CREDIT, encode_varint(1))))
+    await c.next_carrier(listed=raw.parameters((63, b"later"), (70_000, b""), (raw.INITIAL_CREDIT, encode_varint(1))))
     await c.echo()
 
 
