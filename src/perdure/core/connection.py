@@ -224,7 +224,9 @@ class Connection:
                     recovery.path_lost(Trigger.ICE_FAILURE)
                 else:
                     recovery.doubted(Trigger.ICE_FAILURE)
-            case SessionResumed(carrier):
+            case SessionResumed(carrier, peer_takes_spare):
+                if not peer_takes_spare:
+                    recovery.spares.peer_takes_them = False
                 if self._is_spare(carrier):
                     recovery.spare_resumed()
                     self._path_monitor.start(is_new_carrier=True)

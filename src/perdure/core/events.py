@@ -101,6 +101,8 @@ class SessionResumed:
     """Streams flow on the carrier."""
 
     carrier: int
+    peer_takes_spare: bool = True
+    """Whether the peer can have another one beside it."""
 
 
 class PathEvidence(NamedTuple):  # a tuple, as it is by far the most frequent
