@@ -206,7 +206,6 @@ class Driver:
     def signaling_message(self, message: Message) -> None:
         match message:
             case Offer(generation, sdp, restarts, cause):
-                log_negotiation_begun(self.tube_id, generation, "restart" if restarts else "carrier", "the peer")
                 self.feed(OfferReceived(generation, sdp, restarts, printable(cause)))
             case Answer(generation, sdp):
                 self.feed(AnswerReceived(generation, sdp))
@@ -300,8 +299,10 @@ class Driver:
                 self.ice_restarts += 1
                 held.restart(generation)
             case MakeAnswer(generation, sdp, is_spare):
+                log_negotiation_begun(self.tube_id, generation, "spare" if is_spare else "carrier", "the peer")
                 carriers.answer(generation, sdp, is_spare=is_spare)
             case AnswerRestart(generation, sdp):
+                log_negotiation_begun(self.tube_id, generation, "restart", "the peer")
                 held.answer_restart(generation, sdp)
             case ApplyAnswer(generation, sdp):
                 held.apply_answer(generation, sdp)
