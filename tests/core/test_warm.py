@@ -150,12 +150,17 @@ def test_there_is_none_for_an_idle_tube() -> None:
     assert offers(rest(on_two_uplinks(), 299.0)) == []
 
 
-def test_there_is_none_while_signaling_is_away_or_an_answer_is_overdue() -> None:
+def test_it_is_offered_through_the_carrier_itself_while_signaling_is_away() -> None:
     core = on_two_uplinks()
     core.handle_event(SignalingChanged(False), 0.5)
-    assert offers(rest_in_use(core, 1.0, 30.0)) == []
-    core.handle_event(SignalingChanged(True), 30.5)
-    assert len(offers(rest_in_use(core, 31.0, 40.0))) == 1
+    assert offers(rest_in_use(core, 1.0, 6.0)) == [MakeOffer(5, None, is_spare=True, stands_by=True)]
+
+
+def test_there_is_none_while_an_answer_is_overdue() -> None:
+    core = on_two_uplinks()
+    used(core, 1.0)
+    core.handle_event(PathEvidence(3, 3.0, 3.0, last_data_at=3.0), 3.0)
+    assert [offer.stands_by for offer in offers(rest(core, 5.0))] == [False]
 
 
 def test_there_is_none_for_a_peer_that_has_one_carrier_at_a_time() -> None:

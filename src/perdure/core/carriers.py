@@ -111,13 +111,6 @@ class Carriers:
         return None if self.attempt is None else self.attempt.trigger
 
     @property
-    def is_answered(self) -> bool:
-        """Whether both ends know what was negotiated last."""
-        if self.spare is not None:
-            return self.spare.is_agreed
-        return self.attempt is None or self.attempt.agreed_at is not None
-
-    @property
     def is_holding(self) -> bool:
         """Whether a silent carrier is kept: there is no way to a better one now, or that is not open yet."""
         return self.is_open and self.attempt is not None and not self.is_restarting
@@ -198,13 +191,14 @@ class Carriers:
 
     def takes_answer(self, answer: AnswerReceived) -> bool:
         """Whether it answers the offer that counts, for the first time."""
-        return self._negotiates and not self.is_answered and self.negotiation.takes_answer(answer.generation)
+        return self._negotiates and self.negotiation.takes_answer(answer.generation)
 
     def is_answered_late(self, answer: AnswerReceived) -> bool:
         """Whether it answers this end's last offer, whose attempt is over."""
-        is_paused = self.attempt is not None and not self.attempt.is_under_way
-        is_over = self.spare is None and is_paused and answer.generation != self.current
-        return is_over and self.negotiation.takes_answer(answer.generation)
+        attempt = self.attempt
+        if attempt is None or attempt.is_under_way or self.spare is not None:
+            return False
+        return answer.generation != self.current and self.negotiation.takes_answer(answer.generation)
 
     def is_refusal(self, answer: AnswerReceived) -> bool:
         """Whether the peer was asked to restart ICE, and did not: it answers with its old credentials, or none."""
@@ -369,8 +363,8 @@ class Carriers:
 
     def _agree(self, peer_ufrag: str | None) -> None:
         """Both ends know what was negotiated last."""
+        self.negotiation.is_agreed = True
         if self.spare is not None:
-            self.spare.is_agreed = True
             self.spare.peer_ufrag = peer_ufrag
             return
         self._peer_ufrag = peer_ufrag

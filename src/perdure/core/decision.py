@@ -124,7 +124,12 @@ class Situation(NamedTuple):
     silent_for: float
     """Seconds of silence while an answer is due."""
     signaling: bool
+    """Whether the peer can be reached through the rendezvous."""
     has_address: bool
     is_initiator: bool
+    peer_takes_spare: bool = True
+    """Whether the peer can have another carrier beside the open one. Where it cannot, it closes that for an offer."""
+    in_band: bool = False
+    """Whether the open carrier itself can take an offer to the peer: its path works, as far as is known."""
     has_standby: bool = False
     """Whether a warm spare is ready beside the carrier."""

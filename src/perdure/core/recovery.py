@@ -38,7 +38,6 @@ class Recovery:
 
     __slots__ = (
         "_context",
-        "_decisions",
         "_has_address",
         "_initiator",
         "_liveness",
@@ -47,6 +46,7 @@ class Recovery:
         "_spares",
         "_warm",
         "carriers",
+        "decisions",
         "pending",
         "rules",
     )
@@ -63,7 +63,7 @@ class Recovery:
         """The carriers, and the attempt under way; to be read."""
         self._spares: Spares | None = None
         self._warm: Warm | None = None
-        self._decisions: tuple[Decision, ...] = ()
+        self.decisions: tuple[Decision, ...] = ()
         self._signaling = False
         self._has_address = True
         self.pending: tuple[NetworkChanged, float, DecisionReason] | None = None
@@ -86,10 +86,6 @@ class Recovery:
     @property
     def knows_warm(self) -> bool:
         return self._warm is not None
-
-    @property
-    def decisions(self) -> tuple[Decision, ...]:
-        return self._decisions
 
     # The world changed.
 
@@ -164,11 +160,10 @@ class Recovery:
             self.warm.ask()
 
     def warm_is_due(self) -> None:
-        carriers, now = self.carriers, self._context.now
-        works = self._context.state.is_up and carriers.is_open and not self._liveness.is_suspect(now)
-        is_busy = carriers.is_attempting or carriers.old != 0 or self.pending is not None
-        takes_spare = self._spares is None or self._spares.peer_takes_them
-        self.warm.is_due(is_calm=works and not is_busy and self._signaling and self._has_address and takes_spare)
+        now = self.situation()
+        works = now.is_up and now.is_open and now.has_address and not self._liveness.is_suspect(now.now)
+        is_busy = now.is_attempting or self.carriers.old != 0 or self.pending is not None
+        self.warm.is_due(is_calm=works and not is_busy and now.peer_takes_spare and (now.signaling or now.in_band))
 
     def standby_told(self, event: StandbyReady | StandbyAnswered | UplinksCounted) -> None:
         if self.warm.hear(event):
@@ -290,7 +285,7 @@ class Recovery:
 
     def attempt_timed_out(self) -> None:
         seconds = f"{self._policy.attempt_timeout:.0f} s"
-        if self._context.state is State.RECONNECTING and not self.carriers.is_answered:
+        if self._context.state is State.RECONNECTING and not self.carriers.negotiation.is_agreed:
             detail = f"the other end has not answered for {seconds}"
         else:
             detail = f"no path to the other end was found in {seconds}; {_WHAT_TO_CHECK}"
@@ -336,7 +331,7 @@ class Recovery:
                 self._context.timers.set(Timer.REJUDGE, decision.next_attempt_at)
 
     def execute(self, decision: Decision) -> None:
-        self._decisions = (*self._decisions[1 - MAX_DECISIONS :], decision)
+        self.decisions = (*self.decisions[1 - MAX_DECISIONS :], decision)
         self._context.actions.append(decision)
         trigger = decision.trigger
         match decision.action:
@@ -383,6 +378,7 @@ class Recovery:
         kept = carriers.attempt if carriers.is_holding else None
         now, state = context.now, context.state
         is_first = not self._initiator and state is State.CONNECTING and not carriers.negotiation.current
+        takes_spare = self._spares is None or self._spares.peer_takes_them
         return Situation(
             now=now,
             has_begun=state is not State.INITIALIZING and not is_first,
@@ -396,5 +392,7 @@ class Recovery:
             signaling=self._signaling,
             has_address=self._has_address,
             is_initiator=self._initiator,
+            peer_takes_spare=takes_spare,
+            in_band=takes_spare and state.is_up and carriers.is_open and not self._liveness.is_suspect(now),
             has_standby=carriers.has_standby,
         )

@@ -13,7 +13,6 @@ class Spare:
         "begun_at",
         "can_restart",
         "generation",
-        "is_agreed",
         "is_precaution",
         "is_ready",
         "is_told",
@@ -27,8 +26,6 @@ class Spare:
         self.trigger = trigger
         self.begun_at = now
         self.can_restart = True
-        self.is_agreed = False
-        """Whether both ends know of it."""
         self.peer_ufrag: str | None = None
         self.is_precaution = False
         """Whether a mere suspicion of this end began it, and the path is not lost."""

@@ -59,6 +59,8 @@ class SessionResumed:
     generation: int
     resent_bytes: int
     """Bytes that were under way when the last carrier was lost, now sent again."""
+    peer_carriers: int
+    """How many carriers the peer has at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +117,18 @@ class SessionClosed:
     """False: this end refused, and its last message still has to go out."""
 
 
+@dataclass(frozen=True, slots=True)
+class SignalReceived:
+    """The peer said something of signaling through the carrier of `generation`; nobody has read it yet."""
+
+    generation: int
+    body: bytes
+
+
 StreamEvent = StreamOpened | StreamAccepted | StreamData | StreamFinished | StreamReset | StreamWritable
 StandbyEvent = StandbyProved | StandbyAsked | StandbyAnswered
-SessionEvent = (
-    StreamEvent | StandbyEvent | SessionResumed | PeerSwitched | RttMeasured | CarrierUnusable | SessionClosed
-)
+CarrierEvent = SessionResumed | PeerSwitched | CarrierUnusable | SessionClosed
+SessionEvent = StreamEvent | StandbyEvent | CarrierEvent | RttMeasured | SignalReceived
 
 
 def joined(events: list[SessionEvent]) -> list[SessionEvent]:

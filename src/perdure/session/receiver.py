@@ -106,7 +106,7 @@ class Receiver:
         refused = self._streams.learn(handshake.peer)
         events.extend(StreamReset(stream.stream_id, ResetCode.LIMIT) for stream in refused)
         resent_bytes = self.resume(positions, events, now, acknowledged_before)
-        events.append(SessionResumed(handshake.generation, resent_bytes))
+        events.append(SessionResumed(handshake.generation, resent_bytes, handshake.peer.carriers))
 
     def apply(self, frame: Inbound, events: list[SessionEvent], now: float) -> None:
         """Apply one frame of the current carrier."""

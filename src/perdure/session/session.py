@@ -18,6 +18,7 @@ from perdure.session.events import (
     CarrierUnusable,
     SessionClosed,
     SessionEvent,
+    SignalReceived,
     StandbyProved,
     joined,
 )
@@ -35,6 +36,7 @@ from perdure.wire import (
     Pong,
     ResetCode,
     Resume,
+    Signal,
     Unknown,
     decode_message,
 )
@@ -42,7 +44,6 @@ from perdure.wire import (
 if TYPE_CHECKING:
     from perdure.config import ResourceLimits
     from perdure.session.budget import ByteBudget
-    from perdure.wire import StreamPosition
 
 
 class Session:
@@ -115,10 +116,6 @@ class Session:
         """Whether streams flow on the current carrier."""
         return self._handshake.is_resumed
 
-    def set_limits(self, limits: ResourceLimits) -> None:
-        """New limits from here on. What is in use beyond them stays; nothing is added until it has become less."""
-        self.streams.limits = limits
-
     @property
     def message_bytes(self) -> int:
         """How long messages are, as the path answers now; a carrier should hold about two of them."""
@@ -184,18 +181,14 @@ class Session:
             self.streams.freed(held, events)
         return events
 
-    def consume(self, stream_id: int, count: int) -> None:
-        """`count` bytes of a stream's `StreamData` have gone on; the peer may send as many more."""
+    def consume(self, stream_id: int, count: int | None = None) -> None:
+        """`count` bytes of a stream's `StreamData` have gone on, or are of no use any more, by default all that came;
+        the peer may send as many more."""
         if (stream := self.streams.get_open(stream_id)) is not None:
-            stream.consume(count, self.streams.window_bytes)
+            stream.consume(stream.unconsumed_bytes if count is None else count, self.streams.window_bytes)
             self._outbox.schedule(stream)
             if stream.is_done:
                 self.streams.forget(stream)
-
-    def consume_all(self, stream_id: int) -> None:
-        """Whatever came has gone on, or is of no use any more."""
-        if (stream := self.streams.get_open(stream_id)) is not None and stream.unconsumed_bytes:
-            self.consume(stream_id, stream.unconsumed_bytes)
 
     # The end.
 
@@ -261,7 +254,7 @@ class Session:
         """Go on there, where both ends are proved."""
         events: list[SessionEvent] = []
         if self._beside is not None and (standby := self._beside.standby) is not None:
-            self._go_on(standby, (), events, now)
+            self._go_on(standby, None, events, now)
         return events
 
     def spare_lost(self) -> None:
@@ -276,6 +269,11 @@ class Session:
         """Ask the peer for a sign of life with the next message."""
         if self.is_resumed:
             self._outbox.ping()
+
+    def signal(self, body: bytes) -> bool:
+        """Say this of signaling on the current carrier, with which it is lost; whether it goes this way. A peer with
+        one carrier at a time does not read it."""
+        return self.is_resumed and self._handshake.peer.carriers > 1 and self._outbox.signal(body)
 
     def awaiting_since(self) -> float | None:
         """Since when the oldest thing that was sent waits for an answer; `None` where nothing does. A peer that takes
@@ -333,16 +331,18 @@ class Session:
                         self._apply_handshake(handshake, frame, events, now)
                         if self._ending.is_over:
                             break
-                    case _ if handshake.is_resumed:
+                    case _ if not handshake.is_resumed:
+                        raise ProtocolError(f"{type(frame).__name__} before RESUME")
+                    case Signal(body):
+                        events.append(SignalReceived(generation, body))
+                    case _:
                         if (beside := self._beside) is not None:
                             events += beside.hears(frame, handshake, self._handshake)
                             if handshake is beside.standby:
                                 if isinstance(frame, Ping | Pong):
                                     continue
-                                self._go_on(handshake, (), events, now)  # as the peer does
+                                self._go_on(handshake, None, events, now)  # as the peer does
                         self._receiver.apply(frame, events, now)
-                    case _:
-                        raise ProtocolError(f"{type(frame).__name__} before RESUME")
             if handshake is self._handshake:
                 self.last_heard_at = now
         except ProtocolError as error:
@@ -362,12 +362,12 @@ class Session:
                 if handshake.is_resumed:
                     self._receiver.useless(frame)
                 self._refuse(handshake.receive_hello(frame), events)
-            case Resume(_, generation, _, positions, _):
+            case Resume(_, generation):
                 refusal = handshake.receive_resume(frame)
                 if refusal is None and self._beside is not None and handshake is self._beside.standby:
                     events.append(StandbyProved(generation))
                 elif refusal is None:
-                    self._go_on(handshake, positions, events, now)
+                    self._go_on(handshake, frame, events, now)
                 self._refuse(refusal, events)
             case Close(code, reason, parameters):
                 handshake.check_close(frame)
@@ -378,16 +378,14 @@ class Session:
             case _:
                 assert_never(frame)
 
-    def _go_on(
-        self, handshake: Handshake, positions: tuple[StreamPosition, ...], events: list[SessionEvent], now: float
-    ) -> None:
+    def _go_on(self, handshake: Handshake, resume: Resume | None, events: list[SessionEvent], now: float) -> None:
         """The streams flow where the peer is proved. Where that was the spare, its RESUME may be old."""
         acknowledged_before = None
         if self._beside is not None and handshake is self._beside.spare:
             acknowledged_before = self._beside.switch(self._handshake)
             self._handshake = handshake
             self._receiver.leave_carrier()
-        self._receiver.go_on(handshake, positions, events, now, acknowledged_before)
+        self._receiver.go_on(handshake, () if resume is None else resume.positions, events, now, acknowledged_before)
 
     def _refuse(self, refusal: Close | None, events: list[SessionEvent]) -> None:
         if refusal is not None:

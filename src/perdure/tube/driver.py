@@ -58,11 +58,13 @@ from perdure.session import Session
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, Withdraw, short_reason
 from perdure.tube.carrier_session import CarrierSession
 from perdure.tube.clock import clock
+from perdure.tube.close_codes import CLOSE_CODES
 from perdure.tube.descriptions import LocalDescriptions
-from perdure.tube.log import log, log_negotiation_begun
+from perdure.tube.log import carrier_kind, log, log_negotiation_begun
 from perdure.wire import CloseCode, printable
 
 if TYPE_CHECKING:
+    from perdure.signaling.in_band import InBandMessage
     from perdure.tube.environment import Endpoint, Environment
 
 Told = StateChanged | Decision | KeepAlive | WarnOfTimeout
@@ -73,12 +75,6 @@ COARSE_STEP = 0.5
 """Seconds: a deadline further away than the first waits for the next multiple of the second, so that idle tubes wake
 together. A process that wakes for one tube alone pays more for waking than for the tube (300 µs on a virtual machine,
 measured). Below the second after which a late deadline counts as a sleep."""
-
-_CLOSE_CODES = {
-    Reason.SESSION_TIMEOUT: CloseCode.TIMED_OUT,
-    Reason.SESSION_LIMIT: CloseCode.TIMED_OUT,
-    Reason.SHUT_DOWN: CloseCode.SHUT_DOWN,
-}
 
 
 class Driver:
@@ -140,7 +136,7 @@ class Driver:
         """When the last of either began."""
         self._on_told = on_told
         self._context = environment.context
-        self._cause: Trigger | None = None
+        self._cause = ""
         """What the last offer of this end answers."""
         self._due_actions: list[Action] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -211,7 +207,6 @@ class Driver:
     def signaling_message(self, message: Message) -> None:
         match message:
             case Offer(generation, sdp, restarts, cause, standby):
-                log_negotiation_begun(self.tube_id, generation, "restart" if restarts else "carrier", "the peer")
                 self.feed(OfferReceived(generation, sdp, restarts, printable(cause), stands_by=standby))
             case Answer(generation, sdp):
                 self.feed(AnswerReceived(generation, sdp))
@@ -243,11 +238,10 @@ class Driver:
         message: Offer | Answer
         if core.offered_here:
             restarts = core.carrier if generation not in (core.carrier, core.spare) else 0
-            cause = self._cause.value if self._cause is not None else ""
-            message = Offer(generation, sdp, restarts, cause, standby=self.carriers.held.is_standby(generation))
+            message = Offer(generation, sdp, restarts, self._cause, standby=self.carriers.held.is_standby(generation))
         else:
             message = Answer(generation, sdp)
-        self.channel.send(message)
+        self._say(message)
         self.descriptions.made(message)
 
     def carrier_gone(self, generation: int, why: str) -> None:
@@ -258,7 +252,12 @@ class Driver:
 
     def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         """A candidate is to be sent."""
-        self.channel.send(Candidate(generation, candidate, sdp_mid, sdp_mline))
+        self._say(Candidate(generation, candidate, sdp_mid, sdp_mline))
+
+    def _say(self, message: InBandMessage) -> None:
+        """Every way that there is: the first copy counts."""
+        self.carriers.say(message)
+        self.channel.send(message)
 
     # Carrying out.
 
@@ -293,7 +292,7 @@ class Driver:
             case Decision() | WarnOfTimeout():
                 self._on_told(action)
             case MakeOffer(generation, cause, is_spare, stands_by):
-                self._begin(generation, "warm spare" if stands_by else "spare" if is_spare else "carrier", cause)
+                self._begin(generation, carrier_kind(is_spare, stands_by), cause)
                 self.rebuilds += cause is not None
                 carriers.offer(generation, is_spare=is_spare, stands_by=stands_by)
             case RestartIce(generation, _, cause):
@@ -301,10 +300,12 @@ class Driver:
                 self.ice_restarts += 1
                 held.restart(generation)
             case MakeAnswer(generation, sdp, is_spare, stands_by):
+                log_negotiation_begun(self.tube_id, generation, carrier_kind(is_spare, stands_by), "the peer")
                 carriers.answer(generation, sdp, is_spare=is_spare, stands_by=stands_by)
             case TendStandby(task):
                 carriers.tend_standby(task)
             case AnswerRestart(generation, sdp):
+                log_negotiation_begun(self.tube_id, generation, "restart", "the peer")
                 held.answer_restart(generation, sdp)
             case ApplyAnswer(generation, sdp):
                 held.apply_answer(generation, sdp)
@@ -317,10 +318,10 @@ class Driver:
             case DoubtSignaling():
                 self.channel.doubt()
             case WithdrawOffer(generation):
-                self.channel.send(Withdraw(generation))
+                self._say(Withdraw(generation))
             case SayGoodbye(reason, detail):
                 self._is_closing = True
-                carriers.say_goodbye(_CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))
+                carriers.say_goodbye(CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))
             case CloseNow():
                 carriers.close_now()
             case StateChanged():
@@ -333,7 +334,7 @@ class Driver:
                 assert_never(action)
 
     def _begin(self, generation: int, what: str, cause: Trigger | None) -> None:
-        self._cause = cause
+        self._cause = "" if cause is None else cause.value
         if cause is not None:
             self.restarted_at = clock()
         log_negotiation_begun(self.tube_id, generation, what, "us")

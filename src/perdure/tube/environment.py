@@ -24,7 +24,7 @@ class Environment:
     """What the tubes of one registry share.
 
     Attributes:
-        limits: may be replaced; tubes that exist are told by `Session.set_limits`.
+        limits: may be replaced; tubes that exist are told by `StreamTable.limits`.
         random: for jitter.
         context: in which timers call back: the registry's own, not that of whoever used a tube last.
     """

@@ -49,6 +49,10 @@ def log_decision(tube_id: str, decision: Decision) -> None:
     log_event(log, level, "decision", tube=tube_id, **fields)
 
 
+def carrier_kind(is_spare: bool, stands_by: bool) -> str:
+    return "warm spare" if stands_by else "spare" if is_spare else "carrier"
+
+
 def log_negotiation_begun(tube_id: str, generation: int, what: str, by: str) -> None:
     log_event(log, logging.DEBUG, "negotiation-begun", tube=tube_id, generation=generation, what=what, by=by)
 

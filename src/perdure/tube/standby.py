@@ -1,12 +1,12 @@
-"""A tube's warm spare: what the core asks of it, and what the session says of it."""
+"""A tube's spare: what is said on it first; and of a warm one what the core asks, and what the session says."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import StandbyTask
+from perdure.core.events import SpareOpened, StandbyReady
 from perdure.core.events import StandbyAnswered as CoreStandbyAnswered
-from perdure.core.events import StandbyReady
 from perdure.session import StandbyAnswered, StandbyAsked, StandbyProved
 from perdure.tube.clock import clock
 from perdure.tube.log import log_standby_ready
@@ -18,6 +18,26 @@ if TYPE_CHECKING:
     from perdure.session import Session, SessionEvent, StandbyEvent
     from perdure.tube.carrier_set import CarrierSet
     from perdure.tube.path_listener import PathListener
+
+
+def opened(
+    held: CarrierSet,
+    session: Session,
+    listener: PathListener,
+    generation: int,
+    binding: bytes,
+    max_message_bytes: int,
+) -> None:
+    """The spare is open: both ends prove themselves on it while the current one goes on."""
+    if held.spare is None:
+        return
+    try:
+        held.spare.send(session.spare_opened(generation, binding, max_message_bytes))
+    except Exception as error:
+        held.failed(generation, error)
+        return
+    if not held.stands_by:
+        listener.feed(SpareOpened(generation))
 
 
 def tend(task: StandbyTask, held: CarrierSet, session: Session, listener: PathListener) -> list[SessionEvent]:
