@@ -83,6 +83,7 @@ MESSAGES: list[ChannelMessage] = [
     Bye("done"),
     IceServers(ICE_SERVERS),
     IceServers(),
+    Offer(6, SDP, standby=True),
 ]
 BODIES = [
     Body(1, 1, 0, MESSAGES[0]),
