@@ -290,6 +290,29 @@ def test_a_spare_is_begun_as_without_it_where_it_does_not_answer() -> None:
     ]
 
 
+def test_a_process_that_stood_still_asks_it_before_it_takes_the_path_for_lost() -> None:
+    core = with_warm_spare()
+    rest(core, 11.0)
+    core.handle_event(PathEvidence(3, 11.0, 11.0), 11.0)
+    actions = core.handle_timeout(11.95)
+    assert decided(actions) == []
+    assert ASK in actions
+    core.handle_event(PathEvidence(3, 11.96, None), 11.96)
+    assert core.handle_event(StandbyAnswered(5), 11.97) == []
+
+
+def test_at_the_restart_limit_it_is_used_when_the_path_is_lost() -> None:
+    core = with_warm_spare()
+    for generation in range(6, 6 + 2 * POLICY.max_restarts_per_minute, 2):
+        core.handle_event(OfferReceived(generation, sdp("theirs"), cause=Trigger.CONNECTION_TIMEOUT.value), 11.0)
+        core.handle_event(SessionResumed(generation), 11.0)
+    core.handle_event(OfferReceived(30, sdp("standby"), stands_by=True), 11.2)
+    core.handle_event(StandbyReady(30), 11.3)
+    suspect(core, 18.0)
+    assert decided(core.handle_event(StandbyAnswered(30), 18.3)) == [("HOLD", "PATH_SUSPECT")]
+    assert ("SWITCH", "PATH_SILENT") in decided(rest(core, 20.0))
+
+
 def test_it_is_used_without_signaling() -> None:
     core = with_warm_spare()
     core.handle_event(SignalingChanged(False), 10.5)

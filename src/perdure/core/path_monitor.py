@@ -90,6 +90,9 @@ class PathMonitor:
                 self._judge_quality()
             case Verdict.SILENT if self._recovery.carriers.is_holding:
                 self.excuse()
+            case Verdict.SILENT if self._recovery.carriers.has_standby and not self._recovery.warm.has_answered:
+                self.excuse()  # this process may have stood still: a warm spare is asked first
+                self._recovery.path_suspect()
             case Verdict.SILENT:
                 self._recovery.path_lost(Trigger.CONNECTION_TIMEOUT)
             case Verdict.STALLED:

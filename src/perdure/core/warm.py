@@ -72,6 +72,7 @@ class Warm:
         "_policy",
         "_ready_at",
         "_uplinks",
+        "has_answered",
     )
 
     def __init__(
@@ -90,6 +91,8 @@ class Warm:
         """In a row."""
         self._ready_at = math.inf
         """Since when one is ready."""
+        self.has_answered = False
+        """Whether it answered what it was asked last."""
 
     # When there is one.
 
@@ -165,6 +168,7 @@ class Warm:
                     if self._path_is_suspect:
                         self.ask()
             case StandbyAnswered(carrier):
+                self.has_answered = True
                 if spare is not None and spare.generation == carrier and self._path_is_suspect:
                     self._context.timers.cancel(Timer.SPARE)
                     return True
@@ -174,6 +178,7 @@ class Warm:
 
     def ask(self) -> None:
         """The path is suspect: whether the warm spare works. SPARE says when it should have answered."""
+        self.has_answered = False
         patience = ANSWER_TIMEOUT + 2 * (self._liveness.rtt.srtt or 0.0)
         self._context.actions.append(TendStandby(StandbyTask.ASK))
         self._context.timers.set(Timer.SPARE, self._context.now + min(LONGEST_ANSWER, patience))
