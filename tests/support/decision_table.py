@@ -141,6 +141,12 @@ AT_ONCE: list[Row] = [
         (RecoveryAction.SPARE, RecoveryAction.REBUILD),
         DecisionReason.ASKED,
     ),
+    (
+        (Trigger.REQUEST,),
+        "the path is through a TURN server of this end, whose credentials are others now",
+        (RecoveryAction.SPARE,),
+        DecisionReason.RELAYS_RENEWED,
+    ),
     ((*NETWORK, Trigger.REQUEST), "no carrier is open", (RecoveryAction.REBUILD,), DecisionReason.NOT_OPEN),
     (
         (*MOVED, Trigger.QUALITY_DEGRADATION, Trigger.REQUEST),
@@ -220,7 +226,19 @@ AFTERWARDS: list[Row] = [
         (RecoveryAction.SPARE, RecoveryAction.REBUILD),
         DecisionReason.WITHDRAWN,
     ),
-    (ANY, "the attempts are spent, at the gateway", (RecoveryAction.WAIT,), DecisionReason.PEERS_TURN),
+    (
+        ANY,
+        "an attempt is under way, or waits for its time; no TURN server served it, and one that refused has other "
+        "credentials now (*rebuild* where no carrier is open)",
+        (RecoveryAction.SPARE, RecoveryAction.REBUILD),
+        DecisionReason.RELAYS_RENEWED,
+    ),
+    (
+        ANY,
+        "the attempts are spent, at the gateway (*hold* while the other end's is under way)",
+        (RecoveryAction.WAIT, RecoveryAction.HOLD),
+        DecisionReason.PEERS_TURN,
+    ),
     (ANY, "the attempts are spent, at the client", (RecoveryAction.FAIL,), DecisionReason.EXHAUSTED),
 ]
 """After an attempt or a wait, whatever the trigger was."""

@@ -68,6 +68,7 @@ class DecisionReason(Enum):
     WORN = "the carrier was restarted often, and each restart leaves sockets behind"
     POOR_PATH = "the path is poor and carries nothing"
     ASKED = "it was asked for"
+    RELAYS_RENEWED = "there are new credentials of a TURN server"
     PEER_CANNOT_RESTART = "the peer answered with its old ICE credentials"
     RESTART_FAILED = "the ICE restart did not bring the path back"
     WITHDRAWN = "the peer does not need the carrier that it offered"

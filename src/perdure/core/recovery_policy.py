@@ -238,16 +238,16 @@ class RecoveryPolicy:
         self._quality_until = situation.now + self._backoff(self._quality_tries)
         return self._restart_or_rebuild(trigger, DecisionReason.POOR_PATH, situation)
 
-    def requested(self, situation: Situation, *, rebuild: bool) -> Decision:
-        """The user asks for a new path."""
+    def requested(self, situation: Situation, *, rebuild: bool, why: DecisionReason = DecisionReason.ASKED) -> Decision:
+        """The user, or what is planned, asks for a new path."""
         trigger = Trigger.REQUEST
         if situation.is_attempting or situation.has_spare:
             return self._hold(trigger, DecisionReason.UNDER_WAY, situation)
         if (obstacle := self._obstacle(trigger, situation)) is not None:
             return obstacle
         if rebuild:
-            return self._begin(trigger, RecoveryAction.REBUILD, DecisionReason.ASKED, situation)
-        return self._restart_or_rebuild(trigger, DecisionReason.ASKED, situation)
+            return self._begin(trigger, RecoveryAction.REBUILD, why, situation)
+        return self._restart_or_rebuild(trigger, why, situation)
 
     def doubted(self, trigger: Trigger, situation: Situation) -> Decision:
         """Somebody else's opinion of the path: evidence, never the verdict."""

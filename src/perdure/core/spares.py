@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import DoubtSignaling
-from perdure.core.decision import Trigger
+from perdure.core.climber import Phase
+from perdure.core.decision import DecisionReason, Trigger
 from perdure.core.timers import Timer
 
 if TYPE_CHECKING:
     from perdure.core.climber import Climber
     from perdure.core.context import Context
+    from perdure.core.decision import Decision, Situation
     from perdure.core.keepalive import Liveness
     from perdure.core.recovery_policy import RecoveryPolicy
 
@@ -59,6 +61,17 @@ class Spares:
             self.waste()
             return False
         return self._context.state.is_up and self._liveness.is_suspect(self._context.now)
+
+    def relays_renewed(self, situation: Situation) -> Decision | None:
+        """There are new credentials of a TURN server. A path gets an allocation by them on a spare; a spare that was
+        begun with the old ones is begun anew. So is an attempt, and one that waits for its time begins now."""
+        climber, why = self._climber, DecisionReason.RELAYS_RENEWED
+        if not situation.is_up:
+            seeks = situation.is_attempting or climber.phase is Phase.DELAYED
+            return self._rules.retry(climber.trigger, situation, why) if seeks else None
+        if climber.spare is not None and not climber.spare.is_told:
+            situation = situation._replace(has_spare=False)  # the next takes its place
+        return self._rules.requested(situation, rebuild=True, why=why)
 
     def opened(self) -> None:
         """RESUME was said on the spare."""

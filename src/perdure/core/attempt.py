@@ -1,0 +1,28 @@
+"""Why an attempt found no path, for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.core.state import State
+
+if TYPE_CHECKING:
+    from perdure.config import RestartPolicy
+    from perdure.core.climber import Climber
+    from perdure.core.context import Context
+
+MOST_TROUBLES = 3
+"""TURN servers that are named: as many as an attempt asks."""
+
+_WHAT_TO_CHECK = "is UDP allowed, and --ice-server (STUN, TURN) right at both ends?"
+
+
+def why_it_failed(context: Context, policy: RestartPolicy, climber: Climber) -> str:
+    """The attempt has had its time."""
+    seconds = f"{policy.attempt_timeout:.0f} s"
+    if context.state is State.RECONNECTING and not climber.is_answered:
+        return f"the other end has not answered for {seconds}"
+    troubles = context.relay_troubles()
+    left = len(troubles) - MOST_TROUBLES
+    named = [*troubles[:MOST_TROUBLES], *([f"and {left} more"] if left > 0 else [])]
+    return "; ".join([f"no path to the other end was found in {seconds}", _WHAT_TO_CHECK, *named])
