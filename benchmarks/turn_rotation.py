@@ -1,10 +1,12 @@
-"""A tunnel that has nothing but a strict TURN server, while its credentials expire again and again under traffic.
+"""A tunnel that has nothing but a strict TURN server, while its credentials expire or are revoked under traffic.
 
     python -m benchmarks.turn_rotation [--seconds 600] [--lifetime 60] [--longest-silence 0.25]
+    python -m benchmarks.turn_rotation --revocations 20
 
 Needs coturn (`turnserver`). A proxy before it refuses expired credentials (`perdure_lab.lab.strict_turn`). A line is
-echoed each 10 ms. Prints JSON. Exits with 1 where a silence was longer than asked for, the server saw fewer user names
-than 0.8 a lifetime, or a line was lost.
+echoed each 10 ms. Prints JSON. The first form exits with 1 where a silence was longer than asked for, the server saw
+fewer user names than 0.8 a lifetime, or a line was lost. In the second one the server refuses credentials that last, as
+one whose secret was changed: the path ends with the next refresh of an allocation.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import load_average
 
@@ -33,7 +35,7 @@ from perdure_lab.lab.relay import answers
 from perdure_lab.lab.strict_turn import StrictTurn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
 TRANSPORT = perdure.TransportConfig(loopback=True, relay_only=True)
 LINE_INTERVAL = 0.01
@@ -44,6 +46,12 @@ WARM_UP = 2.0
 
 SHORT_SILENCE = 0.05
 """Seconds: shorter ones are the machine's."""
+
+REFRESHED_LIFETIME = 4
+"""Seconds that an allocation lasts where credentials are revoked: the engine refreshes it at half of them."""
+
+UNPLANNED_LIFETIME = 3600
+"""Seconds, of those credentials: no renewal of them is planned."""
 
 LAST_LINES_TIMEOUT = 60.0
 
@@ -93,14 +101,17 @@ class Traffic:
         """Seconds, of those over `SHORT_SILENCE`."""
         self._is_measured = False
 
-    async def flow(self, tunnel: Tunnel, seconds: float) -> None:
+    async def flow(self, tunnel: Tunnel, events: Coroutine[Any, Any, object]) -> None:
+        """Until `events` have happened."""
         reader, writer = await tunnel.open_connection("echo", 7)
         talking = asyncio.create_task(self._talk(writer))
         listening = asyncio.create_task(self._listen(reader))
         await asyncio.sleep(WARM_UP)
         self._is_measured = True
-        await asyncio.wait({talking, listening}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        happening = asyncio.create_task(events)
+        await asyncio.wait({talking, listening, happening}, return_when=asyncio.FIRST_COMPLETED)
         self._is_measured = False
+        happening.cancel()
         talking.cancel()
         await asyncio.wait({talking})
         writer.write_eof()
@@ -141,15 +152,27 @@ class Result:
     silences_over_100_ms: int
     decisions: dict[str, int]
     """Of the client, but for the set-up."""
+    outages_ms: list[int]
+    """Where credentials were revoked: the longest silence after each time."""
     load: str
     """At the end, this run's own included."""
 
 
-async def measure(seconds: float, lifetime: int) -> Result:
+async def revoke(strict: StrictTurn, traffic: Traffic, times: int, outages: list[float]) -> None:
+    """Again and again, those that were used so far."""
+    for _ in range(times):
+        before = len(traffic.silences)
+        strict.revoked.update(strict.usernames)
+        await asyncio.sleep(REFRESHED_LIFETIME + 4.0)
+        outages.append(max(traffic.silences[before:], default=0.0))
+
+
+async def measure(seconds: float, lifetime: int, revocations: int) -> Result:
     store = perdure.TicketStore()
     store.create("default", now=0)
     async with coturn() as port, RendezvousServer(host="127.0.0.1", port=0) as rendezvous:
-        strict = StrictTurn(port, b"north", longest_lifetime=lifetime)
+        longest = REFRESHED_LIFETIME if revocations else lifetime
+        strict = StrictTurn(port, b"north", longest_lifetime=longest)
         async with strict.running() as strict_port:
             provider = perdure.SharedSecret("north", [f"turn:127.0.0.1:{strict_port}"], lifetime=lifetime)
             async with (
@@ -163,11 +186,13 @@ async def measure(seconds: float, lifetime: int) -> Result:
                 ) as gateway,
                 Tunnel(gateway.ticket, transport=TRANSPORT) as tunnel,
             ):
-                traffic = Traffic()
-                await traffic.flow(tunnel, seconds)
+                traffic, outages, began_at = Traffic(), list[float](), time.monotonic()
+                revoking = revoke(strict, traffic, revocations, outages)
+                await traffic.flow(tunnel, revoking if revocations else asyncio.sleep(seconds))
+                took = time.monotonic() - began_at
                 decided = [each for each in tunnel.decisions if each.trigger is not None]
     return Result(
-        seconds=seconds,
+        seconds=round(took, 1),
         lifetime=lifetime,
         usernames=len(strict.usernames),
         refused=dict(strict.refused),
@@ -177,6 +202,7 @@ async def measure(seconds: float, lifetime: int) -> Result:
         silences_over_50_ms=len(traffic.silences),
         silences_over_100_ms=sum(each > 0.1 for each in traffic.silences),
         decisions=dict(Counter(f"{each.action.value}: {each.reason.value}" for each in decided)),
+        outages_ms=[round(1000 * each) for each in outages],
         load=load_average(),
     )
 
@@ -186,9 +212,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="of measured traffic (default: 600)")
     parser.add_argument("--lifetime", type=int, default=60, help="seconds, of the credentials (default: 60)")
     parser.add_argument("--longest-silence", type=float, default=0.25, help="seconds (default: 0.25)")
+    parser.add_argument("--revocations", type=int, default=0, help="instead: so often the credentials are revoked")
     wanted = parser.parse_args()
-    found = asyncio.run(measure(wanted.seconds, wanted.lifetime))
+    lifetime = UNPLANNED_LIFETIME if wanted.revocations else wanted.lifetime
+    found = asyncio.run(measure(wanted.seconds, lifetime, wanted.revocations))
     print(json.dumps(asdict(found), indent=2))
+    if wanted.revocations:
+        return
     is_good = (
         found.longest_silence_ms <= 1000 * wanted.longest_silence
         and found.usernames >= int(0.8 * wanted.seconds / wanted.lifetime)

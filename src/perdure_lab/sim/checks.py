@@ -34,8 +34,9 @@ UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
 ROUNDING = 0.001
 """Seconds."""
 
-LATE_OFFER = 30.0
-"""Seconds that the peer's offer may be on its way, at most: until this end counts it."""
+LATE_OFFER = 200.0
+"""Seconds that the peer's offer may be on its way, until this end counts it: as long as the rendezvous is away, or this
+end's machine stalled."""
 
 GO_ON = (
     DecisionReason.RETRY,
@@ -171,7 +172,7 @@ class TubeWatch:
             self._violated(f"{self._name}: its path was renewed {self._planned} times for {renewals} new credentials")
 
     def _check_limit(self) -> None:
-        """There were as many restarts in the last minute as may be, of both ends."""
+        """There were as many restarts in the last minute as may be, of both ends, as they came to this one."""
         surroundings, budget = self._process.surroundings, self._process.registry.policy.max_restarts_per_minute
         since = surroundings.world.now - LIMIT_WINDOW - LATE_OFFER
         recent = takewhile(lambda each: each[0] >= since, reversed(surroundings.decisions))
