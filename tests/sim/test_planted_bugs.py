@@ -19,6 +19,7 @@ from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trig
 from perdure.core.events import AnswerReceived
 from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
+from perdure.core.recovery import Recovery
 from perdure.core.recovery_policy import RecoveryPolicy, backoff
 from perdure.core.restart_limit import UNLIMITED, RestartLimit
 from perdure.core.state import Reason
@@ -355,6 +356,26 @@ def leak_a_spare(patch: Patch) -> None:
     patch.setattr(CarrierSet, "close", close_others)
 
 
+def spend_the_restart_limit_on_planned_renewals(patch: Patch) -> None:
+    """Relays rotate their credentials, and a path that is lost then has to wait."""
+    patch.setattr(recovery_policy, "_UNCOUNTED", (None, Trigger.ICE_FAILURE))
+
+
+def renew_a_path_in_turns(patch: Patch) -> None:
+    """An end whose path the peer has renewed renews it too."""
+    resumed, most = Recovery.spare_resumed, 20
+
+    def resume_and_renew(self: Recovery) -> None:
+        nonlocal most
+        spare, is_own = self.carriers.spare, self.carriers.negotiation.offered_here
+        resumed(self)
+        if spare is not None and spare.trigger is Trigger.REQUEST and not is_own and most:
+            most -= 1  # without end, but for the test's sake
+            self.relays_renewed()
+
+    patch.setattr(Recovery, "spare_resumed", resume_and_renew)
+
+
 PLANTS: list[tuple[Plant, int, str]] = [
     (forget_to_resend_after_a_resume, 9, "bytes have come"),
     (acknowledge_before_delivery, 4, "other bytes than were sent"),
@@ -391,6 +412,8 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (bound_acknowledgements_by_one_carrier, 870, "waits "),
     (give_a_late_answer_to_another_carrier, 6, "was given the answer to"),
     (leak_a_spare, 6, "carrier-failed"),
+    (spend_the_restart_limit_on_planned_renewals, 7, "the restart limit is reached after"),
+    (renew_a_path_in_turns, 31, "new credentials"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 
