@@ -61,8 +61,16 @@ def test_a_spare_on_which_the_peer_may_go_on_is_brought_to_its_end() -> None:
     assert core.spare == 5
 
 
-def test_without_signaling_a_path_is_left_alone() -> None:
+def test_without_signaling_the_offer_goes_through_the_carrier() -> None:
     core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    assert decided(core.handle_event(RENEWED, 10.0)) == [("SPARE", "RELAYS_RENEWED")]
+    assert core.state is State.CONNECTED
+
+
+def test_without_signaling_a_peer_of_one_carrier_keeps_its_path() -> None:
+    core = connected()
+    core.handle_event(SessionResumed(3, peer_takes_spare=False), 9.0)
     core.handle_event(SignalingChanged(False), 9.0)
     assert decided(core.handle_event(RENEWED, 10.0)) == [("HOLD", "NO_SIGNALING")]
     assert core.state is State.CONNECTED
