@@ -249,7 +249,8 @@ class Recovery:
         climber = self.climber
         trigger = None if self._context.state is State.CONNECTING else Trigger.named(offer.cause)
         if self._context.state is State.INITIALIZING or not climber.negotiation.take_offer(offer.generation):
-            if trigger is not None and trigger.is_network_event:
+            is_copy = offer.generation == climber.negotiation.current
+            if trigger is not None and trigger.is_network_event and not is_copy:
                 self._ladder.network_moved(self._context.now)  # its offer gives way, its news does not
             return False
         if (why := self._cannot_answer(offer)) is not None:
