@@ -206,7 +206,8 @@ class Driver:
     def signaling_message(self, message: Message) -> None:
         match message:
             case Offer(generation, sdp, restarts, cause):
-                log_negotiation_begun(self.tube_id, generation, "restart" if restarts else "carrier", "the peer")
+                if generation > self.core.generation:
+                    log_negotiation_begun(self.tube_id, generation, "restart" if restarts else "carrier", "the peer")
                 self.feed(OfferReceived(generation, sdp, restarts, printable(cause)))
             case Answer(generation, sdp):
                 self.feed(AnswerReceived(generation, sdp))
