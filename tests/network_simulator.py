@@ -51,7 +51,7 @@ def _validates(scenario: Scenario, seeds: int) -> bool:
     totals = figures.totals(report)
     say(
         f"  {seeds} {'run' if seeds == 1 else 'runs'}: {totals.connections_kept} of {totals.connections} connections "
-        f"kept, {totals.bytes_sent:,} bytes sent, {totals.bytes_lost:,} lost; {figures.rungs(report)}"
+        f"kept, {totals.bytes_sent:,} bytes sent, {totals.bytes_lost:,} lost; {figures.recoveries(report)}"
     )
     measure = figures.main_measure(report.scenario.expectation)
     if (spread := figures.spread(report, measure)) is not None:
@@ -67,7 +67,9 @@ def _validates(scenario: Scenario, seeds: int) -> bool:
 def _history(run: RunResult) -> Iterator[str]:
     """Of the first run: what happened to the network, what was decided, and, behind it, what state that led to."""
     happened = [(event.at, event.text) for event in run.events]
-    happened += [(used.at, f"the {used.side} decides {used.rung}: {used.reason}") for used in run.rungs if used.at > 0]
+    happened += [
+        (used.at, f"the {used.side} decides {used.action}: {used.reason}") for used in run.actions_taken if used.at > 0
+    ]
     happened += [(state.at, f"the client is {state.state.upper()}") for state in run.states if state.at > 0]
     for at, text in sorted(happened, key=lambda each: each[0]):
         yield f"{at:7.3f} s  {text}"

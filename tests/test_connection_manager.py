@@ -23,8 +23,8 @@ from perdure import (
     PeerError,
     ProtocolError,
     Reason,
+    RecoveryAction,
     RestartPolicy,
-    Rung,
     SessionLimits,
     SessionTimeoutWarning,
     State,
@@ -201,26 +201,31 @@ async def test_a_tube_that_is_let_go_of_warns_of_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "data", "rung", "reason"),
+    ("change", "data", "action", "reason"),
     [
-        (NetworkChangeType.INTERFACE_CHANGE, None, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
-        (NetworkChangeType.IP_ADDRESS_CHANGE, {}, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
-        (NetworkChangeType.IP_ADDRESS_CHANGE, {"is_new_address": True}, Rung.REBUILD, DecisionReason.NEW_ADDRESS),
-        (NetworkChangeType.WAKE_UP, {"slept_seconds": 30}, Rung.HOLD, DecisionReason.SHORT_SLEEP),
-        (NetworkChangeType.WAKE_UP, {"slept_seconds": 3600.0}, Rung.REBUILD, DecisionReason.LONG_SLEEP),
-        (NetworkChangeType.CONNECTION_TIMEOUT, None, Rung.HOLD, DecisionReason.DOUBTED),
-        (NetworkChangeType.ICE_FAILURE, None, Rung.HOLD, DecisionReason.DOUBTED),
-        (NetworkChangeType.QUALITY_DEGRADATION, None, Rung.HOLD, DecisionReason.DOUBTED),
+        (NetworkChangeType.INTERFACE_CHANGE, None, RecoveryAction.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+        (NetworkChangeType.IP_ADDRESS_CHANGE, {}, RecoveryAction.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+        (
+            NetworkChangeType.IP_ADDRESS_CHANGE,
+            {"is_new_address": True},
+            RecoveryAction.REBUILD,
+            DecisionReason.NEW_ADDRESS,
+        ),
+        (NetworkChangeType.WAKE_UP, {"slept_seconds": 30}, RecoveryAction.HOLD, DecisionReason.SHORT_SLEEP),
+        (NetworkChangeType.WAKE_UP, {"slept_seconds": 3600.0}, RecoveryAction.REBUILD, DecisionReason.LONG_SLEEP),
+        (NetworkChangeType.CONNECTION_TIMEOUT, None, RecoveryAction.HOLD, DecisionReason.DOUBTED),
+        (NetworkChangeType.ICE_FAILURE, None, RecoveryAction.HOLD, DecisionReason.DOUBTED),
+        (NetworkChangeType.QUALITY_DEGRADATION, None, RecoveryAction.HOLD, DecisionReason.DOUBTED),
     ],
 )
 async def test_each_kind_of_change_has_its_rung_and_loses_nothing(
-    pair: ApplicationPair, change: NetworkChangeType, data: Any, rung: Rung, reason: DecisionReason
+    pair: ApplicationPair, change: NetworkChangeType, data: Any, action: RecoveryAction, reason: DecisionReason
 ) -> None:
     decision = pair.here.manager.report_network_change(change, data)
     assert decision is not None
-    assert (decision.trigger, decision.rung, decision.reason) == (change, rung, reason)
+    assert (decision.trigger, decision.action, decision.reason) == (change, action, reason)
     assert decision is pair.here.manager.decisions[-1]
-    if rung is not Rung.HOLD:
+    if action is not RecoveryAction.HOLD:
         await pair.here.reached(State.CONNECTED, since=3)
     await still_carries(pair)
 
@@ -230,7 +235,7 @@ async def test_without_an_address_nothing_is_attempted_until_there_is_one(pair: 
     changed = NetworkChangeType.IP_ADDRESS_CHANGE
     decision = manager.report_network_change(changed, {"has_address": False})
     assert decision is not None
-    assert (decision.rung, decision.reason) == (Rung.WAIT, DecisionReason.NO_ADDRESS)
+    assert (decision.action, decision.reason) == (RecoveryAction.WAIT, DecisionReason.NO_ADDRESS)
     with pytest.raises(PeerError, match="no usable address"):
         await manager.restart_ice()
     manager.report_network_change(changed, {"has_address": True})
@@ -269,7 +274,7 @@ async def test_a_change_before_the_tube_began_has_nothing_to_recover(registry: T
     manager = registry.create_tube()
     decision = manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE)
     assert decision is not None
-    assert (decision.rung, decision.reason) == (Rung.HOLD, DecisionReason.NOT_BEGUN)
+    assert (decision.action, decision.reason) == (RecoveryAction.HOLD, DecisionReason.NOT_BEGUN)
     assert manager.state is State.INITIALIZING
 
 
@@ -365,8 +370,8 @@ async def test_callbacks_hear_each_change_and_decision_until_they_are_removed(pa
         await heard.wait()
     assert [change.after for change in states] == [State.RECONNECTING, State.CONNECTED]
     assert later == [State.RECONNECTING, State.CONNECTED]
-    assert [(decision.trigger, decision.rung) for decision in decisions] == [
-        (NetworkChangeType.INTERFACE_CHANGE, Rung.ICE_RESTART)
+    assert [(decision.trigger, decision.action) for decision in decisions] == [
+        (NetworkChangeType.INTERFACE_CHANGE, RecoveryAction.ICE_RESTART)
     ]
     remove()
     remove()
@@ -571,7 +576,7 @@ async def test_signals_come_in_order_typed_and_as_dicts(pair: ApplicationPair) -
         "kind": "network_change_detected",
         "data": {
             "change": "interface change",
-            "rung": "ICE restart",
+            "action": "ICE restart",
             "reason": "the network moved, and the engine knows where to",
             "attempt": 1,
             "next_attempt_in": None,
@@ -591,7 +596,7 @@ async def test_candidates_are_signalled_with_their_negotiation(pair: Application
     offer = await pair.here.heard(IceRestartOffer, since)
     assert first.generation < again.generation == offer.generation
     assert offer.sdp == sdp
-    assert offer.rung == "ICE restart"
+    assert offer.action == "ICE restart"
 
 
 async def test_a_handler_that_raises_is_counted_and_the_tube_goes_on() -> None:

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 import perdure
 from perdure.cli import ExitCode, app
 from perdure.configfile import read_file
-from perdure.core.decision import Decision, DecisionReason, Rung, Trigger
+from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
 from perdure.eventlog import KeyValueFormatter
 from perdure.tube.log import log_decision
 from support.pages import DOCS, made
@@ -47,7 +47,7 @@ def test_the_generated_parts_of_a_page_are_up_to_date(page: Path) -> None:
 
 def test_the_log_line_of_the_page_is_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "perdure.tube"):
-        decision = Decision(Trigger.CONNECTION_TIMEOUT, Rung.WAIT, DecisionReason.BACKOFF, 1, 105.2, at=100.0)
+        decision = Decision(Trigger.CONNECTION_TIMEOUT, RecoveryAction.WAIT, DecisionReason.BACKOFF, 1, 105.2, at=100.0)
         log_decision("my_tube", decision)
     line = KeyValueFormatter().format(caplog.records[0])
     assert line.partition(" ")[2] in RECOVERY.read_text()

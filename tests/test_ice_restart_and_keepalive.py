@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.cores import NEW_ADDRESS, OFFLINE, ONLINE, ROAM, closes, connected, decisions, lose, rungs, sdp, states
+from core.cores import NEW_ADDRESS, OFFLINE, ONLINE, ROAM, closes, connected, decided, decisions, lose, sdp, states
 from perdure import (
     DecisionReason,
     IceCandidate,
     IceRestartOffer,
     Reason,
+    RecoveryAction,
     ResourceLimits,
     RestartPolicy,
-    Rung,
     SessionLimits,
     State,
     TransportConfig,
@@ -57,7 +57,7 @@ from perdure.core.events import (
     SignalingChanged,
     Used,
 )
-from perdure.core.restart import JITTER
+from perdure.core.recovery_policy import JITTER
 from support.application_pair import ApplicationPair
 from support.carriers import carrier_of, on_another_carrier
 from support.faulty_subject import FaultyTransport, LosesSignals
@@ -149,26 +149,30 @@ class Tube:
 
 
 @pytest.mark.parametrize(
-    ("event", "rung", "reason"),
+    ("event", "action", "reason"),
     [
-        (ROAM, Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
-        (NetworkChanged(Trigger.IP_ADDRESS_CHANGE), Rung.ICE_RESTART, DecisionReason.NETWORK_MOVED),
-        (NEW_ADDRESS, Rung.REBUILD, DecisionReason.NEW_ADDRESS),
-        (OFFLINE, Rung.WAIT, DecisionReason.NO_ADDRESS),
-        (NetworkChanged(Trigger.WAKE_UP, slept_seconds=30), Rung.HOLD, DecisionReason.SHORT_SLEEP),
-        (NetworkChanged(Trigger.WAKE_UP, slept_seconds=90), Rung.REBUILD, DecisionReason.LONG_SLEEP),
-        (NetworkChanged(Trigger.CONNECTION_TIMEOUT), Rung.HOLD, DecisionReason.DOUBTED),
-        (NetworkChanged(Trigger.QUALITY_DEGRADATION), Rung.HOLD, DecisionReason.DOUBTED),
-        (IceUnhealthy(3), Rung.HOLD, DecisionReason.DOUBTED),
-        (RecoveryRequested(), Rung.ICE_RESTART, DecisionReason.ASKED),
-        (RecoveryRequested(rebuild=True), Rung.SPARE, DecisionReason.ASKED),
+        (ROAM, RecoveryAction.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+        (NetworkChanged(Trigger.IP_ADDRESS_CHANGE), RecoveryAction.ICE_RESTART, DecisionReason.NETWORK_MOVED),
+        (NEW_ADDRESS, RecoveryAction.REBUILD, DecisionReason.NEW_ADDRESS),
+        (OFFLINE, RecoveryAction.WAIT, DecisionReason.NO_ADDRESS),
+        (NetworkChanged(Trigger.WAKE_UP, slept_seconds=30), RecoveryAction.HOLD, DecisionReason.SHORT_SLEEP),
+        (NetworkChanged(Trigger.WAKE_UP, slept_seconds=90), RecoveryAction.REBUILD, DecisionReason.LONG_SLEEP),
+        (NetworkChanged(Trigger.CONNECTION_TIMEOUT), RecoveryAction.HOLD, DecisionReason.DOUBTED),
+        (NetworkChanged(Trigger.QUALITY_DEGRADATION), RecoveryAction.HOLD, DecisionReason.DOUBTED),
+        (IceUnhealthy(3), RecoveryAction.HOLD, DecisionReason.DOUBTED),
+        (RecoveryRequested(), RecoveryAction.ICE_RESTART, DecisionReason.ASKED),
+        (RecoveryRequested(rebuild=True), RecoveryAction.SPARE, DecisionReason.ASKED),
     ],
 )
-def test_each_trigger_has_its_rung(event: Event, rung: Rung, reason: DecisionReason) -> None:
+def test_each_trigger_has_its_rung(event: Event, action: RecoveryAction, reason: DecisionReason) -> None:
     actions = Tube().tell(event, at=10.0)
-    assert rungs(actions) == [(rung.name, reason.name)]
-    assert bool([action for action in actions if isinstance(action, RestartIce)]) is (rung is Rung.ICE_RESTART)
-    assert bool([action for action in actions if isinstance(action, MakeOffer)]) is (rung in (Rung.REBUILD, Rung.SPARE))
+    assert decided(actions) == [(action.name, reason.name)]
+    assert bool([action for action in actions if isinstance(action, RestartIce)]) is (
+        action is RecoveryAction.ICE_RESTART
+    )
+    assert bool([action for action in actions if isinstance(action, MakeOffer)]) is (
+        action in (RecoveryAction.REBUILD, RecoveryAction.SPARE)
+    )
 
 
 def test_silence_while_an_answer_is_due_begins_another_carrier_and_keeps_the_silent_one() -> None:
@@ -176,9 +180,9 @@ def test_silence_while_an_answer_is_due_begins_another_carrier_and_keeps_the_sil
     tube.peer_answers = False
     tube.tell(IceUnhealthy(3), at=10.0)
     tube.until(12.0)
-    assert [(decision.trigger, decision.rung) for decision in decisions([action for _, action in tube.log])] == [
-        (Trigger.ICE_FAILURE, Rung.HOLD),
-        (Trigger.CONNECTION_TIMEOUT, Rung.SPARE),
+    assert [(decision.trigger, decision.action) for decision in decisions([action for _, action in tube.log])] == [
+        (Trigger.ICE_FAILURE, RecoveryAction.HOLD),
+        (Trigger.CONNECTION_TIMEOUT, RecoveryAction.SPARE),
     ]
     assert tube.core.spare
     assert not closes([action for _, action in tube.log])
@@ -244,7 +248,7 @@ def test_the_first_attempt_is_immediate_and_the_third_the_last() -> None:
     ((failed_at, state, reason),) = tube.changes()
     assert (state, reason) == (State.FAILED, Reason.ATTEMPTS_EXHAUSTED)
     assert failed_at == pytest.approx(100 + 3 * POLICY.attempt_timeout + 5 + 10, abs=1.5)
-    assert decisions([action for _, action in tube.log])[-1].rung is Rung.FAIL
+    assert decisions([action for _, action in tube.log])[-1].action is RecoveryAction.FAIL
 
 
 def test_a_new_network_event_acts_at_once_and_starts_the_count_over() -> None:
@@ -316,7 +320,7 @@ def test_a_peer_that_answers_with_its_old_credentials_or_none_is_given_a_new_car
     tube = Tube()
     tube.tell(ROAM, at=10.0)
     actions = tube.tell(AnswerReceived(tube.core.generation, answer), at=10.2)
-    assert rungs(actions) == [("SPARE", "PEER_CANNOT_RESTART")]
+    assert decided(actions) == [("SPARE", "PEER_CANNOT_RESTART")]
     assert not closes(actions)
 
 
@@ -613,7 +617,7 @@ async def test_a_peer_that_does_not_answer_in_time_makes_the_tube_build_a_new_ca
         lost = await pair.here.heard(IceRestartOffer, since)
         pair.here.other = there
         await on_another_carrier(pair.here.manager, pair.there.manager, than=before)
-        assert lost.rung == Rung.ICE_RESTART.value
+        assert lost.action == RecoveryAction.ICE_RESTART.value
         assert pair.here.manager.decisions[-1].reason is DecisionReason.RESTART_FAILED
         stream = Recorder.open(pair.here.manager)
         stream.write(b"works")

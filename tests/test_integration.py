@@ -17,9 +17,9 @@ from perdure import (
     NetworkChangeDetected,
     NetworkChangeType,
     Reason,
+    RecoveryAction,
     ResourceLimits,
     RestartPolicy,
-    Rung,
     State,
 )
 from perdure.streams.target import parse_target
@@ -181,7 +181,7 @@ async def test_an_interface_change_under_traffic_restarts_ice_and_loses_nothing(
     await transfer.reached(500_000)
     decision = pair.here.manager.report_network_change(INTERFACE_CHANGE)
     assert decision is not None
-    assert decision.rung is Rung.ICE_RESTART
+    assert decision.action is RecoveryAction.ICE_RESTART
     for end in (pair.here, pair.there):
         assert (await end.reached(State.CONNECTED, since=3)).reason is Reason.ICE_RESTARTED
     assert transfer.is_under_way
@@ -266,7 +266,7 @@ async def test_an_interface_change_while_signaling_is_away_is_answered_when_it_r
     manager.signaling.set_available(False)
     decision = manager.report_network_change(INTERFACE_CHANGE)
     assert decision is not None
-    assert (decision.rung, decision.reason) == (Rung.WAIT, DecisionReason.NO_SIGNALING)
+    assert (decision.action, decision.reason) == (RecoveryAction.WAIT, DecisionReason.NO_SIGNALING)
     transfer = Transfer(manager, 500_000)
     await transfer.finish()
     manager.signaling.set_available(True)
@@ -360,7 +360,7 @@ async def test_a_peer_that_is_gone_fails_the_tube_after_its_attempts_with_the_re
             theirs = await pair.there.manager.wait_ended()
         assert (end.after, end.reason) == (State.FAILED, Reason.ATTEMPTS_EXHAUSTED)
         assert pair.here.manager.metrics.reconnection_attempts == policy.max_restart_attempts
-        assert pair.here.manager.decisions[-1].rung is Rung.FAIL
+        assert pair.here.manager.decisions[-1].action is RecoveryAction.FAIL
         closed = await pair.here.heard(ChannelClosed)
         assert (closed.state, closed.reason) == ("failed", Reason.ATTEMPTS_EXHAUSTED.value)
         assert (theirs.after, theirs.reason) == (State.FAILED, Reason.ABANDONED)

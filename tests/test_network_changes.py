@@ -12,7 +12,7 @@ import pytest
 
 from netmon.networks import interface, network
 from perdure import Reason, RestartPolicy, State, TubeRegistry
-from perdure.core.decision import Rung, Trigger
+from perdure.core.decision import RecoveryAction, Trigger
 from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
 from perdure.netmon.state import diff
 from support.application_pair import ApplicationPair
@@ -141,7 +141,7 @@ async def test_a_tube_that_has_not_begun_or_is_closing_takes_a_change_calmly(mov
         for _ in range(3):
             pair.here.registry.network_moved(move)
         assert fresh.state is State.INITIALIZING
-        assert all(decision.rung is Rung.HOLD for decision in fresh.decisions)
+        assert all(decision.action is RecoveryAction.HOLD for decision in fresh.decisions)
         async with asyncio.timeout(TIMEOUT):
             assert (await pair.here.manager.wait_ended()).reason is Reason.CLOSED_LOCALLY
             assert (await pair.there.manager.wait_ended()).after is State.CLOSED

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from perdure import State
-from perdure.core.decision import DecisionReason, Rung
+from perdure.core.decision import DecisionReason, RecoveryAction
 from support.aiortc_transport import AiortcTransport
 from support.own_signaling import ApplicationLink, OwnEnds
 from support.recorder import TIMEOUT, Recorder
@@ -90,9 +90,9 @@ async def test_an_ice_restart_that_is_asked_for_becomes_a_rebuild(ends: Ends) ->
         await asking.restart_ice()
         await rebuilt(ends, carrier)
         await still_carries(ends.here)
-    decided = [(each.rung, each.reason) for each in unable.decisions]
-    assert (Rung.SPARE, DecisionReason.CANNOT_RESTART) in decided
-    assert (Rung.ICE_RESTART, DecisionReason.ASKED) not in decided
+    decided = [(each.action, each.reason) for each in unable.decisions]
+    assert (RecoveryAction.SPARE, DecisionReason.CANNOT_RESTART) in decided
+    assert (RecoveryAction.ICE_RESTART, DecisionReason.ASKED) not in decided
 
 
 async def test_what_the_engine_does_not_count_is_unknown_and_no_loss(ends: Ends) -> None:

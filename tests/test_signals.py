@@ -31,13 +31,13 @@ ONE_OF_EACH: list[Signal] = [
     NetworkChangeDetected(
         *ABOUT,
         change="interface change",
-        rung="ICE restart",
+        action="ICE restart",
         reason="the address of the path is gone",
         attempt=0,
         next_attempt_in=None,
         detail="",
     ),
-    IceRestartOffer(*ABOUT, sdp="v=0\r\n", generation=3, rung="rebuild"),
+    IceRestartOffer(*ABOUT, sdp="v=0\r\n", generation=3, action="rebuild"),
     IceCandidate(
         *ABOUT, candidate="candidate:1 1 udp 1 192.0.2.1 9 typ host", sdp_mid="0", sdp_mline_index=0, generation=3
     ),

@@ -85,7 +85,7 @@ async def test_a_tunnel_that_was_entered_works() -> None:
         assert path is not None
         assert not path.is_relayed
         assert path.protocol == "udp"
-        assert tunnel.decisions[-1].rung is perdure.Rung.REBUILD
+        assert tunnel.decisions[-1].action is perdure.RecoveryAction.REBUILD
         assert len(gateway.tubes) == 1
     assert tunnel.state is State.CLOSED
     assert len(gateway.tubes) == 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from perdure.client import Tunnel, connect
     from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
     from perdure.core.actions import StateChanged
-    from perdure.core.decision import Decision, DecisionReason, Rung
+    from perdure.core.decision import Decision, DecisionReason, RecoveryAction
     from perdure.core.decision import Trigger as NetworkChangeType
     from perdure.core.state import CLOSE_REASONS, Reason, State
     from perdure.delivery import SignalHandler, SignalIterator
@@ -72,7 +72,7 @@ _HOMES = {
     "perdure.config": ("ResourceLimits", "RestartPolicy", "SessionLimits", "TransportConfig"),
     "perdure.ice_server": ("IceServer",),
     "perdure.core.actions": ("StateChanged",),
-    "perdure.core.decision": ("DecisionReason", "Decision", "Rung"),
+    "perdure.core.decision": ("DecisionReason", "Decision", "RecoveryAction"),
     "perdure.core.state": ("CLOSE_REASONS", "Reason", "State"),
     "perdure.errors": (
         "CarrierError",
@@ -153,11 +153,11 @@ __all__ = [
     "PerdureError",
     "ProtocolError",
     "Reason",
+    "RecoveryAction",
     "RendezvousError",
     "ResetCode",
     "ResourceLimits",
     "RestartPolicy",
-    "Rung",
     "SessionLimits",
     "SessionTimeoutWarning",
     "SharedSecret",

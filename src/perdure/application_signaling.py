@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, assert_never
 
 from perdure.application_links import ApplicationLinks, SendText
 from perdure.core.breaker import CircuitBreaker
-from perdure.core.decision import Rung
+from perdure.core.decision import RecoveryAction
 from perdure.core.events import Started
 from perdure.errors import CarrierError, PeerError, ProtocolError
 from perdure.signaling.application import ApplicationChannel, describe, is_offer, read_candidate, read_description
@@ -234,8 +234,8 @@ class ApplicationSignaling:
         match message:
             case Offer(generation, _, restarts):
                 if self._was_connected or not self._driver.descriptions.offer_is_awaited:
-                    rung = Rung.ICE_RESTART if restarts else Rung.REBUILD
-                    self._publisher.offered(describe(self._session_id, message), generation, rung)
+                    action = RecoveryAction.ICE_RESTART if restarts else RecoveryAction.REBUILD
+                    self._publisher.offered(describe(self._session_id, message), generation, action)
             case Candidate():
                 self._publisher.candidate_found(message)
             case Answer() | Withdraw() | Bye():

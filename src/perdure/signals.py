@@ -76,10 +76,10 @@ class NetworkChangeDetected(_AboutTube):
 
     change: str
     """What happened, such as "interface change"."""
-    rung: str
+    action: str
     """"hold", "ICE restart", "rebuild", "wait" or "fail"."""
     reason: str
-    """Why this rung."""
+    """Why this action."""
     attempt: int
     """Which attempt in a row this is, or was, from 1; 0 where none is counted."""
     next_attempt_in: float | None
@@ -95,7 +95,7 @@ class IceRestartOffer(_AboutTube):
 
     sdp: str
     generation: int
-    rung: str
+    action: str
     """"ICE restart" or "rebuild"."""
 
 

@@ -55,8 +55,8 @@ def test_several_processes_come_to_what_one_comes_to(tmp_path: Path) -> None:
 
 def test_what_is_as_frequent_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes = [
-        Outcome(seed, 60.0, 1, (f"{seed} is wrong",), (), "", Counter({rung: 1}), (9.0,), (), Counter({kind: 1}))
-        for seed, rung, kind in ((2, "rebuild", "unplugged"), (1, "ICE restart", "asleep"))
+        Outcome(seed, 60.0, 1, (f"{seed} is wrong",), (), "", Counter({action: 1}), (9.0,), (), Counter({kind: 1}))
+        for seed, action, kind in ((2, "rebuild", "unplugged"), (1, "ICE restart", "asleep"))
     ]
     monkeypatch.setattr(course, "run", lambda *_, **__: (outcome for outcome in outcomes))
     said = CliRunner().invoke(simulate, ["--seeds", "2"]).stdout

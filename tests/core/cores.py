@@ -119,9 +119,9 @@ def decisions(actions: list[Action]) -> list[Decision]:
     return [action for action in actions if isinstance(action, Decision)]
 
 
-def rungs(actions: list[Action]) -> list[tuple[str, str]]:
-    """Of each decision, the rung and why."""
-    return [(decision.rung.name, decision.reason.name) for decision in decisions(actions)]
+def decided(actions: list[Action]) -> list[tuple[str, str]]:
+    """Of each decision, the action and why."""
+    return [(decision.action.name, decision.reason.name) for decision in decisions(actions)]
 
 
 def rest_of(actions: list[Action]) -> list[Action]:

@@ -16,12 +16,12 @@ from core.cores import (
     connected,
     created,
     deadline,
+    decided,
     decisions,
     lose,
     reasons,
     rest,
     rest_of,
-    rungs,
     sdp,
     silent,
     started,
@@ -45,8 +45,9 @@ from perdure.core.actions import (
     StateChanged,
     WarnOfTimeout,
 )
-from perdure.core.climber import MAX_CANDIDATES_OF_CARRIER
+from perdure.core.carriers import MAX_CANDIDATES_OF_CARRIER
 from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
+from perdure.core.conditions import GLARE_DELAY, SHORT_LIVES_FORGIVEN
 from perdure.core.connection import RETURN_TIMEOUT, Connection
 from perdure.core.decision import Trigger
 from perdure.core.events import (
@@ -71,7 +72,6 @@ from perdure.core.events import (
     Started,
 )
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT, MAX_DECISIONS
-from perdure.core.restart import GLARE_DELAY, SHORT_LIVES_FORGIVEN
 from perdure.core.restart_limit import QUIET_BEFORE_LAST
 from perdure.core.state import Reason, State
 
@@ -89,7 +89,7 @@ def test_the_initiator_end_offers_at_once() -> None:
     core.handle_event(SignalingChanged(True), 0.0)
     actions = core.handle_event(Started(), 0.0)
     assert states(actions) == [State.CONNECTING]
-    assert rungs(actions) == [("REBUILD", "FIRST")]
+    assert decided(actions) == [("REBUILD", "FIRST")]
     assert rest_of(actions) == [MakeOffer(3, None)]
 
 
@@ -108,7 +108,7 @@ def test_the_acceptor_end_leaves_the_first_offer_to_the_other_whatever_the_netwo
 
 def test_an_attempt_waits_for_signaling_is_not_spent_meanwhile_and_is_abandoned_at_last() -> None:
     core = started(signaling=False, limits=UNLIMITED)
-    assert rungs([*core.decisions]) == [("WAIT", "NO_SIGNALING")]
+    assert decided([*core.decisions]) == [("WAIT", "NO_SIGNALING")]
     assert core.next_deadline() == POLICY.abandon_after
     assert rest_of(core.handle_event(SignalingChanged(True), 500.0)) == [MakeOffer(3, None)]
     assert reasons(rest(started(signaling=False, limits=UNLIMITED), 1e6)) == ["ABANDONED"]
@@ -136,7 +136,7 @@ def test_an_offer_before_the_driver_is_ready_is_not_taken() -> None:
 def test_the_first_set_up_fails_after_three_attempts() -> None:
     core = started()
     actions = rest(core, 1e6)
-    assert rungs(actions)[-1] == ("FAIL", "EXHAUSTED")
+    assert decided(actions)[-1] == ("FAIL", "EXHAUSTED")
     assert reasons(actions) == ["ATTEMPTS_EXHAUSTED"]
     assert sum(isinstance(action, MakeOffer) for action in actions) == 2
 
@@ -154,7 +154,7 @@ def test_a_session_that_resumes_on_another_carrier_is_not_believed() -> None:
 def test_a_network_event_restarts_ice_at_once_and_the_old_carrier_stays() -> None:
     core = connected()
     actions = core.handle_event(ROAM, 10.0)
-    assert rungs(actions) == [("ICE_RESTART", "NETWORK_MOVED")]
+    assert decided(actions) == [("ICE_RESTART", "NETWORK_MOVED")]
     assert reasons(actions) == ["NETWORK_CHANGED"]
     assert rest_of(actions) == [RestartIce(5, 3, Trigger.INTERFACE_CHANGE)]
     assert core.carrier == 3
@@ -176,7 +176,7 @@ def test_a_peer_that_answers_with_its_old_credentials_or_with_none_gets_a_spare(
     core = connected()
     core.handle_event(ROAM, 10.0)
     actions = core.handle_event(AnswerReceived(5, answer), 10.1)
-    assert rungs(actions) == [("SPARE", "PEER_CANNOT_RESTART")]
+    assert decided(actions) == [("SPARE", "PEER_CANNOT_RESTART")]
     assert rest_of(actions) == [MakeOffer(7, Trigger.INTERFACE_CHANGE, is_spare=True), Probe()]
     assert core.state is State.RECONNECTING
 
@@ -186,7 +186,7 @@ def test_a_restart_that_is_not_answered_in_time_climbs_to_a_spare() -> None:
     core.handle_event(ROAM, 10.0)
     assert core.next_deadline() == 10.0 + POLICY.ice_restart_timeout
     actions = core.handle_timeout(13.0)
-    assert rungs(actions) == [("SPARE", "RESTART_FAILED")]
+    assert decided(actions) == [("SPARE", "RESTART_FAILED")]
     assert rest_of(actions) == [MakeOffer(7, Trigger.INTERFACE_CHANGE, is_spare=True), Probe()]
 
 
@@ -194,7 +194,7 @@ def test_a_restart_that_was_answered_and_brings_nothing_climbs_too() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
     core.handle_event(AnswerReceived(5, sdp("new")), 10.1)
-    assert rungs(core.handle_timeout(13.0)) == [("SPARE", "RESTART_FAILED")]
+    assert decided(core.handle_timeout(13.0)) == [("SPARE", "RESTART_FAILED")]
 
 
 def test_a_carrier_that_is_lost_during_its_restart_is_built_anew_at_once() -> None:
@@ -216,7 +216,7 @@ def test_who_answers_a_restart_is_a_second_more_patient_than_who_offers_it() -> 
     core = connected(initiator=False)
     core.handle_event(OfferReceived(5, sdp("new"), restarts=3), 10.0)
     assert core.next_deadline() == 10.0 + POLICY.ice_restart_timeout + 1.0
-    assert rungs(core.handle_timeout(14.0)) == [("SPARE", "RESTART_FAILED")]
+    assert decided(core.handle_timeout(14.0)) == [("SPARE", "RESTART_FAILED")]
 
 
 @pytest.mark.parametrize("initiator", [False, True])
@@ -225,7 +225,7 @@ def test_a_peer_that_restarts_a_carrier_which_is_gone_here_gets_a_new_one(initia
     lose(core, 10.0)
     theirs = 5 if not initiator else 6
     actions = core.handle_event(OfferReceived(theirs, sdp("new"), restarts=3), 10.05)
-    assert rungs(actions) == [("REBUILD", "PEER_IS_BEHIND")]
+    assert decided(actions) == [("REBUILD", "PEER_IS_BEHIND")]
     assert isinstance(actions[-1], MakeOffer)
     assert core.generation == actions[-1].generation > theirs
 
@@ -245,7 +245,7 @@ def test_a_carrier_that_the_peer_has_given_up_is_closed_where_no_other_can_be_of
     lose(core, 10.0)
     core.handle_event(away, 10.1)
     actions = core.handle_event(OfferReceived(6, sdp("new"), restarts=3), 10.2)
-    assert [rung for rung, _ in rungs(actions)] == ["WAIT"]
+    assert [action for action, _ in decided(actions)] == ["WAIT"]
     assert rest_of(actions) == [CloseCarrier(5)]
 
 
@@ -256,7 +256,7 @@ def test_a_lost_carrier_is_built_anew_at_once() -> None:
     core = connected()
     actions = lose(core, 10.0)
     assert actions[0] == CloseCarrier(3)
-    assert rungs(actions) == [("REBUILD", "CARRIER_LOST")]
+    assert decided(actions) == [("REBUILD", "CARRIER_LOST")]
     assert StateChanged(State.CONNECTED, State.RECONNECTING, Reason.CARRIER_LOST, "") in actions
     assert actions[-1] == MakeOffer(5, Trigger.ICE_FAILURE)
     assert reasons(core.handle_event(SessionResumed(5), 10.1)) == ["SESSION_RESUMED"]
@@ -264,7 +264,7 @@ def test_a_lost_carrier_is_built_anew_at_once() -> None:
 
 def test_the_acceptor_end_leaves_the_first_word_to_the_other_but_not_for_long() -> None:
     core = connected(initiator=False)
-    assert rungs(lose(core, 10.0)) == [("WAIT", "GLARE")]
+    assert decided(lose(core, 10.0)) == [("WAIT", "GLARE")]
     assert rest_of(core.handle_timeout(10.0 + GLARE_DELAY)) == [MakeOffer(4, Trigger.ICE_FAILURE)]
 
 
@@ -282,7 +282,7 @@ def test_a_tube_that_worked_before_says_whether_the_other_end_is_silent_or_no_pa
 def test_an_address_that_the_engine_does_not_know_is_answered_by_a_rebuild() -> None:
     core = connected()
     actions = core.handle_event(NEW_ADDRESS, 10.0)
-    assert rungs(actions) == [("REBUILD", "NEW_ADDRESS")]
+    assert decided(actions) == [("REBUILD", "NEW_ADDRESS")]
     assert rest_of(actions) == [RenewNetworks(), CloseCarrier(3), MakeOffer(5, Trigger.IP_ADDRESS_CHANGE)]
 
 
@@ -372,7 +372,7 @@ def test_one_change_that_yields_several_events_causes_one_recovery() -> None:
     core.handle_event(AnswerReceived(5, sdp("new")), 10.85)
     core.handle_event(PathEvidence(3, 10.9, None), 10.9)
     actions += rest(core, 60.0)
-    assert rungs(actions) == [("ICE_RESTART", "NETWORK_MOVED"), *[("HOLD", "IN_GRACE")] * 3, ("HOLD", "CARRIES_DATA")]
+    assert decided(actions) == [("ICE_RESTART", "NETWORK_MOVED"), *[("HOLD", "IN_GRACE")] * 3, ("HOLD", "CARRIES_DATA")]
 
 
 def test_an_event_within_the_grace_does_not_restart_a_restart_that_takes_longer() -> None:
@@ -381,7 +381,7 @@ def test_an_event_within_the_grace_does_not_restart_a_restart_that_takes_longer(
     core.handle_event(ROAM, 10.0)
     core.handle_event(ROAM, 10.5)
     actions = core.handle_timeout(11.0)
-    assert rungs(actions) == [("HOLD", "UNDER_WAY")]
+    assert decided(actions) == [("HOLD", "UNDER_WAY")]
     assert core.next_deadline() == 13.0
 
 
@@ -391,7 +391,7 @@ def test_an_event_within_the_grace_that_leaves_the_path_dead_is_answered_at_its_
     core.handle_event(AnswerReceived(5, sdp("new")), 10.1)
     core.handle_event(PathEvidence(3, 10.2, None), 10.2)
     core.handle_event(ROAM, 10.5)
-    assert rungs(core.handle_timeout(11.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
+    assert decided(core.handle_timeout(11.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
 
 
 def test_an_event_within_the_grace_is_answered_by_the_peers_offer() -> None:
@@ -402,7 +402,7 @@ def test_an_event_within_the_grace_is_answered_by_the_peers_offer() -> None:
     core.handle_event(ROAM, 10.5)
     core.handle_event(OfferReceived(6, sdp("theirs")), 10.6)
     core.handle_event(SessionResumed(6), 10.7)
-    assert rungs(rest(core, 100.0)) == []
+    assert decided(rest(core, 100.0)) == []
 
 
 def test_a_new_address_acts_at_once_even_within_the_grace() -> None:
@@ -415,21 +415,23 @@ def test_a_new_address_acts_at_once_even_within_the_grace() -> None:
 def test_an_event_that_takes_the_paths_address_acts_at_once_though_another_waits_for_the_grace() -> None:
     core = connected()
     core.handle_event(NEW_ADDRESS, 10.0)
-    assert rungs(core.handle_event(NEW_ADDRESS, 10.05)) == [("HOLD", "IN_GRACE")]
+    assert decided(core.handle_event(NEW_ADDRESS, 10.05)) == [("HOLD", "IN_GRACE")]
     core.handle_event(AnswerReceived(core.generation, sdp("there")), 10.1)
     core.handle_event(SessionResumed(core.carrier), 10.2)
     assert core.state is State.CONNECTED
-    assert rungs(core.handle_event(replace(ROAM, local_address_lost=True), 10.3)) == [("REBUILD", "LOCAL_ADDRESS_LOST")]
+    assert decided(core.handle_event(replace(ROAM, local_address_lost=True), 10.3)) == [
+        ("REBUILD", "LOCAL_ADDRESS_LOST")
+    ]
 
 
 def test_what_was_under_way_when_the_path_lost_its_address_does_not_speak_for_it() -> None:
     """The old network goes, and some milliseconds later the new one comes, as for a laptop that is unplugged."""
     core = connected()
-    assert rungs(core.handle_event(replace(OFFLINE, local_address_lost=True), 10.0)) == [("WAIT", "NO_ADDRESS")]
+    assert decided(core.handle_event(replace(OFFLINE, local_address_lost=True), 10.0)) == [("WAIT", "NO_ADDRESS")]
     core.handle_event(SignalingChanged(False), 10.001)
     core.handle_event(PathEvidence(3, 10.002, None), 10.002)
-    assert rungs(core.handle_event(SignalingChanged(True), 10.01)) == [("WAIT", "NO_ADDRESS")]
-    assert rungs(core.handle_event(replace(NEW_ADDRESS, has_address=True, local_address_lost=False), 10.02)) == [
+    assert decided(core.handle_event(SignalingChanged(True), 10.01)) == [("WAIT", "NO_ADDRESS")]
+    assert decided(core.handle_event(replace(NEW_ADDRESS, has_address=True, local_address_lost=False), 10.02)) == [
         ("REBUILD", "NEW_ADDRESS")
     ]
 
@@ -447,9 +449,9 @@ def test_an_event_during_a_backoff_acts_at_once_and_starts_the_count_over() -> N
     lose(core, 10.0)
     lose(core, 10.5)
     core.handle_timeout(deadline(core))
-    assert rungs(lose(core, 20.0)) == [("WAIT", "BACKOFF")]
+    assert decided(lose(core, 20.0)) == [("WAIT", "BACKOFF")]
     actions = core.handle_event(ROAM, 21.0)
-    assert rungs(actions) == [("REBUILD", "NOT_OPEN")]
+    assert decided(actions) == [("REBUILD", "NOT_OPEN")]
     assert decisions(actions)[0].attempt == 1
 
 
@@ -459,7 +461,7 @@ def test_a_restart_after_a_second_of_silence_would_come_too_late_so_a_spare_is_b
     core.handle_timeout(deadline(core))
     assert core.state is State.CONNECTED
     actions = core.handle_event(ROAM, 11.1)
-    assert (rungs(actions), states(actions)) == ([("SPARE", "PATH_SILENT")], [State.RECONNECTING])
+    assert (decided(actions), states(actions)) == ([("SPARE", "PATH_SILENT")], [State.RECONNECTING])
 
 
 def test_silence_goes_on_counting_while_a_restart_is_under_way() -> None:
@@ -468,7 +470,7 @@ def test_silence_goes_on_counting_while_a_restart_is_under_way() -> None:
     core.handle_event(ROAM, 10.0)
     core.handle_event(AnswerReceived(5, sdp("new")), 10.1)
     core.handle_event(PathEvidence(3, None, 10.1), 10.1)
-    assert rungs(core.handle_event(ROAM, 12.0)) == [("SPARE", "PATH_SILENT")]
+    assert decided(core.handle_event(ROAM, 12.0)) == [("SPARE", "PATH_SILENT")]
 
 
 def test_many_events_cause_six_restarts_a_minute() -> None:
@@ -505,7 +507,7 @@ def test_an_interface_that_flaps_leaves_a_restart_for_the_address_that_it_comes_
     assert len(offers) <= POLICY.max_restarts_per_minute - len(QUIET_BEFORE_LAST)
     rest_at = 10.0 + looks / 4
     core.handle_event(there, rest_at)
-    assert [rung for rung, _ in rungs(rest(core, rest_at + QUIET_BEFORE_LAST[1]))].count("REBUILD") == 1
+    assert [action for action, _ in decided(rest(core, rest_at + QUIET_BEFORE_LAST[1]))].count("REBUILD") == 1
 
 
 def test_the_peers_restarts_count_towards_the_restart_limit() -> None:
@@ -513,16 +515,16 @@ def test_the_peers_restarts_count_towards_the_restart_limit() -> None:
     for generation in range(4, 4 + 2 * POLICY.max_restarts_per_minute, 2):
         core.handle_event(OfferReceived(generation, sdp("theirs"), cause="interface change"), 10.0)
     core.handle_event(SessionResumed(core.carrier), 10.1)
-    assert rungs(core.handle_event(ROAM, 12.0)) == [("WAIT", "RESTART_LIMIT")]
-    assert rungs(core.handle_timeout(70.0))[0] == ("ICE_RESTART", "NETWORK_MOVED")
+    assert decided(core.handle_event(ROAM, 12.0)) == [("WAIT", "RESTART_LIMIT")]
+    assert decided(core.handle_timeout(70.0))[0] == ("ICE_RESTART", "NETWORK_MOVED")
 
 
 def test_an_event_at_the_restart_limit_during_an_attempt_is_judged_again_when_there_is_room() -> None:
     """The attempt may be for the network that this event takes away."""
     core = connected(policy=RestartPolicy(max_restarts_per_minute=1, attempt_timeout=300.0))
     core.handle_event(NEW_ADDRESS, 10.0)
-    assert rungs(core.handle_event(replace(ROAM, local_address_lost=True), 20.0)) == [("HOLD", "RESTART_LIMIT")]
-    assert ("REBUILD", "LOCAL_ADDRESS_LOST") in rungs(rest(core, 70.0))
+    assert decided(core.handle_event(replace(ROAM, local_address_lost=True), 20.0)) == [("HOLD", "RESTART_LIMIT")]
+    assert ("REBUILD", "LOCAL_ADDRESS_LOST") in decided(rest(core, 70.0))
 
 
 def test_the_end_of_the_limits_wait_and_an_overdue_silence_are_one_recovery() -> None:
@@ -531,7 +533,7 @@ def test_the_end_of_the_limits_wait_and_an_overdue_silence_are_one_recovery() ->
     core.handle_event(PathEvidence(3, None, 10.0), 10.0)
     rest(core, 69.9)
     actions = core.handle_timeout(70.7)
-    assert rungs(actions) == [("SPARE", "RETRY")]
+    assert decided(actions) == [("SPARE", "RETRY")]
 
 
 @pytest.mark.parametrize("restart_fails_by", ["silence", "refusal", "loss"])
@@ -546,7 +548,7 @@ def test_a_restart_that_fails_when_the_restart_limit_is_reached_waits_and_goes_o
             actions = core.handle_event(AnswerReceived(5, sdp("peer")), 10.1)
         case _:
             actions = lose(core, 10.1)
-    assert rungs(actions) == [("WAIT", "RESTART_LIMIT")]
+    assert decided(actions) == [("WAIT", "RESTART_LIMIT")]
     assert core.next_deadline() == 70.0
     assert MakeOffer(7, Trigger.INTERFACE_CHANGE, is_spare=restart_fails_by != "loss") in core.handle_timeout(70.0)
 
@@ -558,15 +560,15 @@ def test_a_restart_that_fails_when_the_restart_limit_is_reached_waits_and_goes_o
 def test_without_an_address_a_silent_path_is_held_until_there_is_one(initiator: bool) -> None:
     core = connected(initiator=initiator)
     actions = core.handle_event(OFFLINE, 10.0)
-    assert rungs(actions) == [("WAIT", "NO_ADDRESS")]
+    assert decided(actions) == [("WAIT", "NO_ADDRESS")]
     assert (core.state, rest_of(actions)) == (State.CONNECTED, [Probe()])
     actions = silent(core, 10.0)
-    assert rungs(actions)[-1] == ("WAIT", "NO_ADDRESS")
+    assert decided(actions)[-1] == ("WAIT", "NO_ADDRESS")
     assert not closes(actions)
     assert core.handle_event(SignalingChanged(False), 100.0) == []
     assert not any(isinstance(each, MakeOffer) for each in core.handle_event(SignalingChanged(True), 200.0))
     actions = core.handle_event(ONLINE, 300.0)
-    assert rungs(actions) == [("SPARE", "PATH_SILENT")]
+    assert decided(actions) == [("SPARE", "PATH_SILENT")]
     assert decisions(actions)[0].attempt == 1
     assert not closes(actions)
 
@@ -637,7 +639,7 @@ def test_an_attempt_that_fails_while_it_could_not_be_made_is_not_spent(away: Eve
     core.handle_event(NEW_ADDRESS, 10.0)
     core.handle_event(away, 12.0)
     actions = core.handle_timeout(20.0)
-    assert [rung for rung, _ in rungs(actions)] == ["WAIT"]
+    assert [action for action, _ in decided(actions)] == ["WAIT"]
     core.handle_event(ONLINE, 500.0)
     actions = core.handle_event(SignalingChanged(True), 500.0)
     assert core.carrier == core.generation == 7
@@ -648,7 +650,7 @@ def test_an_event_that_came_while_signaling_was_away_is_answered_when_it_returns
     core = connected()
     core.handle_event(SignalingChanged(False), 9.9)
     actions = core.handle_event(ROAM, 10.0)
-    assert (rungs(actions), rest_of(actions)) == ([("WAIT", "NO_SIGNALING")], [Probe()])
+    assert (decided(actions), rest_of(actions)) == ([("WAIT", "NO_SIGNALING")], [Probe()])
     assert rest_of(core.handle_event(SignalingChanged(True), 10.3)) == [RestartIce(5, 3, Trigger.INTERFACE_CHANGE)]
 
 
@@ -657,7 +659,7 @@ def test_an_event_that_the_path_has_survived_meanwhile_is_not() -> None:
     core.handle_event(SignalingChanged(False), 9.9)
     core.handle_event(ROAM, 10.0)
     core.handle_event(PathEvidence(3, 10.1, None), 10.1)
-    assert rungs(core.handle_event(SignalingChanged(True), 10.3)) == [("HOLD", "CARRIES_DATA")]
+    assert decided(core.handle_event(SignalingChanged(True), 10.3)) == [("HOLD", "CARRIES_DATA")]
 
 
 def test_an_event_that_waited_brings_back_no_old_news_of_addresses() -> None:
@@ -666,7 +668,7 @@ def test_an_event_that_waited_brings_back_no_old_news_of_addresses() -> None:
     core.handle_event(OFFLINE, 10.0)
     core.handle_event(NetworkChanged(Trigger.WAKE_UP, has_address=True, slept_seconds=1.0), 10.1)
     core.handle_event(SignalingChanged(True), 10.2)
-    assert rungs([*core.decisions])[-1][1] != "NO_ADDRESS"
+    assert decided([*core.decisions])[-1][1] != "NO_ADDRESS"
 
 
 # Requests.
@@ -676,7 +678,7 @@ def test_the_user_gets_a_restart_or_another_carrier_at_once() -> None:
     assert rest_of(connected().handle_event(RecoveryRequested(), 1.0)) == [RestartIce(5, 3, Trigger.REQUEST)]
     core = connected(initiator=False)
     actions = core.handle_event(RecoveryRequested(rebuild=True), 1.0)
-    assert rungs(actions) == [("SPARE", "ASKED")]
+    assert decided(actions) == [("SPARE", "ASKED")]
     assert rest_of(actions) == [MakeOffer(4, Trigger.REQUEST, is_spare=True)]
     assert core.state is State.CONNECTED
 
@@ -685,7 +687,7 @@ def test_a_request_joins_the_recovery_that_is_under_way() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)
     actions = core.handle_event(RecoveryRequested(), 10.5)
-    assert (rungs(actions), rest_of(actions)) == ([("HOLD", "UNDER_WAY")], [])
+    assert (decided(actions), rest_of(actions)) == ([("HOLD", "UNDER_WAY")], [])
 
 
 def test_a_request_during_a_backoff_acts_at_once() -> None:
@@ -700,7 +702,7 @@ def test_a_rebuild_needs_no_rendezvous_while_the_carrier_can_take_its_offer_to_t
     core = connected(initiator=initiator)
     core.handle_event(SignalingChanged(False), 9.0)
     actions = core.handle_event(RecoveryRequested(rebuild=True), 11.6)
-    assert rungs(actions) == [("SPARE", "ASKED")]
+    assert decided(actions) == [("SPARE", "ASKED")]
     assert core.state is State.CONNECTED
 
 
@@ -709,7 +711,7 @@ def test_a_rebuild_is_not_begun_while_it_could_not_be_ended() -> None:
     core.handle_event(SessionResumed(3, peer_takes_spare=False), 8.0)
     core.handle_event(SignalingChanged(False), 9.0)
     actions = core.handle_event(RecoveryRequested(rebuild=True), 11.6)
-    assert (rungs(actions), rest_of(actions)) == ([("HOLD", "NO_SIGNALING")], [Probe()])
+    assert (decided(actions), rest_of(actions)) == ([("HOLD", "NO_SIGNALING")], [Probe()])
     assert core.state is State.CONNECTED
 
 
@@ -718,13 +720,13 @@ def test_a_suspect_path_takes_no_offer_to_the_peer() -> None:
     core.handle_event(SignalingChanged(False), 9.0)
     core.handle_event(PathEvidence(3, None, 10.0), 10.0)
     rest(core, 10.0 + POLICY.suspicion_floor + 0.01)
-    assert rungs(core.handle_event(RecoveryRequested(rebuild=True), 10.3)) == [("HOLD", "NO_SIGNALING")]
+    assert decided(core.handle_event(RecoveryRequested(rebuild=True), 10.3)) == [("HOLD", "NO_SIGNALING")]
 
 
 def test_a_network_event_waits_for_the_rendezvous_though_the_path_was_up() -> None:
     core = connected()
     core.handle_event(SignalingChanged(False), 9.0)
-    assert rungs(core.handle_event(NetworkChanged(Trigger.INTERFACE_CHANGE), 10.0)) == [("WAIT", "NO_SIGNALING")]
+    assert decided(core.handle_event(NetworkChanged(Trigger.INTERFACE_CHANGE), 10.0)) == [("WAIT", "NO_SIGNALING")]
 
 
 def test_a_second_copy_of_an_offer_is_no_news_of_the_peers_network() -> None:
@@ -779,7 +781,7 @@ def test_the_acceptor_end_that_has_no_spare_at_the_verdict_waits_a_moment_for_th
     assert core.spare == 4
     core.handle_event(PathEvidence(3, 5.4, None), 5.4)  # it was not needed: no other one within 1 s
     actions = silent(core, 5.45)
-    assert rungs(actions) == [("WAIT", "GLARE")]
+    assert decided(actions) == [("WAIT", "GLARE")]
     assert not closes(actions)
     actions = rest_of(rest(core, 5.45 + SILENT_AFTER + GLARE_DELAY + 0.001))
     assert actions == [MakeOffer(6, Trigger.CONNECTION_TIMEOUT, is_spare=True), Probe()]
@@ -859,7 +861,7 @@ def test_a_peer_that_talks_but_gets_nothing_is_tried_on_another_carrier() -> Non
 def test_the_engines_doubt_is_probed_and_changes_nothing_else() -> None:
     core = connected()
     actions = core.handle_event(IceUnhealthy(3), 10.0)
-    assert rungs(actions) == [("HOLD", "DOUBTED")]
+    assert decided(actions) == [("HOLD", "DOUBTED")]
     assert rest_of(actions) == [Probe()]
     assert core.state is State.CONNECTED
     assert core.handle_event(IceUnhealthy(1), 10.0) == []
@@ -893,13 +895,13 @@ def test_a_deadline_noticed_a_minute_late_is_a_wake_up() -> None:
     core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
     core.handle_event(PathEvidence(3, 10.0, 10.0), 110.0)
     actions = core.handle_timeout(110.0)
-    assert rungs(actions) == [("REBUILD", "LONG_SLEEP")]
+    assert decided(actions) == [("REBUILD", "LONG_SLEEP")]
     assert reasons(actions) == ["WOKE_UP"]
 
 
 def test_a_long_sleep_is_noticed_without_keepalives_too() -> None:
     core = connected(policy=RestartPolicy(ice_keepalive_enabled=False))
-    assert rungs(core.handle_timeout(POLICY.connection_health_check_interval + 60.0)) == [("REBUILD", "LONG_SLEEP")]
+    assert decided(core.handle_timeout(POLICY.connection_health_check_interval + 60.0)) == [("REBUILD", "LONG_SLEEP")]
 
 
 def test_a_wake_up_that_the_monitor_told_first_is_one_recovery() -> None:
@@ -907,7 +909,7 @@ def test_a_wake_up_that_the_monitor_told_first_is_one_recovery() -> None:
     core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
     actions = core.handle_event(NetworkChanged(Trigger.WAKE_UP, slept_seconds=1000.0), 1010.0)
     actions += core.handle_timeout(1010.0)
-    assert rungs(actions) == [("REBUILD", "LONG_SLEEP")]
+    assert decided(actions) == [("REBUILD", "LONG_SLEEP")]
 
 
 def test_evidence_that_is_told_late_is_no_sleep() -> None:
@@ -941,7 +943,7 @@ def test_an_attempt_that_was_slept_through_waits_where_it_cannot_be_made_again(a
     core.handle_event(NEW_ADDRESS, 10.0)
     core.handle_event(away, 11.0)
     actions = core.handle_timeout(1000.0)
-    assert [rung for rung, _ in rungs(actions)] == ["WAIT"]
+    assert [action for action, _ in decided(actions)] == ["WAIT"]
     core.handle_event(ONLINE, 1001.0)
     core.handle_event(SignalingChanged(True), 1001.0)
     assert core.carrier == core.generation

@@ -28,7 +28,7 @@ from perdure.core.actions import (
 )
 from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
 from perdure.core.connection import Connection
-from perdure.core.decision import Decision, DecisionReason, Rung, Trigger
+from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
@@ -48,6 +48,7 @@ from perdure.core.events import (
     PeerRestarted,
     PeerSwitched,
     RecoveryRequested,
+    RelaysRenewed,
     RttMeasured,
     SessionEnded,
     SessionResumed,
@@ -177,6 +178,7 @@ ANY: st.SearchStrategy[Event] = st.one_of(
     st.builds(RttMeasured, NUMBERS, st.floats(0, 100)),
     st.builds(HealthMeasured, NUMBERS, st.none() | st.floats(0, 100), NUMBERS, NUMBERS),
     st.builds(RecoveryRequested, st.booleans()),
+    st.just(RelaysRenewed()),
     st.just(Used()),
     st.just(CloseSent()),
     st.builds(Extended, st.floats(0, 1e5)),
@@ -206,7 +208,7 @@ class Watch:
         self.core = Connection(policy, limits, initiator=initiator, random=Random(seed), now=0.0)
         self.now = 0.0
         self.actions: list[Action] = []
-        self.climbs: list[tuple[float, Trigger | None]] = []
+        self.begun: list[tuple[float, Trigger | None]] = []
         self._initiator = initiator
         self._state = State.INITIALIZING
         self._carrier = self._spare = 0
@@ -311,12 +313,14 @@ class Watch:
                 assert generation not in (self._carrier, self._spare), "what is withdrawn is kept"
             case Probe() | KeepAlive():
                 assert self._carrier, "nobody can be asked"
-            case Decision(trigger, rung, reason, _, next_attempt_at, at):
+            case Decision(trigger, taken, reason, _, next_attempt_at, at):
                 assert at == self.now
                 assert next_attempt_at is None or next_attempt_at > at
                 is_counted = reason is not DecisionReason.PATH_SUSPECT
-                if rung in (Rung.ICE_RESTART, Rung.REBUILD) or (rung is Rung.SPARE and is_counted):
-                    self.climbs.append((at, trigger))
+                if taken in (RecoveryAction.ICE_RESTART, RecoveryAction.REBUILD) or (
+                    taken is RecoveryAction.SPARE and is_counted
+                ):
+                    self.begun.append((at, trigger))
             case _:
                 pass
 
@@ -381,7 +385,7 @@ def test_no_history_leaves_an_attempt_without_an_end(steps: list[Step], initiato
     state = watch.core.state
     if not initiator and state is State.RECONNECTING:
         # Its own attempts are spent, and the peer may still come back.
-        assert len(watch.climbs) > 0
+        assert len(watch.begun) > 0
         watch.rest(until + policy.abandon_after)
         assert watch.core.state is State.FAILED
     else:
@@ -402,7 +406,7 @@ def test_no_network_causes_more_restarts_a_minute_than_the_budget_allows(
     watch.feed(OfferReceived(3, sdp("a")) if not initiator else AnswerReceived(3, sdp("a")))
     watch.feed(SessionResumed(3))
     watch.run(steps)
-    instants = [at for at, trigger in watch.climbs if trigger not in UNCOUNTED]
+    instants = [at for at, trigger in watch.begun if trigger not in UNCOUNTED]
     for at in instants:
         assert sum(at <= other < at + LIMIT_WINDOW for other in instants) <= budget
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from core.cores import connected, deadline, decisions, rest, rest_of, rungs, sdp, states
+from core.cores import connected, deadline, decided, decisions, rest, rest_of, sdp, states
 from perdure.config import RestartPolicy
 from perdure.core.actions import Action, MeasureHealth, Probe, RestartIce
 from perdure.core.connection import Connection
@@ -170,7 +170,7 @@ def test_a_slow_lossy_path_is_degraded_within_seconds_and_good_again_and_never_r
     worse = flow(core, 30.0, 35.0, rtt=0.4, loss=0.1, checks=300)
     assert states(worse) == [State.DEGRADED]
     worse += flow(core, 35.0, 95.0, rtt=0.4, loss=0.1, checks=350)
-    assert rungs(worse) == [("HOLD", "CARRIES_DATA")]
+    assert decided(worse) == [("HOLD", "CARRIES_DATA")]
     assert Probe() not in worse
     better = flow(core, 95.0, 180.0, rtt=0.02, checks=2000)
     assert states(better) == [State.CONNECTED]
@@ -187,7 +187,7 @@ def test_an_answer_that_is_a_little_late_is_no_reason_to_restart() -> None:
     assert core.state is State.DEGRADED
     health_at = deadline(core)
     core.handle_event(PathEvidence(3, health_at - 0.12, health_at - 0.11), health_at - 0.11)
-    assert [rung for rung in rungs(core.handle_timeout(health_at)) if rung[0] != "HOLD"] == []
+    assert [action for action in decided(core.handle_timeout(health_at)) if action[0] != "HOLD"] == []
 
 
 def test_a_degraded_path_that_carries_nothing_is_restarted_at_longer_and_longer_intervals() -> None:
@@ -223,7 +223,7 @@ def test_a_path_that_was_good_meanwhile_is_restarted_at_once_again() -> None:
         if core.state is State.RECONNECTING:
             core.handle_event(AnswerReceived(core.generation, sdp(f"new{second}")), now)
             core.handle_event(PathEvidence(3, now + 0.05, None), now + 0.05)
-        found += [rung for rung in rungs(actions) if rung != ("HOLD", "CARRIES_DATA")]
+        found += [action for action in decided(actions) if action != ("HOLD", "CARRIES_DATA")]
     assert found == [
         ("ICE_RESTART", "POOR_PATH"),
         ("ICE_RESTART", "POOR_PATH"),
@@ -252,7 +252,7 @@ def test_a_bad_measurement_of_an_idle_path_is_confirmed_soon() -> None:
     core.handle_timeout(135.0)
     actions = core.handle_event(HealthMeasured(3, 0.02, 54, 27), 135.0)
     assert states(actions) == [State.DEGRADED, State.RECONNECTING]
-    assert [decision.rung.name for decision in decisions(actions)] == ["ICE_RESTART"]
+    assert [decision.action.name for decision in decisions(actions)] == ["ICE_RESTART"]
 
 
 def test_measurements_of_another_carrier_and_of_a_path_that_is_down_are_ignored() -> None:

@@ -12,11 +12,11 @@ from core.cores import (
     ROAM,
     connected,
     deadline,
+    decided,
     lose,
     reasons,
     rest,
     rest_of,
-    rungs,
     sdp,
     silent,
     states,
@@ -36,7 +36,7 @@ from perdure.core.actions import (
     StateChanged,
     WithdrawOffer,
 )
-from perdure.core.climber import MAX_CANDIDATES_OF_CARRIER, RETIRE_TIMEOUT, SPARE_TIMEOUT
+from perdure.core.carriers import MAX_CANDIDATES_OF_CARRIER, RETIRE_TIMEOUT, SPARE_TIMEOUT
 from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,
@@ -137,7 +137,7 @@ def test_the_initiator_begins_a_spare_with_the_first_overdue_answer_and_stays_co
     core = connected()
     core.handle_event(PathEvidence(3, None, 10.0), 10.0)
     actions = core.handle_timeout(10.0 + SUSPECT_AFTER)
-    assert rungs(actions) == [("SPARE", "PATH_SUSPECT")]
+    assert decided(actions) == [("SPARE", "PATH_SUSPECT")]
     assert actions[-1] == MakeOffer(5, Trigger.CONNECTION_TIMEOUT, is_spare=True)
     assert states(actions) == []
     assert (core.state, core.carrier, core.spare) == (State.CONNECTED, 3, 5)
@@ -148,7 +148,7 @@ def test_no_rounding_of_the_clock_hides_a_suspicion() -> None:
     for tenths in range(100, 1000, 7):
         core, since = connected(), tenths / 10
         core.handle_event(PathEvidence(3, since, since), since)
-        assert ("SPARE", "PATH_SUSPECT") in rungs(core.handle_timeout(deadline(core))), since
+        assert ("SPARE", "PATH_SUSPECT") in decided(core.handle_timeout(deadline(core))), since
 
 
 def test_the_acceptor_begins_its_spare_a_moment_later() -> None:
@@ -187,7 +187,7 @@ def test_a_suspicion_begins_nothing_while_signaling_is_away(initiator: bool) -> 
     core.handle_event(SignalingChanged(False), 9.0)
     core.handle_event(PathEvidence(3, None, 10.0), 10.0)
     actions = rest(core, 10.0 + SUSPECT_AFTER + GLARE_DELAY + 0.01)
-    assert rungs(actions) == [("HOLD", "PATH_SUSPECT")]
+    assert decided(actions) == [("HOLD", "PATH_SUSPECT")]
     assert core.spare == 0
 
 
@@ -197,7 +197,7 @@ def test_a_suspicion_begins_nothing_with_a_peer_that_has_one_carrier_at_a_time(i
     core.handle_event(SessionResumed(3, peer_takes_spare=False), 9.0)
     core.handle_event(PathEvidence(3, None, 10.0), 10.0)
     actions = rest(core, 10.0 + SUSPECT_AFTER + GLARE_DELAY + 0.01)
-    assert rungs(actions) == [("HOLD", "PATH_SUSPECT")]
+    assert decided(actions) == [("HOLD", "PATH_SUSPECT")]
     assert core.spare == 0
 
 
@@ -206,7 +206,7 @@ def test_a_peer_that_has_one_carrier_at_a_time_is_offered_another_where_the_path
     core.handle_event(SessionResumed(3, peer_takes_spare=False), 9.0)
     core.handle_event(PathEvidence(3, None, 10.0), 10.0)
     actions = rest(core, 10.0 + SILENT_AFTER + 0.01)
-    assert ("SPARE", "PATH_SILENT") in rungs(actions)
+    assert ("SPARE", "PATH_SILENT") in decided(actions)
     assert (core.carrier, core.spare) == (3, 5)
 
 
@@ -214,7 +214,7 @@ def test_a_peer_that_has_one_carrier_at_a_time_is_offered_another_where_that_is_
     core = connected()
     core.handle_event(SessionResumed(3, peer_takes_spare=False), 9.0)
     actions = core.handle_event(RecoveryRequested(rebuild=True), 10.0)
-    assert rungs(actions) == [("SPARE", "ASKED")]
+    assert decided(actions) == [("SPARE", "ASKED")]
     core.handle_event(CarrierLost(3, "the peer closed it, and takes the offer"), 10.1)
     assert (core.state, core.carrier, core.spare) == (State.RECONNECTING, 0, 5)
     core.handle_event(AnswerReceived(5, sdp("spare")), 10.2)
@@ -232,7 +232,7 @@ def test_a_suspicion_begins_nothing_at_the_restart_limit() -> None:
     rest(core, 12.0)
     core.handle_event(PathEvidence(core.carrier, None, 12.0), 12.0)
     actions = rest(core, 12.5)
-    assert rungs(actions)[0] == ("HOLD", "PATH_SUSPECT")
+    assert decided(actions)[0] == ("HOLD", "PATH_SUSPECT")
     assert not [action for action in actions if isinstance(action, MakeOffer)]
 
 
@@ -243,7 +243,7 @@ def test_silence_makes_the_spare_the_attempt_and_keeps_the_silent_carrier() -> N
     assert rest_of(actions) == [DoubtSignaling(), Probe()]
     assert (core.state, core.carrier, core.spare) == (State.RECONNECTING, 3, 5)
     actions = rest(core, 10.0 + SILENT_AFTER + POLICY.attempt_timeout)
-    assert rungs(actions) == [("WAIT", "BACKOFF")]
+    assert decided(actions) == [("WAIT", "BACKOFF")]
     assert [action for action in actions if action != Probe()][:2] == dropped(5)
     assert (core.state, core.carrier) == (State.RECONNECTING, 3)
 
@@ -251,7 +251,7 @@ def test_silence_makes_the_spare_the_attempt_and_keeps_the_silent_carrier() -> N
 def test_where_ice_has_given_up_another_carrier_is_begun_at_once_and_this_one_is_kept() -> None:
     core = connected()
     actions = core.handle_event(IceUnhealthy(3, has_failed=True), 10.0)
-    assert rungs(actions) == [("SPARE", "ICE_FAILED")]
+    assert decided(actions) == [("SPARE", "ICE_FAILED")]
     assert MakeOffer(5, Trigger.ICE_FAILURE, is_spare=True) in actions
     assert (core.state, core.carrier, core.spare) == (State.RECONNECTING, 3, 5)
     answers(core, 10.1)
@@ -261,14 +261,14 @@ def test_where_ice_has_given_up_another_carrier_is_begun_at_once_and_this_one_is
 def test_where_ice_has_given_up_the_acceptor_waits_a_moment_for_the_others_offer() -> None:
     core = connected(initiator=False)
     actions = core.handle_event(IceUnhealthy(3, has_failed=True), 10.0)
-    assert rungs(actions) == [("WAIT", "GLARE")]
+    assert decided(actions) == [("WAIT", "GLARE")]
     assert (core.state, core.carrier) == (State.RECONNECTING, 3)
     assert MakeAnswer(5, sdp("new"), is_spare=True) in core.handle_event(OfferReceived(5, sdp("new")), 10.05)
 
 
 def test_where_ice_has_given_up_a_spare_that_there_is_becomes_the_attempt() -> None:
     core = with_spare()
-    assert rungs(core.handle_event(IceUnhealthy(3, has_failed=True), 10.3)) == [("HOLD", "UNDER_WAY")]
+    assert decided(core.handle_event(IceUnhealthy(3, has_failed=True), 10.3)) == [("HOLD", "UNDER_WAY")]
     assert (core.state, core.carrier, core.spare) == (State.RECONNECTING, 3, 5)
 
 
@@ -404,7 +404,7 @@ def test_the_peers_offer_is_answered_beside_a_silent_carrier_too() -> None:
     actions = core.handle_event(OfferReceived(5, sdp("spare"), cause=SUSPICION), 12.0)
     assert MakeAnswer(5, sdp("spare"), is_spare=True) in actions
     assert (core.state, core.carrier, core.spare) == (State.RECONNECTING, 3, 5)
-    assert rungs(rest(core, 12.0 + POLICY.attempt_timeout)) == [("WAIT", "NO_SIGNALING")]
+    assert decided(rest(core, 12.0 + POLICY.attempt_timeout)) == [("WAIT", "NO_SIGNALING")]
 
 
 def test_a_second_offer_of_the_peer_replaces_its_first() -> None:
@@ -472,7 +472,7 @@ def test_a_spare_that_is_lost_while_the_path_is_up_changes_nothing(make: Callabl
     core = make()
     actions = core.handle_event(CarrierLost(5, "gone"), 10.5)
     assert actions[0] == CloseCarrier(5)
-    assert (rungs(actions), states(actions)) == ([], [])
+    assert (decided(actions), states(actions)) == ([], [])
     assert (core.state, core.carrier, core.spare) == (State.CONNECTED, 3, 0)
 
 
@@ -481,7 +481,7 @@ def test_a_spare_that_is_lost_while_the_path_is_silent_is_a_failed_attempt() -> 
     silent(core, 10.0)
     actions = core.handle_event(CarrierLost(5, "gone"), 11.5)
     assert [action for action in rest_of(actions) if action != Probe()] == dropped(5)
-    assert rungs(actions) == [("WAIT", "BACKOFF")]
+    assert decided(actions) == [("WAIT", "BACKOFF")]
     assert core.decisions[-1].attempt == 1
     assert (core.state, core.carrier, core.spare) == (State.RECONNECTING, 3, 0)
 
@@ -491,7 +491,7 @@ def test_the_next_attempt_after_a_lost_spare_is_made_beside_the_silent_carrier_t
     silent(core, 10.0)
     core.handle_event(CarrierLost(5, "gone"), 11.5)
     actions = rest(core, 11.5 + 1.1 * POLICY.restart_backoff_base)
-    assert rungs(actions) == [("SPARE", "RETRY")]
+    assert decided(actions) == [("SPARE", "RETRY")]
     assert MakeOffer(7, Trigger.CONNECTION_TIMEOUT, is_spare=True) in actions
     assert core.carrier == 3
 
@@ -513,7 +513,7 @@ def test_where_both_are_lost_the_next_is_built_alone() -> None:
     core = with_spare()
     lose(core, 10.5)
     actions = core.handle_event(CarrierLost(5, ""), 10.6)
-    assert rungs(actions) == [("WAIT", "BACKOFF")]
+    assert decided(actions) == [("WAIT", "BACKOFF")]
     assert (core.carrier, core.spare) == (0, 0)
     assert MakeOffer(7, Trigger.ICE_FAILURE) in rest(core, 20.0)
 
@@ -524,7 +524,7 @@ def test_a_spare_has_the_attempts_time_once_all_waits_for_it() -> None:
     assert core.next_deadline() == 10.5 + POLICY.attempt_timeout
     actions = core.handle_timeout(10.5 + POLICY.attempt_timeout)
     assert rest_of(actions) == dropped(5)
-    assert rungs(actions) == [("WAIT", "BACKOFF")]
+    assert decided(actions) == [("WAIT", "BACKOFF")]
 
 
 # Promotion.
@@ -582,14 +582,14 @@ def test_a_suspicions_spare_that_is_used_counts_as_a_restart() -> None:
             core.handle_event(RttMeasured(core.carrier, 0.05), now + 1.1)
         now += 3.0
     core.handle_event(PathEvidence(core.carrier, None, now), now)
-    assert ("SPARE", "PATH_SUSPECT") not in rungs(rest(core, now + 0.5)), "the others are for who needs them more"
+    assert ("SPARE", "PATH_SUSPECT") not in decided(rest(core, now + 0.5)), "the others are for who needs them more"
 
 
 def test_a_suspicions_spare_that_is_not_needed_counts_for_nothing() -> None:
     core, now = connected(), 10.0
     for wait in (0.0, 1.0, 2.0, 4.0, 8.0, 16.0):
         now = false_alarm(core, now + wait)
-    assert rungs(core.handle_event(ROAM, now + 1.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
+    assert decided(core.handle_event(ROAM, now + 1.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
 
 
 def test_the_peers_suspicion_counts_unless_its_spare_is_withdrawn() -> None:
@@ -600,15 +600,15 @@ def test_the_peers_suspicion_counts_unless_its_spare_is_withdrawn() -> None:
             core.handle_event(OfferReceived(5 + 2 * round_, sdp(f"spare{round_}"), cause=SUSPICION), now)
         used.handle_event(SessionResumed(used.spare), now + 0.1)
         unused.handle_event(OfferWithdrawn(unused.spare), now + 0.1)
-    assert rungs(used.handle_event(ROAM, 20.0)) == [("WAIT", "RESTART_LIMIT")]
-    assert rungs(unused.handle_event(ROAM, 20.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
+    assert decided(used.handle_event(ROAM, 20.0)) == [("WAIT", "RESTART_LIMIT")]
+    assert decided(unused.handle_event(ROAM, 20.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
 
 
 def test_what_the_engine_said_of_the_spare_holds_once_it_is_the_current_carrier() -> None:
     core = with_spare()
     core.handle_event(CarrierMade(5, can_restart=False), 10.35)
     core.handle_event(SessionResumed(5), 10.6)
-    assert rungs(core.handle_event(ROAM, 20.0)) == [("SPARE", "CANNOT_RESTART")]
+    assert decided(core.handle_event(ROAM, 20.0)) == [("SPARE", "CANNOT_RESTART")]
 
 
 def test_a_worn_carrier_is_left_for_a_spare_whose_restarts_count_anew() -> None:
@@ -619,10 +619,10 @@ def test_a_worn_carrier_is_left_for_a_spare_whose_restarts_count_anew() -> None:
         answers(core, now + 0.2)
         now += 20.0
     actions = core.handle_event(ROAM, now)
-    assert rungs(actions) == [("SPARE", "WORN")]
+    assert decided(actions) == [("SPARE", "WORN")]
     assert core.state is State.CONNECTED
     core.handle_event(SessionResumed(core.spare), now + 0.5)
-    assert rungs(core.handle_event(ROAM, now + 20.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
+    assert decided(core.handle_event(ROAM, now + 20.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
 
 
 def test_an_ice_restart_after_the_move_is_of_the_new_carrier() -> None:
@@ -660,7 +660,7 @@ def test_what_the_carrier_before_says_is_no_evidence_for_the_current_one() -> No
     core = switched()
     core.handle_event(PathEvidence(5, None, 12.0), 12.0)
     core.handle_event(PathEvidence(3, 12.2, None), 12.2)
-    assert ("SPARE", "PATH_SUSPECT") in rungs(rest(core, 12.4))
+    assert ("SPARE", "PATH_SUSPECT") in decided(rest(core, 12.4))
 
 
 def test_a_second_move_closes_the_carrier_before_the_last() -> None:
@@ -781,7 +781,7 @@ def test_what_comes_for_a_dropped_spare_reaches_no_other_carrier(end: str) -> No
         assert core.handle_event(late, 10.6) == []
     assert (core.state, core.carrier, core.spare) == (State.CONNECTED, 3, 0)
     answers(core, 10.7)
-    assert rungs(core.handle_event(ROAM, 11.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
+    assert decided(core.handle_event(ROAM, 11.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
 
 
 def test_a_restart_after_a_dropped_spare_takes_its_own_answer() -> None:
@@ -828,7 +828,7 @@ def test_the_peers_ice_restart_drops_the_spare() -> None:
 
 def test_a_request_while_a_spare_of_the_peer_is_built_joins_it() -> None:
     core = with_peers_spare("interface change")
-    assert rungs(core.handle_event(RecoveryRequested(rebuild=True), 10.1)) == [("HOLD", "UNDER_WAY")]
+    assert decided(core.handle_event(RecoveryRequested(rebuild=True), 10.1)) == [("HOLD", "UNDER_WAY")]
     assert core.spare == 5
 
 
@@ -912,7 +912,7 @@ def test_old_credentials_are_known_after_a_spare_that_was_answered_and_dropped()
     core.handle_event(AnswerReceived(5, sdp("spare")), 10.35)
     answers(core, 10.4)
     core.handle_event(ROAM, 20.0)
-    assert rungs(core.handle_event(AnswerReceived(7, sdp("peer")), 20.1)) == [("SPARE", "PEER_CANNOT_RESTART")]
+    assert decided(core.handle_event(AnswerReceived(7, sdp("peer")), 20.1)) == [("SPARE", "PEER_CANNOT_RESTART")]
 
 
 def test_spares_that_cross_are_one_restart() -> None:
@@ -925,7 +925,7 @@ def test_spares_that_cross_are_one_restart() -> None:
             core.handle_event(RttMeasured(core.carrier, 0.05), now + 0.4)
         now += 6.0
         rest(core, now)
-    assert rungs(core.handle_event(ROAM, now)) == [("ICE_RESTART", "NETWORK_MOVED")]
+    assert decided(core.handle_event(ROAM, now)) == [("ICE_RESTART", "NETWORK_MOVED")]
 
 
 def test_a_suspicions_spare_that_is_lost_counts_as_a_false_alarm() -> None:
@@ -946,7 +946,7 @@ def test_a_late_answer_begins_an_attempt_beside_a_carrier_that_is_kept_too() -> 
     core = connected()
     silent(core, 10.0)
     rest(core, 21.0)
-    assert rungs(core.handle_event(AnswerReceived(5, sdp("late")), 21.5)) == [("SPARE", "ANSWERED_LATE")]
+    assert decided(core.handle_event(AnswerReceived(5, sdp("late")), 21.5)) == [("SPARE", "ANSWERED_LATE")]
 
 
 def test_a_withdrawn_spare_is_no_failed_attempt_of_this_end() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from core.cores import NEW_ADDRESS, OFFLINE, ROAM
 from core.world import Signaling, World
 from perdure.config import RestartPolicy
-from perdure.core.decision import DecisionReason, Rung, Trigger
+from perdure.core.decision import DecisionReason, RecoveryAction, Trigger
 from perdure.core.events import CarrierLost, Event, IceUnhealthy, NetworkChanged, RecoveryRequested
 from perdure.core.restart_limit import QUIET_BEFORE_LAST
 from perdure.core.state import State
@@ -76,7 +76,7 @@ def test_with_good_signaling_a_roam_is_one_restart_and_the_carrier_stays() -> No
     world.move(ROAM, "initiator")
     world.run_until_well(30.0)
     assert world.initiator.core.carrier == carrier
-    assert [decision.rung for decision in world.initiator.decisions] == [Rung.ICE_RESTART]
+    assert [decision.action for decision in world.initiator.decisions] == [RecoveryAction.ICE_RESTART]
     assert world.acceptor.decisions == []
 
 
@@ -104,8 +104,8 @@ def test_an_ice_restart_becomes_a_rebuild_where_one_ends_engine_cannot(unable: N
     assert world.run_until_well(30.0) < 0.5
     assert world.initiator.core.carrier > carrier
     decided = [(end, decision) for end in world.ends for decision in end.decisions]
-    assert (getattr(world, unable), Rung.SPARE, DecisionReason.CANNOT_RESTART) in [
-        (end, decision.rung, decision.reason) for end, decision in decided
+    assert (getattr(world, unable), RecoveryAction.SPARE, DecisionReason.CANNOT_RESTART) in [
+        (end, decision.action, decision.reason) for end, decision in decided
     ]
     assert world.negotiations == (1 if unable == moved else 2)
 

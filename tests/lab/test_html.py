@@ -9,7 +9,7 @@ from typing import Any
 
 from perdure_lab.lab.html import page
 from perdure_lab.lab.timeline import LEVELS, MOST_BINS, happenings, timeline
-from perdure_lab.scenario.results import NetworkEvent, RungUsed, StateSpan, Throughput
+from perdure_lab.scenario.results import ActionTaken, NetworkEvent, StateSpan, Throughput
 from support.lab_runs import made_up_report, made_up_run
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -86,7 +86,7 @@ class TestPage:
             problem=evil,
             impairment=evil,
             states=(StateSpan(0.0, evil),),
-            rungs=(RungUsed(1.0, "client", evil, evil, evil),),
+            actions_taken=(ActionTaken(1.0, "client", evil, evil, evil),),
         )
         text = page([made_up_report(run, title=evil, text=evil), made_up_report(made_up_run(0.1))], about={evil: evil})
         outline = Outline(text)
@@ -163,7 +163,7 @@ class TestTimeline:
         run = made_up_run(
             events=(NetworkEvent(1.0, "down", True), NetworkEvent(3.0, "up", False)),
             states=(StateSpan(0.0, "connected"), StateSpan(1.0, "reconnecting")),
-            rungs=(RungUsed(1.0, "client", "interface change", "wait", "no network"),),
+            actions_taken=(ActionTaken(1.0, "client", "interface change", "wait", "no network"),),
         )
         assert [(each.at, each.kind, each.event) for each in happenings(run)] == [
             (0.0, "state", None),
@@ -175,11 +175,13 @@ class TestTimeline:
 
     def test_a_step_stands_before_what_it_led_to_while_it_was_applied(self) -> None:
         run = made_up_run(
-            events=(NetworkEvent(1.02, "down", True, took=0.03),), states=(StateSpan(1.0, "reconnecting"),), rungs=()
+            events=(NetworkEvent(1.02, "down", True, took=0.03),),
+            states=(StateSpan(1.0, "reconnecting"),),
+            actions_taken=(),
         )
         assert [each.kind for each in happenings(run)] == ["network", "state"]
 
     def test_a_decision_taken_again_and_again_is_one_line(self) -> None:
-        hold = [RungUsed(1.0 + each, "client", "request", "hold", "the path carries data") for each in range(9)]
-        texts = [each.text for each in happenings(made_up_run(rungs=tuple(hold), states=()))]
+        hold = [ActionTaken(1.0 + each, "client", "request", "hold", "the path carries data") for each in range(9)]
+        texts = [each.text for each in happenings(made_up_run(actions_taken=tuple(hold), states=()))]
         assert texts == ["client: hold, because the path carries data (request), 9 times"]

@@ -13,7 +13,7 @@ from perdure_lab.lab.report import losses, misses, summary, terminal_table, to_j
 from perdure_lab.scenario import figures
 from perdure_lab.scenario.figures import Figure, duration
 from perdure_lab.scenario.judgement import verdict
-from perdure_lab.scenario.results import RungUsed, ScenarioReport
+from perdure_lab.scenario.results import ActionTaken, ScenarioReport
 from support.lab_runs import made_up_report, made_up_run
 
 
@@ -84,13 +84,13 @@ class TestFigures:
         assert str(Figure(55.0, at_least=True)) == "≥ 55.0 s"
 
     def test_a_run_held_when_the_policy_said_so_and_nothing_was_begun(self) -> None:
-        hold = RungUsed(5.1, "client", "quality degradation", "hold", "the path carries data")
+        hold = ActionTaken(5.1, "client", "quality degradation", "hold", "the path carries data")
         report = made_up_report(
-            made_up_run(0.1, rungs=(hold,), rebuilds=0),
-            made_up_run(0.1, rungs=(hold,), rebuilds=1, restarts=2),
-            made_up_run(0.1, rungs=(), rebuilds=0),
+            made_up_run(0.1, actions_taken=(hold,), rebuilds=0),
+            made_up_run(0.1, actions_taken=(hold,), rebuilds=1, restarts=2),
+            made_up_run(0.1, actions_taken=(), rebuilds=0),
         )
-        assert str(figures.rungs(report)) == "1 × rebuild, 2 × ICE restart, 1 × hold"
+        assert str(figures.recoveries(report)) == "1 × rebuild, 2 × ICE restart, 1 × hold"
 
     def test_the_median_run_is_the_lower_of_two_in_the_middle(self) -> None:
         report = made_up_report(*(made_up_run(silence) for silence in (0.4, 0.1, 0.3, 0.2)))
@@ -244,11 +244,11 @@ class TestJson:
         assert set(first) == {"scenario", "subject", "verdict", "losses", "misses", "figures", "runs"}
         assert (first["subject"], first["verdict"], first["scenario"]["name"]) == ("perdure", "missed", "unplugged")
         found = first["figures"]
-        assert set(found) == {"silence", "after", "rungs", "totals", "ratio_to_perdure"}
+        assert set(found) == {"silence", "after", "recoveries", "totals", "ratio_to_perdure"}
         assert set(found["silence"]) == set(found["after"]) == {"both", "up", "down"}
         assert set(found["silence"]["up"]) == {"count", "p50", "p95", "worst"}
         assert found["silence"]["up"]["p50"] == {"seconds": pytest.approx(0.25), "at_least": False}
-        assert found["rungs"] == {"held_runs": 0, "restarts": 0, "rebuilds": 1}
+        assert found["recoveries"] == {"held_runs": 0, "restarts": 0, "rebuilds": 1}
         assert found["totals"]["connections_kept"] == 2
         assert found["ratio_to_perdure"] is None
         assert second["figures"]["ratio_to_perdure"] == {"times": pytest.approx(20.0), "at_least": False}

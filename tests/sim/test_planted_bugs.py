@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from perdure.client_sessions import ClientSessions
-from perdure.core import restart
-from perdure.core.climber import Climber
+from perdure.core import recovery_policy
+from perdure.core.carriers import Carriers
 from perdure.core.connection import Connection
-from perdure.core.decision import Decision, DecisionReason, Rung, Trigger
+from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
+from perdure.core.events import AnswerReceived
 from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
-from perdure.core.restart import Ladder, backoff
-from perdure.core.restart_limit import RestartLimit
+from perdure.core.recovery import Recovery
+from perdure.core.recovery_policy import RecoveryPolicy, backoff
+from perdure.core.restart_limit import UNLIMITED, RestartLimit
 from perdure.core.state import Reason
 from perdure.errors import ProtocolError
 from perdure.netmon.monitor import NetworkMonitor
@@ -74,18 +76,17 @@ def acknowledge_before_delivery(patch: Patch) -> None:
 
 
 def reset_the_backoff_on_failure(patch: Patch) -> None:
-    failed = Ladder._failed
+    failed = RecoveryPolicy.rebuild_failed
 
-    def forgetful(self: Ladder, *args: Any) -> Decision:
+    def forgetful(self: RecoveryPolicy, *args: Any) -> Decision:
         self._attempts_failed = 0
         return failed(self, *args)
 
-    patch.setattr(Ladder, "_failed", forgetful)
+    patch.setattr(RecoveryPolicy, "rebuild_failed", forgetful)
 
 
 def restart_without_limit(patch: Patch) -> None:
-    patch.setattr(RestartLimit, "empty_until", lambda self, now: None)
-    patch.setattr(RestartLimit, "kept_until", lambda self, now, network_event: None)
+    patch.setattr(RestartLimit, "look", lambda self, now, network_event: UNLIMITED)
 
 
 def drop_the_fin_on_a_rebuild(patch: Patch) -> None:
@@ -165,10 +166,12 @@ def let_an_unused_tube_live(patch: Patch) -> None:
 def end_the_tube_with_its_carrier(patch: Patch) -> None:
     """A new session would hide it from who only looks at the end."""
 
-    def give_up(self: Ladder, situation: Any, detail: str) -> Decision:
-        return Decision(Trigger.ICE_FAILURE, Rung.FAIL, DecisionReason.EXHAUSTED, 1, None, situation.now, detail)
+    def give_up(self: RecoveryPolicy, situation: Any, detail: str) -> Decision:
+        return Decision(
+            Trigger.ICE_FAILURE, RecoveryAction.FAIL, DecisionReason.EXHAUSTED, 1, None, situation.now, detail
+        )
 
-    patch.setattr(Ladder, "carrier_lost", give_up)
+    patch.setattr(RecoveryPolicy, "carrier_lost", give_up)
 
 
 def reset_the_streams_on_a_resume(patch: Patch) -> None:
@@ -199,13 +202,13 @@ def let_a_buffer_grow(patch: Patch) -> None:
 
 def log_an_error(patch: Patch) -> None:
     """What is raised is caught, logged, and harms nobody."""
-    lost = Ladder.carrier_lost
+    lost = RecoveryPolicy.carrier_lost
 
-    def raise_and_catch(self: Ladder, *args: Any) -> Decision:
+    def raise_and_catch(self: RecoveryPolicy, *args: Any) -> Decision:
         logging.getLogger("perdure.core").error("planted")
         return lost(self, *args)
 
-    patch.setattr(Ladder, "carrier_lost", raise_and_catch)
+    patch.setattr(RecoveryPolicy, "carrier_lost", raise_and_catch)
 
 
 def raise_in_a_task_that_nobody_awaits(patch: Patch) -> None:
@@ -232,7 +235,7 @@ def end_a_tube_in_use(patch: Patch) -> None:
 
 
 def wait_too_long(patch: Patch) -> None:
-    patch.setattr(restart, "backoff", lambda policy, failures, random: 5 * backoff(policy, failures, random))
+    patch.setattr(recovery_policy, "backoff", lambda policy, failures, random: 5 * backoff(policy, failures, random))
 
 
 def let_a_reset_drop_what_was_written(patch: Patch) -> None:
@@ -335,7 +338,10 @@ def bound_acknowledgements_by_one_carrier(patch: Patch) -> None:
 
 
 def give_a_late_answer_to_another_carrier(patch: Patch) -> None:
-    patch.setattr(Climber, "_negotiates", property(lambda self: self.carrier != 0))
+    def take(self: Carriers, answer: AnswerReceived) -> bool:
+        return self.current != 0 and self.negotiation.takes_answer(answer.generation)
+
+    patch.setattr(Carriers, "takes_answer", take)
 
 
 def leak_a_spare(patch: Patch) -> None:
@@ -348,6 +354,26 @@ def leak_a_spare(patch: Patch) -> None:
             close(self, generation)
 
     patch.setattr(CarrierSet, "close", close_others)
+
+
+def spend_the_restart_limit_on_planned_renewals(patch: Patch) -> None:
+    """Relays rotate their credentials, and a path that is lost then has to wait."""
+    patch.setattr(recovery_policy, "_UNCOUNTED", (None, Trigger.ICE_FAILURE))
+
+
+def renew_a_path_in_turns(patch: Patch) -> None:
+    """An end whose path the peer has renewed renews it too."""
+    resumed, most = Recovery.spare_resumed, 20
+
+    def resume_and_renew(self: Recovery) -> None:
+        nonlocal most
+        spare, is_own = self.carriers.spare, self.carriers.negotiation.offered_here
+        resumed(self)
+        if spare is not None and spare.trigger is Trigger.REQUEST and not is_own and most:
+            most -= 1  # without end, but for the test's sake
+            self.relays_renewed()
+
+    patch.setattr(Recovery, "spare_resumed", resume_and_renew)
 
 
 PLANTS: list[tuple[Plant, int, str]] = [
@@ -386,6 +412,8 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (bound_acknowledgements_by_one_carrier, 870, "waits "),
     (give_a_late_answer_to_another_carrier, 6, "was given the answer to"),
     (leak_a_spare, 6, "carrier-failed"),
+    (spend_the_restart_limit_on_planned_renewals, 7, "the restart limit is reached after"),
+    (renew_a_path_in_turns, 31, "new credentials"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

@@ -33,7 +33,7 @@ longest silence, which is no way to notice it while data flows, 30."""
 
 CARRIER_LIFE = 0.3
 """Seconds from a recovery to the next kill. After several lives below 0.25 s the core suspects that something is wrong
-and waits (`core.restart`)."""
+and waits (`core.recovery_policy`)."""
 
 
 @asynccontextmanager

@@ -7,8 +7,8 @@ from typing import Any
 
 from perdure_lab.scenario.expectation import Expectation
 from perdure_lab.scenario.results import (
+    ActionTaken,
     NetworkEvent,
-    RungUsed,
     RunResult,
     ScenarioFacts,
     ScenarioReport,
@@ -36,7 +36,7 @@ def made_up_run(
     """One measured event each `every` seconds, with a silence of so many seconds up, and a little less down."""
     random = Random(seed)
     events = [NetworkEvent(every * number, text, measured=True) for number in range(1, len(silences) + 1)]
-    states, rungs, found = [StateSpan(0.0, "connected")], [], []
+    states, actions_taken, found = [StateSpan(0.0, "connected")], [], []
     for event, seconds_silent in zip(events, silences, strict=True):
         began_at = event.at + 0.002
         back_at = began_at + seconds_silent if ended else seconds
@@ -44,7 +44,9 @@ def made_up_run(
         if seconds_silent >= 0.06:
             found.append(Silence(began_at + 0.001, back_at - 0.009 if ended else seconds, "down", ended=ended))
         states.append(StateSpan(event.at + 0.012, "reconnecting"))
-        rungs.append(RungUsed(event.at + 0.012, "client", "interface change", "rebuild", "its network is gone"))
+        actions_taken.append(
+            ActionTaken(event.at + 0.012, "client", "interface change", "rebuild", "its network is gone")
+        )
         if ended:
             states.append(StateSpan(back_at - 0.005, "connected"))
     bins = round(seconds / BIN_SECONDS)
@@ -67,7 +69,7 @@ def made_up_run(
         "impairment": "none",
         "events": tuple(events),
         "states": tuple(states),
-        "rungs": tuple(rungs),
+        "actions_taken": tuple(actions_taken),
         "silences": attribute(found, events),
         "throughput": Throughput(BIN_SECONDS, delivered("up"), delivered("down")),
         "connections": 2,

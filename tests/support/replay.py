@@ -32,7 +32,7 @@ from perdure.core.actions import (
     WithdrawOffer,
 )
 from perdure.core.connection import Connection
-from perdure.core.decision import Decision, Rung, Trigger
+from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
@@ -49,6 +49,7 @@ from perdure.core.events import (
     PathEvidence,
     PeerSwitched,
     RecoveryRequested,
+    RelaysRenewed,
     RttMeasured,
     SessionResumed,
     SignalingChanged,
@@ -263,6 +264,11 @@ EVENTS: dict[str, tuple[str, Callable[..., None]]] = {
     ),
     "restart-ice": ("restart_ice() is called", _fed(RecoveryRequested())),
     "rebuild": ("rebuild() is called", _fed(RecoveryRequested(rebuild=True))),
+    "relays-renewed": ("there are new TURN credentials", _fed(RelaysRenewed())),
+    "try-direct": (
+        "the path is relayed",
+        _fed(RecoveryRequested(rebuild=True, why=DecisionReason.TRY_DIRECT)),
+    ),
     "used": ("the user is active", _fed(Used())),
     "extend": ("the user extends it", lambda tube, more: tube.feed(Extended(float(more)))),
     "close": ("the user closes it", _fed(CloseRequested())),
@@ -412,10 +418,13 @@ def _done(action: Action, closed: dict[int, str]) -> str | None:
 def _decided(decision: Decision) -> str:
     """`interface change → ICE restart 1: the network moved …`; `… → wait until 15: …`; `… → spare: …`, no attempt."""
     trigger = "set-up" if decision.trigger is None else decision.trigger.value
-    is_attempt = decision.rung in (Rung.ICE_RESTART, Rung.REBUILD, Rung.SPARE) and decision.attempt
+    is_attempt = (
+        decision.action in (RecoveryAction.ICE_RESTART, RecoveryAction.REBUILD, RecoveryAction.SPARE)
+        and decision.attempt
+    )
     number = f" {decision.attempt}" if is_attempt else ""
     until = "" if decision.next_attempt_at is None else f" until {_seconds(decision.next_attempt_at)}"
-    return f"{trigger} → {decision.rung.value}{number}{until}: {decision.reason.value}"
+    return f"{trigger} → {decision.action.value}{number}{until}: {decision.reason.value}"
 
 
 def _seconds(at: float) -> str:

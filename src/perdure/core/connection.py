@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.core.actions import Action, ApplyCandidate, WarnOfTimeout
 from perdure.core.activity import Activity
 from perdure.core.closing import Closing
+from perdure.core.conditions import LONG_SLEEP_SECONDS
 from perdure.core.context import Context
 from perdure.core.decision import Trigger
 from perdure.core.events import (
@@ -37,6 +38,7 @@ from perdure.core.events import (
     PeerRestarted,
     PeerSwitched,
     RecoveryRequested,
+    RelaysRenewed,
     RttMeasured,
     SessionEnded,
     SessionResumed,
@@ -47,13 +49,13 @@ from perdure.core.events import (
 )
 from perdure.core.keepalive import Liveness
 from perdure.core.lifetime import Lifetime, Notice
+from perdure.core.path_monitor import PathMonitor
 from perdure.core.recovery import Recovery
-from perdure.core.restart import LONG_SLEEP_SECONDS
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
-from perdure.core.vigil import Vigil
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from perdure.config import RestartPolicy, SessionLimits
@@ -78,18 +80,26 @@ class Connection:
             cross.
         random: for jitter only.
         now: seconds on a clock that never goes back, and runs on while the machine sleeps.
+        relay_troubles: what is wrong with TURN servers now, a sentence each; for the detail of an attempt that failed.
     """
 
-    __slots__ = ("_closing", "_context", "_lifetime", "_recovery", "_vigil", "activity")
+    __slots__ = ("_closing", "_context", "_lifetime", "_path_monitor", "_recovery", "activity")
 
     def __init__(
-        self, policy: RestartPolicy, limits: SessionLimits, *, initiator: bool, random: Random, now: float
+        self,
+        policy: RestartPolicy,
+        limits: SessionLimits,
+        *,
+        initiator: bool,
+        random: Random,
+        now: float,
+        relay_troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         liveness = Liveness(policy)
         self.activity = Activity(now)
-        self._context = Context(now)
+        self._context = Context(now, relay_troubles)
         self._recovery = Recovery(self._context, policy, liveness, initiator=initiator, random=random)
-        self._vigil = Vigil(self._context, policy, liveness, self._recovery)
+        self._path_monitor = PathMonitor(self._context, policy, liveness, self._recovery)
         self._lifetime = Lifetime(limits, self.activity, now)
         self._closing: Closing | None = None
         """Since the tube is being closed."""
@@ -102,22 +112,22 @@ class Connection:
     @property
     def carrier(self) -> int:
         """The generation that made the current carrier; 0 where there is none."""
-        return self._recovery.climber.carrier
+        return self._recovery.carriers.current
 
     @property
     def spare(self) -> int:
         """The generation of the carrier that is begun beside it; 0 where there is none."""
-        return self._recovery.climber.spare_generation
+        return self._recovery.carriers.spare_generation
 
     @property
     def generation(self) -> int:
         """The negotiation that counts; 0 before the first."""
-        return self._recovery.climber.negotiation.current
+        return self._recovery.carriers.negotiation.current
 
     @property
     def offered_here(self) -> bool:
         """Whether this end made the offer of that negotiation."""
-        return self._recovery.climber.negotiation.offered_here
+        return self._recovery.carriers.negotiation.offered_here
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -127,17 +137,17 @@ class Connection:
     @property
     def quality(self) -> float:
         """The path's score, 0 … 1."""
-        return self._vigil.quality.score
+        return self._path_monitor.quality.score
 
     @property
     def loss_rate(self) -> float:
         """The share of ICE checks that were not answered lately, 0 … 1."""
-        return self._vigil.quality.loss_rate
+        return self._path_monitor.quality.loss_rate
 
     @property
     def rtt(self) -> float | None:
         """Smoothed round-trip time in seconds, the peer's delay of acknowledgements included; `None` before one."""
-        return self._vigil.liveness.rtt.srtt
+        return self._path_monitor.liveness.rtt.srtt
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` is due."""
@@ -190,12 +200,14 @@ class Connection:
             case RttMeasured(carrier):
                 if self._is_current(carrier):
                     recovery.acknowledged()
-                    self._vigil.rtt_measured(event)
+                    self._path_monitor.rtt_measured(event)
             case HealthMeasured(carrier):
                 if self._is_current(carrier):
-                    self._vigil.health_measured(event)
+                    self._path_monitor.health_measured(event)
             case NetworkChanged():
                 recovery.network_changed(event)
+                if event.trigger.is_network_event:
+                    self._path_monitor.network_moved()
             case Started():
                 self._start()
             case SignalingChanged(available):
@@ -211,7 +223,7 @@ class Connection:
                 if self._is_spare(carrier):
                     recovery.spares.opened()
             case PeerSwitched(carrier):
-                if carrier == recovery.climber.old:
+                if carrier == recovery.carriers.old:
                     recovery.peer_switched()
             case CarrierLost(carrier, detail):
                 self._carrier_lost(carrier, detail)
@@ -219,7 +231,7 @@ class Connection:
                 if not self._is_current(carrier) or not self.state.is_up:
                     pass
                 elif has_failed:
-                    recovery.ice_failed()
+                    recovery.path_lost(Trigger.ICE_FAILURE)
                 else:
                     recovery.doubted(Trigger.ICE_FAILURE)
             case SessionResumed(carrier, peer_takes_spare):
@@ -227,14 +239,16 @@ class Connection:
                     recovery.spares.peer_takes_them = False
                 if self._is_spare(carrier):
                     recovery.spare_resumed()
-                    self._vigil.start(is_new_carrier=True)
+                    self._path_monitor.start(is_new_carrier=True)
                 elif self._is_current(carrier) and recovery.resumed():
-                    self._vigil.start(is_new_carrier=True)
-            case RecoveryRequested(rebuild):
+                    self._path_monitor.start(is_new_carrier=True)
+            case RecoveryRequested(rebuild, why):
                 if self.state is State.INITIALIZING:
                     self._start()
                 else:
-                    recovery.requested(rebuild=rebuild)
+                    recovery.requested(rebuild=rebuild, why=why)
+            case RelaysRenewed():
+                recovery.relays_renewed()
             case Used():
                 self.activity.used(self._context.now)
             case Extended(seconds):
@@ -259,7 +273,7 @@ class Connection:
             recovery.spare_lost()
         elif self._is_current(carrier):
             recovery.carrier_lost(detail)
-        elif carrier and carrier == recovery.climber.old:
+        elif carrier and carrier == recovery.carriers.old:
             recovery.peer_switched()
 
     def _start(self) -> None:
@@ -290,18 +304,18 @@ class Connection:
         if not self._is_current(evidence.carrier):
             return
         if self._recovery.heard(evidence.last_heard_at):
-            self._vigil.start(is_new_carrier=False)
-        if self._recovery.climber.is_open:
-            self._vigil.learn(evidence)
+            self._path_monitor.start(is_new_carrier=False)
+        if self._recovery.carriers.is_open:
+            self._path_monitor.learn(evidence)
 
     # Deadlines.
 
     def _due(self, timer: Timer) -> None:
         match timer:  # the frequent ones first
             case Timer.HEALTH:
-                self._vigil.check_health()
+                self._path_monitor.check_health()
             case Timer.LIVENESS:
-                self._vigil.judge_liveness()
+                self._path_monitor.judge_liveness()
             case Timer.LIFETIME:
                 self._check_lifetime()
             case Timer.ATTEMPT:
@@ -331,7 +345,7 @@ class Connection:
             case Timer.ATTEMPT | Timer.NEXT_ATTEMPT:
                 self._recovery.attempt_is_due()
             case Timer.LIVENESS:
-                self._vigil.excuse()
+                self._path_monitor.excuse()
             case Timer.ABANDON:
                 self._context.timers.set(Timer.ABANDON, self._context.now + RETURN_TIMEOUT)
             case (
@@ -367,7 +381,7 @@ class Connection:
 
     def _after(self) -> None:
         if self._closing is None and not self._context.state.is_final:
-            self._vigil.rearm()
+            self._path_monitor.rearm()
 
     def _arm_lifetime(self) -> None:
         at = self._lifetime.next_deadline()
@@ -377,7 +391,7 @@ class Connection:
             self._context.timers.set(Timer.LIFETIME, at)
 
     def _is_spare(self, carrier: int) -> bool:
-        return carrier != 0 and carrier == self._recovery.climber.spare_generation
+        return carrier != 0 and carrier == self._recovery.carriers.spare_generation
 
     def _is_current(self, carrier: int) -> bool:
-        return self._recovery.climber.carrier != 0 and carrier == self._recovery.climber.carrier
+        return self._recovery.carriers.current != 0 and carrier == self._recovery.carriers.current

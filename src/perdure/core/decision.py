@@ -1,4 +1,4 @@
-"""A decision of the ladder: what triggered it, the rung, the reason, and the situation that it was made in."""
+"""A decision: what triggered it, the action, the reason, and the situation that it was made in."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Trigger(Enum):
 _NETWORK_EVENTS = (Trigger.INTERFACE_CHANGE, Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP)
 
 
-class Rung(Enum):
+class RecoveryAction(Enum):
     """`REBUILD` closes the carrier in use and builds a new one; `SPARE` builds one beside it, and closes nothing."""
 
     HOLD = "hold"
@@ -43,7 +43,7 @@ class Rung(Enum):
 
 
 class DecisionReason(Enum):
-    """Why this rung."""
+    """Why this action."""
 
     FIRST = "the first carrier"
     NOT_BEGUN = "there is nothing to recover yet"
@@ -68,6 +68,8 @@ class DecisionReason(Enum):
     WORN = "the carrier was restarted often, and each restart leaves sockets behind"
     POOR_PATH = "the path is poor and carries nothing"
     ASKED = "it was asked for"
+    RELAYS_RENEWED = "there are new credentials of a TURN server"
+    TRY_DIRECT = "the path is relayed, and one without a TURN server is tried"
     PEER_CANNOT_RESTART = "the peer answered with its old ICE credentials"
     RESTART_FAILED = "the ICE restart did not bring the path back"
     WITHDRAWN = "the peer does not need the carrier that it offered"
@@ -75,7 +77,7 @@ class DecisionReason(Enum):
     NO_SIGNALING = "the other end cannot be reached through signaling now"
     NO_ADDRESS = "there is no usable address"
     RESTART_LIMIT = "there were as many restarts in the last minute as may be"
-    UNSETTLED = "the last restarts of a minute are kept for when the network is at rest"
+    UNSETTLED = "the last restarts of this minute are reserved until the network settles"
     GLARE = "both ends see the loss, and the other one offers first"
     BACKOFF = "the attempt failed"
     ANSWERED_LATE = "the peer answers an offer whose attempt is over: it is back"
@@ -90,7 +92,7 @@ class Decision:
 
     trigger: Trigger | None
     """`None`: the first set-up."""
-    rung: Rung
+    action: RecoveryAction
     reason: DecisionReason
     attempt: int
     """Which attempt in a row this is, or was; 0 where none is counted."""
@@ -101,7 +103,7 @@ class Decision:
 
 
 class Situation(NamedTuple):
-    """What the ladder has to know."""
+    """What is known of the tube as a decision is made."""
 
     now: float
     has_begun: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from perdure.core.decision import Trigger
+from perdure.core.decision import DecisionReason, Trigger
 from perdure.core.state import CLOSE_REASONS, Reason
 
 LONGEST_EXTENSION = 86400.0 * 30
@@ -137,6 +137,8 @@ class HealthMeasured:
     rtt: float | None
     checks_sent: int | None
     checks_answered: int | None
+    is_relayed: bool = False
+    """Whether a TURN server is between the two ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +160,17 @@ class NetworkChanged:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryRequested:
-    """The user asks for a new path now: an ICE restart where that is possible, or a new carrier."""
+    """A new path is wanted now: an ICE restart where that is possible, or a new carrier."""
 
     rebuild: bool = False
+    why: DecisionReason = DecisionReason.ASKED
+    """The user asks; or a planned move, which takes a new carrier."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelaysRenewed:
+    """There are new credentials for a TURN server: that of the path in use, or one that refused the attempt under way
+    where no other served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +245,7 @@ Event = (
     | HealthMeasured
     | NetworkChanged
     | RecoveryRequested
+    | RelaysRenewed
     | Used
     | Extended
     | PeerRestarted

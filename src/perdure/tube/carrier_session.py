@@ -252,8 +252,10 @@ class CarrierSession:
             self._listener.feed(IceUnhealthy(generation, has_failed=state is IceState.FAILED))
 
     def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
+        path = self.path
+        is_relayed = path is not None and path.is_relayed
         self._listener.feed(
-            HealthMeasured(generation, statistics.rtt, statistics.checks_sent, statistics.checks_answered)
+            HealthMeasured(generation, statistics.rtt, statistics.checks_sent, statistics.checks_answered, is_relayed)
         )
 
     def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:

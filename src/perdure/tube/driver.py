@@ -36,7 +36,7 @@ from perdure.core.actions import (
     WithdrawOffer,
 )
 from perdure.core.connection import Connection
-from perdure.core.decision import Decision, Rung, Trigger
+from perdure.core.decision import Decision, RecoveryAction, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
@@ -114,6 +114,7 @@ class Driver:
             initiator=endpoint.is_initiator,
             random=environment.random,
             now=clock(),
+            relay_troubles=environment.relay_troubles,
         )
         session = Session(
             session_id=endpoint.session_id,
@@ -194,7 +195,7 @@ class Driver:
             CarrierError: the engine made none.
         """
         core = self.core
-        waits = decided is not None and decided.rung in (Rung.WAIT, Rung.FAIL)
+        waits = decided is not None and decided.action in (RecoveryAction.WAIT, RecoveryAction.FAIL)
         is_begun = core.spare != 0 or (core.carrier != 0 and not core.state.is_up)
         if core.offered_here and is_begun and not waits:
             return await self.descriptions.wait(core.generation, for_offer=True)
@@ -206,8 +207,6 @@ class Driver:
     def signaling_message(self, message: Message) -> None:
         match message:
             case Offer(generation, sdp, restarts, cause):
-                if generation > self.core.generation:
-                    log_negotiation_begun(self.tube_id, generation, "restart" if restarts else "carrier", "the peer")
                 self.feed(OfferReceived(generation, sdp, restarts, printable(cause)))
             case Answer(generation, sdp):
                 self.feed(AnswerReceived(generation, sdp))
@@ -301,8 +300,10 @@ class Driver:
                 self.ice_restarts += 1
                 held.restart(generation)
             case MakeAnswer(generation, sdp, is_spare):
+                log_negotiation_begun(self.tube_id, generation, "spare" if is_spare else "carrier", "the peer")
                 carriers.answer(generation, sdp, is_spare=is_spare)
             case AnswerRestart(generation, sdp):
+                log_negotiation_begun(self.tube_id, generation, "restart", "the peer")
                 held.answer_restart(generation, sdp)
             case ApplyAnswer(generation, sdp):
                 held.apply_answer(generation, sdp)

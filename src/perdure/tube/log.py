@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from perdure.core.decision import Decision, DecisionReason, Rung
+from perdure.core.decision import Decision, DecisionReason, RecoveryAction
 from perdure.core.state import State
 from perdure.eventlog import Field, error_fields, log_event
 
@@ -33,7 +33,7 @@ def log_decision(tube_id: str, decision: Decision) -> None:
     """What the policy decided; what costs time is a warning, what costs nothing is for the curious."""
     fields: dict[str, Field] = {
         "trigger": decision.trigger.value if decision.trigger else "set-up",
-        "rung": decision.rung.value,
+        "action": decision.action.value,
         "why": decision.reason.value,
         "attempt": decision.attempt,
     }
@@ -41,7 +41,9 @@ def log_decision(tube_id: str, decision: Decision) -> None:
         fields["retry_in"] = round(decision.next_attempt_at - decision.at, 1)
     if decision.detail:
         fields["detail"] = decision.detail
-    is_costly = decision.rung in (Rung.WAIT, Rung.FAIL) and decision.reason is not DecisionReason.GLARE
+    is_costly = (
+        decision.action in (RecoveryAction.WAIT, RecoveryAction.FAIL) and decision.reason is not DecisionReason.GLARE
+    )
     is_only_early = decision.trigger is None and decision.reason is DecisionReason.NO_SIGNALING
     level = logging.WARNING if is_costly and not is_only_early else logging.DEBUG
     log_event(log, level, "decision", tube=tube_id, **fields)

@@ -29,7 +29,7 @@ from perdure.tube.log import log_decision, log_state_change, log_timeout_warning
 
 if TYPE_CHECKING:
     from perdure.core.actions import StateChanged
-    from perdure.core.decision import Rung
+    from perdure.core.decision import RecoveryAction
     from perdure.delivery import SignalHandler, SignalIterator
     from perdure.ice_server import IceServer
     from perdure.signaling.messages import Candidate
@@ -123,7 +123,7 @@ class EventPublisher:
             NetworkChangeDetected(
                 *self._about,
                 decision.trigger.value,
-                decision.rung.value,
+                decision.action.value,
                 decision.reason.value,
                 decision.attempt,
                 None if decision.next_attempt_at is None else decision.next_attempt_at - decision.at,
@@ -133,8 +133,8 @@ class EventPublisher:
         if self._decision_callbacks is not None:
             self._decision_callbacks.call(decision)
 
-    def offered(self, sdp: str, generation: int, rung: Rung) -> None:
-        self._emit(IceRestartOffer(*self._about, sdp, generation, rung.value))
+    def offered(self, sdp: str, generation: int, action: RecoveryAction) -> None:
+        self._emit(IceRestartOffer(*self._about, sdp, generation, action.value))
 
     def candidate_found(self, found: Candidate) -> None:
         self._emit(IceCandidate(*self._about, found.candidate, found.sdp_mid, found.sdp_mline_index, found.generation))

@@ -149,7 +149,7 @@ def _failed(planned: Planned, problem: str) -> RunResult:
         impairment="none",
         events=(),
         states=(),
-        rungs=(),
+        actions_taken=(),
         silences=(),
         throughput=Throughput(1.0, (), ()),
         connections=planned.chosen.scenario.traffic.connections,

@@ -121,13 +121,13 @@ def _summary_table(groups: Sequence[Sequence[ScenarioReport]]) -> str:
             found = figures.spread(report, measure)
             after = ' <span class="faint">after it was back</span>' if measure == "after" else ""
             peer = "" if len(group) == 1 else f' <span class="faint">{escape(figures.subject(report))}</span>'
-            rungs = escape(str(figures.rungs(report))).replace(" × ", "&nbsp;×&nbsp;")
+            recoveries = escape(str(figures.recoveries(report))).replace(" × ", "&nbsp;×&nbsp;")
             spread = ("–", "–", "–") if found is None else (str(found.p50), str(found.p95), str(found.worst))
             rows.append(
                 f'<tr><th scope="row"><a href="#scenario-{index}">{escape(report.scenario.title)}</a>{peer}{after}</th>'
                 f"<td>{_verdict(report)}</td>"
                 + _numbers(str(len(report.runs)), *spread)
-                + f"<td>{rungs}</td>"
+                + f"<td>{recoveries}</td>"
                 + _numbers(
                     f"{sums.connections_kept} of {sums.connections}",
                     f"{sums.bytes_lost + sums.bytes_wrong:,}",
@@ -194,7 +194,7 @@ def _facts(report: ScenarioReport, group: Sequence[ScenarioReport]) -> str:
     sums = figures.totals(report)
     sentences = [
         f"{len(report.runs)} run{'' if len(report.runs) == 1 else 's'}",
-        f"recovered by: {figures.rungs(report)}",
+        f"recovered by: {figures.recoveries(report)}",
         f"{sums.connections_kept} of {sums.connections} connections kept",
         f"{sums.bytes_lost:,} of {sums.bytes_sent:,} bytes lost, {sums.bytes_wrong:,} wrong",
     ]

@@ -6,7 +6,7 @@ import time
 from typing import Literal
 
 from perdure_lab.lab.children import LogLine
-from perdure_lab.scenario.results import RungUsed, StateSpan
+from perdure_lab.scenario.results import ActionTaken, StateSpan
 
 Role = Literal["client", "gateway"]
 
@@ -19,7 +19,7 @@ class Logbook:
         """The client's, now."""
         self._began_at = time.time()
         self._states: list[StateSpan] = []
-        self._rungs: list[RungUsed] = []
+        self._rungs: list[ActionTaken] = []
         self._negotiations: list[tuple[float, str]] = []
 
     def begin(self) -> None:
@@ -33,8 +33,8 @@ class Logbook:
                 self.state = str(line.get("after"))
                 self._states.append(StateSpan(at, self.state))
             case "decision":
-                words = (str(line.get(key, "")) for key in ("trigger", "rung", "why"))
-                self._rungs.append(RungUsed(at, role, *words))
+                words = (str(line.get(key, "")) for key in ("trigger", "action", "why"))
+                self._rungs.append(ActionTaken(at, role, *words))
             case "negotiation-begun" if line.get("by") == "us":
                 self._negotiations.append((at, str(line.get("what"))))
 
@@ -51,9 +51,9 @@ class Logbook:
         return (*first, *later)
 
     @property
-    def rungs(self) -> tuple[RungUsed, ...]:
+    def actions_taken(self) -> tuple[ActionTaken, ...]:
         return tuple(
-            RungUsed(round(each.at - self._began_at, 4), each.side, each.trigger, each.rung, each.reason)
+            ActionTaken(round(each.at - self._began_at, 4), each.side, each.trigger, each.action, each.reason)
             for each in self._rungs
             if each.at > self._began_at
         )

@@ -48,8 +48,9 @@ def to_json(reports: Sequence[ScenarioReport]) -> bytes:
 
     `{"version": 1, "reports": [{"scenario", "subject", "verdict", "losses", "misses", "figures", "runs"}, …]}`, where
     `scenario` and `runs` are `results.ScenarioFacts` and `results.RunResult`, and `figures` has `silence` and `after`,
-    each with `both`, `up` and `down` (null, or `count`, `p50`, `p95`, `worst` as `{"seconds", "at_least"}`), `rungs`
-    (`figures.Rungs`), `totals` (`figures.Totals`), and `ratio_to_perdure` (null, or `{"times", "at_least"}`).
+    each with `both`, `up` and `down` (null, or `count`, `p50`, `p95`, `worst` as `{"seconds", "at_least"}`),
+    `recoveries` (`figures.Recoveries`), `totals` (`figures.Totals`), and `ratio_to_perdure` (null, or
+    `{"times", "at_least"}`).
     """
     own = {report.scenario.name: report for report in reports if figures.is_own(report)}
     described = [_described(report, own.get(report.scenario.name)) for report in reports]
@@ -95,7 +96,7 @@ def _figures_table(groups: Sequence[Sequence[ScenarioReport]]) -> Table:
             title = Text(report.scenario.name)
             if len(group) > 1:
                 title.append(f"\n  {figures.subject(report)}")
-            title.append(f"\n  {figures.rungs(report)}", "dim")
+            title.append(f"\n  {figures.recoveries(report)}", "dim")
             lost = sums.bytes_lost + sums.bytes_wrong
             kept_all = sums.connections_kept == sums.connections
             verdict = judgement.verdict(report)
@@ -201,7 +202,7 @@ def _described(report: ScenarioReport, own: ScenarioReport | None) -> dict[str, 
         "figures": {
             "silence": {name: figures.spread(report, "silence", direction) for name, direction in ROWS},
             "after": {name: figures.spread(report, "after", direction) for name, direction in ROWS},
-            "rungs": figures.rungs(report),
+            "recoveries": figures.recoveries(report),
             "totals": figures.totals(report),
             "ratio_to_perdure": None if own is None or own is report else figures.ratio(report, own),
         },

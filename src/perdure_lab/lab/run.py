@@ -260,7 +260,7 @@ class Run:
             impairment=self._network.impairment,
             events=events,
             states=logbook.states,
-            rungs=logbook.rungs,
+            actions_taken=logbook.actions_taken,
             silences=attribute(traffic.silences(), events),
             throughput=traffic.throughput,
             connections=traffic.connections,

@@ -73,8 +73,8 @@ def happenings(run: RunResult) -> list[Happening]:
     network = [Happening(each.began_at, "network", each.text, number) for number, each in enumerate(run.events, 1)]
     states = [Happening(each.at, "state", each.state.upper()) for each in run.states]
     decisions = [
-        Happening(each.at, "decision", f"{each.side}: {each.rung}, because {each.reason} ({each.trigger})")
-        for each in run.rungs
+        Happening(each.at, "decision", f"{each.side}: {each.action}, because {each.reason} ({each.trigger})")
+        for each in run.actions_taken
     ]
     # Of one instant: first what the network did, then what was decided, then what came of it.
     ordered = sorted([*network, *decisions, *states], key=lambda each: each.at)

@@ -1,4 +1,4 @@
-"""The figures of a report: silences that may not have ended, rungs climbed, runs from best to worst, peers as ratios.
+"""The figures of a report: silences that may not have ended, recoveries, runs from best to worst, peers as ratios.
 
 A run that ended before the bytes came back knows only that its silence was at least so long. Such a figure says so, and
 counts as longer than every silence that did end.
@@ -45,7 +45,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Rungs:
+class Recoveries:
     """How the runs of a report recovered, added up."""
 
     held_runs: int
@@ -105,13 +105,13 @@ def spread(report: ScenarioReport, measure: Measure, direction: Direction | None
     )
 
 
-def rungs(report: ScenarioReport) -> Rungs:
+def recoveries(report: ScenarioReport) -> Recoveries:
     held = [
         run
         for run in report.runs
-        if not run.restarts and not run.rebuilds and any(used.rung.lower() == "hold" for used in run.rungs)
+        if not run.restarts and not run.rebuilds and any(used.action.lower() == "hold" for used in run.actions_taken)
     ]
-    return Rungs(len(held), sum(run.restarts for run in report.runs), sum(run.rebuilds for run in report.runs))
+    return Recoveries(len(held), sum(run.restarts for run in report.runs), sum(run.rebuilds for run in report.runs))
 
 
 def totals(report: ScenarioReport) -> Totals:

@@ -45,13 +45,13 @@ class StateSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class RungUsed:
+class ActionTaken:
     """A decision of the policy."""
 
     at: float
     side: Literal["client", "gateway"]
     trigger: str
-    rung: str
+    action: str
     reason: str
 
 
@@ -107,7 +107,7 @@ class RunResult:
     """How delay and loss were made: "none", or "userspace": by `perdure_lab.lab.forwarder`, or "simulated"."""
     events: tuple[NetworkEvent, ...]
     states: tuple[StateSpan, ...]
-    rungs: tuple[RungUsed, ...]
+    actions_taken: tuple[ActionTaken, ...]
     silences: tuple[Silence, ...]
     throughput: Throughput
     connections: int

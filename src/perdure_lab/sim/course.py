@@ -53,8 +53,8 @@ class Outcome:
     trace: tuple[str, ...]
     """All of it, or what is around the first violation where nobody asked for it; empty where nothing was violated."""
     fingerprint: str
-    rungs: Counter[str]
-    """Recoveries that either end began, by their rung."""
+    recoveries: Counter[str]
+    """Recoveries that either end began, by their action."""
     outages: tuple[float, ...]
     """Seconds that the client's tube was not up, each time that it came back."""
     silences: tuple[float, ...] = ()
@@ -90,7 +90,7 @@ def simulate(scenario: str, seed: int, *, whole_trace: bool = False) -> Outcome:
         tuple(simulation.violations),
         tuple(trace),
         simulation.fingerprint,
-        Counter({rung.value: times for rung, times in simulation.recoveries.items()}),
+        Counter({action.value: times for action, times in simulation.recoveries.items()}),
         tuple(_outages(simulation)),
         silences,
         played.faults.kinds if isinstance(played, Chaos) else Counter(),
@@ -150,7 +150,7 @@ class Tally:
     seeds: int = 0
     simulated_seconds: float = 0.0
     events: int = 0
-    rungs: Counter[str] = field(default_factory=Counter)
+    recoveries: Counter[str] = field(default_factory=Counter)
     outages: list[float] = field(default_factory=list)
     silences: list[float] = field(default_factory=list)
     first_seed: int | None = None
@@ -172,7 +172,7 @@ class Tally:
         self.seeds += 1
         self.simulated_seconds += outcome.seconds
         self.events += outcome.events
-        self.rungs.update(outcome.rungs)
+        self.recoveries.update(outcome.recoveries)
         self.outages.extend(outcome.outages)
         self.silences.extend(outcome.silences)
         self.first_seed = min(outcome.seed, self.first_seed if self.first_seed is not None else outcome.seed)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from perdure.core.decision import Rung
+from perdure.core.decision import RecoveryAction
 from perdure_lab.scenario.figures import OWN_SUBJECT
 from perdure_lab.scenario.model import TICK_SECONDS, ClockJump, LinkChange, MappingLost, ProcessAction, ProcessChange
 from perdure_lab.scenario.results import (
     SILENCE_FLOOR,
+    ActionTaken,
     Direction,
     NetworkEvent,
-    RungUsed,
     RunResult,
     Silence,
     StateSpan,
     Throughput,
     attribute,
 )
+from perdure_lab.sim.relay import Terms
 from perdure_lab.sim.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class Play:
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self._scenario = scenario
-        self.simulation = Simulation(seed, scenario.links, has_relay=scenario.relay, settings=scenario.settings)
+        self.simulation = Simulation(
+            seed, scenario.links, relay=Terms() if scenario.relay else None, settings=scenario.settings
+        )
         self._workloads: list[tuple[Direction, Workload]] = []
         self._began_at = 0.0
         self._events: list[NetworkEvent] = []
@@ -192,12 +195,12 @@ class Play:
                 for at, site, change in simulation.changes
                 if site == "client"
             ),
-            rungs=tuple(
-                RungUsed(
+            actions_taken=tuple(
+                ActionTaken(
                     at - self._began_at,
                     "client" if site == "client" else "gateway",
                     decision.trigger.value if decision.trigger is not None else "set-up",
-                    decision.rung.value,
+                    decision.action.value,
                     decision.reason.value,
                 )
                 for at, site, decision in simulation.decisions
@@ -209,8 +212,8 @@ class Play:
             bytes_sent=sum(course.sent_bytes for course in courses),
             bytes_lost=sum(course.sent_bytes - course.received_bytes for course in courses),
             bytes_wrong=0,  # one is a violation, and so a problem
-            restarts=recoveries[Rung.ICE_RESTART],
-            rebuilds=recoveries[Rung.REBUILD] + recoveries[Rung.SPARE],
+            restarts=recoveries[RecoveryAction.ICE_RESTART],
+            rebuilds=recoveries[RecoveryAction.REBUILD] + recoveries[RecoveryAction.SPARE],
             problem=violation,
         )
 

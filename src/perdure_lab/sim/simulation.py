@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from perdure.core.decision import Decision
     from perdure.manager import TunnelConnectionManager
     from perdure_lab.scenario.model import Link, LinkName
+    from perdure_lab.sim.relay import Terms
 
 
 class Simulation(Surroundings):
     """Begins with both peers started.
 
     Args:
+        relay: on which terms one serves, where there is one.
         settings: perdure's, by full name, where they are not the defaults.
         mapping_lifetime: seconds for which the NATs remember who says nothing.
     """
@@ -36,11 +38,11 @@ class Simulation(Surroundings):
         seed: int,
         links: Mapping[LinkName, Link],
         *,
-        has_relay: bool = False,
+        relay: Terms | None = None,
         settings: Mapping[str, object] | None = None,
         mapping_lifetime: float = MAPPING_LIFETIME,
     ) -> None:
-        super().__init__(seed, links, has_relay=has_relay, settings=settings, mapping_lifetime=mapping_lifetime)
+        super().__init__(seed, links, relay=relay, settings=settings, mapping_lifetime=mapping_lifetime)
         self._to_start: set[str] = set()
         self._errors = ErrorLog(self.violated)
         self.machines = {name: Machine(self.world, name, self._failed) for name in ("client", "gateway")}
@@ -156,7 +158,7 @@ class Simulation(Surroundings):
             self.decisions.append((self.world.now, process.machine.name, decision))
             trigger = decision.trigger.value if decision.trigger is not None else "set-up"
             about = f"{trigger}: {decision.detail}" if decision.detail else trigger
-            self.note(f"{process.machine.name} decides {decision.rung.value}: {decision.reason.value} ({about})")
+            self.note(f"{process.machine.name} decides {decision.action.value}: {decision.reason.value} ({about})")
 
         manager.add_state_change_callback(changed)
         manager.add_network_change_callback(decided)

@@ -55,8 +55,8 @@ def lines(wanted: Wanted, tally: Tally, cut_short: str, *, shows_trace: bool) ->
         f"tunnel in {duration(took)}: {tally.simulated_seconds / took:,.0f} times as fast as life, "
         f"{tally.events / took:,.0f} events a second"
     )
-    rungs = ", ".join(f"{count:,} × {rung}" for rung, count in _ranked(tally.rungs))
-    yield f"recoveries: {rungs or 'none'}"
+    recoveries = ", ".join(f"{count:,} × {action}" for action, count in _ranked(tally.recoveries))
+    yield f"recoveries: {recoveries or 'none'}"
     longest = f" (seed {tally.longest[1]})" if tally.longest is not None and tally.seeds > 1 else ""
     yield from _spread("outages", quantiles(tally.outages), longest)
     when = "" if measure(wanted.scenario) == "silence" else " after the network is back"
@@ -143,7 +143,7 @@ def figures(
         "simulated_seconds": round(tally.simulated_seconds, 3),
         "took_seconds": tally.took,
         "events": tally.events,
-        "recoveries": dict(_ranked(tally.rungs)),
+        "recoveries": dict(_ranked(tally.recoveries)),
         **{
             name: None
             if spread is None

@@ -7,10 +7,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from perdure.configfile import Layer, layered
-from perdure.core.decision import Rung
+from perdure.core.decision import RecoveryAction
 from perdure.ticket_store import DEFAULT_TICKET, TicketStore
 from perdure_lab.sim.application import Ledger
 from perdure_lab.sim.internet import MAPPING_LIFETIME, Internet
+from perdure_lab.sim.relay import Relay
 from perdure_lab.sim.rendezvous import Rendezvous
 from perdure_lab.sim.unruly_peers import UnrulyPeers
 from perdure_lab.sim.world import World
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from perdure.core.decision import Decision
     from perdure_lab.scenario.model import Link, LinkName
     from perdure_lab.sim.engine import SimCarrier
+    from perdure_lab.sim.relay import Terms
 
 VIOLATION = "VIOLATION"
 """In the trace, before what was violated."""
@@ -31,6 +33,7 @@ class Surroundings:
     """A world with an internet and a rendezvous, and the history so far.
 
     Args:
+        relay: on which terms one serves, where there is one.
         settings: perdure's, by full name, where they are not the defaults.
         mapping_lifetime: seconds for which the NATs remember who says nothing.
     """
@@ -40,13 +43,13 @@ class Surroundings:
         seed: int,
         links: Mapping[LinkName, Link],
         *,
-        has_relay: bool = False,
+        relay: Terms | None = None,
         settings: Mapping[str, object] | None = None,
         mapping_lifetime: float = MAPPING_LIFETIME,
     ) -> None:
         self.world = World(seed)
         self.internet = Internet(self.world, links, mapping_lifetime=mapping_lifetime)
-        self.has_relay = has_relay
+        self.relay = None if relay is None else Relay(self.world, relay)
         self.carriers: dict[str, SimCarrier] = {}
         self.settings = layered(Layer("the scenario", settings or {}))
         self.ledger = Ledger(self.violated, self.settings.resources, lambda: self.world.now)
@@ -81,10 +84,14 @@ class Surroundings:
         return (process, tube_id) in self._ended
 
     @property
-    def recoveries(self) -> Counter[Rung]:
+    def recoveries(self) -> Counter[RecoveryAction]:
         """ICE restarts, rebuilds and spares that either end began."""
-        begun = (decision.rung for _, _, decision in self.decisions if decision.trigger is not None)
-        return Counter(rung for rung in begun if rung in (Rung.ICE_RESTART, Rung.REBUILD, Rung.SPARE))
+        begun = (decision.action for _, _, decision in self.decisions if decision.trigger is not None)
+        return Counter(
+            action
+            for action in begun
+            if action in (RecoveryAction.ICE_RESTART, RecoveryAction.REBUILD, RecoveryAction.SPARE)
+        )
 
     def note(self, text: str) -> None:
         """A line for the trace."""
