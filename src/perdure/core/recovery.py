@@ -243,7 +243,8 @@ class Recovery:
         carriers = self.carriers
         trigger = None if self._context.state is State.CONNECTING else Trigger.named(offer.cause)
         if self._context.state is State.INITIALIZING or not carriers.negotiation.take_offer(offer.generation):
-            if trigger is not None and trigger.is_network_event:
+            is_copy = offer.generation == carriers.negotiation.current
+            if trigger is not None and trigger.is_network_event and not is_copy:
                 self._rules.network_moved(self._context.now)  # its offer gives way, its news does not
             return False
         if (why := self._cannot_answer(offer)) is not None:
