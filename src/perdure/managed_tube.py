@@ -129,7 +129,7 @@ class ManagedTube:
             self.driver.feed(RelaysRenewed())
 
     def set_limits(self, limits: ResourceLimits) -> None:
-        self.driver.carriers.session.set_limits(limits)
+        self.driver.carriers.session.streams.limits = limits
 
     def kill_carrier(self) -> None:
         """Tear the current carrier down as a crash would. For tests and the demo."""

@@ -28,7 +28,7 @@ RENEWED = RelaysRenewed()
 def test_a_path_gets_a_spare_and_stays_connected() -> None:
     core = connected()
     actions = core.handle_event(RENEWED, 10.0)
-    assert decided(actions) == [("SPARE", "RELAYS_RENEWED")]
+    assert decided(actions) == [("SPARE", "RELAY_CREDENTIALS")]
     assert rest_of(actions) == [MakeOffer(5, Trigger.REQUEST, is_spare=True)]
     assert core.state is State.CONNECTED
 
@@ -61,10 +61,10 @@ def test_a_spare_on_which_the_peer_may_go_on_is_brought_to_its_end() -> None:
     assert core.spare == 5
 
 
-def test_without_signaling_a_path_is_left_alone() -> None:
+def test_without_signaling_the_offer_goes_through_the_carrier() -> None:
     core = connected()
     core.handle_event(SignalingChanged(False), 9.0)
-    assert decided(core.handle_event(RENEWED, 10.0)) == [("HOLD", "NO_SIGNALING")]
+    assert decided(core.handle_event(RENEWED, 10.0)) == [("SPARE", "RELAY_CREDENTIALS")]
     assert core.state is State.CONNECTED
 
 
@@ -72,7 +72,7 @@ def test_an_attempt_begins_anew_and_no_other_is_spent() -> None:
     core = connected()
     lose(core, 10.0)
     actions = core.handle_event(RENEWED, 11.0)
-    assert decided(actions) == [("REBUILD", "RELAYS_RENEWED")]
+    assert decided(actions) == [("REBUILD", "RELAY_CREDENTIALS")]
     assert [decision.attempt for decision in decisions(actions)] == [1]
     assert rest_of(actions) == [CloseCarrier(5), MakeOffer(7, Trigger.ICE_FAILURE)]
     assert deadline(core) == 11.0 + POLICY.attempt_timeout

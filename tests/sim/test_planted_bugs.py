@@ -13,14 +13,15 @@ import pytest
 
 from perdure.client_sessions import ClientSessions
 from perdure.core import recovery_policy
-from perdure.core.climber import Climber
+from perdure.core.carriers import Carriers
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
+from perdure.core.events import AnswerReceived
 from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
 from perdure.core.recovery import Recovery
 from perdure.core.recovery_policy import RecoveryPolicy, backoff
-from perdure.core.restart_limit import RestartLimit
+from perdure.core.restart_limit import UNLIMITED, RestartLimit
 from perdure.core.state import Reason
 from perdure.errors import ProtocolError
 from perdure.netmon.monitor import NetworkMonitor
@@ -75,18 +76,17 @@ def acknowledge_before_delivery(patch: Patch) -> None:
 
 
 def reset_the_backoff_on_failure(patch: Patch) -> None:
-    failed = RecoveryPolicy._failed
+    failed = RecoveryPolicy.rebuild_failed
 
     def forgetful(self: RecoveryPolicy, *args: Any) -> Decision:
         self._attempts_failed = 0
         return failed(self, *args)
 
-    patch.setattr(RecoveryPolicy, "_failed", forgetful)
+    patch.setattr(RecoveryPolicy, "rebuild_failed", forgetful)
 
 
 def restart_without_limit(patch: Patch) -> None:
-    patch.setattr(RestartLimit, "empty_until", lambda self, now: None)
-    patch.setattr(RestartLimit, "kept_until", lambda self, now, network_event: None)
+    patch.setattr(RestartLimit, "look", lambda self, now, network_event: UNLIMITED)
 
 
 def drop_the_fin_on_a_rebuild(patch: Patch) -> None:
@@ -338,7 +338,10 @@ def bound_acknowledgements_by_one_carrier(patch: Patch) -> None:
 
 
 def give_a_late_answer_to_another_carrier(patch: Patch) -> None:
-    patch.setattr(Climber, "_negotiates", property(lambda self: self.carrier != 0))
+    def take(self: Carriers, answer: AnswerReceived) -> bool:
+        return self.current != 0 and self.negotiation.takes_answer(answer.generation)
+
+    patch.setattr(Carriers, "takes_answer", take)
 
 
 def leak_a_spare(patch: Patch) -> None:
@@ -355,7 +358,12 @@ def leak_a_spare(patch: Patch) -> None:
 
 def spend_the_restart_limit_on_planned_renewals(patch: Patch) -> None:
     """Relays rotate their credentials, and a path that is lost then has to wait."""
-    patch.setattr(recovery_policy, "_UNCOUNTED", (None, Trigger.ICE_FAILURE))
+    count = RecoveryPolicy._count
+
+    def count_requests(self: RecoveryPolicy, trigger: Trigger | None, now: float) -> None:
+        count(self, Trigger.CONNECTION_TIMEOUT if trigger is Trigger.REQUEST else trigger, now)
+
+    patch.setattr(RecoveryPolicy, "_count", count_requests)
 
 
 def renew_a_path_in_turns(patch: Patch) -> None:
@@ -364,7 +372,7 @@ def renew_a_path_in_turns(patch: Patch) -> None:
 
     def resume_and_renew(self: Recovery) -> None:
         nonlocal most
-        spare, is_own = self.climber.spare, self.climber.negotiation.offered_here
+        spare, is_own = self.carriers.spare, self.carriers.negotiation.offered_here
         resumed(self)
         if spare is not None and spare.trigger is Trigger.REQUEST and not is_own and most:
             most -= 1  # without end, but for the test's sake

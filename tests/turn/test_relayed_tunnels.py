@@ -331,7 +331,7 @@ async def test_an_attempt_that_was_refused_begins_anew_with_the_credentials_that
         async with relayed(InTurn(wrong, server)) as tunnel:
             assert relay_of(tunnel) == server.url
             reasons = [each.reason for each in tunnel.decisions]
-            assert perdure.DecisionReason.RELAYS_RENEWED in reasons
+            assert perdure.DecisionReason.RELAY_CREDENTIALS in reasons
             assert perdure.DecisionReason.BACKOFF not in reasons, "no attempt has had to fail"
 
 

@@ -1,28 +1,40 @@
-"""Why an attempt found no path, for a person."""
+"""One recovery, from the moment when a path is first needed, or lost, until one works: its data."""
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from perdure.core.state import State
-
 if TYPE_CHECKING:
-    from perdure.config import RestartPolicy
-    from perdure.core.climber import Climber
-    from perdure.core.context import Context
-
-MOST_TROUBLES = 3
-"""TURN servers that are named: as many as an attempt asks."""
-
-_WHAT_TO_CHECK = "is UDP allowed, and --ice-server (STUN, TURN) right at both ends?"
+    from perdure.core.decision import Trigger
 
 
-def why_it_failed(context: Context, policy: RestartPolicy, climber: Climber) -> str:
-    """The attempt has had its time."""
-    seconds = f"{policy.attempt_timeout:.0f} s"
-    if context.state is State.RECONNECTING and not climber.is_answered:
-        return f"the other end has not answered for {seconds}"
-    troubles = context.relay_troubles()
-    left = len(troubles) - MOST_TROUBLES
-    named = [*troubles[:MOST_TROUBLES], *([f"and {left} more"] if left > 0 else [])]
-    return "; ".join([f"no path to the other end was found in {seconds}", _WHAT_TO_CHECK, *named])
+class Phase(Enum):
+    WAITING = auto()
+    """The next attempt waits for signaling, an address, or the peer."""
+    DELAYED = auto()
+    """The next attempt has its time."""
+    RESTARTING = auto()
+    """An ICE restart of the carrier."""
+    BUILDING = auto()
+    """A new carrier."""
+
+
+class RecoveryAttempt:
+    """Made as the recovery begins; `None` takes its place once a path works."""
+
+    __slots__ = ("agreed_at", "lost_at", "phase", "trigger")
+
+    def __init__(self, trigger: Trigger | None, now: float) -> None:
+        self.phase = Phase.WAITING
+        self.trigger = trigger
+        """What it answers; `None`: the first set-up."""
+        self.lost_at = now
+        """When the tube was left without a working path."""
+        self.agreed_at: float | None = None
+        """When both ends knew the ICE restart, or the new carrier, that is under way."""
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether an ICE restart or a new carrier may bring the path back any moment; otherwise it waits."""
+        return self.phase is Phase.RESTARTING or self.phase is Phase.BUILDING

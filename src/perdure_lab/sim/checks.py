@@ -151,7 +151,7 @@ class TubeWatch:
                 self._check_backoff(decision.next_attempt_at - decision.at)
         elif decision.trigger is not None and decision.trigger.is_network_event and decision.reason not in GO_ON:
             self._failures = 0
-        if decision.reason is DecisionReason.RELAYS_RENEWED and self._state.is_up:
+        if decision.reason is DecisionReason.RELAY_CREDENTIALS and self._state.is_up:
             self._count_planned()
         if decision.reason is DecisionReason.RESTART_LIMIT:
             self._check_limit()
