@@ -358,7 +358,12 @@ def leak_a_spare(patch: Patch) -> None:
 
 def spend_the_restart_limit_on_planned_renewals(patch: Patch) -> None:
     """Relays rotate their credentials, and a path that is lost then has to wait."""
-    patch.setattr(recovery_policy, "_UNCOUNTED", (None, Trigger.ICE_FAILURE))
+    count = RecoveryPolicy._count
+
+    def count_requests(self: RecoveryPolicy, trigger: Trigger | None, now: float) -> None:
+        count(self, Trigger.CONNECTION_TIMEOUT if trigger is Trigger.REQUEST else trigger, now)
+
+    patch.setattr(RecoveryPolicy, "_count", count_requests)
 
 
 def renew_a_path_in_turns(patch: Patch) -> None:

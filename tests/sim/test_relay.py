@@ -46,7 +46,9 @@ def times_lost(simulation: Simulation) -> int:
 
 def renewed(simulation: Simulation) -> list[RecoveryAction]:
     return [
-        decision.action for _, _, decision in simulation.decisions if decision.reason is DecisionReason.RELAYS_RENEWED
+        decision.action
+        for _, _, decision in simulation.decisions
+        if decision.reason is DecisionReason.RELAYS_RENEWED
     ]
 
 
