@@ -19,6 +19,7 @@ from perdure.core.events import RttMeasured as CoreRttMeasured
 from perdure.core.events import SessionResumed as CoreSessionResumed
 from perdure.core.state import Reason
 from perdure.session import (
+    PADDING_BUFFER_BYTES,
     CarrierUnusable,
     PeerSwitched,
     RttMeasured,
@@ -36,7 +37,7 @@ from perdure.wire import CloseCode
 
 if TYPE_CHECKING:
     from perdure.session import Session, SessionEvent, StreamEvent
-    from perdure.transport.base import LossReason, OpenChannel, Path, PathStatistics, Transport
+    from perdure.transport.base import Carrier, LossReason, OpenChannel, Path, PathStatistics, Transport
     from perdure.tube.path_listener import PathListener
 
 _CLOSE_REASONS = {
@@ -142,6 +143,8 @@ class CarrierSession:
         if self._inbox is not None:
             self._inbox.forget(generation)
         held.close(generation)
+        if held.spare is not None:
+            self._pump()  # the session may have waited there
 
     def probe(self) -> None:
         self.session.ping()
@@ -232,6 +235,7 @@ class CarrierSession:
         if spare is None:
             return
         try:
+            spare.limit_buffer(PADDING_BUFFER_BYTES)
             spare.send(self.session.spare_opened(generation, binding, max_message_bytes))
         except Exception as error:
             self.held.failed(generation, error)
@@ -345,7 +349,20 @@ class CarrierSession:
             if self._consumer is not None:
                 self._consumer.stream_forgotten(stream_id)
 
+    def _pump_spare(self, spare: Carrier) -> None:
+        """Make room on it for what is to follow, and go on there once it is time."""
+        now = clock()
+        try:
+            while spare.has_room and (message := self.session.next_padding(now)) is not None:
+                spare.send(message)
+        except Exception as error:
+            self.held.failed(spare.generation, error)
+            return
+        self.handle(self.session.leave_current(now))
+
     def _pump(self) -> None:
+        if (spare := self.held.spare) is not None:
+            self._pump_spare(spare)
         carrier, session = self.held.current, self.session
         if carrier is None:
             return

@@ -31,6 +31,7 @@ from perdure.wire.frames import (
     Gone,
     Hello,
     Open,
+    Padding,
     Ping,
     Pong,
     Reset,
@@ -84,6 +85,8 @@ def encode_frame(frame: Frame) -> bytes:
         case Close(code, reason, parameters):
             text = reason.encode()[:MAX_REASON_BYTES]
             return b"\x0c" + encode_integers(code, len(text)) + text + encode_parameters(parameters)
+        case Padding(length):
+            return b"\x41" + encode_varint(length) + bytes(length)
         case Unknown(frame_type):
             return bytes((frame_type, 0))
         case _:
@@ -122,7 +125,7 @@ def decode_message(message: bytes) -> Iterator[Frame]:
         elif kind >= FIRST_SKIPPABLE_TYPE:
             length, at = decode_varint(message, at)
             _, at = take(view, at, length)
-            yield Unknown(kind)
+            yield Padding(length) if kind == FrameType.PADDING else Unknown(kind)
         else:
             frame, at = _decode_rare(kind, message, view, at)
             yield frame

@@ -66,6 +66,7 @@ class FrameType(IntEnum):
     PONG = 0x0B
     CLOSE = 0x0C
     ACCEPT = 0x0D
+    PADDING = 0x41
 
 
 class ParameterId(IntEnum):
@@ -228,10 +229,19 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Padding:
+    """So many bytes that say nothing. Who does not know the type skips it."""
+
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A frame of a later version, of which nothing is known but that it can be skipped."""
 
     frame_type: int
 
 
-Frame = Hello | Resume | Open | Accept | Data | Ack | Window | Fin | Reset | Gone | Ping | Pong | Close | Unknown
+Frame = (
+    Hello | Resume | Open | Accept | Data | Ack | Window | Fin | Reset | Gone | Ping | Pong | Close | Padding | Unknown
+)
