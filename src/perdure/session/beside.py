@@ -55,7 +55,9 @@ class Beside:
 
     def next_padding(self, now: float) -> bytes | None:
         """The next message for the spare."""
-        return self.padding.take(now) if self.padding is not None else None
+        if self.padding is None or self.spare is None or not self.spare.is_resumed:
+            return None
+        return self.padding.take(now)
 
     def leaves_at(self, current: Handshake, heard_at: float | None, awaiting_since: float | None) -> float | None:
         """When the session leaves the current carrier, if the spare waits for its padding."""
