@@ -23,6 +23,7 @@ from perdure.wire import (
     Gone,
     Hello,
     Open,
+    Padding,
     Parameters,
     Ping,
     Pong,
@@ -73,6 +74,7 @@ FRAMES: list[Frame] = [
     Pong(7),
     Close(CloseCode.DONE, "bye"),
     Close(CloseCode.VERSION, "", PARAMETERS),
+    Padding(3),
 ]
 
 

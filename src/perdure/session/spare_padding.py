@@ -48,6 +48,9 @@ MOST_PADDING_BYTES = 1024 * 1024
 MOST_ROUND_TRIPS = 12
 """After which the session goes on all the same: from 12 KB by halves to 1 MB. On a path that is full it must end."""
 
+LONGEST_WAIT = 3.0
+"""Seconds after which it goes on in any case: a peer that has gone on closes the current carrier after 5 s."""
+
 PATIENCE = 0.1
 PATIENCE_ROUND_TRIPS = 2
 """Seconds, and round trips, for which the current carrier may be silent, or an answer due: an acknowledgement takes one
@@ -76,7 +79,7 @@ class SparePadding:
         """To what the peer said on the spare meanwhile."""
         self._left_bytes = min(MOST_PADDING_BYTES, UNDER_WAY_TIMES * under_way_bytes)
         self._round_trip = round_trip
-        self._latest_at = now + MOST_ROUND_TRIPS * round_trip
+        self._latest_at = now + min(LONGEST_WAIT, MOST_ROUND_TRIPS * round_trip)
 
     def take(self, now: float) -> bytes | None:
         """The next message for the spare; `None`: there is no more."""
