@@ -13,13 +13,14 @@ import pytest
 
 from perdure.client_sessions import ClientSessions
 from perdure.core import recovery_policy
-from perdure.core.climber import Climber
+from perdure.core.carriers import Carriers
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
+from perdure.core.events import AnswerReceived
 from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
 from perdure.core.recovery_policy import RecoveryPolicy, backoff
-from perdure.core.restart_limit import RestartLimit
+from perdure.core.restart_limit import UNLIMITED, RestartLimit
 from perdure.core.state import Reason
 from perdure.errors import ProtocolError
 from perdure.netmon.monitor import NetworkMonitor
@@ -74,18 +75,17 @@ def acknowledge_before_delivery(patch: Patch) -> None:
 
 
 def reset_the_backoff_on_failure(patch: Patch) -> None:
-    failed = RecoveryPolicy._failed
+    failed = RecoveryPolicy.rebuild_failed
 
     def forgetful(self: RecoveryPolicy, *args: Any) -> Decision:
         self._attempts_failed = 0
         return failed(self, *args)
 
-    patch.setattr(RecoveryPolicy, "_failed", forgetful)
+    patch.setattr(RecoveryPolicy, "rebuild_failed", forgetful)
 
 
 def restart_without_limit(patch: Patch) -> None:
-    patch.setattr(RestartLimit, "empty_until", lambda self, now: None)
-    patch.setattr(RestartLimit, "kept_until", lambda self, now, network_event: None)
+    patch.setattr(RestartLimit, "look", lambda self, now, network_event: UNLIMITED)
 
 
 def drop_the_fin_on_a_rebuild(patch: Patch) -> None:
@@ -337,7 +337,10 @@ def bound_acknowledgements_by_one_carrier(patch: Patch) -> None:
 
 
 def give_a_late_answer_to_another_carrier(patch: Patch) -> None:
-    patch.setattr(Climber, "_negotiates", property(lambda self: self.carrier != 0))
+    def take(self: Carriers, answer: AnswerReceived) -> bool:
+        return self.current != 0 and self.negotiation.takes_answer(answer.generation)
+
+    patch.setattr(Carriers, "takes_answer", take)
 
 
 def leak_a_spare(patch: Patch) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.core.actions import Action, ApplyCandidate, WarnOfTimeout
 from perdure.core.activity import Activity
 from perdure.core.closing import Closing
+from perdure.core.conditions import LONG_SLEEP_SECONDS
 from perdure.core.context import Context
 from perdure.core.decision import Trigger
 from perdure.core.events import (
@@ -49,7 +50,6 @@ from perdure.core.keepalive import Liveness
 from perdure.core.lifetime import Lifetime, Notice
 from perdure.core.path_monitor import PathMonitor
 from perdure.core.recovery import Recovery
-from perdure.core.recovery_policy import LONG_SLEEP_SECONDS
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 
@@ -102,22 +102,22 @@ class Connection:
     @property
     def carrier(self) -> int:
         """The generation that made the current carrier; 0 where there is none."""
-        return self._recovery.climber.carrier
+        return self._recovery.carriers.current
 
     @property
     def spare(self) -> int:
         """The generation of the carrier that is begun beside it; 0 where there is none."""
-        return self._recovery.climber.spare_generation
+        return self._recovery.carriers.spare_generation
 
     @property
     def generation(self) -> int:
         """The negotiation that counts; 0 before the first."""
-        return self._recovery.climber.negotiation.current
+        return self._recovery.carriers.negotiation.current
 
     @property
     def offered_here(self) -> bool:
         """Whether this end made the offer of that negotiation."""
-        return self._recovery.climber.negotiation.offered_here
+        return self._recovery.carriers.negotiation.offered_here
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -196,6 +196,8 @@ class Connection:
                     self._path_monitor.health_measured(event)
             case NetworkChanged():
                 recovery.network_changed(event)
+                if event.trigger.is_network_event:
+                    self._path_monitor.network_moved()
             case Started():
                 self._start()
             case SignalingChanged(available):
@@ -211,7 +213,7 @@ class Connection:
                 if self._is_spare(carrier):
                     recovery.spares.opened()
             case PeerSwitched(carrier):
-                if carrier == recovery.climber.old:
+                if carrier == recovery.carriers.old:
                     recovery.peer_switched()
             case CarrierLost(carrier, detail):
                 self._carrier_lost(carrier, detail)
@@ -219,20 +221,22 @@ class Connection:
                 if not self._is_current(carrier) or not self.state.is_up:
                     pass
                 elif has_failed:
-                    recovery.ice_failed()
+                    recovery.path_lost(Trigger.ICE_FAILURE)
                 else:
                     recovery.doubted(Trigger.ICE_FAILURE)
-            case SessionResumed(carrier):
+            case SessionResumed(carrier, peer_takes_spare):
+                if not peer_takes_spare:
+                    recovery.spares.peer_takes_them = False
                 if self._is_spare(carrier):
                     recovery.spare_resumed()
                     self._path_monitor.start(is_new_carrier=True)
                 elif self._is_current(carrier) and recovery.resumed():
                     self._path_monitor.start(is_new_carrier=True)
-            case RecoveryRequested(rebuild):
+            case RecoveryRequested(rebuild, why):
                 if self.state is State.INITIALIZING:
                     self._start()
                 else:
-                    recovery.requested(rebuild=rebuild)
+                    recovery.requested(rebuild=rebuild, why=why)
             case Used():
                 self.activity.used(self._context.now)
             case Extended(seconds):
@@ -257,7 +261,7 @@ class Connection:
             recovery.spare_lost()
         elif self._is_current(carrier):
             recovery.carrier_lost(detail)
-        elif carrier and carrier == recovery.climber.old:
+        elif carrier and carrier == recovery.carriers.old:
             recovery.peer_switched()
 
     def _start(self) -> None:
@@ -289,7 +293,7 @@ class Connection:
             return
         if self._recovery.heard(evidence.last_heard_at):
             self._path_monitor.start(is_new_carrier=False)
-        if self._recovery.climber.is_open:
+        if self._recovery.carriers.is_open:
             self._path_monitor.learn(evidence)
 
     # Deadlines.
@@ -375,7 +379,7 @@ class Connection:
             self._context.timers.set(Timer.LIFETIME, at)
 
     def _is_spare(self, carrier: int) -> bool:
-        return carrier != 0 and carrier == self._recovery.climber.spare_generation
+        return carrier != 0 and carrier == self._recovery.carriers.spare_generation
 
     def _is_current(self, carrier: int) -> bool:
-        return self._recovery.climber.carrier != 0 and carrier == self._recovery.climber.carrier
+        return self._recovery.carriers.current != 0 and carrier == self._recovery.carriers.current

@@ -1,4 +1,4 @@
-"""A decision of the rules: what triggered it, the action, the reason, and the situation that it was made in."""
+"""A decision: what triggered it, the action, the reason, and the situation that it was made in."""
 
 from __future__ import annotations
 
@@ -68,6 +68,8 @@ class DecisionReason(Enum):
     WORN = "the carrier was restarted often, and each restart leaves sockets behind"
     POOR_PATH = "the path is poor and carries nothing"
     ASKED = "it was asked for"
+    RELAY_CREDENTIALS = "the TURN server's credentials were renewed"
+    TRY_DIRECT = "the path is relayed, and one without a TURN server is tried"
     PEER_CANNOT_RESTART = "the peer answered with its old ICE credentials"
     RESTART_FAILED = "the ICE restart did not bring the path back"
     WITHDRAWN = "the peer does not need the carrier that it offered"
@@ -75,7 +77,7 @@ class DecisionReason(Enum):
     NO_SIGNALING = "the other end cannot be reached through signaling now"
     NO_ADDRESS = "there is no usable address"
     RESTART_LIMIT = "there were as many restarts in the last minute as may be"
-    UNSETTLED = "the last restarts of a minute are kept for when the network is at rest"
+    UNSETTLED = "the last restarts of this minute are reserved until the network settles"
     GLARE = "both ends see the loss, and the other one offers first"
     BACKOFF = "the attempt failed"
     ANSWERED_LATE = "the peer answers an offer whose attempt is over: it is back"
@@ -101,7 +103,7 @@ class Decision:
 
 
 class Situation(NamedTuple):
-    """What the rules have to know."""
+    """What is known of the tube as a decision is made."""
 
     now: float
     has_begun: bool
@@ -120,5 +122,10 @@ class Situation(NamedTuple):
     silent_for: float
     """Seconds of silence while an answer is due."""
     signaling: bool
+    """Whether the peer can be reached through the rendezvous."""
     has_address: bool
     is_initiator: bool
+    peer_takes_spare: bool = True
+    """Whether the peer can have another carrier beside the open one. Where it cannot, it closes that for an offer."""
+    in_band: bool = False
+    """Whether the open carrier itself can take an offer to the peer: its path works, as far as is known."""

@@ -159,7 +159,7 @@ class Receiver:
         for stream_id in known:
             if self._streams.was_seen(stream_id):
                 self._outbox.reply(Gone(stream_id))
-        events.append(SessionResumed(resume.generation, resent_bytes))
+        events.append(SessionResumed(resume.generation, resent_bytes, resume.parameters.carriers))
 
     def _apply_to_stream(self, frame: StreamFrame, events: list[SessionEvent], now: float) -> None:
         stream = self._streams.get(frame.stream_id)

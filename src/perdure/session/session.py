@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.errors import ProtocolError
 from perdure.session.beside import Beside
 from perdure.session.ending import NOT_ENDING, Phase, draining, ended
-from perdure.session.events import CarrierUnusable, PeerSwitched, SessionClosed, SessionEvent, joined
+from perdure.session.events import CarrierUnusable, PeerSwitched, SessionClosed, SessionEvent, SignalReceived, joined
 from perdure.session.handshake import CarrierState, Handshake
 from perdure.session.outbox import Outbox, Parts
 from perdure.session.receiver import Receiver
@@ -28,6 +28,7 @@ from perdure.wire import (
     Padding,
     ResetCode,
     Resume,
+    Signal,
     Unknown,
     decode_message,
 )
@@ -105,10 +106,6 @@ class Session:
         """Whether streams flow on the current carrier."""
         return self._handshake.is_resumed
 
-    def set_limits(self, limits: ResourceLimits) -> None:
-        """New limits from here on. What is in use beyond them stays; nothing is added until it has become less."""
-        self.streams.limits = limits
-
     @property
     def message_bytes(self) -> int:
         """How long messages are, as the path answers now; a carrier should hold about two of them."""
@@ -162,10 +159,8 @@ class Session:
             self._outbox.end_stream(stream)
 
     def abort(self, stream_id: int, code: ResetCode) -> list[SessionEvent]:
-        """End both directions and drop what is held, which may make room for other streams; the peer hears `code`.
-
-        Also behind a `reset`, whose code stands.
-        """
+        """End both directions and drop what is held, which may make room for other streams. The peer hears `code`, or
+        that of a `reset` before."""
         events: list[SessionEvent] = []
         if (stream := self.streams.get(stream_id)) is not None:
             held = len(stream.buffer)
@@ -174,18 +169,14 @@ class Session:
             self.streams.freed(held, events)
         return events
 
-    def consume(self, stream_id: int, count: int) -> None:
-        """`count` bytes of a stream's `StreamData` have gone on; the peer may send as many more."""
+    def consume(self, stream_id: int, count: int | None = None) -> None:
+        """`count` bytes of a stream's `StreamData` have gone on, or are of no use any more, by default all that came;
+        the peer may send as many more."""
         if (stream := self.streams.get_open(stream_id)) is not None:
-            stream.consume(count, self.streams.window_bytes)
+            stream.consume(stream.unconsumed_bytes if count is None else count, self.streams.window_bytes)
             self._outbox.schedule(stream)
             if stream.is_done:
                 self.streams.forget(stream)
-
-    def consume_all(self, stream_id: int) -> None:
-        """Whatever came has gone on, or is of no use any more."""
-        if (stream := self.streams.get_open(stream_id)) is not None and stream.unconsumed_bytes:
-            self.consume(stream_id, stream.unconsumed_bytes)
 
     # The end.
 
@@ -267,6 +258,11 @@ class Session:
         if self.is_resumed:
             self._outbox.ping()
 
+    def signal(self, body: bytes) -> bool:
+        """Say this of signaling on the current carrier, with which it is lost; whether it goes this way. A peer with
+        one carrier at a time does not read it."""
+        return self.is_resumed and self._handshake.peer.carriers > 1 and self._outbox.signal(body)
+
     def awaiting_since(self) -> float | None:
         """Since when the oldest thing that was sent waits for an answer; `None` where nothing does."""
         return self._outbox.awaiting_since()
@@ -323,6 +319,10 @@ class Session:
                         self._apply_handshake(handshake, frame, events, now)
                         if self._ending.is_over:
                             break
+                    case Signal(body):
+                        if not handshake.is_resumed:
+                            raise ProtocolError("SIGNAL before RESUME")
+                        events.append(SignalReceived(generation, body))
                     case _ if handshake.is_resumed:
                         if self._beside is not None and handshake is self._handshake and self._beside.old is not None:
                             events.append(PeerSwitched(self._beside.old.generation))
@@ -353,10 +353,10 @@ class Session:
                     self._receiver.useless(frame)
                 self._refuse(handshake.receive_hello(frame), events)
             case Resume():
-                refusal = handshake.receive_resume(frame)
-                if refusal is None and not self._goes_on_later(handshake, frame, now):
+                if (refusal := handshake.receive_resume(frame)) is not None:
+                    self._refuse(refusal, events)
+                elif not self._goes_on_later(handshake, frame, now):
                     self._go_on(handshake, frame, events, now)
-                self._refuse(refusal, events)
             case Close(code):
                 reason = handshake.receive_close(frame)
                 self._end(None)
@@ -375,8 +375,8 @@ class Session:
         self._receiver.resume(resume, events, now, acknowledged_before)
 
     def _goes_on_later(self, handshake: Handshake, resume: Resume, now: float) -> bool:
-        """Whether padding goes out on this carrier first: it is the spare, and the current one works."""
-        if (beside := self._beside) is None or handshake is not beside.spare:
+        """Whether padding goes first: this is the spare, the current carrier works, and the peer holds both."""
+        if (beside := self._beside) is None or handshake is not beside.spare or handshake.peer.carriers < 2:
             return False
         beside.pad(resume, self.streams.under_way_bytes, self.traffic.rtt, now)
         return (leaves_at := self._leaves_current_at) is not None and leaves_at > now

@@ -10,14 +10,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from perdure.core import events as core_events
 from perdure.core.closing import FAREWELL_SECONDS
-from perdure.core.events import CloseSent, HealthMeasured, IceUnhealthy, PathEvidence, SessionEnded, SpareOpened
-from perdure.core.events import PeerSwitched as CorePeerSwitched
-from perdure.core.events import RttMeasured as CoreRttMeasured
-from perdure.core.events import SessionResumed as CoreSessionResumed
-from perdure.core.state import Reason
+from perdure.core.events import PathEvidence
+from perdure.errors import ProtocolError
 from perdure.session import (
     PADDING_BUFFER_BYTES,
     CarrierUnusable,
@@ -25,42 +23,25 @@ from perdure.session import (
     RttMeasured,
     SessionClosed,
     SessionResumed,
+    SignalReceived,
     StreamData,
     channel_binding,
 )
+from perdure.signaling.in_band import InBandSignals
 from perdure.transport.base import IceState
 from perdure.tube.carrier_set import CarrierSet
 from perdure.tube.clock import clock
+from perdure.tube.close_codes import CLOSE_REASONS
 from perdure.tube.inbox import REST, RESTING_FRAMES, TURN_COST, Inbox, turn_cost
 from perdure.tube.log import log_ice_state, log_resumed, log_switched
-from perdure.wire import CloseCode
 
 if TYPE_CHECKING:
-    from perdure.session import Session, SessionEvent, StreamEvent
+    from perdure.session import Session, SessionEvent
+    from perdure.signaling.in_band import InBandMessage
     from perdure.transport.base import Carrier, LossReason, OpenChannel, Path, PathStatistics, Transport
     from perdure.tube.path_listener import PathListener
-
-_CLOSE_REASONS = {
-    CloseCode.DONE: Reason.CLOSED_BY_PEER,
-    CloseCode.TIMED_OUT: Reason.CLOSED_BY_PEER,
-    CloseCode.SHUT_DOWN: Reason.CLOSED_BY_PEER,
-    CloseCode.UNKNOWN_SESSION: Reason.UNKNOWN_SESSION,
-    CloseCode.PROTOCOL: Reason.PROTOCOL,
-    CloseCode.VERSION: Reason.PROTOCOL,
-}
-
-
-class StreamConsumer(Protocol):
-    """What hears of the session's streams. None of these may raise."""
-
-    def stream_event(self, event: StreamEvent) -> None:
-        """Something happened to one stream."""
-
-    def stream_forgotten(self, stream_id: int) -> None:
-        """The stream has ended both ways, and the peer knows: no event follows."""
-
-    def session_ended(self) -> None:
-        """The tube has ended, and every stream with it."""
+    from perdure.tube.stream_consumer import StreamConsumer
+    from perdure.wire import CloseCode
 
 
 class CarrierSession:
@@ -78,6 +59,7 @@ class CarrierSession:
         "_ack_at",
         "_consumer",
         "_frames_read",
+        "_in_band",
         "_inbox",
         "_is_resting",
         "_is_turn_scheduled",
@@ -97,6 +79,8 @@ class CarrierSession:
         self.loop = asyncio.get_running_loop()
         self.held = CarrierSet(listener, transport, self)
         self._inbox: Inbox | None = None
+        self._in_band: InBandSignals | None = None
+        """Since something of signaling went through a carrier, either way."""
         self._turn_cost = 0
         """Of what was received in this turn of the event loop."""
         self._frames_read = 0
@@ -144,11 +128,18 @@ class CarrierSession:
             self._inbox.forget(generation)
         held.close(generation)
         if held.spare is not None:
-            self._pump()  # the session may have waited there
+            self._pump()
 
     def probe(self) -> None:
         self.session.ping()
         self._pump()
+
+    def say(self, message: InBandMessage) -> None:
+        """Say this of signaling through the carrier, too, where there is one on which streams flow."""
+        if self.session.is_resumed:
+            in_band = self._in_band = self._in_band or InBandSignals(clock())
+            if (body := in_band.write(message, clock())) is not None and self.session.signal(body):
+                self.schedule_turn()
 
     def say_goodbye(self, code: CloseCode, reason: str) -> None:
         self.session.close(code, reason)
@@ -231,8 +222,7 @@ class CarrierSession:
 
     def _spare_opened(self, generation: int, binding: bytes, max_message_bytes: int) -> None:
         """Both ends prove themselves on it while the current one goes on."""
-        spare = self.held.spare
-        if spare is None:
+        if (spare := self.held.spare) is None:
             return
         try:
             spare.limit_buffer(PADDING_BUFFER_BYTES)
@@ -240,7 +230,7 @@ class CarrierSession:
         except Exception as error:
             self.held.failed(generation, error)
             return
-        self._listener.feed(SpareOpened(generation))
+        self._listener.feed(core_events.SpareOpened(generation))
 
     def carrier_writable(self, generation: int) -> None:
         self._pump()
@@ -248,11 +238,15 @@ class CarrierSession:
     def carrier_ice_state(self, generation: int, state: IceState) -> None:
         log_ice_state(self._listener.tube_id, generation, state)
         if state is not IceState.CONNECTED:
-            self._listener.feed(IceUnhealthy(generation, has_failed=state is IceState.FAILED))
+            self._listener.feed(core_events.IceUnhealthy(generation, has_failed=state is IceState.FAILED))
 
     def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
+        path = self.path
+        is_relayed = path is not None and path.is_relayed
         self._listener.feed(
-            HealthMeasured(generation, statistics.rtt, statistics.checks_sent, statistics.checks_answered)
+            core_events.HealthMeasured(
+                generation, statistics.rtt, statistics.checks_sent, statistics.checks_answered, is_relayed
+            )
         )
 
     def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
@@ -273,26 +267,40 @@ class CarrierSession:
                 is_idle = not len(self.session.streams)
                 if is_idle:
                     self._told = None
-                self._listener.feed(CoreRttMeasured(self.held.generation, seconds, is_idle))
+                self._listener.feed(core_events.RttMeasured(self.held.generation, seconds, is_idle))
             case PeerSwitched(generation):
-                self._listener.feed(CorePeerSwitched(generation))
-            case SessionResumed(generation):
+                self._listener.feed(core_events.PeerSwitched(generation))
+            case SessionResumed(generation, _, peer_carriers):
                 if self.held.is_spare(generation):
                     log_switched(self._listener.tube_id, self.held.generation, generation)
                     self.held.switch()
                     self._message_bytes = 0
                 log_resumed(self._listener.tube_id, event)
                 self._told = None
-                self._listener.feed(CoreSessionResumed(generation))
+                self._listener.feed(core_events.SessionResumed(generation, peer_takes_spare=peer_carriers > 1))
+            case SignalReceived(generation, body):
+                self._signal_received(generation, body)
             case CarrierUnusable(generation, reason):
                 self._listener.carrier_gone(generation, f"protocol error: {reason}")
             case SessionClosed(code, reason, by_peer):
                 self._pump()
                 farewell = 0.0 if by_peer else FAREWELL_SECONDS
-                self.loop.call_later(farewell, self._listener.feed, SessionEnded(_CLOSE_REASONS[code], reason))
+                self.loop.call_later(
+                    farewell, self._listener.feed, core_events.SessionEnded(CLOSE_REASONS[code], reason)
+                )
             case _:
                 if self._consumer is not None:
                     self._consumer.stream_event(event)
+
+    def _signal_received(self, generation: int, body: bytes) -> None:
+        in_band = self._in_band = self._in_band or InBandSignals(clock())
+        try:
+            message = in_band.read(body, clock())
+        except ProtocolError as error:
+            self._listener.carrier_gone(generation, f"protocol error: {error}")
+        else:
+            if message is not None:
+                self._listener.signaling_message(message)
 
     def _receive(self, generation: int, message: bytes) -> None:
         session = self.session
@@ -357,16 +365,15 @@ class CarrierSession:
                 spare.send(message)
         except Exception as error:
             self.held.failed(spare.generation, error)
-            return
-        self.handle(self.session.leave_current(now))
+        else:
+            self.handle(self.session.leave_current(now))
 
     def _pump(self) -> None:
         if (spare := self.held.spare) is not None:
             self._pump_spare(spare)
-        carrier, session = self.held.current, self.session
+        carrier, session, sent = self.held.current, self.session, False
         if carrier is None:
             return
-        sent = False
         try:
             if session.message_bytes != self._message_bytes:
                 self._message_bytes = session.message_bytes
@@ -382,7 +389,7 @@ class CarrierSession:
         if session.streams.has_forgotten:
             self.schedule_turn()
         if sent and session.is_close_sent:
-            self._listener.feed(CloseSent())
+            self._listener.feed(core_events.CloseSent())
         if sent and self._core_must_know:
             self._listener.feed(self.evidence(carrier.generation))
         elif self._ack_at is not None:
