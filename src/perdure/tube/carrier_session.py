@@ -241,13 +241,9 @@ class CarrierSession:
             self._listener.feed(core_events.IceUnhealthy(generation, has_failed=state is IceState.FAILED))
 
     def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
-        path = self.path
-        is_relayed = path is not None and path.is_relayed
-        self._listener.feed(
-            core_events.HealthMeasured(
-                generation, statistics.rtt, statistics.checks_sent, statistics.checks_answered, is_relayed
-            )
-        )
+        is_relayed = (path := self.path) is not None and path.is_relayed
+        measured = statistics.rtt, statistics.checks_sent, statistics.checks_answered
+        self._listener.feed(core_events.HealthMeasured(generation, *measured, is_relayed))
 
     def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
         why = f"{reason.value}: {detail}" if detail else reason.value
@@ -285,9 +281,8 @@ class CarrierSession:
             case SessionClosed(code, reason, by_peer):
                 self._pump()
                 farewell = 0.0 if by_peer else FAREWELL_SECONDS
-                self.loop.call_later(
-                    farewell, self._listener.feed, core_events.SessionEnded(CLOSE_REASONS[code], reason)
-                )
+                ended = core_events.SessionEnded(CLOSE_REASONS[code], reason)
+                self.loop.call_later(farewell, self._listener.feed, ended)
             case _:
                 if self._consumer is not None:
                     self._consumer.stream_event(event)
