@@ -212,6 +212,18 @@ class Pair:
 
     # The spare.
 
+    def pad_spare(self, end: End, most: int = 1) -> int:
+        """Put up to `most` messages of padding on the spare, and go on there where it is time; how much happened."""
+        moved = 0
+        if end.spare and end.spare_is_open:
+            while moved < most and (message := end.session.next_padding(self.now)) is not None:
+                self._put(end, end.spare, message)
+                moved += 1
+            before = end.current
+            end.note(end.session.leave_current(self.now))
+            moved += end.current != before
+        return moved
+
     @property
     def has_spare(self) -> bool:
         """Whether a carrier is begun beside the current one and neither end has gone on on it."""
@@ -307,10 +319,11 @@ class Pair:
                 moved += self.send(end, 64)
                 moved += self.deliver(end, 64)
                 moved += self.deliver_beside(end, 64)
+                moved += self.pad_spare(end, 64)
                 for stream_id in list(end.unconsumed):
                     end.consume(stream_id)
                     moved += 1
-            if not moved:
+            if not moved and not any(end.spare and end.session.next_deadline() for end in self.ends):
                 return
         raise AssertionError("the sessions never came to rest")
 

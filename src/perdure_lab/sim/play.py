@@ -158,7 +158,7 @@ class Play:
         if process == "rendezvous":
             if action in (ProcessAction.STOP, ProcessAction.KILL):
                 simulation.rendezvous.stop()
-            else:
+            elif action is not ProcessAction.ROTATE:
                 simulation.rendezvous.start()
             return
         match action:
@@ -170,6 +170,8 @@ class Play:
                 simulation.crash(process)
             case ProcessAction.START:
                 simulation.start(process)
+            case ProcessAction.ROTATE:
+                simulation.rotate(process)
             case _:
                 assert_never(action)
 

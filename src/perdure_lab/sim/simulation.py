@@ -132,6 +132,12 @@ class Simulation(Surroundings):
         elif process in self._started:
             self.process(process).goes_on(has_slept=has_slept)
 
+    def rotate(self, process: str) -> None:
+        """Its tubes begin another carrier beside the one in use."""
+        if process in self._started:
+            for manager in self.process(process).registry:
+                self.act(process, manager.rebuild)
+
     def jump(self, process: str, seconds: float) -> None:
         """Its machine slept for so long, as its clocks have it."""
         self.machines[process].jump(seconds)
