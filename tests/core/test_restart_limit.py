@@ -43,6 +43,33 @@ def test_the_last_two_restarts_are_kept_for_when_the_network_is_at_rest(
     assert budget.empty_until(111.5) is None
 
 
+@pytest.mark.parametrize("used", [4, 5])
+def test_the_return_of_the_paths_own_address_does_not_wait_for_the_network_to_settle(used: int) -> None:
+    budget = spent(*range(100, 100 + used), budget_size=6)
+    budget.moved(110.0)
+    budget.moved(110.7, is_return=True)
+    budget.moved(110.8)  # the route
+    assert budget.kept_until(110.8, network_event=True) is None
+    assert budget.kept_until(115.0, network_event=True) is None, "signaling may take its time"
+    assert budget.kept_until(110.8, network_event=False) is not None, "silence tells of no return"
+
+
+def test_a_return_is_for_one_restart_and_ends_with_the_next_change() -> None:
+    budget = spent(*range(100, 104), budget_size=6)
+    budget.moved(110.0, is_return=True)
+    budget.moved(110.6)
+    assert budget.kept_until(110.6, network_event=True) is not None
+    budget.moved(111.0, is_return=True)
+    budget.spend(111.0)
+    assert budget.kept_until(111.1, network_event=True) is not None
+
+
+def test_a_return_does_not_enlarge_the_budget() -> None:
+    budget = spent(*range(100, 106), budget_size=6)
+    budget.moved(110.0, is_return=True)
+    assert budget.empty_until(110.0) == 100.0 + LIMIT_WINDOW
+
+
 @pytest.mark.parametrize(("size", "free"), [(1, 1), (2, 1), (3, 2), (6, 4), (1000, 998)])
 def test_at_most_half_of_a_budget_is_kept_and_never_its_first_restart(size: int, free: int) -> None:
     for used in (0, free - 1):

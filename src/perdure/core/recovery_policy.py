@@ -8,8 +8,8 @@ Rules, in their order:
    was: then the path is only asked. Within the grace after a hand-over an event waits for that one's result, unless it
    brings an address that is new and that one did not, or takes the address of a path that is up.
 4. No more than `max_restarts_per_minute`, whatever the network does; the peer's count as well, and the last ones wait
-   until it has come to rest. What the engine or the user ended does not count: no network causes that. Suspicions take
-   at most half of them, and one that was not needed is given back.
+   until it has come to rest, or the path's own address has come back. What the engine or the user ended does not
+   count: no network causes that. Suspicions take at most half of them, and one that was not needed is given back.
 5. ICE restart where the engine can, the path may still work, SCTP's timer has not backed off, and the carrier is not
    worn by many restarts; otherwise a new carrier.
 6. An open carrier is kept beside the new one (a spare) until that has resumed. It is closed first (a rebuild) only
@@ -100,9 +100,9 @@ class RecoveryPolicy:
 
     # What happened.
 
-    def network_moved(self, now: float) -> None:
-        """A network event came, of this end or, as its offer says, of the peer."""
-        self._limit.moved(now)
+    def network_moved(self, now: float, *, is_return: bool = False) -> None:
+        """A network event came, of this end or, as its offer says, of the peer; `is_return`: see `NetworkChanged`."""
+        self._limit.moved(now, is_return=is_return)
 
     def peer_began(self, trigger: Trigger | None, now: float) -> None:
         """The peer begins a recovery for `trigger`."""

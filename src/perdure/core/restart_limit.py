@@ -14,25 +14,39 @@ SILENT_BEFORE_LAST = (LIMIT_WINDOW, 10.0)
 """The same, where no network event asks for the restart, but what follows one: silence, poor quality. Otherwise the end
 whose network is at rest would spend what the other one needs."""
 
+EVENTS_OF_RETURN_SECONDS = 0.5
+"""Seconds within which further network events belong to the return of an address. Its route follows within
+milliseconds, and the network monitor puts a look off by as much at most (`netmon.debounce.MAX_HOLD`)."""
+
 
 class RestartLimit:
     """At most `budget` restarts in any `LIMIT_WINDOW`."""
 
-    __slots__ = ("_budget", "_moved_at", "_restarts")
+    __slots__ = ("_budget", "_moved_at", "_restarts", "_returned_at")
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._restarts: tuple[float, ...] = ()
         """The last ones, the oldest first."""
         self._moved_at = float("-inf")
+        self._returned_at = float("-inf")
+        """When the path's own address came back, if no restart has begun since."""
 
-    def moved(self, now: float) -> None:
-        """The network of either end has changed."""
+    def moved(self, now: float, *, is_return: bool = False) -> None:
+        """The network of either end has changed.
+
+        Args:
+            is_return: it brought back the address that the path had. Nothing else has to follow, so one restart that a
+                network event asks for does not wait for the network to settle.
+        """
         self._moved_at = now
+        if is_return:
+            self._returned_at = now
 
     def spend(self, now: float) -> None:
         """A restart begins; one more than the budget is counted like any other, as it may be the peer's."""
         self._restarts = (*self._restarts, now)[-self._budget :]
+        self._returned_at = float("-inf")
 
     def take_back(self, at: float) -> None:
         """The restart that began then was none."""
@@ -56,6 +70,8 @@ class RestartLimit:
         Args:
             network_event: whether one asks for it.
         """
+        if network_event and self._moved_at <= self._returned_at + EVENTS_OF_RETURN_SECONDS:
+            return None
         counted = self._counted(now)
         left = self._budget - len(counted)
         if not 0 < left <= min(len(QUIET_BEFORE_LAST), self._budget // 2):
