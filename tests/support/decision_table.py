@@ -81,8 +81,7 @@ AT_ONCE: list[Row] = [
     (
         (*NETWORK, Trigger.CONNECTION_TIMEOUT, Trigger.QUALITY_DEGRADATION),
         "one restart of this minute is left, and the last network event is less than 4 s old (silence and quality: "
-        "60 s); or two are left, and it is less than 1 s old (10 s); not where a network event brings the path's own "
-        "address back",
+        "60 s); or two are left, and it is less than 1 s old (10 s), and has not brought the path's own address back",
         (RecoveryAction.WAIT, RecoveryAction.HOLD),
         DecisionReason.UNSETTLED,
     ),

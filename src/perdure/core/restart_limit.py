@@ -37,7 +37,8 @@ class RestartLimit:
 
         Args:
             is_return: it brought back the address that the path had. Nothing else has to follow, so one restart that a
-                network event asks for does not wait for the network to settle.
+                network event asks for does not wait for the network to settle. Only the last one does: the network may
+                still come to rest with another address, and a carrier that is kept heals with the old one by itself.
         """
         self._moved_at = now
         if is_return:
@@ -70,10 +71,11 @@ class RestartLimit:
         Args:
             network_event: whether one asks for it.
         """
-        if network_event and self._moved_at <= self._returned_at + EVENTS_OF_RETURN_SECONDS:
-            return None
         counted = self._counted(now)
         left = self._budget - len(counted)
+        has_returned = self._moved_at <= self._returned_at + EVENTS_OF_RETURN_SECONDS
+        if network_event and has_returned and left > 1:
+            return None
         if not 0 < left <= min(len(QUIET_BEFORE_LAST), self._budget // 2):
             return None
         delays = QUIET_BEFORE_LAST if network_event else SILENT_BEFORE_LAST
