@@ -1,19 +1,21 @@
 """A history that nobody thought of: links, faults and traffic, all drawn from the seed.
 
 Faults come alone and in clusters, so that rare ones meet: each has a beginning, and most have an end, drawn from
-milliseconds to minutes. At last everything is made good, and after `liveness.SETTLED_AFTER` it has to be well.
+milliseconds to minutes. At last everything is made good, but for an uplink that another can stand in for, and after
+`liveness.SETTLED_AFTER` it has to be well.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING
 
 from perdure.streams.target import Target
 from perdure_lab.scenario.figures import duration
-from perdure_lab.scenario.model import Link, LinkName, Nat
+from perdure_lab.scenario.model import Cut, Link, LinkName, Nat
 from perdure_lab.sim.faults import Faults, where
 from perdure_lab.sim.liveness import SETTLED_AFTER, check_liveness
 from perdure_lab.sim.simulation import Simulation
@@ -27,6 +29,12 @@ CHAOS_SECONDS = 1200.0
 UNRULY_SHARE = 0.25
 """Of the histories, those in which the peers also say what they do not mean to. In the others a carrier that is cut for
 the protocol's sake would be a bug of ours."""
+
+OLD_KERNELS_SHARE = 0.3
+"""Of the histories, those whose kernels say late that a link runs, as before Linux 6.8."""
+
+LEFT_SILENT_SHARE = 0.5
+"""Of the histories in which a machine has several uplinks, those in which one of these is silent to the end."""
 
 LAST_STREAM_SECONDS = 2.0
 """In which a stream that is opened at last is there at both ends: a round trip, and a lost packet's retransmission."""
@@ -69,6 +77,7 @@ class Chaos:
             has_relay=bool(seed % 2),
             settings=self._settings,
             mapping_lifetime=Random(f"{seed} mappings").choice([30.0, 120.0, 300.0]),
+            says_late=Random(f"{seed} kernels").random() < OLD_KERNELS_SHARE,
         )
         self.seconds = seconds
         self._ending = _ending(seed)
@@ -88,6 +97,7 @@ class Chaos:
             world.after(2.0, self._talk)
             simulation.run(self.seconds)
             self.faults.end_all()
+            self._leave_one_uplink_silent()
             simulation.run(self.seconds + SETTLED_AFTER)
             for _ in range(2):  # the first may meet the instant in which an unused tube ends
                 simulation.act("client", simulation.client.open_stream)
@@ -110,10 +120,25 @@ class Chaos:
             path = f"delay {duration(link.delay)}, jitter {duration(link.jitter)}, loss {link.loss:.0%}"
             simulation.note(f"{where(name)}: {', '.join(link.addresses)}{behind}, metric {link.metric}, {path}")
         relay = "a relay" if simulation.has_relay else "no relay"
+        if simulation.internet.says_late:
+            simulation.note("the kernels say up to 1 s late that a link runs")
         remembers = duration(simulation.internet.mapping_lifetime)
         simulation.note(f"{relay}; NATs remember who is silent for {remembers}; in the end {self._ending.value}")
         for setting, value in self._settings.items():
             simulation.note(f"{setting} = {value}")
+
+    def _leave_one_uplink_silent(self) -> None:
+        """Both ways, or one way only; another one works, by which both the peer and the rendezvous are reached."""
+        internet, dice = self.simulation.internet, self.simulation.world.dice("left silent")
+        sites = Counter(name.site for name in internet.links)
+        names = [name for name in internet.links if sites[name.site] > 1]
+        if names and dice.random() < LEFT_SILENT_SHARE:
+            name, kind = dice.choice(names), dice.choice(["nothing in or out", "nothing in", "nothing out"])
+            self.simulation.note(f"{where(name)}: silent to the end, {kind}")
+            if kind == "nothing in or out":
+                internet.change(name, cut=Cut.ALL)
+            else:
+                internet.befall(name, **{"is_deaf" if kind == "nothing in" else "is_mute": True})
 
     def _end_the_tube(self) -> None:
         """One that nobody wants, or uses, or whose other end has gone for good, does not live on."""

@@ -140,7 +140,7 @@ class Engine:
             self.loop.call_later(FACTORY_GOES_AFTER, self._start_when_ready, carrier)
             return
         if not self.alive:
-            self._known = self.internet.addresses(self.site)
+            self._known = self.internet.gathered(self.site)
             self._reads_since = now
         self.alive.append(carrier)
         carrier.start()
@@ -154,7 +154,7 @@ class Engine:
     def _reread(self) -> None:
         self._is_to_reread = False
         if self.alive:
-            self._known = self.internet.addresses(self.site)
+            self._known = self.internet.gathered(self.site)
             for carrier in list(self.alive):
                 carrier.networks_read(self._known)
 

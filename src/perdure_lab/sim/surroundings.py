@@ -33,6 +33,7 @@ class Surroundings:
     Args:
         settings: perdure's, by full name, where they are not the defaults.
         mapping_lifetime: seconds for which the NATs remember who says nothing.
+        says_late: whether the kernels say late that a link runs.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class Surroundings:
         has_relay: bool = False,
         settings: Mapping[str, object] | None = None,
         mapping_lifetime: float = MAPPING_LIFETIME,
+        says_late: bool = False,
     ) -> None:
         self.world = World(seed)
-        self.internet = Internet(self.world, links, mapping_lifetime=mapping_lifetime)
+        self.internet = Internet(self.world, links, mapping_lifetime=mapping_lifetime, says_late=says_late)
         self.has_relay = has_relay
         self.carriers: dict[str, SimCarrier] = {}
         self.settings = layered(Layer("the scenario", settings or {}))
