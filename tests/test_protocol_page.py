@@ -9,10 +9,10 @@ import pytest
 from perdure.config import ResourceLimits, RestartPolicy
 from perdure.core.climber import ANSWERER_PATIENCE, MAX_CANDIDATES_OF_CARRIER
 from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
+from perdure.core.conditions import GLARE_DELAY, MAX_RESTARTS_OF_CARRIER, SHORT_LIFE_SECONDS, SHORT_LIVES_FORGIVEN
 from perdure.core.keepalive import LOST_AFTER
 from perdure.core.negotiation import Negotiation
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT
-from perdure.core.recovery_policy import GLARE_DELAY, MAX_RESTARTS_OF_CARRIER, SHORT_LIFE_SECONDS, SHORT_LIVES_FORGIVEN
 from perdure.session.linger import LINGER_TIMEOUT
 from perdure.session.outbox import MAX_REPLIES
 from perdure.session.receiver import MAX_EARLY_FRAMES, MAX_USELESS_FRAMES, USELESS_FRAMES_A_STREAM

@@ -47,6 +47,7 @@ from perdure.core.actions import (
 )
 from perdure.core.climber import MAX_CANDIDATES_OF_CARRIER
 from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
+from perdure.core.conditions import GLARE_DELAY, SHORT_LIVES_FORGIVEN
 from perdure.core.connection import RETURN_TIMEOUT, Connection
 from perdure.core.decision import Trigger
 from perdure.core.events import (
@@ -71,7 +72,6 @@ from perdure.core.events import (
     Started,
 )
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT, MAX_DECISIONS
-from perdure.core.recovery_policy import GLARE_DELAY, SHORT_LIVES_FORGIVEN
 from perdure.core.restart_limit import QUIET_BEFORE_LAST
 from perdure.core.state import Reason, State
 

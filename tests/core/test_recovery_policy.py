@@ -9,15 +9,11 @@ from random import Random
 import pytest
 
 from perdure.config import RestartPolicy
+from perdure.core.conditions import GLARE_DELAY, SHORT_LIVES_FORGIVEN, Facts
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
-from perdure.core.recovery_policy import (
-    GLARE_DELAY,
-    JITTER,
-    SHORT_LIVES_FORGIVEN,
-    RecoveryPolicy,
-    backoff,
-    renewal_delay,
-)
+from perdure.core.events import NetworkChanged
+from perdure.core.recovery_policy import JITTER, RecoveryPolicy, backoff, renewal_delay
+from perdure.core.rules import TABLES, Table
 from perdure.core.state import Reason
 
 POLICY = RestartPolicy()
@@ -58,13 +54,10 @@ def event(
     local_address_lost: bool | None = None,
     slept_seconds: float = 0.0,
 ) -> Ask:
-    return lambda rules, situation: rules.network_event(
-        trigger,
-        situation,
-        is_new_address=is_new_address,
-        local_address_lost=local_address_lost,
-        slept_seconds=slept_seconds,
+    happened = NetworkChanged(
+        trigger, is_new_address=is_new_address, local_address_lost=local_address_lost, slept_seconds=slept_seconds
     )
+    return lambda rules, situation: rules.network_event(happened, situation)
 
 
 ROAM = event(Trigger.INTERFACE_CHANGE)
@@ -80,7 +73,7 @@ def suspicion(rules: RecoveryPolicy, situation: Situation) -> Decision:
 
 
 def silence(rules: RecoveryPolicy, situation: Situation) -> Decision:
-    return rules.path_silent(situation)
+    return rules.path_lost(Trigger.CONNECTION_TIMEOUT, situation)
 
 
 def loss(rules: RecoveryPolicy, situation: Situation) -> Decision:
@@ -96,7 +89,7 @@ def poor_busy(rules: RecoveryPolicy, situation: Situation) -> Decision:
 
 
 def doubt(rules: RecoveryPolicy, situation: Situation) -> Decision:
-    return rules.doubted(Trigger.ICE_FAILURE, situation)
+    return rules.reported(Trigger.ICE_FAILURE, situation, "")
 
 
 def request(rules: RecoveryPolicy, situation: Situation) -> Decision:
@@ -253,6 +246,12 @@ def test_the_table(ask: Ask, situation: Situation, action: RecoveryAction, reaso
     decision = ask(rules(), situation)
     assert (decision.action, decision.reason) == (action, reason)
     assert decision.at == situation.now
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.title)
+def test_each_table_has_an_answer_to_everything(table: Table) -> None:
+    for situation in (WORKING, NOT_BEGUN, LOST, BUILDING, WITH_SPARE):
+        assert [*table.rules()][-1].when.holds(Facts(situation, None)), "the last row always fits"
 
 
 def at_the_limit() -> RecoveryPolicy:

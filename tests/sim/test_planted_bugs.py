@@ -74,13 +74,13 @@ def acknowledge_before_delivery(patch: Patch) -> None:
 
 
 def reset_the_backoff_on_failure(patch: Patch) -> None:
-    failed = RecoveryPolicy._failed
+    failed = RecoveryPolicy.rebuild_failed
 
     def forgetful(self: RecoveryPolicy, *args: Any) -> Decision:
         self._attempts_failed = 0
         return failed(self, *args)
 
-    patch.setattr(RecoveryPolicy, "_failed", forgetful)
+    patch.setattr(RecoveryPolicy, "rebuild_failed", forgetful)
 
 
 def restart_without_limit(patch: Patch) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from perdure.core.state import Reason, State, diagram
 from perdure_lab.conformance.cases import ALL as CASES
-from support import decision_table, replay, signal_table
-from support.decision_table import AFTERWARDS, AT_ONCE, ONCE_IT_CAN
+from support import replay, rules_table, signal_table
 from support.signal_table import SIGNALS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -112,15 +111,9 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "".join(f"| {' | '.join(each)} |\n" for each in [head, ["---"] * len(head), *rows])
 
 
-def _decisions(rows: list[decision_table.Row]) -> str:
-    return table(("trigger", "situation", "what is done", "reason"), map(decision_table.as_cells, rows))
-
-
 PARTS = {
     "states": f"```mermaid\n{diagram()}\n```\n",
-    "decisions at once": _decisions(AT_ONCE),
-    "decisions once it can": _decisions(ONCE_IT_CAN),
-    "decisions afterwards": _decisions(AFTERWARDS),
+    "rules": table(rules_table.COLUMNS, rules_table.rows()),
     "signals": table(("kind", "type", "purpose", "when", "fields"), map(signal_table.as_cells, SIGNALS)),
     "conformance cases": table(
         ("case", "plays", "section"), [(f"`{case.name}`", case.plays, str(case.section)) for case in CASES]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.core.actions import Action, ApplyCandidate, WarnOfTimeout
 from perdure.core.activity import Activity
 from perdure.core.closing import Closing
+from perdure.core.conditions import LONG_SLEEP_SECONDS
 from perdure.core.context import Context
 from perdure.core.decision import Trigger
 from perdure.core.events import (
@@ -49,7 +50,6 @@ from perdure.core.keepalive import Liveness
 from perdure.core.lifetime import Lifetime, Notice
 from perdure.core.path_monitor import PathMonitor
 from perdure.core.recovery import Recovery
-from perdure.core.recovery_policy import LONG_SLEEP_SECONDS
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 
@@ -219,7 +219,7 @@ class Connection:
                 if not self._is_current(carrier) or not self.state.is_up:
                     pass
                 elif has_failed:
-                    recovery.ice_failed()
+                    recovery.path_lost(Trigger.ICE_FAILURE)
                 else:
                     recovery.doubted(Trigger.ICE_FAILURE)
             case SessionResumed(carrier):

@@ -1,4 +1,4 @@
-"""A decision of the rules: what triggered it, the action, the reason, and the situation that it was made in."""
+"""A decision: what triggered it, the action, the reason, and the situation that it was made in."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class DecisionReason(Enum):
     NO_SIGNALING = "the other end cannot be reached through signaling now"
     NO_ADDRESS = "there is no usable address"
     RESTART_LIMIT = "there were as many restarts in the last minute as may be"
-    UNSETTLED = "the last restarts of a minute are kept for when the network is at rest"
+    UNSETTLED = "the last restarts of this minute are reserved until the network settles"
     GLARE = "both ends see the loss, and the other one offers first"
     BACKOFF = "the attempt failed"
     ANSWERED_LATE = "the peer answers an offer whose attempt is over: it is back"
@@ -101,7 +101,7 @@ class Decision:
 
 
 class Situation(NamedTuple):
-    """What the rules have to know."""
+    """What is known of the tube as a decision is made."""
 
     now: float
     has_begun: bool

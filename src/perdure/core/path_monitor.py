@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import KeepAlive, MeasureHealth, Probe
+from perdure.core.decision import Trigger
 from perdure.core.keepalive import Liveness, Verdict
 from perdure.core.quality import Quality
 from perdure.core.state import Reason, State
@@ -79,7 +80,7 @@ class PathMonitor:
             case Verdict.SILENT if self._recovery.climber.is_holding:
                 self.excuse()
             case Verdict.SILENT:
-                self._recovery.path_silent()
+                self._recovery.path_lost(Trigger.CONNECTION_TIMEOUT)
             case Verdict.STALLED:
                 self._recovery.end(State.FAILED, Reason.PEER_STALLED)
             case Verdict.FINE:

@@ -130,7 +130,7 @@ class Recovery:
 
     def doubted(self, trigger: Trigger, detail: str = "") -> None:
         """Evidence against the path that decides nothing."""
-        self._execute(replace(self._rules.doubted(trigger, self._situation()), detail=detail))
+        self._execute(self._rules.reported(trigger, self._situation(), detail))
 
     def spare_is_due(self) -> None:
         """SPARE: it is time for one, or the one that there is has had its time."""
@@ -173,18 +173,11 @@ class Recovery:
         """The peer goes on on the current carrier."""
         self.climber.drop_old()
 
-    def path_silent(self) -> None:
-        """The liveness' verdict."""
-        self._path_lost(self._rules.path_silent(self._situation()), Trigger.CONNECTION_TIMEOUT)
-
-    def ice_failed(self) -> None:
-        """ICE has given up every pair of candidates."""
-        self._path_lost(self._rules.ice_failed(self._situation()), Trigger.ICE_FAILURE)
-
-    def _path_lost(self, decision: Decision, trigger: Trigger) -> None:
-        """The carrier is kept, as it may heal; a spare that there is becomes the attempt."""
+    def path_lost(self, trigger: Trigger) -> None:
+        """The liveness' verdict (CONNECTION_TIMEOUT), or ICE's (ICE_FAILURE). The carrier is kept, as it may heal; a
+        spare that there is becomes the attempt."""
         self._context.actions.append(DoubtSignaling())
-        self._execute(decision)
+        self._execute(self._rules.path_lost(trigger, self._situation()))
         if self.climber.spare is not None and self._context.state.is_up:
             self.climber.await_spare(trigger)
             self._liveness.excuse(self._context.now)
@@ -323,15 +316,7 @@ class Recovery:
     # Deciding.
 
     def _judge(self, event: NetworkChanged) -> None:
-        decision = self._rules.network_event(
-            event.trigger,
-            self._situation(),
-            is_new_address=event.is_new_address,
-            local_address_lost=event.local_address_lost,
-            slept_seconds=event.slept_seconds,
-        )
-        if event.detail:
-            decision = replace(decision, detail=event.detail)
+        decision = self._rules.network_event(event, self._situation())
         self._execute(decision)
         is_held = decision.action is RecoveryAction.HOLD and decision.next_attempt_at is not None
         if is_held or (decision.action is RecoveryAction.WAIT and self._context.state.is_up):

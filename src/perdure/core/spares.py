@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 GLARE_DELAY = 0.05
 """Seconds that the acceptor leaves the first word to the initiator, which suspects the path too. Half of what it waits
-where the path is lost (`recovery_policy.GLARE_DELAY`): a spare is no loss, and offers that cross cost one of them."""
+where the path is lost (`conditions.GLARE_DELAY`): a spare is no loss, and offers that cross cost one of them."""
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 30.0

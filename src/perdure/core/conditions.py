@@ -1,0 +1,166 @@
+"""The facts of a decision, and conditions on them, each with the words in which docs/recovery.md says it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from perdure.core.decision import DecisionReason, Situation, Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SHORT_LIFE_SECONDS = 0.25
+"""A carrier that lived less, and on which nothing was acknowledged, was no success."""
+
+SHORT_LIVES_FORGIVEN = 5
+"""Short lives in a row that are rebuilt at once; one more counts as a failed attempt, so nothing spins."""
+
+RESTART_USEFUL_SECONDS = 0.3
+"""Silence beyond which SCTP's retransmission timer has backed off (0.4, 0.8, 1.6 s …): after an outage of 0.3 s a
+restarted carrier carries data as soon as a rebuilt one, after one of 0.5 s 0.7 s later (measured, docs/design.md)."""
+
+MAX_RESTARTS_OF_CARRIER = 8
+"""The engine keeps the sockets of each ICE generation as long as the carrier lives (measured: 4 descriptors a restart
+with 4 local addresses, and `get_stats` four times as dear after 7): after so many a new carrier is cheaper."""
+
+LONG_SLEEP_SECONDS = 60.0
+"""A nap below leaves NAT mappings and SCTP's state alive (Tailscale: no rebind on a 55 s nap); a probe tells."""
+
+GLARE_DELAY = 0.1
+"""Seconds that the acceptor leaves the first word to the other one after a loss which both of them see: more than a
+local rendezvous needs, and little beside an outage that only the acceptor has noticed."""
+
+_NETWORK = (Trigger.INTERFACE_CHANGE, Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP)
+_ASKED_AGAIN = (Trigger.REQUEST, Trigger.QUALITY_DEGRADATION)
+_READS_NETWORKS = (Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP)
+"""After these the engine has to read the networks anew, which it does only without a carrier."""
+
+UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
+"""What the restart limit does not count."""
+
+
+class Facts(NamedTuple):
+    """What a decision depends on: the situation, what happened, and what the policy remembers."""
+
+    situation: Situation
+    trigger: Trigger | None
+    is_new_address: bool = False
+    local_address_lost: bool | None = None
+    slept_seconds: float = 0.0
+    carries_data: bool = False
+    asks_for_rebuild: bool = False
+    why: DecisionReason = DecisionReason.RETRY
+    """Why an attempt or a wait is over."""
+    in_grace: bool = False
+    """Whether a hand-over began less than `handover_grace` ago."""
+    grace_is_for_known: bool = True
+    """Whether that was to a network which the engine knew."""
+    limit_reached: bool = False
+    """Whether this minute's restarts are spent."""
+    limit_reserved: bool = False
+    """Whether those that are left wait for the network to settle."""
+    limit_halved: bool = False
+    """Whether half of them are spent: the others are not for suspicions."""
+    carriers_short_lived: bool = False
+    """Whether one carrier too many in a row was lost within `SHORT_LIFE_SECONDS`."""
+    is_last_attempt: bool = False
+    """Whether one more failure is the last that may be."""
+    attempts_spent: bool = False
+    quality_tried: bool = False
+    """Whether a restart for quality was tried not long ago."""
+
+    @property
+    def loses_address(self) -> bool:
+        """Whether the path's own address is gone, or may be."""
+        return self.local_address_lost or (self.local_address_lost is None and self.is_new_address)
+
+
+class When(NamedTuple):
+    """A condition, and how a page says it."""
+
+    words: str
+    holds: Callable[[Facts], bool]
+
+    def __and__(self, other: When) -> When:
+        return When(f"{self.words}, and {other.words}", lambda facts: self.holds(facts) and other.holds(facts))
+
+
+OTHERWISE = When("otherwise", lambda _: True)
+
+NOT_BEGUN = When(
+    "the tube has not begun, or its first offer has not come",
+    lambda f: not f.situation.has_begun and f.trigger is not Trigger.REQUEST,
+)
+NO_ADDRESS = When("there is no usable address", lambda f: not f.situation.has_address)
+NO_SIGNALING = When(
+    "signaling is away (unless the path's own address is lost)",
+    lambda f: not f.situation.signaling and not (f.trigger in _NETWORK and f.loses_address),
+)
+ATTEMPTING = When("an attempt is under way", lambda f: f.situation.is_attempting)
+BUSY = When(
+    "an attempt is under way (or, for quality and a request, the path works)",
+    lambda f: f.situation.is_attempting or (f.situation.is_up and f.trigger in _ASKED_AGAIN),
+)
+"""A request does not wait while the path is up, as the user hears the answer. Quality is judged again by itself."""
+HAS_SPARE = When("a spare is under way", lambda f: f.situation.has_spare)
+AT_GATEWAY = When("this is the gateway", lambda f: not f.situation.is_initiator)
+
+LIMIT_REACHED = When("`max_restarts_per_minute` is spent", lambda f: f.limit_reached)
+LIMIT_RESERVED = When(
+    "one or two restarts of this minute are left, and the network has not settled", lambda f: f.limit_reserved
+)
+
+SLEPT_SHORTLY = When(
+    f"the machine slept for less than {LONG_SLEEP_SECONDS:.0f} s, and a carrier is open",
+    lambda f: f.trigger is Trigger.WAKE_UP and f.slept_seconds < LONG_SLEEP_SECONDS and f.situation.is_open,
+)
+SLEPT_LONG = When(
+    "the machine slept longer, and a carrier is open", lambda f: f.trigger is Trigger.WAKE_UP and f.situation.is_open
+)
+UNTOUCHED = When(
+    "the path works, and the network monitor says that its own address was not touched",
+    lambda f: f.local_address_lost is False and f.situation.is_up and f.trigger is not Trigger.WAKE_UP,
+)
+IN_GRACE = When("a hand-over began less than `handover_grace` ago", lambda f: f.in_grace)
+NO_NEWS = When(
+    "the event neither brings the first new address since, nor takes the address of a path that works",
+    lambda f: not (f.is_new_address and f.grace_is_for_known) and not (f.local_address_lost and f.situation.is_up),
+)
+NEW_ADDRESS = When("there is a new address", lambda f: f.is_new_address)
+ADDRESS_LOST = When(
+    "the path's own address is gone, or no longer where the default route is", lambda f: bool(f.local_address_lost)
+)
+
+NOT_OPEN = When("no carrier is open", lambda f: not f.situation.is_open)
+SILENT = When(
+    f"the path has been silent for {RESTART_USEFUL_SECONDS} s or more",
+    lambda f: f.situation.silent_for >= RESTART_USEFUL_SECONDS,
+)
+CANNOT_RESTART = When(
+    "this end's engine cannot restart ICE (perdure's own can; a `transport` of yours may not)",
+    lambda f: not f.situation.can_restart,
+)
+WORN = When(
+    f"this carrier's ICE was restarted {MAX_RESTARTS_OF_CARRIER} times already",
+    lambda f: f.situation.restarts >= MAX_RESTARTS_OF_CARRIER,
+)
+
+LIMIT_HALVED = When("half of this minute's restarts are spent", lambda f: f.limit_halved)
+SHORT_LIVES = When(
+    f"{SHORT_LIVES_FORGIVEN + 1} carriers or more in a row were lost within {SHORT_LIFE_SECONDS} s of their success",
+    lambda f: f.carriers_short_lived,
+)
+ATTEMPTS_LEFT = When("attempts are left", lambda f: not f.is_last_attempt)
+ATTEMPTS_SPENT = When("the attempts are spent", lambda f: f.attempts_spent)
+ICE_FAILED = When("ICE has given up", lambda f: f.trigger is Trigger.ICE_FAILURE)
+CARRIES_DATA = When("the path carries data", lambda f: f.carries_data)
+QUALITY_TRIED = When("a restart for quality was tried less than 5 s, then 10 s … 60 s ago", lambda f: f.quality_tried)
+ASKS_FOR_REBUILD = When("`rebuild()` was called", lambda f: f.asks_for_rebuild)
+
+
+def because(why: DecisionReason, words: str) -> When:
+    return When(words, lambda f: f.why is why)
+
+
+WAIT_IS_OVER = because(DecisionReason.RETRY, "the wait is over")
+READS_NETWORKS = When("the trigger was IP_ADDRESS_CHANGE or WAKE_UP", lambda f: f.trigger in _READS_NETWORKS)
