@@ -7,7 +7,7 @@ import re
 import pytest
 
 from perdure.config import ResourceLimits, RestartPolicy
-from perdure.core.climber import ANSWERER_PATIENCE, MAX_CANDIDATES_OF_CARRIER
+from perdure.core.carriers import ANSWERER_PATIENCE, MAX_CANDIDATES_OF_CARRIER
 from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
 from perdure.core.conditions import GLARE_DELAY, MAX_RESTARTS_OF_CARRIER, SHORT_LIFE_SECONDS, SHORT_LIVES_FORGIVEN
 from perdure.core.keepalive import LOST_AFTER

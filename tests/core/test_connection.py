@@ -45,7 +45,7 @@ from perdure.core.actions import (
     StateChanged,
     WarnOfTimeout,
 )
-from perdure.core.climber import MAX_CANDIDATES_OF_CARRIER
+from perdure.core.carriers import MAX_CANDIDATES_OF_CARRIER
 from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
 from perdure.core.conditions import GLARE_DELAY, SHORT_LIVES_FORGIVEN
 from perdure.core.connection import RETURN_TIMEOUT, Connection

@@ -36,7 +36,7 @@ from perdure.core.actions import (
     StateChanged,
     WithdrawOffer,
 )
-from perdure.core.climber import MAX_CANDIDATES_OF_CARRIER, RETIRE_TIMEOUT, SPARE_TIMEOUT
+from perdure.core.carriers import MAX_CANDIDATES_OF_CARRIER, RETIRE_TIMEOUT, SPARE_TIMEOUT
 from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,

@@ -45,6 +45,7 @@ class Pair:
                 carriers,
                 peers=UnrulyPeers(self.world),
                 misused=pytest.fail,
+                closes=Mock(),
                 has_relay=has_relay,
             )
             for site in ("client", "gateway")

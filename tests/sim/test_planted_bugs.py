@@ -13,13 +13,13 @@ import pytest
 
 from perdure.client_sessions import ClientSessions
 from perdure.core import recovery_policy
-from perdure.core.climber import Climber
+from perdure.core.carriers import Carriers
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
 from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
 from perdure.core.recovery_policy import RecoveryPolicy, backoff
-from perdure.core.restart_limit import RestartLimit
+from perdure.core.restart_limit import UNLIMITED, RestartLimit
 from perdure.core.state import Reason
 from perdure.errors import ProtocolError
 from perdure.netmon.monitor import NetworkMonitor
@@ -84,8 +84,7 @@ def reset_the_backoff_on_failure(patch: Patch) -> None:
 
 
 def restart_without_limit(patch: Patch) -> None:
-    patch.setattr(RestartLimit, "empty_until", lambda self, now: None)
-    patch.setattr(RestartLimit, "kept_until", lambda self, now, network_event: None)
+    patch.setattr(RestartLimit, "look", lambda self, now, network_event: UNLIMITED)
 
 
 def drop_the_fin_on_a_rebuild(patch: Patch) -> None:
@@ -116,7 +115,7 @@ def trust_a_late_callback(patch: Patch) -> None:
 
     def close_and_tell(self: SimCarrier) -> None:
         if not self.is_closed and self._association is not None:
-            self.loop.call_later(0.02, self._listener.carrier_lost, self.generation, _Late(), "late")
+            self.loop.call_later(0.02, self.listener.carrier_lost, self.generation, _Late(), "late")
         lost(self)
 
     patch.setattr(SimCarrier, "close", close_and_tell)
@@ -337,7 +336,7 @@ def bound_acknowledgements_by_one_carrier(patch: Patch) -> None:
 
 
 def give_a_late_answer_to_another_carrier(patch: Patch) -> None:
-    patch.setattr(Climber, "_negotiates", property(lambda self: self.carrier != 0))
+    patch.setattr(Carriers, "_negotiates", property(lambda self: self.current != 0))
 
 
 def leak_a_spare(patch: Patch) -> None:

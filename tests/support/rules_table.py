@@ -31,7 +31,7 @@ def rows() -> Iterator[tuple[str, ...]]:
 
 def answers() -> set[tuple[RecoveryAction, DecisionReason]]:
     """What the rules can answer, as they say it."""
-    return {(rule.action, rule.reason) for table in TABLES for rule in table.rules()}
+    return {(rule.action, rule.reason) for table in TABLES for rule in table.rules}
 
 
 def _said(part: Rule | Table) -> tuple[int, str, str]:

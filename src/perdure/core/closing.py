@@ -49,10 +49,10 @@ class Closing:
         self._request = request
 
     def begin(self) -> None:
-        if not self._recovery.climber.is_open:
+        if not self._recovery.carriers.is_open:
             self.finish()
             return
-        self._recovery.climber.drop_spare()
+        self._recovery.carriers.drop_spare()
         self._context.timers.clear()
         self._context.timers.set(Timer.GOODBYE, self._context.now + GOODBYE_TIMEOUT)
         self._context.actions.append(SayGoodbye(self._request.reason, self._request.detail))
@@ -62,7 +62,7 @@ class Closing:
             case CloseSent():
                 if self._context.timers.deadline(Timer.GOODBYE) != math.inf:
                     self._part()
-            case CarrierLost(carrier) if carrier != self._recovery.climber.carrier:
+            case CarrierLost(carrier) if carrier != self._recovery.carriers.current:
                 pass
             case (
                 CarrierLost() | SessionEnded() | PeerLeft() | PeerRestarted() | NetworkChanged(local_address_lost=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from perdure.core.decision import DecisionReason, Situation, Trigger
+from perdure.core.restart_limit import UNLIMITED, Allowance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from perdure.core.events import NetworkChanged
 
 SHORT_LIFE_SECONDS = 0.25
 """A carrier that lived less, and on which nothing was acknowledged, was no success."""
@@ -30,7 +33,6 @@ GLARE_DELAY = 0.1
 """Seconds that the acceptor leaves the first word to the other one after a loss which both of them see: more than a
 local rendezvous needs, and little beside an outage that only the acceptor has noticed."""
 
-_NETWORK = (Trigger.INTERFACE_CHANGE, Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP)
 _ASKED_AGAIN = (Trigger.REQUEST, Trigger.QUALITY_DEGRADATION)
 _READS_NETWORKS = (Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP)
 """After these the engine has to read the networks anew, which it does only without a carrier."""
@@ -44,9 +46,8 @@ class Facts(NamedTuple):
 
     situation: Situation
     trigger: Trigger | None
-    is_new_address: bool = False
-    local_address_lost: bool | None = None
-    slept_seconds: float = 0.0
+    event: NetworkChanged | None = None
+    """The network event that is to be answered."""
     carries_data: bool = False
     asks_for_rebuild: bool = False
     why: DecisionReason = DecisionReason.RETRY
@@ -55,12 +56,8 @@ class Facts(NamedTuple):
     """Whether a hand-over began less than `handover_grace` ago."""
     grace_is_for_known: bool = True
     """Whether that was to a network which the engine knew."""
-    limit_reached: bool = False
-    """Whether this minute's restarts are spent."""
-    limit_reserved: bool = False
-    """Whether those that are left wait for the network to settle."""
-    limit_halved: bool = False
-    """Whether half of them are spent: the others are not for suspicions."""
+    limit: Allowance = UNLIMITED
+    """This minute's restarts."""
     carriers_short_lived: bool = False
     """Whether one carrier too many in a row was lost within `SHORT_LIFE_SECONDS`."""
     is_last_attempt: bool = False
@@ -70,9 +67,25 @@ class Facts(NamedTuple):
     """Whether a restart for quality was tried not long ago."""
 
     @property
+    def slept_seconds(self) -> float:
+        return 0.0 if self.event is None else self.event.slept_seconds
+
+    @property
+    def brings_address(self) -> bool:
+        return self.event is not None and self.event.is_new_address
+
+    @property
     def loses_address(self) -> bool:
-        """Whether the path's own address is gone, or may be."""
-        return self.local_address_lost or (self.local_address_lost is None and self.is_new_address)
+        """Whether the path's own address is gone."""
+        return self.event is not None and bool(self.event.local_address_lost)
+
+    @property
+    def may_lose_address(self) -> bool:
+        """The same, or nobody knows while another address comes."""
+        event = self.event
+        if event is None:
+            return False
+        return event.is_new_address if event.local_address_lost is None else event.local_address_lost
 
 
 class When(NamedTuple):
@@ -94,7 +107,7 @@ NOT_BEGUN = When(
 NO_ADDRESS = When("there is no usable address", lambda f: not f.situation.has_address)
 NO_SIGNALING = When(
     "signaling is away (unless the path's own address is lost)",
-    lambda f: not f.situation.signaling and not (f.trigger in _NETWORK and f.loses_address),
+    lambda f: not f.situation.signaling and not f.may_lose_address,
 )
 ATTEMPTING = When("an attempt is under way", lambda f: f.situation.is_attempting)
 BUSY = When(
@@ -105,30 +118,36 @@ BUSY = When(
 HAS_SPARE = When("a spare is under way", lambda f: f.situation.has_spare)
 AT_GATEWAY = When("this is the gateway", lambda f: not f.situation.is_initiator)
 
-LIMIT_REACHED = When("`max_restarts_per_minute` is spent", lambda f: f.limit_reached)
+LIMIT_REACHED = When("`max_restarts_per_minute` is spent", lambda f: f.limit.spent_until is not None)
 LIMIT_RESERVED = When(
-    "one or two restarts of this minute are left, and the network has not settled", lambda f: f.limit_reserved
+    "one or two restarts of this minute are left, and the network has not settled",
+    lambda f: f.limit.reserved_until is not None,
 )
 
 SLEPT_SHORTLY = When(
     f"the machine slept for less than {LONG_SLEEP_SECONDS:.0f} s, and a carrier is open",
-    lambda f: f.trigger is Trigger.WAKE_UP and f.slept_seconds < LONG_SLEEP_SECONDS and f.situation.is_open,
+    lambda f: f.trigger is Trigger.WAKE_UP and f.situation.is_open and f.slept_seconds < LONG_SLEEP_SECONDS,
 )
 SLEPT_LONG = When(
     "the machine slept longer, and a carrier is open", lambda f: f.trigger is Trigger.WAKE_UP and f.situation.is_open
 )
 UNTOUCHED = When(
     "the path works, and the network monitor says that its own address was not touched",
-    lambda f: f.local_address_lost is False and f.situation.is_up and f.trigger is not Trigger.WAKE_UP,
+    lambda f: (
+        f.situation.is_up
+        and f.trigger is not Trigger.WAKE_UP
+        and f.event is not None
+        and f.event.local_address_lost is False
+    ),
 )
 IN_GRACE = When("a hand-over began less than `handover_grace` ago", lambda f: f.in_grace)
 NO_NEWS = When(
     "the event neither brings the first new address since, nor takes the address of a path that works",
-    lambda f: not (f.is_new_address and f.grace_is_for_known) and not (f.local_address_lost and f.situation.is_up),
+    lambda f: not (f.brings_address and f.grace_is_for_known) and not (f.loses_address and f.situation.is_up),
 )
-NEW_ADDRESS = When("there is a new address", lambda f: f.is_new_address)
+NEW_ADDRESS = When("there is a new address", lambda f: f.brings_address)
 ADDRESS_LOST = When(
-    "the path's own address is gone, or no longer where the default route is", lambda f: bool(f.local_address_lost)
+    "the path's own address is gone, or no longer where the default route is", lambda f: f.loses_address
 )
 
 NOT_OPEN = When("no carrier is open", lambda f: not f.situation.is_open)
@@ -145,7 +164,7 @@ WORN = When(
     lambda f: f.situation.restarts >= MAX_RESTARTS_OF_CARRIER,
 )
 
-LIMIT_HALVED = When("half of this minute's restarts are spent", lambda f: f.limit_halved)
+LIMIT_HALVED = When("half of this minute's restarts are spent", lambda f: f.limit.is_halved)
 SHORT_LIVES = When(
     f"{SHORT_LIVES_FORGIVEN + 1} carriers or more in a row were lost within {SHORT_LIFE_SECONDS} s of their success",
     lambda f: f.carriers_short_lived,

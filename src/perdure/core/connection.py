@@ -102,22 +102,22 @@ class Connection:
     @property
     def carrier(self) -> int:
         """The generation that made the current carrier; 0 where there is none."""
-        return self._recovery.climber.carrier
+        return self._recovery.carriers.current
 
     @property
     def spare(self) -> int:
         """The generation of the carrier that is begun beside it; 0 where there is none."""
-        return self._recovery.climber.spare_generation
+        return self._recovery.carriers.spare_generation
 
     @property
     def generation(self) -> int:
         """The negotiation that counts; 0 before the first."""
-        return self._recovery.climber.negotiation.current
+        return self._recovery.carriers.negotiation.current
 
     @property
     def offered_here(self) -> bool:
         """Whether this end made the offer of that negotiation."""
-        return self._recovery.climber.negotiation.offered_here
+        return self._recovery.carriers.negotiation.offered_here
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -211,7 +211,7 @@ class Connection:
                 if self._is_spare(carrier):
                     recovery.spares.opened()
             case PeerSwitched(carrier):
-                if carrier == recovery.climber.old:
+                if carrier == recovery.carriers.old:
                     recovery.peer_switched()
             case CarrierLost(carrier, detail):
                 self._carrier_lost(carrier, detail)
@@ -257,7 +257,7 @@ class Connection:
             recovery.spare_lost()
         elif self._is_current(carrier):
             recovery.carrier_lost(detail)
-        elif carrier and carrier == recovery.climber.old:
+        elif carrier and carrier == recovery.carriers.old:
             recovery.peer_switched()
 
     def _start(self) -> None:
@@ -289,7 +289,7 @@ class Connection:
             return
         if self._recovery.heard(evidence.last_heard_at):
             self._path_monitor.start(is_new_carrier=False)
-        if self._recovery.climber.is_open:
+        if self._recovery.carriers.is_open:
             self._path_monitor.learn(evidence)
 
     # Deadlines.
@@ -375,7 +375,7 @@ class Connection:
             self._context.timers.set(Timer.LIFETIME, at)
 
     def _is_spare(self, carrier: int) -> bool:
-        return carrier != 0 and carrier == self._recovery.climber.spare_generation
+        return carrier != 0 and carrier == self._recovery.carriers.spare_generation
 
     def _is_current(self, carrier: int) -> bool:
-        return self._recovery.climber.carrier != 0 and carrier == self._recovery.climber.carrier
+        return self._recovery.carriers.current != 0 and carrier == self._recovery.carriers.current

@@ -36,6 +36,9 @@ MAX_PATIENCE = 1024.0
 """Enough for any round trip to reach `timeout_threshold`."""
 
 
+_NEVER = -math.inf
+
+
 class Liveness:
     """Judges one carrier's path at a time.
 
@@ -72,7 +75,7 @@ class Liveness:
         self._awaited: float | None = None
         """Since when the first answer of this carrier was due."""
         self._probed_at: float | None = None
-        self._suspected_at = -math.inf
+        self._suspected_at = _NEVER
         """When an answer was last found to be overdue."""
         self._gets_there = False
         """Whether something was answered that was sent after what waits for an answer."""

@@ -77,7 +77,7 @@ class PathMonitor:
                 context.actions.append(Probe())
                 self._recovery.spares.path_suspect()
                 self._judge_quality()
-            case Verdict.SILENT if self._recovery.climber.is_holding:
+            case Verdict.SILENT if self._recovery.carriers.is_holding:
                 self.excuse()
             case Verdict.SILENT:
                 self._recovery.path_lost(Trigger.CONNECTION_TIMEOUT)
@@ -104,7 +104,7 @@ class PathMonitor:
     def rearm(self) -> None:
         """LIVENESS, for what is known now."""
         context, timers = self._context, self._context.timers
-        at = self.liveness.next_check() if context.state.is_up or self._recovery.climber.is_holding else None
+        at = self.liveness.next_check() if context.state.is_up or self._recovery.carriers.is_holding else None
         if at is None:
             timers.cancel(Timer.LIVENESS)
         else:

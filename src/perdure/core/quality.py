@@ -38,6 +38,9 @@ LOSS_WINDOW = 24
 a single lost one would look like a bad path."""
 
 
+_NEVER = -math.inf
+
+
 class Quality:
     """Judges one path at a time from samples; `restart` where the path is another."""
 
@@ -59,7 +62,7 @@ class Quality:
     def restart(self, *, is_new_carrier: bool) -> None:
         """Another path: what is normal for it is not known yet. A new carrier's checks are counted from 0."""
         self._rtt = RttEstimator()
-        self._sampled_at = -math.inf
+        self._sampled_at = _NEVER
         self._baseline: float | None = None
         self._counted: tuple[int, int] | None = (0, 0) if is_new_carrier else None
         """Checks sent and lost up to the last measurement; `None`: they count from the next one."""

@@ -1,4 +1,4 @@
-"""Takes what happened to one tube's path to the rules, and has the climber carry out what that decides."""
+"""Puts what happened to one tube's path to the recovery policy, and has its carriers carry out the answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import DoubtSignaling, Probe, RenewNetworks
-from perdure.core.climber import Climber, Phase
+from perdure.core.carriers import Carriers
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
 from perdure.core.recovery_policy import RecoveryPolicy
 from perdure.core.spares import Spares
@@ -46,7 +46,7 @@ class Recovery:
         "_rules",
         "_signaling",
         "_spares",
-        "climber",
+        "carriers",
     )
 
     def __init__(
@@ -57,7 +57,7 @@ class Recovery:
         self._initiator = initiator
         self._liveness = liveness
         self._rules = RecoveryPolicy(policy, random)
-        self.climber = Climber(context, policy, initiator=initiator)
+        self.carriers = Carriers(context, policy, initiator=initiator)
         """The carriers, and the attempt under way; to be read."""
         self._spares: Spares | None = None
         self._decisions: tuple[Decision, ...] = ()
@@ -70,7 +70,7 @@ class Recovery:
     def spares(self) -> Spares:
         """Made when the first is thought of: most tubes never need one."""
         if self._spares is None:
-            self._spares = Spares(self._context, self.climber, self._rules, self._liveness, initiator=self._initiator)
+            self._spares = Spares(self._context, self.carriers, self._rules, self._liveness, initiator=self._initiator)
         return self._spares
 
     @property
@@ -88,8 +88,8 @@ class Recovery:
 
     def signaling_changed(self, available: bool) -> None:
         self._signaling = available
-        if available and self.climber.phase is Phase.WAITING:
-            self._execute(self._rules.retry(self.climber.trigger, self._situation()))
+        if available and self.carriers.is_waiting:
+            self._execute(self._rules.retry(self.carriers.trigger, self._situation()))
         elif available:
             self.judge_pending()
 
@@ -116,15 +116,15 @@ class Recovery:
         works = self._context.state.is_up and not event.local_address_lost and self._liveness.last_heard_at > came_at
         # What was begun while the network did not rest is begun anew, as it would have been without the wait.
         waits = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT)
-        if works or (self.climber.is_attempting and not waits):
+        if works or (self.carriers.is_attempting and not waits):
             self._execute(self._rules.network_event_answered(event.trigger, self._situation()))
         else:
             self._judge(event)
 
     def requested(self, *, rebuild: bool) -> None:
         self._execute(self._rules.requested(self._situation(), rebuild=rebuild))
-        if self.climber.spare is not None:
-            self.climber.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
+        if self.carriers.spare is not None:
+            self.carriers.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
 
     # The path changed.
 
@@ -139,47 +139,47 @@ class Recovery:
 
     def spare_resumed(self) -> None:
         """The session goes on on the spare."""
-        spare = self.climber.spare
+        spare = self.carriers.spare
         if spare is None:
             return
         if self._pending is not None and spare.begun_at > self._pending[1]:
             self._pending = None
         if spare.trigger is Trigger.CONNECTION_TIMEOUT:
             self.spares.used()
-            if not self.climber.negotiation.offered_here:
+            if not self.carriers.negotiation.offered_here:
                 self._rules.peer_began(spare.trigger, self._context.now)
-        self.climber.promoted()
+        self.carriers.promoted()
         self._succeeds(True)
 
     def spare_lost(self) -> None:
         """It never carried anything. While the path is up that is no news."""
         if self._context.state.is_up:
             self.spares.waste()
-        self.climber.drop_spare()
-        if self.climber.is_attempting:
+        self.carriers.drop_spare()
+        if self.carriers.is_attempting:
             self._attempt_failed(DecisionReason.RESTART_FAILED, "the new carrier was lost before it was open")
 
     def offer_withdrawn(self) -> None:
         """The peer does not need the spare that it offered."""
-        climber = self.climber
-        if climber.negotiation.offered_here:
+        carriers = self.carriers
+        if carriers.negotiation.offered_here:
             return
         self.spares.waste()
-        if climber.is_attempting:
-            climber.stop_attempt()
-            self._execute(self._rules.retry(climber.trigger, self._situation(), DecisionReason.WITHDRAWN))
+        if carriers.is_attempting:
+            carriers.stop_attempt()
+            self._execute(self._rules.retry(carriers.trigger, self._situation(), DecisionReason.WITHDRAWN))
 
     def peer_switched(self) -> None:
         """The peer goes on on the current carrier."""
-        self.climber.drop_old()
+        self.carriers.drop_old()
 
     def path_lost(self, trigger: Trigger) -> None:
         """The liveness' verdict (CONNECTION_TIMEOUT), or ICE's (ICE_FAILURE). The carrier is kept, as it may heal; a
         spare that there is becomes the attempt."""
         self._context.actions.append(DoubtSignaling())
         self._execute(self._rules.path_lost(trigger, self._situation()))
-        if self.climber.spare is not None and self._context.state.is_up:
-            self.climber.await_spare(trigger)
+        if self.carriers.spare is not None and self._context.state.is_up:
+            self.carriers.await_spare(trigger)
             self._liveness.excuse(self._context.now)
 
     def quality_poor(self, *, carries_data: bool) -> None:
@@ -190,35 +190,35 @@ class Recovery:
 
     def carrier_made(self, carrier: int, *, can_restart: bool) -> None:
         """The engine made a carrier, and says whether it can restart ICE on it."""
-        climber = self.climber
-        if climber.spare is not None and carrier == climber.spare.generation:
-            climber.spare.can_restart = can_restart
-        elif carrier == climber.carrier:
-            climber.can_restart = can_restart
+        carriers = self.carriers
+        if carriers.spare is not None and carrier == carriers.spare.generation:
+            carriers.spare.can_restart = can_restart
+        elif carrier == carriers.current:
+            carriers.can_restart = can_restart
 
     def carrier_lost(self, detail: str) -> None:
         """The engine, or the session, gave the current carrier up."""
-        if self.climber.spare is not None:
-            self.climber.drop_current()
-            self.climber.await_spare(Trigger.ICE_FAILURE, detail)
+        if self.carriers.spare is not None:
+            self.carriers.drop_current()
+            self.carriers.await_spare(Trigger.ICE_FAILURE, detail)
             return
-        self.climber.drop_current()
+        self.carriers.drop_current()
         if self._context.state.is_up:
             self._execute(self._rules.carrier_lost(self._situation(), detail))
-        elif self.climber.is_attempting:
+        elif self.carriers.is_attempting:
             self._attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
     def resumed(self) -> bool:
         """The session flows on the current carrier; whether that is new, and so ended an attempt."""
-        return self._succeeds(self.climber.resumed())
+        return self._succeeds(self.carriers.resumed())
 
     def heard(self, at: float | None) -> bool:
         """The peer was last heard on the current carrier at `at`, which the liveness is not told yet; whether that
         ended a recovery."""
         if at is None:
             return False
-        has_recovered = self._succeeds(self.climber.heard(at, self._liveness.last_heard_at))
-        if self.climber.spare is not None:
+        has_recovered = self._succeeds(self.carriers.heard(at, self._liveness.last_heard_at))
+        if self.carriers.spare is not None:
             self.spares.heard(at)
         return has_recovered
 
@@ -230,12 +230,12 @@ class Recovery:
 
     def attempt_is_due(self) -> None:
         """A wait is over, or an attempt was slept through."""
-        self.climber.stop_attempt()
-        self._execute(self._rules.retry(self.climber.trigger, self._situation()))
+        self.carriers.stop_attempt()
+        self._execute(self._rules.retry(self.carriers.trigger, self._situation()))
 
     def attempt_timed_out(self) -> None:
         seconds = f"{self._policy.attempt_timeout:.0f} s"
-        if self._context.state is State.RECONNECTING and not self.climber.is_answered:
+        if self._context.state is State.RECONNECTING and not self.carriers.is_answered:
             detail = f"the other end has not answered for {seconds}"
         else:
             detail = f"no path to the other end was found in {seconds}; {_WHAT_TO_CHECK}"
@@ -243,24 +243,24 @@ class Recovery:
 
     def offered(self, offer: OfferReceived) -> bool:
         """The peer's offer, of a new carrier or of a restart of this one; whether it counts."""
-        climber = self.climber
+        carriers = self.carriers
         trigger = None if self._context.state is State.CONNECTING else Trigger.named(offer.cause)
-        if self._context.state is State.INITIALIZING or not climber.negotiation.take_offer(offer.generation):
+        if self._context.state is State.INITIALIZING or not carriers.negotiation.take_offer(offer.generation):
             if trigger is not None and trigger.is_network_event:
                 self._rules.network_moved(self._context.now)  # its offer gives way, its news does not
             return False
         if (why := self._cannot_answer(offer)) is not None:
             # Only a new carrier helps, and the peer is there to take its offer.
-            climber.stop_attempt()
+            carriers.stop_attempt()
             self._execute(self._rules.retry(trigger, self._situation(), why))
             return True
-        if not climber.is_open or offer.restarts:
+        if not carriers.is_open or offer.restarts:
             self._pending = None
-        if climber.spare is not None and climber.spare.is_precaution:
-            self._rules.precaution_wasted(climber.spare.begun_at)
-        if offer.restarts or not climber.is_open or trigger is not Trigger.CONNECTION_TIMEOUT:
+        if carriers.spare is not None and carriers.spare.is_precaution:
+            self._rules.precaution_wasted(carriers.spare.begun_at)
+        if offer.restarts or not carriers.is_open or trigger is not Trigger.CONNECTION_TIMEOUT:
             self._rules.peer_began(trigger, self._context.now)
-        climber.follow(offer, trigger)
+        carriers.follow(offer, trigger)
         self._ask_what_is_kept()
         return True
 
@@ -268,45 +268,45 @@ class Recovery:
         """Why the ICE restart that the peer offers cannot be answered; `None`: it can, or `offer` is of a carrier."""
         if not offer.restarts:
             return None
-        if offer.restarts != self.climber.carrier:
+        if offer.restarts != self.carriers.current:
             return DecisionReason.PEER_IS_BEHIND
-        return None if self.climber.can_restart else DecisionReason.CANNOT_RESTART
+        return None if self.carriers.can_restart else DecisionReason.CANNOT_RESTART
 
     def takes_candidate(self, generation: int) -> bool:
         """Whether a candidate of the peer is of use, and not one too many."""
-        return self.climber.takes_candidate(generation)
+        return self.carriers.takes_candidate(generation)
 
     def answered(self, answer: AnswerReceived) -> bool:
         """The peer's answer to an offer of ours; whether it counts."""
-        climber = self.climber
-        if climber.is_answered_late(answer):
-            self._execute(self._rules.answered_late(climber.trigger, self._situation()))
+        carriers = self.carriers
+        if carriers.is_answered_late(answer):
+            self._execute(self._rules.answered_late(carriers.trigger, self._situation()))
             return False
-        if not climber.takes_answer(answer):
+        if not carriers.takes_answer(answer):
             return False
-        if not climber.is_refusal(answer):
-            climber.take_answer(answer)
-        elif climber.is_attempting:
+        if not carriers.is_refusal(answer):
+            carriers.take_answer(answer)
+        elif carriers.is_attempting:
             self._attempt_failed(DecisionReason.PEER_CANNOT_RESTART, "")
         return True
 
     def end(self, state: State, reason: Reason, detail: str = "") -> None:
         """The tube ends."""
-        self.climber.drop_carriers()
+        self.carriers.drop_carriers()
         self._context.timers.clear()
         self._context.change(state, reason, detail)
 
     def _attempt_failed(self, reason: DecisionReason, detail: str) -> None:
-        climber = self.climber
-        was_restart = climber.phase is Phase.RESTARTING
-        climber.stop_attempt()
+        carriers = self.carriers
+        was_restart = carriers.is_restarting
+        carriers.stop_attempt()
         if was_restart:
-            self._execute(self._rules.retry(climber.trigger, self._situation(), reason))
+            self._execute(self._rules.retry(carriers.trigger, self._situation(), reason))
         else:
-            climber.drop_spare()
-            if not climber.is_open:
-                climber.drop_current()
-            self._execute(self._rules.rebuild_failed(climber.trigger, self._situation(), detail))
+            carriers.drop_spare()
+            if not carriers.is_open:
+                carriers.drop_current()
+            self._execute(self._rules.rebuild_failed(carriers.trigger, self._situation(), detail))
 
     def _succeeds(self, succeeded: bool) -> bool:
         if succeeded:
@@ -334,19 +334,19 @@ class Recovery:
                     self._ask()
             case RecoveryAction.ICE_RESTART:
                 self._pending = None
-                self.climber.restart(trigger or Trigger.REQUEST)
+                self.carriers.restart(trigger or Trigger.REQUEST)
             case RecoveryAction.REBUILD:
                 self._pending = None
-                self.climber.build(trigger)
+                self.carriers.build(trigger)
             case RecoveryAction.SPARE:
                 if decision.reason is not DecisionReason.PATH_SUSPECT:
                     self._pending = None
-                self.climber.build_beside(trigger or Trigger.REQUEST, decision.reason)
+                self.carriers.build_beside(trigger or Trigger.REQUEST, decision.reason)
                 self._ask_what_is_kept()
             case RecoveryAction.WAIT if trigger is not None and trigger.is_network_event and self._context.state.is_up:
                 self._ask()  # the path may still work: the liveness tells
             case RecoveryAction.WAIT:
-                self.climber.wait(decision)
+                self.carriers.wait(decision)
                 self._ask_what_is_kept()
             case RecoveryAction.FAIL:
                 self.end(State.FAILED, Reason.ATTEMPTS_EXHAUSTED, decision.detail)
@@ -355,7 +355,7 @@ class Recovery:
 
     def _ask_what_is_kept(self) -> None:
         """A silent path that is kept may heal: its silence counts from now, and it is asked."""
-        if self.climber.is_holding:
+        if self.carriers.is_holding:
             self._liveness.excuse(self._context.now)
             self._context.actions.append(Probe())
 
@@ -366,19 +366,20 @@ class Recovery:
             self._context.actions.append(Probe())
 
     def _situation(self) -> Situation:
-        context, climber = self._context, self.climber
+        context, carriers = self._context, self.carriers
+        kept = carriers.attempt if carriers.is_holding else None
         now, state = context.now, context.state
-        is_first = not self._initiator and state is State.CONNECTING and not climber.negotiation.current
+        is_first = not self._initiator and state is State.CONNECTING and not carriers.negotiation.current
         return Situation(
             now=now,
             has_begun=state is not State.INITIALIZING and not is_first,
             is_up=state.is_up,
-            is_open=climber.is_open,
-            has_spare=climber.spare is not None,
-            is_attempting=climber.is_attempting,
-            restarts=climber.restarts,
-            can_restart=climber.can_restart,
-            silent_for=now - climber.silent_since if climber.is_holding else self._liveness.silent_for(now),
+            is_open=carriers.is_open,
+            has_spare=carriers.spare is not None,
+            is_attempting=carriers.is_attempting,
+            restarts=carriers.restarts,
+            can_restart=carriers.can_restart,
+            silent_for=now - kept.lost_at if kept is not None else self._liveness.silent_for(now),
             signaling=self._signaling,
             has_address=self._has_address,
             is_initiator=self._initiator,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.core import rules
 from perdure.core.conditions import GLARE_DELAY, SHORT_LIFE_SECONDS, SHORT_LIVES_FORGIVEN, UNCOUNTED, Facts
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
-from perdure.core.restart_limit import RestartLimit
+from perdure.core.restart_limit import UNLIMITED, Allowance, RestartLimit
 from perdure.core.rules import Table, Until
 from perdure.core.state import Reason
 
@@ -51,7 +51,8 @@ class RecoveryPolicy:
         self._grace_until = 0.0
         self._grace_is_for_known = True
         """Whether the hand-over of the grace was to a network that the engine knew: one to a new address breaks it."""
-        self._limit = RestartLimit(policy.max_restarts_per_minute)
+        self._limit: RestartLimit | None = None
+        """Since there was something to count."""
         self._short_lives = 0
         self._succeeded_at: float | None = None
         self._quality_tries = 0
@@ -61,7 +62,7 @@ class RecoveryPolicy:
 
     def network_moved(self, now: float, *, is_return: bool = False) -> None:
         """A network event came, of this end or, as its offer says, of the peer; `is_return`: see `NetworkChanged`."""
-        self._limit.moved(now, is_return=is_return)
+        self._counting().moved(now, is_return=is_return)
 
     def peer_began(self, trigger: Trigger | None, now: float) -> None:
         """The peer begins a recovery for `trigger`."""
@@ -86,7 +87,7 @@ class RecoveryPolicy:
 
     def precaution_wasted(self, begun_at: float) -> None:
         """The spare of a suspicion was not needed."""
-        self._limit.take_back(begun_at)
+        self._counting().take_back(begun_at)
 
     # What to do.
 
@@ -98,12 +99,7 @@ class RecoveryPolicy:
         """An interface or an address changed, or the machine woke up. The count of attempts starts over: the world is
         different now."""
         self._attempts_failed = 0
-        facts = self._facts(event.trigger, situation)._replace(
-            is_new_address=event.is_new_address,
-            local_address_lost=event.local_address_lost,
-            slept_seconds=event.slept_seconds,
-        )
-        decision = self._decide(rules.NETWORK_EVENT, facts, event.detail)
+        decision = self._decide(rules.NETWORK_EVENT, self._facts(event.trigger, situation, event=event), event.detail)
         if decision.action in _BEGINS:
             self._begin_grace(situation.now, is_new_address=event.is_new_address)
         return decision
@@ -130,7 +126,7 @@ class RecoveryPolicy:
 
     def quality_poor(self, situation: Situation, *, carries_data: bool) -> Decision:
         """The path's quality is below the threshold."""
-        facts = self._facts(Trigger.QUALITY_DEGRADATION, situation)._replace(carries_data=carries_data)
+        facts = self._facts(Trigger.QUALITY_DEGRADATION, situation, carries_data=carries_data)
         decision = self._decide(rules.QUALITY_POOR, facts)
         if decision.action in _BEGINS:
             self._quality_tries += 1
@@ -139,8 +135,7 @@ class RecoveryPolicy:
 
     def requested(self, situation: Situation, *, rebuild: bool) -> Decision:
         """The user asks for a new path."""
-        facts = self._facts(Trigger.REQUEST, situation)._replace(asks_for_rebuild=rebuild)
-        return self._decide(rules.REQUESTED, facts)
+        return self._decide(rules.REQUESTED, self._facts(Trigger.REQUEST, situation, asks_for_rebuild=rebuild))
 
     def reported(self, trigger: Trigger, situation: Situation, detail: str) -> Decision:
         """Somebody else's opinion of the path: evidence, never the verdict."""
@@ -152,7 +147,7 @@ class RecoveryPolicy:
         self, trigger: Trigger | None, situation: Situation, why: DecisionReason = DecisionReason.RETRY
     ) -> Decision:
         """A wait is over, or what was waited for is there, or an ICE restart failed: only a new carrier helps."""
-        return self._decide(rules.RETRY, self._facts(trigger, situation)._replace(why=why))
+        return self._decide(rules.RETRY, self._facts(trigger, situation, why=why))
 
     def answered_late(self, trigger: Trigger | None, situation: Situation) -> Decision:
         """The peer found an offer that had waited for it, and builds on a carrier that is gone here."""
@@ -164,17 +159,27 @@ class RecoveryPolicy:
 
     # How.
 
-    def _facts(self, trigger: Trigger | None, situation: Situation) -> Facts:
+    def _facts(
+        self,
+        trigger: Trigger | None,
+        situation: Situation,
+        *,
+        event: NetworkChanged | None = None,
+        carries_data: bool = False,
+        asks_for_rebuild: bool = False,
+        why: DecisionReason = DecisionReason.RETRY,
+    ) -> Facts:
         now, most = situation.now, self._policy.max_restart_attempts
-        is_counted = trigger not in UNCOUNTED
         return Facts(
             situation,
             trigger,
+            event,
+            carries_data,
+            asks_for_rebuild,
+            why,
             in_grace=now < self._grace_until,
             grace_is_for_known=self._grace_is_for_known,
-            limit_reached=is_counted and self._limit.empty_until(now) is not None,
-            limit_reserved=is_counted and self._kept_until(trigger, now) is not None,
-            limit_halved=self._limit.is_reserved(now),
+            limit=self._allowance(trigger, now),
             carriers_short_lived=self._short_lives > SHORT_LIVES_FORGIVEN,
             is_last_attempt=self._attempts_failed + 1 >= most,
             attempts_spent=self._attempts_failed >= most,
@@ -193,26 +198,28 @@ class RecoveryPolicy:
                 action = RecoveryAction.REBUILD
         elif rule.reason in _FAILURES and table is not rules.RETRY:
             self._attempts_failed = attempt = attempt + 1
-        return Decision(trigger, action, rule.reason, attempt, self._next_at(rule.until, trigger, now), now, detail)
+        return Decision(trigger, action, rule.reason, attempt, self._next_at(rule.until, facts), now, detail)
 
-    def _next_at(self, until: Until | None, trigger: Trigger | None, now: float) -> float | None:
+    def _next_at(self, until: Until | None, facts: Facts) -> float | None:
         match until:
             case None:
                 return None
             case Until.GRACE:
                 return self._grace_until
             case Until.LIMIT:
-                at = self._limit.empty_until(now)
-                return self._kept_until(trigger, now) if at is None else at
+                limit = facts.limit
+                return limit.reserved_until if limit.spent_until is None else limit.spent_until
             case Until.BACKOFF:
-                return now + self._backoff(self._attempts_failed)
+                return facts.situation.now + self._backoff(self._attempts_failed)
             case Until.GLARE:
-                return now + GLARE_DELAY
+                return facts.situation.now + GLARE_DELAY
             case _:
                 assert_never(until)
 
-    def _kept_until(self, trigger: Trigger | None, now: float) -> float | None:
-        return self._limit.kept_until(now, network_event=trigger is not None and trigger.is_network_event)
+    def _allowance(self, trigger: Trigger | None, now: float) -> Allowance:
+        if self._limit is None or trigger is None or trigger in UNCOUNTED:
+            return UNLIMITED
+        return self._limit.look(now, network_event=trigger.is_network_event)
 
     def _begin_grace(self, now: float, *, is_new_address: bool) -> None:
         self._grace_until = now + self._policy.handover_grace
@@ -223,7 +230,12 @@ class RecoveryPolicy:
 
     def _count(self, trigger: Trigger | None, now: float) -> None:
         if trigger not in UNCOUNTED:
-            self._limit.spend(now)
+            self._counting().spend(now)
+
+    def _counting(self) -> RestartLimit:
+        if self._limit is None:
+            self._limit = RestartLimit(self._policy.max_restarts_per_minute)
+        return self._limit
 
 
 def backoff(policy: RestartPolicy, failures: int, random: Random) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 LIMIT_WINDOW = 60.0
 """Seconds over which the budget counts."""
 
@@ -19,6 +21,24 @@ EVENTS_OF_RETURN_SECONDS = 0.5
 milliseconds, and the network monitor puts a look off by as much at most (`netmon.debounce.MAX_HOLD`)."""
 
 
+_NEVER = float("-inf")
+
+
+class Allowance(NamedTuple):
+    """How far the limit lets something begin."""
+
+    spent_until: float | None
+    """When the next restart may begin; `None`: now, as far as their number goes."""
+    reserved_until: float | None
+    """When one that is left may begin, if the network does not move again before; `None`: now."""
+    is_halved: bool
+    """Whether those that are left are for what needs a restart more than a suspicion does. That is half of them: the
+    peer, whose network may be the one that flaps, counts this end's too."""
+
+
+UNLIMITED = Allowance(None, None, False)
+
+
 class RestartLimit:
     """At most `budget` restarts in any `LIMIT_WINDOW`."""
 
@@ -28,8 +48,8 @@ class RestartLimit:
         self._budget = budget
         self._restarts: tuple[float, ...] = ()
         """The last ones, the oldest first."""
-        self._moved_at = float("-inf")
-        self._returned_at = float("-inf")
+        self._moved_at = _NEVER
+        self._returned_at = _NEVER
         """When the path's own address came back, if no restart has begun since."""
 
     def moved(self, now: float, *, is_return: bool = False) -> None:
@@ -47,7 +67,7 @@ class RestartLimit:
     def spend(self, now: float) -> None:
         """A restart begins; one more than the budget is counted like any other, as it may be the peer's."""
         self._restarts = (*self._restarts, now)[-self._budget :]
-        self._returned_at = float("-inf")
+        self._returned_at = _NEVER
 
     def take_back(self, at: float) -> None:
         """The restart that began then was none."""
@@ -55,32 +75,24 @@ class RestartLimit:
             place = self._restarts.index(at)
             self._restarts = (*self._restarts[:place], *self._restarts[place + 1 :])
 
-    def empty_until(self, now: float) -> float | None:
-        """When the next restart may begin; `None`: now, as far as their number goes."""
-        counted = self._counted(now)
-        return counted[0] + LIMIT_WINDOW if len(counted) == self._budget else None
-
-    def is_reserved(self, now: float) -> bool:
-        """Whether those that are left are for what needs a restart more than a suspicion does, or none is left. That is
-        half of them: the peer, whose network may be the one that flaps, counts this end's too."""
-        return self._budget - len(self._counted(now)) <= self._budget // 2
-
-    def kept_until(self, now: float, *, network_event: bool) -> float | None:
-        """When one that is left may begin, if the network does not move again before; `None`: now.
+    def look(self, now: float, *, network_event: bool) -> Allowance:
+        """What may begin at `now`.
 
         Args:
             network_event: whether one asks for it.
         """
-        counted = self._counted(now)
+        counted = [at for at in self._restarts if now < at + LIMIT_WINDOW]
+        if not counted:
+            return UNLIMITED
         left = self._budget - len(counted)
+        is_halved = left <= self._budget // 2
+        if left == 0:
+            return Allowance(counted[0] + LIMIT_WINDOW, None, is_halved)
+        if left > min(len(QUIET_BEFORE_LAST), self._budget // 2):
+            return Allowance(None, None, is_halved)
         has_returned = self._moved_at <= self._returned_at + EVENTS_OF_RETURN_SECONDS
         if network_event and has_returned and left > 1:
-            return None
-        if not 0 < left <= min(len(QUIET_BEFORE_LAST), self._budget // 2):
-            return None
+            return Allowance(None, None, is_halved)
         delays = QUIET_BEFORE_LAST if network_event else SILENT_BEFORE_LAST
         until = min(counted[0] + LIMIT_WINDOW, self._moved_at + delays[left - 1])
-        return until if now < until else None
-
-    def _counted(self, now: float) -> list[float]:
-        return [at for at in self._restarts if now < at + LIMIT_WINDOW]
+        return Allowance(None, until if now < until else None, is_halved)

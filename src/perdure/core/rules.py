@@ -14,7 +14,7 @@ docs/recovery.md shows these tables; they are written there from here. What hold
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from perdure.core.conditions import (
     ADDRESS_LOST,
@@ -54,9 +54,6 @@ from perdure.core.conditions import (
 )
 from perdure.core.decision import DecisionReason, RecoveryAction
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 class Until(Enum):
     """When what was put off is looked at again by itself."""
@@ -79,23 +76,25 @@ class Rule(NamedTuple):
     until: Until | None = None
 
 
-class Table(NamedTuple):
-    """Rules in their order; a table among them stands for its rules."""
+class Table:
+    """Rules in their order; a table among its parts stands for its rules."""
 
-    title: str
-    parts: tuple[Rule | Table, ...]
+    __slots__ = ("parts", "rules", "title")
 
-    def rules(self) -> Iterator[Rule]:
-        for part in self.parts:
-            match part:
-                case Rule():
-                    yield part
-                case Table():
-                    yield from part.rules()
+    def __init__(self, title: str, parts: tuple[Rule | Table, ...]) -> None:
+        self.title = title
+        self.parts = parts
+        self.rules: tuple[Rule, ...] = ()
+        """Its own, and those of its parts."""
+        for part in parts:
+            self.rules += part.rules if isinstance(part, Table) else (part,)
 
     def find(self, facts: Facts) -> Rule:
-        """The first rule that fits. Each table that is asked ends with one that always does."""
-        return next(rule for rule in self.rules() if rule.when.holds(facts))
+        """The first rule that fits. The last one of a table that is asked always does."""
+        for rule in self.rules:
+            if rule.when.holds(facts):
+                return rule
+        raise AssertionError(f"no rule of {self.title!r} fits {facts}")
 
 
 _HOLD, _WAIT, _SPARE = RecoveryAction.HOLD, RecoveryAction.WAIT, RecoveryAction.SPARE

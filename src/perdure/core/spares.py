@@ -12,7 +12,7 @@ from perdure.core.decision import Trigger
 from perdure.core.timers import Timer
 
 if TYPE_CHECKING:
-    from perdure.core.climber import Climber
+    from perdure.core.carriers import Carriers
     from perdure.core.context import Context
     from perdure.core.keepalive import Liveness
     from perdure.core.recovery_policy import RecoveryPolicy
@@ -31,13 +31,13 @@ FORGOTTEN_AFTER = 60.0
 
 
 class Spares:
-    __slots__ = ("_climber", "_context", "_initiator", "_liveness", "_not_before", "_rules", "_wasted")
+    __slots__ = ("_carriers", "_context", "_initiator", "_liveness", "_not_before", "_rules", "_wasted")
 
     def __init__(
-        self, context: Context, climber: Climber, rules: RecoveryPolicy, liveness: Liveness, *, initiator: bool
+        self, context: Context, carriers: Carriers, rules: RecoveryPolicy, liveness: Liveness, *, initiator: bool
     ) -> None:
         self._context = context
-        self._climber = climber
+        self._carriers = carriers
         self._rules = rules
         self._liveness = liveness
         self._initiator = initiator
@@ -49,21 +49,21 @@ class Spares:
         """An answer is overdue: SPARE is set, in case that it never comes."""
         if self._context.state.is_up:
             self._context.actions.append(DoubtSignaling())
-        if self._climber.spare is None and self._context.state.is_up:
+        if self._carriers.spare is None and self._context.state.is_up:
             at = self._context.now + (0.0 if self._initiator else GLARE_DELAY)
             self._context.timers.set(Timer.SPARE, max(at, self._not_before))
 
     def is_due(self) -> bool:
         """SPARE: whether one is to be begun now. One that there is has had its time, and is dropped."""
-        if self._climber.spare is not None:
+        if self._carriers.spare is not None:
             self.waste()
             return False
         return self._context.state.is_up and self._liveness.is_suspect(self._context.now)
 
     def opened(self) -> None:
         """RESUME was said on the spare."""
-        if self._climber.spare is not None:
-            self._climber.spare.is_told = True
+        if self._carriers.spare is not None:
+            self._carriers.spare.is_told = True
 
     def used(self) -> None:
         """The session goes on on the spare of a suspicion."""
@@ -72,24 +72,24 @@ class Spares:
 
     def heard(self, at: float) -> None:
         """The current carrier answers after all: who offered the spare drops it, unless the peer may go on on it."""
-        spare = self._climber.spare
+        spare = self._carriers.spare
         if spare is None or spare.is_told or not self._context.state.is_up:
             return
-        if not self._climber.negotiation.offered_here:
+        if not self._carriers.negotiation.offered_here:
             return
         if spare.trigger is Trigger.CONNECTION_TIMEOUT and at > spare.begun_at:
             self.waste()
 
     def waste(self) -> None:
         """The spare was not needed, or did not open in its time."""
-        spare, now = self._climber.spare, self._context.now
+        spare, now = self._carriers.spare, self._context.now
         if spare is None:
             return
-        if spare.trigger is Trigger.CONNECTION_TIMEOUT and self._climber.negotiation.offered_here:
+        if spare.trigger is Trigger.CONNECTION_TIMEOUT and self._carriers.negotiation.offered_here:
             if now >= self._not_before + FORGOTTEN_AFTER:
                 self._wasted = 0
             self._not_before = now + min(LONGEST_WAIT, FIRST_WAIT * 2.0**self._wasted)
             self._wasted = min(self._wasted + 1, 8)
         if spare.is_precaution:
             self._rules.precaution_wasted(spare.begun_at)
-        self._climber.drop_spare()
+        self._carriers.drop_spare()

@@ -227,8 +227,7 @@ class Association:
             return
         self.is_open = True
         self._pair, self._ways = pair, None
-        place = self._random.randrange(2)
-        first, self._unopened = self.ends[place], self.ends[1 - place]
+        first, self._unopened = self._random.sample(self.ends, 2)
         first.loop.deliver(0.0, first.opened, _channel(first, self._unopened))
         self._acknowledge_cookie(first, self._unopened)
         self._judge()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.core.climber import RETIRE_TIMEOUT
+from perdure.core.carriers import RETIRE_TIMEOUT
+from perdure.tube.carrier_session import CarrierSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Mapping
 
-    from perdure.tube.carrier_set import CarrierSet
     from perdure_lab.sim.engine import SimCarrier
     from perdure_lab.sim.peers import Process
     from perdure_lab.sim.world import World
@@ -18,32 +18,35 @@ ROUNDING = 1e-6
 
 
 class CarrierWatch:
-    """Of every carrier that either end closes.
+    """Of every carrier that works and that its end closes.
 
     Args:
-        sets: those of the living tubes.
+        carriers: every carrier of the simulation by its name.
     """
 
-    def __init__(self, world: World, sets: Callable[[], Iterable[CarrierSet]], violated: Callable[[str], None]) -> None:
+    def __init__(self, world: World, carriers: Mapping[str, SimCarrier], violated: Callable[[str], None]) -> None:
         self._world = world
-        self._sets = sets
+        self._carriers = carriers
         self._violated = violated
 
-    def closes(self, carrier: SimCarrier, peer: SimCarrier) -> None:
-        """Its end closes it, on which the peer's end may still speak, and which works."""
-        here, there = self._holder(carrier.listener), self._holder(peer.listener)
-        if here is None or there is None or here.current is None or there.current is not peer:
+    def closes(self, carrier: SimCarrier, peers_name: str) -> None:
+        """It was left for another one a moment ago, and the other end has not left it."""
+        current, peer = _current(carrier), self._carriers.get(peers_name)
+        if current is None or current is carrier or peer is None or _current(peer) is not peer:
             return
-        if self._world.now - carrier.said_at < RETIRE_TIMEOUT - ROUNDING:
-            self._world.after(0.0, self._check_left, here, here.current, carrier)
+        is_spare = carrier.messages_said <= 1  # but for its RESUME nothing was said on it
+        if not is_spare and self._world.now - carrier.said_at < RETIRE_TIMEOUT - ROUNDING:
+            self._world.after(0.0, self._check, carrier, current)
 
-    def _check_left(self, here: CarrierSet, current: object, carrier: SimCarrier) -> None:
-        """It was closed, and the end goes on on another one."""
-        if here.current is current:
-            self._violated(f"{carrier.name} was closed, and the other end has not left it yet")
+    def _check(self, carrier: SimCarrier, current: object) -> None:
+        """Its end goes on on the other one: it was not closed with all that there are."""
+        if _current(carrier) is current:
+            self._violated(f"{carrier.name} was closed, and the other end has not left it")
 
-    def _holder(self, listener: object) -> CarrierSet | None:
-        return next((each for each in self._sets() if each is getattr(listener, "held", None)), None)
+
+def _current(carrier: SimCarrier) -> object:
+    """The one in use where `carrier` is held."""
+    return carrier.listener.held.current if isinstance(carrier.listener, CarrierSession) else None
 
 
 def check_leaks(process: Process, violated: Callable[[str], None]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure_lab.sim.carrier_check import check_leaks
+
 if TYPE_CHECKING:
     from perdure_lab.sim.application import Course, Workload
     from perdure_lab.sim.simulation import Simulation
@@ -33,6 +35,7 @@ def check_liveness(simulation: Simulation) -> None:
         if (count := end.metrics.streams) > living:
             simulation.violated(f"the {site}'s session carries {count} streams; {living} are alive")
     for process in (simulation.client, simulation.gateway):
+        check_leaks(process, simulation.violated)
         for workload in process.workloads:
             if workload.manager.tube_id == manager.tube_id:
                 _check_workload(simulation, f"the {process.machine.name}'s stream {workload.stream_id}", workload)

@@ -10,6 +10,7 @@ from perdure.configfile import Layer, layered
 from perdure.core.decision import RecoveryAction
 from perdure.ticket_store import DEFAULT_TICKET, TicketStore
 from perdure_lab.sim.application import Ledger
+from perdure_lab.sim.carrier_check import CarrierWatch
 from perdure_lab.sim.internet import MAPPING_LIFETIME, Internet
 from perdure_lab.sim.rendezvous import Rendezvous
 from perdure_lab.sim.unruly_peers import UnrulyPeers
@@ -50,6 +51,7 @@ class Surroundings:
         self.internet = Internet(self.world, links, mapping_lifetime=mapping_lifetime, says_late=says_late)
         self.has_relay = has_relay
         self.carriers: dict[str, SimCarrier] = {}
+        self.carrier_watch = CarrierWatch(self.world, self.carriers, self.violated)
         self.settings = layered(Layer("the scenario", settings or {}))
         self.ledger = Ledger(self.violated, self.settings.resources, lambda: self.world.now)
         self.violations: list[str] = []

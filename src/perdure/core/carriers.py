@@ -1,8 +1,7 @@
-"""Climbs one action at a time: builds a carrier or restarts its ICE, and knows how far that is."""
+"""One tube's carriers: builds them, restarts their ICE, and knows how far that is. It decides nothing."""
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import (
@@ -15,6 +14,7 @@ from perdure.core.actions import (
     RestartIce,
     WithdrawOffer,
 )
+from perdure.core.attempt import Phase, RecoveryAttempt
 from perdure.core.decision import DecisionReason, Trigger
 from perdure.core.description import ice_ufrag
 from perdure.core.negotiation import Negotiation
@@ -52,35 +52,27 @@ _REASONS = {
 }
 
 
-class Phase(Enum):
-    SETTLED = auto()
-    """Nothing is under way: the carrier works, or the tube has not begun."""
-    RESTARTING = auto()
-    """An ICE restart of the carrier."""
-    BUILDING = auto()
-    """A new carrier."""
-    DELAYED = auto()
-    """The next attempt has its time."""
-    WAITING = auto()
-    """The next attempt waits for signaling, an address, or the peer."""
-
-
-_ATTEMPTS = (Phase.RESTARTING, Phase.BUILDING)
-_PAUSES = (Phase.DELAYED, Phase.WAITING)
-_KEPT = (*_PAUSES, Phase.BUILDING)
-"""When an open carrier is silent and kept. Where one is open that is built is the spare."""
-
-
 class Spare:
     """A carrier that is begun beside the current one."""
 
-    __slots__ = ("begun_at", "can_restart", "generation", "is_precaution", "is_told", "peer_ufrag", "trigger")
+    __slots__ = (
+        "begun_at",
+        "can_restart",
+        "generation",
+        "is_agreed",
+        "is_precaution",
+        "is_told",
+        "peer_ufrag",
+        "trigger",
+    )
 
     def __init__(self, generation: int, trigger: Trigger | None, now: float) -> None:
         self.generation = generation
         self.trigger = trigger
         self.begun_at = now
         self.can_restart = True
+        self.is_agreed = False
+        """Whether both ends know of it."""
         self.peer_ufrag: str | None = None
         self.is_precaution = False
         """Whether a mere suspicion of this end began it, and the path is not lost."""
@@ -88,29 +80,26 @@ class Spare:
         """Whether this end has said RESUME on it: the peer may go on there, so it is brought to its end."""
 
 
-class Climber:
-    """One tube's carriers, and the attempt under way. It decides nothing."""
+class Carriers:
+    """The current one, a spare beside it, the one before it; and the recovery attempt while no path works."""
 
     __slots__ = (
         "_context",
         "_peer_ufrag",
         "_policy",
-        "_settled_at",
+        "attempt",
         "can_restart",
         "candidates",
-        "carrier",
+        "current",
         "is_open",
         "negotiation",
         "old",
-        "phase",
         "restarts",
-        "silent_since",
         "spare",
-        "trigger",
     )
 
     def __init__(self, context: Context, policy: RestartPolicy, *, initiator: bool) -> None:
-        self.carrier = 0
+        self.current = 0
         """The generation that made the current carrier; 0 where there is none."""
         self.is_open = False
         """Whether the session has resumed on that carrier, however well it works now."""
@@ -124,41 +113,51 @@ class Climber:
         """How often ICE was restarted on that carrier, by either end."""
         self.can_restart = True
         """Whether ICE can be restarted on that carrier, as far as the engine has said."""
-        self.phase = Phase.SETTLED
-        self.trigger: Trigger | None = None
-        """What the attempt, or the wait for one, answers; `None`: the first set-up."""
-        self.silent_since = 0.0
-        """When the tube was last left without a working path."""
+        self.attempt: RecoveryAttempt | None = None
         self.negotiation = Negotiation(initiator=initiator)
         self._context = context
         self._policy = policy
-        self._settled_at: float | None = None
-        """When both ends knew the negotiation under way."""
         self._peer_ufrag: str | None = None
 
     @property
     def is_attempting(self) -> bool:
-        return self.phase in _ATTEMPTS
+        return self.attempt is not None and self.attempt.is_under_way
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the next attempt waits for signaling, an address, or the peer."""
+        return self.attempt is not None and self.attempt.phase is Phase.WAITING
+
+    @property
+    def is_restarting(self) -> bool:
+        return self.attempt is not None and self.attempt.phase is Phase.RESTARTING
+
+    @property
+    def trigger(self) -> Trigger | None:
+        """What the attempt, or the wait for one, answers; `None`: the first set-up."""
+        return None if self.attempt is None else self.attempt.trigger
 
     @property
     def is_answered(self) -> bool:
-        """Whether both ends know the negotiation of the attempt under way."""
-        return self._settled_at is not None
+        """Whether both ends know what was negotiated last."""
+        if self.spare is not None:
+            return self.spare.is_agreed
+        return self.attempt is None or self.attempt.agreed_at is not None
 
     @property
     def is_holding(self) -> bool:
         """Whether a silent carrier is kept: there is no way to a better one now, or that is not open yet."""
-        return self.is_open and self.phase in _KEPT
+        return self.is_open and self.attempt is not None and not self.is_restarting
 
-    # The actions.
+    # What is decided.
 
     def build(self, trigger: Trigger | None) -> None:
         self.drop_carriers()
         if trigger is not None:
             self._leave_up(_REASONS[trigger])
-        self.carrier = self.negotiation.next_offer()
+        self.current = self.negotiation.next_offer()
         self._begin(trigger, Phase.BUILDING, self._policy.attempt_timeout)
-        self._context.actions.append(MakeOffer(self.carrier, trigger))
+        self._context.actions.append(MakeOffer(self.current, trigger))
 
     def build_beside(self, trigger: Trigger, reason: DecisionReason) -> None:
         """A carrier beside the current one, which goes on, well or badly."""
@@ -176,15 +175,14 @@ class Climber:
         generation = self.negotiation.next_offer()
         self._begin(trigger, Phase.RESTARTING, self._policy.ice_restart_timeout)
         self.restarts += 1
-        self._context.actions.append(RestartIce(generation, self.carrier, trigger))
+        self._context.actions.append(RestartIce(generation, self.current, trigger))
 
     def wait(self, decision: Decision) -> None:
         """Until a time, or for signaling, an address, or the peer. A silent carrier is kept: a path can heal."""
         next_at = decision.next_attempt_at
         self.stop_attempt()
         self._leave_up(_REASONS[decision.trigger or Trigger.REQUEST], decision.detail or decision.reason.value)
-        self.trigger = decision.trigger
-        self.phase = Phase.WAITING if next_at is None else Phase.DELAYED
+        self._enter(decision.trigger, Phase.WAITING if next_at is None else Phase.DELAYED)
         if next_at is not None:
             self._context.timers.set(Timer.NEXT_ATTEMPT, next_at)
         self.drop_spare()
@@ -212,29 +210,30 @@ class Climber:
             self._give_time(trigger)
         else:
             self.drop_carriers()
-            self.carrier = offer.generation
+            self.current = offer.generation
             self._begin(trigger, Phase.BUILDING, policy.attempt_timeout)
             actions.append(MakeAnswer(offer.generation, offer.sdp))
-        self._settle(ice_ufrag(offer.sdp))
+        self._agree(ice_ufrag(offer.sdp))
 
     def takes_answer(self, answer: AnswerReceived) -> bool:
         """Whether it answers the offer that counts, for the first time."""
-        return self._negotiates and self._settled_at is None and self.negotiation.takes_answer(answer.generation)
+        return self._negotiates and not self.is_answered and self.negotiation.takes_answer(answer.generation)
 
     def is_answered_late(self, answer: AnswerReceived) -> bool:
         """Whether it answers this end's last offer, whose attempt is over."""
-        is_over = self.spare is None and self.phase in _PAUSES and answer.generation != self.carrier
+        is_paused = self.attempt is not None and not self.attempt.is_under_way
+        is_over = self.spare is None and is_paused and answer.generation != self.current
         return is_over and self.negotiation.takes_answer(answer.generation)
 
     def is_refusal(self, answer: AnswerReceived) -> bool:
         """Whether the peer was asked to restart ICE, and did not: it answers with its old credentials, or none."""
-        is_restart = answer.generation not in (self.carrier, self.spare_generation)
+        is_restart = answer.generation not in (self.current, self.spare_generation)
         return is_restart and ice_ufrag(answer.sdp) in (None, self._peer_ufrag)
 
     def take_answer(self, answer: AnswerReceived) -> None:
-        self._settle(ice_ufrag(answer.sdp))
+        self._agree(ice_ufrag(answer.sdp))
         self._context.actions.append(ApplyAnswer(answer.generation, answer.sdp))
-        if answer.generation not in (self.carrier, self.spare_generation):
+        if answer.generation not in (self.current, self.spare_generation):
             self._context.actions.append(Probe())
 
     def takes_candidate(self, generation: int) -> bool:
@@ -261,8 +260,9 @@ class Climber:
         """The peer was last heard at `at`, and before that at `heard_before`; whether that ended a recovery."""
         if not self.is_open or self._context.state is not State.RECONNECTING:
             return False
-        if self.phase is Phase.RESTARTING:
-            if self._settled_at is None or at <= self._settled_at:
+        attempt = self.attempt
+        if attempt is not None and attempt.phase is Phase.RESTARTING:
+            if attempt.agreed_at is None or at <= attempt.agreed_at:
                 return False
             self._recovered(Reason.ICE_RESTARTED)
         else:
@@ -276,8 +276,8 @@ class Climber:
     def stop_attempt(self) -> None:
         """Nothing is under way any more, and nothing has its time."""
         self._context.timers.cancel(Timer.ATTEMPT, Timer.NEXT_ATTEMPT)
-        if self.is_attempting:
-            self.phase = Phase.WAITING
+        if self.attempt is not None and self.attempt.is_under_way:
+            self.attempt.phase = Phase.WAITING
 
     def drop_carriers(self) -> None:
         """The current one, and those beside it."""
@@ -287,9 +287,9 @@ class Climber:
     def drop_current(self) -> None:
         """It is lost, or given up; the one before it with it."""
         self.drop_old()
-        if self.carrier:
-            self._context.actions.append(CloseCarrier(self.carrier))
-            self.carrier = self.restarts = self.candidates = 0
+        if self.current:
+            self._context.actions.append(CloseCarrier(self.current))
+            self.current = self.restarts = self.candidates = 0
             self.is_open = False
             self.can_restart = True
 
@@ -321,8 +321,8 @@ class Climber:
         if spare is None:
             return
         self.drop_old()
-        self.spare, self.old = None, self.carrier
-        self.carrier, self.restarts, self.can_restart = spare.generation, 0, spare.can_restart
+        self.spare, self.old = None, self.current
+        self.current, self.restarts, self.can_restart = spare.generation, 0, spare.can_restart
         self._peer_ufrag = spare.peer_ufrag
         self.is_open = True
         timers = self._context.timers
@@ -330,8 +330,7 @@ class Climber:
         if self.old:
             timers.set(Timer.RETIRE, self._context.now + RETIRE_TIMEOUT)
         if self._context.state is State.CONNECTED:
-            self.phase = Phase.SETTLED
-            self.trigger = None
+            self.attempt = None
         else:
             self._recovered(Reason.SESSION_RESUMED)
 
@@ -343,13 +342,12 @@ class Climber:
     @property
     def _negotiates(self) -> bool:
         """Whether what was negotiated last is there still: the spare or the attempt that it was for may be gone."""
-        if self.negotiation.current in (self.carrier, self.spare_generation):
+        if self.negotiation.current in (self.current, self.spare_generation):
             return self.negotiation.current != 0
-        return self.carrier != 0 and self.phase is Phase.RESTARTING
+        return self.current != 0 and self.is_restarting
 
     def _begin_spare(self, generation: int, trigger: Trigger | None) -> Spare:
         self.candidates = 0
-        self._settled_at = None
         return Spare(generation, trigger, self._context.now)
 
     def _give_time(self, trigger: Trigger | None) -> None:
@@ -358,35 +356,41 @@ class Climber:
         if self._context.state.is_up:
             timers.set(Timer.SPARE, now + SPARE_TIMEOUT)
             return
-        self.trigger, self.phase = trigger, Phase.BUILDING
+        self._enter(trigger, Phase.BUILDING)
         timers.cancel(Timer.SPARE, Timer.NEXT_ATTEMPT)
         timers.set(Timer.ATTEMPT, now + self._policy.attempt_timeout)
 
     def _begin(self, trigger: Trigger | None, phase: Phase, timeout: float) -> None:
-        self.trigger = trigger
-        self.phase = phase
-        self._settled_at = None
+        self._enter(trigger, phase).agreed_at = None
         self._context.timers.cancel(Timer.NEXT_ATTEMPT, Timer.LIVENESS)
         self._context.timers.set(Timer.ATTEMPT, self._context.now + timeout)
 
-    def _settle(self, peer_ufrag: str | None) -> None:
-        self._settled_at = self._context.now
-        if self.spare is None:
-            self._peer_ufrag = peer_ufrag
-        else:
+    def _enter(self, trigger: Trigger | None, phase: Phase) -> RecoveryAttempt:
+        if self.attempt is None:
+            self.attempt = RecoveryAttempt(trigger, self._context.now)
+        self.attempt.trigger, self.attempt.phase = trigger, phase
+        return self.attempt
+
+    def _agree(self, peer_ufrag: str | None) -> None:
+        """Both ends know what was negotiated last."""
+        if self.spare is not None:
+            self.spare.is_agreed = True
             self.spare.peer_ufrag = peer_ufrag
+            return
+        self._peer_ufrag = peer_ufrag
+        if self.attempt is not None:
+            self.attempt.agreed_at = self._context.now
 
     def _leave_up(self, reason: Reason, detail: str = "") -> None:
         """The path works no more, or is given up."""
         context = self._context
         if context.state.is_up:
-            self.silent_since = context.now
+            self.attempt = RecoveryAttempt(None, context.now)
             context.timers.cancel(Timer.HEALTH, Timer.LIVENESS)
             context.timers.set(Timer.ABANDON, context.now + self._policy.abandon_after)
             context.change(State.RECONNECTING, reason, detail)
 
     def _recovered(self, reason: Reason) -> None:
-        self.phase = Phase.SETTLED
-        self.trigger = None
+        self.attempt = None
         self._context.timers.cancel(Timer.ATTEMPT, Timer.NEXT_ATTEMPT, Timer.ABANDON)
         self._context.change(State.CONNECTED, reason)

@@ -1,0 +1,40 @@
+"""One recovery, from the moment when a path is first needed, or lost, until one works: its data."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perdure.core.decision import Trigger
+
+
+class Phase(Enum):
+    WAITING = auto()
+    """The next attempt waits for signaling, an address, or the peer."""
+    DELAYED = auto()
+    """The next attempt has its time."""
+    RESTARTING = auto()
+    """An ICE restart of the carrier."""
+    BUILDING = auto()
+    """A new carrier."""
+
+
+class RecoveryAttempt:
+    """Made as the recovery begins; `None` takes its place once a path works."""
+
+    __slots__ = ("agreed_at", "lost_at", "phase", "trigger")
+
+    def __init__(self, trigger: Trigger | None, now: float) -> None:
+        self.phase = Phase.WAITING
+        self.trigger = trigger
+        """What it answers; `None`: the first set-up."""
+        self.lost_at = now
+        """When the tube was left without a working path."""
+        self.agreed_at: float | None = None
+        """When both ends knew the ICE restart, or the new carrier, that is under way."""
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether an ICE restart or a new carrier may bring the path back any moment; otherwise it waits."""
+        return self.phase is Phase.RESTARTING or self.phase is Phase.BUILDING
