@@ -16,6 +16,7 @@ from perdure.core import recovery_policy
 from perdure.core.carriers import Carriers
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
+from perdure.core.events import AnswerReceived
 from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
 from perdure.core.recovery_policy import RecoveryPolicy, backoff
@@ -336,7 +337,10 @@ def bound_acknowledgements_by_one_carrier(patch: Patch) -> None:
 
 
 def give_a_late_answer_to_another_carrier(patch: Patch) -> None:
-    patch.setattr(Carriers, "_negotiates", property(lambda self: self.current != 0))
+    def take(self: Carriers, answer: AnswerReceived) -> bool:
+        return self.current != 0 and self.negotiation.takes_answer(answer.generation)
+
+    patch.setattr(Carriers, "takes_answer", take)
 
 
 def leak_a_spare(patch: Patch) -> None:
