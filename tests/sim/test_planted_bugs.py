@@ -21,6 +21,7 @@ from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
 from perdure.core.recovery_policy import RecoveryPolicy, backoff
 from perdure.core.restart_limit import UNLIMITED, RestartLimit
+from perdure.core.spares import Spares
 from perdure.core.state import Reason
 from perdure.errors import ProtocolError
 from perdure.netmon.monitor import NetworkMonitor
@@ -353,6 +354,35 @@ def leak_a_spare(patch: Patch) -> None:
             close(self, generation)
 
     patch.setattr(CarrierSet, "close", close_others)
+
+
+def take_instead_of_peek(patch: Patch) -> None:
+    """What a spare's RESUME says counts as told, also where the spare dies."""
+    patch.setattr(Stream, "peek_position", Stream.take_position)
+
+
+def close_the_old_one_too_early(patch: Patch) -> None:
+    """The carrier before is not read until the other end has left it too."""
+    promoted = Carriers.promoted
+
+    def promote_and_drop(self: Carriers) -> None:
+        promoted(self)
+        self.drop_old()
+
+    patch.setattr(Carriers, "promoted", promote_and_drop)
+
+
+def let_the_answerer_drop_a_spare(patch: Patch) -> None:
+    """Whoever hears the other end on the current carrier drops the spare, also where the other end hears nothing."""
+
+    def hear(self: Spares, at: float) -> None:
+        spare = self._carriers.spare
+        if spare is None or spare.is_told or not self._context.state.is_up:
+            return
+        if spare.trigger is Trigger.CONNECTION_TIMEOUT and at > spare.begun_at:
+            self.waste()
+
+    patch.setattr(Spares, "heard", hear)
 
 
 PLANTS: list[tuple[Plant, int, str]] = [

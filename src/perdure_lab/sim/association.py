@@ -34,6 +34,9 @@ SHORTEST_OPENING = 0.004
 COOKIE_AGAIN_AFTER = 1.0
 """Seconds until SCTP repeats a COOKIE ECHO whose answer has not come: dcSCTP's T1 timer."""
 
+LIFE_OF_A_SHORT_FLOW = 0.2
+"""Seconds, at most."""
+
 CHECK_AGAIN_AFTER = 0.25
 """Seconds until ICE's checks find out that a path has come."""
 
@@ -152,6 +155,8 @@ class Association:
 
     def given_up(self) -> None:
         """SCTP has retransmitted as often as it does."""
+        if self._is_closed:
+            return  # a flow that ends shortly
         self._end()
         for end in self.ends:
             end.loop.deliver(0.0, end.lost, LossReason.CHANNEL_CLOSED, "the association failed")
@@ -230,6 +235,8 @@ class Association:
         first, self._unopened = self._random.sample(self.ends, 2)
         first.loop.deliver(0.0, first.opened, _channel(first, self._unopened))
         self._acknowledge_cookie(first, self._unopened)
+        if self._internet.ends_new_flows and self._random.random() < self._internet.ends_new_flows:
+            self._world.after(self._random.uniform(0.0, LIFE_OF_A_SHORT_FLOW), self.given_up)
         self._judge()
 
     def _acknowledge_cookie(self, first: End, other: End) -> None:
@@ -389,10 +396,6 @@ class _Direction:
 
 
 def _channel(end: End, peer: End) -> OpenChannel:
-    """As `end` sees it."""
-    return OpenChannel(_certificate(end), _certificate(peer), MAX_MESSAGE_BYTES)
-
-
-def _certificate(end: End) -> bytes:
-    """What stands for the SHA-256 of the end's certificate."""
-    return hashlib.sha256(end.name.encode()).digest()
+    """As `end` sees it. The names' digests stand for those of the certificates."""
+    certificates = [hashlib.sha256(each.name.encode()).digest() for each in (end, peer)]
+    return OpenChannel(certificates[0], certificates[1], MAX_MESSAGE_BYTES)

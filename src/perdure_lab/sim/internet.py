@@ -151,6 +151,8 @@ class Internet:
         self.weather = dict.fromkeys(links, FAIR)
         self.rebindings = dict.fromkeys(links, 0)
         """How often each link's NAT has lost its mappings."""
+        self.ends_new_flows = 0.0
+        """The share of new carriers that are lost right after one end has opened them."""
         self._world = world
         self.mapping_lifetime = mapping_lifetime
         self.says_late = says_late
