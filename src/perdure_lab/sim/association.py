@@ -2,8 +2,7 @@
 
 Measured on the engine (docs/reliability.md):
 1. A data channel opens 2.6 round trips after the answer, and a restart changes the pair 1.5 after it. One end has it
-   half a round trip before the other, whose last packet may be lost (SCTP's COOKIE ACK: RFC 9260 §5.1): what is said to
-   the other end before is held.
+   half a round trip before the other, which waits for a packet that may be lost (SCTP's COOKIE ACK: RFC 9260 §5.1).
 2. Where the pair in use dies and another works, ICE changes over after 5.8 s. Where none works it says "disconnected"
    after 7.5 s (5 to 10 were measured), "failed" after 20 s, and nothing but a restart heals that.
 3. A NAT that has lost its mapping gives a new one with the next packet; the peer's ICE takes 2.8 s to follow.
@@ -156,7 +155,7 @@ class Association:
     def given_up(self) -> None:
         """SCTP has retransmitted as often as it does."""
         if self._is_closed:
-            return  # a flow that ends shortly
+            return
         self._end()
         for end in self.ends:
             end.loop.deliver(0.0, end.lost, LossReason.CHANNEL_CLOSED, "the association failed")
