@@ -178,7 +178,7 @@ async def test_an_address_that_comes_back_again_and_again_is_used_at_once_each_t
     async with ApplicationPair(RestartPolicy(handover_grace=0.0)) as pair:
         await pair.connect()
         registry, manager = pair.here.registry, pair.here.manager
-        for _ in range(registry.policy.max_restarts_per_minute):
+        for _ in range(registry.policy.max_restarts_per_minute - 1):
             before = await under(manager)
             registry.network_moved(moved(before, NOTHING))
             assert manager.state is State.CONNECTED, "nothing can be done about it"
