@@ -34,6 +34,7 @@ HARNESSES: Mapping[str, Harness] = MappingProxyType(
         "frames": Harness(messages.frames),
         "parameters": Harness(messages.parameters),
         "signaling": Harness(messages.signaling),
+        "in-band": Harness(messages.in_band),
         "rendezvous": Harness(messages.rendezvous),
         "description": Harness(messages.description),
         "candidates": Harness(messages.candidates),

@@ -13,6 +13,7 @@ from perdure.errors import ProtocolError
 from perdure.signaling import frames as rendezvous_frames
 from perdure.signaling import reliable_channel
 from perdure.signaling.gateway_proof import is_proved
+from perdure.signaling.in_band import InBandSignals
 from perdure.signaling.messages import MAX_SDP_BYTES
 from perdure.transport import mdns_message
 from perdure.transport.candidate import base_address
@@ -48,6 +49,16 @@ def signaling(data: bytes) -> None:
     except ProtocolError:
         return
     assert reliable_channel.decode_body(reliable_channel.encode_body(body)) == body
+
+
+def in_band(data: bytes) -> None:
+    """What a SIGNAL holds. What is read is written, and read again as it was."""
+    try:
+        message = InBandSignals(0.0).read(data, 0.0)
+    except ProtocolError:
+        return
+    if message is not None and (body := InBandSignals(0.0).write(message, 0.0)) is not None:
+        assert InBandSignals(0.0).read(body, 0.0) == message
 
 
 def description(data: bytes) -> None:

@@ -6,9 +6,13 @@ import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from perdure.config import ResourceLimits
 from perdure.core.events import CarrierMade
-from perdure.session import Session, StreamData, channel_binding
+from perdure.session import Session, SignalReceived, StreamData, channel_binding
+from perdure.signaling.in_band import HEARD_AT_ONCE, InBandSignals
+from perdure.signaling.messages import Candidate, Offer, Withdraw
 from perdure.transport.base import LossReason, OpenChannel
 from perdure.tube.carrier_session import CarrierSession
 from perdure.tube.inbox import (
@@ -25,10 +29,9 @@ from support.signaling import eventually
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    import pytest
-
     from perdure.core.events import Event
     from perdure.session import StreamEvent
+    from perdure.signaling.in_band import InBandMessage
 
 SESSION_ID, KEY = bytes(16), bytes(32)
 CHANNEL = OpenChannel(bytes(32), b"\1" * 32, MAX_MESSAGE_BYTES)
@@ -45,6 +48,7 @@ class Tube:
         self.raises = False
         self.gone: list[str] = []
         self.heard: list[Event] = []
+        self.signaled: list[InBandMessage] = []
         self.has_ended = False
         self.sent: list[bytes] = []
         self.can_restart = True
@@ -94,6 +98,9 @@ class Tube:
 
     def candidate_found(self, *candidate: object) -> None: ...
 
+    def signaling_message(self, message: InBandMessage) -> None:
+        self.signaled.append(message)
+
     def carrier_gone(self, generation: int, why: str) -> None:
         self.gone.append(why)
 
@@ -129,6 +136,57 @@ def bytes_one_by_one(start: int) -> bytes:
     """A message full of frames that hold one byte each."""
     frames = (Data(1, start + number, memoryview(b"x")) for number in range(MAX_MESSAGE_FRAMES))
     return b"".join(map(encode_frame, frames))
+
+
+async def test_what_the_peer_says_of_signaling_through_the_carrier_is_heard() -> None:
+    tube, peer = await opened()
+    said: list[InBandMessage] = [Offer(5, "v=0"), Candidate(5, "candidate:1"), Withdraw(5)]
+    for message in said:
+        peer.signal(written(message))
+    tube.hear(peer)
+    assert tube.signaled == said
+    assert tube.gone == []
+
+
+@pytest.mark.parametrize(
+    ("bodies", "why"),
+    [
+        ([b"nonsense"], "a SIGNAL cannot be read"),
+        ([b'{"type":"withdraw","generation":0}'], "out of range"),
+        ([b'{"type":"withdraw","generation":4}'] * (HEARD_AT_ONCE + 500), "more SIGNALs than are read"),
+    ],
+    ids=["unreadable", "out of bounds", "too many"],
+)
+async def test_signaling_that_breaks_the_protocol_costs_the_carrier_it_came_on(bodies: list[bytes], why: str) -> None:
+    tube, peer = await opened()
+    for body in bodies:
+        assert peer.signal(body)
+    tube.hear(peer)
+    await eventually(lambda: tube.gone != [])  # a turn reads some of it
+    assert tube.gone[0].startswith("protocol error: ")
+    assert why in tube.gone[0]
+
+
+async def test_signaling_of_this_end_goes_through_the_carrier_too() -> None:
+    tube, peer = await opened()
+    tube.sent.clear()
+    tube.carriers.say(Withdraw(5))
+    await a_turn()
+    events = [event for message in tube.sent for event in peer.receive(1, message, 0.0)]
+    assert SignalReceived(1, written(Withdraw(5))) in events
+
+
+async def test_without_a_carrier_signaling_goes_through_the_rendezvous_alone() -> None:
+    tube = Tube()
+    tube.carriers.say(Withdraw(5))
+    await a_turn()
+    assert tube.sent == []
+
+
+def written(message: InBandMessage) -> bytes:
+    body = InBandSignals(0.0).write(message, 0.0)
+    assert body is not None
+    return body
 
 
 async def test_a_tube_that_is_flooded_lets_others_have_their_turns() -> None:

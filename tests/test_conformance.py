@@ -38,6 +38,7 @@ FAULTS = {
     "SkipsNothing": ["skippable-frames"],
     "OverlooksBreaches": ["data-behind-fin"],
     "IgnoresClose": ["close"],
+    "LosesSignals": ["offer-through-the-carrier", "offer-every-way-at-once"],
     "MissesNothing": ["text-lost"],
     "TakesNoNumbers": ["messages-are-acknowledged"],
     "KnowsItsFieldsOnly": ["unknown-fields"],

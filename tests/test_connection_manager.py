@@ -295,15 +295,26 @@ async def test_a_cancelled_request_leaves_the_recovery_running(pair: Application
     await still_carries(pair)
 
 
-async def test_no_offer_is_promised_while_signaling_is_away(pair: ApplicationPair) -> None:
+async def test_no_offer_is_promised_while_neither_signaling_nor_a_carrier_takes_it_to_the_peer(
+    pair: ApplicationPair,
+) -> None:
     manager = pair.here.manager
     manager.signaling.set_available(False)
+    pair.there.other = None
+    manager.tube.kill_carrier()
     for _ in range(2):
         with pytest.raises(PeerError, match="cannot be reached through signaling now"):
             await manager.restart_ice()
-    assert manager.state is State.CONNECTED
+    assert manager.state is State.RECONNECTING
     manager.signaling.set_available(True)
+    await pair.here.reached(State.CONNECTED, since=3)
+
+
+async def test_while_signaling_is_away_an_offer_goes_through_the_carrier(pair: ApplicationPair) -> None:
+    manager = pair.here.manager
+    manager.signaling.set_available(False)
     assert await manager.restart_ice()
+    assert (await pair.here.reached(State.CONNECTED, since=3)).reason is Reason.ICE_RESTARTED
 
 
 async def test_the_end_whose_offer_gives_way_is_told_so_and_not_given_the_answer_as_its_offer(

@@ -60,6 +60,7 @@ from perdure.core.events import (
 from perdure.core.recovery_policy import JITTER
 from support.application_pair import ApplicationPair
 from support.carriers import carrier_of, on_another_carrier
+from support.faulty_subject import FaultyTransport, LosesSignals
 from support.recorder import TIMEOUT, Recorder
 from support.targets import positions
 
@@ -567,7 +568,7 @@ async def test_streams_go_on_while_ice_restarts_and_lose_no_byte() -> None:
 
 async def test_the_old_pair_carries_on_until_the_new_one_works() -> None:
     """The peer has not heard of the restart yet; what is sent meanwhile arrives."""
-    async with ApplicationPair() as pair:
+    async with ApplicationPair(transport=FaultyTransport(LosesSignals())) as pair:
         await pair.connect()
         pair.here.other = None
         offer = await pair.here.manager.restart_ice()
@@ -606,7 +607,9 @@ async def test_a_peer_that_answers_with_its_old_credentials_makes_the_tube_build
 
 
 async def test_a_peer_that_does_not_answer_in_time_makes_the_tube_build_a_new_carrier() -> None:
-    async with ApplicationPair(RestartPolicy(ice_restart_timeout=0.1)) as pair:
+    async with ApplicationPair(
+        RestartPolicy(ice_restart_timeout=0.1), transport=FaultyTransport(LosesSignals())
+    ) as pair:
         await pair.connect()
         since, before = len(pair.here.signals), carrier_of(pair.here.manager)
         there, pair.here.other = pair.here.other, None

@@ -65,7 +65,7 @@ async def test_it_gets_every_byte_though_it_replaces_its_carrier() -> None:
         await peer.offer()
         await echoed(peer, stream)
         assert stream.accepted
-        assert peer.generation >= 5, "the gateway may suspect its path on a busy machine, and offer another carrier"
+        assert peer.generation == 5
 
 
 async def test_what_was_lost_with_a_carrier_before_it_arrived_is_sent_again() -> None:
@@ -83,4 +83,4 @@ async def test_it_answers_the_gateways_offer_by_a_higher_one_of_its_own() -> Non
         await peer.lose_carrier()
         await echoed(peer, stream)
         assert peer.generation > 5
-        assert peer.carriers >= 2
+        assert peer.carriers == 2

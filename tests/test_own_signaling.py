@@ -712,8 +712,8 @@ async def test_the_low_level_methods_work_beside_a_call(ends: OwnEnds) -> None:
     await still_carries(ends.here)
     signaling = ends.here.signaling
     signaling.set_available(False)
-    with pytest.raises(PeerError, match="cannot be reached through signaling now"):
-        await ends.here.restart_ice()
+    await ends.here.restart_ice()
+    await ends.connected()
     signaling.set_available(True)
     await ends.here.restart_ice()
     await ends.connected()

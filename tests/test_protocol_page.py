@@ -17,16 +17,25 @@ from perdure.session.linger import LINGER_TIMEOUT
 from perdure.session.outbox import MAX_REPLIES
 from perdure.session.receiver import MAX_EARLY_FRAMES, MAX_USELESS_FRAMES, USELESS_FRAMES_A_STREAM
 from perdure.session.stream import ACK_EVERY_BYTES
+from perdure.signaling.in_band import (
+    DESCRIPTION_COST,
+    HEARD_A_SECOND,
+    HEARD_AT_ONCE,
+    SAID_A_SECOND,
+    SAID_AT_ONCE,
+)
 from perdure.signaling.messages import MAX_CANDIDATE_BYTES, MAX_SDP_BYTES, MAX_WORD_BYTES
 from perdure.signaling.reliable_channel import MISSING_INTERVAL
 from perdure.ticket import MAX_TICKET_CHARACTERS, PREFIX
 from perdure.transport.reach import MAX_ADDRESSES, MAX_CANDIDATE_CHARACTERS, MAX_ENDPOINTS, MAX_NAMES
 from perdure.wire import MAX_MESSAGE_FRAMES, MAX_REASON_BYTES, MAX_STREAMS, MAX_TARGET_BYTES, CloseCode, ResetCode
 from perdure.wire.frames import (
+    DEFAULT_PARAMETERS,
     FIRST_SKIPPABLE_TYPE,
     MAX_ACK_DELAY_MS,
     MAX_MESSAGE_BYTES,
     MAX_PARAMETERS_BYTES,
+    MAX_SIGNAL_BYTES,
     MIN_MESSAGE_BYTES,
     OUR_PARAMETERS,
     FrameType,
@@ -43,20 +52,27 @@ KIB = 1024
 def test_each_frame_has_its_row_and_no_other() -> None:
     told = re.findall(r"^\| 0x(\w\w) \| ([A-Z]+) \|", PAGE.text, re.MULTILINE)
     assert told == [(f"{kind:02X}", kind.name) for kind in FrameType]
-    PAGE.check(f"| 0x{FIRST_SKIPPABLE_TYPE:02X} to 0xFF |")
+    PAGE.check(
+        f"| 0x{max(FrameType) + 1:02X} to 0xFF |",
+        f"A type from 0x{FIRST_SKIPPABLE_TYPE:02X} on is followed by a length",
+    )
 
 
 def test_each_parameter_has_its_default() -> None:
-    ours = OUR_PARAMETERS
+    ours = DEFAULT_PARAMETERS
     defaults = {
         ParameterId.VERSIONS: f"{ours.lowest_version}, {ours.highest_version}",
         ParameterId.INITIAL_CREDIT: f"{ours.initial_credit_bytes}",
         ParameterId.MAX_MESSAGE: f"{ours.max_message_bytes}",
         ParameterId.MAX_ACK_DELAY: f"{ours.max_ack_delay_ms}",
+        ParameterId.CARRIERS: f"{ours.carriers}",
     }
     assert {int(cells(row)[0]): cells(row)[3] for row in PAGE.rows("| id | parameter |")} == defaults
     PAGE.check_rows({"longest message": f"at least {MIN_MESSAGE_BYTES};"})
     PAGE.check_rows({"longest delay of an ACK": f"at most {MAX_ACK_DELAY_MS} |"})
+    PAGE.check_rows(
+        {"carriers": f"perdure has {OUR_PARAMETERS.carriers}: the present one, a spare, and the one before"}
+    )
 
 
 def test_each_code_of_reset_and_close_is_told_and_no_other() -> None:
@@ -127,7 +143,13 @@ def test_the_limits_of_the_page_are_those_of_the_code() -> None:
         "a target; a reason": f"{MAX_TARGET_BYTES}; {MAX_REASON_BYTES} bytes",
         "streams that a RESUME lists": f"| {2 * MAX_STREAMS} |",
         "replies (PONG, GONE) that wait": f"| {MAX_REPLIES} |",
-        "the peer's candidates for a carrier, all restarts together": f"| {MAX_CANDIDATES_OF_CARRIER} |",
+        "a SIGNAL": f"| {MAX_SIGNAL_BYTES // KIB} KiB |",
+        f"SIGNALs of a session, an offer or an answer counted as {DESCRIPTION_COST}": (
+            f"{HEARD_AT_ONCE} at once, {HEARD_A_SECOND} a second (sent: {SAID_AT_ONCE}, {SAID_A_SECOND})"
+        ),
+        "the peer's candidates for a carrier, all restarts together, each copy counted": (
+            f"| {MAX_CANDIDATES_OF_CARRIER} |"
+        ),
         "their addresses; pairs of address and port; `.local` names": addresses,
         "ICE restarts of a carrier": f"| {MAX_RESTARTS_OF_CARRIER} |",
     }
@@ -141,6 +163,9 @@ def test_the_limits_of_the_page_are_those_of_the_code() -> None:
         f"{MAX_CANDIDATE_BYTES} bytes; perdure's carriers read {MAX_CANDIDATE_CHARACTERS}",
         f"| `sdp` | {MAX_SDP_BYTES // KIB} KiB |",
         f"| `cause` | {MAX_WORD_BYTES} bytes |",
+        f"A message is at most {MAX_SIGNAL_BYTES // KIB} KiB",
+        f"most {SAID_AT_ONCE} at once and {SAID_A_SECOND} a second; an offer or an answer counts as {DESCRIPTION_COST}",
+        f"at least {HEARD_AT_ONCE} at once and {HEARD_A_SECOND} a second",
     )
 
 

@@ -473,10 +473,13 @@ async def test_a_success_starts_the_count_of_failures_over() -> None:
 async def test_an_outage_is_no_failure_of_the_tube(pair: ApplicationPair) -> None:
     # Found by review: five requests while the network was away shut out the recovery when it was back.
     pair.here.manager.signaling.set_available(False)
+    pair.there.other = None
+    pair.here.manager.tube.kill_carrier()
     for _ in range(2 * FAILURES):
         with pytest.raises(PeerError, match="cannot make an offer"):
             await pair.here.manager.restart_ice()
     pair.here.manager.signaling.set_available(True)
+    await pair.here.reached(State.CONNECTED, since=3)
     assert await pair.here.manager.restart_ice()
 
 

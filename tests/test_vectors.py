@@ -29,6 +29,7 @@ from perdure.wire import (
     Reset,
     ResetCode,
     Resume,
+    Signal,
     StreamPosition,
     Window,
     decode_message,
@@ -44,7 +45,7 @@ SESSION_ID = bytes(range(16))
 KEY = bytes(range(100, 132))
 ONE, OTHER = bytes(range(32)), bytes(range(255, 223, -1))
 PROOF = bytes(range(50, 82))
-PARAMETERS = Parameters(2, 3, 1000, 16384, 100)
+PARAMETERS = Parameters(2, 3, 1000, 16384, 100, 2)
 POSITIONS = (StreamPosition(1, 5, 65_536, False), StreamPosition(2, 70_000, 2_097_152, True))
 
 INTEGERS = [0, 37, 63, 64, 15_293, 16_383, 16_384, 494_878_333, 2**30 - 1, 2**30, MAX_INTEGER]
@@ -73,6 +74,7 @@ FRAMES: list[Frame] = [
     Pong(7),
     Close(CloseCode.DONE, "bye"),
     Close(CloseCode.VERSION, "", PARAMETERS),
+    Signal(b'{"type":"withdraw","generation":5}'),
 ]
 
 
@@ -97,7 +99,7 @@ def vectors() -> dict[str, Any]:
         "integers": [{"value": value, "bytes": encode_varint(value).hex()} for value in INTEGERS],
         "integers refused": [(2**53 | 0xC0 << 56).to_bytes(8, "big").hex(), "ffffffffffffffff", "40", "c0000000000000"],
         "frames": [described(frame) for frame in FRAMES],
-        "skipped": ["4000", "7f03aabbcc", "ff00"],
+        "skipped": ["4100", "7f03aabbcc", "ff00"],
         "refused": ["", "00", "3f", "4003aabb", "0401000548656c6c", "0901" * 513],
         "binding": {"certificates": [OTHER.hex(), ONE.hex()], "bytes": binding.hex()},
         "proofs": [

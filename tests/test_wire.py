@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from perdure.errors import ProtocolError
 from perdure.wire import (
+    DEFAULT_PARAMETERS,
     FIRST_SKIPPABLE_TYPE,
     MAX_INTEGER,
     MAX_MESSAGE_BYTES,
     MAX_MESSAGE_FRAMES,
     MAX_REASON_BYTES,
+    MAX_SIGNAL_BYTES,
     MAX_STREAMS,
     MAX_TARGET_BYTES,
     MIN_MESSAGE_BYTES,
@@ -37,6 +39,7 @@ from perdure.wire import (
     Reset,
     ResetCode,
     Resume,
+    Signal,
     StreamPosition,
     Unknown,
     Window,
@@ -55,6 +58,7 @@ PARAMETERS = st.builds(
     NUMBERS,
     st.integers(MIN_MESSAGE_BYTES, MAX_INTEGER),
     st.integers(0, 1000),
+    st.integers(1, MAX_INTEGER),
 ) | st.just(OUR_PARAMETERS)
 FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Hello, st.binary(min_size=16, max_size=16), st.binary(min_size=32, max_size=32), PARAMETERS),
@@ -73,6 +77,7 @@ FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Window, NUMBERS, NUMBERS),
     st.builds(Fin, NUMBERS, NUMBERS),
     st.builds(Reset, NUMBERS, st.sampled_from(ResetCode)),
+    st.builds(Signal, st.binary(max_size=100) | st.just(bytes(MAX_SIGNAL_BYTES))),
     st.builds(Gone, NUMBERS),
     st.builds(Ping, NUMBERS),
     st.builds(Pong, NUMBERS),
@@ -126,10 +131,11 @@ def test_an_integer_out_of_range_is_the_callers_mistake(value: int) -> None:
         (b"\x09" * (MAX_MESSAGE_BYTES + 1), "over"),
         (b"\x3f", "unknown frame type 0x3f"),
         (b"\x7f\x05abcd", "early"),
+        (b"\x40" + encode_varint(MAX_SIGNAL_BYTES + 1) + bytes(MAX_SIGNAL_BYTES + 1), "SIGNAL of 16385 bytes"),
         (b"\x03\x01\x01" + encode_varint(MAX_TARGET_BYTES + 1) + b"x" * (MAX_TARGET_BYTES + 1), "target"),
         (b"\x02" + bytes(16) + b"\x01" + bytes(32) + b"\0" + encode_varint(2 * MAX_STREAMS + 1), "streams"),
         (b"\x09\x01" * (MAX_MESSAGE_FRAMES + 1), "frames"),
-        (b"\x40\0" * (MAX_MESSAGE_FRAMES + 1), "frames"),
+        (b"\x41\0" * (MAX_MESSAGE_FRAMES + 1), "frames"),
         (b"\x09" + bytes.fromhex("c020000000000000"), "2\\^53"),
         (b"\x0c\x00" + encode_varint(MAX_REASON_BYTES + 1) + b"x" * (MAX_REASON_BYTES + 1), "reason"),
     ],
@@ -141,12 +147,12 @@ def test_what_is_over_a_limit_is_refused_with_its_reason(message: bytes, why: st
 
 def test_codes_of_a_later_version_are_read_as_the_general_one() -> None:
     assert list(decode_message(b"\x08\x05\x3f")) == [Reset(5, ResetCode.ABORTED)]
-    assert list(decode_message(b"\x0c\x3f\x00\x00")) == [Close(CloseCode.PROTOCOL, "")]
+    assert list(decode_message(b"\x0c\x3f\x00\x00")) == [Close(CloseCode.PROTOCOL, "", DEFAULT_PARAMETERS)]
 
 
 def test_the_ends_that_are_nobodys_fault_have_codes_of_their_own() -> None:
-    assert list(decode_message(b"\x0c\x04\x00\x00")) == [Close(CloseCode.TIMED_OUT, "")]
-    assert list(decode_message(b"\x0c\x05\x00\x00")) == [Close(CloseCode.SHUT_DOWN, "")]
+    assert list(decode_message(b"\x0c\x04\x00\x00")) == [Close(CloseCode.TIMED_OUT, "", DEFAULT_PARAMETERS)]
+    assert list(decode_message(b"\x0c\x05\x00\x00")) == [Close(CloseCode.SHUT_DOWN, "", DEFAULT_PARAMETERS)]
 
 
 def test_a_peers_reason_cannot_steer_a_terminal() -> None:
@@ -156,7 +162,7 @@ def test_a_peers_reason_cannot_steer_a_terminal() -> None:
 
 def test_a_reason_that_is_no_utf8_grows_by_nothing() -> None:
     (close,) = decode_message(b"\x0c\x00" + encode_varint(MAX_REASON_BYTES) + b"\x8a" * MAX_REASON_BYTES + b"\x00")
-    assert close == Close(CloseCode.DONE, "?" * MAX_REASON_BYTES)
+    assert close == Close(CloseCode.DONE, "?" * MAX_REASON_BYTES, DEFAULT_PARAMETERS)
     assert list(decode_message(encode_frame(close))) == [close]
 
 
@@ -184,7 +190,7 @@ def parameter(name: int, *values: int) -> bytes:
 def test_a_parameter_that_is_left_out_has_its_default_and_one_of_a_later_version_is_ignored() -> None:
     said = parameter(99, 1) + parameter(ParameterId.INITIAL_CREDIT, 5)
     assert list(decode_message(hello(said))) == [Hello(bytes(16), bytes(32), Parameters(initial_credit_bytes=5))]
-    assert list(decode_message(hello(b""))) == [Hello(bytes(16), bytes(32))]
+    assert list(decode_message(hello(b""))) == [Hello(bytes(16), bytes(32), DEFAULT_PARAMETERS)]
 
 
 def test_what_another_version_says_of_itself_is_not_judged() -> None:
@@ -201,6 +207,7 @@ def test_what_another_version_says_of_itself_is_not_judged() -> None:
         (parameter(ParameterId.MAX_MESSAGE, MIN_MESSAGE_BYTES - 1), "must take 2048"),
         (parameter(ParameterId.MAX_ACK_DELAY, 1001), "after 1001 ms"),
         (parameter(ParameterId.MAX_ACK_DELAY, 1) * 2, "said twice"),
+        (parameter(ParameterId.CARRIERS, 0), "no carrier"),
         (parameter(99, *range(40)) * 30, "over 1024"),
         (b"\x01", "ends within"),
         (b"\x01\x05\x02", "too early"),

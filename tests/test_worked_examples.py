@@ -151,6 +151,8 @@ CANNOT_RESTART = [
 
 CANNOT_RESTART_POOR = [(8, "cannot-restart"), *QUALITY_AGAIN[:2]]
 
+NEW_CREDENTIALS, TRY_DIRECT = [(8, "new-credentials")], [(8, "try-direct")]
+
 FAILED_WITH_A_SPARE = [(8, "rebuild"), (8.1, "ice-failed")]
 FAILED = [(8, "ice-failed")]
 
@@ -170,6 +172,8 @@ SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", POOR_AT_THE_LIMIT),
     ("client connected", POOR_WHILE_UNSETTLED),
     ("client connected", MOVED),
+    ("client connected", NEW_CREDENTIALS),
+    ("client connected", TRY_DIRECT),
     ("client connected", RESTARTED_OFTEN),
     ("client connected", CANNOT_RESTART),
     ("client connected connection_health_check_interval=8", CANNOT_RESTART_POOR),

@@ -218,7 +218,8 @@ class ApplicationSignaling:
         return True
 
     def set_available(self, available: bool) -> None:
-        """Say whether the peer can be told something now. While it cannot, no attempt is made, nor spent."""
+        """Say whether the peer can be told something now. While it cannot, no attempt is made, nor spent; but what is
+        asked for goes through the tunnel itself while its path works."""
         self._driver.check_open()
         self.channel.set_available(available)
 

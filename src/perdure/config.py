@@ -101,6 +101,11 @@ class RestartPolicy:
         number("s", 1, 86400),
         "Between two looks at the engine's statistics; an eighth of it while DEGRADED.",
     ] = 120.0
+    direct_retry_interval: Annotated[
+        float,
+        number("s", 60, 86400, zero="never"),
+        "A path through a TURN server is tried without one after this long, then after twice as long, and so on.",
+    ] = 600.0
     ice_keepalive_enabled: Annotated[bool, "Whether an idle path is pinged."] = True
     ice_keepalive_interval: Annotated[
         float, number("s", 1, 86400), "Without a byte for this long, the peer is asked whether it is there."

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import StateChanged
+from perdure.core.decision import DecisionReason
 from perdure.core.events import CloseRequested, NetworkChanged, RecoveryRequested
 from perdure.core.state import Reason, State
 from perdure.errors import PeerError
@@ -131,10 +132,10 @@ class ManagedTube:
         carrier, while it carries data."""
         path = self.driver.carriers.path
         if self.is_open and self.state.is_up and path is not None and path.relay_url is not None:
-            self.driver.feed(RecoveryRequested(rebuild=True))
+            self.driver.feed(RecoveryRequested(rebuild=True, why=DecisionReason.RELAY_CREDENTIALS))
 
     def set_limits(self, limits: ResourceLimits) -> None:
-        self.driver.carriers.session.set_limits(limits)
+        self.driver.carriers.session.streams.limits = limits
 
     def kill_carrier(self) -> None:
         """Tear the current carrier down as a crash would. For tests and the demo."""

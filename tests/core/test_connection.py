@@ -697,12 +697,44 @@ def test_a_request_during_a_backoff_acts_at_once() -> None:
     assert MakeOffer(7, Trigger.REQUEST) in core.handle_event(RecoveryRequested(), 12.0)
 
 
+@pytest.mark.parametrize("initiator", [False, True])
+def test_a_rebuild_needs_no_rendezvous_while_the_carrier_can_take_its_offer_to_the_peer(initiator: bool) -> None:
+    core = connected(initiator=initiator)
+    core.handle_event(SignalingChanged(False), 9.0)
+    actions = core.handle_event(RecoveryRequested(rebuild=True), 11.6)
+    assert decided(actions) == [("SPARE", "ASKED")]
+    assert core.state is State.CONNECTED
+
+
 def test_a_rebuild_is_not_begun_while_it_could_not_be_ended() -> None:
     core = connected()
+    core.handle_event(SessionResumed(3, peer_takes_spare=False), 8.0)
     core.handle_event(SignalingChanged(False), 9.0)
     actions = core.handle_event(RecoveryRequested(rebuild=True), 11.6)
     assert (decided(actions), rest_of(actions)) == ([("HOLD", "NO_SIGNALING")], [Probe()])
     assert core.state is State.CONNECTED
+
+
+def test_a_suspect_path_takes_no_offer_to_the_peer() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    core.handle_event(PathEvidence(3, None, 10.0), 10.0)
+    rest(core, 10.0 + POLICY.suspicion_floor + 0.01)
+    assert decided(core.handle_event(RecoveryRequested(rebuild=True), 10.3)) == [("HOLD", "NO_SIGNALING")]
+
+
+def test_a_network_event_waits_for_the_rendezvous_though_the_path_was_up() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    assert decided(core.handle_event(NetworkChanged(Trigger.INTERFACE_CHANGE), 10.0)) == [("WAIT", "NO_SIGNALING")]
+
+
+def test_a_second_copy_of_an_answer_whose_attempt_is_over_is_no_sign_that_the_peer_is_back() -> None:
+    core = connected()
+    lose(core, 10.0)
+    core.handle_event(AnswerReceived(5, sdp("peer")), 10.1)
+    rest(core, 10.0 + POLICY.attempt_timeout + 0.1)
+    assert core.handle_event(AnswerReceived(5, sdp("peer")), 10.0 + POLICY.attempt_timeout + 0.2) == []
 
 
 def test_a_request_before_the_begin_begins() -> None:

@@ -191,6 +191,38 @@ def test_a_suspicion_begins_nothing_while_signaling_is_away(initiator: bool) -> 
     assert core.spare == 0
 
 
+@pytest.mark.parametrize("initiator", [False, True])
+def test_a_suspicion_begins_nothing_with_a_peer_that_has_one_carrier_at_a_time(initiator: bool) -> None:
+    core = connected(initiator=initiator)
+    core.handle_event(SessionResumed(3, peer_takes_spare=False), 9.0)
+    core.handle_event(PathEvidence(3, None, 10.0), 10.0)
+    actions = rest(core, 10.0 + SUSPECT_AFTER + GLARE_DELAY + 0.01)
+    assert decided(actions) == [("HOLD", "PATH_SUSPECT")]
+    assert core.spare == 0
+
+
+def test_a_peer_that_has_one_carrier_at_a_time_is_offered_another_where_the_path_is_lost() -> None:
+    core = connected()
+    core.handle_event(SessionResumed(3, peer_takes_spare=False), 9.0)
+    core.handle_event(PathEvidence(3, None, 10.0), 10.0)
+    actions = rest(core, 10.0 + SILENT_AFTER + 0.01)
+    assert ("SPARE", "PATH_SILENT") in decided(actions)
+    assert (core.carrier, core.spare) == (3, 5)
+
+
+def test_a_peer_that_has_one_carrier_at_a_time_is_offered_another_where_that_is_asked_for() -> None:
+    core = connected()
+    core.handle_event(SessionResumed(3, peer_takes_spare=False), 9.0)
+    actions = core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    assert decided(actions) == [("SPARE", "ASKED")]
+    core.handle_event(CarrierLost(3, "the peer closed it, and takes the offer"), 10.1)
+    assert (core.state, core.carrier, core.spare) == (State.RECONNECTING, 0, 5)
+    core.handle_event(AnswerReceived(5, sdp("spare")), 10.2)
+    core.handle_event(SpareOpened(5), 10.3)
+    core.handle_event(SessionResumed(5, peer_takes_spare=False), 10.4)
+    assert (core.state, core.carrier, core.spare) == (State.CONNECTED, 5, 0)
+
+
 def test_a_suspicion_begins_nothing_at_the_restart_limit() -> None:
     core = connected()
     for generation in range(4, 4 + 2 * POLICY.max_restarts_per_minute, 2):

@@ -79,7 +79,7 @@ def test_streams_that_both_ends_reset_at_once_cost_nothing(pair: Pair) -> None:
 
 def test_an_honest_peer_is_not_cut_for_what_it_sent_before_its_streams_were_refused() -> None:
     pair = Pair(SMALL_LIMITS)
-    pair.acceptor.session.set_limits(ResourceLimits(max_streams=2))
+    pair.acceptor.session.streams.limits = ResourceLimits(max_streams=2)
     pair.connect()
     pair.settle()
     for _ in range(10):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.config import ResourceLimits
-from perdure.session import Session, StreamAccepted, StreamReset
+from perdure.session import Session, SessionResumed, StreamAccepted, StreamReset
 from perdure.session.handshake import ownership_proof
 from perdure.wire import (
     MAX_MESSAGE_BYTES,
@@ -141,6 +141,17 @@ def test_the_highest_version_that_both_speak_is_in_use_or_none(lowest: int, high
     assert peer.session.is_resumed is is_spoken
     closes = [frame.code for frame in frames if isinstance(frame, Close)]
     assert closes == ([] if is_spoken else [CloseCode.VERSION])
+
+
+@pytest.mark.parametrize(("said", "carriers"), [(Parameters(), 1), (Parameters(carriers=2), 2)])
+def test_how_many_carriers_the_peer_has_is_told_on_each(said: Parameters, carriers: int) -> None:
+    peer = Foreign()
+    for generation in (1, 2):
+        peer.generation = generation
+        peer.session.carrier_opened(generation, BINDING)
+        proof = ownership_proof(KEY, SESSION_ID, generation, BINDING, by_initiator=False)
+        events = peer.say(Resume(SESSION_ID, generation, proof, (), said))
+        assert events == [SessionResumed(generation, 0, carriers)]
 
 
 def test_an_acceptance_that_was_lost_with_its_carrier_is_told_by_the_next_resume() -> None:

@@ -263,10 +263,10 @@ def test_streams_beyond_a_limit_that_was_lowered_go_on_and_no_more_are_opened() 
     pair.settle()
     few = ResourceLimits(max_streams=2)
     for end in pair.ends:
-        end.session.set_limits(few)
+        end.session.streams.limits = few
     with pytest.raises(RuntimeError, match="limit"):
         pair.initiator.session.open_stream(b"t")
-    pair.initiator.session.set_limits(ResourceLimits())
+    pair.initiator.session.streams.limits = ResourceLimits()
     refused = pair.initiator.session.open_stream(b"t")
     for stream_id in streams:
         pair.initiator.write(stream_id, SOME)
@@ -285,7 +285,7 @@ def test_a_buffer_beyond_a_limit_that_was_lowered_is_kept_and_then_obeys_it() ->
     pair, stream_id = connected(ROOMY)
     total = fill(pair, stream_id)
     assert total == ROOMY.stream_buffer_bytes
-    pair.initiator.session.set_limits(SMALL_LIMITS)
+    pair.initiator.session.streams.limits = SMALL_LIMITS
     pair.settle()
     assert stream_id not in pair.initiator.blocked
     total += fill(pair, stream_id)
@@ -297,7 +297,7 @@ def test_a_buffer_beyond_a_limit_that_was_lowered_is_kept_and_then_obeys_it() ->
 def test_a_stream_that_waits_when_limits_are_raised_is_told_and_has_the_new_room() -> None:
     pair, stream_id = connected(SMALL_LIMITS)
     fill(pair, stream_id)
-    pair.initiator.session.set_limits(ROOMY)
+    pair.initiator.session.streams.limits = ROOMY
     pair.settle()
     assert fill(pair, stream_id) == ROOMY.stream_buffer_bytes
 
@@ -305,7 +305,7 @@ def test_a_stream_that_waits_when_limits_are_raised_is_told_and_has_the_new_room
 def test_credit_that_was_granted_is_not_taken_back() -> None:
     pair, stream_id = connected(ROOMY)
     granted = ROOMY.stream_window_bytes
-    pair.acceptor.session.set_limits(SMALL_LIMITS)
+    pair.acceptor.session.streams.limits = SMALL_LIMITS
     pair.acceptor.session.accept(stream_id)
     pair.connect()
     pair.settle()
@@ -326,7 +326,7 @@ def test_a_new_streams_credit_follows_the_limits_of_now() -> None:
     session = Session(session_id=SESSION_ID, initiator=True, key=KEY, limits=ROOMY)
     pair = Pair()
     pair.initiator.session = session
-    session.set_limits(SMALL_LIMITS)
+    session.streams.limits = SMALL_LIMITS
     pair.connect()
     stream_id = session.open_stream(b"t")
     pair.settle()

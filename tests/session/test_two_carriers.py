@@ -9,6 +9,7 @@ import pytest
 from perdure.config import ResourceLimits
 from perdure.session import SessionResumed
 from perdure.wire import Ack, Data, Open, Ping, ResetCode, Resume, decode_message, encode_frame
+from perdure.wire.frames import OUR_CARRIERS
 from support.session_pair import BINDING, End, Pair, check_direction, known_streams, position_coded, say
 
 LITTLE = ResourceLimits(
@@ -151,7 +152,7 @@ def test_streams_go_on_on_the_spare_once_the_peer_is_proved_on_it_and_the_old_ca
     pair.acceptor.write(stream_id, 100)
     pair.send(pair.acceptor)
     switch(pair, pair.initiator)
-    assert pair.initiator.resumed[-1] == SessionResumed(2, 0)
+    assert pair.initiator.resumed[-1] == SessionResumed(2, 0, OUR_CARRIERS)
     pair.deliver_beside(pair.initiator)
     assert bytes(pair.initiator.read[stream_id]) == position_coded(0, 100)
     pair.settle()

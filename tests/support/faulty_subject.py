@@ -27,6 +27,7 @@ from perdure.wire import (
     Open,
     Pong,
     Resume,
+    Signal,
     Unknown,
     decode_message,
     encode_frame,
@@ -152,6 +153,16 @@ class IgnoresClose(Fault):
         return [] if isinstance(frame, Close) else [frame]
 
 
+class LosesSignals(Fault):
+    """Nothing of signaling gets through the carrier, either way: what is said so goes by the other way alone."""
+
+    def said(self, frame: Frame) -> list[Frame]:
+        return [] if isinstance(frame, Signal) else [frame]
+
+    def heard(self, frame: Frame, carrier: FaultyCarrier) -> list[Frame]:
+        return self.said(frame)
+
+
 class MissesNothing(Fault):
     """Never says that a text is missing."""
 
@@ -213,6 +224,7 @@ FAULTS: dict[str, type[Fault]] = {
         SkipsNothing,
         OverlooksBreaches,
         IgnoresClose,
+        LosesSignals,
         MissesNothing,
         TakesNoNumbers,
         KnowsItsFieldsOnly,

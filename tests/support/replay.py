@@ -32,7 +32,7 @@ from perdure.core.actions import (
     WithdrawOffer,
 )
 from perdure.core.connection import Connection
-from perdure.core.decision import Decision, RecoveryAction, Trigger
+from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
@@ -263,6 +263,14 @@ EVENTS: dict[str, tuple[str, Callable[..., None]]] = {
     ),
     "restart-ice": ("restart_ice() is called", _fed(RecoveryRequested())),
     "rebuild": ("rebuild() is called", _fed(RecoveryRequested(rebuild=True))),
+    "new-credentials": (
+        "new TURN credentials",
+        _fed(RecoveryRequested(rebuild=True, why=DecisionReason.RELAY_CREDENTIALS)),
+    ),
+    "try-direct": (
+        "the path is relayed",
+        _fed(RecoveryRequested(rebuild=True, why=DecisionReason.TRY_DIRECT)),
+    ),
     "used": ("the user is active", _fed(Used())),
     "extend": ("the user extends it", lambda tube, more: tube.feed(Extended(float(more)))),
     "close": ("the user closes it", _fed(CloseRequested())),

@@ -16,6 +16,7 @@ from perdure.session import (
     SessionClosed,
     SessionEvent,
     SessionResumed,
+    SignalReceived,
     StreamAccepted,
     StreamData,
     StreamFinished,
@@ -60,6 +61,7 @@ class End:
     resumed: list[SessionResumed] = field(default_factory=list)
     round_trips: list[float] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
+    signals: list[bytes] = field(default_factory=list)
     closed: SessionClosed | None = None
     inboxes: dict[int, deque[bytes]] = field(default_factory=dict)
     """What is under way to this end, by the carrier's generation."""
@@ -117,6 +119,8 @@ class End:
                     self.round_trips.append(seconds)
                 case CarrierUnusable(_, reason):
                     self.unusable.append(reason)
+                case SignalReceived(_, body):
+                    self.signals.append(body)
                 case SessionClosed():
                     self.closed = event
                 case _:

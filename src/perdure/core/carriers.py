@@ -59,7 +59,6 @@ class Spare:
         "begun_at",
         "can_restart",
         "generation",
-        "is_agreed",
         "is_precaution",
         "is_told",
         "peer_ufrag",
@@ -71,8 +70,6 @@ class Spare:
         self.trigger = trigger
         self.begun_at = now
         self.can_restart = True
-        self.is_agreed = False
-        """Whether both ends know of it."""
         self.peer_ufrag: str | None = None
         self.is_precaution = False
         """Whether a mere suspicion of this end began it, and the path is not lost."""
@@ -136,13 +133,6 @@ class Carriers:
     def trigger(self) -> Trigger | None:
         """What the attempt, or the wait for one, answers; `None`: the first set-up."""
         return None if self.attempt is None else self.attempt.trigger
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether both ends know what was negotiated last."""
-        if self.spare is not None:
-            return self.spare.is_agreed
-        return self.attempt is None or self.attempt.agreed_at is not None
 
     @property
     def is_holding(self) -> bool:
@@ -217,13 +207,14 @@ class Carriers:
 
     def takes_answer(self, answer: AnswerReceived) -> bool:
         """Whether it answers the offer that counts, for the first time."""
-        return self._negotiates and not self.is_answered and self.negotiation.takes_answer(answer.generation)
+        return self._negotiates and self.negotiation.takes_answer(answer.generation)
 
     def is_answered_late(self, answer: AnswerReceived) -> bool:
         """Whether it answers this end's last offer, whose attempt is over."""
-        is_paused = self.attempt is not None and not self.attempt.is_under_way
-        is_over = self.spare is None and is_paused and answer.generation != self.current
-        return is_over and self.negotiation.takes_answer(answer.generation)
+        attempt = self.attempt
+        if attempt is None or attempt.is_under_way or self.spare is not None:
+            return False
+        return answer.generation != self.current and self.negotiation.takes_answer(answer.generation)
 
     def is_refusal(self, answer: AnswerReceived) -> bool:
         """Whether the peer was asked to restart ICE, and did not: it answers with its old credentials, or none."""
@@ -373,8 +364,8 @@ class Carriers:
 
     def _agree(self, peer_ufrag: str | None) -> None:
         """Both ends know what was negotiated last."""
+        self.negotiation.is_agreed = True
         if self.spare is not None:
-            self.spare.is_agreed = True
             self.spare.peer_ufrag = peer_ufrag
             return
         self._peer_ufrag = peer_ufrag

@@ -33,7 +33,7 @@ GLARE_DELAY = 0.1
 """Seconds that the acceptor leaves the first word to the other one after a loss which both of them see: more than a
 local rendezvous needs, and little beside an outage that only the acceptor has noticed."""
 
-_ASKED_AGAIN = (Trigger.REQUEST, Trigger.QUALITY_DEGRADATION)
+_PLANNED = (Trigger.REQUEST, Trigger.QUALITY_DEGRADATION)
 _READS_NETWORKS = (Trigger.IP_ADDRESS_CHANGE, Trigger.WAKE_UP)
 """After these the engine has to read the networks anew, which it does only without a carrier."""
 
@@ -51,7 +51,7 @@ class Facts(NamedTuple):
     carries_data: bool = False
     asks_for_rebuild: bool = False
     why: DecisionReason = DecisionReason.RETRY
-    """Why an attempt or a wait is over."""
+    """Why an attempt or a wait is over, or a new path is wanted."""
     in_grace: bool = False
     """Whether a hand-over began less than `handover_grace` ago."""
     grace_is_for_known: bool = True
@@ -106,13 +106,15 @@ NOT_BEGUN = When(
 )
 NO_ADDRESS = When("there is no usable address", lambda f: not f.situation.has_address)
 NO_SIGNALING = When(
-    "signaling is away (unless the path's own address is lost)",
-    lambda f: not f.situation.signaling and not f.may_lose_address,
+    "signaling is away (unless the path's own address is lost, or the carrier can take the offer of what is planned)",
+    lambda f: (
+        not f.situation.signaling and not f.may_lose_address and not (f.situation.in_band and f.trigger in _PLANNED)
+    ),
 )
 ATTEMPTING = When("an attempt is under way", lambda f: f.situation.is_attempting)
 BUSY = When(
     "an attempt is under way (or, for quality and a request, the path works)",
-    lambda f: f.situation.is_attempting or (f.situation.is_up and f.trigger in _ASKED_AGAIN),
+    lambda f: f.situation.is_attempting or (f.situation.is_up and f.trigger in _PLANNED),
 )
 """A request does not wait while the path is up, as the user hears the answer. Quality is judged again by itself."""
 HAS_SPARE = When("a spare is under way", lambda f: f.situation.has_spare)
@@ -164,6 +166,7 @@ WORN = When(
     lambda f: f.situation.restarts >= MAX_RESTARTS_OF_CARRIER,
 )
 
+TAKES_NO_SPARE = When("the peer has one carrier at a time", lambda f: not f.situation.peer_takes_spare)
 LIMIT_HALVED = When("half of this minute's restarts are spent", lambda f: f.limit.is_halved)
 SHORT_LIVES = When(
     f"{SHORT_LIVES_FORGIVEN + 1} carriers or more in a row were lost within {SHORT_LIFE_SECONDS} s of their success",

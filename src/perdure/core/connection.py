@@ -196,6 +196,8 @@ class Connection:
                     self._path_monitor.health_measured(event)
             case NetworkChanged():
                 recovery.network_changed(event)
+                if event.trigger.is_network_event:
+                    self._path_monitor.network_moved()
             case Started():
                 self._start()
             case SignalingChanged(available):
@@ -222,17 +224,19 @@ class Connection:
                     recovery.path_lost(Trigger.ICE_FAILURE)
                 else:
                     recovery.doubted(Trigger.ICE_FAILURE)
-            case SessionResumed(carrier):
+            case SessionResumed(carrier, peer_takes_spare):
+                if not peer_takes_spare:
+                    recovery.spares.peer_takes_them = False
                 if self._is_spare(carrier):
                     recovery.spare_resumed()
                     self._path_monitor.start(is_new_carrier=True)
                 elif self._is_current(carrier) and recovery.resumed():
                     self._path_monitor.start(is_new_carrier=True)
-            case RecoveryRequested(rebuild):
+            case RecoveryRequested(rebuild, why):
                 if self.state is State.INITIALIZING:
                     self._start()
                 else:
-                    recovery.requested(rebuild=rebuild)
+                    recovery.requested(rebuild=rebuild, why=why)
             case Used():
                 self.activity.used(self._context.now)
             case Extended(seconds):

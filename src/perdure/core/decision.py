@@ -68,6 +68,8 @@ class DecisionReason(Enum):
     WORN = "the carrier was restarted often, and each restart leaves sockets behind"
     POOR_PATH = "the path is poor and carries nothing"
     ASKED = "it was asked for"
+    RELAY_CREDENTIALS = "the TURN server's credentials were renewed"
+    TRY_DIRECT = "the path is relayed, and one without a TURN server is tried"
     PEER_CANNOT_RESTART = "the peer answered with its old ICE credentials"
     RESTART_FAILED = "the ICE restart did not bring the path back"
     WITHDRAWN = "the peer does not need the carrier that it offered"
@@ -120,5 +122,10 @@ class Situation(NamedTuple):
     silent_for: float
     """Seconds of silence while an answer is due."""
     signaling: bool
+    """Whether the peer can be reached through the rendezvous."""
     has_address: bool
     is_initiator: bool
+    peer_takes_spare: bool = True
+    """Whether the peer can have another carrier beside the open one. Where it cannot, it closes that for an offer."""
+    in_band: bool = False
+    """Whether the open carrier itself can take an offer to the peer: its path works, as far as is known."""

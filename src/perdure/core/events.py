@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from perdure.core.decision import Trigger
+from perdure.core.decision import DecisionReason, Trigger
 from perdure.core.state import CLOSE_REASONS, Reason
 
 LONGEST_EXTENSION = 86400.0 * 30
@@ -101,6 +101,8 @@ class SessionResumed:
     """Streams flow on the carrier."""
 
     carrier: int
+    peer_takes_spare: bool = True
+    """Whether the peer can have another one beside it."""
 
 
 class PathEvidence(NamedTuple):  # a tuple, as it is by far the most frequent
@@ -135,6 +137,8 @@ class HealthMeasured:
     rtt: float | None
     checks_sent: int | None
     checks_answered: int | None
+    is_relayed: bool = False
+    """Whether a TURN server is between the two ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +162,11 @@ class NetworkChanged:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryRequested:
-    """The user asks for a new path now: an ICE restart where that is possible, or a new carrier."""
+    """A new path is wanted now: an ICE restart where that is possible, or a new carrier."""
 
     rebuild: bool = False
+    why: DecisionReason = DecisionReason.ASKED
+    """The user asks; or a planned move, which takes a new carrier."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 
 class Negotiation:
-    __slots__ = ("_initiator", "current", "offered_here")
+    __slots__ = ("_initiator", "current", "is_agreed", "offered_here")
 
     def __init__(self, *, initiator: bool) -> None:
         self._initiator = initiator
         self.current = 0
         """The generation that counts; 0 before the first."""
         self.offered_here = False
+        self.is_agreed = False
+        """Whether both ends know of it: the offer was answered."""
 
     def next_offer(self) -> int:
         """Begin an offer of ours; its generation."""
         self.current = 2 * (self.current // 2 + 1) + self._initiator
         self.offered_here = True
+        self.is_agreed = False
         return self.current
 
     def take_offer(self, generation: int) -> bool:
@@ -29,8 +32,9 @@ class Negotiation:
         if generation <= self.current or generation % 2 == self._initiator:
             return False
         self.current = generation
-        self.offered_here = False
+        self.offered_here = self.is_agreed = False
         return True
 
     def takes_answer(self, generation: int) -> bool:
-        return generation == self.current and self.offered_here
+        """Whether it answers the offer that counts, for the first time."""
+        return generation == self.current and self.offered_here and not self.is_agreed

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import KeepAlive, MeasureHealth, Probe
-from perdure.core.decision import Trigger
+from perdure.core.decision import DecisionReason, Trigger
+from perdure.core.direct_trials import DirectTrials
 from perdure.core.keepalive import Liveness, Verdict
 from perdure.core.quality import Quality
 from perdure.core.state import Reason, State
@@ -27,7 +28,7 @@ CARRIES_DATA_SECONDS = 5.0
 class PathMonitor:
     """Feeds `Recovery` with what it sees; decides DEGRADED and back itself."""
 
-    __slots__ = ("_context", "_policy", "_recovery", "liveness", "quality")
+    __slots__ = ("_context", "_direct_trials", "_policy", "_recovery", "liveness", "quality")
 
     def __init__(self, context: Context, policy: RestartPolicy, liveness: Liveness, recovery: Recovery) -> None:
         self.liveness = liveness
@@ -35,12 +36,21 @@ class PathMonitor:
         self._context = context
         self._policy = policy
         self._recovery = recovery
+        self._direct_trials: DirectTrials | None = None
+        """While the path is relayed."""
 
     def start(self, *, is_new_carrier: bool) -> None:
         """The path works, maybe another one than before."""
         self.liveness.start(self._context.now)
         self.quality.restart(is_new_carrier=is_new_carrier)
         self._context.timers.set(Timer.HEALTH, self._context.now + self._policy.connection_health_check_interval)
+        if is_new_carrier and self._direct_trials is not None:
+            self._direct_trials.path_changed(self._context.now)
+
+    def network_moved(self) -> None:
+        """A network event: what was relayed may do without now."""
+        if self._direct_trials is not None and self._context.state.is_up:
+            self._look_by(self._direct_trials.network_moved(self._context.now))
 
     def learn(self, evidence: PathEvidence) -> None:
         self.liveness.evidence(evidence)
@@ -63,6 +73,7 @@ class PathMonitor:
         if measured.checks_sent is not None and measured.checks_answered is not None:
             self.quality.checks(measured.checks_sent, measured.checks_answered)
         self._judge_quality()
+        self._judge_relay(is_relayed=measured.is_relayed)
 
     def judge_liveness(self) -> None:
         """LIVENESS is due."""
@@ -136,7 +147,21 @@ class PathMonitor:
             context.change(State.CONNECTED, Reason.QUALITY_RESTORED, score)
             self._recovery.quality_restored()
 
+    def _judge_relay(self, *, is_relayed: bool) -> None:
+        """A relayed path is tried without the relay now and then: on a spare, so that nothing is risked."""
+        now, interval = self._context.now, self._policy.direct_retry_interval
+        if not is_relayed or not interval:
+            self._direct_trials = None
+        elif self._direct_trials is None:
+            self._direct_trials = DirectTrials(interval, now)
+        elif self._context.state is State.CONNECTED and self._direct_trials.is_due(now):
+            self._direct_trials.tried(now)
+            self._recovery.requested(rebuild=True, why=DecisionReason.TRY_DIRECT)
+
     def _look_soon(self) -> None:
+        self._look_by(self._context.now + self._policy.connection_health_check_interval / HEALTH_SHARE_WHILE_DEGRADED)
+
+    def _look_by(self, at: float) -> None:
+        """HEALTH is due at `at` at the latest."""
         timers = self._context.timers
-        at = self._context.now + self._policy.connection_health_check_interval / HEALTH_SHARE_WHILE_DEGRADED
         timers.set(Timer.HEALTH, min(at, timers.deadline(Timer.HEALTH)))

@@ -37,7 +37,6 @@ class Recovery:
 
     __slots__ = (
         "_context",
-        "_decisions",
         "_has_address",
         "_initiator",
         "_liveness",
@@ -47,6 +46,7 @@ class Recovery:
         "_signaling",
         "_spares",
         "carriers",
+        "decisions",
     )
 
     def __init__(
@@ -60,7 +60,7 @@ class Recovery:
         self.carriers = Carriers(context, policy, initiator=initiator)
         """The carriers, and the attempt under way; to be read."""
         self._spares: Spares | None = None
-        self._decisions: tuple[Decision, ...] = ()
+        self.decisions: tuple[Decision, ...] = ()
         self._signaling = False
         self._has_address = True
         self._pending: tuple[NetworkChanged, float, DecisionReason] | None = None
@@ -72,10 +72,6 @@ class Recovery:
         if self._spares is None:
             self._spares = Spares(self._context, self.carriers, self._rules, self._liveness, initiator=self._initiator)
         return self._spares
-
-    @property
-    def decisions(self) -> tuple[Decision, ...]:
-        return self._decisions
 
     # The world changed.
 
@@ -121,8 +117,8 @@ class Recovery:
         else:
             self._judge(event)
 
-    def requested(self, *, rebuild: bool) -> None:
-        self._execute(self._rules.requested(self._situation(), rebuild=rebuild))
+    def requested(self, *, rebuild: bool, why: DecisionReason = DecisionReason.ASKED) -> None:
+        self._execute(self._rules.requested(self._situation(), rebuild=rebuild, why=why))
         if self.carriers.spare is not None:
             self.carriers.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
 
@@ -235,7 +231,7 @@ class Recovery:
 
     def attempt_timed_out(self) -> None:
         seconds = f"{self._policy.attempt_timeout:.0f} s"
-        if self._context.state is State.RECONNECTING and not self.carriers.is_answered:
+        if self._context.state is State.RECONNECTING and not self.carriers.negotiation.is_agreed:
             detail = f"the other end has not answered for {seconds}"
         else:
             detail = f"no path to the other end was found in {seconds}; {_WHAT_TO_CHECK}"
@@ -325,7 +321,7 @@ class Recovery:
                 self._context.timers.set(Timer.REJUDGE, decision.next_attempt_at)
 
     def _execute(self, decision: Decision) -> None:
-        self._decisions = (*self._decisions[1 - MAX_DECISIONS :], decision)
+        self.decisions = (*self.decisions[1 - MAX_DECISIONS :], decision)
         self._context.actions.append(decision)
         trigger = decision.trigger
         match decision.action:
@@ -370,6 +366,7 @@ class Recovery:
         kept = carriers.attempt if carriers.is_holding else None
         now, state = context.now, context.state
         is_first = not self._initiator and state is State.CONNECTING and not carriers.negotiation.current
+        takes_spare = self._spares is None or self._spares.peer_takes_them
         return Situation(
             now=now,
             has_begun=state is not State.INITIALIZING and not is_first,
@@ -383,4 +380,6 @@ class Recovery:
             signaling=self._signaling,
             has_address=self._has_address,
             is_initiator=self._initiator,
+            peer_takes_spare=takes_spare,
+            in_band=takes_spare and state.is_up and carriers.is_open and not self._liveness.is_suspect(now),
         )

@@ -133,9 +133,9 @@ class RecoveryPolicy:
             self._quality_until = situation.now + self._backoff(self._quality_tries)
         return decision
 
-    def requested(self, situation: Situation, *, rebuild: bool) -> Decision:
-        """The user asks for a new path."""
-        return self._decide(rules.REQUESTED, self._facts(Trigger.REQUEST, situation, asks_for_rebuild=rebuild))
+    def requested(self, situation: Situation, *, rebuild: bool, why: DecisionReason = DecisionReason.ASKED) -> Decision:
+        """A new path is wanted."""
+        return self._decide(rules.REQUESTED, self._facts(Trigger.REQUEST, situation, asks_for_rebuild=rebuild, why=why))
 
     def reported(self, trigger: Trigger, situation: Situation, detail: str) -> Decision:
         """Somebody else's opinion of the path: evidence, never the verdict."""

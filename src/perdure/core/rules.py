@@ -4,9 +4,10 @@ docs/recovery.md shows these tables; they are written there from here. What hold
 
 1. Nothing is attempted, and nothing is spent, without a usable address or signaling. A path that is lost with its
    address is replaced without signaling all the same: signaling comes back meanwhile, and then has the offer to send.
+   What is planned needs no rendezvous while the path works: its offer goes through the carrier.
 2. A network event acts at once, also where the path still looks good, unless it leaves the path's own address alone.
 3. No more restarts than `max_restarts_per_minute`, whatever the network does. What the engine or the user ended does
-   not count: no network causes that.
+   not count: no network causes that. Suspicions take at most half of them, and one that was not needed is given back.
 4. An open carrier goes on beside a new one. It is closed first only where its own address is gone, or where the engine
    has to read the networks anew (docs/design.md).
 """
@@ -45,6 +46,7 @@ from perdure.core.conditions import (
     SILENT,
     SLEPT_LONG,
     SLEPT_SHORTLY,
+    TAKES_NO_SPARE,
     UNTOUCHED,
     WAIT_IS_OVER,
     WORN,
@@ -174,6 +176,7 @@ PATH_SUSPECT = Table(
         Rule(NOT_BEGUN, _HOLD, DecisionReason.PATH_SUSPECT),
         Rule(NO_ADDRESS, _HOLD, DecisionReason.PATH_SUSPECT),
         Rule(NO_SIGNALING, _HOLD, DecisionReason.PATH_SUSPECT),
+        Rule(TAKES_NO_SPARE, _HOLD, DecisionReason.PATH_SUSPECT),
         Rule(LIMIT_HALVED, _HOLD, DecisionReason.PATH_SUSPECT),
         Rule(OTHERWISE, _SPARE, DecisionReason.PATH_SUSPECT),
     ),
@@ -213,11 +216,21 @@ QUALITY_POOR = Table(
     ),
 )
 REQUESTED = Table(
-    "Your program asks: `restart_ice()`, `rebuild()`",
+    "A new path is wanted: `restart_ice()`, `rebuild()`, a planned move",
     (
         Rule(HAS_SPARE, _HOLD, DecisionReason.UNDER_WAY),
         Rule(ATTEMPTING, _HOLD, DecisionReason.UNDER_WAY),
         NOTHING_POSSIBLE,
+        Rule(
+            because(DecisionReason.RELAY_CREDENTIALS, "there are new credentials for the TURN server in use"),
+            _SPARE,
+            DecisionReason.RELAY_CREDENTIALS,
+        ),
+        Rule(
+            because(DecisionReason.TRY_DIRECT, "the path has been relayed for `direct_retry_interval`"),
+            _SPARE,
+            DecisionReason.TRY_DIRECT,
+        ),
         Rule(ASKS_FOR_REBUILD, _SPARE, DecisionReason.ASKED),
         NO_ICE_RESTART,
         Rule(OTHERWISE, RecoveryAction.ICE_RESTART, DecisionReason.ASKED),

@@ -31,7 +31,16 @@ FORGOTTEN_AFTER = 60.0
 
 
 class Spares:
-    __slots__ = ("_carriers", "_context", "_initiator", "_liveness", "_not_before", "_rules", "_wasted")
+    __slots__ = (
+        "_carriers",
+        "_context",
+        "_initiator",
+        "_liveness",
+        "_not_before",
+        "_rules",
+        "_wasted",
+        "peer_takes_them",
+    )
 
     def __init__(
         self, context: Context, carriers: Carriers, rules: RecoveryPolicy, liveness: Liveness, *, initiator: bool
@@ -44,6 +53,8 @@ class Spares:
         self._wasted = 0
         """How many in a row were not needed."""
         self._not_before = 0.0
+        self.peer_takes_them = True
+        """Whether the peer can have another carrier beside the current one."""
 
     def path_suspect(self) -> None:
         """An answer is overdue: SPARE is set, in case that it never comes."""

@@ -59,6 +59,8 @@ class SessionResumed:
     generation: int
     resent_bytes: int
     """Bytes that were under way when the last carrier was lost, now sent again."""
+    peer_carriers: int
+    """How many carriers the peer has at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,18 @@ class SessionClosed:
     """False: this end refused, and its last message still has to go out."""
 
 
+@dataclass(frozen=True, slots=True)
+class SignalReceived:
+    """The peer said something of signaling through the carrier of `generation`; nobody has read it yet."""
+
+    generation: int
+    body: bytes
+
+
 StreamEvent = StreamOpened | StreamAccepted | StreamData | StreamFinished | StreamReset | StreamWritable
-SessionEvent = StreamEvent | SessionResumed | PeerSwitched | RttMeasured | CarrierUnusable | SessionClosed
+SessionEvent = (
+    StreamEvent | SessionResumed | PeerSwitched | RttMeasured | CarrierUnusable | SessionClosed | SignalReceived
+)
 
 
 def joined(events: list[SessionEvent]) -> list[SessionEvent]:

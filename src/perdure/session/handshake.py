@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from perdure.errors import ProtocolError
 from perdure.wire import (
+    DEFAULT_PARAMETERS,
     MAX_MESSAGE_BYTES,
-    OUR_PARAMETERS,
     PROTOCOL_VERSION,
     Close,
     CloseCode,
@@ -79,7 +79,7 @@ class Handshake:
         self.is_initiator = initiator
         self.max_message_bytes = MAX_MESSAGE_BYTES
         """The longest message that the peer takes on this carrier, as far as it has said."""
-        self.peer = OUR_PARAMETERS
+        self.peer = DEFAULT_PARAMETERS
         """What the peer said of itself in its last RESUME."""
         self._key = key
         self._binding = b""

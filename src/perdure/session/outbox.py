@@ -2,7 +2,7 @@
 
 Rules:
 1. Replies go first, then control, then acknowledgements, then data.
-2. A WINDOW is followed by a PING, as nothing else would answer it on a path that has died.
+2. A WINDOW or a SIGNAL is followed by a PING, as nothing else would answer it on a path that has died.
 3. A lone acknowledgement waits `ACK_DELAY` for company; OPEN, RESET, WINDOW and a long overdue one do not wait.
 4. A stream's FIN and RESET follow its last byte, in the same message where there is room.
 5. Data goes round-robin, each ready stream an equal share of a message, so that a keystroke goes out with the next
@@ -29,6 +29,7 @@ from perdure.wire import (
     Ping,
     Reset,
     ResetCode,
+    Signal,
     Window,
     encode_data_header,
     encode_frame,
@@ -108,8 +109,8 @@ class Outbox:
         self._ping_token = 0
         self._ping_wanted = False
         self._grant_unproved = False
-        """A WINDOW was sent behind the last PING. Nothing answers it: where the peer waits for it and the path has
-        died, neither end would expect an answer, and neither would notice. So a PING follows it."""
+        """A WINDOW or a SIGNAL was sent behind the last PING. Nothing answers it: where the peer waits for it and the
+        path has died, neither end would expect an answer, and neither would notice. So a PING follows it."""
         self._ping_proves_grant = False
         """The PING that has no answer yet is such a one."""
 
@@ -167,6 +168,17 @@ class Outbox:
         if len(self._replies) >= MAX_REPLIES:
             raise ProtocolError("more frames that ask for a reply than are read here")
         self._replies.append(frame)
+
+    def signal(self, body: bytes) -> bool:
+        """Say this of signaling, and ask for a sign of life, as nothing else answers it. False: it is too long for a
+        message of the peer's, or too much waits."""
+        frame = Signal(body)
+        if len(encode_frame(frame)) > self._streams.max_message_bytes or len(self._replies) >= MAX_REPLIES:
+            return False
+        self._replies.append(frame)
+        self._grant_unproved = True
+        self.ping()
+        return True
 
     def ping(self) -> None:
         """Ask for a sign of life, unless one is asked for already."""
@@ -273,9 +285,12 @@ class Outbox:
 
     def _add_replies(self, parts: Parts, room: int) -> int:
         size = told = 0
-        while told < len(self._replies) and size + _CONTROL_ROOM < room and len(parts) < _MAX_CONTROL_FRAMES:
-            parts.append(encode_frame(self._replies[told]))
-            size += len(parts[-1])
+        while told < len(self._replies) and len(parts) < _MAX_CONTROL_FRAMES:
+            reply = encode_frame(self._replies[told])
+            if size + len(reply) > room:
+                break
+            parts.append(reply)
+            size += len(reply)
             told += 1
         del self._replies[:told]
         return size

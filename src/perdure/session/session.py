@@ -20,6 +20,7 @@ from perdure.session.events import (
     SessionClosed,
     SessionEvent,
     SessionResumed,
+    SignalReceived,
     StreamReset,
     joined,
 )
@@ -36,6 +37,7 @@ from perdure.wire import (
     Hello,
     ResetCode,
     Resume,
+    Signal,
     Unknown,
     decode_message,
 )
@@ -115,12 +117,6 @@ class Session:
         """Whether streams flow on the current carrier."""
         return self._handshake.is_resumed
 
-    def set_limits(self, limits: ResourceLimits) -> None:
-        """New limits from here on. What is in use beyond them stays; nothing is added until it has become less."""
-        self.streams.limits = limits
-
-    # What was measured.
-
     @property
     def message_bytes(self) -> int:
         """How long messages are, as the path answers now; a carrier should hold about two of them."""
@@ -191,18 +187,14 @@ class Session:
             self.streams.freed(held, events)
         return events
 
-    def consume(self, stream_id: int, count: int) -> None:
-        """`count` bytes of a stream's `StreamData` have gone on; the peer may send as many more."""
+    def consume(self, stream_id: int, count: int | None = None) -> None:
+        """`count` bytes of a stream's `StreamData` have gone on, or are of no use any more, by default all that came;
+        the peer may send as many more."""
         if (stream := self.streams.get_open(stream_id)) is not None:
-            stream.consume(count, self.streams.window_bytes)
+            stream.consume(stream.unconsumed_bytes if count is None else count, self.streams.window_bytes)
             self._outbox.schedule(stream)
             if stream.is_done:
                 self.streams.forget(stream)
-
-    def consume_all(self, stream_id: int) -> None:
-        """Whatever came has gone on, or is of no use any more."""
-        if (stream := self.streams.get_open(stream_id)) is not None and stream.unconsumed_bytes:
-            self.consume(stream_id, stream.unconsumed_bytes)
 
     # The end.
 
@@ -273,6 +265,11 @@ class Session:
         if self.is_resumed:
             self._outbox.ping()
 
+    def signal(self, body: bytes) -> bool:
+        """Say this of signaling on the current carrier, with which it is lost; whether it goes this way. A peer with
+        one carrier at a time does not read it."""
+        return self.is_resumed and self._handshake.peer.carriers > 1 and self._outbox.signal(body)
+
     def awaiting_since(self) -> float | None:
         """Since when the oldest thing that was sent waits for an answer; `None` where nothing does. A peer that takes
         longer to acknowledge than usual is given that time before the wait begins."""
@@ -327,6 +324,10 @@ class Session:
                         self._apply_handshake(handshake, frame, events, now)
                         if self._ending.is_over:
                             break
+                    case Signal(body):
+                        if not handshake.is_resumed:
+                            raise ProtocolError("SIGNAL before RESUME")
+                        events.append(SignalReceived(generation, body))
                     case _ if handshake.is_resumed:
                         if self._beside is not None and handshake is self._handshake and self._beside.old is not None:
                             events.append(PeerSwitched(self._beside.old.generation))
@@ -366,7 +367,7 @@ class Session:
                     refused = self.streams.learn(parameters)
                     events.extend(StreamReset(stream.stream_id, ResetCode.LIMIT) for stream in refused)
                     resent_bytes = self._receiver.resume(positions, events, now, acknowledged_before)
-                    events.append(SessionResumed(generation, resent_bytes))
+                    events.append(SessionResumed(generation, resent_bytes, parameters.carriers))
                 self._refuse(refusal, events)
             case Close(code, reason, parameters):
                 handshake.check_close(frame)

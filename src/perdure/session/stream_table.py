@@ -51,6 +51,7 @@ class StreamTable:
 
     def __init__(self, limits: ResourceLimits, budget: ByteBudget | None, *, initiator: bool) -> None:
         self.limits = limits
+        """May be replaced. What is in use beyond new ones stays; nothing is added until it has become less."""
         self.buffered_bytes = 0
         """Unacknowledged and unsent bytes of every stream."""
         self.initial_credit_bytes = 0

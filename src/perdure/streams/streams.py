@@ -120,7 +120,7 @@ class Streams:
         if unread and not is_heard_out:
             self._session.reset(stream_id, ResetCode.ABORTED)
         else:
-            self._session.consume_all(stream_id)
+            self._session.consume(stream_id)
         if not is_heard_out:
             self._orphans = self._orphans or Orphans(
                 self._reset_orphan, lambda: self._session.is_resumed, self._carriers.loop.call_later

@@ -17,36 +17,31 @@ from perdure.core.events import CloseSent, HealthMeasured, IceUnhealthy, PathEvi
 from perdure.core.events import PeerSwitched as CorePeerSwitched
 from perdure.core.events import RttMeasured as CoreRttMeasured
 from perdure.core.events import SessionResumed as CoreSessionResumed
-from perdure.core.state import Reason
+from perdure.errors import ProtocolError
 from perdure.session import (
     CarrierUnusable,
     PeerSwitched,
     RttMeasured,
     SessionClosed,
     SessionResumed,
+    SignalReceived,
     StreamData,
     channel_binding,
 )
+from perdure.signaling.in_band import InBandSignals
 from perdure.transport.base import IceState
 from perdure.tube.carrier_set import CarrierSet
 from perdure.tube.clock import clock
+from perdure.tube.close_codes import CLOSE_REASONS
 from perdure.tube.inbox import REST, RESTING_FRAMES, TURN_COST, Inbox, turn_cost
 from perdure.tube.log import log_ice_state, log_resumed, log_switched
-from perdure.wire import CloseCode
 
 if TYPE_CHECKING:
     from perdure.session import Session, SessionEvent, StreamEvent
+    from perdure.signaling.in_band import InBandMessage
     from perdure.transport.base import LossReason, OpenChannel, Path, PathStatistics, Transport
     from perdure.tube.path_listener import PathListener
-
-_CLOSE_REASONS = {
-    CloseCode.DONE: Reason.CLOSED_BY_PEER,
-    CloseCode.TIMED_OUT: Reason.CLOSED_BY_PEER,
-    CloseCode.SHUT_DOWN: Reason.CLOSED_BY_PEER,
-    CloseCode.UNKNOWN_SESSION: Reason.UNKNOWN_SESSION,
-    CloseCode.PROTOCOL: Reason.PROTOCOL,
-    CloseCode.VERSION: Reason.PROTOCOL,
-}
+    from perdure.wire import CloseCode
 
 
 class StreamConsumer(Protocol):
@@ -77,6 +72,7 @@ class CarrierSession:
         "_ack_at",
         "_consumer",
         "_frames_read",
+        "_in_band",
         "_inbox",
         "_is_resting",
         "_is_turn_scheduled",
@@ -96,6 +92,8 @@ class CarrierSession:
         self.loop = asyncio.get_running_loop()
         self.held = CarrierSet(listener, transport, self)
         self._inbox: Inbox | None = None
+        self._in_band: InBandSignals | None = None
+        """Since something of signaling went through a carrier, either way."""
         self._turn_cost = 0
         """Of what was received in this turn of the event loop."""
         self._frames_read = 0
@@ -146,6 +144,13 @@ class CarrierSession:
     def probe(self) -> None:
         self.session.ping()
         self._pump()
+
+    def say(self, message: InBandMessage) -> None:
+        """Say this of signaling through the carrier, too, where there is one on which streams flow."""
+        if self.session.is_resumed:
+            in_band = self._in_band = self._in_band or InBandSignals(clock())
+            if (body := in_band.write(message, clock())) is not None and self.session.signal(body):
+                self.schedule_turn()
 
     def say_goodbye(self, code: CloseCode, reason: str) -> None:
         self.session.close(code, reason)
@@ -247,8 +252,10 @@ class CarrierSession:
             self._listener.feed(IceUnhealthy(generation, has_failed=state is IceState.FAILED))
 
     def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
+        path = self.path
+        is_relayed = path is not None and path.is_relayed
         self._listener.feed(
-            HealthMeasured(generation, statistics.rtt, statistics.checks_sent, statistics.checks_answered)
+            HealthMeasured(generation, statistics.rtt, statistics.checks_sent, statistics.checks_answered, is_relayed)
         )
 
     def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
@@ -272,23 +279,35 @@ class CarrierSession:
                 self._listener.feed(CoreRttMeasured(self.held.generation, seconds, is_idle))
             case PeerSwitched(generation):
                 self._listener.feed(CorePeerSwitched(generation))
-            case SessionResumed(generation):
+            case SessionResumed(generation, _, peer_carriers):
                 if self.held.is_spare(generation):
                     log_switched(self._listener.tube_id, self.held.generation, generation)
                     self.held.switch()
                     self._message_bytes = 0
                 log_resumed(self._listener.tube_id, event)
                 self._told = None
-                self._listener.feed(CoreSessionResumed(generation))
+                self._listener.feed(CoreSessionResumed(generation, peer_takes_spare=peer_carriers > 1))
+            case SignalReceived(generation, body):
+                self._signal_received(generation, body)
             case CarrierUnusable(generation, reason):
                 self._listener.carrier_gone(generation, f"protocol error: {reason}")
             case SessionClosed(code, reason, by_peer):
                 self._pump()
                 farewell = 0.0 if by_peer else FAREWELL_SECONDS
-                self.loop.call_later(farewell, self._listener.feed, SessionEnded(_CLOSE_REASONS[code], reason))
+                self.loop.call_later(farewell, self._listener.feed, SessionEnded(CLOSE_REASONS[code], reason))
             case _:
                 if self._consumer is not None:
                     self._consumer.stream_event(event)
+
+    def _signal_received(self, generation: int, body: bytes) -> None:
+        in_band = self._in_band = self._in_band or InBandSignals(clock())
+        try:
+            message = in_band.read(body, clock())
+        except ProtocolError as error:
+            self._listener.carrier_gone(generation, f"protocol error: {error}")
+        else:
+            if message is not None:
+                self._listener.signaling_message(message)
 
     def _receive(self, generation: int, message: bytes) -> None:
         session = self.session

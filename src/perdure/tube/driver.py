@@ -57,11 +57,13 @@ from perdure.session import Session
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, Withdraw, short_reason
 from perdure.tube.carrier_session import CarrierSession
 from perdure.tube.clock import clock
+from perdure.tube.close_codes import CLOSE_CODES
 from perdure.tube.descriptions import LocalDescriptions
 from perdure.tube.log import log, log_negotiation_begun
 from perdure.wire import CloseCode, printable
 
 if TYPE_CHECKING:
+    from perdure.signaling.in_band import InBandMessage
     from perdure.tube.environment import Endpoint, Environment
 
 Told = StateChanged | Decision | KeepAlive | WarnOfTimeout
@@ -72,12 +74,6 @@ COARSE_STEP = 0.5
 """Seconds: a deadline further away than the first waits for the next multiple of the second, so that idle tubes wake
 together. A process that wakes for one tube alone pays more for waking than for the tube (300 µs on a virtual machine,
 measured). Below the second after which a late deadline counts as a sleep."""
-
-_CLOSE_CODES = {
-    Reason.SESSION_TIMEOUT: CloseCode.TIMED_OUT,
-    Reason.SESSION_LIMIT: CloseCode.TIMED_OUT,
-    Reason.SHUT_DOWN: CloseCode.SHUT_DOWN,
-}
 
 
 class Driver:
@@ -153,10 +149,6 @@ class Driver:
         return self._is_closing
 
     @property
-    def is_running(self) -> bool:
-        return self._is_running
-
-    @property
     def is_recovering(self) -> bool:
         """Whether a sign of life would end a recovery."""
         return self.core.state is State.RECONNECTING
@@ -214,7 +206,6 @@ class Driver:
     def signaling_message(self, message: Message) -> None:
         match message:
             case Offer(generation, sdp, restarts, cause):
-                log_negotiation_begun(self.tube_id, generation, "restart" if restarts else "carrier", "the peer")
                 self.feed(OfferReceived(generation, sdp, restarts, printable(cause)))
             case Answer(generation, sdp):
                 self.feed(AnswerReceived(generation, sdp))
@@ -249,7 +240,7 @@ class Driver:
             message = Offer(generation, sdp, restarts, self._cause.value if self._cause is not None else "")
         else:
             message = Answer(generation, sdp)
-        self.channel.send(message)
+        self._say(message)
         self.descriptions.made(message)
 
     def carrier_gone(self, generation: int, why: str) -> None:
@@ -260,7 +251,12 @@ class Driver:
 
     def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         """A candidate is to be sent."""
-        self.channel.send(Candidate(generation, candidate, sdp_mid, sdp_mline))
+        self._say(Candidate(generation, candidate, sdp_mid, sdp_mline))
+
+    def _say(self, message: InBandMessage) -> None:
+        """Every way that there is: the first copy counts."""
+        self.carriers.say(message)
+        self.channel.send(message)
 
     # Carrying out.
 
@@ -303,8 +299,10 @@ class Driver:
                 self.ice_restarts += 1
                 held.restart(generation)
             case MakeAnswer(generation, sdp, is_spare):
+                log_negotiation_begun(self.tube_id, generation, "spare" if is_spare else "carrier", "the peer")
                 carriers.answer(generation, sdp, is_spare=is_spare)
             case AnswerRestart(generation, sdp):
+                log_negotiation_begun(self.tube_id, generation, "restart", "the peer")
                 held.answer_restart(generation, sdp)
             case ApplyAnswer(generation, sdp):
                 held.apply_answer(generation, sdp)
@@ -317,10 +315,10 @@ class Driver:
             case DoubtSignaling():
                 self.channel.doubt()
             case WithdrawOffer(generation):
-                self.channel.send(Withdraw(generation))
+                self._say(Withdraw(generation))
             case SayGoodbye(reason, detail):
                 self._is_closing = True
-                carriers.say_goodbye(_CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))
+                carriers.say_goodbye(CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))
             case CloseNow():
                 carriers.close_now()
             case StateChanged():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import Context, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ class Environment:
     """What the tubes of one registry share.
 
     Attributes:
-        limits: may be replaced; tubes that exist are told by `Session.set_limits`.
+        limits: may be replaced; tubes that exist are told by `StreamTable.limits`.
         random: for jitter.
         context: in which timers call back: the registry's own, not that of whoever used a tube last.
     """
@@ -84,9 +84,12 @@ def environment(
         if value is not None:
             check_type(name, value, kind, f"of {kind.__name__}")
     limits = limits or ResourceLimits()
+    policy = policy or RestartPolicy()
+    if isinstance(transport, TransportConfig) and transport.relay_only:
+        policy = replace(policy, direct_retry_interval=0.0)  # no path can do without
     return Environment(
         transport=_transport(transport),
-        policy=policy or RestartPolicy(),
+        policy=policy,
         session_limits=session_limits or SessionLimits(),
         limits=limits,
         budget=ByteBudget(limits.total_buffer_bytes),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from perdure.core.events import Event
+    from perdure.signaling.in_band import InBandMessage
 
 
 class PathListener(Protocol):
@@ -28,6 +29,9 @@ class PathListener(Protocol):
 
     def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
         """A candidate is to be sent."""
+
+    def signaling_message(self, message: InBandMessage) -> None:
+        """The peer said this of signaling through a carrier."""
 
     def carrier_gone(self, generation: int, why: str) -> None:
         """The engine, or the session, gave a carrier up."""

@@ -2,6 +2,7 @@
 
 from perdure.wire.codec import decode_message, encode_data_header, encode_frame, printable
 from perdure.wire.frames import (
+    DEFAULT_PARAMETERS,
     FIRST_SKIPPABLE_TYPE,
     INITIAL_CREDIT_BYTES,
     MAX_DATA_OVERHEAD_BYTES,
@@ -11,6 +12,7 @@ from perdure.wire.frames import (
     MAX_POSITION_BYTES,
     MAX_REASON_BYTES,
     MAX_RESUME_OVERHEAD_BYTES,
+    MAX_SIGNAL_BYTES,
     MAX_STREAMS,
     MAX_TARGET_BYTES,
     MIN_MESSAGE_BYTES,
@@ -38,6 +40,7 @@ from perdure.wire.frames import (
     Reset,
     ResetCode,
     Resume,
+    Signal,
     StreamPosition,
     Unknown,
     Window,
@@ -45,6 +48,7 @@ from perdure.wire.frames import (
 from perdure.wire.integers import MAX_INTEGER, decode_varint, encode_varint
 
 __all__ = [
+    "DEFAULT_PARAMETERS",
     "FIRST_SKIPPABLE_TYPE",
     "INITIAL_CREDIT_BYTES",
     "MAX_DATA_OVERHEAD_BYTES",
@@ -55,6 +59,7 @@ __all__ = [
     "MAX_POSITION_BYTES",
     "MAX_REASON_BYTES",
     "MAX_RESUME_OVERHEAD_BYTES",
+    "MAX_SIGNAL_BYTES",
     "MAX_STREAMS",
     "MAX_TARGET_BYTES",
     "MIN_MESSAGE_BYTES",
@@ -82,6 +87,7 @@ __all__ = [
     "Reset",
     "ResetCode",
     "Resume",
+    "Signal",
     "StreamPosition",
     "Unknown",
     "Window",

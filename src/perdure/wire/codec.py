@@ -15,6 +15,7 @@ from perdure.wire.frames import (
     MAX_MESSAGE_BYTES,
     MAX_MESSAGE_FRAMES,
     MAX_REASON_BYTES,
+    MAX_SIGNAL_BYTES,
     MAX_STREAMS,
     MAX_TARGET_BYTES,
     PROOF_BYTES,
@@ -36,6 +37,7 @@ from perdure.wire.frames import (
     Reset,
     ResetCode,
     Resume,
+    Signal,
     StreamPosition,
     Unknown,
     Window,
@@ -84,6 +86,8 @@ def encode_frame(frame: Frame) -> bytes:
         case Close(code, reason, parameters):
             text = reason.encode()[:MAX_REASON_BYTES]
             return b"\x0c" + encode_integers(code, len(text)) + text + encode_parameters(parameters)
+        case Signal(body):
+            return b"\x40" + encode_varint(len(body)) + body
         case Unknown(frame_type):
             return bytes((frame_type, 0))
         case _:
@@ -121,8 +125,8 @@ def decode_message(message: bytes) -> Iterator[Frame]:
             yield Window(stream_id, limit)
         elif kind >= FIRST_SKIPPABLE_TYPE:
             length, at = decode_varint(message, at)
-            _, at = take(view, at, length)
-            yield Unknown(kind)
+            body, at = take(view, at, length)
+            yield _signal(body) if kind == FrameType.SIGNAL else Unknown(kind)
         else:
             frame, at = _decode_rare(kind, message, view, at)
             yield frame
@@ -171,6 +175,12 @@ def _decode_rare(kind: int, message: bytes, view: memoryview, at: int) -> tuple[
             return Close(_close_code(code), text, parameters), at
         case _:
             raise ProtocolError(f"unknown frame type 0x{kind:02x}")
+
+
+def _signal(body: memoryview) -> Signal:
+    if len(body) > MAX_SIGNAL_BYTES:
+        raise ProtocolError(f"a SIGNAL of {len(body)} bytes, over {MAX_SIGNAL_BYTES}")
+    return Signal(bytes(body))
 
 
 def _decode_resume(message: bytes, view: memoryview, at: int) -> tuple[Resume, int]:

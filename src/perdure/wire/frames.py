@@ -24,6 +24,9 @@ MAX_TARGET_BYTES = 512
 """A DNS name has at most 253 characters, a port 5."""
 
 MAX_REASON_BYTES = 200
+MAX_SIGNAL_BYTES = 16 * 1024
+"""A data-channel offer of libwebrtc is 0.6 to 2 KiB. What is longer goes through the rendezvous alone."""
+
 MAX_PARAMETERS_BYTES = 1024
 """All that one end says of itself."""
 
@@ -35,6 +38,9 @@ OUR_ACK_DELAY_MS = 25
 
 MAX_ACK_DELAY_MS = 1000
 """The longest delay that a peer may ask for: a path that died is noticed that much later."""
+
+OUR_CARRIERS = 3
+"""The current one, a spare beside it, and the one before while that is read."""
 
 SESSION_ID_BYTES = 16
 SESSION_KEY_BYTES = 32
@@ -66,6 +72,7 @@ class FrameType(IntEnum):
     PONG = 0x0B
     CLOSE = 0x0C
     ACCEPT = 0x0D
+    SIGNAL = 0x40
 
 
 class ParameterId(IntEnum):
@@ -79,6 +86,8 @@ class ParameterId(IntEnum):
     """Bytes of the largest message that it takes."""
     MAX_ACK_DELAY = 4
     """Milliseconds that its ACK may wait for company."""
+    CARRIERS = 5
+    """How many carriers of the session it has at a time."""
 
 
 class ResetCode(IntEnum):
@@ -124,9 +133,11 @@ class Parameters:
     initial_credit_bytes: int = INITIAL_CREDIT_BYTES
     max_message_bytes: int = MAX_MESSAGE_BYTES
     max_ack_delay_ms: int = OUR_ACK_DELAY_MS
+    carriers: int = 1
 
 
-OUR_PARAMETERS = Parameters()
+DEFAULT_PARAMETERS = Parameters()
+OUR_PARAMETERS = Parameters(carriers=OUR_CARRIERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +239,22 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Signal:
+    """A message about the next carrier, which travels through this one (`signaling.in_band`)."""
+
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Signal(<{len(self.body)} bytes>)"  # a description has a password in it
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A frame of a later version, of which nothing is known but that it can be skipped."""
 
     frame_type: int
 
 
-Frame = Hello | Resume | Open | Accept | Data | Ack | Window | Fin | Reset | Gone | Ping | Pong | Close | Unknown
+Frame = (
+    Hello | Resume | Open | Accept | Data | Ack | Window | Fin | Reset | Gone | Ping | Pong | Close | Signal | Unknown
+)

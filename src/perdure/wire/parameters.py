@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from perdure.errors import ProtocolError
 from perdure.wire.frames import (
+    DEFAULT_PARAMETERS,
     MAX_ACK_DELAY_MS,
     MAX_PARAMETERS_BYTES,
     MIN_MESSAGE_BYTES,
@@ -27,6 +28,7 @@ def encode_parameters(parameters: Parameters) -> bytes:
         (ParameterId.INITIAL_CREDIT, encode_varint(parameters.initial_credit_bytes)),
         (ParameterId.MAX_MESSAGE, encode_varint(parameters.max_message_bytes)),
         (ParameterId.MAX_ACK_DELAY, encode_varint(parameters.max_ack_delay_ms)),
+        (ParameterId.CARRIERS, encode_varint(parameters.carriers)),
     )
     listed = b"".join([encode_integers(name, len(value)) + value for name, value in values])
     return encode_varint(len(listed)) + listed
@@ -62,17 +64,20 @@ def _parameters(values: dict[int, bytes]) -> Parameters:
             raise ProtocolError(f"parameter {name.name} has {len(values[name])} bytes, {at} of them its value")
         return found
 
-    ours = OUR_PARAMETERS
-    lowest, highest = integers(ParameterId.VERSIONS, ours.lowest_version, ours.highest_version)
+    default = DEFAULT_PARAMETERS
+    lowest, highest = integers(ParameterId.VERSIONS, default.lowest_version, default.highest_version)
     if lowest > highest:
         raise ProtocolError(f"versions from {lowest} to {highest}")
     if not lowest <= PROTOCOL_VERSION <= highest:
         return Parameters(lowest, highest)  # what the rest means is not ours to judge
-    (credit,) = integers(ParameterId.INITIAL_CREDIT, ours.initial_credit_bytes)
-    (message,) = integers(ParameterId.MAX_MESSAGE, ours.max_message_bytes)
-    (delay,) = integers(ParameterId.MAX_ACK_DELAY, ours.max_ack_delay_ms)
+    (credit,) = integers(ParameterId.INITIAL_CREDIT, default.initial_credit_bytes)
+    (message,) = integers(ParameterId.MAX_MESSAGE, default.max_message_bytes)
+    (delay,) = integers(ParameterId.MAX_ACK_DELAY, default.max_ack_delay_ms)
+    (carriers,) = integers(ParameterId.CARRIERS, default.carriers)
     if message < MIN_MESSAGE_BYTES:
         raise ProtocolError(f"the peer takes messages of {message} bytes; it must take {MIN_MESSAGE_BYTES}")
     if delay > MAX_ACK_DELAY_MS:
         raise ProtocolError(f"the peer acknowledges after {delay} ms; {MAX_ACK_DELAY_MS} are the most")
-    return Parameters(lowest, highest, credit, message, delay)
+    if not carriers:
+        raise ProtocolError("the peer says that it has no carrier at a time")
+    return Parameters(lowest, highest, credit, message, delay, carriers)

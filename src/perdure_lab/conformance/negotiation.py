@@ -19,6 +19,8 @@ class Negotiation:
     """
 
     def __init__(self, send: Callable[[Message], object]) -> None:
+        self.send = send
+        """A case may say it another way."""
         self.generation = 0
         """The highest generation that either end has offered."""
         self.as_described: Callable[[str], str] = lambda sdp: sdp
@@ -30,7 +32,6 @@ class Negotiation:
         self.offers: list[Offer] = []
         """All of the subject."""
         self.answers: list[Answer] = []
-        self._send = send
         self._line: Line | None = None
         self._theirs: list[Candidate] = []
         self._waiting: Offer | Answer | None = None
@@ -67,14 +68,14 @@ class Negotiation:
         if self._waiting is not None:
             self._describe(f"a={candidate.candidate}\r\n")
         elif self.trickles:
-            self._send(candidate)
+            self.send(candidate)
 
     def _describe(self, candidate_line: str) -> None:
         match self._waiting:
             case Offer(generation, sdp, restarts):
-                self._send(Offer(generation, sdp + candidate_line, restarts))
+                self.send(Offer(generation, sdp + candidate_line, restarts))
             case Answer(generation, sdp):
-                self._send(Answer(generation, sdp + candidate_line))
+                self.send(Answer(generation, sdp + candidate_line))
             case None:
                 pass
         self._waiting = None

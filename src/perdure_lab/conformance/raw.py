@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perdure.wire import encode_varint
 
-VERSIONS, INITIAL_CREDIT, MAX_MESSAGE, MAX_ACK_DELAY = 1, 2, 3, 4
+VERSIONS, INITIAL_CREDIT, MAX_MESSAGE, MAX_ACK_DELAY, CARRIERS = 1, 2, 3, 4, 5
 """Ids of parameters."""
 
 NO_PARAMETERS = b"\0"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, Withdraw
-from perdure.wire import Close, Data, Frame, Hello, Open, Resume
+from perdure.wire import Close, Data, Frame, Hello, Open, Resume, Signal
 
 
 def word(said: Frame | Message) -> str:
@@ -24,5 +24,7 @@ def word(said: Frame | Message) -> str:
             return f"CLOSE {int(code)} {reason!r}"
         case Hello():
             return "HELLO"
+        case Signal():
+            return "SIGNAL"
         case _:
             return " ".join([name.upper(), *(str(int(getattr(said, field))) for field in said.__slots__)])

@@ -11,7 +11,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from perdure.wire import (
-    FIRST_SKIPPABLE_TYPE,
     INITIAL_CREDIT_BYTES,
     MAX_INTEGER,
     MAX_MESSAGE_BYTES,
@@ -28,6 +27,7 @@ from perdure.wire import (
     Pong,
     Reset,
     ResetCode,
+    Signal,
     Window,
     encode_frame,
     encode_varint,
@@ -35,6 +35,10 @@ from perdure.wire import (
 
 if TYPE_CHECKING:
     from random import Random
+
+
+_LATER_TYPE = 0xFF
+"""Of a frame that no version has yet."""
 
 
 class Kind(Enum):
@@ -58,6 +62,8 @@ class Kind(Enum):
     """Sends each byte in a frame of its own, within its credit."""
     UNKNOWN_FRAMES = "unknown-frames"
     """Speaks a later version, of which every frame is skipped."""
+    SIGNALS = "signals"
+    """Sends candidates of its next carrier through this one."""
     PING = "ping"
     """Asks for signs of life."""
     OPEN = "open"
@@ -198,14 +204,14 @@ def _tiny_data(script: Script) -> Iterator[Message]:
 
 
 def _unknown_frames(script: Script) -> Iterator[Message]:
-    message = _full_of(bytes((FIRST_SKIPPABLE_TYPE, 0)))
+    message = _full_of(bytes((_LATER_TYPE, 0)))
     while True:
         yield message
 
 
 def _maximal_messages(script: Script) -> Iterator[Message]:
     length = encode_varint(MAX_MESSAGE_BYTES - 5)
-    message = Message(bytes((FIRST_SKIPPABLE_TYPE,)) + length + bytes(MAX_MESSAGE_BYTES - 5), 1)
+    message = Message(bytes((_LATER_TYPE,)) + length + bytes(MAX_MESSAGE_BYTES - 5), 1)
     while True:
         yield message
 
@@ -283,6 +289,7 @@ ATTACKS: dict[Kind, Attack] = {
     Kind.EMPTY_DATA: _about_a_stream(lambda stream_id: Data(stream_id, 0, memoryview(b""))),
     Kind.TINY_DATA: _tiny_data,
     Kind.UNKNOWN_FRAMES: _unknown_frames,
+    Kind.SIGNALS: _always(Signal(b'{"type":"candidate","generation":1,"candidate":"candidate:1"}')),
     Kind.PING: _always(Ping(1)),
     Kind.OPEN: _open,
     Kind.RESET: _reset,

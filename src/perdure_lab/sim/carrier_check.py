@@ -1,4 +1,4 @@
-"""What must hold of the carriers of a simulation's tubes: none is left behind, and none is left too early."""
+"""No carrier of a simulation's tubes is closed while the other end goes on on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from perdure_lab.sim.engine import SimCarrier
-    from perdure_lab.sim.peers import Process
     from perdure_lab.sim.world import World
 
 ROUNDING = 1e-6
@@ -47,15 +46,3 @@ class CarrierWatch:
 def _current(carrier: SimCarrier) -> object:
     """The one in use where `carrier` is held."""
     return carrier.listener.held.current if isinstance(carrier.listener, CarrierSession) else None
-
-
-def check_leaks(process: Process, violated: Callable[[str], None]) -> None:
-    """Each carrier of the process belongs to a tube."""
-    held = {
-        carrier
-        for manager in process.registry
-        for carriers in [manager.tube.driver.carriers.held]
-        for carrier in (carriers.current, carriers.spare, carriers.old)
-    }
-    if leaked := [carrier.name for carrier in process.engine.alive if carrier not in held]:
-        violated(f"no tube holds {', '.join(leaked)}, which the {process.machine.name} has not closed")

@@ -1,7 +1,8 @@
 """Peers that say more than they mean to, as one with a bug would, or a hostile one: messages again, late, or wrong.
 
 DTLS lets nobody between the peers do this. Nothing that is added may alter what an honest stream delivers; what breaks
-the protocol costs the carrier, and the tube builds another.
+the protocol costs the carrier, and the tube builds another. Of what they say, only SIGNALs get lost: nobody says those
+again, and each goes another way, too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,20 @@ from collections import deque
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from perdure.wire import Data, Gone, Ping, Pong, Reset, ResetCode, Unknown, Window, encode_frame
+from perdure.wire import (
+    Data,
+    FrameType,
+    Gone,
+    Ping,
+    Pong,
+    Reset,
+    ResetCode,
+    Signal,
+    Unknown,
+    Window,
+    decode_message,
+    encode_frame,
+)
 
 if TYPE_CHECKING:
     from perdure_lab.sim.world import World
@@ -18,15 +32,19 @@ if TYPE_CHECKING:
 REMEMBERED_MESSAGES = 32
 """Of one direction of a carrier: so late may one of them come again."""
 
+LOST_SIGNALS = 0.3
+"""The share of messages with SIGNALs that come without them."""
+
 _NEVER_OPENED = 2**40 + 1
 
-_USELESS = (Gone(_NEVER_OPENED), Pong(2**40), Ping(7), Unknown(0x40))
+_USELESS = (Gone(_NEVER_OPENED), Pong(2**40), Ping(7), Signal(b'{"type":"withdraw","generation":1}'), Unknown(0x41))
 """What the protocol lets pass a few times."""
 
 _WRONG = (
     Data(_NEVER_OPENED, 0, memoryview(b"x")),
     Window(_NEVER_OPENED, 1),
     Reset(_NEVER_OPENED, ResetCode.ABORTED),
+    Signal(b"nonsense"),
 )
 """What it does not let pass. No OPEN: with a high id it ends its sender's own ids, and so harms its own streams."""
 
@@ -49,7 +67,10 @@ class UnrulyPeers:
         for message in messages:
             if self._dice.random() < self.share and said:
                 come.append(self._added(said))
-            come.append(message)
+            if message[0] == FrameType.SIGNAL and self._dice.random() < LOST_SIGNALS:
+                come += _without_signals(message)
+            else:
+                come.append(message)
             said.append(message)
         return come
 
@@ -62,3 +83,9 @@ class UnrulyPeers:
         if kind < 0.97:
             return encode_frame(dice.choice(_USELESS))
         return encode_frame(dice.choice(_WRONG))
+
+
+def _without_signals(message: bytes) -> list[bytes]:
+    """What is left of it, where that is anything."""
+    left = [encode_frame(frame) for frame in decode_message(message) if not isinstance(frame, Signal)]
+    return [b"".join(left)] if left else []

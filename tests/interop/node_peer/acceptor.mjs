@@ -31,8 +31,8 @@ class StrictReader extends Reader {
       const value = new Reader(values.get(id) ?? Buffer.alloc(0));
       return values.has(id) ? defaults.map(() => value.int()) : defaults;
     };
-    const [[lowest, highest], [longest], [delay]] = [number(1, 2, 2), number(3, 65536), number(4, 25)];
-    if (longest < 2048 || delay > 1000) refuse('a parameter is out of its bounds');
+    const [[lowest, highest], [longest], [delay], [carriers]] = [number(1, 2, 2), number(3, 65536), number(4, 25), number(5, 1)];
+    if (longest < 2048 || delay > 1000 || carriers < 1) refuse('a parameter is out of its bounds');
     return { lowest, highest, longest, delay };
   }
 }

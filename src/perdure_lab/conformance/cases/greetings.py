@@ -23,7 +23,7 @@ SHORT_MESSAGE_BYTES = 2048
 @GREETINGS.case(8)
 async def unknown_parameters(c: Conversation) -> None:
     """HELLO and RESUME have parameters of a later version, which are ignored."""
-    await c.next_carrier(listed=raw.parameters((5, b"later"), (70_000, b""), (raw.INITIAL_CREDIT, encode_varint(1))))
+    await c.next_carrier(listed=raw.parameters((63, b"later"), (70_000, b""), (raw.INITIAL_CREDIT, encode_varint(1))))
     await c.echo()
 
 
@@ -201,6 +201,13 @@ _refused(
     "ack-delay-too-long",
     "RESUME says that ACKs take 1001 ms.",
     _with((raw.MAX_ACK_DELAY, encode_varint(1001))),
+    section=11,
+    first=True,
+)
+_refused(
+    "no-carriers",
+    "RESUME says that this end has 0 carriers at a time.",
+    _with((raw.CARRIERS, encode_varint(0))),
     section=11,
     first=True,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from perdure.wire import MAX_INTEGER, Ack, Close, Data, Fin, Gone, Ping, Pong, Reset, ResetCode, Window, encode_frame
 from perdure_lab.conformance import raw
 from perdure_lab.conformance.case import Cases
-from perdure_lab.conformance.failures import NotApplicable
+from perdure_lab.conformance.failures import CaseFailed, NotApplicable
 
 if TYPE_CHECKING:
     from perdure_lab.conformance.conversation import Conversation
@@ -134,10 +134,10 @@ async def credit_overflow(c: Conversation) -> None:
 
 @STREAMS.case(8)
 async def skippable_frames(c: Conversation) -> None:
-    """Frames of types from 0x40 on are skipped, with what is in them, between others."""
+    """Frames of types from 0x41 on are skipped, with what is in them, between others."""
     line = await c.next_carrier()
     stream = c.new_stream(c.dice.randbytes(300))
-    kinds = (0x40, 0x41, 0x7F, 0x80, 0xFE, 0xFF)
+    kinds = (0x41, 0x42, 0x7F, 0x80, 0xFE, 0xFF)
     skipped = [
         raw.skippable(kind, c.dice.randbytes(size)) for kind, size in zip(kinds, (0, 1, 63, 64, 300, 9000), strict=True)
     ]
@@ -279,6 +279,22 @@ async def silence(c: Conversation) -> None:
     )
     await c.next_carrier()
     await c.finish(stream)
+
+
+@STREAMS.case(8)
+async def late_answer_with_one_carrier(c: Conversation) -> None:
+    """This end has one carrier at a time, and an answer is half a second late: the subject offers no other."""
+    line = await c.next_carrier()
+    stream = c.open(1000)
+    line.answers = line.acknowledges = False
+    await c.pour(stream)
+    await c.until(lambda: stream.received == 1000, "1000 bytes back")
+    await c.waiting.quiet()
+    line.answers = line.acknowledges = True
+    line.say(Ack(stream.stream_id, stream.received))
+    await c.finish(stream)
+    if c.offers():
+        raise CaseFailed("no offer of another carrier", "one")
 
 
 SILENCE_SECONDS = 35.0
