@@ -421,6 +421,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (bound_acknowledgements_by_one_carrier, 870, "waits "),
     (give_a_late_answer_to_another_carrier, 6, "was given the answer to"),
     (leak_a_spare, 6, "carrier-failed"),
+    (close_the_old_one_too_early, 1, "has not left it"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

@@ -83,7 +83,7 @@ class Faults:
             (1.0, self._crash),
             (1.5, self._kill_carrier),
             (1.5, self._ask_for_recovery),
-            (1.0, self._end_new_flows),
+            (2.0, self._end_new_flows),
             (1.0, self._flap),
         ]
 
@@ -196,6 +196,8 @@ class Faults:
         }
         _, _, detail = describe([LinkChange(name, values)], self._good).partition(": ")
         self._change("impaired", name, detail, **values)
+        if values["rate"] is not None and dice.random() < 0.5:
+            self._work()  # a link that nobody uses is not slow
 
     def _close_one_way(self) -> None:
         field = self._dice.choice(["is_deaf", "is_mute"])
@@ -322,17 +324,20 @@ class Faults:
             self._simulation.act("client", manager.tube.kill_carrier)
 
     def _ask_for_recovery(self) -> None:
-        """By somebody at work: both ends have much to say just then."""
+        """By somebody at work."""
+        if (manager := self._manager()) is not None:
+            self._happens("rebuild asked for", "client")
+            self._work()
+            self._simulation.act("client", manager.rebuild)
+
+    def _work(self) -> None:
+        """Both ends have much to say."""
         simulation = self._simulation
-        if (manager := self._manager()) is None:
-            return
-        self._happens("rebuild asked for", "client")
         for site in ("client", "gateway"):
             if simulation.machines[site].runs and simulation.is_started(site):
                 for workload in simulation.process(site).workloads[-2:]:
                     if workload.is_alive:
                         simulation.act(site, workload.say, AT_WORK_BYTES)
-        simulation.act("client", manager.rebuild)
 
     def _end_new_flows(self) -> None:
         """Something on the way lets a flow begin, looks at it, and lets nothing more through: firewalls do."""
