@@ -52,7 +52,7 @@ WANDERED = (
     + ["network WAKE_UP slept_seconds=300 is_new_address=true", "sleeps", "signaling-away"]
     + ["ice-disconnected", *(f"network {trigger.name}" for trigger in Trigger), "signaling-back"]
     + ["peer-offers INTERFACE_CHANGE", "peer-restarts-ice WAKE_UP", "peer-restarts-another INTERFACE_CHANGE"]
-    + ["restart-ice", "rebuild", "new-credentials", "spare-opens", "spare-lost", "peer-switched", "peer-withdraws"]
+    + ["restart-ice", "rebuild", "relays-renewed", "spare-opens", "spare-lost", "peer-switched", "peer-withdraws"]
 )
 """What may happen to a tube; what leads further, more often."""
 

@@ -46,6 +46,7 @@ class Pair:
                 carriers,
                 peers=UnrulyPeers(self.world),
                 misused=pytest.fail,
+                closes=Mock(),
                 relay=None if relay is None else Relay(self.world, relay),
             )
             for site in ("client", "gateway")

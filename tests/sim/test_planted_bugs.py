@@ -22,6 +22,7 @@ from perdure.core.negotiation import Negotiation
 from perdure.core.recovery import Recovery
 from perdure.core.recovery_policy import RecoveryPolicy, backoff
 from perdure.core.restart_limit import UNLIMITED, RestartLimit
+from perdure.core.spares import Spares
 from perdure.core.state import Reason
 from perdure.errors import ProtocolError
 from perdure.netmon.monitor import NetworkMonitor
@@ -117,7 +118,7 @@ def trust_a_late_callback(patch: Patch) -> None:
 
     def close_and_tell(self: SimCarrier) -> None:
         if not self.is_closed and self._association is not None:
-            self.loop.call_later(0.02, self._listener.carrier_lost, self.generation, _Late(), "late")
+            self.loop.call_later(0.02, self.listener.carrier_lost, self.generation, _Late(), "late")
         lost(self)
 
     patch.setattr(SimCarrier, "close", close_and_tell)
@@ -381,6 +382,35 @@ def renew_a_path_in_turns(patch: Patch) -> None:
     patch.setattr(Recovery, "spare_resumed", resume_and_renew)
 
 
+def take_instead_of_peek(patch: Patch) -> None:
+    """What a spare's RESUME says counts as told, also where the spare dies."""
+    patch.setattr(Stream, "peek_position", Stream.take_position)
+
+
+def close_the_old_one_too_early(patch: Patch) -> None:
+    """The carrier before is not read until the other end has left it too."""
+    promoted = Carriers.promoted
+
+    def promote_and_drop(self: Carriers) -> None:
+        promoted(self)
+        self.drop_old()
+
+    patch.setattr(Carriers, "promoted", promote_and_drop)
+
+
+def let_the_answerer_drop_a_spare(patch: Patch) -> None:
+    """Whoever hears the other end on the current carrier drops the spare, also where the other end hears nothing."""
+
+    def hear(self: Spares, at: float) -> None:
+        spare = self._carriers.spare
+        if spare is None or spare.is_told or not self._context.state.is_up:
+            return
+        if spare.trigger is Trigger.CONNECTION_TIMEOUT and at > spare.begun_at:
+            self.waste()
+
+    patch.setattr(Spares, "heard", hear)
+
+
 PLANTS: list[tuple[Plant, int, str]] = [
     (forget_to_resend_after_a_resume, 9, "bytes have come"),
     (acknowledge_before_delivery, 4, "other bytes than were sent"),
@@ -419,6 +449,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (leak_a_spare, 6, "carrier-failed"),
     (spend_the_restart_limit_on_planned_renewals, 7, "the restart limit is reached after"),
     (renew_a_path_in_turns, 31, "new credentials"),
+    (close_the_old_one_too_early, 1, "has not left it"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

@@ -46,9 +46,7 @@ def times_lost(simulation: Simulation) -> int:
 
 def renewed(simulation: Simulation) -> list[RecoveryAction]:
     return [
-        decision.action
-        for _, _, decision in simulation.decisions
-        if decision.reason is DecisionReason.RELAYS_RENEWED
+        decision.action for _, _, decision in simulation.decisions if decision.reason is DecisionReason.RELAYS_RENEWED
     ]
 
 

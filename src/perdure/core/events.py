@@ -156,6 +156,8 @@ class NetworkChanged:
     slept_seconds: float = 0.0
     """How long the machine slept, for `Trigger.WAKE_UP`."""
     detail: str = ""
+    is_return: bool = False
+    """Whether the path's own address is back, which was away for some seconds."""
 
 
 @dataclass(frozen=True, slots=True)

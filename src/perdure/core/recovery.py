@@ -93,7 +93,7 @@ class Recovery:
         if event.has_address is not None:
             self._has_address = event.has_address
         if event.trigger.is_network_event:
-            self._rules.network_moved(self._context.now)
+            self._rules.network_moved(self._context.now, is_return=event.is_return)
             if event.is_new_address or event.local_address_lost:
                 # Also where nothing is built now: the peer may build, or what is waited for may come.
                 self._context.actions.append(RenewNetworks())

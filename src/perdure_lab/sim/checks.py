@@ -185,7 +185,8 @@ class TubeWatch:
         policy = self._process.registry.policy
         base, most = policy.restart_backoff_base, policy.restart_backoff_max
         shortest = min(most, base * 2.0 ** (self._failures - 1))
-        longest = min(most, base * 2.0 ** (self._failures_in_all - 1) * (1 + JITTER)) if self._has_worked else most
+        is_counted = self._has_worked and not self._has_short_lives  # each of these is a failure that nobody is told
+        longest = min(most, base * 2.0 ** (self._failures_in_all - 1) * (1 + JITTER)) if is_counted else most
         if not shortest - ROUNDING <= delay <= longest + ROUNDING:
             bounds = f"{shortest:.1f} to {longest:.1f}"
             self._violated(f"{self._name}: waits {delay:.1f} s after {self._failures} failures, not {bounds}")

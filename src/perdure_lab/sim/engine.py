@@ -53,6 +53,7 @@ class Engine:
         carriers: every carrier of the simulation by its name, by which a description refers to it.
         peers: add to what both ends of a carrier say.
         misused: told of what a real engine would refuse, or what could not work with one.
+        closes: told of each carrier that works and is closed here, with the name of the other end's.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Engine:
         *,
         peers: UnrulyPeers,
         misused: Callable[[str], None],
+        closes: Callable[[SimCarrier, str], None],
         relay: Relay | None = None,
     ) -> None:
         self.peers = peers
@@ -71,7 +73,7 @@ class Engine:
         self.internet = internet
         self.machine = machine
         self.loop = machine.loop
-        self.site, self.carriers, self.misused = machine.name, carriers, misused
+        self.site, self.carriers, self.misused, self.closes = machine.name, carriers, misused, closes
         self.relay_client = RelayClient(world, machine.loop, relay)
         self.alive: list[SimCarrier] = []
         """The connections that were made and not closed, in their order."""
@@ -148,7 +150,7 @@ class Engine:
             self.loop.call_later(FACTORY_GOES_AFTER, self._start_when_ready, carrier)
             return
         if not self.alive:
-            self._known = self.internet.addresses(self.site)
+            self._known = self.internet.gathered(self.site)
             self._reads_since = now
         self.alive.append(carrier)
         carrier.start()
@@ -162,7 +164,7 @@ class Engine:
     def _reread(self) -> None:
         self._is_to_reread = False
         if self.alive:
-            self._known = self.internet.addresses(self.site)
+            self._known = self.internet.gathered(self.site)
             for carrier in list(self.alive):
                 carrier.networks_read(self._known)
 
@@ -182,8 +184,11 @@ class SimCarrier:
         self.answers: str | None = None
         """The ufrag of the peer's offer that it answered last."""
         self.is_closed = False
+        self.listener = listener
+        self.said_at = 0.0
+        """When something was said on it last."""
+        self.messages_said = 0
         self._engine = engine
-        self._listener = listener
         self._negotiation = generation
         self._restarts = 0
         self._association: Association | None = None
@@ -280,6 +285,8 @@ class SimCarrier:
 
     def send(self, message: bytes) -> None:
         if self._flow is not None and not self.is_closed:
+            self.said_at = self._engine.world.now
+            self.messages_said += 1
             self._flow.send(message)
 
     def kill(self) -> None:
@@ -292,6 +299,9 @@ class SimCarrier:
         self._engine.gone(self)
         self._engine.carriers.pop(self.name, None)
         if self._association is not None:
+            ends = self._association.ends
+            if self._association.is_open and None not in self._association.ways:
+                self._engine.closes(self, ends[1 - ends.index(self)].name)
             self._association.close(self)
 
     # What its engine and its association do.
@@ -321,15 +331,15 @@ class SimCarrier:
     def opened(self, channel: OpenChannel) -> None:
         if not self.is_closed:
             self._read_rtt()
-            self._listener.carrier_opened(self.generation, channel)
+            self.listener.carrier_opened(self.generation, channel)
 
     def received(self, message: bytes) -> None:
         if not self.is_closed:
-            self._listener.carrier_message(self.generation, message)
+            self.listener.carrier_message(self.generation, message)
 
     def drained(self) -> None:
         if not self.is_closed:
-            self._listener.carrier_writable(self.generation)
+            self.listener.carrier_writable(self.generation)
 
     def allocation_ended(self) -> None:
         if self._association is not None:
@@ -337,12 +347,12 @@ class SimCarrier:
 
     def doubted(self, state: IceState) -> None:
         if not self.is_closed:
-            self._listener.carrier_ice_state(self.generation, state)
+            self.listener.carrier_ice_state(self.generation, state)
 
     def lost(self, reason: LossReason, detail: str) -> None:
         if not self.is_closed:
             self.close()
-            self._listener.carrier_lost(self.generation, reason, detail)
+            self.listener.carrier_lost(self.generation, reason, detail)
 
     def _regather(self, generation: int) -> None:
         if self.is_closed:
@@ -365,13 +375,13 @@ class SimCarrier:
     def _described(self, negotiation: int, sdp: str, addresses: list[str]) -> None:
         if self.is_closed or negotiation != self._negotiation:
             return
-        self._listener.carrier_description(negotiation, sdp)
+        self.listener.carrier_description(negotiation, sdp)
         for address in addresses:
             self._tell_candidate(negotiation, address)
 
     def _tell_candidate(self, negotiation: int, address: str) -> None:
         if not self.is_closed:
-            self._listener.carrier_candidate(negotiation, f"candidate:1 1 udp 1 {address} 9 typ host", "0", 0)
+            self.listener.carrier_candidate(negotiation, f"candidate:1 1 udp 1 {address} 9 typ host", "0", 0)
 
     def _read(self, sdp: str) -> SimCarrier | None:
         """The carrier that a description is of; `None` where that is gone."""
@@ -387,7 +397,7 @@ class SimCarrier:
         if out is not None and back is not None:
             self._checks[1] += passed * (1 - out.lost_share) * (1 - back.lost_share)
         sent, answered = (int(count) for count in self._checks)
-        self._listener.carrier_measured(self.generation, PathStatistics(self._read_rtt(), sent, answered, 0, 0))
+        self.listener.carrier_measured(self.generation, PathStatistics(self._read_rtt(), sent, answered, 0, 0))
 
     def _read_rtt(self) -> float | None:
         """The round trip on the pair in use; `None` where nothing gets through."""

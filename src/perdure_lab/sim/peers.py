@@ -139,6 +139,7 @@ class Process:
             surroundings.carriers,
             peers=surroundings.unruly_peers,
             misused=surroundings.violated,
+            closes=surroundings.carrier_watch.closes,
             relay=surroundings.relay,
         )
         self.signal_check = SignalCheck(machine.name, surroundings.violated)
