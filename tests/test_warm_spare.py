@@ -85,8 +85,10 @@ class InUse:
 
 
 def has_warm_spare(end: TunnelConnectionManager) -> bool:
-    tube = end.tube.driver
-    return tube.carriers.held.stands_by and tube.carriers.session.ask_standby() is not None
+    carriers = end.tube.driver.carriers
+    return (
+        carriers.held.stands_by and carriers.session.beside is not None and carriers.session.beside.standby is not None
+    )
 
 
 @contextlib.asynccontextmanager

@@ -65,6 +65,8 @@ class End:
     round_trips: list[float] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
     signals: list[bytes] = field(default_factory=list)
+    """What came of signaling."""
+    said_signals: list[bytes] = field(default_factory=list)
     closed: SessionClosed | None = None
     inboxes: dict[int, deque[bytes]] = field(default_factory=dict)
     """What is under way to this end, by the carrier's generation."""
@@ -153,6 +155,12 @@ class End:
         if not self.session.write(stream_id, position_coded(start, count)):
             self.blocked.add(stream_id)
 
+    def signal(self, size: int) -> None:
+        """Say something of signaling that was not said before."""
+        body = b"%d %s" % (len(self.said_signals), bytes(size))
+        if self.session.signal(body):
+            self.said_signals.append(body)
+
     def finish(self, stream_id: int) -> None:
         if stream_id not in self.reset:
             self.finished.add(stream_id)
@@ -222,6 +230,18 @@ class Pair:
 
     # The spare.
 
+    def pad_spare(self, end: End, most: int = 1) -> int:
+        """Put up to `most` messages of padding on the spare, and go on there where it is time; how much happened."""
+        moved = 0
+        if end.spare and end.spare_is_open:
+            while moved < most and (message := end.session.next_padding(self.now)) is not None:
+                self._put(end, end.spare, message)
+                moved += 1
+            before = end.current
+            end.note(end.session.leave_current(self.now))
+            moved += end.current != before
+        return moved
+
     @property
     def has_spare(self) -> bool:
         """Whether a carrier is begun beside the current one and neither end has gone on on it."""
@@ -244,7 +264,7 @@ class Pair:
             self._put(end, end.spare, end.session.spare_opened(end.spare, BINDING))
 
     def ask_standby(self, end: End) -> None:
-        if end.spare and (question := end.session.ask_standby()) is not None:
+        if end.spare and end.session.beside and (question := end.session.beside.ask()) is not None:
             self._put(end, end.spare, question)
 
     def answer_beside(self, end: End) -> None:
@@ -257,7 +277,7 @@ class Pair:
     def use_standby(self, end: End) -> None:
         """`end` goes on there, where both ends are proved."""
         if end.spare:
-            end.note(end.session.use_standby(self.now))
+            end.note(end.session.leave_current(self.now, for_standby=True))
 
     def drop_spare(self) -> None:
         """It is lost, and with it every other where an end has gone on on it."""
@@ -335,10 +355,11 @@ class Pair:
                 moved += self.deliver(end, 64)
                 moved += self.deliver_beside(end, 64)
                 self.answer_beside(end)
+                moved += self.pad_spare(end, 64)
                 for stream_id in list(end.unconsumed):
                     end.consume(stream_id)
                     moved += 1
-            if not moved:
+            if not moved and not any(end.spare and end.session.next_deadline() for end in self.ends):
                 return
         raise AssertionError("the sessions never came to rest")
 

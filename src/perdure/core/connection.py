@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, assert_never
 
-from perdure.core.actions import Action, ApplyCandidate, WarnOfTimeout
+from perdure.core.actions import Action, WarnOfTimeout
 from perdure.core.activity import Activity
 from perdure.core.closing import Closing
 from perdure.core.conditions import LONG_SLEEP_SECONDS
@@ -38,6 +38,7 @@ from perdure.core.events import (
     PeerRestarted,
     PeerSwitched,
     RecoveryRequested,
+    RelaysRenewed,
     RttMeasured,
     SessionEnded,
     SessionResumed,
@@ -52,12 +53,13 @@ from perdure.core.events import (
 from perdure.core.keepalive import Liveness
 from perdure.core.lifetime import Lifetime, Notice
 from perdure.core.path_monitor import PathMonitor
-from perdure.core.peer_offers import answered, offered
+from perdure.core.peer_offers import negotiate
 from perdure.core.recovery import Recovery
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from perdure.config import RestartPolicy, SessionLimits
@@ -82,16 +84,24 @@ class Connection:
             cross.
         random: for jitter only.
         now: seconds on a clock that never goes back, and runs on while the machine sleeps.
+        relay_troubles: what is wrong with TURN servers now, a sentence each; for the detail of an attempt that failed.
     """
 
     __slots__ = ("_closing", "_context", "_lifetime", "_path_monitor", "_recovery", "activity")
 
     def __init__(
-        self, policy: RestartPolicy, limits: SessionLimits, *, initiator: bool, random: Random, now: float
+        self,
+        policy: RestartPolicy,
+        limits: SessionLimits,
+        *,
+        initiator: bool,
+        random: Random,
+        now: float,
+        relay_troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         liveness = Liveness(policy)
         self.activity = Activity(now)
-        self._context = Context(now)
+        self._context = Context(now, relay_troubles)
         self._recovery = Recovery(self._context, policy, liveness, initiator=initiator, random=random)
         self._path_monitor = PathMonitor(self._context, policy, liveness, self._recovery)
         self._lifetime = Lifetime(limits, self.activity, now)
@@ -207,7 +217,7 @@ class Connection:
             case SignalingChanged(available):
                 recovery.signaling_changed(available)
             case OfferReceived() | AnswerReceived() | CandidateReceived():
-                self._negotiate(event)
+                negotiate(self._context, recovery, self.activity, event)
             case OfferWithdrawn(generation):
                 if self._is_spare(generation):
                     recovery.offer_withdrawn()
@@ -247,6 +257,8 @@ class Connection:
                     self._start()
                 else:
                     recovery.requested(rebuild=rebuild, why=why)
+            case RelaysRenewed():
+                recovery.relays_renewed()
             case Used():
                 self.activity.used(self._context.now)
             case Extended(seconds):
@@ -279,22 +291,6 @@ class Connection:
             return
         self._context.change(State.CONNECTING, Reason.STARTED)
         self._recovery.begin()
-
-    def _negotiate(self, event: OfferReceived | AnswerReceived | CandidateReceived) -> None:
-        recovering = self.state is not State.CONNECTING
-        match event:
-            case OfferReceived():
-                if offered(self._context, self._recovery, event):
-                    self.activity.described(self._context.now, recovering=recovering)
-            case AnswerReceived():
-                if answered(self._recovery, event):
-                    self.activity.described(self._context.now, recovering=recovering)
-            case CandidateReceived(generation, candidate, sdp_mid, sdp_mline):
-                if self._recovery.carriers.takes_candidate(generation):
-                    self.activity.candidate(self._context.now, recovering=recovering)
-                    self._context.actions.append(ApplyCandidate(generation, candidate, sdp_mid, sdp_mline))
-            case _:
-                assert_never(event)
 
     def _learn(self, evidence: PathEvidence) -> None:
         if evidence.last_data_at is not None:

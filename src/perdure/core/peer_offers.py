@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
+from perdure.core.actions import ApplyCandidate
 from perdure.core.decision import DecisionReason, Trigger
+from perdure.core.events import AnswerReceived, CandidateReceived, OfferReceived
 from perdure.core.state import State
 
 if TYPE_CHECKING:
+    from perdure.core.activity import Activity
     from perdure.core.carriers import Carriers
     from perdure.core.context import Context
-    from perdure.core.events import AnswerReceived, OfferReceived
     from perdure.core.recovery import Recovery
 
 
-def offered(context: Context, recovery: Recovery, offer: OfferReceived) -> bool:
+def negotiate(
+    context: Context, recovery: Recovery, activity: Activity, event: OfferReceived | AnswerReceived | CandidateReceived
+) -> None:
+    """What the peer says of a negotiation."""
+    recovering = context.state is not State.CONNECTING
+    match event:
+        case OfferReceived():
+            if _offered(context, recovery, event):
+                activity.described(context.now, recovering=recovering)
+        case AnswerReceived():
+            if _answered(recovery, event):
+                activity.described(context.now, recovering=recovering)
+        case CandidateReceived(generation, candidate, sdp_mid, sdp_mline):
+            if recovery.carriers.takes_candidate(generation):
+                activity.candidate(context.now, recovering=recovering)
+                context.actions.append(ApplyCandidate(generation, candidate, sdp_mid, sdp_mline))
+        case _:
+            assert_never(event)
+
+
+def _offered(context: Context, recovery: Recovery, offer: OfferReceived) -> bool:
     """The peer's offer, of a new carrier or of a restart of this one; whether it counts."""
     carriers, rules = recovery.carriers, recovery.rules
     trigger = None if context.state is State.CONNECTING else Trigger.named(offer.cause)
     if context.state is State.INITIALIZING or not carriers.negotiation.take_offer(offer.generation):
-        if trigger is not None and trigger.is_network_event:
+        is_copy = offer.generation == carriers.negotiation.current
+        if trigger is not None and trigger.is_network_event and not is_copy:
             rules.network_moved(context.now)  # its offer gives way, its news does not
         return False
     if (why := _cannot_answer(carriers, offer)) is not None:
@@ -47,7 +70,7 @@ def _cannot_answer(carriers: Carriers, offer: OfferReceived) -> DecisionReason |
     return None if carriers.can_restart else DecisionReason.CANNOT_RESTART
 
 
-def answered(recovery: Recovery, answer: AnswerReceived) -> bool:
+def _answered(recovery: Recovery, answer: AnswerReceived) -> bool:
     """The peer's answer to an offer of ours; whether it counts."""
     carriers = recovery.carriers
     if carriers.is_answered_late(answer):

@@ -4,9 +4,10 @@ Rules:
 1. On a spare nothing but HELLO and RESUME is sent until both ends are proved on it. Its RESUME takes nothing as told: a
    spare may be dropped.
 2. Once the peer is proved on the spare the session goes on there, from what is acknowledged for certain: what is not is
-   sent again, and what was told on the carrier that is left is told again.
+   sent again, and what was told on the carrier that is left is told again. While the current one works, padding may go
+   out on the spare before that (`spare_padding`).
 3. That carrier is still read and no longer written. It is of no use once the peer says something on the new one behind
-   its RESUME.
+   its RESUME; padding says nothing.
 4. A spare may stand by: both ends prove themselves on it, and the session goes on where it is. PING and PONG may then
    be said there, and mean that carrier alone. An end goes on there when it likes; the peer follows with the first other
    frame that it hears there. The RESUMEs' positions are old by then and mean nothing: what was acknowledged counts.
@@ -16,17 +17,23 @@ Rules:
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING
 
 from perdure.session.events import PeerSwitched, StandbyAnswered, StandbyAsked
+from perdure.session.spare_padding import padding_for
 from perdure.wire import Ping, Pong, encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from perdure.session.events import SessionEvent
     from perdure.session.handshake import Handshake
     from perdure.session.receiver import Inbound
+    from perdure.session.spare_padding import SparePadding
     from perdure.session.stream import Stream
+    from perdure.wire import Resume
 
 FIRST_TOKEN = 1 << 32
 """Of the PINGs on a carrier that stands by. Those of the current carrier count from 1, and it may become that."""
@@ -35,25 +42,30 @@ FIRST_TOKEN = 1 << 32
 class Beside:
     """Made where a spare is begun; `None` takes its place once there is neither."""
 
-    __slots__ = ("_acknowledged_before", "_has_stood_by", "_stands_by", "_token", "old", "spare")
+    __slots__ = ("_acknowledged_before", "_has_stood_by", "_stands_by", "_token", "old", "padding", "resume", "spare")
 
     def __init__(self) -> None:
         self._has_stood_by = False
         """Whether the current carrier did so: a PING or PONG on it does not say that the peer goes on there."""
         self._stands_by = False
         """Whether the spare does."""
+        self.resume: Resume | None = None
+        """The peer's on the spare that stands by, without its positions: they are old when they are needed."""
         self._token = FIRST_TOKEN
         """Of the last PING on the carrier that stands by."""
         self.spare: Handshake | None = None
         """Of the spare, once it is open."""
         self.old: Handshake | None = None
         """Of the carrier before the current one, while it is read."""
+        self.padding: SparePadding | None = None
+        """Of the spare, while the peer is proved on it and the session goes on on the current carrier."""
         self._acknowledged_before: frozenset[int] | None = None
         """The streams whose OPEN the peer had acknowledged when the spare was begun; `None`: none was."""
 
     def spare_begun(self, streams: Iterable[Stream], *, stands_by: bool) -> Beside:
         """A new one is being made."""
-        self.spare, self._stands_by = None, stands_by
+        self.spare = self.padding = self.resume = None
+        self._stands_by = stands_by
         known = frozenset(each.stream_id for each in streams if each.open_acknowledged)
         self._acknowledged_before = frozenset() if stands_by else known
         return self
@@ -61,7 +73,20 @@ class Beside:
     @property
     def standby(self) -> Handshake | None:
         """Of the spare that stands by, once the peer is proved on it."""
-        return self.spare if self._stands_by and self.spare is not None and self.spare.is_resumed else None
+        return None if self.resume is None else self.spare
+
+    def stands_by(self, handshake: Handshake, resume: Resume) -> bool:
+        """The peer is proved by `resume`: whether that is on the spare, and it stands by."""
+        if not self._stands_by or handshake is not self.spare:
+            return False
+        self.resume = replace(resume, positions=())
+        return True
+
+    def resume_on_spare(self, *, stands_by: bool) -> Resume | None:
+        """What to go on with there."""
+        if stands_by:
+            return self.resume
+        return None if self.padding is None else self.padding.resume
 
     def ask(self) -> bytes | None:
         """A PING for the carrier that stands by; `None`: there is none."""
@@ -70,25 +95,45 @@ class Beside:
         self._token += 1
         return encode_frame(Ping(self._token))
 
-    def hears(
-        self, frame: Inbound, on: Handshake, current: Handshake
-    ) -> list[StandbyAsked | StandbyAnswered | PeerSwitched]:
-        """What a frame `on` a carrier where the peer is proved says of these."""
-        is_question = isinstance(frame, Ping | Pong)
+    def takes(self, frame: Inbound, on: Handshake, current: Handshake, events: list[SessionEvent]) -> bool:
+        """What a frame `on` a carrier where the peer is proved says of these; whether it says nothing else."""
         match frame:
             case Ping(token) if on is self.standby:
-                return [StandbyAsked(on.generation, encode_frame(Pong(token)))]
+                events.append(StandbyAsked(on.generation, encode_frame(Pong(token))))
+                return True
             case Pong(token) if on is self.standby:
-                return [StandbyAnswered(on.generation)] if token == self._token else []
-            case _ if on is current and self.old is not None and not (is_question and self._has_stood_by):
-                old, self.old = self.old, None
-                return [PeerSwitched(old.generation)]
-            case _:
-                return []
+                if token == self._token:
+                    events.append(StandbyAnswered(on.generation))
+                return True
+            case Ping() | Pong() if self._has_stood_by:
+                return False
+        if on is current and self.old is not None:
+            old, self.old = self.old, None
+            events.append(PeerSwitched(old.generation))
+        return False
+
+    def pad(self, resume: Resume, under_way_bytes: int, round_trip: float | None, now: float) -> None:
+        """The peer is proved on the spare by `resume`: padding goes first, where that is worth while."""
+        self.padding = padding_for(resume, under_way_bytes, round_trip, now)
+
+    def next_padding(self, now: float) -> bytes | None:
+        """The next message for the spare."""
+        if self.padding is None or self.spare is None or not self.spare.is_resumed:
+            return None
+        return self.padding.take(now)
+
+    def leaves_at(self, current: Handshake, heard_at: float | None, awaiting_since: float | None) -> float | None:
+        """When the session leaves the current carrier, if the spare waits for its padding."""
+        if self.padding is None or self.spare is None or not self.spare.is_resumed:
+            return None
+        if heard_at is None or not current.is_resumed:
+            return -inf
+        return self.padding.ends_at(heard_at, awaiting_since)
 
     def switch(self, current: Handshake) -> frozenset[int]:
         """The spare takes the place of the current one. Returns the streams whose absence from its RESUME counts."""
         self.spare, self.old = None, current if current.is_resumed else None
+        self.padding = self.resume = None
         self._has_stood_by, self._stands_by = self._stands_by, False
         known, self._acknowledged_before = self._acknowledged_before, None
         return known or frozenset()
@@ -102,7 +147,7 @@ class Beside:
 
     def without_spare(self) -> Beside | None:
         """There is none any more, or it will not be."""
-        self.spare = self._acknowledged_before = None
+        self.spare = self.padding = self.resume = self._acknowledged_before = None
         self._stands_by = False
         return self if self.old is not None else None
 

@@ -14,15 +14,8 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.errors import ProtocolError
 from perdure.session.beside import Beside
 from perdure.session.ending import NOT_ENDING, Phase, draining, ended
-from perdure.session.events import (
-    CarrierUnusable,
-    SessionClosed,
-    SessionEvent,
-    SignalReceived,
-    StandbyProved,
-    joined,
-)
-from perdure.session.handshake import CarrierState, Handshake, version_refusal
+from perdure.session.events import CarrierUnusable, SessionClosed, SessionEvent, SignalReceived, StandbyProved, joined
+from perdure.session.handshake import CarrierState, Handshake
 from perdure.session.outbox import Outbox, Parts
 from perdure.session.receiver import Receiver
 from perdure.session.stream_table import StreamTable
@@ -32,8 +25,7 @@ from perdure.wire import (
     Close,
     CloseCode,
     Hello,
-    Ping,
-    Pong,
+    Padding,
     ResetCode,
     Resume,
     Signal,
@@ -58,11 +50,11 @@ class Session:
     """
 
     __slots__ = (
-        "_beside",
         "_ending",
         "_handshake",
         "_outbox",
         "_receiver",
+        "beside",
         "frames_of_last_message",
         "last_heard_at",
         "streams",
@@ -86,8 +78,8 @@ class Session:
         """How many frames the last message had that was received, which says what it cost."""
         self._handshake = Handshake(session_id=session_id, initiator=initiator, key=key)
         """The current carrier's."""
-        self._beside: Beside | None = None
-        """Other carriers, while there are any, or one is being made."""
+        self.beside: Beside | None = None
+        """Other carriers, while there are any, or one is being made; to be read."""
         self.streams = StreamTable(limits, budget, initiator=initiator)
         """Which there are, and what they hold; to be read."""
         self.traffic = Traffic(self.streams)
@@ -102,14 +94,11 @@ class Session:
 
     @property
     def is_initiator(self) -> bool:
-        """Whether this end began the session."""
         return self._handshake.is_initiator
 
     def learn_id(self, session_id: bytes) -> None:
         """The acceptor's session, which was made without an id, has this one."""
-        if self._handshake.session_id:
-            raise ValueError("the session has an id")
-        self._handshake.session_id = session_id
+        self._handshake.learn_id(session_id)
 
     @property
     def is_resumed(self) -> bool:
@@ -169,10 +158,8 @@ class Session:
             self._outbox.end_stream(stream)
 
     def abort(self, stream_id: int, code: ResetCode) -> list[SessionEvent]:
-        """End both directions and drop what is held, which may make room for other streams; the peer hears `code`.
-
-        Also behind a `reset`, whose code stands.
-        """
+        """End both directions and drop what is held, which may make room for other streams. The peer hears `code`, or
+        that of a `reset` before."""
         events: list[SessionEvent] = []
         if (stream := self.streams.get(stream_id)) is not None:
             held = len(stream.buffer)
@@ -213,7 +200,7 @@ class Session:
 
     def abandon(self) -> None:
         """End the session without a word, and give back to the budget what it held. Twice is fine."""
-        self._beside = None
+        self.beside = None
         self.carrier_lost()
         if not self._ending.is_over:
             self._end(None)
@@ -221,49 +208,49 @@ class Session:
     # Carriers.
 
     def carrier_opened(self, generation: int, binding: bytes, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
-        """A new carrier is there, which takes messages of that length; frames of every other one are ignored from here
-        on. `binding` names its DTLS connection."""
-        self._beside = None
+        """A new carrier is there, and no other. It takes messages of that length; `binding` names its connection."""
+        self.beside = None
         self._handshake.carrier_opened(generation, binding, max_message_bytes)
         self._outbox.limit_messages(self._handshake.max_message_bytes)
         self.last_heard_at = None
         self._outbox.forget_under_way()
 
     def carrier_lost(self) -> None:
-        """The current carrier is gone; everything waits for the next."""
+        """The current carrier is gone; everything waits for the next, or for `leave_current`."""
         self._handshake.carrier_lost()
-        self._outbox.forget_under_way()
+        self._outbox.forget_under_way(keeps_replies=self._leaves_current_at is not None)
 
     def spare_begun(self, *, stands_by: bool = False) -> None:
-        """A carrier is being made beside the current one; one that `stands_by` is used from `use_standby` on."""
-        self._beside = (self._beside or Beside()).spare_begun(self.streams, stands_by=stands_by)
+        """A carrier is being made beside the current one; one that `stands_by` waits for `leave_current`."""
+        self.beside = (self.beside or Beside()).spare_begun(self.streams, stands_by=stands_by)
 
     def spare_opened(self, generation: int, binding: bytes, max_message_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
-        """It is there; what to say on it first. Once the peer has proved itself on it, it is the current carrier:
-        `SessionResumed` says so."""
-        if self._beside is None:
+        """It is there; what to say on it first. `SessionResumed` says that it is the current carrier."""
+        if self.beside is None:
             raise RuntimeError("no spare was begun")
-        spare = self._beside.spare = self._handshake.beside(generation, binding, max_message_bytes)
+        spare = self.beside.spare = self._handshake.beside(generation, binding, max_message_bytes)
         return spare.take(tuple(stream.peek_position() for stream in self.streams if stream.open_told))
 
-    def ask_standby(self) -> bytes | None:
-        """What to say there so that the peer answers there; `None`: none is proved at both ends."""
-        return None if self._beside is None else self._beside.ask()
+    def next_padding(self, now: float) -> bytes | None:
+        """The next message for the spare: it makes room there for what is to follow."""
+        return None if self.beside is None else self.beside.next_padding(now)
 
-    def use_standby(self, now: float) -> list[SessionEvent]:
-        """Go on there, where both ends are proved."""
+    def leave_current(self, now: float, *, for_standby: bool = False) -> list[SessionEvent]:
+        """Go on on the spare, where that has waited for its padding and waits no longer, or stands by and is proved."""
         events: list[SessionEvent] = []
-        if self._beside is not None and (standby := self._beside.standby) is not None:
-            self._go_on(standby, None, events, now)
+        beside, leaves_at = self.beside, self._leaves_current_at
+        is_due = for_standby or (leaves_at is not None and leaves_at <= now)
+        if is_due and beside and beside.spare and (resume := beside.resume_on_spare(stands_by=for_standby)):
+            self._go_on(beside.spare, resume, events, now)
         return events
 
     def spare_lost(self) -> None:
         """It is gone, and with it what was said on it."""
-        self._beside = self._beside and self._beside.without_spare()
+        self.beside = self.beside and self.beside.without_spare()
 
     def old_lost(self) -> None:
         """The carrier before the current one is gone."""
-        self._beside = self._beside and self._beside.without_old()
+        self.beside = self.beside and self.beside.without_old()
 
     def ping(self) -> None:
         """Ask the peer for a sign of life with the next message."""
@@ -276,8 +263,7 @@ class Session:
         return self.is_resumed and self._handshake.peer.carriers > 1 and self._outbox.signal(body)
 
     def awaiting_since(self) -> float | None:
-        """Since when the oldest thing that was sent waits for an answer; `None` where nothing does. A peer that takes
-        longer to acknowledge than usual is given that time before the wait begins."""
+        """Since when the oldest thing that was sent waits for an answer; `None` where nothing does."""
         return self._outbox.awaiting_since()
 
     @property
@@ -286,8 +272,9 @@ class Session:
         return self._outbox.awaits_only_ping
 
     def next_deadline(self) -> float | None:
-        """When `handle_timeout` is due: an acknowledgement, or a reset behind unread bytes, has waited long enough."""
-        return self._outbox.next_deadline
+        """When `handle_timeout` or `leave_current` is due."""
+        due_at, leaves_at = self._outbox.next_deadline, self._leaves_current_at
+        return leaves_at if due_at is None or (leaves_at is not None and leaves_at < due_at) else due_at
 
     def handle_timeout(self, now: float) -> None:
         """Let what is due go out with the next message."""
@@ -317,15 +304,15 @@ class Session:
         events: list[SessionEvent] = []
         handshake: Handshake | None = self._handshake
         if generation != self._handshake.generation:
-            handshake = None if self._beside is None else self._beside.find(generation)
-        self.frames_of_last_message = 0
+            handshake = None if self.beside is None else self.beside.find(generation)
+        self.frames_of_last_message, replied = 0, self._outbox.reply_count
         if handshake is None or handshake.state is CarrierState.ABSENT or self._ending.is_over:
             return events
         try:
             for number, frame in enumerate(decode_message(message), start=1):
                 self.frames_of_last_message = number
                 match frame:
-                    case Unknown():
+                    case Unknown() | Padding():
                         pass
                     case Hello() | Resume() | Close():
                         self._apply_handshake(handshake, frame, events, now)
@@ -336,14 +323,16 @@ class Session:
                     case Signal(body):
                         events.append(SignalReceived(generation, body))
                     case _:
-                        if (beside := self._beside) is not None:
-                            events += beside.hears(frame, handshake, self._handshake)
-                            if handshake is beside.standby:
-                                if isinstance(frame, Ping | Pong):
-                                    continue
-                                self._go_on(handshake, None, events, now)  # as the peer does
+                        if (beside := self.beside) is not None:
+                            if beside.takes(frame, handshake, self._handshake, events):
+                                continue
+                            if handshake is beside.standby:  # the peer goes on there
+                                events += self.leave_current(now, for_standby=True)
                         self._receiver.apply(frame, events, now)
-            if handshake is self._handshake:
+            padding = None if self.beside is None or handshake is not self.beside.spare else self.beside.padding
+            if padding is not None:
+                padding.replies += self._outbox.replies_since(replied)
+            if padding is not None or handshake is self._handshake:
                 self.last_heard_at = now
         except ProtocolError as error:
             if handshake is self._handshake:
@@ -362,30 +351,43 @@ class Session:
                 if handshake.is_resumed:
                     self._receiver.useless(frame)
                 self._refuse(handshake.receive_hello(frame), events)
-            case Resume(_, generation):
-                refusal = handshake.receive_resume(frame)
-                if refusal is None and self._beside is not None and handshake is self._beside.standby:
-                    events.append(StandbyProved(generation))
-                elif refusal is None:
+            case Resume():
+                if (refusal := handshake.receive_resume(frame)) is not None:
+                    self._refuse(refusal, events)
+                elif self.beside is not None and self.beside.stands_by(handshake, frame):
+                    events.append(StandbyProved(frame.generation))
+                elif not self._goes_on_later(handshake, frame, now):
                     self._go_on(handshake, frame, events, now)
-                self._refuse(refusal, events)
-            case Close(code, reason, parameters):
-                handshake.check_close(frame)
+            case Close(code):
+                reason = handshake.receive_close(frame)
                 self._end(None)
-                if code is CloseCode.VERSION and (refusal := version_refusal(parameters)) is not None:
-                    reason = refusal.reason
                 events.append(SessionClosed(code, reason, by_peer=True))
             case _:
                 assert_never(frame)
 
-    def _go_on(self, handshake: Handshake, resume: Resume | None, events: list[SessionEvent], now: float) -> None:
-        """The streams flow where the peer is proved. Where that was the spare, its RESUME may be old."""
-        acknowledged_before = None
-        if self._beside is not None and handshake is self._beside.spare:
-            acknowledged_before = self._beside.switch(self._handshake)
+    def _go_on(self, handshake: Handshake, resume: Resume, events: list[SessionEvent], now: float) -> None:
+        """The peer is proved on this carrier: streams flow there. Where it was the spare, its RESUME may be old."""
+        acknowledged_before, beside = None, self.beside
+        if beside is not None and handshake is beside.spare:
+            self._receiver.leave_carrier(() if beside.padding is None else beside.padding.replies)
+            acknowledged_before = beside.switch(self._handshake)
             self._handshake = handshake
-            self._receiver.leave_carrier()
-        self._receiver.go_on(handshake, () if resume is None else resume.positions, events, now, acknowledged_before)
+        self._outbox.limit_messages(handshake.max_message_bytes)
+        self._receiver.resume(resume, events, now, acknowledged_before)
+
+    def _goes_on_later(self, handshake: Handshake, resume: Resume, now: float) -> bool:
+        """Whether padding goes first: this is the spare, the current carrier works, and the peer holds both."""
+        if (beside := self.beside) is None or handshake is not beside.spare or handshake.peer.carriers < 2:
+            return False
+        beside.pad(resume, self.streams.under_way_bytes, self.traffic.rtt, now)
+        return (leaves_at := self._leaves_current_at) is not None and leaves_at > now
+
+    @property
+    def _leaves_current_at(self) -> float | None:
+        """When the session goes on on the spare, where that waits for its padding."""
+        if self.beside is None or self.beside.padding is None or self._ending.is_over:
+            return None
+        return self.beside.leaves_at(self._handshake, self.last_heard_at, self.awaiting_since())
 
     def _refuse(self, refusal: Close | None, events: list[SessionEvent]) -> None:
         if refusal is not None:

@@ -93,6 +93,11 @@ class StreamTable:
         return sum(stream.credit_bytes for stream in self._streams.values())
 
     @property
+    def under_way_bytes(self) -> int:
+        """What was sent and is not acknowledged, over all streams."""
+        return sum(stream.buffer.sent - stream.buffer.acknowledged for stream in self._streams.values())
+
+    @property
     def max_streams(self) -> int:
         """As many as a RESUME can list in a message that the peer takes, both ends' together."""
         room = self.max_message_bytes - MAX_HELLO_BYTES - MAX_RESUME_OVERHEAD_BYTES
@@ -138,7 +143,7 @@ class StreamTable:
         return stream if stream is not None and not stream.is_finished and not self.is_closing else None
 
     def open(self, target: bytes) -> Stream:
-        """A new stream of this end. Raises `RuntimeError` at the limit of streams."""
+        """A new stream of this end to `target`. Raises `RuntimeError` at the limit of streams."""
         if self.is_full:
             raise RuntimeError(f"the session carries {len(self)} streams already, its limit")
         if len(target) > MAX_TARGET_BYTES:

@@ -83,8 +83,13 @@ class CarrierSet:
     def is_current(self, generation: int) -> bool:
         return self.current is not None and self.current.generation == generation
 
+    def is_old(self, generation: int) -> bool:
+        return self.old is not None and self.old.generation == generation
+
     def switch(self) -> None:
-        """The session goes on on the spare."""
+        """The session goes on on the spare. Of the carriers before, only the last is kept."""
+        if self.old is not None:
+            self.close(self.old.generation)
         self.old, self.current, self.spare = self.current, self.spare, None
         if self.stands_by and self.current is not None:
             _standbys.discard(id(self.current))
@@ -149,7 +154,7 @@ class CarrierSet:
             carrier, self.current = self.current, None
         elif self.is_spare(generation):
             carrier, self.spare, self.stands_by = self.spare, None, False
-        elif self.old is not None and self.old.generation == generation:
+        elif self.is_old(generation):
             carrier, self.old = self.old, None
         if carrier is not None:
             _standbys.discard(id(carrier))

@@ -115,6 +115,7 @@ class Driver:
             initiator=endpoint.is_initiator,
             random=environment.random,
             now=clock(),
+            relay_troubles=environment.relay_troubles,
         )
         session = Session(
             session_id=endpoint.session_id,
@@ -231,7 +232,6 @@ class Driver:
     # What the carriers say.
 
     def described(self, generation: int, sdp: str) -> None:
-        """The carrier's offer or answer is to be sent."""
         core = self.core
         if generation != core.generation:
             return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.core.actions import StandbyTask
 from perdure.core.events import SpareOpened, StandbyReady
 from perdure.core.events import StandbyAnswered as CoreStandbyAnswered
-from perdure.session import StandbyAnswered, StandbyAsked, StandbyProved
+from perdure.session import PADDING_BUFFER_BYTES, StandbyAnswered, StandbyAsked, StandbyProved
 from perdure.tube.clock import clock
 from perdure.tube.log import log_standby_ready
 
@@ -32,6 +32,7 @@ def opened(
     if held.spare is None:
         return
     try:
+        held.spare.limit_buffer(PADDING_BUFFER_BYTES)
         held.spare.send(session.spare_opened(generation, binding, max_message_bytes))
     except Exception as error:
         held.failed(generation, error)
@@ -45,10 +46,11 @@ def tend(task: StandbyTask, held: CarrierSet, session: Session, listener: PathLi
     events: list[SessionEvent] = []
     match task:
         case StandbyTask.ASK:
-            if held.spare is not None and (question := session.ask_standby()) is not None:
+            question = None if session.beside is None else session.beside.ask()
+            if held.spare is not None and question is not None:
                 held.spare.send(question)
         case StandbyTask.USE:
-            events = session.use_standby(clock())
+            events = session.leave_current(clock(), for_standby=True)
             if held.spare is not None and not events:
                 listener.carrier_gone(held.spare.generation, "nothing can go on on it")
         case StandbyTask.CHECK:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ READY_TIMEOUT = 30.0
 WARM_UP_SECONDS = 1.0
 """Undisturbed traffic before the scenario's own time begins: starting is not what is measured."""
 
-_CLOCK_FOLDER = Path(__file__).parent / "clock"
+_HOOKS_FOLDER = Path(__file__).parent / "hooks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,8 @@ class Run:
         self._say("starting the programs")
         await self._start_programs()
         await self._begin_traffic()
+        if self._scenario.busy:
+            await self._keep_busy()
         telling = asyncio.ensure_future(self._tell())
         await self._play()
         telling.cancel()
@@ -151,15 +154,18 @@ class Run:
         return filled(words, directory=self._directory, target_port=self._traffic.target_port)
 
     def _environment(self, name: str) -> dict[str, str]:
-        jumps = any(
-            isinstance(action, ClockJump) and action.process == name
-            for step in self._scenario.steps
-            for action in step.actions
-        )
-        if not jumps:
+        hooks: dict[str, str] = {}
+        for action in (action for step in self._scenario.steps for action in step.actions):
+            if isinstance(action, ClockJump) and action.process == name:
+                hooks["PERDURE_LAB_CLOCK"] = str(self._clock_file(name))
+            elif action == ProcessChange(name, ProcessAction.ROTATE) and self._subject.logs_events:
+                hooks["PERDURE_LAB_ROTATE"] = "1"
+        if not hooks:
             return {}
-        path = os.pathsep.join(filter(None, (str(_CLOCK_FOLDER), os.environ.get("PYTHONPATH"))))
-        return {"PYTHONPATH": path, "PERDURE_LAB_CLOCK": str(self._clock_file(name))}
+        return {
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(_HOOKS_FOLDER), os.environ.get("PYTHONPATH")))),
+            **hooks,
+        }
 
     def _log_file(self, name: str) -> Path | None:
         if self._logs is None:
@@ -196,6 +202,11 @@ class Run:
         await asyncio.sleep(WARM_UP_SECONDS)
         self._traffic.start_counting()
         self._logbook.begin()
+
+    async def _keep_busy(self) -> None:
+        """Every core, to the end of the run, with which these programs end."""
+        for _ in range(len(os.sched_getaffinity(0))):
+            await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass")
 
     async def _tell(self) -> None:
         while True:
@@ -244,6 +255,9 @@ class Run:
             case ProcessAction.START:
                 await child.kill()
                 await child.start()
+            case ProcessAction.ROTATE:
+                if self._subject.logs_events:  # it is perdure, which knows the signal
+                    child.send(signal.SIGUSR2)
             case _:
                 assert_never(action)
 

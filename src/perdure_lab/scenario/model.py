@@ -106,6 +106,8 @@ class ProcessAction(StrEnum):
     CONTINUE = "continue"
     KILL = "kill"
     START = "start"
+    ROTATE = "rotate"
+    """perdure's tubes begin another carrier beside the one in use, as when TURN credentials are renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,8 @@ class Scenario:
     policy_routes: bool = True
     """What comes from a link's address leaves by that link. Without them, as on most machines, what the default route
     prefers."""
+    busy: bool = False
+    """Other programs keep every core busy while the traffic flows. In the simulator code takes no time."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """perdure's settings by full name."""
     settings_reason: str = ""
