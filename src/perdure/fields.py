@@ -172,7 +172,8 @@ def _described(info: inspect.Type) -> dict[str, Any]:
         case inspect.EnumType(cls):
             return {"noun": f"one of {', '.join(each.value for each in cls)}"}
         case inspect.LiteralType(values):
-            return {"noun": " or ".join(map(str, values))}
+            names = list(map(str, values))
+            return {"noun": " or ".join(names) if len(names) == 2 else f"one of {', '.join(names)}"}
         case inspect.BoolType():
             return {"noun": "true or false"}
         case inspect.DictType():

@@ -77,7 +77,7 @@ class NetworkChangeDetected(_AboutTube):
     change: str
     """What happened, such as "interface change"."""
     action: str
-    """"hold", "ICE restart", "rebuild", "wait" or "fail"."""
+    """"hold", "ICE restart", "spare", "switch", "rebuild", "wait" or "fail"."""
     reason: str
     """Why this action."""
     attempt: int

@@ -179,6 +179,14 @@ def test_it_is_dropped_when_nobody_uses_the_tube_any_more() -> None:
     assert len(offers(rest_in_use(core, 200.0, 210.0))) == 1
 
 
+def test_no_rounding_of_the_clock_puts_that_off_for_ever() -> None:
+    # Found by the simulator: `now - data_at` was less than 120, and `data_at + 120` was not later than now.
+    for thousandths in range(11_003, 12_000, 37):
+        core = with_warm_spare()
+        used(core, thousandths / 1000)
+        assert CloseCarrier(5) in rest(core, 200.0)
+
+
 def test_it_is_dropped_with_the_second_uplink() -> None:
     core = with_warm_spare()
     assert core.handle_event(UplinksCounted(1), 11.0) == [CloseCarrier(5), WithdrawOffer(5)]

@@ -113,16 +113,16 @@ class Warm:
     def is_due(self, *, is_calm: bool) -> None:
         """WARM: one is begun or dropped, or looked at. `is_calm`: the path works, and nothing is under way."""
         now, carriers = self._context.now, self._carriers
-        idle_seconds = now - self._data_at
+        idle_at = self._data_at + IDLE_SECONDS  # added, as the timer is
         if carriers.spare is not None and carriers.spare.stands_by and self._is_ours:
-            if idle_seconds >= IDLE_SECONDS:
+            if now >= idle_at:
                 self._settle_accounts()
                 carriers.drop_spare()
                 return
             if carriers.spare.is_ready:
                 self._context.actions.append(TendStandby(StandbyTask.CHECK))
-            self._look_at(min(now + CHECK_INTERVAL, self._data_at + IDLE_SECONDS))
-        elif self._may_hold and idle_seconds < IN_USE_SECONDS:
+            self._look_at(min(now + CHECK_INTERVAL, idle_at))
+        elif self._may_hold and now - self._data_at < IN_USE_SECONDS:
             if carriers.spare is None and is_calm and now >= self._not_before:
                 carriers.build_standby()
                 self._look_at(now + CHECK_INTERVAL)
