@@ -166,6 +166,10 @@ WITHDRAWN = [(10, "peer-offers"), (10.1, "sends"), (16, "peer-withdraws")]
 WITHDRAWN_AFTER_LOSS = [(10, "peer-offers"), (10.1, "carrier-lost"), (10.2, "peer-withdraws")]
 """The peer withdraws what all waits for here: the path is silent, or gone."""
 
+WARM: list[tuple[float, str]] = [(5, "peer-offers-warm-spare"), (5.1, "warm-spare-ready")]
+WARM_AND_SILENT = [*WARM, (10, "sends"), (10.2, "wait"), (10.22, "warm-spare-answers"), (12, "wait")]
+"""The warm spare was to be used, and nothing came of it."""
+
 SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", SHORT_LIVES),
     ("client connected connection_health_check_interval=8", QUALITY_AGAIN),
@@ -183,6 +187,9 @@ SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("gateway begins", CANNOT_RESTART_YET),
     ("client connected", WITHDRAWN),
     ("client connected", WITHDRAWN_AFTER_LOSS),
+    ("client connected", WARM_AND_SILENT),
+    ("client connected", [*WARM, (10, "carrier-lost")]),
+    ("client connected", [*WARM, (10, "ice-failed")]),
 ]
 
 

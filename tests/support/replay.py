@@ -27,7 +27,9 @@ from perdure.core.actions import (
     Probe,
     RestartIce,
     SayGoodbye,
+    StandbyTask,
     StateChanged,
+    TendStandby,
     WarnOfTimeout,
     WithdrawOffer,
 )
@@ -54,6 +56,8 @@ from perdure.core.events import (
     SessionResumed,
     SignalingChanged,
     SpareOpened,
+    StandbyAnswered,
+    StandbyReady,
     Started,
     Used,
 )
@@ -210,6 +214,14 @@ class Tube:
         text = Trigger[cause].value if cause else ""
         self.feed(OfferReceived(generation, _description(f"peer{self.peer_ufrags}"), restarts, text))
 
+    def peer_offers_warm_spare(self) -> None:
+        generation = self.core.generation + 1 + (self.core.generation + 1) % 2 * (not self.is_acceptor)
+        self.feed(OfferReceived(generation, _description("warm"), stands_by=True))
+
+    def warm_spare_answers(self) -> None:
+        self.feed_evidence()
+        self.feed(StandbyAnswered(self.core.spare))
+
     def peer_answers_offer(self, credentials: str = "new-credentials") -> None:
         self.peer_ufrags += credentials == "new-credentials"
         self.feed(AnswerReceived(self.core.generation, _description(f"peer{self.peer_ufrags}")))
@@ -238,6 +250,9 @@ EVENTS: dict[str, tuple[str, Callable[..., None]]] = {
     ),
     "spare-opens": ("the spare is open", lambda tube: tube.feed(SpareOpened(tube.core.spare))),
     "spare-lost": ("the engine gives the spare up", lambda tube: tube.feed(CarrierLost(tube.core.spare, "gone"))),
+    "peer-offers-warm-spare": ("the peer offers a warm spare", Tube.peer_offers_warm_spare),
+    "warm-spare-ready": ("it is ready", lambda tube: tube.feed(StandbyReady(tube.core.spare))),
+    "warm-spare-answers": ("the peer answers there", Tube.warm_spare_answers),
     "peer-switched": ("the peer goes on over it too", lambda tube: tube.feed(PeerSwitched(tube.old))),
     "peer-withdraws": ("the peer withdraws its offer", lambda tube: tube.feed(OfferWithdrawn(tube.core.spare))),
     "cannot-restart": (
@@ -383,6 +398,12 @@ def _said(tube: Tube) -> tuple[str, str, str]:
 def _done(action: Action, closed: dict[int, str]) -> str | None:
     """`None`: it has a column of its own, or is routine."""
     match action:
+        case MakeAnswer(stands_by=True):
+            return "answers with a warm spare"
+        case TendStandby(StandbyTask.ASK):
+            return "asks on the warm spare"
+        case TendStandby(StandbyTask.USE):
+            return "goes on on the warm spare"
         case MakeOffer(is_spare=True):
             return "offers a spare"
         case MakeAnswer(is_spare=True):

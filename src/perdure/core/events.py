@@ -82,7 +82,7 @@ class StandbyReady:
 
 @dataclass(frozen=True, slots=True)
 class StandbyAnswered:
-    """The peer answered there; `PathEvidence` of the current carrier came before."""
+    """The peer answered there, or asked; `PathEvidence` of the current carrier came before."""
 
     carrier: int
 

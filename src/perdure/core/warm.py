@@ -7,8 +7,9 @@
    `PROVED_SECONDS`, or was used, starts over.
 3. It is dropped when nobody used the tube for `IDLE_SECONDS`, by each network event, and by whatever begins another
    carrier or restarts ICE.
-4. A suspect path has the warm spare asked. It is used if it answers while the path has not: a peer that stood still for
-   a moment answers on both. If it does not answer in time it is dropped, and a spare is built as without it.
+4. A suspect path has the warm spare asked. It is used if it answers while the path has not, or the peer asks there: a
+   peer that stood still for a moment answers on both. If it does not answer in time it is dropped, and a spare is
+   built as without it.
 5. Where ICE has given up, or the carrier is lost, there is nothing to wait for: it is used at once.
 """
 

@@ -72,8 +72,15 @@ def told(
             carrier = held.spare if held.is_spare(generation) else held.current
             if carrier is not None and carrier.has_room:
                 carrier.send(answer)
+            _heard(generation, held, listener, evidence)
         case StandbyAnswered(generation):
-            listener.feed(evidence(held.generation))
-            listener.feed(CoreStandbyAnswered(generation))
+            _heard(generation, held, listener, evidence)
         case _:
             assert_never(event)
+
+
+def _heard(generation: int, held: CarrierSet, listener: PathListener, evidence: Callable[[int], PathEvidence]) -> None:
+    """It works: what the peer asks there says so as well as its answer."""
+    if held.is_spare(generation):
+        listener.feed(evidence(held.generation))
+        listener.feed(CoreStandbyAnswered(generation))
