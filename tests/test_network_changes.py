@@ -12,7 +12,7 @@ import pytest
 
 from netmon.networks import interface, network
 from perdure import Reason, RestartPolicy, State, TubeRegistry
-from perdure.core.decision import RecoveryAction, Trigger
+from perdure.core.decision import DecisionReason, RecoveryAction, Trigger
 from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
 from perdure.netmon.state import diff
 from support.application_pair import ApplicationPair
@@ -172,6 +172,19 @@ async def test_an_address_that_goes_and_comes_back_during_a_rebuild_leaves_the_t
             registry.network_moved(AWAKE)
             await eventually(lambda: manager.state is State.CONNECTED, seconds=TIMEOUT)
         assert State.FAILED not in {change.after for change in pair.here.changes}
+
+
+async def test_an_address_that_comes_back_again_and_again_is_used_at_once_each_time() -> None:
+    async with ApplicationPair(RestartPolicy(handover_grace=0.0)) as pair:
+        await pair.connect()
+        registry, manager = pair.here.registry, pair.here.manager
+        for _ in range(registry.policy.max_restarts_per_minute - 1):
+            before = await under(manager)
+            registry.network_moved(moved(before, NOTHING))
+            assert manager.state is State.CONNECTED, "nothing can be done about it"
+            registry.network_moved(moved(NOTHING, before, is_new_address=True))
+            assert manager.decisions[-1].reason is DecisionReason.NEW_ADDRESS
+            await eventually(lambda: manager.state is State.CONNECTED, seconds=TIMEOUT)
 
 
 async def test_ten_tubes_move_together_and_one_that_is_closing_does_not_hold_them_up() -> None:

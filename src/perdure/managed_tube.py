@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import StateChanged
-from perdure.core.decision import DecisionReason
-from perdure.core.events import CloseRequested, NetworkChanged, RecoveryRequested
+from perdure.core.events import CloseRequested, NetworkChanged, RelaysRenewed
 from perdure.core.state import Reason, State
 from perdure.errors import PeerError
+from perdure.netmon.lost_addresses import Lost
+from perdure.netmon.lost_addresses import after as lost_after
 from perdure.streams.streams import Streams
 from perdure.tube import Driver, EventPublisher, clock
 from perdure.tube.arguments import check_close
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from perdure.application_signaling import ApplicationSignaling
     from perdure.config import ResourceLimits
     from perdure.delivery import SignalHandler
+    from perdure.netmon.lost_addresses import LostAddress
     from perdure.netmon.monitor import NetworkMoved
     from perdure.streams.streams import Incoming
     from perdure.streams.target import Target
@@ -41,6 +43,7 @@ class ManagedTube:
     """
 
     __slots__ = (
+        "_lost_addresses",
         "_on_change",
         "changes",
         "driver",
@@ -63,6 +66,8 @@ class ManagedTube:
         on_change: Callable[[ManagedTube, StateChanged], None],
     ) -> None:
         self._on_change = on_change
+        self._lost_addresses: tuple[LostAddress, ...] = ()
+        """Of its path, a moment ago."""
         self.publisher = EventPublisher(tube_id, conversation_id, signal_handler)
         self.changes = ChangeWaiters()
         """Those who wait for the next change of state."""
@@ -104,16 +109,20 @@ class ManagedTube:
 
     def network_moved(self, moved: NetworkMoved) -> None:
         """What a `NetworkMonitor` told."""
-        driver = self.driver
-        local_address_lost = None if moved.change is None else moved.invalidates(driver.carriers.held.local_address)
-        driver.network_changed(
+        address = self.driver.carriers.held.local_address
+        lost = Lost(self._lost_addresses)
+        if moved.change is not None:
+            lost = lost_after(self._lost_addresses, moved.change, address, clock())
+        self._lost_addresses = lost.addresses
+        self.driver.network_changed(
             NetworkChanged(
                 moved.trigger,
                 moved.has_address,
                 moved.is_new_address,
-                local_address_lost,
+                moved.invalidates(address),
                 moved.slept_seconds,
                 moved.detail,
+                lost.is_return,
             )
         )
 
@@ -122,7 +131,12 @@ class ManagedTube:
         carrier, while it carries data."""
         path = self.driver.carriers.path
         if self.is_open and self.state.is_up and path is not None and path.relay_url is not None:
-            self.driver.feed(RecoveryRequested(rebuild=True, why=DecisionReason.RELAY_CREDENTIALS))
+            self.driver.feed(RelaysRenewed())
+
+    def turn_servers_revived(self) -> None:
+        """What seeks a path found no TURN server that took its credentials, and there are others now."""
+        if self.is_open and not self.state.is_up:
+            self.driver.feed(RelaysRenewed())
 
     def set_limits(self, limits: ResourceLimits) -> None:
         self.driver.carriers.session.streams.limits = limits

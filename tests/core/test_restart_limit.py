@@ -43,6 +43,37 @@ def test_the_last_two_restarts_are_kept_for_when_the_network_is_at_rest(
     assert budget.look(111.5, network_event=True).spent_until is None
 
 
+def test_the_return_of_the_paths_own_address_does_not_wait_for_the_network_to_settle() -> None:
+    budget = spent(*range(100, 104), budget_size=6)
+    budget.moved(110.0)
+    budget.moved(110.7, is_return=True)
+    budget.moved(110.8)  # the route
+    assert budget.look(110.8, network_event=True).reserved_until is None
+    assert budget.look(110.8, network_event=False).reserved_until is not None, "silence tells of no return"
+
+
+def test_a_return_is_for_one_restart_and_ends_with_the_next_change() -> None:
+    budget = spent(*range(100, 104), budget_size=6)
+    budget.moved(110.0, is_return=True)
+    budget.moved(110.6)
+    assert budget.look(110.6, network_event=True).reserved_until is not None
+    budget.moved(111.0, is_return=True)
+    budget.spend(111.0)
+    assert budget.look(111.1, network_event=True).reserved_until is not None
+
+
+def test_the_last_restart_is_kept_from_a_return_too() -> None:
+    budget = spent(*range(100, 105), budget_size=6)
+    budget.moved(110.0, is_return=True)
+    assert budget.look(110.0, network_event=True).reserved_until == 110.0 + QUIET_BEFORE_LAST[0]
+
+
+def test_a_return_does_not_enlarge_the_budget() -> None:
+    budget = spent(*range(100, 106), budget_size=6)
+    budget.moved(110.0, is_return=True)
+    assert budget.look(110.0, network_event=True).spent_until == 100.0 + LIMIT_WINDOW
+
+
 @pytest.mark.parametrize(("size", "free"), [(1, 1), (2, 1), (3, 2), (6, 4), (1000, 998)])
 def test_at_most_half_of_a_budget_is_kept_and_never_its_first_restart(size: int, free: int) -> None:
     for used in (0, free - 1):

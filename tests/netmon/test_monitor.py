@@ -126,18 +126,6 @@ async def test_a_loss_is_told_and_there_is_no_address() -> None:
     assert not moved.is_new_address
 
 
-async def test_an_event_says_whether_a_path_s_address_has_come_back() -> None:
-    source = FakeSource()
-    async with NetworkMonitor(source) as monitor:
-        heard = Heard(monitor)
-        for shown, has_come_back in (NOTHING, False), (ETH, True), (WLAN, False):
-            source.move(shown)
-            moved = await heard.next()
-            assert moved.returns("10.0.0.2") == has_come_back
-            assert not moved.returns(None)
-    assert not NetworkMoved(None, Trigger.WAKE_UP, has_address=True, is_new_address=False).returns("10.0.0.2")
-
-
 async def test_a_hint_at_nothing_is_told_to_nobody() -> None:
     source = FakeSource()
     async with NetworkMonitor(source) as monitor:

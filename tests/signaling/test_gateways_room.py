@@ -27,9 +27,10 @@ from perdure.signaling.frames import (
 from perdure.signaling.gateway_name import own_name
 from perdure.signaling.gateway_proof import gateway_join
 from perdure.signaling.noise import public_bytes
+from perdure.signaling.retry_wait import REFUSED_BACKOFF_BASE
 from perdure.signaling.server import RendezvousServer
 from perdure.signaling.status import SignalingState, SignalingStatus
-from perdure.signaling.websocket import REFUSED_BACKOFF_BASE, RendezvousLink
+from perdure.signaling.websocket import RendezvousLink
 from support.links import Owner
 from support.paths import Path
 from support.raw_peers import KEY, OTHER_KEY, ROOM, Peers, metrics

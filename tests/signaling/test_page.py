@@ -47,9 +47,10 @@ from perdure.signaling.reliable_channel import (
     Body,
 )
 from perdure.signaling.rendezvous_sockets import PING_INTERVAL, PING_TIMEOUT
+from perdure.signaling.retry_wait import BACKOFF_BASE, BACKOFF_MAX
 from perdure.signaling.rooms import RendezvousLimits
 from perdure.signaling.session_places import MAX_ENDED_SESSIONS
-from perdure.signaling.websocket import BACKOFF_BASE, BACKOFF_MAX, CONNECT_TIMEOUT
+from perdure.signaling.websocket import CONNECT_TIMEOUT
 from support.pages import Page, cells
 
 PAGE = Page("protocol.md")

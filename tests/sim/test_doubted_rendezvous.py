@@ -96,3 +96,22 @@ def test_a_ping_that_was_lost_is_answered_once_the_uplink_is_back(client: Client
     client.world.run(8.0)
     assert client.link.local_address == ON_ETH
     assert (client.owner.ups, client.owner.downs) == (1, [])
+
+
+def test_a_rendezvous_that_is_back_is_found_soon_where_a_path_is_doubted(client: Client) -> None:
+    client.rendezvous.stop()
+    client.world.run(20.0)  # the waits between two attempts are up to 2 s long now
+    client.doubt()
+    client.world.run(24.0)
+    client.rendezvous.start()
+    client.world.run(24.5)
+    assert client.link.is_up
+
+
+def test_a_rendezvous_that_is_away_for_long_is_spared_again(client: Client) -> None:
+    client.rendezvous.stop()
+    client.doubt()
+    client.world.run(60.0)
+    attempts = len(client.owner.downs)
+    client.world.run(100.0)
+    assert 30 <= len(client.owner.downs) - attempts <= 60, "a second apart, on average"

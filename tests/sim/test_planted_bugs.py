@@ -19,8 +19,10 @@ from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trig
 from perdure.core.events import AnswerReceived
 from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
+from perdure.core.recovery import Recovery
 from perdure.core.recovery_policy import RecoveryPolicy, backoff
 from perdure.core.restart_limit import UNLIMITED, RestartLimit
+from perdure.core.spares import Spares
 from perdure.core.state import Reason
 from perdure.errors import ProtocolError
 from perdure.netmon.monitor import NetworkMonitor
@@ -116,7 +118,7 @@ def trust_a_late_callback(patch: Patch) -> None:
 
     def close_and_tell(self: SimCarrier) -> None:
         if not self.is_closed and self._association is not None:
-            self.loop.call_later(0.02, self._listener.carrier_lost, self.generation, _Late(), "late")
+            self.loop.call_later(0.02, self.listener.carrier_lost, self.generation, _Late(), "late")
         lost(self)
 
     patch.setattr(SimCarrier, "close", close_and_tell)
@@ -355,6 +357,60 @@ def leak_a_spare(patch: Patch) -> None:
     patch.setattr(CarrierSet, "close", close_others)
 
 
+def spend_the_restart_limit_on_planned_renewals(patch: Patch) -> None:
+    """Relays rotate their credentials, and a path that is lost then has to wait."""
+    count = RecoveryPolicy._count
+
+    def count_requests(self: RecoveryPolicy, trigger: Trigger | None, now: float) -> None:
+        count(self, Trigger.CONNECTION_TIMEOUT if trigger is Trigger.REQUEST else trigger, now)
+
+    patch.setattr(RecoveryPolicy, "_count", count_requests)
+
+
+def renew_a_path_in_turns(patch: Patch) -> None:
+    """An end whose path the peer has renewed renews it too."""
+    resumed, most = Recovery.spare_resumed, 20
+
+    def resume_and_renew(self: Recovery) -> None:
+        nonlocal most
+        spare, is_own = self.carriers.spare, self.carriers.negotiation.offered_here
+        resumed(self)
+        if spare is not None and spare.trigger is Trigger.REQUEST and not is_own and most:
+            most -= 1  # without end, but for the test's sake
+            self.relays_renewed()
+
+    patch.setattr(Recovery, "spare_resumed", resume_and_renew)
+
+
+def take_instead_of_peek(patch: Patch) -> None:
+    """What a spare's RESUME says counts as told, also where the spare dies."""
+    patch.setattr(Stream, "peek_position", Stream.take_position)
+
+
+def close_the_old_one_too_early(patch: Patch) -> None:
+    """The carrier before is not read until the other end has left it too."""
+    promoted = Carriers.promoted
+
+    def promote_and_drop(self: Carriers) -> None:
+        promoted(self)
+        self.drop_old()
+
+    patch.setattr(Carriers, "promoted", promote_and_drop)
+
+
+def let_the_answerer_drop_a_spare(patch: Patch) -> None:
+    """Whoever hears the other end on the current carrier drops the spare, also where the other end hears nothing."""
+
+    def hear(self: Spares, at: float) -> None:
+        spare = self._carriers.spare
+        if spare is None or spare.is_told or not self._context.state.is_up:
+            return
+        if spare.trigger is Trigger.CONNECTION_TIMEOUT and at > spare.begun_at:
+            self.waste()
+
+    patch.setattr(Spares, "heard", hear)
+
+
 PLANTS: list[tuple[Plant, int, str]] = [
     (forget_to_resend_after_a_resume, 9, "bytes have come"),
     (acknowledge_before_delivery, 4, "other bytes than were sent"),
@@ -391,6 +447,9 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (bound_acknowledgements_by_one_carrier, 870, "waits "),
     (give_a_late_answer_to_another_carrier, 6, "was given the answer to"),
     (leak_a_spare, 6, "carrier-failed"),
+    (spend_the_restart_limit_on_planned_renewals, 7, "the restart limit is reached after"),
+    (renew_a_path_in_turns, 31, "new credentials"),
+    (close_the_old_one_too_early, 1, "has not left it"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

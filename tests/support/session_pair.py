@@ -62,6 +62,8 @@ class End:
     round_trips: list[float] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
     signals: list[bytes] = field(default_factory=list)
+    """What came of signaling."""
+    said_signals: list[bytes] = field(default_factory=list)
     closed: SessionClosed | None = None
     inboxes: dict[int, deque[bytes]] = field(default_factory=dict)
     """What is under way to this end, by the carrier's generation."""
@@ -134,6 +136,12 @@ class End:
         self.written[stream_id] = start + count
         if not self.session.write(stream_id, position_coded(start, count)):
             self.blocked.add(stream_id)
+
+    def signal(self, size: int) -> None:
+        """Say something of signaling that was not said before."""
+        body = b"%d %s" % (len(self.said_signals), bytes(size))
+        if self.session.signal(body):
+            self.said_signals.append(body)
 
     def finish(self, stream_id: int) -> None:
         if stream_id not in self.reset:

@@ -156,6 +156,8 @@ class NetworkChanged:
     slept_seconds: float = 0.0
     """How long the machine slept, for `Trigger.WAKE_UP`."""
     detail: str = ""
+    is_return: bool = False
+    """Whether the path's own address is back, which was away for some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,12 @@ class RecoveryRequested:
     rebuild: bool = False
     why: DecisionReason = DecisionReason.ASKED
     """The user asks; or a planned move, which takes a new carrier."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelaysRenewed:
+    """There are new credentials for a TURN server: that of the path in use, or one that refused the attempt under way
+    where no other served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +247,7 @@ Event = (
     | HealthMeasured
     | NetworkChanged
     | RecoveryRequested
+    | RelaysRenewed
     | Used
     | Extended
     | PeerRestarted

@@ -60,9 +60,9 @@ class RecoveryPolicy:
 
     # What happened.
 
-    def network_moved(self, now: float) -> None:
-        """A network event came, of this end or, as its offer says, of the peer."""
-        self._counting().moved(now)
+    def network_moved(self, now: float, *, is_return: bool = False) -> None:
+        """A network event came, of this end or, as its offer says, of the peer; `is_return`: see `NetworkChanged`."""
+        self._counting().moved(now, is_return=is_return)
 
     def peer_began(self, trigger: Trigger | None, now: float) -> None:
         """The peer begins a recovery for `trigger`."""

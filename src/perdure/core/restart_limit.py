@@ -16,6 +16,10 @@ SILENT_BEFORE_LAST = (LIMIT_WINDOW, 10.0)
 """The same, where no network event asks for the restart, but what follows one: silence, poor quality. Otherwise the end
 whose network is at rest would spend what the other one needs."""
 
+EVENTS_OF_RETURN_SECONDS = 0.5
+"""Seconds within which further network events belong to the return of an address. Its route follows within
+milliseconds, and the network monitor puts a look off by as much at most (`netmon.debounce.MAX_HOLD`)."""
+
 
 _NEVER = float("-inf")
 
@@ -38,21 +42,32 @@ UNLIMITED = Allowance(None, None, False)
 class RestartLimit:
     """At most `budget` restarts in any `LIMIT_WINDOW`."""
 
-    __slots__ = ("_budget", "_moved_at", "_restarts")
+    __slots__ = ("_budget", "_moved_at", "_restarts", "_returned_at")
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._restarts: tuple[float, ...] = ()
         """The last ones, the oldest first."""
         self._moved_at = _NEVER
+        self._returned_at = _NEVER
+        """When the path's own address came back, if no restart has begun since."""
 
-    def moved(self, now: float) -> None:
-        """The network of either end has changed."""
+    def moved(self, now: float, *, is_return: bool = False) -> None:
+        """The network of either end has changed.
+
+        Args:
+            is_return: it brought back the address that the path had. Nothing else has to follow, so one restart that a
+                network event asks for does not wait for the network to settle. Only the last one does: the network may
+                still come to rest with another address, and a carrier that is kept heals with the old one by itself.
+        """
         self._moved_at = now
+        if is_return:
+            self._returned_at = now
 
     def spend(self, now: float) -> None:
         """A restart begins; one more than the budget is counted like any other, as it may be the peer's."""
         self._restarts = (*self._restarts, now)[-self._budget :]
+        self._returned_at = _NEVER
 
     def take_back(self, at: float) -> None:
         """The restart that began then was none."""
@@ -74,6 +89,9 @@ class RestartLimit:
         if left == 0:
             return Allowance(counted[0] + LIMIT_WINDOW, None, is_halved)
         if left > min(len(QUIET_BEFORE_LAST), self._budget // 2):
+            return Allowance(None, None, is_halved)
+        has_returned = self._moved_at <= self._returned_at + EVENTS_OF_RETURN_SECONDS
+        if network_event and has_returned and left > 1:
             return Allowance(None, None, is_halved)
         delays = QUIET_BEFORE_LAST if network_event else SILENT_BEFORE_LAST
         until = min(counted[0] + LIMIT_WINDOW, self._moved_at + delays[left - 1])

@@ -64,10 +64,6 @@ class NetworkMoved:
         """Whether a connection from this local address cannot be trusted any more; `None` where that is not known."""
         return None if address is None or self.change is None else self.change.invalidates(address)
 
-    def returns(self, address: str | None) -> bool:
-        """Whether a path's local address was away and has come back now; False where that is not known."""
-        return address is not None and self.change is not None and self.change.returns(address)
-
 
 def clocks() -> tuple[float, float]:
     """Seconds on a clock that stands still during sleep, and on one that runs on where the system has it."""

@@ -2,6 +2,7 @@
 
 1. A lost connection is tried again at once, then after a random part of 0.2 s, 0.4 s … 2 s ("full jitter", so that
    the peers of a restarted rendezvous do not return together). The row starts over when a connection has lasted 5 s.
+   For 30 s after the network has moved, or a path was doubted, it stays at 0.4 s, as a tube waits for it.
 2. What was sent is lost with its connection: the owner is told when there is another, and sends again
    (`reliable_channel`). That goes out at once behind the join, not a round trip later when the join is answered;
    unless the last join had no answer, or a refusal.
@@ -39,6 +40,7 @@ from perdure.signaling.link_connection import LOSSES, LinkConnection
 from perdure.signaling.reasons import describe_failure, is_silence
 from perdure.signaling.rendezvous_sockets import RendezvousSockets
 from perdure.signaling.replacement import Replacement
+from perdure.signaling.retry_wait import RetryWait
 from perdure.wire import printable
 
 if TYPE_CHECKING:
@@ -55,15 +57,6 @@ _logger = logging.getLogger("perdure.signaling")
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for name, TCP, TLS, HTTP and join together. A working path needs under 1 s; a dead one is not waited for."""
-
-BACKOFF_BASE = 0.2
-BACKOFF_MAX = 2.0
-"""Seconds. Who waits for a rendezvous to come back waits half of that on average; 1000 peers of one that is away make
-1000 attempts a second."""
-
-REFUSED_BACKOFF_BASE = 5.0
-REFUSED_BACKOFF_MAX = 60.0
-"""Seconds, likewise, after a refusal that would end a link without tubes, or where another gateway has the room."""
 
 LONGEST_FORGIVEN_SLEEP = 10.0
 """Seconds of a process's sleep after which it connects anew: as long as it would wait for a silent rendezvous."""
@@ -127,7 +120,7 @@ class RendezvousLink:
         self._url = urlunsplit(parts._replace(path=PATH)) if parts.path in {"", "/"} else url
         self._join = join
         self._listener = listener
-        self._random = random
+        self._retry = RetryWait(random)
         self._interfaces = interfaces
         self._open = open_socket or RendezvousSockets(self._url, ssl_context).open
         self._is_up = False
@@ -213,6 +206,7 @@ class RendezvousLink:
         if self._local_address is not None and not local_address_lost and slept_seconds < LONGEST_FORGIVEN_SLEEP:
             return
         self._goes_ahead = self._has_moved = True
+        self._retry.hurry(asyncio.get_running_loop().time())
         if self._dialling is not None:
             self._dialling.network_moved()
         else:
@@ -225,8 +219,11 @@ class RendezvousLink:
         """
         if not self._is_up or self._live is None:
             self._is_doubted = True
+            was_urgent = self._retry.hurry(asyncio.get_running_loop().time())
             if self._dialling is not None:
                 self._dialling.doubt()
+            elif self._live is None and not was_urgent:
+                self._connect_anew()  # the wait for the next attempt may be long
         elif self._replacement is None or self._replacement.is_over:
             self._replacement = Replacement(
                 self._live,
@@ -255,18 +252,11 @@ class RendezvousLink:
                     self._refusals -= refusals  # of before that connection
                 self._call(self._listener.link_down, reason or "", None if reason is None else self._refusal)
                 if not self._is_wanted_anew:
-                    await self._until_wanted_anew(asyncio.sleep(self._backoff(failures)))
+                    wait = self._retry.seconds(failures, self._refusals, loop.time())
+                    await self._until_wanted_anew(asyncio.sleep(wait))
                 failures = 0 if self._is_wanted_anew else failures + 1
         except RendezvousError as error:
             self._call(self._listener.link_failed, error)
-
-    def _backoff(self, failures: int) -> float:
-        if self._refusals:
-            longest = min(REFUSED_BACKOFF_MAX, REFUSED_BACKOFF_BASE * 2 ** min(self._refusals - 1, 16))
-            return self._random.uniform(longest / 2, longest)
-        if failures == 0:
-            return 0.0
-        return self._random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2 ** min(failures - 1, 16)))
 
     def _connect_anew(self) -> None:
         if not self._is_wanted_anew:

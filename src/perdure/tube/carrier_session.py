@@ -122,7 +122,7 @@ class CarrierSession:
             self.session.spare_lost()
         elif held.is_current(generation):
             self.session.carrier_lost()
-        else:
+        elif held.is_old(generation):
             self.session.old_lost()
         if self._inbox is not None:
             self._inbox.forget(generation)

@@ -69,8 +69,13 @@ class CarrierSet:
     def is_current(self, generation: int) -> bool:
         return self.current is not None and self.current.generation == generation
 
+    def is_old(self, generation: int) -> bool:
+        return self.old is not None and self.old.generation == generation
+
     def switch(self) -> None:
-        """The session goes on on the spare."""
+        """The session goes on on the spare. Of the carriers before, only the last is kept."""
+        if self.old is not None:
+            self.close(self.old.generation)
         self.old, self.current, self.spare = self.current, self.spare, None
 
     # What the core decides.
@@ -115,7 +120,7 @@ class CarrierSet:
             carrier, self.current = self.current, None
         elif self.is_spare(generation):
             carrier, self.spare = self.spare, None
-        elif self.old is not None and self.old.generation == generation:
+        elif self.is_old(generation):
             carrier, self.old = self.old, None
         if carrier is not None and (closing := carrier.close()) is not None:
             task = asyncio.get_running_loop().create_task(self._wait_until_closed(carrier.generation, closing))

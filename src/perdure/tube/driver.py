@@ -114,6 +114,7 @@ class Driver:
             initiator=endpoint.is_initiator,
             random=environment.random,
             now=clock(),
+            relay_troubles=environment.relay_troubles,
         )
         session = Session(
             session_id=endpoint.session_id,

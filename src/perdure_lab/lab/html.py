@@ -201,6 +201,10 @@ def _facts(report: ScenarioReport, group: Sequence[ScenarioReport]) -> str:
     expect = report.scenario.expectation
     if expect.max_restarts is not None:
         sentences.append(f"expected of a run: at most {expect.max_restarts} restarts and rebuilds")
+    if expect.spares_a_minute is not None:
+        sentences.append(f"expected within a minute: at most {expect.spares_a_minute} spares")
+    if expect.states_never:
+        sentences.append(f"expected never to show: {', '.join(state.upper() for state in expect.states_never)}")
     if expect.states:
         sentences.append(f"expected to show: {', '.join(state.upper() for state in expect.states)}")
     times = _ratio_text(report, group)

@@ -98,6 +98,10 @@ async def mappings_forgotten(name: str) -> None:
 
 
 _SYSCTLS = {
+    # A machine says where it is when its interface comes up, as network managers do: else a router that has just asked
+    # for it in vain asks again only after 1 s.
+    "ipv4/conf/all/arp_notify": "1",
+    "ipv4/conf/default/arp_notify": "1",
     "ipv4/conf/all/rp_filter": "0",  # paths may be asymmetric
     "ipv4/conf/default/rp_filter": "0",
     "ipv6/conf/all/disable_ipv6": "0",  # where it is off in a container, it need not be in the lab

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ class Run:
         self._say("starting the programs")
         await self._start_programs()
         await self._begin_traffic()
+        if self._scenario.busy:
+            await self._keep_busy()
         telling = asyncio.ensure_future(self._tell())
         await self._play()
         telling.cancel()
@@ -199,6 +202,11 @@ class Run:
         await asyncio.sleep(WARM_UP_SECONDS)
         self._traffic.start_counting()
         self._logbook.begin()
+
+    async def _keep_busy(self) -> None:
+        """Every core, to the end of the run, with which these programs end."""
+        for _ in range(len(os.sched_getaffinity(0))):
+            await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass")
 
     async def _tell(self) -> None:
         while True:

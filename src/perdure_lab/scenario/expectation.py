@@ -38,3 +38,7 @@ class Expectation:
     """ICE restarts and rebuilds of one run, together."""
     states: tuple[State, ...] = ()
     """States that the client's tube must have shown, such as `degraded`."""
+    states_never: tuple[State, ...] = ()
+    """States that it must not have shown, such as `reconnecting`."""
+    spares_a_minute: Annotated[int, number("", 0, 1000)] | None = None
+    """Spare carriers that both ends together may begin within any minute."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from perdure.core.decision import RecoveryAction
 from perdure_lab.scenario import figures
 from perdure_lab.scenario.expectation import Expectation
 from perdure_lab.scenario.results import Finding, RunResult, ScenarioReport
@@ -41,6 +42,12 @@ def misses(report: ScenarioReport) -> tuple[Finding, ...]:
     return (*map(Finding, above), *of_runs)
 
 
+def most_spares_a_minute(run: RunResult) -> int:
+    """How many spares both ends have begun in the minute that saw most of them."""
+    begun = [taken.at for taken in run.actions_taken if taken.action == RecoveryAction.SPARE.value and taken.at >= 0]
+    return max((sum(at <= other < at + 60.0 for other in begun) for at in begun), default=0)
+
+
 def _above(name: str, measured: figures.Spread | None, median: float | None, worst: float | None) -> Iterator[str]:
     if measured is None:
         return
@@ -54,9 +61,15 @@ def _misses_of(run: RunResult, expect: Expectation) -> Iterator[str]:
     recoveries = run.restarts + run.rebuilds
     if expect.max_restarts is not None and recoveries > expect.max_restarts:
         yield f"{recoveries} restarts and rebuilds, expected at most {expect.max_restarts}"
+    spares = most_spares_a_minute(run)
+    if expect.spares_a_minute is not None and spares > expect.spares_a_minute:
+        yield f"{spares} spares within a minute, expected at most {expect.spares_a_minute}"
     shown = {span.state for span in run.states}
     for state in expect.states:
         if state not in shown:
             yield f"the state {state} was not shown"
+    for state in expect.states_never:
+        if state in shown:
+            yield f"the state {state} was shown"
     if not all(each.recovered for each in run.outcomes):
         yield "no byte came any more"

@@ -164,6 +164,8 @@ class Scenario:
     policy_routes: bool = True
     """What comes from a link's address leaves by that link. Without them, as on most machines, what the default route
     prefers."""
+    busy: bool = False
+    """Other programs keep every core busy while the traffic flows. In the simulator code takes no time."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """perdure's settings by full name."""
     settings_reason: str = ""

@@ -60,6 +60,7 @@ class _Head:
     short_seconds: _Length | None = None
     relay: bool = False
     policy_routes: bool = True
+    busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ def parse_scenario(text: str, *, source: str, name: str) -> Scenario:
         short_seconds=head.short_seconds,
         relay=head.relay,
         policy_routes=head.policy_routes,
+        busy=head.busy,
         settings=settings,
         settings_reason=reason,
         traffic=Traffic(**top.table("traffic").read(Traffic)),

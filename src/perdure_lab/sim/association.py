@@ -1,7 +1,8 @@
 """Two carriers that know each other's description: which pair of addresses they use, and what flows over it.
 
 Measured on the engine (docs/reliability.md):
-1. A data channel opens 2.6 round trips after the answer, and a restart changes the pair 1.5 after it.
+1. A data channel opens 2.6 round trips after the answer, and a restart changes the pair 1.5 after it. One end has it
+   half a round trip before the other, which waits for a packet that may be lost (SCTP's COOKIE ACK: RFC 9260 §5.1).
 2. Where the pair in use dies and another works, ICE changes over after 5.8 s. Where none works it says "disconnected"
    after 7.5 s (5 to 10 were measured), "failed" after 20 s, and nothing but a restart heals that.
 3. A NAT that has lost its mapping gives a new one with the next packet; the peer's ICE takes 2.8 s to follow.
@@ -29,6 +30,12 @@ RESTART_ROUND_TRIPS = 1.5
 SHORTEST_OPENING = 0.004
 """Seconds, where the round trip is next to nothing: the engine's own work."""
 
+COOKIE_AGAIN_AFTER = 1.0
+"""Seconds until SCTP repeats a COOKIE ECHO whose answer has not come: dcSCTP's T1 timer."""
+
+LIFE_OF_A_SHORT_FLOW = 0.2
+"""Seconds, at most."""
+
 CHECK_AGAIN_AFTER = 0.25
 """Seconds until ICE's checks find out that a path has come."""
 
@@ -39,10 +46,11 @@ REBOUND_AFTER = 2.8
 
 
 class Pair(NamedTuple):
-    """What ICE has chosen: an address of each end, and whether the relay is between them."""
+    """What ICE has chosen: an address of each end, and what is between them."""
 
     addresses: tuple[str, str]
-    relayed: bool
+    relay: int | None
+    """Which end's allocation at the relay is between them; `None`: there is nothing between them."""
     rebindings: tuple[int, int]
     """How often the NATs of both had lost their mappings when it was chosen, or when ICE followed the last time."""
 
@@ -73,8 +81,8 @@ class End(Protocol):
         """Whether it can do anything now."""
 
     @property
-    def has_relay(self) -> bool:
-        """Whether it knows a TURN server."""
+    def has_allocation(self) -> bool:
+        """Whether a TURN server relays for it now."""
 
     def opened(self, channel: OpenChannel) -> None: ...
 
@@ -106,6 +114,9 @@ class Association:
         self._ways: tuple[Way | None, Way | None] | None = None
         """From either end to the other, as far as they were asked for since something changed."""
         self._is_opening = False
+        self._early: list[bytes] = []
+        """What has come for the end that has not opened yet."""
+        self._unopened: End | None = None
         self._is_restarting = False
         self._restarts = 0
         self._is_looking = False
@@ -144,6 +155,8 @@ class Association:
 
     def given_up(self) -> None:
         """SCTP has retransmitted as often as it does."""
+        if self._is_closed:
+            return
         self._end()
         for end in self.ends:
             end.loop.deliver(0.0, end.lost, LossReason.CHANNEL_CLOSED, "the association failed")
@@ -180,7 +193,7 @@ class Association:
             return
         if not self.is_open:
             self._is_opening = True
-            taken = SHORTEST_OPENING + self._exchange(found, OPENING_ROUND_TRIPS, packets=6)
+            taken = SHORTEST_OPENING + self._exchange(found, OPENING_ROUND_TRIPS - 0.5, packets=6)
             self._world.after(taken, self._open, found)
         elif self._is_restarting:
             self._is_restarting = False
@@ -219,10 +232,36 @@ class Association:
             return
         self.is_open = True
         self._pair, self._ways = pair, None
-        for end in self.ends:
-            peer = self.ends[1] if end is self.ends[0] else self.ends[0]
-            end.loop.deliver(0.0, end.opened, OpenChannel(_certificate(end), _certificate(peer), MAX_MESSAGE_BYTES))
+        first, self._unopened = self._random.sample(self.ends, 2)
+        first.loop.deliver(0.0, first.opened, _channel(first, self._unopened))
+        self._acknowledge_cookie(first, self._unopened)
+        if self._internet.ends_new_flows and self._random.random() < self._internet.ends_new_flows:
+            self._world.after(self._random.uniform(0.0, LIFE_OF_A_SHORT_FLOW), self.given_up)
         self._judge()
+
+    def _acknowledge_cookie(self, first: End, other: End) -> None:
+        """The first end sends what opens the other one."""
+        way = self.ways[self.ends.index(first)]
+        if way is not None and not way.loses(self._random, self._world.now):
+            self._world.after(way.seconds(self._random), self._open_other, first, other)
+        elif not self._is_closed:
+            self._world.after(COOKIE_AGAIN_AFTER, self._acknowledge_cookie, first, other)
+
+    def _open_other(self, first: End, other: End) -> None:
+        if self._is_closed:
+            return
+        self._unopened = None
+        other.loop.hand_over(other.opened, _channel(other, first))
+        early, self._early = self._early, []
+        self.arrived(other, early)
+
+    def arrived(self, receiver: End, messages: list[bytes]) -> None:
+        """They have reached the receiver's machine."""
+        if receiver is self._unopened:
+            self._early += messages
+            return
+        for message in messages:
+            receiver.loop.hand_over(receiver.received, message)
 
     def _changed_over(self, restart: int, pair: Pair) -> None:
         """What a restart's checks have come to."""
@@ -243,10 +282,10 @@ class Association:
     def _best(self) -> Pair | None:
         """The pair that ICE would choose: direct before relayed, the default routes' addresses first."""
         first, second = self.ends
-        for relayed in (False, True):
+        for relay in (None, 0, 1):
             for here in first.local:
                 for there in second.local:
-                    pair = Pair((here, there), relayed, self._rebindings((here, there)))
+                    pair = Pair((here, there), relay, self._rebindings((here, there)))
                     if self._is_known(pair) and self._works(pair):
                         return pair
         return None
@@ -254,8 +293,8 @@ class Association:
     def _is_known(self, pair: Pair) -> bool:
         """Whether the ends' candidates lead to it: one end's check reaches the other, which then knows where from."""
         (here, there), (first, second) = pair.addresses, self.ends
-        if pair.relayed:
-            return first.has_relay or second.has_relay
+        if pair.relay is not None:
+            return self.ends[pair.relay].has_allocation
         hidden = [self._internet.is_translated(end.site, at) for end, at in zip(self.ends, pair.addresses, strict=True)]
         knows_there = there in first.remote and not hidden[1]
         knows_here = here in second.remote and not hidden[0]
@@ -269,8 +308,10 @@ class Association:
         first, second = self.ends
         if not (first.is_there and second.is_there) or pair.rebindings != self._rebindings(pair.addresses):
             return None, None
+        if pair.relay is not None and not self.ends[pair.relay].has_allocation:
+            return None, None
         (here, there) = pair.addresses
-        find = self._internet.way_by_relay if pair.relayed else self._internet.way
+        find = self._internet.way if pair.relay is None else self._internet.way_by_relay
         return find(first.site, here, second.site, there), find(second.site, there, first.site, here)
 
     def _rebindings(self, addresses: tuple[str, str]) -> tuple[int, int]:
@@ -345,9 +386,8 @@ class _Direction:
         return receiver.runs and self._association.ways[1 - self._sender] is not None
 
     def arrived(self, messages: list[bytes]) -> None:
-        receiver = self._association.ends[1 - self._sender]
-        for message in self._association.peers.spoil(self, messages):
-            receiver.loop.hand_over(receiver.received, message)
+        association = self._association
+        association.arrived(association.ends[1 - self._sender], association.peers.spoil(self, messages))
 
     def drained(self) -> None:
         sender = self._association.ends[self._sender]
@@ -357,6 +397,7 @@ class _Direction:
         self._association.given_up()
 
 
-def _certificate(end: End) -> bytes:
-    """What stands for the SHA-256 of the end's certificate."""
-    return hashlib.sha256(end.name.encode()).digest()
+def _channel(end: End, peer: End) -> OpenChannel:
+    """As `end` sees it. The names' digests stand for those of the certificates."""
+    certificates = [hashlib.sha256(each.name.encode()).digest() for each in (end, peer)]
+    return OpenChannel(certificates[0], certificates[1], MAX_MESSAGE_BYTES)

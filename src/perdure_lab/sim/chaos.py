@@ -1,24 +1,28 @@
 """A history that nobody thought of: links, faults and traffic, all drawn from the seed.
 
 Faults come alone and in clusters, so that rare ones meet: each has a beginning, and most have an end, drawn from
-milliseconds to minutes. At last everything is made good, and after `liveness.SETTLED_AFTER` it has to be well.
+milliseconds to minutes. At last everything is made good, but for an uplink that another can stand in for, and after
+`liveness.SETTLED_AFTER` it has to be well.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING
 
 from perdure.streams.target import Target
 from perdure_lab.scenario.figures import duration
-from perdure_lab.scenario.model import Link, LinkName, Nat
+from perdure_lab.scenario.model import Cut, Link, LinkName, Nat
 from perdure_lab.sim.faults import Faults, where
 from perdure_lab.sim.liveness import SETTLED_AFTER, check_liveness
+from perdure_lab.sim.relay import Terms
 from perdure_lab.sim.simulation import Simulation
 
 if TYPE_CHECKING:
+    from perdure.manager import TunnelConnectionManager
     from perdure_lab.sim.application import Workload
 
 CHAOS_SECONDS = 1200.0
@@ -27,6 +31,20 @@ CHAOS_SECONDS = 1200.0
 UNRULY_SHARE = 0.25
 """Of the histories, those in which the peers also say what they do not mean to. In the others a carrier that is cut for
 the protocol's sake would be a bug of ours."""
+
+OLD_KERNELS_SHARE = 0.3
+"""Of the histories, those whose kernels say late that a link runs, as before Linux 6.8."""
+
+SILENT_UPLINK_SHARE = 0.5
+"""Of the histories in which a machine has several uplinks, those in which one of these falls silent at last."""
+
+STANDBY_SECONDS = 12.0
+"""After which a tube whose uplink fell silent has to be up by another one. Where all goes well it takes below 1 s; this
+is for an answer or an offer that is lost: before `attempt_timeout` is over, and the backoff after it."""
+
+TALKING_BEFORE = 2.0
+TALKING_INTERVAL = 0.05
+"""Seconds: as a call does, or a screen that is shared."""
 
 LAST_STREAM_SECONDS = 2.0
 """In which a stream that is opened at last is there at both ends: a round trip, and a lost packet's retransmission."""
@@ -66,9 +84,10 @@ class Chaos:
         self.simulation = Simulation(
             seed,
             _links(seed),
-            has_relay=bool(seed % 2),
+            relay=_relay(seed),
             settings=self._settings,
             mapping_lifetime=Random(f"{seed} mappings").choice([30.0, 120.0, 300.0]),
+            says_late=Random(f"{seed} kernels").random() < OLD_KERNELS_SHARE,
         )
         self.seconds = seconds
         self._ending = _ending(seed)
@@ -89,6 +108,7 @@ class Chaos:
             simulation.run(self.seconds)
             self.faults.end_all()
             simulation.run(self.seconds + SETTLED_AFTER)
+            self._silence_an_uplink()
             for _ in range(2):  # the first may meet the instant in which an unused tube ends
                 simulation.act("client", simulation.client.open_stream)
                 simulation.run(world.now + LAST_STREAM_SECONDS)
@@ -109,11 +129,59 @@ class Chaos:
             behind = "" if link.nat is Nat.NONE else f", behind a NAT ({link.nat.value})"
             path = f"delay {duration(link.delay)}, jitter {duration(link.jitter)}, loss {link.loss:.0%}"
             simulation.note(f"{where(name)}: {', '.join(link.addresses)}{behind}, metric {link.metric}, {path}")
-        relay = "a relay" if simulation.has_relay else "no relay"
+        relay = "no relay" if simulation.relay is None else str(simulation.relay.terms)
+        if simulation.internet.says_late:
+            simulation.note("the kernels say up to 1 s late that a link runs")
         remembers = duration(simulation.internet.mapping_lifetime)
         simulation.note(f"{relay}; NATs remember who is silent for {remembers}; in the end {self._ending.value}")
         for setting, value in self._settings.items():
             simulation.note(f"{setting} = {value}")
+
+    def _silence_an_uplink(self) -> None:
+        """That in use, both ways or one way only, to the end, while both ends talk. Another works, by which both the
+        other end and the rendezvous can be reached."""
+        simulation, dice = self.simulation, self.simulation.world.dice("silent uplink")
+        internet, sites = simulation.internet, Counter(name.site for name in simulation.internet.links)
+        choices = [site for site in simulation.machines if sites[site] > 1]
+        if not choices or dice.random() >= SILENT_UPLINK_SHARE:
+            return
+        simulation.act("client", simulation.client.open_stream)
+        self._talk_on(simulation.world.now + TALKING_BEFORE + STANDBY_SECONDS)
+        simulation.run(simulation.world.now + TALKING_BEFORE)
+        site, ends = dice.choice(choices), self._ends()
+        address = ends[site].tube.driver.carriers.held.local_address if site in ends else None
+        if address is None or (name := internet.home(site, address)) is None:
+            return  # `check_liveness` says so
+        kind = dice.choice(["nothing in or out", "nothing in", "nothing out"])
+        simulation.note(f"{where(name)}: silent to the end, {kind}")
+        if kind == "nothing in or out":
+            internet.change(name, cut=Cut.ALL)
+        else:
+            internet.befall(name, **{"is_deaf" if kind == "nothing in" else "is_mute": True})
+        simulation.run(simulation.world.now + STANDBY_SECONDS)
+        for end, of_end in ends.items():
+            if not of_end.state.is_up:
+                simulation.violated(f"another uplink works, and the {end}'s tube is {of_end.state.name}")
+        simulation.run(simulation.world.now + SETTLED_AFTER - STANDBY_SECONDS)
+
+    def _ends(self) -> dict[str, TunnelConnectionManager]:
+        """Of the client's tube, as far as they are up."""
+        simulation, manager = self.simulation, self.simulation.client.manager
+        if manager is None or manager.tube_id not in simulation.gateway.registry:
+            return {}
+        ends = {"client": manager, "gateway": simulation.gateway.registry.manager(manager.tube_id)}
+        return {site: end for site, end in ends.items() if end.state.is_up}
+
+    def _talk_on(self, until: float) -> None:
+        """Both ends, all the time, on whatever stream they have."""
+        simulation = self.simulation
+        if simulation.world.now >= until:
+            return
+        simulation.world.after(TALKING_INTERVAL, self._talk_on, until)
+        for site in ("client", "gateway"):
+            speaking = [each for each in simulation.process(site).workloads if each.is_alive and each.speaks]
+            if speaking:
+                simulation.act(site, speaking[-1].say, 100)
 
     def _end_the_tube(self) -> None:
         """One that nobody wants, or uses, or whose other end has gone for good, does not live on."""
@@ -230,6 +298,16 @@ def _settings(seed: int) -> dict[str, object]:
     return settings
 
 
+def _relay(seed: int) -> Terms | None:
+    """None in every second history; in every eighth one whose credentials expire."""
+    if seed % 2 == 0:
+        return None
+    if seed % 8 != 7:
+        return Terms()
+    dice = Random(f"{seed} relay")
+    return Terms(dice.choice([20.0, 60.0, 300.0]), is_strict=dice.random() < 0.7)
+
+
 def _links(seed: int) -> dict[LinkName, Link]:
     """The machines' networks, drawn from the seed."""
     dice = Random(f"{seed} links")
@@ -246,6 +324,9 @@ def _links(seed: int) -> dict[LinkName, Link]:
         )
     for place in range(dice.choice([1, 1, 2])):
         links[LinkName("gateway", f"eth{place}")] = Link(
-            addresses=(f"10.{place}.0.10",), metric=100 * (place + 1), delay=dice.choice([0.0002, 0.005])
+            addresses=(f"10.{place}.0.10",),
+            metric=100 * (place + 1),
+            delay=dice.choice([0.0002, 0.005]),
+            cut=Cut.PEERS if seed % 16 == 15 else Cut.NONE,  # nothing but the relay, whose credentials expire
         )
     return links

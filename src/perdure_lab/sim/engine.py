@@ -4,6 +4,7 @@
    connection.
 2. After `renew` a new carrier waits until the earlier ones are closed, at most 50 ms; see `transport.base.Transport`.
 3. A carrier that is not open yet adds what a later reading of the list brings.
+4. Each gathering asks the relay for an allocation (`relay_client`).
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from perdure.core.description import ice_ufrag
 from perdure.transport.base import IceState, LossReason, Path, PathStatistics
 from perdure_lab.sim.association import Association
 from perdure_lab.sim.flow import CARRIER_BUFFER_BYTES
+from perdure_lab.sim.relay_client import RelayClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from perdure.ice_server import IceServer
-    from perdure.transport.base import Carrier, CarrierListener, OpenChannel
+    from perdure.transport.base import Carrier, CarrierListener, OpenChannel, TurnServersListener
+    from perdure.turn.pool import ServerFailure
     from perdure_lab.sim.flow import Flow
     from perdure_lab.sim.internet import Internet
     from perdure_lab.sim.machine import Loop, Machine
+    from perdure_lab.sim.relay import Relay
     from perdure_lab.sim.unruly_peers import UnrulyPeers
     from perdure_lab.sim.world import World
 
@@ -49,6 +53,7 @@ class Engine:
         carriers: every carrier of the simulation by its name, by which a description refers to it.
         peers: add to what both ends of a carrier say.
         misused: told of what a real engine would refuse, or what could not work with one.
+        closes: told of each carrier that works and is closed here, with the name of the other end's.
     """
 
     def __init__(
@@ -60,17 +65,16 @@ class Engine:
         *,
         peers: UnrulyPeers,
         misused: Callable[[str], None],
-        has_relay: bool = False,
+        closes: Callable[[SimCarrier, str], None],
+        relay: Relay | None = None,
     ) -> None:
         self.peers = peers
         self.world = world
         self.internet = internet
         self.machine = machine
         self.loop = machine.loop
-        self.site = machine.name
-        self.carriers = carriers
-        self.misused = misused
-        self.has_relay = has_relay
+        self.site, self.carriers, self.misused, self.closes = machine.name, carriers, misused, closes
+        self.relay_client = RelayClient(world, machine.loop, relay)
         self.alive: list[SimCarrier] = []
         """The connections that were made and not closed, in their order."""
         self._known: list[str] = []
@@ -93,7 +97,13 @@ class Engine:
         return carrier
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
-        pass
+        self.relay_client.use(servers)
+
+    def tell_of_turn_servers(self, listener: TurnServersListener) -> None:
+        self.relay_client.listener = listener
+
+    def turn_failures(self) -> Sequence[ServerFailure]:
+        return self.relay_client.pool.failures
 
     def renew(self) -> None:
         self._outdated.update(self.alive)
@@ -140,7 +150,7 @@ class Engine:
             self.loop.call_later(FACTORY_GOES_AFTER, self._start_when_ready, carrier)
             return
         if not self.alive:
-            self._known = self.internet.addresses(self.site)
+            self._known = self.internet.gathered(self.site)
             self._reads_since = now
         self.alive.append(carrier)
         carrier.start()
@@ -154,7 +164,7 @@ class Engine:
     def _reread(self) -> None:
         self._is_to_reread = False
         if self.alive:
-            self._known = self.internet.addresses(self.site)
+            self._known = self.internet.gathered(self.site)
             for carrier in list(self.alive):
                 carrier.networks_read(self._known)
 
@@ -174,14 +184,18 @@ class SimCarrier:
         self.answers: str | None = None
         """The ufrag of the peer's offer that it answered last."""
         self.is_closed = False
+        self.listener = listener
+        self.said_at = 0.0
+        """When something was said on it last."""
+        self.messages_said = 0
         self._engine = engine
-        self._listener = listener
         self._negotiation = generation
         self._restarts = 0
         self._association: Association | None = None
         self._flow: Flow | None = None
         self._checked_at = 0.0
         self._checks = [0.0, 0.0]
+        self._allocation_ends_at = 0.0
         self._rtt: float | None = None
         self._measured_pair: tuple[str, str] | None = None
         """The pair of addresses that `_rtt` is of."""
@@ -210,8 +224,8 @@ class SimCarrier:
         return machine.loop is self._engine.loop and not machine.is_asleep
 
     @property
-    def has_relay(self) -> bool:
-        return self._engine.has_relay
+    def has_allocation(self) -> bool:
+        return self._engine.world.now < self._allocation_ends_at
 
     # Carrier.
 
@@ -230,7 +244,8 @@ class SimCarrier:
             return None
         here = self._association.ends.index(self)
         rtt = self._rtt if pair.addresses == self._measured_pair else None
-        return Path(pair.relayed, "udp", pair.addresses[here], pair.addresses[1 - here], rtt)
+        url = self._engine.relay_client.url if pair.relay == here else None
+        return Path(pair.relay is not None, "udp", pair.addresses[here], pair.addresses[1 - here], rtt, url)
 
     def limit_buffer(self, size: int) -> None:
         if self._flow is not None:
@@ -270,6 +285,8 @@ class SimCarrier:
 
     def send(self, message: bytes) -> None:
         if self._flow is not None and not self.is_closed:
+            self.said_at = self._engine.world.now
+            self.messages_said += 1
             self._flow.send(message)
 
     def kill(self) -> None:
@@ -282,13 +299,15 @@ class SimCarrier:
         self._engine.gone(self)
         self._engine.carriers.pop(self.name, None)
         if self._association is not None:
+            ends = self._association.ends
+            if self._association.is_open and None not in self._association.ways:
+                self._engine.closes(self, ends[1 - ends.index(self)].name)
             self._association.close(self)
 
     # What its engine and its association do.
 
     def start(self) -> None:
-        self.local = list(self._engine.networks())
-        self._describe()
+        self._engine.relay_client.begin(self._gather)
 
     def vanish(self) -> None:
         self.is_closed = True
@@ -312,31 +331,41 @@ class SimCarrier:
     def opened(self, channel: OpenChannel) -> None:
         if not self.is_closed:
             self._read_rtt()
-            self._listener.carrier_opened(self.generation, channel)
+            self.listener.carrier_opened(self.generation, channel)
 
     def received(self, message: bytes) -> None:
         if not self.is_closed:
-            self._listener.carrier_message(self.generation, message)
+            self.listener.carrier_message(self.generation, message)
 
     def drained(self) -> None:
         if not self.is_closed:
-            self._listener.carrier_writable(self.generation)
+            self.listener.carrier_writable(self.generation)
+
+    def allocation_ended(self) -> None:
+        if self._association is not None:
+            self._association.network_changed()
 
     def doubted(self, state: IceState) -> None:
         if not self.is_closed:
-            self._listener.carrier_ice_state(self.generation, state)
+            self.listener.carrier_ice_state(self.generation, state)
 
     def lost(self, reason: LossReason, detail: str) -> None:
         if not self.is_closed:
             self.close()
-            self._listener.carrier_lost(self.generation, reason, detail)
+            self.listener.carrier_lost(self.generation, reason, detail)
 
     def _regather(self, generation: int) -> None:
         if self.is_closed:
             return
         self._negotiation = generation
         self._restarts += 1
+        self._engine.relay_client.begin(self._gather)
+
+    def _gather(self) -> None:
+        if self.is_closed:
+            return
         self.local = list(self._engine.networks())
+        self._allocation_ends_at = self._engine.relay_client.allocate(self)
         self._describe()
 
     def _describe(self) -> None:
@@ -346,13 +375,13 @@ class SimCarrier:
     def _described(self, negotiation: int, sdp: str, addresses: list[str]) -> None:
         if self.is_closed or negotiation != self._negotiation:
             return
-        self._listener.carrier_description(negotiation, sdp)
+        self.listener.carrier_description(negotiation, sdp)
         for address in addresses:
             self._tell_candidate(negotiation, address)
 
     def _tell_candidate(self, negotiation: int, address: str) -> None:
         if not self.is_closed:
-            self._listener.carrier_candidate(negotiation, f"candidate:1 1 udp 1 {address} 9 typ host", "0", 0)
+            self.listener.carrier_candidate(negotiation, f"candidate:1 1 udp 1 {address} 9 typ host", "0", 0)
 
     def _read(self, sdp: str) -> SimCarrier | None:
         """The carrier that a description is of; `None` where that is gone."""
@@ -368,7 +397,7 @@ class SimCarrier:
         if out is not None and back is not None:
             self._checks[1] += passed * (1 - out.lost_share) * (1 - back.lost_share)
         sent, answered = (int(count) for count in self._checks)
-        self._listener.carrier_measured(self.generation, PathStatistics(self._read_rtt(), sent, answered, 0, 0))
+        self.listener.carrier_measured(self.generation, PathStatistics(self._read_rtt(), sent, answered, 0, 0))
 
     def _read_rtt(self) -> float | None:
         """The round trip on the pair in use; `None` where nothing gets through."""

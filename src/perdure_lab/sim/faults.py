@@ -25,13 +25,16 @@ _MEAN_CALM = 90.0
 _MEAN_RULE = 120.0
 """Seconds between two times that the peers are unruly, in a history in which they are."""
 
+AT_WORK_BYTES = 150_000
+"""More than the smallest windows."""
+
 _CLUSTER_SECONDS = 4.0
 """The faults of a cluster begin within so many."""
 
 _INSTANTS = {"new address", "mappings lost", "clock jump", "carrier killed", "rebuild asked for"}
 """Faults that do not last: two of them are never there at once."""
 
-_ALONE = {"no rendezvous", "unruly rendezvous", "unruly peers"}
+_ALONE = {"no credentials", "no rendezvous", "unruly rendezvous", "unruly peers", "short-lived flows"}
 """Of these there is never a second one."""
 
 
@@ -79,9 +82,12 @@ class Faults:
             (1.0, self._clock_jump),
             (1.0, self._crash),
             (1.5, self._kill_carrier),
-            (1.0, self._ask_for_recovery),
+            (1.5, self._ask_for_recovery),
+            (2.0, self._end_new_flows),
             (1.0, self._flap),
         ]
+        if simulation.relay is not None and simulation.relay.terms.lifetime is not None:
+            self._faults.append((1.5, self._stop_issuing))
 
     def begin(self) -> None:
         """Let them happen from now on."""
@@ -192,6 +198,8 @@ class Faults:
         }
         _, _, detail = describe([LinkChange(name, values)], self._good).partition(": ")
         self._change("impaired", name, detail, **values)
+        if values["rate"] is not None and dice.random() < 0.5:
+            self._work()  # a link that nobody uses is not slow
 
     def _close_one_way(self) -> None:
         field = self._dice.choice(["is_deaf", "is_mute"])
@@ -258,6 +266,19 @@ class Faults:
             rendezvous.stop()
             self._lasts("no rendezvous", "services", rendezvous.start)
 
+    def _stop_issuing(self) -> None:
+        """It is over long before the end: no event tells that credentials are issued again, and a provider that has
+        failed often is asked once a minute."""
+        relay, seconds = self._simulation.relay, self._duration()
+        if relay is None or not relay.issues or self._simulation.world.now + seconds > self._until - 60.0:
+            return
+        relay.issues = False
+
+        def end() -> None:
+            relay.issues = True
+
+        self._lasts("no credentials", "services", end, seconds=seconds)
+
     def _unsettle_rendezvous(self) -> None:
         rendezvous = self._simulation.rendezvous
         if rendezvous.unruly:
@@ -318,9 +339,32 @@ class Faults:
             self._simulation.act("client", manager.tube.kill_carrier)
 
     def _ask_for_recovery(self) -> None:
+        """By somebody at work."""
         if (manager := self._manager()) is not None:
             self._happens("rebuild asked for", "client")
+            self._work()
             self._simulation.act("client", manager.rebuild)
+
+    def _work(self) -> None:
+        """Both ends have much to say."""
+        simulation = self._simulation
+        for site in ("client", "gateway"):
+            if simulation.machines[site].runs and simulation.is_started(site):
+                for workload in simulation.process(site).workloads[-2:]:
+                    if workload.is_alive:
+                        simulation.act(site, workload.say, AT_WORK_BYTES)
+
+    def _end_new_flows(self) -> None:
+        """Something on the way lets a flow begin, looks at it, and lets nothing more through: firewalls do."""
+        internet = self._simulation.internet
+        if internet.ends_new_flows:
+            return
+        internet.ends_new_flows = share = self._dice.choice([0.3, 0.8])
+
+        def end() -> None:
+            internet.ends_new_flows = 0.0
+
+        self._lasts("short-lived flows", "internet", end, f"{share:.0%} of the new ones", self._dice.uniform(1.0, 30.0))
 
     def _manager(self) -> TunnelConnectionManager | None:
         simulation = self._simulation

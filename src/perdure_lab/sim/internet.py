@@ -3,6 +3,9 @@
 A path leaves by the link that has its local address (its sockets do: `transport.own_interface`), and enters by the link
 that has the remote one; what it meets is both links' sum. The services (rendezvous, relay) are in the middle: one link
 away.
+
+A kernel may say late that a link runs (IFF_RUNNING), while packets flow already: before Linux 6.8 up to 1 s late, as
+linkwatch takes one turn a second. The network monitor and the engine go by what it says, a TCP connection does not.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 SERVICES_DELAY = 0.0002
 """Seconds one way between a link's router and the services, and between two routers."""
 
+
+LONGEST_LATENESS = 1.0
+"""Seconds between two turns of the kernel's linkwatch."""
 
 MAPPING_LIFETIME = 120.0
 """Seconds without a packet after which a NAT forgets: RFC 4787 REQ-5, and Linux."""
@@ -132,14 +139,26 @@ class Internet:
     """The links of all sites. Who listens is told after each change."""
 
     def __init__(
-        self, world: World, links: Mapping[LinkName, Link], *, mapping_lifetime: float = MAPPING_LIFETIME
+        self,
+        world: World,
+        links: Mapping[LinkName, Link],
+        *,
+        mapping_lifetime: float = MAPPING_LIFETIME,
+        says_late: bool = False,
     ) -> None:
+        """`says_late`: whether the kernels say late that a link runs."""
         self.links = dict(links)
         self.weather = dict.fromkeys(links, FAIR)
         self.rebindings = dict.fromkeys(links, 0)
         """How often each link's NAT has lost its mappings."""
+        self.ends_new_flows = 0.0
+        """The share of new carriers that are lost right after one end has opened them."""
         self._world = world
         self.mapping_lifetime = mapping_lifetime
+        self.says_late = says_late
+        self._lateness = world.dice("lateness") if says_late else None
+        self._unsaid: Counter[LinkName] = Counter()
+        """How often each link has come up, while the kernel does not say yet that it runs."""
         self._silent_sites: set[str] = set()
         self._silent_since: dict[LinkName, float] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -158,9 +177,24 @@ class Internet:
     # What happens to it.
 
     def change(self, name: LinkName, **values: object) -> None:
-        self.links[name] = dataclasses.replace(self.links[name], **values)  # type: ignore[arg-type]
+        before = self.links[name]
+        link = self.links[name] = dataclasses.replace(before, **values)  # type: ignore[arg-type]
+        if self._lateness is not None and _has_carrier(link) and not _has_carrier(before):
+            self._unsaid[name] += 1
+            self._world.after(self._lateness.uniform(0.0, LONGEST_LATENESS), self._say_running, name)
         self._index()
         self.told()
+
+    def _say_running(self, name: LinkName) -> None:
+        """The kernel says what has been so for a while."""
+        self._unsaid[name] -= 1
+        if self._runs(name):
+            self._index()
+            self.told()
+
+    def _runs(self, name: LinkName) -> bool:
+        """Whether the kernel says that the link runs."""
+        return _has_carrier(self.links[name]) and not self._unsaid[name]
 
     def befall(self, name: LinkName, **values: object) -> None:
         """Its weather changes."""
@@ -188,7 +222,7 @@ class Internet:
         self._home = {
             (name.site, address): name
             for name, link in self.links.items()
-            if link.up and link.plugged
+            if _has_carrier(link)
             for address in link.addresses
         }
 
@@ -223,6 +257,10 @@ class Internet:
             if at == site and interface in {None, interface_of(name)}
         ]
         return [address for _, address in sorted(found)]
+
+    def gathered(self, site: str) -> list[str]:
+        """The `addresses` of the interfaces that run, as far as the kernel says: those that the engine knows."""
+        return [address for address in self.addresses(site) if self._runs(self._home[site, address])]
 
     def is_translated(self, site: str, address: str) -> bool:
         """Whether a NAT hides `address` from the other sites."""
@@ -293,18 +331,25 @@ class Internet:
 
     def _seen(self, site: str) -> Snapshot:
         mine = {name: link for name, link in self.links.items() if name.site == site}
-        interfaces = tuple(_interface(name, link.up and link.plugged, link.addresses) for name, link in mine.items())
+        interfaces = tuple(
+            _interface(name, self._runs(name), link.addresses if _has_carrier(link) else ())
+            for name, link in mine.items()
+        )
         defaults = []
         for family in Family:
             ready = [
                 (link.metric, interface_of(name), gateway)
                 for name, link in mine.items()
-                if link.up and link.plugged and (gateway := _gateway(link.addresses, family)) is not None
+                if _has_carrier(link) and (gateway := _gateway(link.addresses, family)) is not None
             ]
             if ready:
                 _, interface, gateway = min(ready)
                 defaults.append(DefaultRoute(family, interface, gateway))
         return Snapshot(interfaces, tuple(defaults))
+
+
+def _has_carrier(link: Link) -> bool:
+    return link.up and link.plugged
 
 
 def interface_of(name: LinkName) -> str:
@@ -317,7 +362,7 @@ _MIDDLE = Link()
 
 @cache
 def _interface(name: LinkName, is_up: bool, addresses: tuple[str, ...]) -> Interface:
-    return Interface(interface_of(name), is_up, frozenset(map(Address, addresses)) if is_up else frozenset())
+    return Interface(interface_of(name), is_up, frozenset(map(Address, addresses)))
 
 
 @cache

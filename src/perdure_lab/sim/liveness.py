@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perdure_lab.sim.application import Course, Workload
+    from perdure_lab.sim.peers import Process
     from perdure_lab.sim.simulation import Simulation
 
 SETTLED_AFTER = 30.0
@@ -33,6 +34,7 @@ def check_liveness(simulation: Simulation) -> None:
         if (count := end.metrics.streams) > living:
             simulation.violated(f"the {site}'s session carries {count} streams; {living} are alive")
     for process in (simulation.client, simulation.gateway):
+        _check_carriers(simulation, process)
         for workload in process.workloads:
             if workload.manager.tube_id == manager.tube_id:
                 _check_workload(simulation, f"the {process.machine.name}'s stream {workload.stream_id}", workload)
@@ -40,6 +42,14 @@ def check_liveness(simulation: Simulation) -> None:
         if tube_id == manager.tube_id and not record.was_reset:
             for name, course in (("up", record.up), ("down", record.down)):
                 _check_course(simulation, f"stream {stream_id} {name}", course)
+
+
+def _check_carriers(simulation: Simulation, process: Process) -> None:
+    """Each carrier of the process belongs to a tube."""
+    sets = [manager.tube.driver.carriers.held for manager in process.registry]
+    held = {carrier for each in sets for carrier in (each.current, each.spare, each.old)}
+    if leaked := [carrier.name for carrier in process.engine.alive if carrier not in held]:
+        simulation.violated(f"no tube holds {', '.join(leaked)}, which the {process.machine.name} has not closed")
 
 
 def _check_workload(simulation: Simulation, name: str, workload: Workload) -> None:

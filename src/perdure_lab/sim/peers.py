@@ -139,7 +139,8 @@ class Process:
             surroundings.carriers,
             peers=surroundings.unruly_peers,
             misused=surroundings.violated,
-            has_relay=surroundings.has_relay,
+            closes=surroundings.carrier_watch.closes,
+            relay=surroundings.relay,
         )
         self.signal_check = SignalCheck(machine.name, surroundings.violated)
         self.source = SimulatedSource(surroundings.internet, machine)
@@ -207,7 +208,7 @@ class GatewayProcess(Process):
 
     def __init__(self, surroundings: Surroundings, machine: Machine, on_tube: OnTube) -> None:
         super().__init__(surroundings, machine, on_tube)
-        settings = surroundings.settings
+        settings, relay = surroundings.settings, surroundings.relay
         gateway = Gateway(
             surroundings.ticket.rendezvous_url,
             parse_allow([str(ALLOWED_TARGET)]),
@@ -215,6 +216,7 @@ class GatewayProcess(Process):
             incoming=self._stream_opened,
             wait=False,
             transport=self.engine,
+            ice_server_provider=None if relay is None or relay.terms.lifetime is None else relay,
             signal_handler=self.signal_check.handle,
             policy=settings.restart,
             session_limits=settings.session,

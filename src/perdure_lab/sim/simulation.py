@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from perdure.core.decision import Decision
     from perdure.manager import TunnelConnectionManager
     from perdure_lab.scenario.model import Link, LinkName
+    from perdure_lab.sim.relay import Terms
 
 
 class Simulation(Surroundings):
     """Begins with both peers started.
 
     Args:
+        relay: on which terms one serves, where there is one.
         settings: perdure's, by full name, where they are not the defaults.
         mapping_lifetime: seconds for which the NATs remember who says nothing.
+        says_late: whether the kernels say late that a link runs.
     """
 
     def __init__(
@@ -36,11 +39,19 @@ class Simulation(Surroundings):
         seed: int,
         links: Mapping[LinkName, Link],
         *,
-        has_relay: bool = False,
+        relay: Terms | None = None,
         settings: Mapping[str, object] | None = None,
         mapping_lifetime: float = MAPPING_LIFETIME,
+        says_late: bool = False,
     ) -> None:
-        super().__init__(seed, links, has_relay=has_relay, settings=settings, mapping_lifetime=mapping_lifetime)
+        super().__init__(
+            seed,
+            links,
+            relay=relay,
+            settings=settings,
+            mapping_lifetime=mapping_lifetime,
+            says_late=says_late,
+        )
         self._to_start: set[str] = set()
         self._errors = ErrorLog(self.violated)
         self.machines = {name: Machine(self.world, name, self._failed) for name in ("client", "gateway")}
