@@ -418,7 +418,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (wait_for_ever_to_be_accepted, 0, "waits to be accepted"),
     (deliver_what_came_again, 9, "hears other bytes than were sent"),
     (read_a_stale_resume_as_the_truth, 998, "was reset for no reason"),
-    (bound_acknowledgements_by_one_carrier, 870, "waits "),
+    (bound_acknowledgements_by_one_carrier, 15, "has not left it"),
     (give_a_late_answer_to_another_carrier, 4, "was given the answer to"),
     (leak_a_spare, 3, "carrier-failed"),
     (close_the_old_one_too_early, 1, "has not left it"),
