@@ -237,11 +237,11 @@ class Session:
         """The next message for the spare: it makes room there for what is to follow."""
         return None if self._beside is None else self._beside.next_padding(now)
 
-    def leave_current(self, now: float) -> list[SessionEvent]:
-        """Go on on the spare, where that has waited for its padding and waits no longer."""
+    def leave_current(self, now: float, *, at_once: bool = False) -> list[SessionEvent]:
+        """Go on on the spare, where that has waited for its padding and waits no longer, or `at_once`."""
         events: list[SessionEvent] = []
         beside, leaves_at = self._beside, self._leaves_current_at
-        if leaves_at is not None and leaves_at <= now and beside and beside.spare and beside.padding:
+        if leaves_at is not None and (at_once or leaves_at <= now) and beside and beside.spare and beside.padding:
             self._go_on(beside.spare, beside.padding.resume, events, now)
         return events
 
