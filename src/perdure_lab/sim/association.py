@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from perdure.transport.base import IceState, LossReason, OpenChannel
 from perdure.wire import MAX_MESSAGE_BYTES
+from perdure_lab.sim.direction import Direction
 from perdure_lab.sim.flow import MAX_TRIES, Flow
 
 if TYPE_CHECKING:
@@ -107,8 +108,8 @@ class Association:
         self._internet = internet
         self._random = world.dice(f"association {offerer.name} {answerer.name}")
         self._flows = (
-            Flow(world, _Direction(self, 0), self._random),
-            Flow(world, _Direction(self, 1), self._random),
+            Flow(world, Direction(self, 0), self._random),
+            Flow(world, Direction(self, 1), self._random),
         )
         self._pair: Pair | None = None
         self._ways: tuple[Way | None, Way | None] | None = None
@@ -368,33 +369,6 @@ class Association:
 
     def _fail(self) -> None:
         self._tell(IceState.FAILED)
-
-
-class _Direction:
-    """From one end of an association to the other."""
-
-    def __init__(self, association: Association, sender: int) -> None:
-        self._association = association
-        self._sender = sender
-
-    def way(self) -> Way | None:
-        return self._association.ways[self._sender]
-
-    @property
-    def is_acknowledged(self) -> bool:
-        receiver = self._association.ends[1 - self._sender]
-        return receiver.runs and self._association.ways[1 - self._sender] is not None
-
-    def arrived(self, messages: list[bytes]) -> None:
-        association = self._association
-        association.arrived(association.ends[1 - self._sender], association.peers.spoil(self, messages))
-
-    def drained(self) -> None:
-        sender = self._association.ends[self._sender]
-        sender.loop.deliver(0.0, sender.drained)
-
-    def given_up(self) -> None:
-        self._association.given_up()
 
 
 def _channel(end: End, peer: End) -> OpenChannel:

@@ -15,6 +15,7 @@ from perdure.core.description import ice_ufrag
 from perdure.transport.base import IceState, LossReason, Path, PathStatistics
 from perdure_lab.sim.association import Association
 from perdure_lab.sim.flow import CARRIER_BUFFER_BYTES
+from perdure_lab.sim.ice_checks import IceChecks
 from perdure_lab.sim.relay_client import RelayClient
 
 if TYPE_CHECKING:
@@ -41,9 +42,6 @@ FACTORY_GOES_AFTER = 0.003
 
 DESCRIBES_AFTER = 0.002
 """Seconds that an offer or an answer takes to make."""
-
-CHECK_INTERVAL = 2.5
-"""Seconds between ICE's checks of the pair in use."""
 
 
 class Engine:
@@ -193,8 +191,7 @@ class SimCarrier:
         self._restarts = 0
         self._association: Association | None = None
         self._flow: Flow | None = None
-        self._checked_at = 0.0
-        self._checks = [0.0, 0.0]
+        self._checks = IceChecks()
         self._allocation_ends_at = 0.0
         self._rtt: float | None = None
         self._measured_pair: tuple[str, str] | None = None
@@ -390,13 +387,7 @@ class SimCarrier:
     def _measured(self) -> None:
         if self.is_closed or self._association is None or not self._association.is_open:
             return
-        now, (out, back) = self._engine.world.now, self._association.ways
-        passed = (now - self._checked_at) / CHECK_INTERVAL if self._checked_at else 0.0
-        self._checked_at = now
-        self._checks[0] += passed
-        if out is not None and back is not None:
-            self._checks[1] += passed * (1 - out.lost_share) * (1 - back.lost_share)
-        sent, answered = (int(count) for count in self._checks)
+        sent, answered = self._checks.counted(self._engine.world.now, *self._association.ways)
         self.listener.carrier_measured(self.generation, PathStatistics(self._read_rtt(), sent, answered, 0, 0))
 
     def _read_rtt(self) -> float | None:
