@@ -11,12 +11,12 @@ Measured on the engine (docs/reliability.md):
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from perdure.transport.base import IceState, LossReason, OpenChannel
 from perdure.wire import MAX_MESSAGE_BYTES
-from perdure_lab.sim.direction import Direction
 from perdure_lab.sim.flow import MAX_TRIES, Flow
+from perdure_lab.sim.pair import Pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,16 +44,6 @@ STANDBY_AFTER = 5.8
 DISCONNECTED_AFTER = 7.5
 FAILED_AFTER = 20.0
 REBOUND_AFTER = 2.8
-
-
-class Pair(NamedTuple):
-    """What ICE has chosen: an address of each end, and what is between them."""
-
-    addresses: tuple[str, str]
-    relay: int | None
-    """Which end's allocation at the relay is between them; `None`: there is nothing between them."""
-    rebindings: tuple[int, int]
-    """How often the NATs of both had lost their mappings when it was chosen, or when ICE followed the last time."""
 
 
 class End(Protocol):
@@ -108,8 +98,8 @@ class Association:
         self._internet = internet
         self._random = world.dice(f"association {offerer.name} {answerer.name}")
         self._flows = (
-            Flow(world, Direction(self, 0), self._random),
-            Flow(world, Direction(self, 1), self._random),
+            Flow(world, _Direction(self, 0), self._random),
+            Flow(world, _Direction(self, 1), self._random),
         )
         self._pair: Pair | None = None
         self._ways: tuple[Way | None, Way | None] | None = None
@@ -369,6 +359,33 @@ class Association:
 
     def _fail(self) -> None:
         self._tell(IceState.FAILED)
+
+
+class _Direction:
+    """From one end of an association to the other."""
+
+    def __init__(self, association: Association, sender: int) -> None:
+        self._association = association
+        self._sender = sender
+
+    def way(self) -> Way | None:
+        return self._association.ways[self._sender]
+
+    @property
+    def is_acknowledged(self) -> bool:
+        receiver = self._association.ends[1 - self._sender]
+        return receiver.runs and self._association.ways[1 - self._sender] is not None
+
+    def arrived(self, messages: list[bytes]) -> None:
+        association = self._association
+        association.arrived(association.ends[1 - self._sender], association.peers.spoil(self, messages))
+
+    def drained(self) -> None:
+        sender = self._association.ends[self._sender]
+        sender.loop.deliver(0.0, sender.drained)
+
+    def given_up(self) -> None:
+        self._association.given_up()
 
 
 def _channel(end: End, peer: End) -> OpenChannel:
