@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from perdure_lab.scenario.judgement import is_clean, misses, verdict
-from perdure_lab.scenario.results import Finding
+from dataclasses import replace
+
+from perdure_lab.scenario.judgement import is_clean, misses, most_spares_a_minute, verdict
+from perdure_lab.scenario.results import ActionTaken, Finding, StateSpan
 from support.lab_runs import made_up_report, made_up_run
 
 
@@ -55,3 +57,15 @@ def test_what_a_peer_lost_is_not_clean_and_what_only_perdure_was_asked_for_is() 
     assert not is_clean([own], strict=True)
     assert not is_clean([peer, made_up_report(made_up_run(0.1, subject="wrtc", bytes_lost=1))], strict=False)
     assert not is_clean([made_up_report()], strict=False)
+
+
+def test_spares_are_counted_by_the_minute_and_a_state_may_be_forbidden() -> None:
+    run = made_up_run(0.1)
+    spares = tuple(ActionTaken(at, "client", "silence", "spare", "why") for at in (1.0, 60.9, 61.0, 90.0))
+    busy = replace(run, actions_taken=spares, states=(StateSpan(0.0, "connected"), StateSpan(3.0, "reconnecting")))
+    assert most_spares_a_minute(busy) == 3
+    assert misses(made_up_report(busy, spares_a_minute=3)) == ()
+    assert misses(made_up_report(busy, spares_a_minute=2, states_never=("reconnecting",))) == (
+        Finding("3 spares within a minute, expected at most 2", 1),
+        Finding("the state reconnecting was shown", 1),
+    )

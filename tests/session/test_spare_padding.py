@@ -136,6 +136,17 @@ def test_the_session_leaves_a_carrier_that_falls_silent_behind_the_peers_resume(
     assert pair.initiator.current == 2
 
 
+def test_the_session_leaves_at_once_where_the_peer_offers_another_carrier(pair: Pair) -> None:
+    # Found by the simulator (chaos, seed 5102): the peer had gone on on the spare, which gave way to its next offer.
+    rotate(pair)
+    pair.pad_spare(pair.initiator, 3)
+    assert pair.initiator.session.leave_current(pair.now) == []
+    pair.initiator.note(pair.initiator.session.leave_current(pair.now, at_once=True))
+    assert pair.initiator.current == 2
+    pair.settle()
+    assert bytes(pair.acceptor.read[1]) == position_coded(0, 2 + UNDER_WAY)
+
+
 def test_a_spare_that_takes_no_padding_is_used_all_the_same(pair: Pair) -> None:
     rotate(pair)
     for _ in range(2 * MOST_ROUND_TRIPS):

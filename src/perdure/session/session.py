@@ -235,11 +235,11 @@ class Session:
         """The next message for the spare: it makes room there for what is to follow."""
         return None if self.beside is None else self.beside.next_padding(now)
 
-    def leave_current(self, now: float, *, for_standby: bool = False) -> list[SessionEvent]:
-        """Go on on the spare, where that has waited for its padding and waits no longer, or stands by and is proved."""
+    def leave_current(self, now: float, *, at_once: bool = False, for_standby: bool = False) -> list[SessionEvent]:
+        """Go on on the spare, where it waits no longer for its padding, or `at_once`; or where it stands by."""
         events: list[SessionEvent] = []
         beside, leaves_at = self.beside, self._leaves_current_at
-        is_due = for_standby or (leaves_at is not None and leaves_at <= now)
+        is_due = for_standby or (leaves_at is not None and (at_once or leaves_at <= now))
         if is_due and beside and beside.spare and (resume := beside.resume_on_spare(stands_by=for_standby)):
             self._go_on(beside.spare, resume, events, now)
         return events

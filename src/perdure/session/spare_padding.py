@@ -9,7 +9,8 @@ Rules:
    session goes on on the spare at once.
 2. Only where it would be noticed: not on a short round trip, nor where the first one has room for what is under way.
 3. The peer may go on on the spare meanwhile. What it says there is answered on the current carrier, and the answers are
-   said again on the spare, as they may be lost with the current one.
+   said again on the spare, as they may be lost with the current one. Where it offers yet another carrier, the session
+   goes on on the spare at once: the spare gives way to that one, and the peer may be on it.
 4. A round trip after the last padding it is acknowledged, and the session goes on on the spare.
 """
 

@@ -208,6 +208,9 @@ class Driver:
     def signaling_message(self, message: Message) -> None:
         match message:
             case Offer(generation, sdp, restarts, cause, standby):
+                if generation > self.core.generation:  # its sender may have gone on on the spare, which gives way now
+                    self.carriers.handle(self.carriers.session.leave_current(clock(), at_once=True))
+                    self.carriers.schedule_turn()
                 self.feed(OfferReceived(generation, sdp, restarts, printable(cause), stands_by=standby))
             case Answer(generation, sdp):
                 self.feed(AnswerReceived(generation, sdp))
@@ -235,12 +238,10 @@ class Driver:
         core = self.core
         if generation != core.generation:
             return
-        message: Offer | Answer
+        message: Offer | Answer = Answer(generation, sdp)
         if core.offered_here:
             restarts = core.carrier if generation not in (core.carrier, core.spare) else 0
             message = Offer(generation, sdp, restarts, self._cause, standby=self.carriers.held.is_standby(generation))
-        else:
-            message = Answer(generation, sdp)
         self._say(message)
         self.descriptions.made(message)
 
@@ -251,7 +252,6 @@ class Driver:
         self.descriptions.carrier_gone(error, left={self.core.carrier, self.core.spare} - {0})
 
     def candidate_found(self, generation: int, candidate: str, sdp_mid: str | None, sdp_mline: int | None) -> None:
-        """A candidate is to be sent."""
         self._say(Candidate(generation, candidate, sdp_mid, sdp_mline))
 
     def _say(self, message: InBandMessage) -> None:

@@ -11,11 +11,12 @@ Measured on the engine (docs/reliability.md):
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from perdure.transport.base import IceState, LossReason, OpenChannel
 from perdure.wire import MAX_MESSAGE_BYTES
 from perdure_lab.sim.flow import MAX_TRIES, Flow
+from perdure_lab.sim.pair import Pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,16 +44,6 @@ STANDBY_AFTER = 5.8
 DISCONNECTED_AFTER = 7.5
 FAILED_AFTER = 20.0
 REBOUND_AFTER = 2.8
-
-
-class Pair(NamedTuple):
-    """What ICE has chosen: an address of each end, and what is between them."""
-
-    addresses: tuple[str, str]
-    relay: int | None
-    """Which end's allocation at the relay is between them; `None`: there is nothing between them."""
-    rebindings: tuple[int, int]
-    """How often the NATs of both had lost their mappings when it was chosen, or when ICE followed the last time."""
 
 
 class End(Protocol):

@@ -3,9 +3,8 @@
 1. It reads the machine's networks when its first connection begins, and then every 2 s. The list goes with the last
    connection.
 2. After `renew` a new carrier waits until the earlier ones are closed, at most 50 ms; see `transport.base.Transport`.
-3. A carrier that is not open yet adds what a later reading of the list brings.
+3. A carrier that is not open yet adds what a later reading of the list brings. One that keeps off a link leaves it out.
 4. Each gathering asks the relay for an allocation (`relay_client`).
-5. A carrier that keeps off a link gathers the addresses of the others, until it is used.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.core.description import ice_ufrag
-from perdure.errors import CarrierError
 from perdure.netmon.uplinks import uplinks
 from perdure.transport.base import IceState, LossReason, Path, PathStatistics
 from perdure_lab.sim.association import Association
 from perdure_lab.sim.flow import CARRIER_BUFFER_BYTES
+from perdure_lab.sim.ice_checks import IceChecks
 from perdure_lab.sim.relay_client import RelayClient
 
 if TYPE_CHECKING:
@@ -47,9 +46,6 @@ FACTORY_GOES_AFTER = 0.003
 DESCRIBES_AFTER = 0.002
 """Seconds that an offer or an answer takes to make."""
 
-CHECK_INTERVAL = 2.5
-"""Seconds between ICE's checks of the pair in use."""
-
 
 class Engine:
     """The `Transport` of one process.
@@ -73,11 +69,8 @@ class Engine:
         closes: Callable[[SimCarrier, str], None],
         relay: Relay | None = None,
     ) -> None:
-        self.peers = peers
-        self.world = world
-        self.internet = internet
-        self.machine = machine
-        self.loop = machine.loop
+        self.peers, self.world, self.internet = peers, world, internet
+        self.machine, self.loop = machine, machine.loop
         self.site, self.carriers, self.misused, self.closes = machine.name, carriers, misused, closes
         self.relay_client = RelayClient(world, machine.loop, relay)
         self.alive: list[SimCarrier] = []
@@ -87,8 +80,7 @@ class Engine:
         """When the first of the connections began: readings are a multiple of `REREAD_INTERVAL` later."""
         self._is_to_reread = False
         self._outdated: set[SimCarrier] = set()
-        self._outdated_until = 0.0
-        self._progress_at = 0.0
+        self._outdated_until = self._progress_at = 0.0
         self._unlisten = internet.listen(self._network_changed)
 
     # Transport.
@@ -105,16 +97,13 @@ class Engine:
         return max(1, len(uplinks(network or self.internet.snapshot(self.site))))
 
     def offer_apart(self, generation: int, listener: CarrierListener, address: str) -> Carrier:
-        if (link := self.internet.home(self.site, address)) is None or self.count_uplinks(None) < 2:
-            raise CarrierError(f"{address} is not on one of several uplinks", generation=generation)
-        return self._begin(generation, listener, link)
+        return self._begin(generation, listener, self.internet.home(self.site, address))
 
     def are_apart(self, one: str, other: str) -> bool:
         return None not in (links := {self.internet.home(self.site, each) for each in (one, other)}) and len(links) == 2
 
-    def use_all_links(self, carrier: Carrier) -> None:
-        if isinstance(carrier, SimCarrier):
-            carrier.keeps_off = None
+    def use_all_links(self, carrier: SimCarrier) -> None:
+        carrier.keeps_off = None
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
         self.relay_client.use(servers)
@@ -214,12 +203,8 @@ class SimCarrier:
         self._restarts = 0
         self._association: Association | None = None
         self._flow: Flow | None = None
-        self._checked_at = 0.0
-        self._checks = [0.0, 0.0]
+        self._checks = IceChecks()
         self._allocation_ends_at = 0.0
-        self._rtt: float | None = None
-        self._measured_pair: tuple[str, str] | None = None
-        """The pair of addresses that `_rtt` is of."""
 
     @property
     def loop(self) -> Loop:
@@ -263,7 +248,7 @@ class SimCarrier:
         if self._association is None or (pair := self._association.pair) is None:
             return None
         here = self._association.ends.index(self)
-        rtt = self._rtt if pair.addresses == self._measured_pair else None
+        rtt = self._checks.rtt_of(pair.addresses)
         url = self._engine.relay_client.url if pair.relay == here else None
         return Path(pair.relay is not None, "udp", pair.addresses[here], pair.addresses[1 - here], rtt, url)
 
@@ -350,7 +335,7 @@ class SimCarrier:
 
     def opened(self, channel: OpenChannel) -> None:
         if not self.is_closed:
-            self._read_rtt()
+            self._checks.read_rtt(self._association)
             self.listener.carrier_opened(self.generation, channel)
 
     def received(self, message: bytes) -> None:
@@ -410,20 +395,6 @@ class SimCarrier:
     def _measured(self) -> None:
         if self.is_closed or self._association is None or not self._association.is_open:
             return
-        now, (out, back) = self._engine.world.now, self._association.ways
-        passed = (now - self._checked_at) / CHECK_INTERVAL if self._checked_at else 0.0
-        self._checked_at = now
-        self._checks[0] += passed
-        if out is not None and back is not None:
-            self._checks[1] += passed * (1 - out.lost_share) * (1 - back.lost_share)
-        sent, answered = (int(count) for count in self._checks)
-        self.listener.carrier_measured(self.generation, PathStatistics(self._read_rtt(), sent, answered, 0, 0))
-
-    def _read_rtt(self) -> float | None:
-        """The round trip on the pair in use; `None` where nothing gets through."""
-        self._rtt = self._measured_pair = None
-        if self._association is not None and (pair := self._association.pair) is not None:
-            out, back = self._association.ways
-            self._measured_pair = pair.addresses
-            self._rtt = round(out.round_trip, 3) if out is not None and back is not None else None
-        return self._rtt
+        counts = self._checks.counted(self._engine.world.now, *self._association.ways)
+        rtt = self._checks.read_rtt(self._association)
+        self.listener.carrier_measured(self.generation, PathStatistics(rtt, *counts, 0, 0))
