@@ -140,19 +140,22 @@ async def test_one_that_is_on_the_link_in_use_is_dropped_and_the_tube_goes_on() 
         assert tube.states == []
 
 
-async def test_a_process_holds_a_bounded_number_of_them() -> None:
+async def test_a_registry_holds_a_bounded_number_of_them() -> None:
     gone: list[str] = []
     listener: Any = SimpleNamespace(
         tube_id="tube", feed=lambda event: None, carrier_gone=lambda generation, why: gone.append(why)
     )
-    transport: Any = SimpleNamespace(
-        answer=lambda *arguments: SimpleNamespace(can_restart=True, generation=5, close=lambda: None)
-    )
+
+    class Taking:
+        def answer(self, *arguments: object) -> Any:
+            return SimpleNamespace(can_restart=True, generation=5, close=lambda: None)
+
+    transport: Any = Taking()
     held = [CarrierSet(listener, transport, listener) for _ in range(MAX_STANDBYS + 1)]
     for each in held:
         each.answer(5, "", is_spare=True, stands_by=True)
     await asyncio.sleep(0)
-    assert gone == [f"this process holds {MAX_STANDBYS} warm spares"]
+    assert gone == [f"{MAX_STANDBYS} warm spares are held"]
     held[0].close(5)
     held[-1].answer(5, "", is_spare=True, stands_by=True)
     await asyncio.sleep(0)

@@ -277,6 +277,14 @@ def test_a_suspect_path_has_it_asked_and_it_is_used_where_it_answers_first() -> 
     assert (core.state, core.carrier, core.spare) == (State.CONNECTED, 5, 0)
 
 
+def test_a_peer_that_has_asked_there_since_the_path_was_heard_shows_that_it_works() -> None:
+    core = with_warm_spare()
+    rest(core, 11.0)
+    core.handle_event(PathEvidence(3, 11.0, 11.0), 11.0)
+    assert core.handle_event(StandbyAnswered(5), 11.1) == []
+    assert ("SWITCH", "PATH_SUSPECT") in decided(core.handle_timeout(11.0 + SUSPECT_AFTER))
+
+
 def test_it_is_not_used_where_the_path_answers_first() -> None:
     core = with_warm_spare()
     suspect(core, 11.0)

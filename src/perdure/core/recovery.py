@@ -162,7 +162,8 @@ class Recovery:
             self.spares.path_suspect()
         elif self._context.state.is_up:
             self._context.actions.append(DoubtSignaling())
-            self.warm.ask()
+            if self.warm.ask():
+                self.judge_suspicion()
 
     def warm_is_due(self) -> None:
         now = self.situation()

@@ -67,6 +67,7 @@ class Warm:
         "_context",
         "_data_at",
         "_failures",
+        "_heard_at",
         "_initiator",
         "_liveness",
         "_not_before",
@@ -92,6 +93,8 @@ class Warm:
         """In a row."""
         self._ready_at = math.inf
         """Since when one is ready."""
+        self._heard_at = -math.inf
+        """When the peer was last heard on one."""
         self.has_answered = False
         """Whether it answered what it was asked last."""
 
@@ -167,9 +170,10 @@ class Warm:
                     if self._is_ours:
                         self._look_at(self._context.now + FIRST_CHECK_DELAY)
                     if self._path_is_suspect:
-                        self.ask()
+                        return self.ask()
             case StandbyAnswered(carrier):
                 self.has_answered = True
+                self._heard_at = self._context.now
                 if spare is not None and spare.generation == carrier and self._path_is_suspect:
                     self._context.timers.cancel(Timer.SPARE)
                     return True
@@ -177,12 +181,16 @@ class Warm:
                 assert_never(event)
         return False
 
-    def ask(self) -> None:
-        """The path is suspect: whether the warm spare works. SPARE says when it should have answered."""
+    def ask(self) -> bool:
+        """The path is suspect: whether the warm spare works; it does where it was heard since the path was. SPARE says
+        when it should have answered."""
+        if self._heard_at > self._liveness.last_heard_at:
+            return True
         self.has_answered = False
         patience = ANSWER_TIMEOUT + 2 * (self._liveness.rtt.srtt or 0.0)
         self._context.actions.append(TendStandby(StandbyTask.ASK))
         self._context.timers.set(Timer.SPARE, self._context.now + min(LONGEST_ANSWER, patience))
+        return False
 
     def has_not_answered(self) -> bool:
         """SPARE: it has had its time to open or to answer. Whether another spare is to be begun."""

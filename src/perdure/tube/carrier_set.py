@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from perdure.core.events import CarrierMade
 from perdure.errors import CarrierError
@@ -29,11 +30,11 @@ CLOSE_TIMEOUT = 5.0
 for the tube's end."""
 
 MAX_STANDBYS = 64
-"""Warm spares of a process, its peers' included. Each is a peer connection, some 0.4 MB; a client has one or two tubes,
+"""Warm spares of a registry, its peers' included. Each is a peer connection more; a client has one or two tubes,
 and a gateway's busiest clients have theirs."""
 
-_standbys: set[int] = set()
-"""The ids of these carriers."""
+_standbys: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
+"""The ids of these carriers, of each transport."""
 
 
 class CarrierSet:
@@ -77,6 +78,13 @@ class CarrierSet:
     def is_spare(self, generation: int) -> bool:
         return self.spare is not None and self.spare.generation == generation
 
+    @property
+    def _standbys(self) -> set[int]:
+        try:
+            return _standbys.setdefault(self._transport, set())
+        except TypeError:  # a transport of an application's that cannot be a key: nothing is counted
+            return set()
+
     def is_standby(self, generation: int) -> bool:
         return self.stands_by and self.is_spare(generation)
 
@@ -92,7 +100,7 @@ class CarrierSet:
             self.close(self.old.generation)
         self.old, self.current, self.spare = self.current, self.spare, None
         if self.stands_by and self.current is not None:
-            _standbys.discard(id(self.current))
+            self._standbys.discard(id(self.current))
             if isinstance(self._transport, StandbyTransport):
                 self._transport.use_all_links(self.current)
         self.stands_by = False
@@ -153,12 +161,14 @@ class CarrierSet:
         if self.is_current(generation):
             carrier, self.current = self.current, None
         elif self.is_spare(generation):
-            carrier, self.spare, self.stands_by = self.spare, None, False
+            carrier, self.spare = self.spare, None
         elif self.is_old(generation):
             carrier, self.old = self.old, None
         if carrier is not None:
-            _standbys.discard(id(carrier))
-        if carrier is not None and (closing := carrier.close()) is not None:
+            self._standbys.discard(id(carrier))
+        closing = None if carrier is None else carrier.close()
+        self.stands_by = self.stands_by and self.spare is not None
+        if carrier is not None and closing is not None:
             task = asyncio.get_running_loop().create_task(self._wait_until_closed(carrier.generation, closing))
             self._closing = (*self._closing, task)
             task.add_done_callback(self._has_closed)
@@ -181,8 +191,8 @@ class CarrierSet:
 
     def _begin(self, generation: int, is_spare: bool, begin: Callable[[], Carrier], stands_by: bool) -> None:
         try:
-            if stands_by and len(_standbys) >= MAX_STANDBYS:
-                raise CarrierError(f"this process holds {MAX_STANDBYS} warm spares", generation=generation)
+            if stands_by and len(self._standbys) >= MAX_STANDBYS:
+                raise CarrierError(f"{MAX_STANDBYS} warm spares are held", generation=generation)
             carrier = begin()
             can_restart = carrier.can_restart
         except CarrierError as error:
@@ -191,7 +201,7 @@ class CarrierSet:
             self.failed(generation, error)
         else:
             if stands_by:
-                _standbys.add(id(carrier))
+                self._standbys.add(id(carrier))
             if is_spare:
                 self.spare, self.stands_by = carrier, stands_by
             else:

@@ -33,7 +33,8 @@ class CarrierWatch:
         current, peer = _current(carrier), self._carriers.get(peers_name)
         if current is None or current is carrier or peer is None or _current(peer) is not peer:
             return
-        is_spare = carrier.messages_said <= 1  # but for its RESUME nothing was said on it
+        # But for its RESUME nothing was said on it; or it stood by, and did not answer in time here.
+        is_spare = carrier.messages_said <= 1 or _is_warm_spare(carrier)
         if not is_spare and self._world.now - carrier.said_at < RETIRE_TIMEOUT - ROUNDING:
             self._world.after(0.0, self._check, carrier, current)
 
@@ -41,6 +42,12 @@ class CarrierWatch:
         """Its end goes on on the other one: it was not closed with all that there are."""
         if _current(carrier) is current:
             self._violated(f"{carrier.name} was closed, and the other end has not left it")
+
+
+def _is_warm_spare(carrier: SimCarrier) -> bool:
+    """Whether it is one that its end has not used, and closes."""
+    held = carrier.listener.held if isinstance(carrier.listener, CarrierSession) else None
+    return held is not None and held.stands_by and held.spare is None
 
 
 def _current(carrier: SimCarrier) -> object:
