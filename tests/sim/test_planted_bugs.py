@@ -444,7 +444,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (wait_for_ever_to_be_accepted, 0, "waits to be accepted"),
     (deliver_what_came_again, 4, "hears other bytes than were sent"),
     (read_a_stale_resume_as_the_truth, 998, "was reset for no reason"),
-    (bound_acknowledgements_by_one_carrier, 51, "has not left it"),
+    (bound_acknowledgements_by_one_carrier, 70, "has not left it"),
     (give_a_late_answer_to_another_carrier, 3, "was given the answer to"),
     (leak_a_spare, 4, "carrier-failed"),
     (spend_the_restart_limit_on_planned_renewals, 15, "the restart limit is reached after"),
