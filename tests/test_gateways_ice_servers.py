@@ -115,6 +115,44 @@ async def test_a_gateways_ice_servers_reach_its_clients_and_so_do_later_ones() -
         await echoes(tunnel)
 
 
+class Counted:
+    """A provider that issues to another user each time."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def ice_servers(self) -> perdure.IssuedIceServers:
+        self.asked += 1
+        return perdure.IssuedIceServers((IceServer("turn:127.0.0.1:9", f"user {self.asked}", "secret"),))
+
+
+async def test_a_gateway_fetches_credentials_once_for_all_its_clients_who_hear_of_each() -> None:
+    provider, heard = Counted(), [Told() for _ in range(3)]
+    transport = perdure.TransportConfig(loopback=True, turn_credential_refresh_interval=1.0)
+    async with contextlib.AsyncExitStack() as stack:
+        url = await stack.enter_async_context(rendezvous())
+        store = perdure.TicketStore()
+        store.create("default", now=0)
+        gateway = await stack.enter_async_context(
+            Gateway(
+                url,
+                perdure.parse_allow([]),
+                tickets=store,
+                handler=echo,
+                transport=transport,
+                ice_server_provider=provider,
+            )
+        )
+        for told in heard:
+            tunnel = perdure.connect(gateway.ticket, loopback=True, signal_handler=told)
+            await echoes(await stack.enter_async_context(tunnel))
+        began = provider.asked
+        await eventually(lambda: all(f"user {began + 2}" in told.users for told in heard))
+    for told in heard:
+        numbers = [int((user or "").removeprefix("user ")) for user in told.users]
+        assert numbers == list(range(numbers[0], numbers[-1] + 1)), "each, and none is another's alone"
+
+
 @pytest.mark.parametrize(
     ("servers", "error", "why"),
     [

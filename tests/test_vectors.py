@@ -23,6 +23,7 @@ from perdure.wire import (
     Gone,
     Hello,
     Open,
+    Padding,
     Parameters,
     Ping,
     Pong,
@@ -75,6 +76,7 @@ FRAMES: list[Frame] = [
     Close(CloseCode.DONE, "bye"),
     Close(CloseCode.VERSION, "", PARAMETERS),
     Signal(b'{"type":"withdraw","generation":5}'),
+    Padding(3),
 ]
 
 
@@ -99,7 +101,7 @@ def vectors() -> dict[str, Any]:
         "integers": [{"value": value, "bytes": encode_varint(value).hex()} for value in INTEGERS],
         "integers refused": [(2**53 | 0xC0 << 56).to_bytes(8, "big").hex(), "ffffffffffffffff", "40", "c0000000000000"],
         "frames": [described(frame) for frame in FRAMES],
-        "skipped": ["4100", "7f03aabbcc", "ff00"],
+        "skipped": ["4200", "7f03aabbcc", "ff00"],
         "refused": ["", "00", "3f", "4003aabb", "0401000548656c6c", "0901" * 513],
         "binding": {"certificates": [OTHER.hex(), ONE.hex()], "bytes": binding.hex()},
         "proofs": [

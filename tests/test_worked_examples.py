@@ -52,7 +52,7 @@ WANDERED = (
     + ["network WAKE_UP slept_seconds=300 is_new_address=true", "sleeps", "signaling-away"]
     + ["ice-disconnected", *(f"network {trigger.name}" for trigger in Trigger), "signaling-back"]
     + ["peer-offers INTERFACE_CHANGE", "peer-restarts-ice WAKE_UP", "peer-restarts-another INTERFACE_CHANGE"]
-    + ["restart-ice", "rebuild", "spare-opens", "spare-lost", "peer-switched", "peer-withdraws"]
+    + ["restart-ice", "rebuild", "relays-renewed", "spare-opens", "spare-lost", "peer-switched", "peer-withdraws"]
 )
 """What may happen to a tube; what leads further, more often."""
 
@@ -151,7 +151,8 @@ CANNOT_RESTART = [
 
 CANNOT_RESTART_POOR = [(8, "cannot-restart"), *QUALITY_AGAIN[:2]]
 
-NEW_CREDENTIALS, TRY_DIRECT = [(8, "new-credentials")], [(8, "try-direct")]
+
+TRY_DIRECT = [(8, "try-direct")]
 
 FAILED_WITH_A_SPARE = [(8, "rebuild"), (8.1, "ice-failed")]
 FAILED = [(8, "ice-failed")]
@@ -172,7 +173,6 @@ SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", POOR_AT_THE_LIMIT),
     ("client connected", POOR_WHILE_UNSETTLED),
     ("client connected", MOVED),
-    ("client connected", NEW_CREDENTIALS),
     ("client connected", TRY_DIRECT),
     ("client connected", RESTARTED_OFTEN),
     ("client connected", CANNOT_RESTART),

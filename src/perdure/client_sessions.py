@@ -179,7 +179,7 @@ class ClientSessions:
                 return PeerError(f"the gateway takes no session: {why} ({waited})", reason="no answer")
             case _:
                 text = f"no path to the gateway was found ({waited}); is UDP allowed, and are the ICE servers right?"
-                text = "; ".join([text, *self._tubes.ice_servers.troubles])
+                text = "; ".join([text, *self._tubes.ice_servers.describe_troubles()])
                 return PeerError(text, reason="no path")
 
     def _begin(self) -> None:

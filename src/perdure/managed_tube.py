@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import StateChanged
-from perdure.core.decision import DecisionReason
-from perdure.core.events import CloseRequested, NetworkChanged, RecoveryRequested
+from perdure.core.events import CloseRequested, NetworkChanged, RelaysRenewed
 from perdure.core.state import Reason, State
 from perdure.errors import PeerError
 from perdure.netmon.lost_addresses import Lost
@@ -132,7 +131,12 @@ class ManagedTube:
         carrier, while it carries data."""
         path = self.driver.carriers.path
         if self.is_open and self.state.is_up and path is not None and path.relay_url is not None:
-            self.driver.feed(RecoveryRequested(rebuild=True, why=DecisionReason.RELAY_CREDENTIALS))
+            self.driver.feed(RelaysRenewed())
+
+    def turn_servers_revived(self) -> None:
+        """What seeks a path found no TURN server that took its credentials, and there are others now."""
+        if self.is_open and not self.state.is_up:
+            self.driver.feed(RelaysRenewed())
 
     def set_limits(self, limits: ResourceLimits) -> None:
         self.driver.carriers.session.streams.limits = limits

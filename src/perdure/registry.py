@@ -89,7 +89,7 @@ class TubeRegistry:
         if signal_handler is not None:
             check_callable("signal_handler", signal_handler)
         self._environment = environment(transport, policy, session_limits, limits, random)
-        self.ice_servers = SharedIceServers(self._environment.transport, transport, self)
+        self.ice_servers = SharedIceServers(self._environment, transport, self)
         self.tcp_connections = TcpConnections()
         """The TCP connections that its tubes' streams are joined to."""
         self._signal_handler = signal_handler

@@ -54,7 +54,7 @@ class RoleIceServers:
                 random=random,
                 clock=clock,
             )
-            tubes.ice_servers.on_refused = self._refresher.refused
+            tubes.ice_servers.refresher = self._refresher
 
     @property
     def all(self) -> tuple[IceServer, ...]:
@@ -70,7 +70,7 @@ class RoleIceServers:
             await self._refresher.close()
 
     def network_moved(self) -> None:
-        """The machine may have slept."""
+        """The machine's network has changed, or it slept."""
         if self._refresher is not None:
             self._refresher.look()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
 
 from perdure.config import TransportConfig
 from perdure.eventlog import log_event
@@ -15,17 +15,20 @@ from perdure.turn.pool import ServerAddress, Trouble, address_of
 from perdure.turn.shared_secret import expiry_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from perdure.ice_server import IceServer
     from perdure.manager import TunnelConnectionManager
-    from perdure.transport.base import Transport
+    from perdure.transport.base import KnowsTurnServers, Transport
+    from perdure.tube import Environment
     from perdure.turn.pool import ServerFailure
-    from perdure.turn.refresher import FetchFailure
+    from perdure.turn.refresher import FetchFailure, Refresher
 
 log = logging.getLogger("perdure.turn")
 
 
 class SharedIceServers:
-    """Those of `transport`.
+    """Those of the transport of `environment`, which hears what is wrong with them.
 
     Args:
         config: what the transport was made by, where it is known.
@@ -34,33 +37,32 @@ class SharedIceServers:
 
     def __init__(
         self,
-        transport: Transport,
+        environment: Environment,
         config: TransportConfig | Transport | None,
         registry: Iterable[TunnelConnectionManager],
     ) -> None:
-        self._transport = transport
+        transport = self._transport = environment.transport
+        environment.relay_troubles = self.describe_troubles
         self._registry = weakref.ref(registry)
         self._logins = _logins(config.ice_servers if isinstance(config, TransportConfig) else ())
         self._expires_at: float | None = None
         """On the tubes' clock, where whoever issued the credentials said so."""
-        self._troubles: dict[str, str] = {}
-        """What was told of servers since they were set, by URL."""
-        self.on_refused: Callable[[], None] = lambda: None
-        """Called where a server refuses the credentials."""
-        tell = getattr(transport, "tell_server_failures", None)  # see `TellsServerFailures`
-        if tell is not None:
-            tell(self._server_failed)
+        self.refresher: Refresher | None = None
+        """Asks a provider for new ones, where there is one."""
+        self._knowing: KnowsTurnServers | None = None
+        if hasattr(transport, "tell_of_turn_servers"):
+            self._knowing = cast("KnowsTurnServers", transport)
+            self._knowing.tell_of_turn_servers(self)
 
-    @property
-    def troubles(self) -> tuple[str, ...]:
-        """What is wrong with TURN servers, a sentence each."""
-        return tuple(self._troubles.values())
+    def describe_troubles(self) -> tuple[str, ...]:
+        """What is wrong with TURN servers now, a sentence each."""
+        failures = () if self._knowing is None else self._knowing.turn_failures()
+        return tuple(failure.sentence(self._expired_for(failure)) for failure in failures)
 
     def set(self, servers: tuple[IceServer, ...], expires_in: float | None) -> None:
         """Use `servers`, which expire in so many seconds. A path through a TURN server whose credentials are others now
         gets a new allocation. Raises `CarrierError` where the engine refuses one."""
         self._transport.set_ice_servers(servers)
-        self._troubles.clear()
         expires_in = _expires_in(servers) if expires_in is None else expires_in
         self._expires_at = None if expires_in is None else clock() + expires_in
         for manager in self._managers():
@@ -72,6 +74,25 @@ class SharedIceServers:
             if path is not None and path.relay_url is not None and address_of(path.relay_url) in renewed:
                 manager.relay_credentials_renewed()
 
+    # What the transport tells.
+
+    def turn_server_failed(self, failure: ServerFailure) -> None:
+        sentence = failure.sentence(self._expired_for(failure))
+        log_event(log, logging.WARNING, "turn-server-failed", server=failure.url, code=failure.code, why=sentence)
+        for manager in self._managers():
+            manager.tube.publisher.turn_server_failed(failure.url, failure.code, sentence)
+        if failure.trouble is Trouble.CREDENTIALS and self.refresher is not None:
+            self.refresher.refused()
+
+    def turn_servers_revived(self) -> None:
+        for manager in self._managers():
+            manager.tube.turn_servers_revived()
+
+    def turn_credentials_awaited(self) -> Awaitable[None] | None:
+        return None if self.refresher is None else self.refresher.awaited()
+
+    # What a provider tells.
+
     def fetch_failed(self, failure: FetchFailure) -> None:
         """A provider had no new ones."""
         for manager in self._managers():
@@ -81,17 +102,12 @@ class SharedIceServers:
         registry = self._registry()
         return () if registry is None else registry
 
-    def _server_failed(self, failure: ServerFailure) -> None:
+    def _expired_for(self, failure: ServerFailure) -> float | None:
+        """Seconds since the credentials that were refused expired, where that is known."""
         expiry = expiry_of(failure.username)
-        expired_for = None if expiry is None else time.time() - expiry
-        if expired_for is None and self._expires_at is not None:
-            expired_for = clock() - self._expires_at
-        sentence = self._troubles[failure.url] = failure.sentence(expired_for)
-        log_event(log, logging.WARNING, "turn-server-failed", server=failure.url, code=failure.code, why=sentence)
-        for manager in self._managers():
-            manager.tube.publisher.turn_server_failed(failure.url, failure.code, sentence)
-        if failure.trouble is Trouble.CREDENTIALS:
-            self.on_refused()
+        if expiry is not None:
+            return time.time() - expiry
+        return None if self._expires_at is None else clock() - self._expires_at
 
 
 def _logins(servers: Iterable[IceServer]) -> dict[ServerAddress, tuple[str | None, str | None]]:

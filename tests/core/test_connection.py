@@ -729,6 +729,20 @@ def test_a_network_event_waits_for_the_rendezvous_though_the_path_was_up() -> No
     assert decided(core.handle_event(NetworkChanged(Trigger.INTERFACE_CHANGE), 10.0)) == [("WAIT", "NO_SIGNALING")]
 
 
+def test_a_second_copy_of_an_offer_is_no_news_of_the_peers_network() -> None:
+    one, other = connected(initiator=False), connected(initiator=False)
+    for core in (one, other):
+        for generation in range(5, 5 + 2 * (POLICY.max_restarts_per_minute - 2), 2):
+            core.handle_event(OfferReceived(generation, sdp("peer"), cause=Trigger.INTERFACE_CHANGE.value), 10.0)
+    copy = OfferReceived(other.generation, sdp("peer"), cause=Trigger.INTERFACE_CHANGE.value)
+    assert other.handle_event(copy, 13.0) == []
+    for core in (one, other):
+        core.handle_event(SessionResumed(core.spare), 13.5)
+        silent(core, 14.0)
+        assert core.decisions[-1].reason.name == "UNSETTLED"
+    assert other.decisions[-1].next_attempt_at == one.decisions[-1].next_attempt_at
+
+
 def test_a_second_copy_of_an_answer_whose_attempt_is_over_is_no_sign_that_the_peer_is_back() -> None:
     core = connected()
     lose(core, 10.0)

@@ -33,6 +33,7 @@ STEPS = st.one_of(
     st.tuples(st.just("open_spare"), SIDES),
     st.tuples(st.just("deliver_beside"), SIDES, st.integers(1, 4)),
     st.tuples(st.just("spare_and_open"), SIDES, st.integers(0, 3)),
+    st.tuples(st.just("signal"), SIDES, st.sampled_from([0, 600, 16_000])),
 )
 
 
@@ -84,6 +85,8 @@ def take(step: tuple[object, ...], pair: Pair, opened: list[list[int]]) -> None:
             pair.open_spare(pair.ends[1 - side])
         case ("deliver_beside", int(side), int(most)):
             pair.deliver_beside(pair.ends[side], most)
+        case ("signal", int(side), int(size)):
+            pair.ends[side].signal(size)
         case ("send", int(side), int(most)):
             pair.send(pair.ends[side], most)
         case ("deliver", int(side), int(most)):
@@ -126,9 +129,11 @@ def test_what_is_read_is_what_was_written_over_carriers_cut_anywhere_and_spares_
     else:
         pair.connect()
     pair.settle()
-    for end in pair.ends:
+    for end, other in (pair.ends, pair.ends[::-1]):
         assert not end.unusable
         assert end.closed is None
+        assert len(set(end.signals)) == len(end.signals), "of signaling nothing comes twice"
+        assert set(end.signals) <= set(other.said_signals)
     for stream_id in opened[0] + opened[1]:
         check_direction(pair.initiator, pair.acceptor, stream_id)
         check_direction(pair.acceptor, pair.initiator, stream_id)

@@ -18,6 +18,21 @@ LITTLE = ResourceLimits(
 
 WALKS = 400
 STEPS = 120
+STEP_WEIGHTS = {
+    "user": 30,
+    "send": 20,
+    "deliver": 20,
+    "beside": 14,
+    "begin": 5,
+    "open": 8,
+    "pad": 12,
+    "rotate": 3,
+    "drop": 1,
+    "lose old": 3,
+    "lose current": 1,
+    "wait": 6,
+    "anew": 0.5,
+}
 
 
 @pytest.fixture
@@ -35,19 +50,31 @@ class Walk:
         self.random = Random(seed)
         self.pair = Pair(LITTLE)
         self.opened: list[list[int]] = [[], []]
+        self.padded = 0
+        """Messages of padding, and spares that they were for."""
         self.pair.connect()
         self.pair.exchange(2)
+        self.waits: tuple[float, ...] = (0.001, 0.03, 2.0)
+        if seed % 2:
+            self.talk_from_afar()
+            self.waits = (0.001, 0.01, 0.03)
         for _ in range(STEPS):
             self.step()
+
+    def talk_from_afar(self) -> None:
+        """Both ends learn that a round trip takes some 100 ms, which makes padding worth while."""
+        for side, end in enumerate(self.pair.ends):
+            self.opened[side].append(end.session.open_stream(b"target"))
+            end.write(self.opened[side][0], 1)
+        for _ in range(4):
+            self.pair.exchange(1)
+            self.pair.advance(0.05)
 
     def step(self) -> None:
         random, pair = self.random, self.pair
         side = random.randrange(2)
         end = pair.ends[side]
-        match random.choices(
-            ("user", "send", "deliver", "beside", "begin", "open", "drop", "lose old", "lose current", "wait", "anew"),
-            (30, 20, 20, 14, 5, 8, 1, 3, 1, 4, 0.5),
-        )[0]:
+        match random.choices(tuple(STEP_WEIGHTS), tuple(STEP_WEIGHTS.values()))[0]:
             case "user":
                 self.use(side, end)
             case "send":
@@ -60,6 +87,10 @@ class Walk:
                 pair.begin_spare()
             case "open":
                 pair.open_spare(end)
+            case "pad":
+                self.padded += pair.pad_spare(end, random.randint(1, 3))
+            case "rotate":
+                self.rotate()
             case "drop":
                 pair.drop_spare()
             case "lose old":
@@ -67,9 +98,23 @@ class Walk:
             case "lose current":
                 pair.lose_current()
             case "wait":
-                pair.advance(random.choice((0.001, 0.03, 2.0)))
+                pair.advance(random.choice(self.waits))
             case _:
                 pair.connect()
+
+    def rotate(self) -> None:
+        """A carrier that has just answered is replaced while much is under way on it."""
+        pair = self.pair
+        for side, end in enumerate(pair.ends):
+            for stream_id in known_streams(end, self.opened[side]):
+                if end.written.get(stream_id, 0) < 20_000:
+                    end.write(stream_id, 20_000)
+        pair.exchange(1)
+        pair.begin_spare()
+        for end in pair.ends:
+            pair.open_spare(end)
+        for end in pair.ends:
+            pair.deliver_beside(end, self.random.randint(0, 1))
 
     def use(self, side: int, end: End) -> None:
         streams = known_streams(end, self.opened[side])
@@ -110,8 +155,10 @@ class Walk:
 
 @pytest.mark.parametrize("block", range(8))
 def test_what_is_read_is_what_was_written_in_any_interleaving_of_two_carriers(block: int) -> None:
+    padded = 0
     for seed in range(block * WALKS // 8, (block + 1) * WALKS // 8):
         walk = Walk(seed)
+        padded += walk.padded
         walk.settle()
         pair = walk.pair
         assert not pair.initiator.unusable + pair.acceptor.unusable, seed
@@ -122,6 +169,7 @@ def test_what_is_read_is_what_was_written_in_any_interleaving_of_two_carriers(bl
         for stream_id in walk.opened[0] + walk.opened[1]:
             check_direction(pair.initiator, pair.acceptor, stream_id, seed)
             check_direction(pair.acceptor, pair.initiator, stream_id, seed)
+    assert padded > 50, "too few of these walks have a spare that waits for its padding"
 
 
 # Case by case.

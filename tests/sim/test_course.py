@@ -29,7 +29,7 @@ def test_the_trace_tells_of_each_fault_where_it_begins_and_ends(trace: list[str]
     )
     assert len(begun) > 50
     assert sorted(begun) == sorted(ended)
-    places = r"both ends|(client|gateway)( eth\d{1,2}| wlan0| wwan0)?|services"
+    places = r"both ends|(client|gateway)( eth\d{1,2}| wlan0| wwan0)?|services|internet"
     assert [what for what, _ in begun if not re.fullmatch(rf"({places}): [a-z -]+( \d+)?", what)] == []
 
 

@@ -13,6 +13,7 @@ from perdure_lab.scenario.model import Link, LinkName, Nat
 from perdure_lab.sim.engine import Engine, SimCarrier
 from perdure_lab.sim.internet import Internet
 from perdure_lab.sim.machine import Machine
+from perdure_lab.sim.relay import Relay, Terms
 from perdure_lab.sim.unruly_peers import UnrulyPeers
 from perdure_lab.sim.world import World
 
@@ -29,7 +30,7 @@ def raised(machine: Machine, error: BaseException) -> None:
 class Pair:
     """Two machines, each with a carrier that signals to the other at once."""
 
-    def __init__(self, nat: Nat, *, has_relay: bool) -> None:
+    def __init__(self, nat: Nat, relay: Terms | None = None) -> None:
         self.world = World(1)
         links = {
             LinkName("client", "wlan"): Link(addresses=(HERE,), delay=0.02, nat=nat),
@@ -46,7 +47,7 @@ class Pair:
                 peers=UnrulyPeers(self.world),
                 misused=pytest.fail,
                 closes=Mock(),
-                has_relay=has_relay,
+                relay=None if relay is None else Relay(self.world, relay),
             )
             for site in ("client", "gateway")
         ]
@@ -63,7 +64,7 @@ class Pair:
 
 
 def test_a_direct_path_has_both_machines_addresses_and_an_rtt() -> None:
-    pair = Pair(Nat.NONE, has_relay=False)
+    pair = Pair(Nat.NONE)
     assert pair.client.path() is None
     pair.world.run(5.0)
     here, there = pair.client.path(), pair.gateway.path()
@@ -75,7 +76,7 @@ def test_a_direct_path_has_both_machines_addresses_and_an_rtt() -> None:
 
 
 def test_a_path_through_the_relay_says_so() -> None:
-    pair = Pair(Nat.SYMMETRIC, has_relay=True)
+    pair = Pair(Nat.SYMMETRIC, Terms())
     pair.world.run(5.0)
     path = pair.client.path()
     assert path is not None

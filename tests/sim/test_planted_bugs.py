@@ -19,6 +19,7 @@ from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trig
 from perdure.core.events import AnswerReceived
 from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
+from perdure.core.recovery import Recovery
 from perdure.core.recovery_policy import RecoveryPolicy, backoff
 from perdure.core.restart_limit import UNLIMITED, RestartLimit
 from perdure.core.state import Reason
@@ -348,6 +349,31 @@ def leak_a_spare(patch: Patch) -> None:
     patch.setattr(CarrierSet, "close", close_others)
 
 
+def spend_the_restart_limit_on_planned_renewals(patch: Patch) -> None:
+    """Relays rotate their credentials, and a path that is lost then has to wait."""
+    count = RecoveryPolicy._count
+
+    def count_requests(self: RecoveryPolicy, trigger: Trigger | None, now: float) -> None:
+        count(self, Trigger.CONNECTION_TIMEOUT if trigger is Trigger.REQUEST else trigger, now)
+
+    patch.setattr(RecoveryPolicy, "_count", count_requests)
+
+
+def renew_a_path_in_turns(patch: Patch) -> None:
+    """An end whose path the peer has renewed renews it too."""
+    resumed, most = Recovery.spare_resumed, 20
+
+    def resume_and_renew(self: Recovery) -> None:
+        nonlocal most
+        spare, is_own = self.carriers.spare, self.carriers.negotiation.offered_here
+        resumed(self)
+        if spare is not None and spare.trigger is Trigger.REQUEST and not is_own and most:
+            most -= 1  # without end, but for the test's sake
+            self.relays_renewed()
+
+    patch.setattr(Recovery, "spare_resumed", resume_and_renew)
+
+
 def close_the_old_one_too_early(patch: Patch) -> None:
     """The carrier before is not read until the other end has left it too."""
     promoted = Carriers.promoted
@@ -390,10 +416,12 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (never_say_that_a_connection_is_lost, 25, "its protocol was not told"),
     (lose_a_connection_without_its_reason, 0, "is lost without a word"),
     (wait_for_ever_to_be_accepted, 0, "waits to be accepted"),
-    (deliver_what_came_again, 9, "hears other bytes than were sent"),
-    (bound_acknowledgements_by_one_carrier, 15, "has not left it"),
+    (deliver_what_came_again, 10, "hears other bytes than were sent"),
+    (bound_acknowledgements_by_one_carrier, 108, "has not left it"),
     (give_a_late_answer_to_another_carrier, 4, "was given the answer to"),
     (leak_a_spare, 3, "carrier-failed"),
+    (spend_the_restart_limit_on_planned_renewals, 15, "the restart limit is reached after"),
+    (renew_a_path_in_turns, 31, "new credentials"),
     (close_the_old_one_too_early, 1, "has not left it"),
 ]
 """Each with a seed that finds it, and with what that violates."""

@@ -20,7 +20,7 @@ SHORT_FORM = [
 ]
 
 
-@pytest.mark.parametrize("name", SHORT_FORM)
+@pytest.mark.parametrize("name", [*SHORT_FORM, "planned-rotation"])
 def test_a_scenario_of_the_lab_is_played_without_a_loss(name: str) -> None:
     run = play(load(name).shortened(), 1)
     assert run.losses == ()

@@ -9,7 +9,7 @@ from perdure.config import TransportConfig
 from perdure.transport.rtc import RtcTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
 
     from perdure import IceServer
     from perdure.turn.pool import ServerFailure
@@ -35,9 +35,21 @@ class Ends:
     def __init__(self, servers: list[IceServer], turn_ca: str | None = None) -> None:
         self.transport = RtcTransport(TransportConfig(tuple(servers), loopback=True, turn_ca=turn_ca))
         self.failures: list[ServerFailure] = []
-        self.transport.tell_server_failures(self.failures.append)
+        self.revivals = 0
+        self.awaited: Awaitable[None] | None = None
+        """What carriers that begin wait for."""
+        self.transport.tell_of_turn_servers(self)
         self.gatherer = Gatherer()
         self.carrier = self.transport.offer(1, self.gatherer)
+
+    def turn_server_failed(self, failure: ServerFailure) -> None:
+        self.failures.append(failure)
+
+    def turn_servers_revived(self) -> None:
+        self.revivals += 1
+
+    def turn_credentials_awaited(self) -> Awaitable[None] | None:
+        return self.awaited
 
     @property
     def sentences(self) -> list[str]:

@@ -49,6 +49,7 @@ from perdure.core.events import (
     PathEvidence,
     PeerSwitched,
     RecoveryRequested,
+    RelaysRenewed,
     RttMeasured,
     SessionResumed,
     SignalingChanged,
@@ -263,10 +264,7 @@ EVENTS: dict[str, tuple[str, Callable[..., None]]] = {
     ),
     "restart-ice": ("restart_ice() is called", _fed(RecoveryRequested())),
     "rebuild": ("rebuild() is called", _fed(RecoveryRequested(rebuild=True))),
-    "new-credentials": (
-        "new TURN credentials",
-        _fed(RecoveryRequested(rebuild=True, why=DecisionReason.RELAY_CREDENTIALS)),
-    ),
+    "relays-renewed": ("there are new TURN credentials", _fed(RelaysRenewed())),
     "try-direct": (
         "the path is relayed",
         _fed(RecoveryRequested(rebuild=True, why=DecisionReason.TRY_DIRECT)),

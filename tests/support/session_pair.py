@@ -62,6 +62,8 @@ class End:
     round_trips: list[float] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
     signals: list[bytes] = field(default_factory=list)
+    """What came of signaling."""
+    said_signals: list[bytes] = field(default_factory=list)
     closed: SessionClosed | None = None
     inboxes: dict[int, deque[bytes]] = field(default_factory=dict)
     """What is under way to this end, by the carrier's generation."""
@@ -135,6 +137,12 @@ class End:
         if not self.session.write(stream_id, position_coded(start, count)):
             self.blocked.add(stream_id)
 
+    def signal(self, size: int) -> None:
+        """Say something of signaling that was not said before."""
+        body = b"%d %s" % (len(self.said_signals), bytes(size))
+        if self.session.signal(body):
+            self.said_signals.append(body)
+
     def finish(self, stream_id: int) -> None:
         if stream_id not in self.reset:
             self.finished.add(stream_id)
@@ -203,6 +211,18 @@ class Pair:
                 end.current = 0
 
     # The spare.
+
+    def pad_spare(self, end: End, most: int = 1) -> int:
+        """Put up to `most` messages of padding on the spare, and go on there where it is time; how much happened."""
+        moved = 0
+        if end.spare and end.spare_is_open:
+            while moved < most and (message := end.session.next_padding(self.now)) is not None:
+                self._put(end, end.spare, message)
+                moved += 1
+            before = end.current
+            end.note(end.session.leave_current(self.now))
+            moved += end.current != before
+        return moved
 
     @property
     def has_spare(self) -> bool:
@@ -299,10 +319,11 @@ class Pair:
                 moved += self.send(end, 64)
                 moved += self.deliver(end, 64)
                 moved += self.deliver_beside(end, 64)
+                moved += self.pad_spare(end, 64)
                 for stream_id in list(end.unconsumed):
                     end.consume(stream_id)
                     moved += 1
-            if not moved:
+            if not moved and not any(end.spare and end.session.next_deadline() for end in self.ends):
                 return
         raise AssertionError("the sessions never came to rest")
 

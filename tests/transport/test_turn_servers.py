@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,16 @@ import pytest
 from perdure import IceServer
 from perdure.config import TransportConfig
 from perdure.transport.rtc import RtcTransport
+from perdure.turn.shared_secret import make_credentials
+from perdure_lab.lab.strict_turn import StrictTurn
 from support.certificates import certificate
 from support.gathering import Gatherer, gathering
 from support.network_namespace import network_namespace
 from support.signaling import eventually
-from support.turn_server import free_port, turn_server
+from support.turn_server import coturn, free_port, turn_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ONLY_IPV6 = Path(__file__).with_name("only_ipv6.py")
 
@@ -50,6 +53,58 @@ async def test_a_server_that_refuses_the_password_is_told_once(tmp_path: Path) -
             more.close()
             assert ends.sentences == [f"{server.url} refuses the credentials (401)"]
             assert "password" not in repr(ends.failures)
+
+
+async def test_a_carrier_that_waits_for_credentials_asks_the_server_with_those(tmp_path: Path) -> None:
+    async with turn_server(tmp_path, free_port(), "ada", "the password") as server:
+        with gathering([]) as ends:
+            ends.transport.set_ice_servers([IceServer(server.url, "ada", "another password")])
+            renewed = asyncio.get_running_loop().create_future()
+            ends.awaited = renewed
+            carrier = ends.transport.offer(2, gatherer := Gatherer())
+            await asyncio.sleep(0.3)
+            assert ends.failures == []
+            ends.transport.set_ice_servers([server])
+            renewed.set_result(None)
+            await eventually(lambda: bool(gatherer.relayed))
+            carrier.close()
+            assert (ends.failures, ends.revivals) == ([], 0)
+
+
+async def test_new_credentials_after_a_refusal_revive_what_seeks_a_path(tmp_path: Path) -> None:
+    async with turn_server(tmp_path, free_port(), "ada", "the password") as server:
+        with gathering([IceServer(server.url, "ada", "another password")]) as ends:
+            await eventually(lambda: bool(ends.failures))
+            assert [each.code for each in ends.transport.turn_failures()] == [401]
+            ends.transport.set_ice_servers([server])
+            assert ends.revivals == 1
+            assert ends.transport.turn_failures() == ()
+
+
+async def test_a_refusal_of_credentials_that_are_others_by_now_revives_what_seeks_a_path(tmp_path: Path) -> None:
+    port = free_port()
+    renew: list[Callable[[], None]] = []
+
+    def now() -> float:
+        """A server's clock, which it reads before it refuses."""
+        while renew:
+            renew.pop()()
+        return 2_000_000_000.0
+
+    strict = StrictTurn(port, b"north", longest_lifetime=600, now=now)
+    secret = ("--use-auth-secret", "--static-auth-secret", "north")
+    async with coturn(tmp_path, port, *secret), strict.running() as strict_port:
+        old = make_credentials(b"north", "ada", 1_999_999_999)
+        server = IceServer(f"turn:127.0.0.1:{strict_port}", old.username, old.password)
+        with gathering([]) as ends:
+            ends.transport.set_ice_servers([server])
+            renew.append(lambda: ends.transport.set_ice_servers([replace(server, username="bob")]))
+            carrier = ends.transport.offer(2, Gatherer())
+            await eventually(lambda: ends.revivals == 1)
+            carrier.close()
+            assert strict.refused["Allocate"] >= 1
+            assert ends.failures == []
+            assert ends.transport.turn_failures() == ()
 
 
 async def test_a_server_without_room_for_the_user_is_told(tmp_path: Path) -> None:

@@ -94,11 +94,11 @@ def test_where_all_are_left_out_none_is() -> None:
 def test_a_failure_is_told_once_until_the_server_works() -> None:
     pool, server = ServerPool([turn("turn:a")]), at("turn:a:3478?transport=udp")
     told = [pool.failed(server, code, explained(code, ""), 0.0) for code in (486, 486, 401)]
-    assert [each is not None and each[1] for each in told] == [True, False, True]
+    assert [each is not None and each.is_news for each in told] == [True, False, True]
     pool.worked(server)
     again = pool.failed(server, 486, explained(486, ""), 0.0)
     assert again is not None
-    assert again[1]
+    assert again.is_news
     assert pool.failed(at("turn:elsewhere"), 486, explained(486, ""), 0.0) is None
 
 
@@ -109,6 +109,47 @@ def test_other_credentials_bring_back_a_server_that_refused_the_old_ones_and_no_
     assert given_by(pool) == ["turn:c"]
     assert given_by(pool.with_servers([turn(f"turn:{host}") for host in "abc"])) == ["turn:c"]
     assert given_by(pool.with_servers([turn(f"turn:{host}", "bob") for host in "abc"])) == ["turn:a", "turn:c"]
+
+
+def codes(pool: ServerPool) -> list[int]:
+    return [failure.code for failure in pool.failures]
+
+
+def revived(pool: ServerPool, hosts: str, user: str) -> bool:
+    return pool.with_servers([turn(f"turn:{host}", user) for host in hosts]).is_revived
+
+
+def test_what_seeks_a_path_begins_anew_where_no_server_served_and_one_that_refused_has_other_credentials() -> None:
+    pool = ServerPool([turn("turn:a"), turn("turn:b")])
+    assert not revived(pool, "ab", "bob"), "nobody has refused"
+    pool.failed(at("turn:a"), 401, explained(401, ""), 0.0)
+    assert revived(pool, "ab", "bob")
+    assert not revived(pool, "ab", "ada"), "the credentials are the same"
+    assert not revived(pool, "b", "bob"), "the one that refused is gone"
+    pool.worked(at("turn:b"))
+    assert not revived(pool, "ab", "bob"), "the other one served"
+    pool.failed(at("turn:b"), 0, NO_ANSWER, 0.0)
+    assert revived(pool, "ab", "bob")
+
+
+def test_a_refusal_of_credentials_that_are_not_in_use_any_more_holds_nothing_against_the_server() -> None:
+    pool = ServerPool([turn("turn:a", "bob")])
+    found = pool.failed(at("turn:a"), 401, explained(401, ""), 0.0, asked=turn("turn:a"))
+    assert found is not None
+    assert (found.is_outdated, found.is_news, found.username) == (True, False, "ada")
+    assert pool.failures == ()
+    pool.failed(at("turn:a"), 0, NO_ANSWER, 0.0, asked=turn("turn:a"))
+    assert codes(pool) == [0], "whatever credentials it was asked with"
+
+
+def test_a_failure_stays_until_the_server_serves_or_has_other_credentials() -> None:
+    pool = ServerPool([turn("turn:a"), turn("turn:b")])
+    pool.failed(at("turn:a"), 401, explained(401, ""), 0.0)
+    pool.failed(at("turn:b"), 0, NO_ANSWER, 0.0)
+    assert codes(pool) == [401, 0]
+    assert codes(pool.with_servers([turn("turn:a", "bob"), turn("turn:b", "bob")])) == [0]
+    pool.worked(at("turn:b"))
+    assert codes(pool) == [401]
 
 
 def test_another_network_brings_back_a_server_that_was_out_of_reach_and_none_that_refused() -> None:
@@ -122,7 +163,7 @@ def test_another_network_brings_back_a_server_that_was_out_of_reach_and_none_tha
 def test_silence_is_no_news_of_a_server_of_which_more_was_told() -> None:
     pool, server = ServerPool([turn("turn:a")]), at("turn:a")
     told = [pool.failed(server, code, explained(code, ""), 0.0) for code in (401, 701, 0, 486)]
-    assert [each is not None and each[1] for each in told] == [True, False, False, True]
+    assert [each is not None and each.is_news for each in told] == [True, False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -142,14 +183,14 @@ def test_silence_is_no_news_of_a_server_of_which_more_was_told() -> None:
 def test_a_failure_is_said_in_words(code: int, text: str, expired_for: float | None, sentence: str) -> None:
     found = ServerPool([turn("turn:a")]).failed(at("turn:a"), code, explained(code, text), 0.0)
     assert found is not None
-    assert found[0].sentence(expired_for) == sentence
+    assert found.sentence(expired_for) == sentence
 
 
 def test_no_answer_and_a_port_that_is_ignored_are_said_in_words() -> None:
     for why, words in ((NO_ANSWER, "turn:a gives no answer in 3 s"), (BAD_PORT, "use 53, 80, 443")):
         found = ServerPool([turn("turn:a")]).failed(at("turn:a"), 0, why, 0.0)
         assert found is not None
-        assert words in found[0].sentence(None)
+        assert words in found.sentence(None)
         assert "the password" not in repr(found)
 
 

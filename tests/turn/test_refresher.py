@@ -35,10 +35,22 @@ class Scripted:
 
 
 class Silent:
-    """A provider that never answers."""
+    """A provider that answers `first`, where it is given, and then never again."""
+
+    def __init__(self, first: IssuedIceServers | None = None) -> None:
+        self._first = first
+        self.is_asked = False
+        """Whether somebody waits for its answer."""
 
     async def ice_servers(self) -> IssuedIceServers:
-        await asyncio.get_running_loop().create_future()
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        self.is_asked = True
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.is_asked = False
         raise AssertionError("unreachable")
 
 
@@ -132,10 +144,11 @@ async def test_a_failure_says_for_how_long_those_in_use_still_last() -> None:
 
 
 async def test_a_provider_that_does_not_answer_holds_nothing_up() -> None:
-    heard, started_at = Heard(), time.monotonic()
-    async with heard.by(Silent()):
-        assert time.monotonic() - started_at < 10
+    heard, provider = Heard(), Silent()
+    async with heard.by(provider):
+        assert provider.is_asked, "it has started while the provider is still asked"
     assert heard.issued == []
+    assert not provider.is_asked
 
 
 async def test_credentials_that_a_server_refuses_are_asked_for_anew() -> None:
@@ -153,6 +166,56 @@ async def test_after_a_sleep_what_is_due_is_asked_for_at_once() -> None:
         instants.append(1000.0)  # the event loop's timers have not noticed
         refresher.look()
         await eventually(lambda: [user for user, _ in heard.issued] == ["ada", "bob"])
+
+
+async def test_a_provider_that_failed_is_asked_again_when_the_network_changes() -> None:
+    heard, instants = Heard(), [0.0]
+    provider = Scripted(PerdureError("no route"), PerdureError("no route"), issued("ada"))
+    async with heard.by(provider, clock=lambda: instants[-1]) as refresher:
+        instants.append(1.2)
+        refresher.look()
+        await eventually(lambda: len(heard.failures) == 2)
+        assert heard.failures[1].retry_in >= 2.0
+        instants.append(2.3)
+        refresher.look()
+        await eventually(lambda: heard.issued == [("ada", None)])
+
+
+async def test_who_seeks_a_path_waits_for_new_credentials_where_those_in_use_are_spent() -> None:
+    heard, instants = Heard(), [0.0]
+    provider = Scripted(issued("ada", 3600.0), issued("bob", 3600.0))
+    async with heard.by(provider, clock=lambda: instants[-1]) as refresher:
+        assert refresher.awaited() is None
+        instants.append(3601.0)
+        awaited = refresher.awaited()
+        assert awaited is not None
+        await awaited
+        assert [user for user, _ in heard.issued] == ["ada", "bob"]
+        assert refresher.awaited() is None
+
+
+async def test_who_seeks_a_path_waits_no_longer_than_for_a_provider_that_fails() -> None:
+    heard, instants = Heard(), [0.0]
+    provider = Scripted(issued("ada", 3600.0), PerdureError("down"))
+    async with heard.by(provider, clock=lambda: instants[-1]) as refresher:
+        instants.append(3601.0)
+        both = [refresher.awaited(), refresher.awaited()]
+        for awaited in both:
+            assert awaited is not None
+            await awaited
+        assert (provider.asked, len(heard.failures)) == (2, 1)
+
+
+async def test_who_seeks_a_path_waits_two_seconds_for_a_provider_that_says_nothing() -> None:
+    heard, instants, provider = Heard(), [0.0], Silent(issued("ada", 3600.0))
+    async with heard.by(provider, clock=lambda: instants[-1]) as refresher:
+        instants.append(3601.0)
+        awaited = refresher.awaited()
+        assert awaited is not None
+        await awaited
+        assert provider.is_asked
+        instants.append(3603.0)
+        assert refresher.awaited() is None
 
 
 async def test_a_look_before_it_is_time_asks_nobody() -> None:

@@ -54,6 +54,10 @@ class Heard:
         self.signals.append(signal)
 
     @property
+    def ends(self) -> list[perdure.ChannelClosed]:
+        return [each for each in self.signals if isinstance(each, perdure.ChannelClosed)]
+
+    @property
     def failures(self) -> list[str]:
         """What was said of TURN servers."""
         return [each.reason for each in self.signals if isinstance(each, perdure.TurnServerFailed)]
@@ -144,6 +148,17 @@ class Several:
 
     async def ice_servers(self) -> perdure.IssuedIceServers:
         return perdure.IssuedIceServers(self._servers)
+
+
+class InTurn:
+    """A provider that issues one server, then the next; the last one again and again."""
+
+    def __init__(self, *servers: IceServer) -> None:
+        self._servers = list(servers)
+
+    async def ice_servers(self) -> perdure.IssuedIceServers:
+        server = self._servers[0] if len(self._servers) == 1 else self._servers.pop(0)
+        return perdure.IssuedIceServers((server,))
 
 
 async def test_a_tunnel_outlives_its_credentials_at_a_server_that_holds_it_to_them(
@@ -290,6 +305,49 @@ async def test_a_tunnel_comes_back_when_its_only_server_is_killed_and_started_ag
                 await eventually(lambda: not tunnel.state.is_up, seconds=RECOVERY_TIMEOUT)
                 await second.enter_async_context(turn_server(tmp_path, port, "ada", "the password"))
                 await traffic.goes_on()
+
+
+async def test_tls_is_used_where_udp_is_swallowed_and_tcp_closed(tmp_path: Path) -> None:
+    certificate(tmp_path)
+    port = free_port()
+    mute = StrictTurn(free_port(), b"north", longest_lifetime=600)
+    mute.swallows = True
+    transport = TransportConfig(loopback=True, relay_only=True, turn_ca=str(tmp_path / "server.pem"))
+    async with turn_server(tmp_path, port, "ada", "the password", tls=True), mute.running() as mute_port:
+        by_udp = IceServer(f"turn:127.0.0.1:{mute_port}", "ada", "the password")
+        by_tcp = IceServer(f"turn:127.0.0.1:{free_port()}?transport=tcp", "ada", "the password")
+        by_tls = IceServer(f"turns:127.0.0.1:{port}", "ada", "the password")
+        async with relayed(Several(by_udp, by_tcp, by_tls), transport) as tunnel:
+            traffic = Traffic(tunnel)
+            async with traffic.flowing():
+                await traffic.goes_on()
+                assert tunnel.path is not None
+                assert (tunnel.path.relay_url, tunnel.path.protocol) == (by_tls.url, "tls")
+
+
+async def test_an_attempt_that_was_refused_begins_anew_with_the_credentials_that_come_meanwhile(tmp_path: Path) -> None:
+    async with turn_server(tmp_path, free_port(), "ada", "the password") as server:
+        wrong = IceServer(server.url, "ada", "another password")
+        async with relayed(InTurn(wrong, server)) as tunnel:
+            assert relay_of(tunnel) == server.url
+            reasons = [each.reason for each in tunnel.decisions]
+            assert perdure.DecisionReason.RELAYS_RENEWED in reasons
+            assert perdure.DecisionReason.BACKOFF not in reasons, "no attempt has had to fail"
+
+
+async def test_a_tunnel_that_fails_names_what_is_wrong_with_the_servers(tmp_path: Path) -> None:
+    heard, policy = Heard(), perdure.RestartPolicy(attempt_timeout=2.0, max_restart_attempts=1)
+    async with turn_server(tmp_path, free_port(), "ada", "the password") as server, rendezvous() as url:
+        wrong = IceServer(server.url, "ada", "another password")
+        store = perdure.TicketStore()
+        async with Gateway(url, perdure.parse_allow([]), tickets=store, handler=echo, transport=RELAY_ONLY) as gateway:
+            gateway.set_ice_servers([wrong])
+            async with Tunnel(gateway.ticket, wait=False, transport=RELAY_ONLY, policy=policy, signal_handler=heard):
+                await eventually(lambda: bool(heard.ends), seconds=RECOVERY_TIMEOUT)
+    assert heard.ends[0].reason == perdure.Reason.ATTEMPTS_EXHAUSTED.value
+    assert "no path to the other end was found in 2 s" in heard.ends[0].detail
+    assert f"{server.url} refuses the credentials (401)" in heard.ends[0].detail
+    assert "password" not in heard.ends[0].detail
 
 
 async def test_a_tunnel_through_tls_says_so_and_names_the_server(tmp_path: Path) -> None:

@@ -114,3 +114,80 @@ def test_a_refusal_never_puts_a_fetch_off(lifetime: float, after: float, random:
     planned = schedule.next_at
     schedule.refused(after)
     assert schedule.next_at <= planned
+
+
+def spent(random: Random) -> RefreshSchedule:
+    """One whose credentials have expired at 90, and whose provider failed since: the next retry is far away."""
+    schedule = RefreshSchedule(600.0, random, now=0.0)
+    fetched(schedule, 90.0)
+    while schedule.next_at < 150.0:
+        at = schedule.next_at
+        schedule.asked(at)
+        schedule.failed(at)
+    return schedule
+
+
+@given(lifetimes, randoms)
+def test_who_seeks_a_path_with_good_credentials_waits_for_nothing(lifetime: float, random: Random) -> None:
+    schedule = RefreshSchedule(600.0, random, now=0.0)
+    assert schedule.path_sought(0.0) is None, "there are none yet"
+    fetched(schedule, lifetime)
+    next_at = schedule.next_at
+    assert schedule.path_sought(lifetime * 0.99) is None
+    assert schedule.next_at == next_at
+
+
+@given(randoms)
+def test_who_seeks_a_path_with_expired_credentials_has_new_ones_asked_for_at_once_and_waits_two_seconds(
+    random: Random,
+) -> None:
+    schedule, now = spent(random), 149.0
+    assert schedule.path_sought(now) == now + 2.0
+    assert schedule.next_at == now
+    schedule.asked(now)
+    assert schedule.path_sought(now + 1.5) == now + 2.0, "as long as a fetch may take"
+    assert schedule.path_sought(now + 2.0) is None
+    schedule.succeeded(90.0, now + 3.0)
+    assert schedule.path_sought(now + 3.0) is None
+
+
+@given(randoms)
+def test_who_seeks_a_path_right_after_a_fetch_failed_waits_for_nothing(random: Random) -> None:
+    schedule, now = spent(random), 149.0
+    schedule.path_sought(now)
+    schedule.asked(now)
+    schedule.failed(now)
+    assert schedule.path_sought(now + 0.1) is None
+    assert schedule.next_at == now + 5.0
+    assert schedule.path_sought(now + 4.0) == now + 6.0
+
+
+@given(randoms)
+def test_who_seeks_a_path_with_credentials_that_were_refused_waits_for_others(random: Random) -> None:
+    schedule = RefreshSchedule(600.0, random, now=0.0)
+    fetched(schedule, 3600.0)
+    schedule.refused(100.0)
+    assert schedule.path_sought(100.0) == 102.0
+    schedule.asked(100.0)
+    schedule.succeeded(3600.0, 100.1)
+    assert schedule.path_sought(100.1) is None
+
+
+@given(randoms)
+def test_a_provider_that_failed_is_asked_at_once_when_the_network_changes(random: Random) -> None:
+    schedule = spent(random)
+    schedule.network_moved(149.0)
+    assert schedule.next_at == 149.0
+    schedule.asked(149.0)
+    schedule.failed(149.0)
+    schedule.network_moved(149.1)
+    assert schedule.next_at == 150.0, "two fetches are a second apart"
+
+
+@given(lifetimes, randoms)
+def test_a_change_of_the_network_asks_nobody_anew_who_did_not_fail(lifetime: float, random: Random) -> None:
+    schedule = RefreshSchedule(600.0, random, now=0.0)
+    fetched(schedule, lifetime)
+    next_at = schedule.next_at
+    schedule.network_moved(next_at - 0.1)
+    assert schedule.next_at == next_at

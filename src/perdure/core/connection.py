@@ -38,6 +38,7 @@ from perdure.core.events import (
     PeerRestarted,
     PeerSwitched,
     RecoveryRequested,
+    RelaysRenewed,
     RttMeasured,
     SessionEnded,
     SessionResumed,
@@ -54,6 +55,7 @@ from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from perdure.config import RestartPolicy, SessionLimits
@@ -78,16 +80,24 @@ class Connection:
             cross.
         random: for jitter only.
         now: seconds on a clock that never goes back, and runs on while the machine sleeps.
+        relay_troubles: what is wrong with TURN servers now, a sentence each; for the detail of an attempt that failed.
     """
 
     __slots__ = ("_closing", "_context", "_lifetime", "_path_monitor", "_recovery", "activity")
 
     def __init__(
-        self, policy: RestartPolicy, limits: SessionLimits, *, initiator: bool, random: Random, now: float
+        self,
+        policy: RestartPolicy,
+        limits: SessionLimits,
+        *,
+        initiator: bool,
+        random: Random,
+        now: float,
+        relay_troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         liveness = Liveness(policy)
         self.activity = Activity(now)
-        self._context = Context(now)
+        self._context = Context(now, relay_troubles)
         self._recovery = Recovery(self._context, policy, liveness, initiator=initiator, random=random)
         self._path_monitor = PathMonitor(self._context, policy, liveness, self._recovery)
         self._lifetime = Lifetime(limits, self.activity, now)
@@ -237,6 +247,8 @@ class Connection:
                     self._start()
                 else:
                     recovery.requested(rebuild=rebuild, why=why)
+            case RelaysRenewed():
+                recovery.relays_renewed()
             case Used():
                 self.activity.used(self._context.now)
             case Extended(seconds):

@@ -9,14 +9,18 @@ from perdure.core.state import TRANSITIONS, Reason, State
 from perdure.core.timers import Timers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from perdure.core.actions import Action
 
 
 class Context:
-    __slots__ = ("actions", "now", "state", "timers")
+    __slots__ = ("actions", "now", "relay_troubles", "state", "timers")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, relay_troubles: Callable[[], Sequence[str]]) -> None:
         self.now = now
+        self.relay_troubles = relay_troubles
+        """What is wrong with TURN servers now, a sentence each."""
         self.state = State.INITIALIZING
         self.timers = Timers()
         self.actions: list[Action] = []

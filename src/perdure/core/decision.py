@@ -68,7 +68,7 @@ class DecisionReason(Enum):
     WORN = "the carrier was restarted often, and each restart leaves sockets behind"
     POOR_PATH = "the path is poor and carries nothing"
     ASKED = "it was asked for"
-    RELAY_CREDENTIALS = "the TURN server's credentials were renewed"
+    RELAYS_RENEWED = "there are new credentials of a TURN server"
     TRY_DIRECT = "the path is relayed, and one without a TURN server is tried"
     PEER_CANNOT_RESTART = "the peer answered with its old ICE credentials"
     RESTART_FAILED = "the ICE restart did not bring the path back"

@@ -170,6 +170,12 @@ class RecoveryRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class RelaysRenewed:
+    """There are new credentials for a TURN server: that of the path in use, or one that refused the attempt under way
+    where no other served."""
+
+
+@dataclass(frozen=True, slots=True)
 class Used:
     """The user says that the tube is in use."""
 
@@ -241,6 +247,7 @@ Event = (
     | HealthMeasured
     | NetworkChanged
     | RecoveryRequested
+    | RelaysRenewed
     | Used
     | Extended
     | PeerRestarted

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import DoubtSignaling, Probe, RenewNetworks
+from perdure.core.attempt_failure import why_it_failed
 from perdure.core.carriers import Carriers
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
 from perdure.core.recovery_policy import RecoveryPolicy
@@ -27,7 +28,6 @@ _UNASKED = (DecisionReason.CARRIES_DATA, DecisionReason.PATH_SUSPECT)
 MAX_DECISIONS = 64
 """Decisions kept for whoever asks: hours of a calm tube, minutes of a network that flaps."""
 
-_WHAT_TO_CHECK = "is UDP allowed, and --ice-server (STUN, TURN) right at both ends?"
 FIRST_OFFER_TIMEOUT = 60.0
 """Seconds that the acceptor waits for the first carrier: six attempts' worth."""
 
@@ -121,6 +121,11 @@ class Recovery:
         self._execute(self._rules.requested(self._situation(), rebuild=rebuild, why=why))
         if self.carriers.spare is not None:
             self.carriers.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
+
+    def relays_renewed(self) -> None:
+        """There are new credentials of a TURN server."""
+        if (decision := self.spares.relays_renewed(self._situation())) is not None:
+            self._execute(decision)
 
     # The path changed.
 
@@ -230,11 +235,7 @@ class Recovery:
         self._execute(self._rules.retry(self.carriers.trigger, self._situation()))
 
     def attempt_timed_out(self) -> None:
-        seconds = f"{self._policy.attempt_timeout:.0f} s"
-        if self._context.state is State.RECONNECTING and not self.carriers.negotiation.is_agreed:
-            detail = f"the other end has not answered for {seconds}"
-        else:
-            detail = f"no path to the other end was found in {seconds}; {_WHAT_TO_CHECK}"
+        detail = why_it_failed(self._context, self._policy, is_agreed=self.carriers.negotiation.is_agreed)
         self._attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
     def offered(self, offer: OfferReceived) -> bool:
@@ -242,7 +243,8 @@ class Recovery:
         carriers = self.carriers
         trigger = None if self._context.state is State.CONNECTING else Trigger.named(offer.cause)
         if self._context.state is State.INITIALIZING or not carriers.negotiation.take_offer(offer.generation):
-            if trigger is not None and trigger.is_network_event:
+            is_copy = offer.generation == carriers.negotiation.current
+            if trigger is not None and trigger.is_network_event and not is_copy:
                 self._rules.network_moved(self._context.now)  # its offer gives way, its news does not
             return False
         if (why := self._cannot_answer(offer)) is not None:

@@ -222,9 +222,9 @@ REQUESTED = Table(
         Rule(ATTEMPTING, _HOLD, DecisionReason.UNDER_WAY),
         NOTHING_POSSIBLE,
         Rule(
-            because(DecisionReason.RELAY_CREDENTIALS, "there are new credentials for the TURN server in use"),
+            because(DecisionReason.RELAYS_RENEWED, "there are new credentials for the TURN server in use"),
             _SPARE,
-            DecisionReason.RELAY_CREDENTIALS,
+            DecisionReason.RELAYS_RENEWED,
         ),
         Rule(
             because(DecisionReason.TRY_DIRECT, "the path has been relayed for `direct_retry_interval`"),
@@ -248,6 +248,7 @@ RETRY = Table(
     (
         NOTHING_POSSIBLE,
         RESTART_LIMIT,
+        Rule(ATTEMPTS_SPENT & ATTEMPTING, _HOLD, DecisionReason.PEERS_TURN),
         Rule(ATTEMPTS_SPENT, _WAIT, DecisionReason.PEERS_TURN),
         Rule(WAIT_IS_OVER & READS_NETWORKS, RecoveryAction.REBUILD, DecisionReason.RETRY),
         Rule(WAIT_IS_OVER, _SPARE, DecisionReason.RETRY),
@@ -273,6 +274,14 @@ RETRY = Table(
             because(DecisionReason.WITHDRAWN, "the peer withdraws a spare that is the attempt here"),
             _SPARE,
             DecisionReason.WITHDRAWN,
+        ),
+        Rule(
+            because(
+                DecisionReason.RELAYS_RENEWED,
+                "an attempt is under way or has its time, no TURN server served it, and one has new credentials",
+            ),
+            _SPARE,
+            DecisionReason.RELAYS_RENEWED,
         ),
         Rule(
             When("the peer restarts ICE on a carrier whose engine here cannot", OTHERWISE.holds),

@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import DoubtSignaling
-from perdure.core.decision import Trigger
+from perdure.core.attempt import Phase
+from perdure.core.decision import DecisionReason, Trigger
 from perdure.core.timers import Timer
 
 if TYPE_CHECKING:
     from perdure.core.carriers import Carriers
     from perdure.core.context import Context
+    from perdure.core.decision import Decision, Situation
     from perdure.core.keepalive import Liveness
     from perdure.core.recovery_policy import RecoveryPolicy
 
@@ -70,6 +72,19 @@ class Spares:
             self.waste()
             return False
         return self._context.state.is_up and self._liveness.is_suspect(self._context.now)
+
+    def relays_renewed(self, situation: Situation) -> Decision | None:
+        """There are new credentials of a TURN server. A path gets an allocation by them on a spare; a spare that was
+        begun with the old ones is begun anew. So is an attempt, and one that waits for its time begins now."""
+        carriers, why = self._carriers, DecisionReason.RELAYS_RENEWED
+        if not situation.is_up:
+            attempt = carriers.attempt
+            if attempt is None or not (attempt.is_under_way or attempt.phase is Phase.DELAYED):
+                return None
+            return self._rules.retry(attempt.trigger, situation, why)
+        if carriers.spare is not None and not carriers.spare.is_told:
+            situation = situation._replace(has_spare=False)  # the next takes its place
+        return self._rules.requested(situation, rebuild=True, why=why)
 
     def opened(self) -> None:
         """RESUME was said on the spare."""

@@ -23,8 +23,10 @@ from perdure.session.events import (
 )
 from perdure.session.handshake import channel_binding
 from perdure.session.session import Session
+from perdure.session.spare_padding import PADDING_BUFFER_BYTES
 
 __all__ = [
+    "PADDING_BUFFER_BYTES",
     "ByteBudget",
     "CarrierUnusable",
     "PeerSwitched",

@@ -85,6 +85,12 @@ class Handshake:
         self._binding = b""
         self._peer_knows_us = False
 
+    def learn_id(self, session_id: bytes) -> None:
+        """The session, which was made without an id, has this one."""
+        if self.session_id:
+            raise ValueError("the session has an id")
+        self.session_id = session_id
+
     def carrier_opened(self, generation: int, binding: bytes, max_message_bytes: int) -> None:
         """A new carrier, named by its generation and its DTLS connection."""
         self.generation = generation
@@ -152,10 +158,12 @@ class Handshake:
         self._peer_knows_us = True
         return None
 
-    def check_close(self, close: Close) -> None:
-        """Raises `ProtocolError` where the peer may not end the session, having proved nothing."""
+    def receive_close(self, close: Close) -> str:
+        """Why the peer ends the session. Raises `ProtocolError` where it may not, having proved nothing."""
         if not self.is_resumed and not (self.is_initiator and close.code in _CLOSES_WITHOUT_PROOF):
             raise ProtocolError("a CLOSE by an end that has not proved that it owns the session")
+        refusal = version_refusal(close.parameters) if close.code is CloseCode.VERSION else None
+        return close.reason if refusal is None else refusal.reason
 
     def _enter(self, state: CarrierState) -> None:
         self.state = state

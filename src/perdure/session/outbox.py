@@ -36,6 +36,8 @@ from perdure.wire import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from perdure.session.stream import Stream
     from perdure.session.stream_table import StreamTable
     from perdure.session.traffic import Traffic
@@ -61,7 +63,9 @@ SLOW_ANSWER = 0.2
 silence. So a message may be twice as long after an acknowledgement within 50 ms, and half as long after one that took
 200 ms: at 20 kB/s that settles at 4 KiB, on anything faster than 10 Mbit/s at the longest. Between the two, as with a
 round trip of 100 ms, 16 KiB is usual. A new carrier begins with 4 KiB, which fits into SCTP's first flight (12 KB in
-libwebrtc): behind an outage a long message would come some round trips later."""
+libwebrtc): behind an outage a long message would come some round trips later. So long are all messages with what was
+sent before: SCTP sends at most four packets (4.7 KB) for each message that it is given, and the rest of a longer one
+when the peer has answered. Acknowledgements that were under way meanwhile would make messages longer too early."""
 
 _SMALLEST_SHARE = 1024
 """Bytes below which a message is not divided further: the header's share of the carrier stays near 1 %."""
@@ -180,12 +184,26 @@ class Outbox:
         self.ping()
         return True
 
+    @property
+    def reply_count(self) -> int:
+        """How many replies wait."""
+        return len(self._replies)
+
+    def replies_since(self, count: int) -> list[Frame]:
+        """The replies that wait, without the first `count`."""
+        return self._replies[count:]
+
+    def reply_again(self, frames: Iterable[Frame]) -> None:
+        """They were said on a carrier that was left, or wait."""
+        self._replies += [frame for frame in frames if frame not in self._replies]
+
     def ping(self) -> None:
         """Ask for a sign of life, unless one is asked for already."""
         self._ping_wanted = self.ping_sent_at is None
 
     def awaiting_since(self) -> float | None:
-        """Since when the oldest thing that was sent waits for an answer."""
+        """Since when the oldest thing that was sent waits for an answer. A peer that takes longer to acknowledge than
+        usual is given that time before the wait begins."""
         more = self._streams.late_ack_delay
         waits = [stream.awaiting_since + more for stream in self._streams if stream.awaiting_since is not None]
         if self.ping_sent_at is not None:
@@ -222,9 +240,11 @@ class Outbox:
         self._streams.max_message_bytes = min(MAX_MESSAGE_BYTES, size)
         self.message_bytes = min(self.message_bytes, self._streams.max_message_bytes)
 
-    def forget_under_way(self) -> None:
-        """The carrier is gone, and with it what was asked and answered on it."""
-        self._replies.clear()
+    def forget_under_way(self, *, keeps_replies: bool = False) -> None:
+        """The carrier is gone, and with it what was asked and answered on it. `keeps_replies`: not what was asked on
+        the one that takes its place."""
+        if not keeps_replies:
+            self._replies.clear()
         self._ping_wanted = self._grant_unproved = False
         self.ping_sent_at = None
         if self._linger is not None:
@@ -297,6 +317,8 @@ class Outbox:
 
     def _add_data(self, parts: Parts, room: int, now: float) -> None:
         left = _MAX_DATA_STREAMS
+        if self._is_repeating:
+            room = min(room, FIRST_MESSAGE_BYTES)
         while self._sendable and room >= _LEAST_ROOM and left:
             ready = min(len(self._sendable), left)
             share = max(_SMALLEST_SHARE, room // ready)
@@ -311,6 +333,12 @@ class Outbox:
                         self._sendable[stream_id] = None
                     elif stream.reset_code is not None:
                         self.schedule(stream)
+
+    @property
+    def _is_repeating(self) -> bool:
+        """Whether the next stream's bytes were sent before, on a carrier that was left."""
+        stream = self._streams.get(next(iter(self._sendable))) if self._sendable else None
+        return stream is not None and stream.buffer.sent < stream.buffer.furthest
 
     def _add_stream_data(self, parts: Parts, stream: Stream, room: int, now: float) -> int:
         size = 0

@@ -8,6 +8,7 @@ from perdure.errors import ProtocolError
 from perdure.session.events import (
     RttMeasured,
     SessionEvent,
+    SessionResumed,
     StreamAccepted,
     StreamData,
     StreamFinished,
@@ -27,7 +28,6 @@ from perdure.wire import (
     Pong,
     Reset,
     ResetCode,
-    StreamPosition,
     Window,
 )
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from perdure.session.stream import Stream
     from perdure.session.stream_table import StreamTable
     from perdure.session.traffic import Traffic
+    from perdure.wire import Frame, Resume
 
 StreamFrame = Data | Fin | Ack | Window | Accept
 MAX_USELESS_FRAMES = 64
@@ -79,9 +80,10 @@ class Receiver:
         most = MAX_USELESS_FRAMES + USELESS_FRAMES_A_STREAM * MAX_STREAMS
         self._useless_left = min(most, self._useless_left + USELESS_FRAMES_A_STREAM)
 
-    def leave_carrier(self) -> None:
-        """What was said on the carrier so far is said again on another."""
-        self._outbox.forget_under_way()
+    def leave_carrier(self, replies: Iterable[Frame]) -> None:
+        """What was said on the carrier so far is said again on another, with `replies`."""
+        self._outbox.forget_under_way(keeps_replies=True)
+        self._outbox.reply_again(replies)
         for stream in self._streams:
             stream.repeat()
         self.expect_repeats()
@@ -117,12 +119,12 @@ class Receiver:
 
     def resume(
         self,
-        positions: Iterable[StreamPosition],
+        resume: Resume,
         events: list[SessionEvent],
         now: float,
         acknowledged_before: frozenset[int] | None = None,
-    ) -> int:
-        """Take every stream up from where the peer has it; how many bytes are to be sent again.
+    ) -> None:
+        """The peer is proved: take every stream up from where the peer has it.
 
         Args:
             acknowledged_before: where the positions were told while another carrier was in use, and so may be old: the
@@ -131,7 +133,9 @@ class Receiver:
         """
         self._useless_left = max(self._useless_left, MAX_USELESS_FRAMES)
         self._refused = None
-        known = {position.stream_id: position for position in positions}
+        refused = self._streams.learn(resume.parameters)
+        events.extend(StreamReset(stream.stream_id, ResetCode.LIMIT) for stream in refused)
+        known = {position.stream_id: position for position in resume.positions}
         self._outbox.clear_queues()
         resent_bytes = 0
         for stream in self._streams.in_order():
@@ -155,7 +159,7 @@ class Receiver:
         for stream_id in known:
             if self._streams.was_seen(stream_id):
                 self._outbox.reply(Gone(stream_id))
-        return resent_bytes
+        events.append(SessionResumed(resume.generation, resent_bytes, resume.parameters.carriers))
 
     def _apply_to_stream(self, frame: StreamFrame, events: list[SessionEvent], now: float) -> None:
         stream = self._streams.get(frame.stream_id)

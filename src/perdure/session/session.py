@@ -14,27 +14,18 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.errors import ProtocolError
 from perdure.session.beside import Beside
 from perdure.session.ending import NOT_ENDING, Phase, draining, ended
-from perdure.session.events import (
-    CarrierUnusable,
-    PeerSwitched,
-    SessionClosed,
-    SessionEvent,
-    SessionResumed,
-    SignalReceived,
-    StreamReset,
-    joined,
-)
-from perdure.session.handshake import CarrierState, Handshake, version_refusal
+from perdure.session.events import CarrierUnusable, PeerSwitched, SessionClosed, SessionEvent, SignalReceived, joined
+from perdure.session.handshake import CarrierState, Handshake
 from perdure.session.outbox import Outbox, Parts
 from perdure.session.receiver import Receiver
 from perdure.session.stream_table import StreamTable
 from perdure.session.traffic import Traffic
 from perdure.wire import (
     MAX_MESSAGE_BYTES,
-    MAX_TARGET_BYTES,
     Close,
     CloseCode,
     Hello,
+    Padding,
     ResetCode,
     Resume,
     Signal,
@@ -108,9 +99,7 @@ class Session:
 
     def learn_id(self, session_id: bytes) -> None:
         """The acceptor's session, which was made without an id, has this one."""
-        if self._handshake.session_id:
-            raise ValueError("the session has an id")
-        self._handshake.session_id = session_id
+        self._handshake.learn_id(session_id)
 
     @property
     def is_resumed(self) -> bool:
@@ -132,15 +121,10 @@ class Session:
         """A new stream to `target`; its id. Raises `RuntimeError` at the limit of streams, or when closed."""
         if self._ending.has_begun:
             raise RuntimeError("the session is closed")
-        if self.streams.is_full:
-            raise RuntimeError(f"the session carries {len(self.streams)} streams already, its limit")
-        if len(target) > MAX_TARGET_BYTES:
-            raise ValueError(f"a target has at most {MAX_TARGET_BYTES} bytes, not {len(target)}")
-        stream_id = self.streams.take_id()
-        stream = self.streams.add(stream_id, target, mine=True, send_limit=self.streams.initial_credit_bytes)
+        stream = self.streams.open(target)
         self._outbox.schedule(stream)
         self._receiver.allow_for_stream()
-        return stream_id
+        return stream.stream_id
 
     def accept(self, stream_id: int) -> None:
         """Take the stream that the peer opened. A stream that is gone meanwhile: nothing."""
@@ -175,10 +159,8 @@ class Session:
             self._outbox.end_stream(stream)
 
     def abort(self, stream_id: int, code: ResetCode) -> list[SessionEvent]:
-        """End both directions and drop what is held, which may make room for other streams; the peer hears `code`.
-
-        Also behind a `reset`, whose code stands.
-        """
+        """End both directions and drop what is held, which may make room for other streams. The peer hears `code`, or
+        that of a `reset` before."""
         events: list[SessionEvent] = []
         if (stream := self.streams.get(stream_id)) is not None:
             held = len(stream.buffer)
@@ -227,8 +209,7 @@ class Session:
     # Carriers.
 
     def carrier_opened(self, generation: int, binding: bytes, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
-        """A new carrier is there, which takes messages of that length; frames of every other one are ignored from here
-        on. `binding` names its DTLS connection."""
+        """A new carrier is there, and no other. It takes messages of that length; `binding` names its connection."""
         self._beside = None
         self._handshake.carrier_opened(generation, binding, max_message_bytes)
         self._outbox.limit_messages(self._handshake.max_message_bytes)
@@ -236,9 +217,9 @@ class Session:
         self._outbox.forget_under_way()
 
     def carrier_lost(self) -> None:
-        """The current carrier is gone; everything waits for the next."""
+        """The current carrier is gone; everything waits for the next, or for `leave_current`."""
         self._handshake.carrier_lost()
-        self._outbox.forget_under_way()
+        self._outbox.forget_under_way(keeps_replies=self._leaves_current_at is not None)
 
     def spare_begun(self) -> None:
         """A carrier is being made beside the current one, which goes on."""
@@ -251,6 +232,18 @@ class Session:
             raise RuntimeError("no spare was begun")
         spare = self._beside.spare = self._handshake.beside(generation, binding, max_message_bytes)
         return spare.take(tuple(stream.peek_position() for stream in self.streams if stream.open_told))
+
+    def next_padding(self, now: float) -> bytes | None:
+        """The next message for the spare: it makes room there for what is to follow."""
+        return None if self._beside is None else self._beside.next_padding(now)
+
+    def leave_current(self, now: float, *, at_once: bool = False) -> list[SessionEvent]:
+        """Go on on the spare, where that has waited for its padding and waits no longer, or `at_once`."""
+        events: list[SessionEvent] = []
+        beside, leaves_at = self._beside, self._leaves_current_at
+        if leaves_at is not None and (at_once or leaves_at <= now) and beside and beside.spare and beside.padding:
+            self._go_on(beside.spare, beside.padding.resume, events, now)
+        return events
 
     def spare_lost(self) -> None:
         """It is gone, and with it what was said on it."""
@@ -271,8 +264,7 @@ class Session:
         return self.is_resumed and self._handshake.peer.carriers > 1 and self._outbox.signal(body)
 
     def awaiting_since(self) -> float | None:
-        """Since when the oldest thing that was sent waits for an answer; `None` where nothing does. A peer that takes
-        longer to acknowledge than usual is given that time before the wait begins."""
+        """Since when the oldest thing that was sent waits for an answer; `None` where nothing does."""
         return self._outbox.awaiting_since()
 
     @property
@@ -281,8 +273,9 @@ class Session:
         return self._outbox.awaits_only_ping
 
     def next_deadline(self) -> float | None:
-        """When `handle_timeout` is due: an acknowledgement, or a reset behind unread bytes, has waited long enough."""
-        return self._outbox.next_deadline
+        """When `handle_timeout` or `leave_current` is due."""
+        due_at, leaves_at = self._outbox.next_deadline, self._leaves_current_at
+        return leaves_at if due_at is None or (leaves_at is not None and leaves_at < due_at) else due_at
 
     def handle_timeout(self, now: float) -> None:
         """Let what is due go out with the next message."""
@@ -310,15 +303,17 @@ class Session:
     def receive(self, generation: int, message: bytes, now: float) -> list[SessionEvent]:
         """Apply one message of the carrier of `generation`."""
         events: list[SessionEvent] = []
-        handshake = self._handshake_of(generation)
-        self.frames_of_last_message = 0
+        handshake: Handshake | None = self._handshake
+        if generation != self._handshake.generation:
+            handshake = None if self._beside is None else self._beside.find(generation)
+        self.frames_of_last_message, replied = 0, self._outbox.reply_count
         if handshake is None or handshake.state is CarrierState.ABSENT or self._ending.is_over:
             return events
         try:
             for number, frame in enumerate(decode_message(message), start=1):
                 self.frames_of_last_message = number
                 match frame:
-                    case Unknown():
+                    case Unknown() | Padding():
                         pass
                     case Hello() | Resume() | Close():
                         self._apply_handshake(handshake, frame, events, now)
@@ -335,7 +330,10 @@ class Session:
                         self._receiver.apply(frame, events, now)
                     case _:
                         raise ProtocolError(f"{type(frame).__name__} before RESUME")
-            if handshake is self._handshake:
+            padding = None if self._beside is None or handshake is not self._beside.spare else self._beside.padding
+            if padding is not None:
+                padding.replies += self._outbox.replies_since(replied)
+            if padding is not None or handshake is self._handshake:
                 self.last_heard_at = now
         except ProtocolError as error:
             if handshake is self._handshake:
@@ -346,11 +344,6 @@ class Session:
             events.append(CarrierUnusable(generation, str(error)))
         return joined(events) if len(events) > 1 else events
 
-    def _handshake_of(self, generation: int) -> Handshake | None:
-        if generation == self._handshake.generation:
-            return self._handshake
-        return self._beside.find(generation) if self._beside is not None else None
-
     def _apply_handshake(
         self, handshake: Handshake, frame: Hello | Resume | Close, events: list[SessionEvent], now: float
     ) -> None:
@@ -359,35 +352,41 @@ class Session:
                 if handshake.is_resumed:
                     self._receiver.useless(frame)
                 self._refuse(handshake.receive_hello(frame), events)
-            case Resume(_, generation, _, positions, parameters):
-                refusal = handshake.receive_resume(frame)
-                if refusal is None:
-                    acknowledged_before = self._switch(handshake)
-                    self._outbox.limit_messages(handshake.max_message_bytes)
-                    refused = self.streams.learn(parameters)
-                    events.extend(StreamReset(stream.stream_id, ResetCode.LIMIT) for stream in refused)
-                    resent_bytes = self._receiver.resume(positions, events, now, acknowledged_before)
-                    events.append(SessionResumed(generation, resent_bytes, parameters.carriers))
-                self._refuse(refusal, events)
-            case Close(code, reason, parameters):
-                handshake.check_close(frame)
+            case Resume():
+                if (refusal := handshake.receive_resume(frame)) is not None:
+                    self._refuse(refusal, events)
+                elif not self._goes_on_later(handshake, frame, now):
+                    self._go_on(handshake, frame, events, now)
+            case Close(code):
+                reason = handshake.receive_close(frame)
                 self._end(None)
-                if code is CloseCode.VERSION and (refusal := version_refusal(parameters)) is not None:
-                    reason = refusal.reason
                 events.append(SessionClosed(code, reason, by_peer=True))
             case _:
                 assert_never(frame)
 
-    def _switch(self, handshake: Handshake) -> frozenset[int] | None:
-        """The peer is proved on this carrier: go on there. `None`: it is the current one. Otherwise it was the spare,
-        whose RESUME may be old: the streams that cannot be absent from it by that."""
-        beside = self._beside
-        if beside is None or handshake is not beside.spare:
+    def _go_on(self, handshake: Handshake, resume: Resume, events: list[SessionEvent], now: float) -> None:
+        """The peer is proved on this carrier: streams flow there. Where it was the spare, its RESUME may be old."""
+        acknowledged_before, beside = None, self._beside
+        if beside is not None and handshake is beside.spare:
+            self._receiver.leave_carrier(() if beside.padding is None else beside.padding.replies)
+            acknowledged_before = beside.switch(self._handshake)
+            self._handshake = handshake
+        self._outbox.limit_messages(handshake.max_message_bytes)
+        self._receiver.resume(resume, events, now, acknowledged_before)
+
+    def _goes_on_later(self, handshake: Handshake, resume: Resume, now: float) -> bool:
+        """Whether padding goes first: this is the spare, the current carrier works, and the peer holds both."""
+        if (beside := self._beside) is None or handshake is not beside.spare or handshake.peer.carriers < 2:
+            return False
+        beside.pad(resume, self.streams.under_way_bytes, self.traffic.rtt, now)
+        return (leaves_at := self._leaves_current_at) is not None and leaves_at > now
+
+    @property
+    def _leaves_current_at(self) -> float | None:
+        """When the session goes on on the spare, where that waits for its padding."""
+        if self._beside is None or self._beside.padding is None or self._ending.is_over:
             return None
-        acknowledged_before = beside.switch(self._handshake)
-        self._handshake = handshake
-        self._receiver.leave_carrier()
-        return acknowledged_before
+        return self._beside.leaves_at(self._handshake, self.last_heard_at, self.awaiting_since())
 
     def _refuse(self, refusal: Close | None, events: list[SessionEvent]) -> None:
         if refusal is not None:

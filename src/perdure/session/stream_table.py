@@ -20,6 +20,7 @@ from perdure.wire import (
     MAX_MESSAGE_BYTES,
     MAX_POSITION_BYTES,
     MAX_RESUME_OVERHEAD_BYTES,
+    MAX_TARGET_BYTES,
     OUR_ACK_DELAY_MS,
 )
 
@@ -92,6 +93,11 @@ class StreamTable:
         return sum(stream.credit_bytes for stream in self._streams.values())
 
     @property
+    def under_way_bytes(self) -> int:
+        """What was sent and is not acknowledged, over all streams."""
+        return sum(stream.buffer.sent - stream.buffer.acknowledged for stream in self._streams.values())
+
+    @property
     def max_streams(self) -> int:
         """As many as a RESUME can list in a message that the peer takes, both ends' together."""
         room = self.max_message_bytes - MAX_HELLO_BYTES - MAX_RESUME_OVERHEAD_BYTES
@@ -136,6 +142,15 @@ class StreamTable:
         stream = self._streams.get(stream_id)
         return stream if stream is not None and not stream.is_finished and not self.is_closing else None
 
+    def open(self, target: bytes) -> Stream:
+        """A new stream of this end to `target`. Raises `RuntimeError` at the limit of streams."""
+        if self.is_full:
+            raise RuntimeError(f"the session carries {len(self)} streams already, its limit")
+        if len(target) > MAX_TARGET_BYTES:
+            raise ValueError(f"a target has at most {MAX_TARGET_BYTES} bytes, not {len(target)}")
+        stream_id, self._next_id = self._next_id, self._next_id + 2
+        return self.add(stream_id, target, mine=True, send_limit=self.initial_credit_bytes)
+
     def add(self, stream_id: int, target: bytes, *, mine: bool, send_limit: int) -> Stream:
         """A new stream."""
         stream = Stream(stream_id, target, mine=mine, window_bytes=self.window_bytes, send_limit=send_limit)
@@ -175,11 +190,6 @@ class StreamTable:
         self._hold(-self.buffered_bytes)
 
     # Ids.
-
-    def take_id(self) -> int:
-        """The id of a new stream of this end."""
-        stream_id, self._next_id = self._next_id, self._next_id + 2
-        return stream_id
 
     def is_ours(self, stream_id: int) -> bool:
         """Whether it is this end that opens streams with this id."""

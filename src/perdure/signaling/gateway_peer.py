@@ -83,7 +83,7 @@ class GatewaySignaling:
             keeps its place.
         on_status: hears each change of the status. Both are called on the event loop's thread.
         has_room: asked before a new session is let in; one that is not is told so, and knocks again.
-        ice_servers: those that clients need.
+        ice_servers: those that clients need. `ValueError` is raised where they would not read them.
         name: told to another gateway that comes with the same key; by default this host's, and the process number.
         now: Unix seconds, for the tickets' expiry.
         token_bytes: the source of keys and ids; must be cryptographically random.
@@ -113,6 +113,7 @@ class GatewaySignaling:
         self._on_session = on_session
         self._on_status = on_status
         self._owner_has_room = has_room
+        check_sendable(IceServers(tuple(ice_servers)))
         self._ice_servers = tuple(ice_servers)
         self._name = own_name() if name is None else name[:MAX_NAME_CHARACTERS]
         self._occupied = ""

@@ -6,6 +6,8 @@ from __future__ import annotations
 class TokenBucket:
     """Holds up to `burst` tokens and gains `rate` a second."""
 
+    __slots__ = ("_burst", "_filled_at", "_rate", "_tokens")
+
     def __init__(self, rate: float, burst: float, *, now: float) -> None:
         self._rate = rate
         self._burst = burst

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from perdure.ice_server import IceServer
     from perdure.turn.pool import ServerFailure
@@ -184,15 +184,31 @@ class Carrier(Protocol):
         """
 
 
-class TellsServerFailures(Protocol):
-    """What a `Transport` may have besides: it tells of TURN servers that do not serve it."""
+class TurnServersListener(Protocol):
+    """What is heard of TURN servers. Called on the event loop's thread."""
 
-    def tell_server_failures(self, hear: Callable[[ServerFailure], None]) -> None:
-        """Call `hear` with each failure that is news, on the event loop's thread."""
+    def turn_server_failed(self, failure: ServerFailure) -> None:
+        """A server does not serve, which is news."""
+
+    def turn_servers_revived(self) -> None:
+        """No server served what seeks a path, and one that refused may take the credentials that are in use now."""
+
+    def turn_credentials_awaited(self) -> Awaitable[None] | None:
+        """A carrier, or an ICE restart, is about to ask TURN servers. It waits for what this returns first."""
+
+
+class KnowsTurnServers(Protocol):
+    """What a `Transport` may have besides: it knows which TURN servers serve it."""
+
+    def tell_of_turn_servers(self, listener: TurnServersListener) -> None:
+        """Tell `listener` from now on."""
+
+    def turn_failures(self) -> Sequence[ServerFailure]:
+        """Of the servers that did not serve when they were asked last."""
 
 
 class Transport(Protocol):
-    """Makes carriers. It may be a `TellsServerFailures` too."""
+    """Makes carriers. It may be a `KnowsTurnServers` too."""
 
     def offer(self, generation: int, listener: CarrierListener) -> Carrier:
         """Begin a carrier: `listener.carrier_description` gets the offer.

@@ -4,6 +4,7 @@
    of this machine's addresses it may be.
 2. A server that has said nothing after `pool.NO_ANSWER_TIMEOUT` does not answer.
 3. Of a server that gave an allocation no failure counts: there is one local address more than it can be reached from.
+4. Where the credentials are known to be spent, new ones are waited for before it begins.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from perdure.turn.pool import NO_ANSWER, NO_ANSWER_TIMEOUT, UNREACHABLE, ServerAddress, Trouble, explained
 
 if TYPE_CHECKING:
+    from perdure.ice_server import IceServer
     from perdure.transport.base import Path
     from perdure.transport.turn_servers import TurnServers
 
@@ -28,15 +30,22 @@ class Gathering:
 
     def __init__(self, servers: TurnServers) -> None:
         self._servers = servers
+        self._asked: dict[ServerAddress, IceServer] = {}
         self._silent: set[ServerAddress] = set()
         self._allocated: set[ServerAddress] = set()
         self._timers: list[asyncio.TimerHandle] = []
         servers.opened(self)
 
+    async def ready(self) -> None:
+        """Wait for new credentials, where those in use are spent and others are on their way."""
+        if (awaited := self._servers.awaited()) is not None:
+            await awaited
+
     def begin(self) -> None:
         """The engine gathers from now on, with the servers that it was given last."""
         self._stop()
-        self._silent = self._servers.asked()
+        self._asked = self._servers.asked()
+        self._silent = set(self._asked)
         self._allocated = set()
         if self._silent:
             self._later(NO_ANSWER_TIMEOUT, self._judge_silent)
@@ -76,7 +85,7 @@ class Gathering:
 
     def _judge(self, server: ServerAddress, code: int, why: tuple[str, Trouble]) -> None:
         if server not in self._allocated:
-            self._servers.failed(server, code, why)
+            self._servers.failed(server, code, why, self._asked.get(server))
 
     def _judge_silent(self) -> None:
         silent, self._silent = self._silent, set()

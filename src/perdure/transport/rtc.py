@@ -17,13 +17,13 @@ from perdure.transport.rtc_carrier import REFUSALS, RtcCarrier
 from perdure.transport.turn_servers import TurnServers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import webrtc
 
     from perdure.config import TransportConfig
     from perdure.ice_server import IceServer
-    from perdure.transport.base import CarrierListener
+    from perdure.transport.base import CarrierListener, TurnServersListener
     from perdure.turn.pool import ServerFailure, ServerPool
 
 
@@ -65,8 +65,11 @@ class RtcTransport:
                 carrier.configure(configuration)
         self._turn_servers.use(pool)
 
-    def tell_server_failures(self, hear: Callable[[ServerFailure], None]) -> None:
-        self._turn_servers.on_failure = hear
+    def tell_of_turn_servers(self, listener: TurnServersListener) -> None:
+        self._turn_servers.listener = listener
+
+    def turn_failures(self) -> Sequence[ServerFailure]:
+        return self._turn_servers.failures
 
     def renew(self) -> None:
         self._turn_servers.network_changed()

@@ -46,6 +46,7 @@ transfer; deep enough that the engine's thread never runs dry while Python frame
 
 EventT = TypeVar("EventT")
 Operation = Callable[[], Coroutine[object, object, None]]
+Describe = Callable[[], Coroutine[object, object, webrtc.RTCSessionDescriptionInit]]
 
 REFUSALS = (webrtc.PythonWebRTCExceptionBase, webrtc.RTCException, TypeError, ValueError)
 """How the engine says no; the last two are its wrapper's."""
@@ -209,7 +210,7 @@ class RtcCarrier:
 
     async def _offer(self, generation: int) -> None:
         if (connection := self._connection) is not None:
-            await self._gather(connection, await connection.create_offer())
+            await self._gather(connection, connection.create_offer)
             self._describe_soon(generation, connection)
 
     async def _restart(self, generation: int) -> None:
@@ -220,10 +221,12 @@ class RtcCarrier:
     async def _answer(self, generation: int, sdp: str) -> None:
         if (connection := self._connection) is not None:
             await self._apply(connection, "offer", sdp)
-            await self._gather(connection, await connection.create_answer())
+            await self._gather(connection, connection.create_answer)
             self._describe_soon(generation, connection)
 
-    async def _gather(self, connection: webrtc.RTCPeerConnection, described: webrtc.RTCSessionDescriptionInit) -> None:
+    async def _gather(self, connection: webrtc.RTCPeerConnection, describe: Describe) -> None:
+        await self._gathering.ready()
+        described = await describe()
         self._gathering.begin()
         await connection.set_local_description(described)
 

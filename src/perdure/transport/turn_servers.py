@@ -6,7 +6,7 @@ import logging
 import ssl
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from perdure.turn.tls_bridge import TlsBridge
 
 if TYPE_CHECKING:
     from perdure.ice_server import IceServer
-    from perdure.transport.base import Path
+    from perdure.transport.base import Path, TurnServersListener
 
 log = logging.getLogger("perdure.turn")
 
@@ -38,8 +38,7 @@ class TurnServers:
     """
 
     def __init__(self, servers: Sequence[IceServer], ca_file: str | None, on_changed: Callable[[], None]) -> None:
-        self.on_failure: Callable[[ServerFailure], None] = lambda failure: None
-        """Hears of each failure that is news."""
+        self.listener: TurnServersListener | None = None
         self._pool = ServerPool(servers)
         self._ca_file = ca_file
         self._context: ssl.SSLContext | None = None if ca_file is None else client_context(ca_file)
@@ -68,19 +67,30 @@ class TurnServers:
     def use(self, pool: ServerPool) -> None:
         """From now on; the engine has it."""
         self._pool = pool
+        if pool.is_revived:
+            self._tell_revived()
+
+    @property
+    def failures(self) -> Sequence[ServerFailure]:
+        """Of the servers that did not serve when they were asked last."""
+        return self._pool.failures
+
+    def awaited(self) -> Awaitable[None] | None:
+        """Gathering waits for this, where there is something; see `TurnServersListener`."""
+        return None if self.listener is None else self.listener.turn_credentials_awaited()
 
     def opened(self, user: object) -> None:
         """There is a new carrier, of which `user` is a part."""
         self._users.add(user)
 
-    def asked(self) -> set[ServerAddress]:
+    def asked(self) -> dict[ServerAddress, IceServer]:
         """Those that the engine asks when it gathers now."""
         self.refresh()
-        addresses = {address for server in self._given if (address := address_of(server.url)) is not None}
-        ignored = {address for address in addresses if address.is_ignored_by_engine}
-        for address in ignored:
+        asked = {address: server for server in self._given if (address := address_of(server.url)) is not None}
+        for address in [address for address in asked if address.is_ignored_by_engine]:
+            del asked[address]
             self.failed(address, 0, BAD_PORT)
-        return addresses - ignored
+        return asked
 
     def address_of(self, engine_url: str | None) -> ServerAddress | None:
         """Which server is meant by a URL that the engine tells; `None`: it is no TURN server."""
@@ -109,14 +119,22 @@ class TurnServers:
                 bridge.close()
             self._bridges.clear()
 
-    def failed(self, address: ServerAddress, code: int, why: tuple[str, Trouble]) -> None:
-        """A server does not serve us: the next gathering does without it."""
-        found = self._pool.failed(address, code, why, time.monotonic())
-        if found is None:
+    def failed(
+        self, address: ServerAddress, code: int, why: tuple[str, Trouble], asked: IceServer | None = None
+    ) -> None:
+        """A server does not serve us, asked with the credentials of `asked` or those of now: the next gathering does
+        without it."""
+        failure = self._pool.failed(address, code, why, time.monotonic(), asked=asked)
+        if failure is None:
             return
-        failure, is_news = found
-        if is_news:
-            self.on_failure(failure)
+        if failure.is_outdated:
+            self._tell_revived()
+        elif failure.is_news and self.listener is not None:
+            self.listener.turn_server_failed(failure)
+
+    def _tell_revived(self) -> None:
+        if self.listener is not None:
+            self.listener.turn_servers_revived()
 
     def worked(self, address: ServerAddress) -> None:
         """It has given an allocation."""

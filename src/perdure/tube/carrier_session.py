@@ -10,15 +10,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from perdure.core import events as core_events
 from perdure.core.closing import FAREWELL_SECONDS
-from perdure.core.events import CloseSent, HealthMeasured, IceUnhealthy, PathEvidence, SessionEnded, SpareOpened
-from perdure.core.events import PeerSwitched as CorePeerSwitched
-from perdure.core.events import RttMeasured as CoreRttMeasured
-from perdure.core.events import SessionResumed as CoreSessionResumed
+from perdure.core.events import PathEvidence
 from perdure.errors import ProtocolError
 from perdure.session import (
+    PADDING_BUFFER_BYTES,
     CarrierUnusable,
     PeerSwitched,
     RttMeasured,
@@ -37,24 +36,12 @@ from perdure.tube.inbox import REST, RESTING_FRAMES, TURN_COST, Inbox, turn_cost
 from perdure.tube.log import log_ice_state, log_resumed, log_switched
 
 if TYPE_CHECKING:
-    from perdure.session import Session, SessionEvent, StreamEvent
+    from perdure.session import Session, SessionEvent
     from perdure.signaling.in_band import InBandMessage
-    from perdure.transport.base import LossReason, OpenChannel, Path, PathStatistics, Transport
+    from perdure.transport.base import Carrier, LossReason, OpenChannel, Path, PathStatistics, Transport
     from perdure.tube.path_listener import PathListener
+    from perdure.tube.stream_consumer import StreamConsumer
     from perdure.wire import CloseCode
-
-
-class StreamConsumer(Protocol):
-    """What hears of the session's streams. None of these may raise."""
-
-    def stream_event(self, event: StreamEvent) -> None:
-        """Something happened to one stream."""
-
-    def stream_forgotten(self, stream_id: int) -> None:
-        """The stream has ended both ways, and the peer knows: no event follows."""
-
-    def session_ended(self) -> None:
-        """The tube has ended, and every stream with it."""
 
 
 class CarrierSession:
@@ -140,6 +127,8 @@ class CarrierSession:
         if self._inbox is not None:
             self._inbox.forget(generation)
         held.close(generation)
+        if held.spare is not None:
+            self._pump()
 
     def probe(self) -> None:
         self.session.ping()
@@ -233,15 +222,15 @@ class CarrierSession:
 
     def _spare_opened(self, generation: int, binding: bytes, max_message_bytes: int) -> None:
         """Both ends prove themselves on it while the current one goes on."""
-        spare = self.held.spare
-        if spare is None:
+        if (spare := self.held.spare) is None:
             return
         try:
+            spare.limit_buffer(PADDING_BUFFER_BYTES)
             spare.send(self.session.spare_opened(generation, binding, max_message_bytes))
         except Exception as error:
             self.held.failed(generation, error)
             return
-        self._listener.feed(SpareOpened(generation))
+        self._listener.feed(core_events.SpareOpened(generation))
 
     def carrier_writable(self, generation: int) -> None:
         self._pump()
@@ -249,14 +238,12 @@ class CarrierSession:
     def carrier_ice_state(self, generation: int, state: IceState) -> None:
         log_ice_state(self._listener.tube_id, generation, state)
         if state is not IceState.CONNECTED:
-            self._listener.feed(IceUnhealthy(generation, has_failed=state is IceState.FAILED))
+            self._listener.feed(core_events.IceUnhealthy(generation, has_failed=state is IceState.FAILED))
 
     def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
-        path = self.path
-        is_relayed = path is not None and path.is_relayed
-        self._listener.feed(
-            HealthMeasured(generation, statistics.rtt, statistics.checks_sent, statistics.checks_answered, is_relayed)
-        )
+        is_relayed = (path := self.path) is not None and path.is_relayed
+        measured = statistics.rtt, statistics.checks_sent, statistics.checks_answered
+        self._listener.feed(core_events.HealthMeasured(generation, *measured, is_relayed))
 
     def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
         why = f"{reason.value}: {detail}" if detail else reason.value
@@ -276,9 +263,9 @@ class CarrierSession:
                 is_idle = not len(self.session.streams)
                 if is_idle:
                     self._told = None
-                self._listener.feed(CoreRttMeasured(self.held.generation, seconds, is_idle))
+                self._listener.feed(core_events.RttMeasured(self.held.generation, seconds, is_idle))
             case PeerSwitched(generation):
-                self._listener.feed(CorePeerSwitched(generation))
+                self._listener.feed(core_events.PeerSwitched(generation))
             case SessionResumed(generation, _, peer_carriers):
                 if self.held.is_spare(generation):
                     log_switched(self._listener.tube_id, self.held.generation, generation)
@@ -286,7 +273,7 @@ class CarrierSession:
                     self._message_bytes = 0
                 log_resumed(self._listener.tube_id, event)
                 self._told = None
-                self._listener.feed(CoreSessionResumed(generation, peer_takes_spare=peer_carriers > 1))
+                self._listener.feed(core_events.SessionResumed(generation, peer_takes_spare=peer_carriers > 1))
             case SignalReceived(generation, body):
                 self._signal_received(generation, body)
             case CarrierUnusable(generation, reason):
@@ -294,7 +281,8 @@ class CarrierSession:
             case SessionClosed(code, reason, by_peer):
                 self._pump()
                 farewell = 0.0 if by_peer else FAREWELL_SECONDS
-                self.loop.call_later(farewell, self._listener.feed, SessionEnded(CLOSE_REASONS[code], reason))
+                ended = core_events.SessionEnded(CLOSE_REASONS[code], reason)
+                self.loop.call_later(farewell, self._listener.feed, ended)
             case _:
                 if self._consumer is not None:
                     self._consumer.stream_event(event)
@@ -364,11 +352,23 @@ class CarrierSession:
             if self._consumer is not None:
                 self._consumer.stream_forgotten(stream_id)
 
+    def _pump_spare(self, spare: Carrier) -> None:
+        """Make room on it for what is to follow, and go on there once it is time."""
+        now = clock()
+        try:
+            while spare.has_room and (message := self.session.next_padding(now)) is not None:
+                spare.send(message)
+        except Exception as error:
+            self.held.failed(spare.generation, error)
+        else:
+            self.handle(self.session.leave_current(now))
+
     def _pump(self) -> None:
-        carrier, session = self.held.current, self.session
+        if (spare := self.held.spare) is not None:
+            self._pump_spare(spare)
+        carrier, session, sent = self.held.current, self.session, False
         if carrier is None:
             return
-        sent = False
         try:
             if session.message_bytes != self._message_bytes:
                 self._message_bytes = session.message_bytes
@@ -384,7 +384,7 @@ class CarrierSession:
         if session.streams.has_forgotten:
             self.schedule_turn()
         if sent and session.is_close_sent:
-            self._listener.feed(CloseSent())
+            self._listener.feed(core_events.CloseSent())
         if sent and self._core_must_know:
             self._listener.feed(self.evidence(carrier.generation))
         elif self._ack_at is not None:

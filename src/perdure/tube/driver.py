@@ -114,6 +114,7 @@ class Driver:
             initiator=endpoint.is_initiator,
             random=environment.random,
             now=clock(),
+            relay_troubles=environment.relay_troubles,
         )
         session = Session(
             session_id=endpoint.session_id,
@@ -206,6 +207,9 @@ class Driver:
     def signaling_message(self, message: Message) -> None:
         match message:
             case Offer(generation, sdp, restarts, cause):
+                if generation > self.core.generation:  # its sender may have gone on on the spare, which gives way now
+                    self.carriers.handle(self.carriers.session.leave_current(clock(), at_once=True))
+                    self.carriers.schedule_turn()
                 self.feed(OfferReceived(generation, sdp, restarts, printable(cause)))
             case Answer(generation, sdp):
                 self.feed(AnswerReceived(generation, sdp))
@@ -234,12 +238,10 @@ class Driver:
         core = self.core
         if generation != core.generation:
             return
-        message: Offer | Answer
+        message: Offer | Answer = Answer(generation, sdp)
         if core.offered_here:
             restarts = core.carrier if generation not in (core.carrier, core.spare) else 0
             message = Offer(generation, sdp, restarts, self._cause.value if self._cause is not None else "")
-        else:
-            message = Answer(generation, sdp)
         self._say(message)
         self.descriptions.made(message)
 

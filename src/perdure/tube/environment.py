@@ -12,6 +12,7 @@ from perdure.session import ByteBudget
 from perdure.tube.arguments import check_methods, check_type
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from perdure.admission import Holder
@@ -27,6 +28,7 @@ class Environment:
         limits: may be replaced; tubes that exist are told by `StreamTable.limits`.
         random: for jitter.
         context: in which timers call back: the registry's own, not that of whoever used a tube last.
+        relay_troubles: what is wrong with TURN servers now, a sentence each.
     """
 
     transport: Transport
@@ -36,6 +38,7 @@ class Environment:
     budget: ByteBudget
     random: Random
     context: Context
+    relay_troubles: Callable[[], Sequence[str]] = tuple
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@
    these were refused, or until the network has changed where it was out of reach. Where all are left out, none is.
 4. Each failure is told once for a server and code, and again after the server worked or got other credentials. That it
    is silent or out of reach is told where nothing else was.
+5. Where no server serves, and one that refused gets other credentials, what seeks a path has to begin anew. The same
+   where a server refuses after its credentials are others.
 
 STUN servers allocate nothing and are always given.
 """
@@ -87,6 +89,9 @@ class Trouble(Enum):
     OTHER = "other"
 
 
+_REFUSALS = (Trouble.CREDENTIALS, Trouble.QUOTA)
+
+
 @dataclass(frozen=True, slots=True)
 class ServerFailure:
     """A TURN server does not serve us."""
@@ -99,6 +104,15 @@ class ServerFailure:
     """What is wrong, for a person."""
     trouble: Trouble
     username: str | None
+    is_news: bool = True
+    """Whether it has not been told before."""
+    is_outdated: bool = False
+    """Whether the server refused credentials that are not in use any more: it may take those that are."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether other credentials may help."""
+        return self.trouble in _REFUSALS
 
     def sentence(self, expired_for: float | None) -> str:
         """
@@ -135,7 +149,10 @@ class _Known:
     """A TURN server."""
 
     server: IceServer
-    trouble: Trouble | None = None
+    failure: ServerFailure | None = None
+    """Of the last time that it was asked."""
+    has_served: bool = False
+    """Whether it gave an allocation that time."""
     left_out_until: float = 0.0
     told: set[int] = field(default_factory=set)
     """The codes of the failures that were told."""
@@ -145,6 +162,8 @@ class ServerPool:
     """The ICE servers of a transport."""
 
     def __init__(self, servers: Iterable[IceServer] = ()) -> None:
+        self.is_revived = False
+        """Whether what seeks a path by the servers of the pool before has to begin anew."""
         self._servers = tuple(servers)
         self._known: dict[ServerAddress, _Known] = {}
         for server in self._servers:
@@ -156,10 +175,18 @@ class ServerPool:
         renewed = ServerPool(servers)
         for address, new in renewed._known.items():
             old = self._known.get(address)
-            if old is None or (old.trouble in (Trouble.CREDENTIALS, Trouble.QUOTA) and old.server != new.server):
+            if old is None:
                 continue
-            renewed._known[address] = _Known(new.server, old.trouble, old.left_out_until, set(old.told))
+            if old.failure is not None and old.failure.is_refusal and old.server != new.server:
+                renewed.is_revived = not any(known.has_served for known in self._known.values())
+                continue
+            renewed._known[address] = _Known(new.server, old.failure, old.has_served, old.left_out_until, set(old.told))
         return renewed
+
+    @property
+    def failures(self) -> tuple[ServerFailure, ...]:
+        """Of the servers that did not serve when they were asked last."""
+        return tuple(known.failure for known in self._known.values() if known.failure is not None)
 
     def chosen(self, now: float) -> tuple[IceServer, ...]:
         """What the engine is given: each TURN server once, with the first credentials that stand in the list."""
@@ -175,27 +202,42 @@ class ServerPool:
     def worked(self, address: ServerAddress) -> None:
         """It has given an allocation."""
         if (known := self._known.get(address)) is not None:
-            known.trouble, known.left_out_until = None, 0.0
+            known.failure, known.has_served, known.left_out_until = None, True, 0.0
             known.told.clear()
 
     def failed(
-        self, address: ServerAddress, code: int, why: tuple[str, Trouble], now: float
-    ) -> tuple[ServerFailure, bool] | None:
-        """It has not; the failure, and whether it is to be told. `None`: it is none of these."""
+        self,
+        address: ServerAddress,
+        code: int,
+        why: tuple[str, Trouble],
+        now: float,
+        *,
+        asked: IceServer | None = None,
+    ) -> ServerFailure | None:
+        """It has not. `None`: it is none of these.
+
+        Args:
+            asked: the server with the credentials that it was asked with; `None`: those of now.
+        """
         known = self._known.get(address)
         if known is None:
             return None
-        reason, trouble = why
-        known.trouble, known.left_out_until = trouble, now + LEFT_OUT_INTERVAL
+        (reason, trouble), used = why, asked or known.server
+        if trouble in _REFUSALS and used != known.server:
+            return ServerFailure(
+                known.server.url, code, reason, trouble, used.username, is_news=False, is_outdated=True
+            )
         is_news = code not in known.told and not (known.told and code in _VAGUE)
+        failure = ServerFailure(known.server.url, code, reason, trouble, used.username, is_news)
+        known.failure, known.has_served, known.left_out_until = failure, False, now + LEFT_OUT_INTERVAL
         known.told.add(code)
-        return ServerFailure(known.server.url, code, reason, trouble, known.server.username), is_news
+        return failure
 
     def network_changed(self) -> None:
         """What was out of reach may be in reach."""
         for known in self._known.values():
-            if known.trouble is Trouble.REACH:
-                known.trouble, known.left_out_until = None, 0.0
+            if known.failure is not None and known.failure.trouble is Trouble.REACH:
+                known.failure, known.left_out_until = None, 0.0
 
 
 def _best(addresses: list[ServerAddress]) -> list[ServerAddress]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from perdure.errors import PerdureError
@@ -68,6 +69,8 @@ class Refresher:
         self._clock = clock
         self._servers: tuple[IceServer, ...] | None = None
         self._wake = asyncio.Event()
+        self._fetched = asyncio.Event()
+        """Set where the fetch that is next, or under way, has ended; each has its own."""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -83,8 +86,19 @@ class Refresher:
             await asyncio.wait({self._task})
 
     def look(self) -> None:
-        """The machine may have slept: ask now if that is due."""
+        """The machine may have slept, or its network has changed: ask now if that is due, or has failed."""
+        self._schedule.network_moved(self._clock())
         self._wake.set()
+
+    def awaited(self) -> Awaitable[None] | None:
+        """New credentials, for who is about to seek a path; it ends at the latest after `schedule.LONGEST_WAIT`, or
+        where there are none now. `None`: there is nothing to wait for."""
+        now = self._clock()
+        until = self._schedule.path_sought(now)
+        if until is None:
+            return None
+        self._wake.set()
+        return _wait(self._fetched, until - now)
 
     def refused(self) -> None:
         """A TURN server does not take the credentials: ask for others, soon."""
@@ -118,6 +132,9 @@ class Refresher:
             self._schedule.failed(now)
             failure = FetchFailure(_why(error), self._schedule.next_at - now, self._schedule.expires_in(now))
             self._tell(failure)
+        finally:
+            fetched, self._fetched = self._fetched, asyncio.Event()
+            fetched.set()
 
     def _use(self, issued: IssuedIceServers) -> None:
         try:
@@ -132,6 +149,12 @@ class Refresher:
             fields["expires_in"] = round(failure.expires_in, 1)
         log_event(log, logging.WARNING, "turn-credentials-failed", **fields)
         self._on_failed(failure)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _why(error: Exception) -> str:

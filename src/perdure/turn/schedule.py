@@ -7,6 +7,8 @@
 | fetched, lifetime not known | after `interval` |
 | failed n times in a row | after 1, 2, 4 … 60 s, and up to a tenth more; also when the old ones have expired |
 | a server refused new credentials n times in a row | at once, then as after failures |
+| a path is sought, and those in use were refused or have expired | at once, but 5 s after the one before |
+| the network has changed, or the machine slept, and the last fetch failed | at once |
 """
 
 from __future__ import annotations
@@ -33,6 +35,13 @@ SHORTEST_DELAY = 1.0
 """Seconds between two fetches, whatever lifetimes a provider names."""
 
 
+LONGEST_WAIT = 2.0
+"""Seconds that whoever seeks a path waits for new credentials: many a path needs no TURN server."""
+
+SOUGHT_INTERVAL = 5.0
+"""Seconds between two fetches that are made because a path is sought: as the first wait between two attempts."""
+
+
 class RefreshSchedule:
     """One provider's.
 
@@ -48,6 +57,7 @@ class RefreshSchedule:
         self._failures = 0
         self._refusals = 0
         self._was_refused = False
+        self._is_asking = False
         self.next_at = now
         """When to ask."""
         self.expires_at: float | None = None
@@ -56,9 +66,11 @@ class RefreshSchedule:
     def asked(self, now: float) -> None:
         """The provider is being asked; `succeeded` or `failed` follows."""
         self._asked_at = now
+        self._is_asking = True
 
     def succeeded(self, lifetime: float | None, now: float) -> None:
         """There are new ones. `lifetime`: seconds from `asked`; `None`: not known."""
+        self._is_asking = False
         self._failures = 0
         self._refusals = self._refusals if self._was_refused else 0
         self._was_refused = False
@@ -70,6 +82,7 @@ class RefreshSchedule:
 
     def failed(self, now: float) -> None:
         """There are none now; those in use stay in use."""
+        self._is_asking = False
         self.next_at = now + self._retry_delay(self._failures)
         self._failures += 1
 
@@ -81,6 +94,22 @@ class RefreshSchedule:
         self._refusals += 1
         self._was_refused = True
         self.next_at = min(self.next_at, max(now, soonest))
+
+    def network_moved(self, now: float) -> None:
+        """The machine's network has changed, or it slept: a provider that could not be reached may be now."""
+        if self._failures:
+            self.next_at = min(self.next_at, max(now, self._asked_at + SHORTEST_DELAY))
+
+    def path_sought(self, now: float) -> float | None:
+        """A path is about to be sought. Until when new credentials are waited for, if a fetch does not end before;
+        `None`: not at all, as those in use are good, or no others will come soon."""
+        if not self._was_refused and (self.expires_at is None or now < self.expires_at):
+            return None
+        if self._is_asking:
+            until = self._asked_at + LONGEST_WAIT
+            return until if now < until else None
+        self.next_at = min(self.next_at, max(now, self._asked_at + SOUGHT_INTERVAL))
+        return now + LONGEST_WAIT if self.next_at < now + LONGEST_WAIT else None
 
     def expires_in(self, now: float) -> float | None:
         """Seconds until those in use expire, below 0 where they have; `None`: not known."""

@@ -32,6 +32,7 @@ from perdure.wire.frames import (
     Gone,
     Hello,
     Open,
+    Padding,
     Ping,
     Pong,
     Reset,
@@ -88,6 +89,8 @@ def encode_frame(frame: Frame) -> bytes:
             return b"\x0c" + encode_integers(code, len(text)) + text + encode_parameters(parameters)
         case Signal(body):
             return b"\x40" + encode_varint(len(body)) + body
+        case Padding(length):
+            return b"\x41" + encode_varint(length) + bytes(length)
         case Unknown(frame_type):
             return bytes((frame_type, 0))
         case _:
@@ -126,7 +129,7 @@ def decode_message(message: bytes) -> Iterator[Frame]:
         elif kind >= FIRST_SKIPPABLE_TYPE:
             length, at = decode_varint(message, at)
             body, at = take(view, at, length)
-            yield _signal(body) if kind == FrameType.SIGNAL else Unknown(kind)
+            yield _skippable(kind, body)
         else:
             frame, at = _decode_rare(kind, message, view, at)
             yield frame
@@ -177,7 +180,11 @@ def _decode_rare(kind: int, message: bytes, view: memoryview, at: int) -> tuple[
             raise ProtocolError(f"unknown frame type 0x{kind:02x}")
 
 
-def _signal(body: memoryview) -> Signal:
+def _skippable(kind: int, body: memoryview) -> Signal | Padding | Unknown:
+    if kind == FrameType.PADDING:
+        return Padding(len(body))
+    if kind != FrameType.SIGNAL:
+        return Unknown(kind)
     if len(body) > MAX_SIGNAL_BYTES:
         raise ProtocolError(f"a SIGNAL of {len(body)} bytes, over {MAX_SIGNAL_BYTES}")
     return Signal(bytes(body))

@@ -73,6 +73,7 @@ class FrameType(IntEnum):
     CLOSE = 0x0C
     ACCEPT = 0x0D
     SIGNAL = 0x40
+    PADDING = 0x41
 
 
 class ParameterId(IntEnum):
@@ -249,6 +250,13 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Padding:
+    """So many bytes that say nothing. Who does not know the type skips it."""
+
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A frame of a later version, of which nothing is known but that it can be skipped."""
 
@@ -256,5 +264,20 @@ class Unknown:
 
 
 Frame = (
-    Hello | Resume | Open | Accept | Data | Ack | Window | Fin | Reset | Gone | Ping | Pong | Close | Signal | Unknown
+    Hello
+    | Resume
+    | Open
+    | Accept
+    | Data
+    | Ack
+    | Window
+    | Fin
+    | Reset
+    | Gone
+    | Ping
+    | Pong
+    | Close
+    | Signal
+    | Padding
+    | Unknown
 )

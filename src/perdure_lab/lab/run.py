@@ -44,7 +44,7 @@ READY_TIMEOUT = 30.0
 WARM_UP_SECONDS = 1.0
 """Undisturbed traffic before the scenario's own time begins: starting is not what is measured."""
 
-_CLOCK_FOLDER = Path(__file__).parent / "clock"
+_HOOKS_FOLDER = Path(__file__).parent / "hooks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,15 +154,18 @@ class Run:
         return filled(words, directory=self._directory, target_port=self._traffic.target_port)
 
     def _environment(self, name: str) -> dict[str, str]:
-        jumps = any(
-            isinstance(action, ClockJump) and action.process == name
-            for step in self._scenario.steps
-            for action in step.actions
-        )
-        if not jumps:
+        hooks: dict[str, str] = {}
+        for action in (action for step in self._scenario.steps for action in step.actions):
+            if isinstance(action, ClockJump) and action.process == name:
+                hooks["PERDURE_LAB_CLOCK"] = str(self._clock_file(name))
+            elif action == ProcessChange(name, ProcessAction.ROTATE) and self._subject.logs_events:
+                hooks["PERDURE_LAB_ROTATE"] = "1"
+        if not hooks:
             return {}
-        path = os.pathsep.join(filter(None, (str(_CLOCK_FOLDER), os.environ.get("PYTHONPATH"))))
-        return {"PYTHONPATH": path, "PERDURE_LAB_CLOCK": str(self._clock_file(name))}
+        return {
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(_HOOKS_FOLDER), os.environ.get("PYTHONPATH")))),
+            **hooks,
+        }
 
     def _log_file(self, name: str) -> Path | None:
         if self._logs is None:
@@ -252,6 +255,9 @@ class Run:
             case ProcessAction.START:
                 await child.kill()
                 await child.start()
+            case ProcessAction.ROTATE:
+                if self._subject.logs_events:  # it is perdure, which knows the signal
+                    child.send(signal.SIGUSR2)
             case _:
                 assert_never(action)
 

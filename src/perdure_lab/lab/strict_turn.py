@@ -4,7 +4,7 @@ coturn checks `EXPIRY:USER` when an allocation is made and never again, and refr
 servers check each request (pion/turn answers 400). So a test on plain coturn proves nothing about credentials that are
 renewed. The proxy passes UDP between clients and coturn, and
 
-* answers 400 itself to each request whose user name has expired;
+* answers 400 itself to each request whose user name has expired, or was revoked;
 * shortens LIFETIME in coturn's answers, so that clients refresh their allocations often;
 * keeps which user names it saw.
 
@@ -95,7 +95,8 @@ class StrictTurn(asyncio.DatagramProtocol):
 
     Attributes:
         usernames: those of requests that were passed on, each once, in the order of their first request.
-        accepted, refused: how many requests had a name that lasts, or an expired one, by method.
+        revoked: user names that are refused as if they had expired.
+        accepted, refused: how many requests had a name that lasts, or another one, by method.
         swallows: whether nothing is passed on, in either direction.
         swallowed: addresses of clients whose requests were; a gathering has others than the one before.
     """
@@ -104,6 +105,7 @@ class StrictTurn(asyncio.DatagramProtocol):
         self, upstream_port: int, secret: bytes, *, longest_lifetime: int, now: Callable[[], float] = time.time
     ) -> None:
         self.usernames: list[str] = []
+        self.revoked: set[str] = set()
         self.accepted: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.swallows = False
@@ -153,13 +155,13 @@ class StrictTurn(asyncio.DatagramProtocol):
         """A client is gone: nothing to do."""
 
     def _judged(self, message: StunMessage) -> bytes | None:
-        """The refusal of a request whose credentials have expired; `None`: it is passed on."""
+        """The refusal of a request whose credentials are not taken any more; `None`: it is passed on."""
         method, name = METHODS.get(message.type), message.find(_USERNAME)
         if method is None or name is None:
             return None
         username = name.decode()
         expiry = expiry_of(username)
-        if expiry is None or expiry > self._now():
+        if username not in self.revoked and (expiry is None or expiry > self._now()):
             self.accepted[method] += 1
             if username not in self.usernames:
                 self.usernames.append(username)

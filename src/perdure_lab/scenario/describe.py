@@ -61,6 +61,7 @@ _PROCESS_ACTIONS = {
     ProcessAction.CONTINUE: "the process runs on",
     ProcessAction.KILL: "the process is killed",
     ProcessAction.START: "the process is started",
+    ProcessAction.ROTATE: "its tubes move to another carrier, as planned",
 }
 
 _CUTS = {

@@ -106,6 +106,8 @@ class ProcessAction(StrEnum):
     CONTINUE = "continue"
     KILL = "kill"
     START = "start"
+    ROTATE = "rotate"
+    """perdure's tubes begin another carrier beside the one in use, as when TURN credentials are renewed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,10 +46,11 @@ REBOUND_AFTER = 2.8
 
 
 class Pair(NamedTuple):
-    """What ICE has chosen: an address of each end, and whether the relay is between them."""
+    """What ICE has chosen: an address of each end, and what is between them."""
 
     addresses: tuple[str, str]
-    relayed: bool
+    relay: int | None
+    """Which end's allocation at the relay is between them; `None`: there is nothing between them."""
     rebindings: tuple[int, int]
     """How often the NATs of both had lost their mappings when it was chosen, or when ICE followed the last time."""
 
@@ -80,8 +81,8 @@ class End(Protocol):
         """Whether it can do anything now."""
 
     @property
-    def has_relay(self) -> bool:
-        """Whether it knows a TURN server."""
+    def has_allocation(self) -> bool:
+        """Whether a TURN server relays for it now."""
 
     def opened(self, channel: OpenChannel) -> None: ...
 
@@ -281,10 +282,10 @@ class Association:
     def _best(self) -> Pair | None:
         """The pair that ICE would choose: direct before relayed, the default routes' addresses first."""
         first, second = self.ends
-        for relayed in (False, True):
+        for relay in (None, 0, 1):
             for here in first.local:
                 for there in second.local:
-                    pair = Pair((here, there), relayed, self._rebindings((here, there)))
+                    pair = Pair((here, there), relay, self._rebindings((here, there)))
                     if self._is_known(pair) and self._works(pair):
                         return pair
         return None
@@ -292,8 +293,8 @@ class Association:
     def _is_known(self, pair: Pair) -> bool:
         """Whether the ends' candidates lead to it: one end's check reaches the other, which then knows where from."""
         (here, there), (first, second) = pair.addresses, self.ends
-        if pair.relayed:
-            return first.has_relay or second.has_relay
+        if pair.relay is not None:
+            return self.ends[pair.relay].has_allocation
         hidden = [self._internet.is_translated(end.site, at) for end, at in zip(self.ends, pair.addresses, strict=True)]
         knows_there = there in first.remote and not hidden[1]
         knows_here = here in second.remote and not hidden[0]
@@ -307,8 +308,10 @@ class Association:
         first, second = self.ends
         if not (first.is_there and second.is_there) or pair.rebindings != self._rebindings(pair.addresses):
             return None, None
+        if pair.relay is not None and not self.ends[pair.relay].has_allocation:
+            return None, None
         (here, there) = pair.addresses
-        find = self._internet.way_by_relay if pair.relayed else self._internet.way
+        find = self._internet.way if pair.relay is None else self._internet.way_by_relay
         return find(first.site, here, second.site, there), find(second.site, there, first.site, here)
 
     def _rebindings(self, addresses: tuple[str, str]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from perdure_lab.scenario.figures import duration
 from perdure_lab.scenario.model import Cut, Link, LinkName, Nat
 from perdure_lab.sim.faults import Faults, where
 from perdure_lab.sim.liveness import SETTLED_AFTER, check_liveness
+from perdure_lab.sim.relay import Terms
 from perdure_lab.sim.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Chaos:
         self.simulation = Simulation(
             seed,
             _links(seed),
-            has_relay=bool(seed % 2),
+            relay=_relay(seed),
             settings=self._settings,
             mapping_lifetime=Random(f"{seed} mappings").choice([30.0, 120.0, 300.0]),
             says_late=Random(f"{seed} kernels").random() < OLD_KERNELS_SHARE,
@@ -128,7 +129,7 @@ class Chaos:
             behind = "" if link.nat is Nat.NONE else f", behind a NAT ({link.nat.value})"
             path = f"delay {duration(link.delay)}, jitter {duration(link.jitter)}, loss {link.loss:.0%}"
             simulation.note(f"{where(name)}: {', '.join(link.addresses)}{behind}, metric {link.metric}, {path}")
-        relay = "a relay" if simulation.has_relay else "no relay"
+        relay = "no relay" if simulation.relay is None else str(simulation.relay.terms)
         if simulation.internet.says_late:
             simulation.note("the kernels say up to 1 s late that a link runs")
         remembers = duration(simulation.internet.mapping_lifetime)
@@ -297,6 +298,16 @@ def _settings(seed: int) -> dict[str, object]:
     return settings
 
 
+def _relay(seed: int) -> Terms | None:
+    """None in every second history; in every eighth one whose credentials expire."""
+    if seed % 2 == 0:
+        return None
+    if seed % 8 != 7:
+        return Terms()
+    dice = Random(f"{seed} relay")
+    return Terms(dice.choice([20.0, 60.0, 300.0]), is_strict=dice.random() < 0.7)
+
+
 def _links(seed: int) -> dict[LinkName, Link]:
     """The machines' networks, drawn from the seed."""
     dice = Random(f"{seed} links")
@@ -313,6 +324,9 @@ def _links(seed: int) -> dict[LinkName, Link]:
         )
     for place in range(dice.choice([1, 1, 2])):
         links[LinkName("gateway", f"eth{place}")] = Link(
-            addresses=(f"10.{place}.0.10",), metric=100 * (place + 1), delay=dice.choice([0.0002, 0.005])
+            addresses=(f"10.{place}.0.10",),
+            metric=100 * (place + 1),
+            delay=dice.choice([0.0002, 0.005]),
+            cut=Cut.PEERS if seed % 16 == 15 else Cut.NONE,  # nothing but the relay, whose credentials expire
         )
     return links

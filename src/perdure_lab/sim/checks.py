@@ -2,7 +2,8 @@
 
 A stream's bytes arrive in order, once, unaltered, and none is reset without a reason (`application`); no stream opens
 to a target that is not allowed; who is told to write on has room; no tube ends without a reason; no more than the
-restart limit's restarts; states change by the table; signals are well formed (`signal_check`); nothing raises, and
+restart limit's restarts, and nobody is held up by that limit before; new credentials of a relay renew a path once, and
+a tube that is up stays so; states change by the table; signals are well formed (`signal_check`); nothing raises, and
 nothing is logged as an error. What must hold at the end: `liveness`.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from perdure.core.decision import DecisionReason, RecoveryAction, Trigger
@@ -32,6 +34,10 @@ UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
 ROUNDING = 0.001
 """Seconds."""
 
+LATE_OFFER = 200.0
+"""Seconds that the peer's offer may be on its way, until this end counts it: as long as the rendezvous is away, or this
+end's machine stalled."""
+
 GO_ON = (
     DecisionReason.RETRY,
     DecisionReason.RESTART_FAILED,
@@ -43,12 +49,22 @@ GO_ON = (
 """Why a decision goes on with what a network event began, and is not the judgement of a new one."""
 
 
+def is_counted(decision: Decision) -> bool:
+    """Whether it begins a restart of which only so many may be in a minute."""
+    is_restart = decision.action in (RecoveryAction.ICE_RESTART, RecoveryAction.REBUILD, RecoveryAction.SPARE)
+    return is_restart and decision.trigger not in UNCOUNTED
+
+
 class TubeWatch:
     """Watches one end of a tube."""
 
     def __init__(self, process: Process, manager: TunnelConnectionManager, violated: Callable[[str], None]) -> None:
         self._process = process
         self._manager = manager
+        self._renewals_before = process.engine.relay_client.renewals
+        self._planned = 0
+        """How often a path that worked was renewed, as its relay has new credentials."""
+        self._planned_at = -1.0
         self._violated = violated
         self._name = f"{process.machine.name} {manager.tube_id}"
         self._restarts: deque[float] = deque()
@@ -77,6 +93,8 @@ class TubeWatch:
             self._failures = self._failures_in_all = 0
             self._has_worked = True
         if change.after is State.RECONNECTING:
+            if change.reason is Reason.RECOVERY_REQUESTED and self._planned_at == self._process.surroundings.world.now:
+                self._violated(f"{self._name}: it left {change.before.name} as its relay has new credentials")
             self._lost_at = self._process.machine.always_clock
         if change.after.is_final and not self._may_end(change.reason):
             self._violated(f"{self._name}: it ended for no reason: {change.reason.value}")
@@ -133,8 +151,11 @@ class TubeWatch:
                 self._check_backoff(decision.next_attempt_at - decision.at)
         elif decision.trigger is not None and decision.trigger.is_network_event and decision.reason not in GO_ON:
             self._failures = 0
-        is_restart = decision.action in (RecoveryAction.ICE_RESTART, RecoveryAction.REBUILD, RecoveryAction.SPARE)
-        if not is_restart or decision.trigger in UNCOUNTED or decision.reason is DecisionReason.PATH_SUSPECT:
+        if decision.reason is DecisionReason.RELAYS_RENEWED and self._state.is_up:
+            self._count_planned()
+        if decision.reason is DecisionReason.RESTART_LIMIT:
+            self._check_limit()
+        if not is_counted(decision) or decision.reason is DecisionReason.PATH_SUSPECT:
             return
         restarts, budget = self._restarts, self._process.registry.policy.max_restarts_per_minute
         while restarts and restarts[0] <= decision.at - LIMIT_WINDOW + ROUNDING:
@@ -142,6 +163,23 @@ class TubeWatch:
         restarts.append(decision.at)
         if len(restarts) > budget:
             self._violated(f"{self._name}: {len(restarts)} restarts in a minute; the budget is {budget}")
+
+    def _count_planned(self) -> None:
+        self._planned += 1
+        self._planned_at = self._process.surroundings.world.now
+        renewals = self._process.engine.relay_client.renewals - self._renewals_before
+        if self._planned > renewals:
+            self._violated(f"{self._name}: its path was renewed {self._planned} times for {renewals} new credentials")
+
+    def _check_limit(self) -> None:
+        """There were as many restarts in the last minute as may be, of both ends, as they came to this one."""
+        surroundings, budget = self._process.surroundings, self._process.registry.policy.max_restarts_per_minute
+        since = surroundings.world.now - LIMIT_WINDOW - LATE_OFFER
+        recent = takewhile(lambda each: each[0] >= since, reversed(surroundings.decisions))
+        if (restarts := sum(is_counted(decision) for _, _, decision in recent)) < budget:
+            self._violated(
+                f"{self._name}: the restart limit is reached after {restarts} restarts; the budget is {budget}"
+            )
 
     def _check_backoff(self, delay: float) -> None:
         policy = self._process.registry.policy

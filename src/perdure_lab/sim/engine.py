@@ -4,6 +4,7 @@
    connection.
 2. After `renew` a new carrier waits until the earlier ones are closed, at most 50 ms; see `transport.base.Transport`.
 3. A carrier that is not open yet adds what a later reading of the list brings.
+4. Each gathering asks the relay for an allocation (`relay_client`).
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from perdure.core.description import ice_ufrag
 from perdure.transport.base import IceState, LossReason, Path, PathStatistics
 from perdure_lab.sim.association import Association
 from perdure_lab.sim.flow import CARRIER_BUFFER_BYTES
+from perdure_lab.sim.relay_client import RelayClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from perdure.ice_server import IceServer
-    from perdure.transport.base import Carrier, CarrierListener, OpenChannel
+    from perdure.transport.base import Carrier, CarrierListener, OpenChannel, TurnServersListener
+    from perdure.turn.pool import ServerFailure
     from perdure_lab.sim.flow import Flow
     from perdure_lab.sim.internet import Internet
     from perdure_lab.sim.machine import Loop, Machine
+    from perdure_lab.sim.relay import Relay
     from perdure_lab.sim.unruly_peers import UnrulyPeers
     from perdure_lab.sim.world import World
 
@@ -62,18 +66,15 @@ class Engine:
         peers: UnrulyPeers,
         misused: Callable[[str], None],
         closes: Callable[[SimCarrier, str], None],
-        has_relay: bool = False,
+        relay: Relay | None = None,
     ) -> None:
         self.peers = peers
         self.world = world
         self.internet = internet
         self.machine = machine
         self.loop = machine.loop
-        self.site = machine.name
-        self.carriers = carriers
-        self.misused = misused
-        self.closes = closes
-        self.has_relay = has_relay
+        self.site, self.carriers, self.misused, self.closes = machine.name, carriers, misused, closes
+        self.relay_client = RelayClient(world, machine.loop, relay)
         self.alive: list[SimCarrier] = []
         """The connections that were made and not closed, in their order."""
         self._known: list[str] = []
@@ -96,7 +97,13 @@ class Engine:
         return carrier
 
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
-        pass
+        self.relay_client.use(servers)
+
+    def tell_of_turn_servers(self, listener: TurnServersListener) -> None:
+        self.relay_client.listener = listener
+
+    def turn_failures(self) -> Sequence[ServerFailure]:
+        return self.relay_client.pool.failures
 
     def renew(self) -> None:
         self._outdated.update(self.alive)
@@ -188,6 +195,7 @@ class SimCarrier:
         self._flow: Flow | None = None
         self._checked_at = 0.0
         self._checks = [0.0, 0.0]
+        self._allocation_ends_at = 0.0
         self._rtt: float | None = None
         self._measured_pair: tuple[str, str] | None = None
         """The pair of addresses that `_rtt` is of."""
@@ -216,8 +224,8 @@ class SimCarrier:
         return machine.loop is self._engine.loop and not machine.is_asleep
 
     @property
-    def has_relay(self) -> bool:
-        return self._engine.has_relay
+    def has_allocation(self) -> bool:
+        return self._engine.world.now < self._allocation_ends_at
 
     # Carrier.
 
@@ -236,7 +244,8 @@ class SimCarrier:
             return None
         here = self._association.ends.index(self)
         rtt = self._rtt if pair.addresses == self._measured_pair else None
-        return Path(pair.relayed, "udp", pair.addresses[here], pair.addresses[1 - here], rtt)
+        url = self._engine.relay_client.url if pair.relay == here else None
+        return Path(pair.relay is not None, "udp", pair.addresses[here], pair.addresses[1 - here], rtt, url)
 
     def limit_buffer(self, size: int) -> None:
         if self._flow is not None:
@@ -298,8 +307,7 @@ class SimCarrier:
     # What its engine and its association do.
 
     def start(self) -> None:
-        self.local = list(self._engine.networks())
-        self._describe()
+        self._engine.relay_client.begin(self._gather)
 
     def vanish(self) -> None:
         self.is_closed = True
@@ -333,6 +341,10 @@ class SimCarrier:
         if not self.is_closed:
             self.listener.carrier_writable(self.generation)
 
+    def allocation_ended(self) -> None:
+        if self._association is not None:
+            self._association.network_changed()
+
     def doubted(self, state: IceState) -> None:
         if not self.is_closed:
             self.listener.carrier_ice_state(self.generation, state)
@@ -347,7 +359,13 @@ class SimCarrier:
             return
         self._negotiation = generation
         self._restarts += 1
+        self._engine.relay_client.begin(self._gather)
+
+    def _gather(self) -> None:
+        if self.is_closed:
+            return
         self.local = list(self._engine.networks())
+        self._allocation_ends_at = self._engine.relay_client.allocate(self)
         self._describe()
 
     def _describe(self) -> None:

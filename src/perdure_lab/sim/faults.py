@@ -34,7 +34,7 @@ _CLUSTER_SECONDS = 4.0
 _INSTANTS = {"new address", "mappings lost", "clock jump", "carrier killed", "rebuild asked for"}
 """Faults that do not last: two of them are never there at once."""
 
-_ALONE = {"no rendezvous", "unruly rendezvous", "unruly peers", "short-lived flows"}
+_ALONE = {"no credentials", "no rendezvous", "unruly rendezvous", "unruly peers", "short-lived flows"}
 """Of these there is never a second one."""
 
 
@@ -86,6 +86,8 @@ class Faults:
             (2.0, self._end_new_flows),
             (1.0, self._flap),
         ]
+        if simulation.relay is not None and simulation.relay.terms.lifetime is not None:
+            self._faults.append((1.5, self._stop_issuing))
 
     def begin(self) -> None:
         """Let them happen from now on."""
@@ -263,6 +265,19 @@ class Faults:
         if rendezvous.runs:
             rendezvous.stop()
             self._lasts("no rendezvous", "services", rendezvous.start)
+
+    def _stop_issuing(self) -> None:
+        """It is over long before the end: no event tells that credentials are issued again, and a provider that has
+        failed often is asked once a minute."""
+        relay, seconds = self._simulation.relay, self._duration()
+        if relay is None or not relay.issues or self._simulation.world.now + seconds > self._until - 60.0:
+            return
+        relay.issues = False
+
+        def end() -> None:
+            relay.issues = True
+
+        self._lasts("no credentials", "services", end, seconds=seconds)
 
     def _unsettle_rendezvous(self) -> None:
         rendezvous = self._simulation.rendezvous

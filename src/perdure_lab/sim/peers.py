@@ -140,7 +140,7 @@ class Process:
             peers=surroundings.unruly_peers,
             misused=surroundings.violated,
             closes=surroundings.carrier_watch.closes,
-            has_relay=surroundings.has_relay,
+            relay=surroundings.relay,
         )
         self.signal_check = SignalCheck(machine.name, surroundings.violated)
         self.source = SimulatedSource(surroundings.internet, machine)
@@ -208,7 +208,7 @@ class GatewayProcess(Process):
 
     def __init__(self, surroundings: Surroundings, machine: Machine, on_tube: OnTube) -> None:
         super().__init__(surroundings, machine, on_tube)
-        settings = surroundings.settings
+        settings, relay = surroundings.settings, surroundings.relay
         gateway = Gateway(
             surroundings.ticket.rendezvous_url,
             parse_allow([str(ALLOWED_TARGET)]),
@@ -216,6 +216,7 @@ class GatewayProcess(Process):
             incoming=self._stream_opened,
             wait=False,
             transport=self.engine,
+            ice_server_provider=None if relay is None or relay.terms.lifetime is None else relay,
             signal_handler=self.signal_check.handle,
             policy=settings.restart,
             session_limits=settings.session,

@@ -18,6 +18,7 @@ from perdure_lab.scenario.results import (
     Throughput,
     attribute,
 )
+from perdure_lab.sim.relay import Terms
 from perdure_lab.sim.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class Play:
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self._scenario = scenario
-        self.simulation = Simulation(seed, scenario.links, has_relay=scenario.relay, settings=scenario.settings)
+        self.simulation = Simulation(
+            seed, scenario.links, relay=Terms() if scenario.relay else None, settings=scenario.settings
+        )
         self._workloads: list[tuple[Direction, Workload]] = []
         self._began_at = 0.0
         self._events: list[NetworkEvent] = []
@@ -155,7 +158,7 @@ class Play:
         if process == "rendezvous":
             if action in (ProcessAction.STOP, ProcessAction.KILL):
                 simulation.rendezvous.stop()
-            else:
+            elif action is not ProcessAction.ROTATE:
                 simulation.rendezvous.start()
             return
         match action:
@@ -167,6 +170,8 @@ class Play:
                 simulation.crash(process)
             case ProcessAction.START:
                 simulation.start(process)
+            case ProcessAction.ROTATE:
+                simulation.rotate(process)
             case _:
                 assert_never(action)
 

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from perdure.core.decision import Decision
     from perdure.manager import TunnelConnectionManager
     from perdure_lab.scenario.model import Link, LinkName
+    from perdure_lab.sim.relay import Terms
 
 
 class Simulation(Surroundings):
     """Begins with both peers started.
 
     Args:
+        relay: on which terms one serves, where there is one.
         settings: perdure's, by full name, where they are not the defaults.
         mapping_lifetime: seconds for which the NATs remember who says nothing.
         says_late: whether the kernels say late that a link runs.
@@ -37,7 +39,7 @@ class Simulation(Surroundings):
         seed: int,
         links: Mapping[LinkName, Link],
         *,
-        has_relay: bool = False,
+        relay: Terms | None = None,
         settings: Mapping[str, object] | None = None,
         mapping_lifetime: float = MAPPING_LIFETIME,
         says_late: bool = False,
@@ -45,7 +47,7 @@ class Simulation(Surroundings):
         super().__init__(
             seed,
             links,
-            has_relay=has_relay,
+            relay=relay,
             settings=settings,
             mapping_lifetime=mapping_lifetime,
             says_late=says_late,
@@ -138,6 +140,12 @@ class Simulation(Surroundings):
             self.start(process)
         elif process in self._started:
             self.process(process).goes_on(has_slept=has_slept)
+
+    def rotate(self, process: str) -> None:
+        """Its tubes begin another carrier beside the one in use."""
+        if process in self._started:
+            for manager in self.process(process).registry:
+                self.act(process, manager.rebuild)
 
     def jump(self, process: str, seconds: float) -> None:
         """Its machine slept for so long, as its clocks have it."""

@@ -12,6 +12,7 @@ from perdure.ticket_store import DEFAULT_TICKET, TicketStore
 from perdure_lab.sim.application import Ledger
 from perdure_lab.sim.carrier_check import CarrierWatch
 from perdure_lab.sim.internet import MAPPING_LIFETIME, Internet
+from perdure_lab.sim.relay import Relay
 from perdure_lab.sim.rendezvous import Rendezvous
 from perdure_lab.sim.unruly_peers import UnrulyPeers
 from perdure_lab.sim.world import World
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from perdure.core.decision import Decision
     from perdure_lab.scenario.model import Link, LinkName
     from perdure_lab.sim.engine import SimCarrier
+    from perdure_lab.sim.relay import Terms
 
 VIOLATION = "VIOLATION"
 """In the trace, before what was violated."""
@@ -32,6 +34,7 @@ class Surroundings:
     """A world with an internet and a rendezvous, and the history so far.
 
     Args:
+        relay: on which terms one serves, where there is one.
         settings: perdure's, by full name, where they are not the defaults.
         mapping_lifetime: seconds for which the NATs remember who says nothing.
         says_late: whether the kernels say late that a link runs.
@@ -42,14 +45,14 @@ class Surroundings:
         seed: int,
         links: Mapping[LinkName, Link],
         *,
-        has_relay: bool = False,
+        relay: Terms | None = None,
         settings: Mapping[str, object] | None = None,
         mapping_lifetime: float = MAPPING_LIFETIME,
         says_late: bool = False,
     ) -> None:
         self.world = World(seed)
         self.internet = Internet(self.world, links, mapping_lifetime=mapping_lifetime, says_late=says_late)
-        self.has_relay = has_relay
+        self.relay = None if relay is None else Relay(self.world, relay)
         self.carriers: dict[str, SimCarrier] = {}
         self.carrier_watch = CarrierWatch(self.world, self.carriers, self.violated)
         self.settings = layered(Layer("the scenario", settings or {}))

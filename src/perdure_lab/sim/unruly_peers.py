@@ -37,7 +37,7 @@ LOST_SIGNALS = 0.3
 
 _NEVER_OPENED = 2**40 + 1
 
-_USELESS = (Gone(_NEVER_OPENED), Pong(2**40), Ping(7), Signal(b'{"type":"withdraw","generation":1}'), Unknown(0x41))
+_USELESS = (Gone(_NEVER_OPENED), Pong(2**40), Ping(7), Signal(b'{"type":"withdraw","generation":1}'), Unknown(0x42))
 """What the protocol lets pass a few times."""
 
 _WRONG = (

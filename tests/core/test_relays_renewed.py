@@ -1,0 +1,140 @@
+"""New TURN credentials: what a path, a spare and an attempt make of them."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from core.cores import LIMITS, POLICY, connected, deadline, decided, decisions, lose, rest_of, started
+from perdure.core.actions import CloseCarrier, MakeOffer, WithdrawOffer
+from perdure.core.connection import Connection
+from perdure.core.decision import Trigger
+from perdure.core.events import (
+    AnswerReceived,
+    OfferReceived,
+    RecoveryRequested,
+    RelaysRenewed,
+    SessionResumed,
+    SignalingChanged,
+    SpareOpened,
+    Started,
+)
+from perdure.core.state import State
+
+RENEWED = RelaysRenewed()
+
+
+def test_a_path_gets_a_spare_and_stays_connected() -> None:
+    core = connected()
+    actions = core.handle_event(RENEWED, 10.0)
+    assert decided(actions) == [("SPARE", "RELAYS_RENEWED")]
+    assert rest_of(actions) == [MakeOffer(5, Trigger.REQUEST, is_spare=True)]
+    assert core.state is State.CONNECTED
+
+
+def test_no_number_of_renewals_spends_the_restart_limit() -> None:
+    core, now = connected(), 10.0
+    for _ in range(POLICY.max_restarts_per_minute + 2):
+        core.handle_event(RENEWED, now)
+        core.handle_event(AnswerReceived(core.spare, "v=0\r\na=ice-ufrag:new\r\n"), now)
+        core.handle_event(SpareOpened(core.spare), now)
+        core.handle_event(SessionResumed(core.spare), now)
+        assert core.state is State.CONNECTED
+        now += 0.5
+    core.handle_event(SignalingChanged(True), now)
+    assert decided(lose(core, now)) == [("REBUILD", "CARRIER_LOST")]
+
+
+def test_a_spare_that_was_begun_with_the_old_ones_is_begun_anew() -> None:
+    core = connected()
+    core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    actions = core.handle_event(RENEWED, 10.1)
+    assert rest_of(actions) == [CloseCarrier(5), WithdrawOffer(5), MakeOffer(7, Trigger.REQUEST, is_spare=True)]
+
+
+def test_a_spare_on_which_the_peer_may_go_on_is_brought_to_its_end() -> None:
+    core = connected()
+    core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    core.handle_event(SpareOpened(5), 10.05)
+    assert decided(core.handle_event(RENEWED, 10.1)) == [("HOLD", "UNDER_WAY")]
+    assert core.spare == 5
+
+
+def test_without_signaling_the_offer_goes_through_the_carrier() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    assert decided(core.handle_event(RENEWED, 10.0)) == [("SPARE", "RELAYS_RENEWED")]
+    assert core.state is State.CONNECTED
+
+
+def test_without_signaling_a_peer_of_one_carrier_keeps_its_path() -> None:
+    core = connected()
+    core.handle_event(SessionResumed(3, peer_takes_spare=False), 9.0)
+    core.handle_event(SignalingChanged(False), 9.0)
+    assert decided(core.handle_event(RENEWED, 10.0)) == [("HOLD", "NO_SIGNALING")]
+    assert core.state is State.CONNECTED
+
+
+def test_an_attempt_begins_anew_and_no_other_is_spent() -> None:
+    core = connected()
+    lose(core, 10.0)
+    actions = core.handle_event(RENEWED, 11.0)
+    assert decided(actions) == [("REBUILD", "RELAYS_RENEWED")]
+    assert [decision.attempt for decision in decisions(actions)] == [1]
+    assert rest_of(actions) == [CloseCarrier(5), MakeOffer(7, Trigger.ICE_FAILURE)]
+    assert deadline(core) == 11.0 + POLICY.attempt_timeout
+
+
+def test_the_first_attempt_begins_anew() -> None:
+    actions = started().handle_event(RENEWED, 1.0)
+    assert rest_of(actions) == [CloseCarrier(3), MakeOffer(5, None)]
+
+
+def test_a_wait_for_the_next_attempt_is_over() -> None:
+    core = connected()
+    lose(core, 10.0)
+    core.handle_timeout(deadline(core))
+    assert core.carrier == 0
+    actions = core.handle_event(RENEWED, 21.0)
+    assert rest_of(actions) == [MakeOffer(7, Trigger.ICE_FAILURE)]
+
+
+def test_an_acceptor_that_has_no_offer_yet_waits_for_it() -> None:
+    assert decided(started(initiator=False).handle_event(RENEWED, 1.0)) == []
+
+
+@pytest.mark.parametrize("event", [SignalingChanged(False)])
+def test_who_waits_for_signaling_goes_on_waiting(event: SignalingChanged) -> None:
+    core = connected()
+    core.handle_event(event, 9.0)
+    lose(core, 10.0)
+    assert core.handle_event(RENEWED, 11.0) == []
+
+
+def test_both_ends_make_one_offer_of_it() -> None:
+    """The gateway's gives way, and its end answers the client's instead."""
+    client, gateway = connected(), connected(initiator=False)
+    client.handle_event(RENEWED, 10.0)
+    gateway.handle_event(RENEWED, 10.0)
+    given_way = client.handle_event(OfferReceived(gateway.spare, "v=0\r\na=ice-ufrag:g\r\n", cause="request"), 10.05)
+    assert given_way == []
+    gateway.handle_event(OfferReceived(client.spare, "v=0\r\na=ice-ufrag:c\r\n", cause="request"), 10.05)
+    assert gateway.spare == client.spare
+    assert gateway.state is State.CONNECTED
+
+
+def test_an_attempt_that_found_no_path_names_what_is_wrong_with_the_servers() -> None:
+    troubles = [f"turn:{host} gives no answer in 3 s" for host in "abcde"]
+    core = Connection(POLICY, LIMITS, initiator=True, random=Random(1), now=0.0, relay_troubles=lambda: troubles)
+    core.handle_event(SignalingChanged(True), 0.0)
+    core.handle_event(Started(), 0.0)
+    [decision] = decisions(core.handle_timeout(deadline(core)))
+    assert decision.detail == (
+        "no path to the other end was found in 10 s; is UDP allowed, and --ice-server (STUN, TURN) right at both ends?"
+        "; turn:a gives no answer in 3 s; turn:b gives no answer in 3 s; turn:c gives no answer in 3 s; and 2 more"
+    )
+    del troubles[:]
+    core.handle_timeout(deadline(core))
+    [decision] = decisions(core.handle_timeout(deadline(core)))
+    assert decision.detail.endswith("right at both ends?")
