@@ -22,13 +22,11 @@ from perdure.core.negotiation import Negotiation
 from perdure.core.recovery import Recovery
 from perdure.core.recovery_policy import RecoveryPolicy, backoff
 from perdure.core.restart_limit import UNLIMITED, RestartLimit
-from perdure.core.spares import Spares
 from perdure.core.state import Reason
 from perdure.errors import ProtocolError
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.session import Session
 from perdure.session.events import SessionResumed, StreamData
-from perdure.session.receiver import Receiver
 from perdure.session.send_buffer import SendBuffer
 from perdure.session.stream import Stream
 from perdure.session.stream_table import StreamTable
@@ -321,12 +319,6 @@ def deliver_what_came_again(patch: Patch) -> None:
     patch.setattr(Stream, "receive_data", receive_again)
 
 
-def read_a_stale_resume_as_the_truth(patch: Patch) -> None:
-    """A stream that is absent from a spare's RESUME is gone, however old that is."""
-    resume = Receiver.resume
-    patch.setattr(Receiver, "resume", lambda self, positions, events, now, _=None: resume(self, positions, events, now))
-
-
 def bound_acknowledgements_by_one_carrier(patch: Patch) -> None:
     receive_ack = Stream.receive_ack
 
@@ -382,11 +374,6 @@ def renew_a_path_in_turns(patch: Patch) -> None:
     patch.setattr(Recovery, "spare_resumed", resume_and_renew)
 
 
-def take_instead_of_peek(patch: Patch) -> None:
-    """What a spare's RESUME says counts as told, also where the spare dies."""
-    patch.setattr(Stream, "peek_position", Stream.take_position)
-
-
 def close_the_old_one_too_early(patch: Patch) -> None:
     """The carrier before is not read until the other end has left it too."""
     promoted = Carriers.promoted
@@ -396,19 +383,6 @@ def close_the_old_one_too_early(patch: Patch) -> None:
         self.drop_old()
 
     patch.setattr(Carriers, "promoted", promote_and_drop)
-
-
-def let_the_answerer_drop_a_spare(patch: Patch) -> None:
-    """Whoever hears the other end on the current carrier drops the spare, also where the other end hears nothing."""
-
-    def hear(self: Spares, at: float) -> None:
-        spare = self._carriers.spare
-        if spare is None or spare.is_told or not self._context.state.is_up:
-            return
-        if spare.trigger is Trigger.CONNECTION_TIMEOUT and at > spare.begun_at:
-            self.waste()
-
-    patch.setattr(Spares, "heard", hear)
 
 
 PLANTS: list[tuple[Plant, int, str]] = [
@@ -442,8 +416,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (never_say_that_a_connection_is_lost, 25, "its protocol was not told"),
     (lose_a_connection_without_its_reason, 0, "is lost without a word"),
     (wait_for_ever_to_be_accepted, 0, "waits to be accepted"),
-    (deliver_what_came_again, 4, "hears other bytes than were sent"),
-    (read_a_stale_resume_as_the_truth, 998, "was reset for no reason"),
+    (deliver_what_came_again, 10, "hears other bytes than were sent"),
     (bound_acknowledgements_by_one_carrier, 70, "has not left it"),
     (give_a_late_answer_to_another_carrier, 3, "was given the answer to"),
     (leak_a_spare, 4, "carrier-failed"),
