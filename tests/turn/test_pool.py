@@ -137,6 +137,9 @@ def test_a_refusal_of_credentials_that_are_not_in_use_any_more_holds_nothing_aga
     found = pool.failed(at("turn:a"), 401, explained(401, ""), 0.0, asked=turn("turn:a"))
     assert found is not None
     assert (found.is_outdated, found.is_news, found.username) == (True, False, "ada")
+    again = pool.failed(at("turn:a"), 401, explained(401, ""), 0.0, asked=turn("turn:a"))
+    assert again is not None
+    assert not again.is_outdated, "each of a machine's addresses is refused"
     assert pool.failures == ()
     pool.failed(at("turn:a"), 0, NO_ANSWER, 0.0, asked=turn("turn:a"))
     assert codes(pool) == [0], "whatever credentials it was asked with"

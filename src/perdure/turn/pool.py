@@ -107,7 +107,8 @@ class ServerFailure:
     is_news: bool = True
     """Whether it has not been told before."""
     is_outdated: bool = False
-    """Whether the server refused credentials that are not in use any more: it may take those that are."""
+    """Whether the server refused credentials that are not in use any more: it may take those that are. Told once: each
+    of a machine's addresses is refused."""
 
     @property
     def is_refusal(self) -> bool:
@@ -156,6 +157,8 @@ class _Known:
     left_out_until: float = 0.0
     told: set[int] = field(default_factory=set)
     """The codes of the failures that were told."""
+    refused_before: bool = False
+    """Whether it is told that the server refused earlier credentials after these had come."""
 
 
 class ServerPool:
@@ -224,8 +227,9 @@ class ServerPool:
             return None
         (reason, trouble), used = why, asked or known.server
         if trouble in _REFUSALS and used != known.server:
+            is_outdated, known.refused_before = not known.refused_before, True
             return ServerFailure(
-                known.server.url, code, reason, trouble, used.username, is_news=False, is_outdated=True
+                known.server.url, code, reason, trouble, used.username, is_news=False, is_outdated=is_outdated
             )
         is_news = code not in known.told and not (known.told and code in _VAGUE)
         failure = ServerFailure(known.server.url, code, reason, trouble, used.username, is_news)
