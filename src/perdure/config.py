@@ -81,10 +81,10 @@ class RestartPolicy:
         float,
         number("s", 0.05, 60),
         (
-            "The same for a path to count as lost, which takes three such timeouts. 300 ms leaves room for a stalled "
-            "process."
+            "The same for a path to count as lost, which takes three such timeouts: with 400 ms a "
+            "peer that stands still for a second is not lost."
         ),
-    ] = 0.3
+    ] = 0.4
     warm_spare: Annotated[
         Literal["auto", "off"],
         (

@@ -77,7 +77,7 @@ from perdure.core.state import Reason, State
 
 UNLIMITED = SessionLimits(session_timeout=0.0)
 
-SILENT_AFTER = 0.9
+SILENT_AFTER = 3 * POLICY.silence_floor
 """Three timeouts of the floor."""
 
 
@@ -775,7 +775,7 @@ def test_silence_while_an_answer_is_due_is_probed_and_then_the_verdict_which_kee
 
 
 def test_the_acceptor_end_that_has_no_spare_at_the_verdict_waits_a_moment_for_the_others_offer() -> None:
-    core = connected(initiator=False)
+    core = connected(initiator=False, policy=replace(POLICY, silence_floor=0.3))
     core.handle_event(PathEvidence(3, None, 5.0), 5.0)
     rest(core, 5.4)
     assert core.spare == 4
@@ -783,7 +783,7 @@ def test_the_acceptor_end_that_has_no_spare_at_the_verdict_waits_a_moment_for_th
     actions = silent(core, 5.45)
     assert decided(actions) == [("WAIT", "GLARE")]
     assert not closes(actions)
-    actions = rest_of(rest(core, 5.45 + SILENT_AFTER + GLARE_DELAY + 0.001))
+    actions = rest_of(rest(core, 5.45 + 0.9 + GLARE_DELAY + 0.001))
     assert actions == [MakeOffer(6, Trigger.CONNECTION_TIMEOUT, is_spare=True), Probe()]
 
 
@@ -806,7 +806,7 @@ def test_a_path_that_is_slow_and_not_dead_is_given_more_time_on_each_carrier() -
             core.handle_timeout(now)
         waits.append(now - began_at)
         core.handle_event(SessionResumed(core.carrier), now)
-    assert waits == pytest.approx([0.9, 1.8, 3.6, 7.2, 14.4, 28.8, 30.0, 30.0])
+    assert waits == pytest.approx([1.2, 2.4, 4.8, 9.6, 19.2, 30.0, 30.0, 30.0])
 
 
 def test_an_idle_path_is_asked_every_five_minutes_and_gone_thirty_seconds_after() -> None:
@@ -824,7 +824,7 @@ def test_a_doubted_path_is_judged_by_the_fast_limit() -> None:
         core.handle_event(doubt, 10.0)
         assert core.state is State.CONNECTED
         core.handle_event(PathEvidence(3, 0.0, 10.0, awaits_only_ping=True), 10.0)
-        actions = rest(core, 11.0)
+        actions = rest(core, 10.0 + SILENT_AFTER + 0.001)
         assert reasons(actions) == ["PATH_SILENT"]
 
 
@@ -887,7 +887,25 @@ def test_a_deadline_noticed_a_little_late_earns_a_probe_and_not_a_verdict() -> N
     core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
     assert core.handle_timeout(30.0) == [Probe()]
     assert core.state is State.CONNECTED
-    assert reasons(core.handle_timeout(30.0 + SILENT_AFTER)) == ["PATH_SILENT"]
+    assert reasons(rest(core, 30.0 + SILENT_AFTER + 0.001)) == ["PATH_SILENT"]
+
+
+def test_a_process_that_stood_still_reads_what_came_before_it_judges_the_path() -> None:
+    core = connected()
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
+    assert core.handle_timeout(10.95) == []
+    core.handle_event(PathEvidence(3, 10.96, None), 10.96)
+    assert decided(rest(core, 20.0)) == []
+
+
+def test_a_dead_path_is_noticed_by_a_process_that_is_always_late_too() -> None:
+    core = connected()
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
+    now, actions = 10.0, []
+    while now < 13.0:
+        now = deadline(core) + 0.5
+        actions += core.handle_timeout(now)
+    assert ("SPARE", "PATH_SUSPECT") in decided(actions)
 
 
 def test_a_deadline_noticed_a_minute_late_is_a_wake_up() -> None:

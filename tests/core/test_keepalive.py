@@ -9,7 +9,7 @@ from perdure.core.events import PathEvidence
 from perdure.core.keepalive import LOST_AFTER, MAX_PATIENCE, Liveness, Verdict
 
 POLICY = RestartPolicy()
-FAST = 0.9
+FAST = 1.2
 """Seconds: three of the floor's timeouts."""
 
 
@@ -42,7 +42,7 @@ def verdicts(path: Liveness, *, until: float) -> list[tuple[float, str]]:
 def test_an_overdue_answer_is_probed_after_the_floor_and_silence_follows_two_more_timeouts() -> None:
     path = liveness()
     tell(path, awaiting=10.0)
-    assert verdicts(path, until=99.0) == [(10.2, "SUSPECT"), (10.9, "SILENT")]
+    assert verdicts(path, until=99.0) == [(10.2, "SUSPECT"), (11.2, "SILENT")]
 
 
 def test_a_slow_path_is_granted_its_own_timeout() -> None:
@@ -75,7 +75,7 @@ def test_a_word_of_the_peer_starts_the_silence_over() -> None:
     assert path.judge(10.2) is Verdict.SUSPECT
     tell(path, heard=10.5, awaiting=10.0)
     assert path.judge(10.65) is Verdict.FINE
-    assert verdicts(path, until=99.0) == [(10.7, "SUSPECT"), (11.4, "SILENT")]
+    assert verdicts(path, until=99.0) == [(10.7, "SUSPECT"), (11.7, "SILENT")]
 
 
 def test_nothing_that_is_due_is_no_silence() -> None:
@@ -145,7 +145,7 @@ def test_each_silent_carrier_doubles_the_patience_up_to_the_threshold() -> None:
         path.start(0.0)
         tell(path, awaiting=10.0)
         waits.append(verdicts(path, until=99.0)[-1][0])
-    assert waits == [10.9, 11.8, 13.6, 17.2, 24.4, 38.8, 40.0, 40.0]
+    assert waits == [11.2, 12.4, 14.8, 19.6, 29.2, 40.0, 40.0, 40.0]
 
 
 def test_an_acknowledgement_ends_the_patience() -> None:
@@ -157,7 +157,7 @@ def test_an_acknowledgement_ends_the_patience() -> None:
     path.start(0.0)
     tell(path, awaiting=10.0)
     tell(path, heard=11.0, awaiting=11.0)
-    assert verdicts(path, until=99.0)[-1] == (11.9, "SILENT")
+    assert verdicts(path, until=99.0)[-1] == (12.2, "SILENT")
 
 
 def test_patience_is_bounded() -> None:
@@ -188,7 +188,7 @@ def test_a_peer_that_talks_on_a_path_which_carries_one_way_only_is_not_stalled_b
         tell(path, heard=10.0 + tenth / 10, awaiting=10.0)
         path.judge(10.0 + tenth / 10)
     tell(path, heard=39.95, awaiting=10.0)
-    assert verdicts(path, until=999.0) == [(40.0, "PROBE"), (40.15, "SUSPECT"), (40.85, "SILENT")]
+    assert verdicts(path, until=999.0) == [(40.0, "PROBE"), (40.15, "SUSPECT"), (41.15, "SILENT")]
 
 
 def test_a_stall_is_known_by_the_answer_to_the_question() -> None:

@@ -695,7 +695,7 @@ def test_a_silent_path_that_heals_is_connected_and_drops_the_spare_of_the_suspic
 def test_a_silent_path_that_heals_keeps_a_spare_on_which_resume_was_said() -> None:
     core = connected()
     silent(core, 10.0)
-    core.handle_event(AnswerReceived(5, sdp("spare")), 11.0)
+    core.handle_event(AnswerReceived(5, sdp("spare")), 11.3)
     core.handle_event(SpareOpened(5), 11.5)
     assert rest_of(answers(core, 12.0)) == []
     assert (core.state, core.spare) == (State.CONNECTED, 5)
@@ -945,7 +945,7 @@ def test_a_request_that_joins_a_suspicions_spare_is_not_dropped_with_it() -> Non
 def test_a_late_answer_begins_an_attempt_beside_a_carrier_that_is_kept_too() -> None:
     core = connected()
     silent(core, 10.0)
-    rest(core, 21.0)
+    rest(core, 21.3)
     assert decided(core.handle_event(AnswerReceived(5, sdp("late")), 21.5)) == [("SPARE", "ANSWERED_LATE")]
 
 
@@ -958,4 +958,4 @@ def test_a_withdrawn_spare_is_no_failed_attempt_of_this_end() -> None:
 
 def test_one_probe_at_a_time() -> None:
     core = with_spare()
-    assert rest_of(rest(core, 10.91)) == [DoubtSignaling(), Probe()]
+    assert rest_of(rest(core, 10.0 + SILENT_AFTER + 0.01)) == [DoubtSignaling(), Probe()]

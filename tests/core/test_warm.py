@@ -310,11 +310,12 @@ def test_a_process_that_stood_still_asks_it_before_it_takes_the_path_for_lost() 
     core = with_warm_spare()
     rest(core, 11.0)
     core.handle_event(PathEvidence(3, 11.0, 11.0), 11.0)
-    actions = core.handle_timeout(11.95)
+    assert core.handle_timeout(11.95) == [], "what came meanwhile is read first"
+    actions = core.handle_timeout(deadline(core))
     assert decided(actions) == []
     assert ASK in actions
-    core.handle_event(PathEvidence(3, 11.96, None), 11.96)
-    assert core.handle_event(StandbyAnswered(5), 11.97) == []
+    core.handle_event(PathEvidence(3, 12.01, None), 12.01)
+    assert core.handle_event(StandbyAnswered(5), 12.02) == []
 
 
 def test_at_the_restart_limit_it_is_used_when_the_path_is_lost() -> None:

@@ -32,6 +32,9 @@ LOST_AFTER = 3
 the retransmission that a lost packet costs (SCTP's own timer begins at 0.4 s)."""
 
 
+READING_DELAY = 0.05
+"""Seconds that a process which stood still has to read what came meanwhile, before the path counts as suspect."""
+
 MAX_PATIENCE = 1024.0
 """Enough for any round trip to reach `timeout_threshold`."""
 
@@ -60,6 +63,7 @@ class Liveness:
         "_patience",
         "_policy",
         "_probed_at",
+        "_put_off_at",
         "_since",
         "_suspected_at",
         "rtt",
@@ -77,6 +81,8 @@ class Liveness:
         self._probed_at: float | None = None
         self._suspected_at = _NEVER
         """When an answer was last found to be overdue."""
+        self._put_off_at = _NEVER
+        """When a verdict was put off last, as this process was late to ask for it."""
         self._gets_there = False
         """Whether something was answered that was sent after what waits for an answer."""
         self._is_doubted = False
@@ -146,6 +152,15 @@ class Liveness:
         """This process was not there to hear anything: silence counts from now."""
         self._since = now
         self._probed_at = now
+
+    def put_off(self, now: float) -> bool:
+        """The verdict is asked for late, so this process stood still, and what came meanwhile is not read yet. Whether
+        the verdict can wait for that; once in a silence, as a dead path must be noticed by a busy process too."""
+        if self._put_off_at >= self._last_heard_at:
+            return False
+        self._put_off_at = now
+        self._since = max(self._since, now + READING_DELAY - self._suspect_after)
+        return True
 
     def judge(self, now: float) -> Verdict:
         """The verdict at a deadline."""
