@@ -9,7 +9,7 @@ from core.cores import POLICY, ROAM, connected, decided, decisions, rest, states
 from perdure.config import SessionLimits
 from perdure.core.actions import CloseCarrier, MakeOffer
 from perdure.core.connection import Connection
-from perdure.core.decision import Decision, Trigger
+from perdure.core.decision import Decision, DecisionReason, Trigger
 from perdure.core.events import HealthMeasured, NetworkChanged, RttMeasured, SessionResumed
 from perdure.core.state import State
 
@@ -57,6 +57,16 @@ def test_a_network_event_has_a_relayed_path_tried_once_it_has_settled() -> None:
     found = measured(core, until=310.0)
     assert [(decision.action.name, decision.reason.name) for decision in found] == [("SPARE", "TRY_DIRECT")]
     assert found[0].at == 305.0
+
+
+def test_a_network_that_flaps_has_it_tried_once_a_minute_at_most() -> None:
+    core = connected(policy=CALM, limits=SessionLimits(session_timeout=0))
+    measured(core, until=300.0)
+    found = []
+    for at in range(301, 541, 6):
+        core.handle_event(UNTOUCHED, float(at))
+        found += [each for each in measured(core, until=at + 6.0) if each.reason is DecisionReason.TRY_DIRECT]
+    assert 2 <= len(found) <= 4
 
 
 def test_the_carrier_in_use_goes_on_until_the_trial_has_resumed() -> None:

@@ -959,3 +959,28 @@ def test_a_withdrawn_spare_is_no_failed_attempt_of_this_end() -> None:
 def test_one_probe_at_a_time() -> None:
     core = with_spare()
     assert rest_of(rest(core, 10.0 + SILENT_AFTER + 0.01)) == [DoubtSignaling(), Probe()]
+
+
+def test_a_tube_that_is_closed_keeps_a_spare_on_which_the_peer_may_be() -> None:
+    core = connected()
+    core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    core.handle_event(AnswerReceived(5, sdp("spare")), 10.05)
+    core.handle_event(SpareOpened(5), 10.1)
+    assert not any(isinstance(each, CloseCarrier) for each in core.handle_event(CloseRequested(), 10.2))
+    core.handle_event(SessionResumed(5), 10.2)
+    assert core.carrier == 5
+    core.handle_event(CarrierLost(3, "the peer has left it"), 10.3)
+    assert core.state is State.CONNECTED, "what is held is delivered first"
+
+
+def test_a_tube_that_is_closed_drops_a_spare_that_nobody_can_be_on() -> None:
+    core = connected()
+    core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    assert CloseCarrier(5) in core.handle_event(CloseRequested(), 10.2)
+
+
+def test_a_standby_offer_that_crosses_a_planned_move_takes_its_place() -> None:
+    core = connected(initiator=False)
+    core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    actions = core.handle_event(OfferReceived(5, sdp("theirs"), stands_by=True), 10.01)
+    assert MakeAnswer(5, sdp("theirs"), is_spare=True) in actions

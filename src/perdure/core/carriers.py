@@ -177,8 +177,8 @@ class Carriers:
                 self._begin(trigger, Phase.BUILDING, policy.attempt_timeout)
             actions += (AnswerRestart(offer.generation, offer.sdp), Probe())
         elif self.is_open:
+            stands_by = offer.stands_by and self._context.state.is_up and not self.has_spare  # it takes its place
             self.drop_spare()
-            stands_by = offer.stands_by and self._context.state.is_up
             self.spare = self._begin_spare(offer.generation, trigger, stands_by=stands_by)
             actions.append(MakeAnswer(offer.generation, offer.sdp, is_spare=True, stands_by=stands_by))
             self._give_time(trigger)

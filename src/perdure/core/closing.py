@@ -4,6 +4,7 @@
 | --- | --- |
 | no carrier on which streams flow | it ends at once: nobody would hear it |
 | there is one | SayGoodbye; GOODBYE in `GOODBYE_TIMEOUT` |
+| the session goes on on a spare on which RESUME was said | that is the carrier now |
 | CloseSent before GOODBYE | FAREWELL in `FAREWELL_SECONDS` |
 | GOODBYE | CloseNow; FAREWELL in `FAREWELL_SECONDS` |
 | FAREWELL | it ends |
@@ -20,7 +21,15 @@ import math
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import CloseNow, SayGoodbye
-from perdure.core.events import CarrierLost, CloseSent, NetworkChanged, PeerLeft, PeerRestarted, SessionEnded
+from perdure.core.events import (
+    CarrierLost,
+    CloseSent,
+    NetworkChanged,
+    PeerLeft,
+    PeerRestarted,
+    SessionEnded,
+    SessionResumed,
+)
 from perdure.core.state import State
 from perdure.core.timers import Timer
 
@@ -52,7 +61,9 @@ class Closing:
         if not self._recovery.carriers.is_open:
             self.finish()
             return
-        self._recovery.carriers.drop_spare()
+        carriers = self._recovery.carriers
+        if carriers.spare is None or not carriers.spare.is_told:  # otherwise the peer may have gone on on it
+            carriers.drop_spare()
         self._context.timers.clear()
         self._context.timers.set(Timer.GOODBYE, self._context.now + GOODBYE_TIMEOUT)
         self._context.actions.append(SayGoodbye(self._request.reason, self._request.detail))
@@ -62,6 +73,8 @@ class Closing:
             case CloseSent():
                 if self._context.timers.deadline(Timer.GOODBYE) != math.inf:
                     self._part()
+            case SessionResumed(carrier) if carrier == self._recovery.carriers.spare_generation:
+                self._recovery.carriers.promoted()
             case CarrierLost(carrier) if carrier != self._recovery.carriers.current:
                 pass
             case (

@@ -234,7 +234,7 @@ class Connection:
                 recovery.standby_told(event)
             case PeerSwitched(carrier):
                 if carrier == recovery.carriers.old:
-                    recovery.peer_switched()
+                    recovery.carriers.drop_old()
             case CarrierLost(carrier, detail):
                 self._carrier_lost(carrier, detail)
             case IceUnhealthy(carrier, has_failed):
@@ -286,7 +286,7 @@ class Connection:
         elif self._is_current(carrier):
             recovery.carrier_lost(detail)
         elif carrier and carrier == recovery.carriers.old:
-            recovery.peer_switched()
+            recovery.carriers.drop_old()
 
     def _start(self) -> None:
         if self.state is not State.INITIALIZING:
@@ -333,7 +333,7 @@ class Connection:
             case Timer.SPARE:
                 self._recovery.spare_is_due()
             case Timer.RETIRE:
-                self._recovery.peer_switched()
+                self._recovery.carriers.drop_old()
             case Timer.WARM:
                 self._recovery.warm_is_due()
             case _:

@@ -5,6 +5,9 @@ from __future__ import annotations
 SETTLE_SECONDS = 5.0
 """From a network event on. What it changes is known by then, and a recovery that it began is over."""
 
+SHORTEST_INTERVAL = 60.0
+"""Seconds between two trials, however often the network changes."""
+
 LONGEST_INTERVAL = 86400.0
 """Seconds. A trial costs both ends a new carrier and an allocation."""
 
@@ -16,16 +19,17 @@ class DirectTrials:
         interval: seconds until the first trial (`direct_retry_interval`); doubled with each.
     """
 
-    __slots__ = ("_first", "_interval", "_next_at")
+    __slots__ = ("_first", "_interval", "_next_at", "_tried_at")
 
     def __init__(self, interval: float, now: float) -> None:
         self._first = self._interval = interval
         self._next_at = now + interval
+        self._tried_at = -SHORTEST_INTERVAL
 
     def network_moved(self, now: float) -> float:
         """The network is another one now; when to look again."""
         self._interval = self._first
-        self._next_at = min(self._next_at, now + SETTLE_SECONDS)
+        self._next_at = min(self._next_at, max(now + SETTLE_SECONDS, self._tried_at + SHORTEST_INTERVAL))
         return self._next_at
 
     def path_changed(self, now: float) -> None:
@@ -37,4 +41,5 @@ class DirectTrials:
 
     def tried(self, now: float) -> None:
         self._interval = min(LONGEST_INTERVAL, 2 * self._interval)
+        self._tried_at = now
         self._next_at = now + self._interval

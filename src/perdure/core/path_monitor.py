@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.core.actions import KeepAlive, MeasureHealth, Probe
-from perdure.core.decision import DecisionReason, Trigger
+from perdure.core.decision import DecisionReason, RecoveryAction, Trigger
 from perdure.core.direct_trials import DirectTrials
 from perdure.core.keepalive import Liveness, Verdict
 from perdure.core.quality import Quality
@@ -52,8 +52,10 @@ class PathMonitor:
 
     def network_moved(self) -> None:
         """A network event: what was relayed may do without now."""
-        if self._direct_trials is not None and self._context.state.is_up:
-            self._look_by(self._direct_trials.network_moved(self._context.now))
+        if self._direct_trials is not None:
+            at = self._direct_trials.network_moved(self._context.now)
+            if self._context.state.is_up:
+                self._look_by(at)
 
     def learn(self, evidence: PathEvidence) -> None:
         self.liveness.evidence(evidence)
@@ -165,8 +167,9 @@ class PathMonitor:
         elif self._direct_trials is None:
             self._direct_trials = DirectTrials(interval, now)
         elif self._context.state is State.CONNECTED and self._direct_trials.is_due(now):
-            self._direct_trials.tried(now)
-            self._recovery.requested(rebuild=True, why=DecisionReason.TRY_DIRECT)
+            decision = self._recovery.requested(rebuild=True, why=DecisionReason.TRY_DIRECT)
+            if decision.action is not RecoveryAction.HOLD:
+                self._direct_trials.tried(now)
 
     def _look_soon(self) -> None:
         self._look_by(self._context.now + self._policy.connection_health_check_interval / HEALTH_SHARE_WHILE_DEGRADED)

@@ -133,10 +133,12 @@ class Recovery:
         else:
             self._judge(event)
 
-    def requested(self, *, rebuild: bool, why: DecisionReason = DecisionReason.ASKED) -> None:
-        self.execute(self.rules.requested(self.situation(), rebuild=rebuild, why=why))
-        if self.carriers.spare is not None and self.carriers.has_spare:
+    def requested(self, *, rebuild: bool, why: DecisionReason = DecisionReason.ASKED) -> Decision:
+        decision = self.rules.requested(self.situation(), rebuild=rebuild, why=why)
+        self.execute(decision)
+        if why is DecisionReason.ASKED and self.carriers.spare is not None and self.carriers.has_spare:
             self.carriers.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
+        return decision
 
     def relays_renewed(self) -> None:
         """There are new credentials of a TURN server."""
@@ -223,17 +225,15 @@ class Recovery:
             carriers.stop_attempt()
             self.execute(self.rules.retry(carriers.trigger, self.situation(), DecisionReason.WITHDRAWN))
 
-    def peer_switched(self) -> None:
-        """The peer goes on on the current carrier."""
-        self.carriers.drop_old()
-
     def path_lost(self, trigger: Trigger) -> None:
         """The liveness' verdict (CONNECTION_TIMEOUT), or ICE's (ICE_FAILURE). The carrier is kept, as it may heal; a
         spare that there is becomes the attempt."""
         self._context.actions.append(DoubtSignaling())
-        self.execute(self.rules.path_lost(trigger, self.situation()))
-        if self.carriers.has_spare and self._context.state.is_up:
+        decision = self.rules.path_lost(trigger, self.situation())
+        self.execute(decision)
+        if awaits_spare := self.carriers.has_spare and self._context.state.is_up:
             self.carriers.await_spare(trigger)
+        if awaits_spare or decision.action is RecoveryAction.SWITCH:
             self._liveness.excuse(self._context.now)
 
     def quality_poor(self, *, carries_data: bool) -> None:

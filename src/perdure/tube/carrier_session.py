@@ -150,6 +150,7 @@ class CarrierSession:
                 self.schedule_turn()
 
     def say_goodbye(self, code: CloseCode, reason: str) -> None:
+        self.handle(self.session.leave_current(clock(), at_once=True))  # the peer may be on the spare already
         self.session.close(code, reason)
         self._pump()
 
