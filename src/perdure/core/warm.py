@@ -63,6 +63,7 @@ class Warm:
     """A tube's warm spare: when there is one, and when it is used. At the end that answers, only the latter."""
 
     __slots__ = (
+        "_asked_at",
         "_carriers",
         "_context",
         "_data_at",
@@ -86,6 +87,7 @@ class Warm:
         self._carriers = carriers
         self._initiator = initiator
         self._uplinks = 1
+        self._asked_at = -math.inf
         self._data_at = -math.inf
         """When a stream's bytes last moved."""
         self._not_before = 0.0
@@ -187,6 +189,7 @@ class Warm:
         if self._heard_at > self._liveness.last_heard_at:
             return True
         self.has_answered = False
+        self._asked_at = self._context.now
         patience = ANSWER_TIMEOUT + 2 * (self._liveness.rtt.srtt or 0.0)
         self._context.actions.append(TendStandby(StandbyTask.ASK))
         self._context.timers.set(Timer.SPARE, self._context.now + min(LONGEST_ANSWER, patience))
@@ -195,7 +198,8 @@ class Warm:
     def has_not_answered(self) -> bool:
         """SPARE: it has had its time to open or to answer. Whether another spare is to be begun."""
         spare = self._carriers.spare
-        if spare is not None and spare.is_ready and not self._path_is_suspect:
+        asked_at, self._asked_at = self._asked_at, -math.inf
+        if spare is not None and spare.is_ready and self._liveness.last_heard_at > asked_at:
             return False  # the path has answered meanwhile
         self.lost()
         return self._path_is_suspect

@@ -110,8 +110,6 @@ class Session:
         """How long messages are, as the path answers now; a carrier should hold about two of them."""
         return self._outbox.message_bytes
 
-    # Streams.
-
     def is_writable(self, stream_id: int) -> bool:
         """Whether `write` would take bytes: there is such a stream, and neither it nor the session was ended here."""
         return self.streams.get_writable(stream_id) is not None
@@ -321,6 +319,8 @@ class Session:
                     case _ if not handshake.is_resumed:
                         raise ProtocolError(f"{type(frame).__name__} before RESUME")
                     case Signal(body):
+                        if self.beside is not None and handshake is self.beside.standby:  # the peer goes on there
+                            events += self.leave_current(now, for_standby=True)
                         events.append(SignalReceived(generation, body))
                     case _:
                         if (beside := self.beside) is not None:

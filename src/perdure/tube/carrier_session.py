@@ -224,7 +224,7 @@ class CarrierSession:
         else:
             self._inbox = self._inbox or Inbox(self.session.streams.credit_bytes)
             if not self._inbox.add(generation, message):
-                self._inbox = None
+                self._inbox.forget(generation)
                 if self.held.is_current(generation):
                     self.session.carrier_lost()
                 self._listener.carrier_gone(generation, "the peer sends faster than is read here")
