@@ -35,7 +35,7 @@ class CarrierWatch:
             return
         # But for its RESUME nothing was said on it; or it stood by, and did not answer in time here.
         is_spare = carrier.messages_said <= 1 or _is_warm_spare(carrier)
-        if not is_spare and self._world.now - carrier.said_at < RETIRE_TIMEOUT - ROUNDING:
+        if not is_spare and carrier.machine.always_clock - carrier.said_at < RETIRE_TIMEOUT - ROUNDING:
             self._world.after(0.0, self._check, carrier, current)
 
     def _check(self, carrier: SimCarrier, current: object) -> None:

@@ -195,8 +195,8 @@ class SimCarrier:
         """The ufrag of the peer's offer that it answered last."""
         self.is_closed = False
         self.listener = listener
-        self.said_at = 0.0
-        """When something was said on it last."""
+        self.said_at = 0.0  # when something was said on it last, on its machine's clock: that may jump
+        self.machine = engine.machine
         self.messages_said = 0
         self._engine = engine
         self._negotiation = generation
@@ -221,12 +221,12 @@ class SimCarrier:
     @property
     def runs(self) -> bool:
         """Whether it can do anything now."""
-        return self.is_there and self._engine.machine.runs
+        return self.is_there and self.machine.runs
 
     @property
     def is_there(self) -> bool:
         """Whether packets reach it, though it may be stalled."""
-        return self._engine.machine.loop is self._engine.loop and not self._engine.machine.is_asleep
+        return self.machine.loop is self._engine.loop and not self.machine.is_asleep
 
     @property
     def has_allocation(self) -> bool:
@@ -290,7 +290,7 @@ class SimCarrier:
 
     def send(self, message: bytes) -> None:
         if self._flow is not None and not self.is_closed:
-            self.said_at = self._engine.world.now
+            self.said_at = self.machine.always_clock
             self.messages_said += 1
             self._flow.send(message)
 
