@@ -172,8 +172,8 @@ class TubeWatch:
             self._violated(f"{self._name}: its path was renewed {self._planned} times for {renewals} new credentials")
 
     def _check_limit(self) -> None:
-        """There were as many restarts in the last minute as may be, of both ends, as they came to this one. To use a warm
-        spare is one of them, though it does not wait for the limit."""
+        """There were as many restarts in the last minute as may be, of both ends, as they came to this one. To use a
+        warm spare is one of them, though it does not wait for the limit."""
         surroundings, budget = self._process.surroundings, self._process.registry.policy.max_restarts_per_minute
         since = surroundings.world.now - LIMIT_WINDOW - LATE_OFFER
         recent = takewhile(lambda each: each[0] >= since, reversed(surroundings.decisions))
