@@ -232,7 +232,7 @@ class Connection:
                 recovery.standby_told(event)
             case PeerSwitched(carrier):
                 if carrier == recovery.carriers.old:
-                    recovery.peer_switched()
+                    recovery.carriers.drop_old()
             case CarrierLost(carrier, detail):
                 self._carrier_lost(carrier, detail)
             case IceUnhealthy(carrier, has_failed):
@@ -252,11 +252,11 @@ class Connection:
                     self._path_monitor.start(is_new_carrier=True)
                 elif self._is_current(carrier) and recovery.resumed():
                     self._path_monitor.start(is_new_carrier=True)
-            case RecoveryRequested(rebuild, why):
+            case RecoveryRequested(rebuild):
                 if self.state is State.INITIALIZING:
                     self._start()
                 else:
-                    recovery.requested(rebuild=rebuild, why=why)
+                    recovery.requested(rebuild=rebuild)
             case RelaysRenewed():
                 recovery.relays_renewed()
             case Used():
@@ -284,7 +284,7 @@ class Connection:
         elif self._is_current(carrier):
             recovery.carrier_lost(detail)
         elif carrier and carrier == recovery.carriers.old:
-            recovery.peer_switched()
+            recovery.carriers.drop_old()
 
     def _start(self) -> None:
         if self.state is not State.INITIALIZING:
@@ -331,7 +331,7 @@ class Connection:
             case Timer.SPARE:
                 self._recovery.spare_is_due()
             case Timer.RETIRE:
-                self._recovery.peer_switched()
+                self._recovery.carriers.drop_old()
             case Timer.WARM:
                 self._recovery.warm_is_due()
             case _:

@@ -195,7 +195,8 @@ class Outbox:
 
     def reply_again(self, frames: Iterable[Frame]) -> None:
         """They were said on a carrier that was left, or wait."""
-        self._replies += [frame for frame in frames if frame not in self._replies]
+        waiting = set(self._replies)
+        self._replies += [frame for frame in frames if frame not in waiting]
 
     def ping(self) -> None:
         """Ask for a sign of life, unless one is asked for already."""
