@@ -152,7 +152,8 @@ CANNOT_RESTART = [
 CANNOT_RESTART_POOR = [(8, "cannot-restart"), *QUALITY_AGAIN[:2]]
 
 
-TRY_DIRECT = [(8, "try-direct")]
+UNTOUCHED = "network INTERFACE_CHANGE local_address_lost=false"
+TRY_DIRECT = [(8, "relayed"), (20, UNTOUCHED), (20.05, "peer-answers"), (26, "relayed")]
 
 FAILED_WITH_A_SPARE = [(8, "rebuild"), (8.1, "ice-failed")]
 FAILED = [(8, "ice-failed")]

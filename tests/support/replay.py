@@ -34,7 +34,7 @@ from perdure.core.actions import (
     WithdrawOffer,
 )
 from perdure.core.connection import Connection
-from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
+from perdure.core.decision import Decision, RecoveryAction, Trigger
 from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
@@ -280,9 +280,9 @@ EVENTS: dict[str, tuple[str, Callable[..., None]]] = {
     "restart-ice": ("restart_ice() is called", _fed(RecoveryRequested())),
     "rebuild": ("rebuild() is called", _fed(RecoveryRequested(rebuild=True))),
     "relays-renewed": ("there are new TURN credentials", _fed(RelaysRenewed())),
-    "try-direct": (
-        "the path is relayed",
-        _fed(RecoveryRequested(rebuild=True, why=DecisionReason.TRY_DIRECT)),
+    "relayed": (
+        "the statistics show a relay",
+        lambda tube: tube.feed(HealthMeasured(tube.core.carrier, None, None, None, is_relayed=True)),
     ),
     "used": ("the user is active", _fed(Used())),
     "extend": ("the user extends it", lambda tube, more: tube.feed(Extended(float(more)))),

@@ -40,7 +40,8 @@ RETIRE_TIMEOUT = 5.0
 round trips; where a packet is lost it takes longer by SCTP's retransmissions, not by 5 s."""
 
 ANSWERER_PATIENCE = 1.0
-"""Seconds that the end which answers a restart waits longer than the one that offered it, and that climbs first."""
+"""Seconds that the end which answers a restart waits longer than the one that offered it, which then offers a new
+carrier."""
 
 _REASONS = {
     Trigger.INTERFACE_CHANGE: Reason.NETWORK_CHANGED,
@@ -311,13 +312,18 @@ class Carriers:
 
     def drop_standby(self) -> None:
         """The warm spare, where there is one."""
-        if self.spare is not None and self.spare.stands_by:
+        if self.holds_standby:
             self.drop_spare()
 
     @property
     def has_spare(self) -> bool:
         """Whether a carrier is under way beside the current one that is to replace it."""
         return self.spare is not None and not self.spare.stands_by
+
+    @property
+    def holds_standby(self) -> bool:
+        """Whether there is a warm spare, ready or not."""
+        return self.spare is not None and self.spare.stands_by
 
     @property
     def has_standby(self) -> bool:

@@ -254,11 +254,11 @@ class Connection:
                     self._path_monitor.start(is_new_carrier=True)
                 elif self._is_current(carrier) and recovery.resumed():
                     self._path_monitor.start(is_new_carrier=True)
-            case RecoveryRequested(rebuild, why):
+            case RecoveryRequested(rebuild):
                 if self.state is State.INITIALIZING:
                     self._start()
                 else:
-                    recovery.requested(rebuild=rebuild, why=why)
+                    recovery.requested(rebuild=rebuild)
             case RelaysRenewed():
                 recovery.relays_renewed()
             case Used():

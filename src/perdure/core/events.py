@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from perdure.core.decision import DecisionReason, Trigger
+from perdure.core.decision import Trigger
 from perdure.core.state import CLOSE_REASONS, Reason
 
 LONGEST_EXTENSION = 86400.0 * 30
@@ -185,11 +185,9 @@ class NetworkChanged:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryRequested:
-    """A new path is wanted now: an ICE restart where that is possible, or a new carrier."""
+    """The user asks for a new path now: an ICE restart where that is possible, or a new carrier."""
 
     rebuild: bool = False
-    why: DecisionReason = DecisionReason.ASKED
-    """The user asks; or a planned move, which takes a new carrier."""
 
 
 @dataclass(frozen=True, slots=True)

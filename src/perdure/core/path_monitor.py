@@ -131,7 +131,7 @@ class PathMonitor:
         if at is None:
             timers.cancel(Timer.LIVENESS)
         else:
-            # Late is only who was set before: what is told late is due at once, and no sign of a sleep.
+            # A deadline first learned after it passed is due now; it does not mean that the machine slept.
             before = timers.deadline(Timer.LIVENESS)
             if at != before:
                 timers.set(Timer.LIVENESS, max(at, min(context.now, before)))

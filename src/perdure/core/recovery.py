@@ -67,7 +67,7 @@ class Recovery:
         self._signaling = False
         self._has_address = True
         self.pending: tuple[NetworkChanged, float, DecisionReason] | None = None
-        """A network event that waits, when it came, and why it waits (a hand-over's result, signaling, the budget)."""
+        """A network event that waits, when it came, and why it waits (a hand-over's result, signaling, the limit)."""
 
     @property
     def spares(self) -> Spares:
@@ -126,7 +126,7 @@ class Recovery:
         (event, came_at, why), self.pending = self.pending, None
         # What was under way when a path lost its address is heard after that, and proves nothing.
         works = self._context.state.is_up and not event.local_address_lost and self._liveness.last_heard_at > came_at
-        # What was begun while the network did not rest is begun anew, as it would have been without the wait.
+        # Recovery attempts begun while the network was flapping start over.
         waits = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT)
         if works or (self.carriers.is_attempting and not waits):
             self.execute(self.rules.network_event_answered(event.trigger, self.situation()))
@@ -153,8 +153,7 @@ class Recovery:
 
     def spare_is_due(self) -> None:
         """SPARE: it is time for one, or the one that there is has had its time."""
-        spare = self.carriers.spare
-        is_due = self.warm.has_not_answered() if spare is not None and spare.stands_by else self.spares.is_due()
+        is_due = self.warm.has_not_answered() if self.carriers.holds_standby else self.spares.is_due()
         if is_due:
             self.judge_suspicion()
 
@@ -199,7 +198,7 @@ class Recovery:
 
     def spare_lost(self) -> None:
         """It never carried anything. While the path is up that is no news."""
-        if self.carriers.spare is not None and self.carriers.spare.stands_by:
+        if self.carriers.holds_standby:
             self.warm.lost()
             if not self.carriers.current and self._context.state.is_up:  # it was to take the lost one's place
                 self.execute(self.rules.carrier_lost(self.situation(), ""))

@@ -138,7 +138,7 @@ class Warm:
     def lost(self) -> None:
         """It did not open in time, is lost, or is of no use."""
         carriers = self._carriers
-        if carriers.spare is None or not carriers.spare.stands_by:
+        if not carriers.holds_standby:
             return
         if self._is_ours:
             self._settle_accounts()

@@ -67,8 +67,8 @@ class TurnServers:
     def use(self, pool: ServerPool) -> None:
         """From now on; the engine has it."""
         self._pool = pool
-        if pool.is_revived:
-            self._tell_revived()
+        if pool.is_revived and self.listener is not None:
+            self.listener.turn_servers_revived()
 
     @property
     def failures(self) -> Sequence[ServerFailure]:
@@ -124,17 +124,7 @@ class TurnServers:
     ) -> None:
         """A server does not serve us, asked with the credentials of `asked` or those of now: the next gathering does
         without it."""
-        failure = self._pool.failed(address, code, why, time.monotonic(), asked=asked)
-        if failure is None:
-            return
-        if failure.is_outdated:
-            self._tell_revived()
-        elif failure.is_news and self.listener is not None:
-            self.listener.turn_server_failed(failure)
-
-    def _tell_revived(self) -> None:
-        if self.listener is not None:
-            self.listener.turn_servers_revived()
+        tell_failure(self._pool.failed(address, code, why, time.monotonic(), asked=asked), self.listener)
 
     def worked(self, address: ServerAddress) -> None:
         """It has given an allocation."""
@@ -156,3 +146,13 @@ class TurnServers:
                 log_event(log, logging.WARNING, "turn-tls-failed", server=server.url, why=error.strerror)
                 return server  # the engine knows some certificates
         return replace(server, url=bridge.engine_url)
+
+
+def tell_failure(failure: ServerFailure | None, listener: TurnServersListener | None) -> None:
+    """What the pool makes of a server that does not serve, to who listens; `None`: nothing."""
+    if failure is None or listener is None:
+        return
+    if failure.is_outdated:
+        listener.turn_servers_revived()
+    elif failure.is_news:
+        listener.turn_server_failed(failure)

@@ -144,10 +144,9 @@ class CarrierSession:
 
     def say(self, message: InBandMessage) -> None:
         """Say this of signaling through the carrier, too, where there is one on which streams flow."""
-        if self.session.is_resumed:
-            in_band = self._in_band = self._in_band or InBandSignals(clock())
-            if (body := in_band.write(message, clock())) is not None and self.session.signal(body):
-                self.schedule_turn()
+        body = self._signals().write(message, clock()) if self.session.is_resumed else None
+        if body is not None and self.session.signal(body):
+            self.schedule_turn()
 
     def say_goodbye(self, code: CloseCode, reason: str) -> None:
         self.handle(self.session.leave_current(clock(), at_once=True))  # the peer may be on the spare already
@@ -286,10 +285,13 @@ class CarrierSession:
                 if self._consumer is not None:
                     self._consumer.stream_event(event)
 
+    def _signals(self) -> InBandSignals:
+        self._in_band = self._in_band or InBandSignals(clock())
+        return self._in_band
+
     def _signal_received(self, generation: int, body: bytes) -> None:
-        in_band = self._in_band = self._in_band or InBandSignals(clock())
         try:
-            message = in_band.read(body, clock())
+            message = self._signals().read(body, clock())
         except ProtocolError as error:
             self._listener.carrier_gone(generation, f"protocol error: {error}")
         else:

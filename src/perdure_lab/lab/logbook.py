@@ -19,7 +19,7 @@ class Logbook:
         """The client's, now."""
         self._began_at = time.time()
         self._states: list[StateSpan] = []
-        self._rungs: list[ActionTaken] = []
+        self._actions: list[ActionTaken] = []
         self._negotiations: list[tuple[float, str]] = []
 
     def begin(self) -> None:
@@ -34,7 +34,7 @@ class Logbook:
                 self._states.append(StateSpan(at, self.state))
             case "decision":
                 words = (str(line.get(key, "")) for key in ("trigger", "action", "why"))
-                self._rungs.append(ActionTaken(at, role, *words))
+                self._actions.append(ActionTaken(at, role, *words))
             case "negotiation-begun" if line.get("by") == "us":
                 self._negotiations.append((at, str(line.get("what"))))
 
@@ -54,7 +54,7 @@ class Logbook:
     def actions_taken(self) -> tuple[ActionTaken, ...]:
         return tuple(
             ActionTaken(round(each.at - self._began_at, 4), each.side, each.trigger, each.action, each.reason)
-            for each in self._rungs
+            for each in self._actions
             if each.at > self._began_at
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Protocol
 
+from perdure.transport.turn_servers import tell_failure
 from perdure.turn.pool import ServerAddress, ServerPool, explained
 from perdure_lab.sim.relay import URL
 
@@ -60,8 +61,8 @@ class RelayClient:
             self.renewals += 1
         self._servers = tuple(servers)
         self.pool = self.pool.with_servers(servers)
-        if self.pool.is_revived:
-            self._tell_revived()
+        if self.pool.is_revived and self.listener is not None:
+            self.listener.turn_servers_revived()
 
     def begin(self, gather: Callable[[], None]) -> None:
         """Call `gather`, at once or when there are credentials that are worth it."""
@@ -87,19 +88,8 @@ class RelayClient:
 
     def _refused(self, carrier: Allocating, asked: IceServer) -> None:
         why = explained(_BAD_REQUEST, "")
-        if (
-            carrier.is_closed
-            or (failure := self.pool.failed(_ADDRESS, _BAD_REQUEST, why, self._world.now, asked=asked)) is None
-        ):
-            return
-        if failure.is_outdated:
-            self._tell_revived()
-        elif failure.is_news and self.listener is not None:
-            self.listener.turn_server_failed(failure)
-
-    def _tell_revived(self) -> None:
-        if self.listener is not None:
-            self.listener.turn_servers_revived()
+        if not carrier.is_closed:
+            tell_failure(self.pool.failed(_ADDRESS, _BAD_REQUEST, why, self._world.now, asked=asked), self.listener)
 
 
 async def _after(awaited: Awaitable[None], call: Callable[[], None]) -> None:
