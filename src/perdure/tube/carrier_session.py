@@ -256,8 +256,7 @@ class CarrierSession:
                 if self._consumer is not None:
                     self._consumer.stream_event(event)
             case RttMeasured(seconds):
-                is_idle = not len(self.session.streams)
-                if is_idle:
+                if is_idle := not len(self.session.streams):
                     self._told = None
                 self._listener.feed(core_events.RttMeasured(self.held.generation, seconds, is_idle))
             case PeerSwitched(generation):
