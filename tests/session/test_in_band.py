@@ -8,7 +8,17 @@ from perdure.config import ResourceLimits
 from perdure.session import CarrierUnusable, Session, SignalReceived
 from perdure.session.handshake import ownership_proof
 from perdure.session.outbox import MAX_REPLIES
-from perdure.wire import MAX_SIGNAL_BYTES, Data, Parameters, Ping, Resume, Signal, decode_message, encode_frame
+from perdure.wire import (
+    MAX_SIGNAL_BYTES,
+    MIN_MESSAGE_BYTES,
+    Data,
+    Parameters,
+    Ping,
+    Resume,
+    Signal,
+    decode_message,
+    encode_frame,
+)
 from support.session_pair import BINDING, KEY, SESSION_ID, Pair, say
 
 
@@ -96,6 +106,21 @@ def test_one_that_is_longer_than_the_messages_of_the_peer_goes_another_way() -> 
     message = session.next_message(0.0)
     assert message is not None
     assert len(message) <= 2048
+
+
+def test_one_that_is_longer_than_the_messages_of_the_next_carrier_is_lost_and_holds_nothing_up() -> None:
+    ends = pair()
+    assert ends.acceptor.session.signal(bytes(8 * 1024))
+    assert ends.acceptor.session.signal(b"a candidate")
+    ends.begin_spare()
+    ends.open_spare(ends.initiator)
+    ends.acceptor.session.spare_opened(2, BINDING, MIN_MESSAGE_BYTES)
+    ends.acceptor.spare_is_open = True
+    ends.deliver(ends.acceptor, generation=2)
+    assert ends.acceptor.current == 2
+    message = ends.acceptor.session.next_message(ends.now)
+    assert message is not None
+    assert encode_frame(Signal(b"a candidate")) in message
 
 
 def test_what_waits_is_bounded() -> None:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections import deque
 from random import Random
 
 import pytest
 
 from perdure.config import ResourceLimits
 from perdure.session import SessionResumed
-from perdure.wire import Ack, Data, Frame, Open, Ping, ResetCode, Resume, decode_message, encode_frame
+from perdure.session.beside import FIRST_TOKEN
+from perdure.wire import (
+    MAX_MESSAGE_FRAMES,
+    MIN_MESSAGE_BYTES,
+    Ack,
+    Data,
+    Frame,
+    Open,
+    Ping,
+    Pong,
+    ResetCode,
+    Resume,
+    decode_message,
+    encode_frame,
+)
 from perdure.wire.frames import OUR_CARRIERS
 from support.session_pair import BINDING, End, Pair, check_direction, known_streams, position_coded, say
 
@@ -401,6 +416,51 @@ def test_nothing_is_asked_on_a_standby_before_both_ends_are_proved(pair: Pair) -
     assert pair.initiator.session.leave_current(pair.now, for_standby=True) == []
     say_on(pair, pair.initiator, 2, Ping(1))
     assert pair.initiator.unusable == ["Ping before RESUME"]
+
+
+def test_all_that_is_asked_in_a_message_is_answered_in_one(pair: Pair) -> None:
+    proved_standby(pair)
+    tokens = range(1 << 40, (1 << 40) + MAX_MESSAGE_FRAMES)
+    say_on(pair, pair.acceptor, 2, *map(Ping, tokens))
+    answers = pair.acceptor.answers_beside
+    assert b"".join(answer for _, answer in answers) == b"".join(encode_frame(Pong(token)) for token in tokens)
+    assert len(answers) == 1
+
+
+def test_answers_are_no_longer_than_what_the_peer_takes(pair: Pair) -> None:
+    pair.begin_spare(stands_by=True)
+    for end in pair.ends:
+        end.spare_is_open = True
+        opening = end.session.spare_opened(2, BINDING, MIN_MESSAGE_BYTES)
+        other = pair.acceptor if end is pair.initiator else pair.initiator
+        other.inboxes.setdefault(2, deque()).append(opening)
+    pair.settle()
+    tokens = range(1 << 40, (1 << 40) + MAX_MESSAGE_FRAMES)
+    say_on(pair, pair.acceptor, 2, *map(Ping, tokens))
+    lengths = [len(answer) for _, answer in pair.acceptor.answers_beside]
+    assert max(lengths) <= MIN_MESSAGE_BYTES
+    assert len(lengths) == -(-sum(lengths) // MIN_MESSAGE_BYTES) == 3
+
+
+def test_an_answer_on_the_standby_counts_once(pair: Pair) -> None:
+    proved_standby(pair)
+    pair.ask_standby(pair.initiator)
+    say_on(pair, pair.initiator, 2, *[Pong(FIRST_TOKEN + 1)] * MAX_MESSAGE_FRAMES)
+    assert pair.initiator.standby_answers == 1
+
+
+def test_a_standby_on_which_the_protocol_was_broken_is_used_no_more(pair: Pair) -> None:
+    proved_standby(pair)
+    pair.initiator.note(pair.initiator.session.receive(2, b"nonsense", pair.now))
+    assert len(pair.initiator.unusable) == 1
+    pair.use_standby(pair.initiator)
+    assert pair.initiator.current == 1
+    assert pair.initiator.session.beside is not None
+    assert pair.initiator.session.beside.ask() is None
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.initiator.write(stream_id, 100)
+    pair.exchange(3)
+    assert bytes(pair.acceptor.read[stream_id]) == position_coded(0, 100)
 
 
 def test_an_end_that_uses_the_standby_takes_the_peer_along_and_loses_no_byte(pair: Pair) -> None:

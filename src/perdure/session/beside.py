@@ -42,7 +42,17 @@ FIRST_TOKEN = 1 << 32
 class Beside:
     """Made where a spare is begun; `None` takes its place once there is neither."""
 
-    __slots__ = ("_acknowledged_before", "_has_stood_by", "_stands_by", "_token", "old", "padding", "resume", "spare")
+    __slots__ = (
+        "_acknowledged_before",
+        "_awaited",
+        "_has_stood_by",
+        "_stands_by",
+        "_token",
+        "old",
+        "padding",
+        "resume",
+        "spare",
+    )
 
     def __init__(self) -> None:
         self._has_stood_by = False
@@ -53,6 +63,8 @@ class Beside:
         """The peer's on the spare that stands by, without its positions: they are old when they are needed."""
         self._token = FIRST_TOKEN
         """Of the last PING on the carrier that stands by."""
+        self._awaited: int | None = None
+        """The same, while it has no answer."""
         self.spare: Handshake | None = None
         """Of the spare, once it is open."""
         self.old: Handshake | None = None
@@ -72,8 +84,8 @@ class Beside:
 
     @property
     def standby(self) -> Handshake | None:
-        """Of the spare that stands by, once the peer is proved on it."""
-        return None if self.resume is None else self.spare
+        """Of the spare that stands by, while the peer is proved on it."""
+        return self.spare if self.resume is not None and self.spare is not None and self.spare.is_resumed else None
 
     def stands_by(self, handshake: Handshake, resume: Resume) -> bool:
         """The peer is proved by `resume`: whether that is on the spare, and it stands by."""
@@ -85,7 +97,7 @@ class Beside:
     def resume_on_spare(self, *, stands_by: bool) -> Resume | None:
         """What to go on with there."""
         if stands_by:
-            return self.resume
+            return None if self.standby is None else self.resume
         return None if self.padding is None else self.padding.resume
 
     def ask(self) -> bytes | None:
@@ -93,16 +105,18 @@ class Beside:
         if self.standby is None:
             return None
         self._token += 1
+        self._awaited = self._token
         return encode_frame(Ping(self._token))
 
     def takes(self, frame: Inbound, on: Handshake, current: Handshake, events: list[SessionEvent]) -> bool:
         """What a frame `on` a carrier where the peer is proved says of these; whether it says nothing else."""
         match frame:
             case Ping(token) if on is self.standby:
-                events.append(StandbyAsked(on.generation, encode_frame(Pong(token))))
+                self._answer(encode_frame(Pong(token)), on, events)
                 return True
             case Pong(token) if on is self.standby:
-                if token == self._token:
+                if token == self._awaited:
+                    self._awaited = None
                     events.append(StandbyAnswered(on.generation))
                 return True
             case Ping() | Pong() if self._has_stood_by:
@@ -111,6 +125,14 @@ class Beside:
             old, self.old = self.old, None
             events.append(PeerSwitched(old.generation))
         return False
+
+    def _answer(self, answer: bytes, on: Handshake, events: list[SessionEvent]) -> None:
+        """With what answers the PINGs before it in one message: each message costs the engine as much."""
+        before = events[-1] if events else None
+        if isinstance(before, StandbyAsked) and len(before.answer) + len(answer) <= on.max_message_bytes:
+            answer = before.answer + answer
+            events.pop()
+        events.append(StandbyAsked(on.generation, answer))
 
     def pad(self, resume: Resume, under_way_bytes: int, round_trip: float | None, now: float) -> None:
         """The peer is proved on the spare by `resume`: padding goes first, where that is worth while."""

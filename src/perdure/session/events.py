@@ -79,7 +79,7 @@ class StandbyProved:
 
 @dataclass(frozen=True, slots=True)
 class StandbyAsked:
-    """The peer asks on the carrier that stands by; `answer` is to be sent there."""
+    """The peer asks on the carrier that stands by; `answer` is to be sent there, to all that it asks in a message."""
 
     generation: int
     answer: bytes

@@ -177,7 +177,7 @@ class Outbox:
         """Say this of signaling, and ask for a sign of life, as nothing else answers it. False: it is too long for a
         message of the peer's, or too much waits."""
         frame = Signal(body)
-        if len(encode_frame(frame)) > self._streams.max_message_bytes or len(self._replies) >= MAX_REPLIES:
+        if not _fits(frame, self._streams.max_message_bytes) or len(self._replies) >= MAX_REPLIES:
             return False
         self._replies.append(frame)
         self._grant_unproved = True
@@ -237,8 +237,9 @@ class Outbox:
             self.message_bytes = min(self._streams.max_message_bytes, self.message_bytes * 2)
 
     def limit_messages(self, size: int) -> None:
-        """The peer takes at most `size` bytes at once."""
+        """The peer takes at most `size` bytes at once. A SIGNAL that is longer now is lost."""
         self._streams.max_message_bytes = min(MAX_MESSAGE_BYTES, size)
+        self._replies = [reply for reply in self._replies if not isinstance(reply, Signal) or _fits(reply, size)]
         self.message_bytes = min(self.message_bytes, self._streams.max_message_bytes)
 
     def forget_under_way(self, *, keeps_replies: bool = False) -> None:
@@ -361,6 +362,10 @@ class Outbox:
             parts.append(encode_frame(Reset(stream.stream_id, code)))
             size += len(parts[-1])
         return size
+
+
+def _fits(signal: Signal, size: int) -> bool:
+    return len(encode_frame(signal)) <= size
 
 
 def _pop_first(queue: dict[int, None]) -> int:
