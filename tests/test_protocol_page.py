@@ -7,11 +7,12 @@ import re
 import pytest
 
 from perdure.config import ResourceLimits, RestartPolicy
-from perdure.core.carriers import ANSWERER_PATIENCE, MAX_CANDIDATES_OF_CARRIER
+from perdure.core.carriers import ANSWERER_PATIENCE
 from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
 from perdure.core.conditions import GLARE_DELAY, MAX_RESTARTS_OF_CARRIER, SHORT_LIFE_SECONDS, SHORT_LIVES_FORGIVEN
 from perdure.core.keepalive import LOST_AFTER
 from perdure.core.negotiation import Negotiation
+from perdure.core.peer_offers import MAX_CANDIDATES_OF_CARRIER
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT
 from perdure.session.linger import LINGER_TIMEOUT
 from perdure.session.outbox import MAX_REPLIES

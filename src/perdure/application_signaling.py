@@ -190,7 +190,7 @@ class ApplicationSignaling:
         if isinstance(message, Offer):
             return await self._answer(message)
         core = self._driver.core
-        if message.generation != core.generation or not core.offered_here:
+        if message.generation != core.generation or not core.carriers.negotiation.offered_here:
             raise ProtocolError(f"an answer to offer {message.generation}; the one that counts is {core.generation}")
         if is_offer(message.sdp) or self._is_own(message):
             raise ProtocolError("this is the offer of this end; the answer is what the other end makes of it")
@@ -277,7 +277,7 @@ class ApplicationSignaling:
         driver.feed(Started())
         if generation > core.generation:
             self._take_description(offer)
-        if generation != core.generation or core.offered_here:
+        if generation != core.generation or core.carriers.negotiation.offered_here:
             raise ProtocolError(f"offer {generation} gives way to {core.generation}")
         if core.state.is_up and generation != core.spare and not driver.descriptions.has(generation):
             raise ProtocolError(f"offer {generation} was answered, and the path works")

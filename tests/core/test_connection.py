@@ -45,7 +45,6 @@ from perdure.core.actions import (
     StateChanged,
     WarnOfTimeout,
 )
-from perdure.core.carriers import MAX_CANDIDATES_OF_CARRIER
 from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
 from perdure.core.conditions import GLARE_DELAY, SHORT_LIVES_FORGIVEN
 from perdure.core.connection import RETURN_TIMEOUT, Connection
@@ -71,6 +70,7 @@ from perdure.core.events import (
     SignalingChanged,
     Started,
 )
+from perdure.core.peer_offers import MAX_CANDIDATES_OF_CARRIER
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT, MAX_DECISIONS
 from perdure.core.restart_limit import QUIET_BEFORE_LAST
 from perdure.core.state import Reason, State
@@ -729,12 +729,15 @@ def test_a_network_event_waits_for_the_rendezvous_though_the_path_was_up() -> No
     assert decided(core.handle_event(NetworkChanged(Trigger.INTERFACE_CHANGE), 10.0)) == [("WAIT", "NO_SIGNALING")]
 
 
-def test_a_second_copy_of_an_offer_is_no_news_of_the_peers_network() -> None:
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_second_copy_of_an_offer_is_no_news_of_the_peers_network(is_late: bool) -> None:
+    """`is_late`: another one was answered meanwhile."""
     one, other = connected(initiator=False), connected(initiator=False)
     for core in (one, other):
         for generation in range(5, 5 + 2 * (POLICY.max_restarts_per_minute - 2), 2):
             core.handle_event(OfferReceived(generation, sdp("peer"), cause=Trigger.INTERFACE_CHANGE.value), 10.0)
-    copy = OfferReceived(other.generation, sdp("peer"), cause=Trigger.INTERFACE_CHANGE.value)
+    generation = other.generation - 2 * is_late
+    copy = OfferReceived(generation, sdp("peer"), cause=Trigger.INTERFACE_CHANGE.value)
     assert other.handle_event(copy, 13.0) == []
     for core in (one, other):
         core.handle_event(SessionResumed(core.spare), 13.5)
@@ -1147,10 +1150,10 @@ def test_the_last_decisions_are_kept_and_no_more() -> None:
 
 def test_what_the_driver_reads() -> None:
     core = connected(rtt=0.05)
-    assert (core.carrier, core.generation, core.offered_here) == (3, 3, True)
+    assert (core.carrier, core.generation, core.carriers.negotiation.offered_here) == (3, 3, True)
     assert core.rtt == pytest.approx(0.05)
     assert (core.quality, core.loss_rate) == (1.0, 0.0)
-    assert connected(initiator=False).offered_here is False
+    assert connected(initiator=False).carriers.negotiation.offered_here is False
     assert created().rtt is None
 
 

@@ -6,13 +6,17 @@ from random import Random
 
 import pytest
 
-from core.cores import LIMITS, POLICY, connected, deadline, decided, decisions, lose, rest_of, started
+from core.cores import LIMITS, POLICY, connected, deadline, decided, decisions, lose, rest, rest_of, started
 from perdure.core.actions import CloseCarrier, MakeOffer, WithdrawOffer
+from perdure.core.carriers import SPARE_TIMEOUT
 from perdure.core.connection import Connection
 from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,
+    CarrierLost,
+    Described,
     OfferReceived,
+    PathEvidence,
     RecoveryRequested,
     RelaysRenewed,
     SessionResumed,
@@ -49,6 +53,7 @@ def test_no_number_of_renewals_spends_the_restart_limit() -> None:
 def test_a_spare_that_was_begun_with_the_old_ones_is_begun_anew() -> None:
     core = connected()
     core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    core.handle_event(Described(5), 10.05)
     actions = core.handle_event(RENEWED, 10.1)
     assert rest_of(actions) == [CloseCarrier(5), WithdrawOffer(5), MakeOffer(7, Trigger.REQUEST, is_spare=True)]
 
@@ -56,9 +61,54 @@ def test_a_spare_that_was_begun_with_the_old_ones_is_begun_anew() -> None:
 def test_a_spare_on_which_the_peer_may_go_on_is_brought_to_its_end() -> None:
     core = connected()
     core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    core.handle_event(Described(5), 10.01)
     core.handle_event(SpareOpened(5), 10.05)
     assert decided(core.handle_event(RENEWED, 10.1)) == [("HOLD", "UNDER_WAY")]
     assert core.spare == 5
+    actions = core.handle_event(SessionResumed(5), 10.15)
+    assert decided(actions) == [("SPARE", "RELAYS_RENEWED")], "its TURN credentials are the old ones"
+
+
+@pytest.mark.parametrize("after", [0.1, SPARE_TIMEOUT])
+def test_a_path_whose_spare_was_brought_to_its_end_in_vain_gets_another(after: float) -> None:
+    core = connected()
+    core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    core.handle_event(Described(5), 10.01)
+    core.handle_event(SpareOpened(5), 10.05)
+    core.handle_event(RENEWED, 10.06)
+    lost = core.handle_event(CarrierLost(5, ""), 10.1) if after < 1 else rest(core, 10.0 + SPARE_TIMEOUT)
+    assert decided(lost) == [("SPARE", "RELAYS_RENEWED")]
+
+
+def test_a_spare_that_waits_for_the_credentials_gathers_with_them() -> None:
+    core = connected()
+    core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    assert core.handle_event(RENEWED, 10.1) == []
+    assert core.spare == 5
+
+
+def test_a_suspicions_spare_that_waits_for_the_credentials_renews_the_path() -> None:
+    core = connected()
+    core.handle_event(PathEvidence(3, 10.0, 10.0), 10.0)
+    core.handle_timeout(10.0 + POLICY.suspicion_floor)
+    rest(core, 10.3)
+    assert core.handle_event(RENEWED, 10.31) == []
+    core.handle_event(PathEvidence(3, 10.35, None), 10.35)
+    assert core.spare == 5, "the path that answers has the old ones"
+
+
+def test_an_attempt_that_waits_for_the_credentials_gathers_with_them() -> None:
+    core = connected()
+    lose(core, 10.0)
+    assert core.handle_event(RENEWED, 11.0) == []
+    assert (core.carrier, core.state) == (5, State.RECONNECTING)
+
+
+def test_the_peers_offer_that_is_not_answered_yet_is_answered_with_them() -> None:
+    core = connected(initiator=False)
+    lose(core, 10.0)
+    core.handle_event(OfferReceived(5, "v=0\r\na=ice-ufrag:c\r\n"), 10.05)
+    assert core.handle_event(RENEWED, 11.0) == []
 
 
 def test_without_signaling_the_offer_goes_through_the_carrier() -> None:
@@ -79,6 +129,7 @@ def test_without_signaling_a_peer_of_one_carrier_keeps_its_path() -> None:
 def test_an_attempt_begins_anew_and_no_other_is_spent() -> None:
     core = connected()
     lose(core, 10.0)
+    core.handle_event(Described(5), 10.0)
     actions = core.handle_event(RENEWED, 11.0)
     assert decided(actions) == [("REBUILD", "RELAYS_RENEWED")]
     assert [decision.attempt for decision in decisions(actions)] == [1]
@@ -87,7 +138,9 @@ def test_an_attempt_begins_anew_and_no_other_is_spent() -> None:
 
 
 def test_the_first_attempt_begins_anew() -> None:
-    actions = started().handle_event(RENEWED, 1.0)
+    core = started()
+    core.handle_event(Described(3), 0.5)
+    actions = core.handle_event(RENEWED, 1.0)
     assert rest_of(actions) == [CloseCarrier(3), MakeOffer(5, None)]
 
 

@@ -36,7 +36,7 @@ from perdure.core.actions import (
     StateChanged,
     WithdrawOffer,
 )
-from perdure.core.carriers import MAX_CANDIDATES_OF_CARRIER, RETIRE_TIMEOUT, SPARE_TIMEOUT
+from perdure.core.carriers import RETIRE_TIMEOUT, SPARE_TIMEOUT
 from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,
@@ -45,6 +45,7 @@ from perdure.core.events import (
     CarrierMade,
     CloseRequested,
     CloseSent,
+    Described,
     HealthMeasured,
     IceUnhealthy,
     OfferReceived,
@@ -53,11 +54,13 @@ from perdure.core.events import (
     PeerLeft,
     PeerSwitched,
     RecoveryRequested,
+    RelaysRenewed,
     RttMeasured,
     SessionResumed,
     SignalingChanged,
     SpareOpened,
 )
+from perdure.core.peer_offers import MAX_CANDIDATES_OF_CARRIER
 from perdure.core.spares import FIRST_WAIT, FORGOTTEN_AFTER, GLARE_DELAY, LONGEST_WAIT
 from perdure.core.state import Reason, State
 
@@ -590,6 +593,20 @@ def test_a_suspicions_spare_that_is_not_needed_counts_for_nothing() -> None:
     for wait in (0.0, 1.0, 2.0, 4.0, 8.0, 16.0):
         now = false_alarm(core, now + wait)
     assert decided(core.handle_event(ROAM, now + 1.0)) == [("ICE_RESTART", "NETWORK_MOVED")]
+
+
+def test_a_suspicions_spare_that_another_one_takes_the_place_of_counts_for_nothing() -> None:
+    core, now = connected(), 10.0
+    for _ in range(POLICY.max_restarts_per_minute):
+        suspect(core, now)
+        core.handle_event(Described(core.spare), now + 0.3)
+        core.handle_event(RelaysRenewed(), now + 0.3)
+        core.handle_event(SessionResumed(core.spare), now + 0.4)
+        for _ in range(30):
+            core.handle_event(RttMeasured(core.carrier, 0.05), now + 0.4)
+        now += 6.0
+        rest(core, now)
+    assert decided(core.handle_event(ROAM, now)) == [("ICE_RESTART", "NETWORK_MOVED")]
 
 
 def test_the_peers_suspicion_counts_unless_its_spare_is_withdrawn() -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 
 from core.cores import NEW_ADDRESS, POLICY, ROAM, connected, deadline, decided, rest, rest_of, sdp, started, states
+from perdure.config import RestartPolicy
 from perdure.core.actions import (
     Action,
     CloseCarrier,
@@ -27,16 +28,19 @@ from perdure.core.events import (
     AnswerReceived,
     CarrierLost,
     CloseRequested,
+    Event,
     IceUnhealthy,
     NetworkChanged,
     OfferReceived,
     OfferWithdrawn,
     PathEvidence,
     RecoveryRequested,
+    RttMeasured,
     SessionResumed,
     SignalingChanged,
     StandbyAnswered,
     StandbyReady,
+    StandbyUseless,
     UplinksCounted,
 )
 from perdure.core.state import State
@@ -45,6 +49,7 @@ from perdure.core.warm import (
     FIRST_WAIT,
     IDLE_SECONDS,
     LONGEST_WAIT,
+    PEERS_IDLE_SECONDS,
     PROVED_SECONDS,
     SECOND_TURN_SECONDS,
     SETTLE_SECONDS,
@@ -52,6 +57,8 @@ from perdure.core.warm import (
 
 ASK, USE, CHECK = (TendStandby(task) for task in (StandbyTask.ASK, StandbyTask.USE, StandbyTask.CHECK))
 SUSPECT_AFTER = POLICY.suspicion_floor
+IDLE = replace(POLICY, ice_keepalive_interval=20.0, timeout_threshold=5.0)
+"""An idle path is asked often."""
 
 
 def used(core: Connection, now: float) -> list[Action]:
@@ -72,16 +79,18 @@ def offers(actions: list[Action]) -> list[MakeOffer]:
     return [action for action in actions if isinstance(action, MakeOffer)]
 
 
-def on_two_uplinks(*, initiator: bool = True, warm_spare: Literal["auto", "off"] = "auto") -> Connection:
+def on_two_uplinks(
+    *, initiator: bool = True, warm_spare: Literal["auto", "off"] = "auto", policy: RestartPolicy = POLICY
+) -> Connection:
     """CONNECTED at 0 on carrier 3, on a machine with two uplinks."""
-    core = connected(initiator=initiator, policy=replace(POLICY, warm_spare=warm_spare))
+    core = connected(initiator=initiator, policy=replace(policy, warm_spare=warm_spare))
     core.handle_event(UplinksCounted(2), 0.1)
     return core
 
 
-def with_warm_spare() -> Connection:
+def with_warm_spare(policy: RestartPolicy = POLICY) -> Connection:
     """The same, in use; from 10 on a warm spare, 5, is ready."""
-    core = on_two_uplinks()
+    core = on_two_uplinks(policy=policy)
     assert offers(rest_in_use(core, 1.0, 9.0)) == [MakeOffer(5, None, is_spare=True, stands_by=True)]
     core.handle_event(AnswerReceived(5, sdp("standby")), 9.5)
     core.handle_event(StandbyReady(5), 10.0)
@@ -104,6 +113,17 @@ def suspect(core: Connection, since: float) -> list[Action]:
     rest(core, since)
     core.handle_event(PathEvidence(core.carrier, since, since), since)
     return core.handle_timeout(since + SUSPECT_AFTER)
+
+
+def silent_while_idle(core: Connection) -> tuple[list[Action], float]:
+    """Nobody says anything from 10.5 on, and the idle path's question is not answered; what that led to, and when."""
+    rest(core, 10.5)
+    core.handle_event(PathEvidence(3, 10.5, None, last_data_at=10.5), 10.5)
+    asked_at = 10.5 + IDLE.ice_keepalive_interval
+    rest(core, asked_at)
+    core.handle_event(PathEvidence(3, 10.5, asked_at, awaits_only_ping=True), asked_at)
+    silent_at = asked_at + IDLE.timeout_threshold
+    return rest(core, silent_at), silent_at
 
 
 def failed(core: Connection, now: float) -> float:
@@ -231,6 +251,18 @@ def test_one_that_was_ready_for_long_was_no_failure() -> None:
     assert failed(core, ready_at + PROVED_SECONDS + 2) == pytest.approx(first, abs=1)
 
 
+def test_the_long_life_of_one_excuses_no_other() -> None:
+    core = with_warm_spare()
+    first = failed(core, 20.0)
+    ready_at = 20.0 + first
+    core.handle_event(StandbyReady(core.spare), ready_at)
+    core.handle_event(RecoveryRequested(rebuild=True), ready_at + 1)  # drops it
+    core.handle_event(SessionResumed(core.spare), ready_at + 2)
+    rest_in_use(core, ready_at + 2, ready_at + 10)
+    core.handle_event(PathEvidence(core.carrier, ready_at + 10, None), ready_at + 10)
+    assert failed(core, ready_at + 10 + PROVED_SECONDS) == pytest.approx(2 * FIRST_WAIT, abs=1.01)
+
+
 def test_one_that_does_not_open_in_its_time_has_failed() -> None:
     core = on_two_uplinks()
     begun_at = 1.0 + SETTLE_SECONDS
@@ -318,6 +350,62 @@ def test_a_process_that_stood_still_asks_it_before_it_takes_the_path_for_lost() 
     assert core.handle_event(StandbyAnswered(5), 12.02) == []
 
 
+def test_an_idle_path_that_is_silent_has_it_asked_and_it_is_used_when_it_answers() -> None:
+    core = with_warm_spare(IDLE)
+    actions, now = silent_while_idle(core)
+    assert ASK in actions
+    assert decided(actions) == []
+    assert decided(core.handle_event(StandbyAnswered(5), now + 0.05)) == [("SWITCH", "PATH_SILENT")]
+
+
+def test_an_idle_path_that_is_silent_is_lost_where_it_does_not_answer_either() -> None:
+    core = with_warm_spare(IDLE)
+    _, now = silent_while_idle(core)
+    actions = rest(core, now + ANSWER_TIMEOUT + 2 * 0.05 + 0.01)
+    assert decided(actions) == [("SPARE", "PATH_SILENT")]
+    assert states(actions) == [State.RECONNECTING]
+
+
+def test_an_idle_path_that_answers_then_keeps_the_session() -> None:
+    core = with_warm_spare(IDLE)
+    _, now = silent_while_idle(core)
+    core.handle_event(RttMeasured(3, 0.05, is_idle=True), now + 0.02)
+    assert core.handle_event(StandbyAnswered(5), now + 0.05) == []
+    assert decided(rest(core, now + 2.0)) == []
+    assert (core.carrier, core.spare) == (3, 5)
+
+
+def test_a_path_that_carries_one_way_is_left_for_it() -> None:
+    core = with_warm_spare()
+    rest(core, 10.5)
+    for tenth in range(400):
+        now = 10.5 + tenth / 10
+        core.handle_event(PathEvidence(3, now, 10.5, last_data_at=now), now)
+        if ASK in core.handle_timeout(now):
+            assert decided(core.handle_event(StandbyAnswered(5), now + 0.02)) == [("SWITCH", "PATH_SILENT")]
+            return
+    raise AssertionError("it is not asked")
+
+
+@pytest.mark.parametrize("event", [CarrierLost(5, "gone"), IceUnhealthy(5), StandbyUseless(5)])
+def test_where_it_is_lost_while_it_is_asked_a_spare_is_begun_at_once(event: Event) -> None:
+    core = with_warm_spare()
+    suspect(core, 11.0)
+    actions = core.handle_event(event, 11.0 + SUSPECT_AFTER + 0.01)
+    assert offers(actions) == [MakeOffer(7, Trigger.CONNECTION_TIMEOUT, is_spare=True)]
+
+
+def test_what_was_heard_on_another_one_says_nothing_of_it() -> None:
+    core = with_warm_spare()
+    rest(core, 11.0)
+    core.handle_event(PathEvidence(3, 11.0, 11.0), 11.0)
+    assert core.handle_event(StandbyAnswered(7), 11.1) == []
+    actions = core.handle_timeout(11.0 + SUSPECT_AFTER)
+    assert decided(actions) == []
+    assert ASK in actions
+    assert core.handle_event(StandbyAnswered(7), 11.0 + SUSPECT_AFTER + 0.01) == []
+
+
 def test_at_the_restart_limit_it_is_used_when_the_path_is_lost() -> None:
     core = with_warm_spare()
     for generation in range(6, 6 + 2 * POLICY.max_restarts_per_minute, 2):
@@ -388,6 +476,19 @@ def test_the_peer_s_is_answered_and_used_like_an_own_one() -> None:
     assert decided(actions) == [("SWITCH", "PATH_SUSPECT")]
 
 
+def test_the_peer_s_goes_when_nobody_has_used_the_tube_for_long() -> None:
+    core = with_peers()
+    used(core, 20.0)
+    assert CloseCarrier(5) not in rest(core, 20.0 + PEERS_IDLE_SECONDS - 1)
+    assert CloseCarrier(5) in rest(core, 20.0 + PEERS_IDLE_SECONDS)
+    assert core.state is State.CONNECTED
+
+
+def test_the_peer_s_stays_while_the_tube_is_used() -> None:
+    core = with_peers()
+    assert CloseCarrier(5) not in rest_in_use(core, 11.0, 11.0 + 3 * PEERS_IDLE_SECONDS)
+
+
 def test_the_peer_goes_on_on_it() -> None:
     core = with_peers()
     actions = core.handle_event(SessionResumed(5), 11.0)
@@ -405,7 +506,7 @@ def test_the_peer_withdraws_it() -> None:
 def test_the_end_that_answers_begins_none_of_its_own_beside_it() -> None:
     core = with_peers()
     core.handle_event(UplinksCounted(2), 10.5)
-    assert offers(rest_in_use(core, 11.0, 60.0)) == []
+    assert offers(rest_in_use(core, 11.0, 61.0)) == []
     core.handle_event(CarrierLost(5, "gone"), 61.0)
     assert len(offers(rest_in_use(core, 61.5, 70.0))) == 1
 

@@ -84,7 +84,7 @@ class StandbyTask(Enum):
     USE = auto()
     """Go on on it: `SessionResumed` follows."""
     CHECK = auto()
-    """See whether it is on another link than the path in use; `CarrierLost` follows where it is not."""
+    """See whether it is on another link than the path in use; `StandbyUseless` follows where it is not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from perdure.core.decision import Trigger
+from perdure.core.decision import Trigger
+from perdure.core.state import Reason
+
+REASONS = {
+    Trigger.INTERFACE_CHANGE: Reason.NETWORK_CHANGED,
+    Trigger.IP_ADDRESS_CHANGE: Reason.NETWORK_CHANGED,
+    Trigger.CONNECTION_TIMEOUT: Reason.PATH_SILENT,
+    Trigger.ICE_FAILURE: Reason.CARRIER_LOST,
+    Trigger.QUALITY_DEGRADATION: Reason.QUALITY_POOR,
+    Trigger.WAKE_UP: Reason.WOKE_UP,
+    Trigger.REQUEST: Reason.RECOVERY_REQUESTED,
+}
+"""Why the path is left, by what the attempt answers."""
 
 
 class Phase(Enum):
@@ -23,7 +33,7 @@ class Phase(Enum):
 class RecoveryAttempt:
     """Made as the recovery begins; `None` takes its place once a path works."""
 
-    __slots__ = ("agreed_at", "lost_at", "phase", "trigger")
+    __slots__ = ("agreed_at", "is_described", "lost_at", "phase", "trigger")
 
     def __init__(self, trigger: Trigger | None, now: float) -> None:
         self.phase = Phase.WAITING
@@ -33,6 +43,8 @@ class RecoveryAttempt:
         """When the tube was left without a working path."""
         self.agreed_at: float | None = None
         """When both ends knew the ICE restart, or the new carrier, that is under way."""
+        self.is_described = False
+        """Whether this end's description of that is made: it gathers with the TURN credentials of then."""
 
     @property
     def is_under_way(self) -> bool:

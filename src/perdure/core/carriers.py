@@ -14,7 +14,7 @@ from perdure.core.actions import (
     RestartIce,
     WithdrawOffer,
 )
-from perdure.core.attempt import Phase, RecoveryAttempt
+from perdure.core.attempt import REASONS, Phase, RecoveryAttempt
 from perdure.core.decision import DecisionReason, Trigger
 from perdure.core.description import ice_ufrag
 from perdure.core.negotiation import Negotiation
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from perdure.core.decision import Decision
     from perdure.core.events import AnswerReceived, OfferReceived
 
-MAX_CANDIDATES_OF_CARRIER = 256
-"""The peer's, all restarts together; further ones are dropped. A machine with 4 addresses has 8 a negotiation. The
-engine checks each pair and frees each when it closes: 256 take it 10 ms, 1,000 held the process up for 8 s."""
-
 SPARE_TIMEOUT = 15.0
 """Seconds that a carrier may take to open beside one that works: half as long again as where all waits for it."""
 
@@ -43,23 +39,12 @@ ANSWERER_PATIENCE = 1.0
 """Seconds that the end which answers a restart waits longer than the one that offered it, which then offers a new
 carrier."""
 
-_REASONS = {
-    Trigger.INTERFACE_CHANGE: Reason.NETWORK_CHANGED,
-    Trigger.IP_ADDRESS_CHANGE: Reason.NETWORK_CHANGED,
-    Trigger.CONNECTION_TIMEOUT: Reason.PATH_SILENT,
-    Trigger.ICE_FAILURE: Reason.CARRIER_LOST,
-    Trigger.QUALITY_DEGRADATION: Reason.QUALITY_POOR,
-    Trigger.WAKE_UP: Reason.WOKE_UP,
-    Trigger.REQUEST: Reason.RECOVERY_REQUESTED,
-}
-
 
 class Carriers:
     """The current one, a spare beside it, the one before it; and the recovery attempt while no path works."""
 
     __slots__ = (
         "_context",
-        "_peer_ufrag",
         "_policy",
         "attempt",
         "can_restart",
@@ -68,6 +53,7 @@ class Carriers:
         "is_open",
         "negotiation",
         "old",
+        "peer_ufrag",
         "restarts",
         "spare",
     )
@@ -91,7 +77,8 @@ class Carriers:
         self.negotiation = Negotiation(initiator=initiator)
         self._context = context
         self._policy = policy
-        self._peer_ufrag: str | None = None
+        self.peer_ufrag: str | None = None
+        """In the peer's last description for the current carrier."""
 
     @property
     def is_attempting(self) -> bool:
@@ -121,7 +108,7 @@ class Carriers:
     def build(self, trigger: Trigger | None) -> None:
         self.drop_carriers()
         if trigger is not None:
-            self._leave_up(_REASONS[trigger])
+            self._leave_up(REASONS[trigger])
         self.current = self.negotiation.next_offer()
         self._begin(trigger, Phase.BUILDING, self._policy.attempt_timeout)
         self._context.actions.append(MakeOffer(self.current, trigger))
@@ -129,7 +116,7 @@ class Carriers:
     def build_beside(self, trigger: Trigger, reason: DecisionReason) -> None:
         """A carrier beside the current one, which goes on, well or badly."""
         if reason in (DecisionReason.PATH_SILENT, DecisionReason.ICE_FAILED):
-            self._leave_up(_REASONS[trigger])
+            self._leave_up(REASONS[trigger])
         self.drop_spare()
         self.spare = self._begin_spare(self.negotiation.next_offer(), trigger)
         self.spare.is_precaution = reason is DecisionReason.PATH_SUSPECT
@@ -145,7 +132,7 @@ class Carriers:
 
     def restart(self, trigger: Trigger) -> None:
         self.drop_spare()
-        self._leave_up(_REASONS[trigger])
+        self._leave_up(REASONS[trigger])
         generation = self.negotiation.next_offer()
         self._begin(trigger, Phase.RESTARTING, self._policy.ice_restart_timeout)
         self.restarts += 1
@@ -155,13 +142,35 @@ class Carriers:
         """Until a time, or for signaling, an address, or the peer. A silent carrier is kept: a path can heal."""
         next_at = decision.next_attempt_at
         self.stop_attempt()
-        self._leave_up(_REASONS[decision.trigger or Trigger.REQUEST], decision.detail or decision.reason.value)
+        self._leave_up(REASONS[decision.trigger or Trigger.REQUEST], decision.detail or decision.reason.value)
         self._enter(decision.trigger, Phase.WAITING if next_at is None else Phase.DELAYED)
         if next_at is not None:
             self._context.timers.set(Timer.NEXT_ATTEMPT, next_at)
         self.drop_spare()
         if not self.is_open:
             self.drop_current()
+
+    # What the engine says to it.
+
+    def made(self, carrier: int, *, can_restart: bool) -> None:
+        """The engine made a carrier, and says whether it can restart ICE on it."""
+        if self.spare is not None and carrier == self.spare.generation:
+            self.spare.can_restart = can_restart
+        elif carrier == self.current:
+            self.can_restart = can_restart
+
+    def described(self, generation: int) -> None:
+        """This end's description of that negotiation is made: from now on it gathers."""
+        begun = self.spare or self.attempt
+        if begun is not None and generation == self.negotiation.current:
+            begun.is_described = True
+
+    @property
+    def gathers_later(self) -> bool:
+        """Whether what is to bring a path has not gathered yet."""
+        if self.spare is not None:
+            return not (self.spare.stands_by or self.spare.is_described)
+        return self.attempt is not None and self.attempt.is_under_way and not self.attempt.is_described
 
     # What the peer says to it.
 
@@ -192,34 +201,13 @@ class Carriers:
 
     def takes_answer(self, answer: AnswerReceived) -> bool:
         """Whether it answers the offer that counts, for the first time."""
-        return self._negotiates and self.negotiation.takes_answer(answer.generation)
-
-    def is_answered_late(self, answer: AnswerReceived) -> bool:
-        """Whether it answers this end's last offer, whose attempt is over."""
-        attempt = self.attempt
-        if attempt is None or attempt.is_under_way or self.spare is not None:
-            return False
-        return answer.generation != self.current and self.negotiation.takes_answer(answer.generation)
-
-    def is_refusal(self, answer: AnswerReceived) -> bool:
-        """Whether the peer was asked to restart ICE, and did not: it answers with its old credentials, or none."""
-        is_restart = answer.generation not in (self.current, self.spare_generation)
-        return is_restart and ice_ufrag(answer.sdp) in (None, self._peer_ufrag)
+        return self.negotiates and self.negotiation.takes_answer(answer.generation)
 
     def take_answer(self, answer: AnswerReceived) -> None:
         self._agree(ice_ufrag(answer.sdp))
         self._context.actions.append(ApplyAnswer(answer.generation, answer.sdp))
         if answer.generation not in (self.current, self.spare_generation):
             self._context.actions.append(Probe())
-
-    def takes_candidate(self, generation: int) -> bool:
-        """Whether a candidate of the peer is of the negotiation that counts, and not one too many."""
-        if not self._negotiates or generation != self.negotiation.current:
-            return False
-        if self.candidates >= MAX_CANDIDATES_OF_CARRIER:
-            return False
-        self.candidates += 1
-        return True
 
     # Its end.
 
@@ -288,7 +276,7 @@ class Carriers:
         """The current carrier is lost, or silent, while another is built: that is the attempt now."""
         if self.spare is not None:
             self.spare.is_precaution = False
-        self._leave_up(_REASONS[trigger], detail)
+        self._leave_up(REASONS[trigger], detail)
         self._give_time(trigger)
 
     def promoted(self) -> None:
@@ -299,7 +287,7 @@ class Carriers:
         self.drop_old()
         self.spare, self.old = None, self.current
         self.current, self.restarts, self.can_restart = spare.generation, 0, spare.can_restart
-        self._peer_ufrag = spare.peer_ufrag
+        self.peer_ufrag = spare.peer_ufrag
         self.is_open = True
         timers = self._context.timers
         timers.cancel(Timer.SPARE)
@@ -328,7 +316,17 @@ class Carriers:
     @property
     def has_standby(self) -> bool:
         """Whether a warm spare is ready to be used."""
-        return self.spare is not None and self.spare.stands_by and self.spare.is_ready
+        return self.spare is not None and self.spare.is_ready
+
+    @property
+    def is_offer_begun(self) -> bool:
+        """Whether an offer of this end is under way that is to bring a path, as that of a warm spare is not."""
+        is_begun = self.has_spare or (self.current != 0 and not self._context.state.is_up)
+        return is_begun and self.negotiation.offered_here
+
+    def gives_way(self, generation: int) -> bool:
+        """Whether the spare gives way to the peer's offer of that generation, and the peer may be on it already."""
+        return self.spare is not None and self.spare.is_told and generation > self.negotiation.current
 
     @property
     def spare_generation(self) -> int:
@@ -336,7 +334,7 @@ class Carriers:
         return 0 if self.spare is None else self.spare.generation
 
     @property
-    def _negotiates(self) -> bool:
+    def negotiates(self) -> bool:
         """Whether what was negotiated last is there still: the spare or the attempt that it was for may be gone."""
         if self.negotiation.current in (self.current, self.spare_generation):
             return self.negotiation.current != 0
@@ -357,7 +355,8 @@ class Carriers:
         timers.set(Timer.ATTEMPT, now + self._policy.attempt_timeout)
 
     def _begin(self, trigger: Trigger | None, phase: Phase, timeout: float) -> None:
-        self._enter(trigger, phase).agreed_at = None
+        attempt = self._enter(trigger, phase)
+        attempt.agreed_at, attempt.is_described = None, False
         self._context.timers.cancel(Timer.NEXT_ATTEMPT, Timer.LIVENESS)
         self._context.timers.set(Timer.ATTEMPT, self._context.now + timeout)
 
@@ -373,7 +372,7 @@ class Carriers:
         if self.spare is not None:
             self.spare.peer_ufrag = peer_ufrag
             return
-        self._peer_ufrag = peer_ufrag
+        self.peer_ufrag = peer_ufrag
         if self.attempt is not None:
             self.attempt.agreed_at = self._context.now
 

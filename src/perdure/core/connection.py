@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, assert_never
 
+from perdure.core import overdue
 from perdure.core.actions import Action, WarnOfTimeout
 from perdure.core.activity import Activity
 from perdure.core.closing import Closing
@@ -26,6 +27,7 @@ from perdure.core.events import (
     CarrierMade,
     CloseRequested,
     CloseSent,
+    Described,
     Event,
     Extended,
     HealthMeasured,
@@ -46,6 +48,7 @@ from perdure.core.events import (
     SpareOpened,
     StandbyAnswered,
     StandbyReady,
+    StandbyUseless,
     Started,
     UplinksCounted,
     Used,
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from perdure.config import RestartPolicy, SessionLimits
+    from perdure.core.carriers import Carriers
     from perdure.core.decision import Decision
 
 LATE_SECONDS = 1.0
@@ -129,9 +133,9 @@ class Connection:
         return self._recovery.carriers.negotiation.current
 
     @property
-    def offered_here(self) -> bool:
-        """Whether this end made the offer of that negotiation."""
-        return self._recovery.carriers.negotiation.offered_here
+    def carriers(self) -> Carriers:
+        """To be read."""
+        return self._recovery.carriers
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -224,22 +228,26 @@ class Connection:
                 if self._is_spare(generation):
                     recovery.offer_withdrawn()
             case CarrierMade(carrier, can_restart):
-                recovery.carrier_made(carrier, can_restart=can_restart)
+                recovery.carriers.made(carrier, can_restart=can_restart)
+            case Described(generation):
+                recovery.carriers.described(generation)
             case SpareOpened(carrier):
                 if self._is_spare(carrier):
                     recovery.spares.opened()
             case UplinksCounted(1) if not recovery.knows_warm:
                 pass
-            case StandbyReady() | StandbyAnswered() | UplinksCounted():
-                recovery.standby_told(event)
-            case PeerSwitched(carrier):
+            case StandbyReady() | StandbyAnswered() | StandbyUseless() | UplinksCounted():
+                overdue.standby_told(recovery, event)
+            case CarrierLost(carrier) if self._is_spare(carrier):
+                overdue.spare_lost(recovery)
+            case CarrierLost(carrier, detail) if self._is_current(carrier):
+                recovery.carrier_lost(detail)
+            case CarrierLost(carrier) | PeerSwitched(carrier):
                 if carrier == recovery.carriers.old:
                     recovery.carriers.drop_old()
-            case CarrierLost(carrier, detail):
-                self._carrier_lost(carrier, detail)
             case IceUnhealthy(carrier, has_failed):
                 if self._is_spare(carrier):
-                    recovery.standby_unhealthy()
+                    overdue.standby_unhealthy(recovery)
                 elif not self._is_current(carrier) or not self.state.is_up:
                     pass
                 elif has_failed:
@@ -278,15 +286,6 @@ class Connection:
                 pass  # the session refused the peer's, and ends by itself
             case _:
                 assert_never(event)
-
-    def _carrier_lost(self, carrier: int, detail: str) -> None:
-        recovery = self._recovery
-        if self._is_spare(carrier):
-            recovery.spare_lost()
-        elif self._is_current(carrier):
-            recovery.carrier_lost(detail)
-        elif carrier and carrier == recovery.carriers.old:
-            recovery.carriers.drop_old()
 
     def _start(self) -> None:
         if self.state is not State.INITIALIZING:
@@ -331,11 +330,11 @@ class Connection:
                 if self._closing is not None:
                     self._closing.finish()
             case Timer.SPARE:
-                self._recovery.spare_is_due()
+                overdue.spare_is_due(self._recovery)
             case Timer.RETIRE:
                 self._recovery.carriers.drop_old()
             case Timer.WARM:
-                self._recovery.warm_is_due()
+                overdue.warm_is_due(self._recovery)
             case _:
                 assert_never(timer)
 

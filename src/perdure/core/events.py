@@ -60,6 +60,13 @@ class CarrierMade:
 
 
 @dataclass(frozen=True, slots=True)
+class Described:
+    """This end's offer or answer of that negotiation is made: it gathers with the ICE servers of now."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class OfferWithdrawn:
     """The peer does not need the carrier any more that it offered."""
 
@@ -76,6 +83,13 @@ class SpareOpened:
 @dataclass(frozen=True, slots=True)
 class StandbyReady:
     """Both ends are proved on the warm spare."""
+
+    carrier: int
+
+
+@dataclass(frozen=True, slots=True)
+class StandbyUseless:
+    """The warm spare is on the link of the path in use."""
 
     carrier: int
 
@@ -258,9 +272,11 @@ Event = (
     | CandidateReceived
     | OfferWithdrawn
     | CarrierMade
+    | Described
     | SpareOpened
     | StandbyReady
     | StandbyAnswered
+    | StandbyUseless
     | UplinksCounted
     | PeerSwitched
     | CarrierLost

@@ -93,6 +93,11 @@ class Liveness:
         """When the peer was last heard; the carrier's begin before."""
         return self._last_heard_at
 
+    @property
+    def awaiting_since(self) -> float | None:
+        """Since when the answer is due that is due first; `None`: none is."""
+        return self._awaiting_since
+
     def silent_for(self, now: float) -> float:
         """Seconds of silence while an answer is due; 0 where none is."""
         return 0.0 if self._awaiting_since is None else max(0.0, now - self._silent_since(self._awaiting_since))

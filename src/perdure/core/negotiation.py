@@ -10,10 +10,12 @@ from __future__ import annotations
 
 
 class Negotiation:
-    __slots__ = ("_initiator", "current", "is_agreed", "offered_here")
+    __slots__ = ("_heard", "_initiator", "current", "is_agreed", "offered_here")
 
     def __init__(self, *, initiator: bool) -> None:
         self._initiator = initiator
+        self._heard = 0
+        """The peer's highest."""
         self.current = 0
         """The generation that counts; 0 before the first."""
         self.offered_here = False
@@ -26,6 +28,13 @@ class Negotiation:
         self.offered_here = True
         self.is_agreed = False
         return self.current
+
+    def hear_offer(self, generation: int) -> bool:
+        """The peer's offer came: whether that is news, and no late copy. Each goes every way that there is."""
+        is_news = generation > self._heard and generation % 2 != self._initiator
+        if is_news:
+            self._heard = generation
+        return is_news
 
     def take_offer(self, generation: int) -> bool:
         """Whether the peer's offer counts from now on."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure.core import overdue
 from perdure.core.actions import KeepAlive, MeasureHealth, Probe
-from perdure.core.decision import DecisionReason, RecoveryAction, Trigger
+from perdure.core.decision import DecisionReason, RecoveryAction
 from perdure.core.direct_trials import DirectTrials
 from perdure.core.keepalive import Liveness, Verdict
 from perdure.core.quality import Quality
@@ -91,15 +92,11 @@ class PathMonitor:
                 self._judge_quality()
             case Verdict.SUSPECT:
                 context.actions.append(Probe())
-                self._recovery.path_suspect()
+                overdue.path_suspect(self._recovery)
                 self._judge_quality()
-            case Verdict.SILENT if self._recovery.carriers.is_holding:
-                self.excuse()
-            case Verdict.SILENT if self._recovery.carriers.has_standby and not self._recovery.warm.has_answered:
-                self.excuse()  # this process may have stood still: a warm spare is asked first
-                self._recovery.path_suspect()
             case Verdict.SILENT:
-                self._recovery.path_lost(Trigger.CONNECTION_TIMEOUT)
+                if self._recovery.carriers.is_holding or not overdue.path_silent(self._recovery):
+                    self.excuse()
             case Verdict.STALLED:
                 self._recovery.end(State.FAILED, Reason.PEER_STALLED)
             case Verdict.FINE:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from perdure.config import RestartPolicy
     from perdure.core.context import Context
-    from perdure.core.events import NetworkChanged, StandbyAnswered, StandbyReady, UplinksCounted
+    from perdure.core.events import NetworkChanged
     from perdure.core.keepalive import Liveness
 
 _UNASKED = (DecisionReason.CARRIES_DATA, DecisionReason.PATH_SUSPECT)
@@ -37,16 +37,16 @@ class Recovery:
     """Keeps one tube's path alive, or brings it back."""
 
     __slots__ = (
-        "_context",
         "_has_address",
         "_initiator",
-        "_liveness",
         "_policy",
         "_signaling",
         "_spares",
         "_warm",
         "carriers",
+        "context",
         "decisions",
+        "liveness",
         "pending",
         "rules",
     )
@@ -54,10 +54,12 @@ class Recovery:
     def __init__(
         self, context: Context, policy: RestartPolicy, liveness: Liveness, *, initiator: bool, random: Random
     ) -> None:
-        self._context = context
+        self.context = context
+        """Of the tube; to be read."""
         self._policy = policy
         self._initiator = initiator
-        self._liveness = liveness
+        self.liveness = liveness
+        """Of the path in use; to be read."""
         self.rules = RecoveryPolicy(policy, random)
         self.carriers = Carriers(context, policy, initiator=initiator)
         """The carriers, and the attempt under way; to be read."""
@@ -73,14 +75,14 @@ class Recovery:
     def spares(self) -> Spares:
         """Made when the first is thought of: most tubes never need one."""
         if self._spares is None:
-            self._spares = Spares(self._context, self.carriers, self.rules, self._liveness, initiator=self._initiator)
+            self._spares = Spares(self.context, self.carriers, self.rules, self.liveness, initiator=self._initiator)
         return self._spares
 
     @property
     def warm(self) -> Warm:
         """Made where there are several uplinks, or the peer offers a warm spare."""
         if self._warm is None:
-            self._warm = Warm(self._context, self.carriers, self._policy, self._liveness, initiator=self._initiator)
+            self._warm = Warm(self.context, self.carriers, self._policy, self.liveness, initiator=self._initiator)
         return self._warm
 
     @property
@@ -92,7 +94,7 @@ class Recovery:
     def begin(self) -> None:
         """The first set-up: the initiator offers, the acceptor waits for that offer."""
         patience = self._policy.abandon_after if self._initiator else FIRST_OFFER_TIMEOUT
-        self._context.timers.set(Timer.ABANDON, self._context.now + patience)
+        self.context.timers.set(Timer.ABANDON, self.context.now + patience)
         if self._initiator:
             self.execute(self.rules.first(self.situation()))
 
@@ -107,10 +109,10 @@ class Recovery:
         if event.has_address is not None:
             self._has_address = event.has_address
         if event.trigger.is_network_event:
-            self.rules.network_moved(self._context.now, is_return=event.is_return)
+            self.rules.network_moved(self.context.now, is_return=event.is_return)
             if event.is_new_address or event.local_address_lost:
                 # Also where nothing is built now: the peer may build, or what is waited for may come.
-                self._context.actions.append(RenewNetworks())
+                self.context.actions.append(RenewNetworks())
             # What this event leaves untouched, an earlier one that still waits may have invalidated.
             is_sure = self.pending is None or event.local_address_lost
             self._judge(event if is_sure else replace(event, local_address_lost=None))
@@ -125,7 +127,7 @@ class Recovery:
             return
         (event, came_at, why), self.pending = self.pending, None
         # What was under way when a path lost its address is heard after that, and proves nothing.
-        works = self._context.state.is_up and not event.local_address_lost and self._liveness.last_heard_at > came_at
+        works = self.context.state.is_up and not event.local_address_lost and self.liveness.last_heard_at > came_at
         # Recovery attempts begun while the network was flapping start over.
         waits = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT)
         if works or (self.carriers.is_attempting and not waits):
@@ -151,34 +153,6 @@ class Recovery:
         """Evidence against the path that decides nothing."""
         self.execute(self.rules.reported(trigger, self.situation(), detail))
 
-    def spare_is_due(self) -> None:
-        """SPARE: it is time for one, or the one that there is has had its time."""
-        is_due = self.warm.has_not_answered() if self.carriers.holds_standby else self.spares.is_due()
-        if is_due:
-            self.judge_suspicion()
-
-    def path_suspect(self) -> None:
-        if not self.carriers.has_standby:
-            self.carriers.drop_standby()
-            self.spares.path_suspect()
-        elif self._context.state.is_up:
-            self._context.actions.append(DoubtSignaling())
-            if self.warm.ask():
-                self.judge_suspicion()
-
-    def warm_is_due(self) -> None:
-        now = self.situation()
-        works = now.is_up and now.is_open and now.has_address and not self._liveness.is_suspect(now.now)
-        is_busy = now.is_attempting or self.carriers.old != 0 or self.pending is not None
-        self.warm.is_due(is_calm=works and not is_busy and now.peer_takes_spare and (now.signaling or now.in_band))
-
-    def standby_told(self, event: StandbyReady | StandbyAnswered | UplinksCounted) -> None:
-        if self.warm.hear(event):
-            self.judge_suspicion()
-
-    def judge_suspicion(self) -> None:
-        self.execute(self.rules.path_suspect(self.situation()))
-
     def spare_resumed(self) -> None:
         """The session goes on on the spare."""
         spare = self.carriers.spare
@@ -187,32 +161,16 @@ class Recovery:
         if self.pending is not None and spare.begun_at > self.pending[1]:
             self.pending = None
         if spare.stands_by:
-            self._context.actions.append(DoubtSignaling())  # it may lie behind the same link
+            self.context.actions.append(DoubtSignaling())  # it may lie behind the same link
             self.warm.used()
         elif spare.trigger is Trigger.CONNECTION_TIMEOUT:
             self.spares.used()
             if not self.carriers.negotiation.offered_here:
-                self.rules.peer_began(spare.trigger, self._context.now)
+                self.rules.peer_began(spare.trigger, self.context.now)
         self.carriers.promoted()
         self._succeeds(True)
-
-    def spare_lost(self) -> None:
-        """It never carried anything. While the path is up that is no news."""
-        if self.carriers.holds_standby:
-            self.warm.lost()
-            if not self.carriers.current and self._context.state.is_up:  # it was to take the lost one's place
-                self.execute(self.rules.carrier_lost(self.situation(), ""))
-            return
-        if self._context.state.is_up:
-            self.spares.waste()
-        self.carriers.drop_spare()
-        if self.carriers.is_attempting:
-            self.attempt_failed(DecisionReason.RESTART_FAILED, "the new carrier was lost before it was open")
-
-    def standby_unhealthy(self) -> None:
-        """ICE reports a problem of the spare; of one that is to replace the path, its time judges."""
-        if self.carriers.has_standby:
-            self.warm.lost()
+        if spare.is_outdated:
+            self.relays_renewed()
 
     def offer_withdrawn(self) -> None:
         """The peer does not need the spare that it offered."""
@@ -227,27 +185,19 @@ class Recovery:
     def path_lost(self, trigger: Trigger) -> None:
         """The liveness' verdict (CONNECTION_TIMEOUT), or ICE's (ICE_FAILURE). The carrier is kept, as it may heal; a
         spare that there is becomes the attempt."""
-        self._context.actions.append(DoubtSignaling())
+        self.context.actions.append(DoubtSignaling())
         decision = self.rules.path_lost(trigger, self.situation())
         self.execute(decision)
-        if awaits_spare := self.carriers.has_spare and self._context.state.is_up:
+        if awaits_spare := self.carriers.has_spare and self.context.state.is_up:
             self.carriers.await_spare(trigger)
         if awaits_spare or decision.action is RecoveryAction.SWITCH:
-            self._liveness.excuse(self._context.now)
+            self.liveness.excuse(self.context.now)
 
     def quality_poor(self, *, carries_data: bool) -> None:
         self.execute(self.rules.quality_poor(self.situation(), carries_data=carries_data))
 
     def quality_restored(self) -> None:
         self.rules.quality_restored()
-
-    def carrier_made(self, carrier: int, *, can_restart: bool) -> None:
-        """The engine made a carrier, and says whether it can restart ICE on it."""
-        carriers = self.carriers
-        if carriers.spare is not None and carrier == carriers.spare.generation:
-            carriers.spare.can_restart = can_restart
-        elif carrier == carriers.current:
-            carriers.can_restart = can_restart
 
     def carrier_lost(self, detail: str) -> None:
         """The engine, or the session, gave the current carrier up."""
@@ -258,7 +208,7 @@ class Recovery:
         if not self.carriers.has_standby:
             self.carriers.drop_standby()
         self.carriers.drop_current()
-        if self._context.state.is_up:
+        if self.context.state.is_up:
             self.execute(self.rules.carrier_lost(self.situation(), detail))
         elif self.carriers.is_attempting:
             self.attempt_failed(DecisionReason.RESTART_FAILED, detail)
@@ -272,7 +222,7 @@ class Recovery:
         ended a recovery."""
         if at is None:
             return False
-        has_recovered = self._succeeds(self.carriers.heard(at, self._liveness.last_heard_at))
+        has_recovered = self._succeeds(self.carriers.heard(at, self.liveness.last_heard_at))
         if self.carriers.has_spare:
             self.spares.heard(at)
         return has_recovered
@@ -289,14 +239,14 @@ class Recovery:
         self.execute(self.rules.retry(self.carriers.trigger, self.situation()))
 
     def attempt_timed_out(self) -> None:
-        detail = why_it_failed(self._context, self._policy, is_agreed=self.carriers.negotiation.is_agreed)
+        detail = why_it_failed(self.context, self._policy, is_agreed=self.carriers.negotiation.is_agreed)
         self.attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
     def end(self, state: State, reason: Reason, detail: str = "") -> None:
         """The tube ends."""
         self.carriers.drop_carriers()
-        self._context.timers.clear()
-        self._context.change(state, reason, detail)
+        self.context.timers.clear()
+        self.context.change(state, reason, detail)
 
     def attempt_failed(self, reason: DecisionReason, detail: str) -> None:
         carriers = self.carriers
@@ -317,7 +267,7 @@ class Recovery:
     def _succeeds(self, succeeded: bool) -> bool:
         if succeeded:
             self._unsettled()
-            self.rules.succeeded(self._context.now)
+            self.rules.succeeded(self.context.now)
         return succeeded
 
     # Deciding.
@@ -326,15 +276,15 @@ class Recovery:
         decision = self.rules.network_event(event, self.situation())
         self.execute(decision)
         is_held = decision.action is RecoveryAction.HOLD and decision.next_attempt_at is not None
-        if is_held or (decision.action is RecoveryAction.WAIT and self._context.state.is_up):
-            self.pending = (event, self._context.now, decision.reason)
+        if is_held or (decision.action is RecoveryAction.WAIT and self.context.state.is_up):
+            self.pending = (event, self.context.now, decision.reason)
             if decision.next_attempt_at is not None:
-                self._context.timers.set(Timer.REJUDGE, decision.next_attempt_at)
+                self.context.timers.set(Timer.REJUDGE, decision.next_attempt_at)
 
     def execute(self, decision: Decision) -> None:
         self.decisions = (*self.decisions[1 - MAX_DECISIONS :], decision)
-        self._context.actions.append(decision)
-        trigger = decision.trigger
+        self.context.actions.append(decision)
+        trigger, before = decision.trigger, self.carriers.spare
         match decision.action:
             case RecoveryAction.HOLD:
                 if decision.reason not in _UNASKED:
@@ -351,8 +301,8 @@ class Recovery:
                 self.carriers.build_beside(trigger or Trigger.REQUEST, decision.reason)
                 self.ask_what_is_kept()
             case RecoveryAction.SWITCH:
-                self._context.actions.append(TendStandby(StandbyTask.USE))
-            case RecoveryAction.WAIT if trigger is not None and trigger.is_network_event and self._context.state.is_up:
+                self.context.actions.append(TendStandby(StandbyTask.USE))
+            case RecoveryAction.WAIT if trigger is not None and trigger.is_network_event and self.context.state.is_up:
                 self._ask()  # the path may still work: the liveness tells
             case RecoveryAction.WAIT:
                 self.carriers.wait(decision)
@@ -361,21 +311,23 @@ class Recovery:
                 self.end(State.FAILED, Reason.ATTEMPTS_EXHAUSTED, decision.detail)
             case _:
                 assert_never(decision.action)
+        if before is not None and before.is_precaution and self.carriers.spare is not before:
+            self.rules.precaution_wasted(before.begun_at)
 
     def ask_what_is_kept(self) -> None:
         """A silent path that is kept may heal: its silence counts from now, and it is asked."""
         if self.carriers.is_holding:
-            self._liveness.excuse(self._context.now)
-            self._context.actions.append(Probe())
+            self.liveness.excuse(self.context.now)
+            self.context.actions.append(Probe())
 
     def _ask(self) -> None:
         """Whether the path is there."""
-        if self._context.state.is_up:
-            self._liveness.doubt(self._context.now)
-            self._context.actions.append(Probe())
+        if self.context.state.is_up:
+            self.liveness.doubt(self.context.now)
+            self.context.actions.append(Probe())
 
     def situation(self) -> Situation:
-        context, carriers = self._context, self.carriers
+        context, carriers = self.context, self.carriers
         kept = carriers.attempt if carriers.is_holding else None
         now, state = context.now, context.state
         is_first = not self._initiator and state is State.CONNECTING and not carriers.negotiation.current
@@ -389,11 +341,11 @@ class Recovery:
             is_attempting=carriers.is_attempting,
             restarts=carriers.restarts,
             can_restart=carriers.can_restart,
-            silent_for=now - kept.lost_at if kept is not None else self._liveness.silent_for(now),
+            silent_for=now - kept.lost_at if kept is not None else self.liveness.silent_for(now),
             signaling=self._signaling,
             has_address=self._has_address,
             is_initiator=self._initiator,
             peer_takes_spare=takes_spare,
-            in_band=takes_spare and state.is_up and carriers.is_open and not self._liveness.is_suspect(now),
+            in_band=takes_spare and state.is_up and carriers.is_open and not self.liveness.is_suspect(now),
             has_standby=carriers.has_standby,
         )

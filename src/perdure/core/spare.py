@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,10 +14,13 @@ class Spare:
         "begun_at",
         "can_restart",
         "generation",
+        "heard_at",
+        "is_described",
+        "is_outdated",
         "is_precaution",
-        "is_ready",
         "is_told",
         "peer_ufrag",
+        "ready_at",
         "stands_by",
         "trigger",
     )
@@ -27,11 +31,22 @@ class Spare:
         self.begun_at = now
         self.can_restart = True
         self.peer_ufrag: str | None = None
+        self.is_described = False
+        """Whether this end's description of it is made: it gathers with the TURN credentials of then."""
+        self.is_outdated = False
+        """Whether there are newer TURN credentials, and it could not be begun anew."""
         self.is_precaution = False
         """Whether a mere suspicion of this end began it, and the path is not lost."""
         self.is_told = False
         """Whether this end has said RESUME on it: the peer may go on there, so it is brought to its end."""
         self.stands_by = stands_by
         """Whether it is a warm spare: nothing waits for it, and it is used once the path fails."""
-        self.is_ready = False
+        self.ready_at = math.inf
+        """Since when both ends are proved on a warm spare."""
+        self.heard_at = -math.inf
+        """When the peer was last heard on a warm spare."""
+
+    @property
+    def is_ready(self) -> bool:
         """Whether both ends are proved on a warm spare."""
+        return self.ready_at != math.inf

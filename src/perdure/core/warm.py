@@ -6,10 +6,10 @@
 2. One that does not open, or is lost, doubles the wait for the next: 10 s, 20 s … 600 s. One that was ready for
    `PROVED_SECONDS`, or was used, starts over.
 3. It is dropped when nobody used the tube for `IDLE_SECONDS`, by each network event, and by whatever begins another
-   carrier or restarts ICE.
-4. A suspect path has the warm spare asked. It is used if it answers while the path has not, or the peer asks there: a
-   peer that stood still for a moment answers on both. If it does not answer in time it is dropped, and a spare is
-   built as without it.
+   carrier or restarts ICE. The peer's is dropped when nobody used the tube for twice as long: it should be gone then.
+4. A suspect path has the warm spare asked, and so has a silent one that was not suspect, as it was idle. It is used if
+   it answers while the path has not, or the peer asks there: a peer that stood still for a moment answers on both. If
+   it does not answer in time it is dropped, and a spare is built as without it.
 5. Where ICE has given up, or the carrier is lost, there is nothing to wait for: it is used at once.
 """
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from perdure.core.carriers import Carriers
     from perdure.core.context import Context
     from perdure.core.keepalive import Liveness
+    from perdure.core.spare import Spare
 
 SETTLE_SECONDS = 3.0
 """Behind whatever happened to the path. The engine's list of networks is up to 2 s old."""
@@ -39,6 +40,9 @@ IN_USE_SECONDS = 10.0
 
 IDLE_SECONDS = 120.0
 """Without traffic for this long one is not worth its checks; another takes some seconds of traffic."""
+
+PEERS_IDLE_SECONDS = 2 * IDLE_SECONDS
+"""The same for the peer's. Later than the peer, which would take it for a failure."""
 
 CHECK_INTERVAL = 30.0
 """Seconds between looks at whether it is on another link still: the engine may have moved the path in use."""
@@ -63,19 +67,16 @@ class Warm:
     """A tube's warm spare: when there is one, and when it is used. At the end that answers, only the latter."""
 
     __slots__ = (
-        "_asked_at",
         "_carriers",
         "_context",
         "_data_at",
         "_failures",
-        "_heard_at",
         "_initiator",
         "_liveness",
         "_not_before",
         "_policy",
-        "_ready_at",
+        "_silent_since",
         "_uplinks",
-        "has_answered",
     )
 
     def __init__(
@@ -87,18 +88,13 @@ class Warm:
         self._carriers = carriers
         self._initiator = initiator
         self._uplinks = 1
-        self._asked_at = -math.inf
         self._data_at = -math.inf
         """When a stream's bytes last moved."""
         self._not_before = 0.0
         self._failures = 0
         """In a row."""
-        self._ready_at = math.inf
-        """Since when one is ready."""
-        self._heard_at = -math.inf
-        """When the peer was last heard on one."""
-        self.has_answered = False
-        """Whether it answered what it was asked last."""
+        self._silent_since: float | None = None
+        """Since when the path owed its answer as it was found silent, and a warm spare was asked for that."""
 
     # When there is one.
 
@@ -118,18 +114,17 @@ class Warm:
 
     def is_due(self, *, is_calm: bool) -> None:
         """WARM: one is begun or dropped, or looked at. `is_calm`: the path works, and nothing is under way."""
-        now, carriers = self._context.now, self._carriers
-        idle_at = self._data_at + IDLE_SECONDS  # added, as the timer is
-        if carriers.spare is not None and carriers.spare.stands_by and self._is_ours:
-            if now >= idle_at:
-                self._settle_accounts()
+        now, carriers, spare = self._context.now, self._carriers, self._carriers.spare
+        if spare is not None and spare.stands_by:
+            self._settle_accounts()
+            if now >= self._idle_at(spare):
                 carriers.drop_spare()
                 return
-            if carriers.spare.is_ready:
+            if self._is_ours and spare.is_ready:
                 self._context.actions.append(TendStandby(StandbyTask.CHECK))
-            self._look_at(min(now + CHECK_INTERVAL, idle_at))
+            self._look_again(spare, CHECK_INTERVAL if self._is_ours else self._settling)
         elif self._may_hold and now - self._data_at < IN_USE_SECONDS:
-            if carriers.spare is None and is_calm and now >= self._not_before:
+            if spare is None and is_calm and now >= self._not_before:
                 carriers.build_standby()
                 self._look_at(now + CHECK_INTERVAL)
             else:
@@ -151,7 +146,6 @@ class Warm:
     def used(self) -> None:
         """The session goes on on it."""
         self._failures = 0
-        self._ready_at = math.inf
         self.unsettled()
 
     # What happens to it.
@@ -164,49 +158,56 @@ class Warm:
                 self._uplinks = count
                 if not self._may_hold and self._is_ours:
                     self._carriers.drop_standby()
+                elif spare is not None and spare.is_ready:
+                    self._look_again(spare, self._settling)
             case StandbyReady(carrier):
                 if spare is not None and spare.stands_by and spare.generation == carrier:
-                    spare.is_ready = True
-                    self._ready_at = self._context.now
+                    spare.ready_at = self._context.now
                     self._context.timers.cancel(Timer.SPARE)
-                    if self._is_ours:
-                        self._look_at(self._context.now + FIRST_CHECK_DELAY)
-                    if self._path_is_suspect:
+                    self._look_again(spare, FIRST_CHECK_DELAY if self._is_ours else self._settling)
+                    if self.is_needed:
                         return self.ask()
             case StandbyAnswered(carrier):
-                self.has_answered = True
-                self._heard_at = self._context.now
-                if spare is not None and spare.generation == carrier and self._path_is_suspect:
+                if spare is not None and spare.is_ready and spare.generation == carrier:
+                    spare.heard_at = self._context.now
                     self._context.timers.cancel(Timer.SPARE)
-                    return True
+                    return self.is_needed
             case _:
                 assert_never(event)
         return False
 
+    def path_silent(self) -> bool:
+        """As `ask`, of a path that is silent: what it owes its answer for is remembered, as its silence counts anew."""
+        self._silent_since = self._liveness.awaiting_since
+        return self.ask()
+
     def ask(self) -> bool:
-        """The path is suspect: whether the warm spare works; it does where it was heard since the path was. SPARE says
-        when it should have answered."""
-        if self._heard_at > self._liveness.last_heard_at:
+        """Whether the warm spare works; it does where it was heard since the path was. SPARE says when it should have
+        answered."""
+        spare, now = self._carriers.spare, self._context.now
+        if spare is not None and spare.heard_at > self._liveness.last_heard_at:
             return True
-        self.has_answered = False
-        self._asked_at = self._context.now
         patience = ANSWER_TIMEOUT + 2 * (self._liveness.rtt.srtt or 0.0)
         self._context.actions.append(TendStandby(StandbyTask.ASK))
-        self._context.timers.set(Timer.SPARE, self._context.now + min(LONGEST_ANSWER, patience))
+        self._context.timers.set(Timer.SPARE, now + min(LONGEST_ANSWER, patience))
         return False
 
-    def has_not_answered(self) -> bool:
-        """SPARE: it has had its time to open or to answer. Whether another spare is to be begun."""
+    def has_not_answered(self) -> None:
+        """SPARE: it has had its time to open or to answer."""
         spare = self._carriers.spare
-        asked_at, self._asked_at = self._asked_at, -math.inf
-        if spare is not None and spare.is_ready and self._liveness.last_heard_at > asked_at:
-            return False  # the path has answered meanwhile
-        self.lost()
-        return self._path_is_suspect
+        if spare is None or not spare.is_ready or self.is_needed:
+            self.lost()
 
     @property
-    def _path_is_suspect(self) -> bool:
-        return self._context.state.is_up and self._liveness.is_suspect(self._context.now)
+    def is_needed(self) -> bool:
+        """Whether the path has not answered yet that was found suspect, or silent."""
+        return self.is_path_silent or (self._context.state.is_up and self._liveness.is_suspect(self._context.now))
+
+    @property
+    def is_path_silent(self) -> bool:
+        """Whether the path still owes the answer for which it was found silent."""
+        since = self._silent_since
+        return since is not None and self._context.state.is_up and since == self._liveness.awaiting_since
 
     @property
     def _may_hold(self) -> bool:
@@ -222,10 +223,21 @@ class Warm:
         return SETTLE_SECONDS if self._initiator else SETTLE_SECONDS + SECOND_TURN_SECONDS
 
     def _settle_accounts(self) -> None:
-        """It goes."""
-        if self._context.now - self._ready_at >= PROVED_SECONDS:
+        """One that was ready for long enough was no failure."""
+        spare = self._carriers.spare
+        if spare is not None and self._context.now - spare.ready_at >= PROVED_SECONDS and self._is_ours:
             self._failures = 0
-        self._ready_at = math.inf
+
+    def _idle_at(self, spare: Spare) -> float:
+        """When nobody has used the tube for so long that the warm spare goes."""
+        if self._is_ours:
+            return self._data_at + IDLE_SECONDS  # added, as the timer is
+        return max(self._data_at, spare.begun_at) + PEERS_IDLE_SECONDS
+
+    def _look_again(self, spare: Spare, delay: float) -> None:
+        """The peer's is looked at where this end may begin one in its place, and when it goes."""
+        at = self._context.now + delay if self._is_ours or self._may_hold else math.inf
+        self._look_at(min(at, self._idle_at(spare)))
 
     def _look_at(self, at: float) -> None:
         self._context.timers.set(Timer.WARM, at)

@@ -42,6 +42,7 @@ from perdure.core.events import (
     AnswerReceived,
     CandidateReceived,
     CarrierLost,
+    Described,
     Event,
     NetworkChanged,
     OfferReceived,
@@ -197,8 +198,7 @@ class Driver:
         """
         core = self.core
         waits = decided is not None and decided.action in (RecoveryAction.WAIT, RecoveryAction.FAIL)
-        is_begun = core.spare != 0 or (core.carrier != 0 and not core.state.is_up)
-        if core.offered_here and is_begun and not waits:
+        if core.carriers.is_offer_begun and not waits:
             return await self.descriptions.wait(core.generation, for_offer=True)
         why = decided.reason.value if decided is not None else "the other end makes the first offer"
         raise PeerError(f"tube {self.tube_id!r} cannot make an offer now: {why}", reason=core.state.name)
@@ -208,7 +208,7 @@ class Driver:
     def signaling_message(self, message: Message) -> None:
         match message:
             case Offer(generation, sdp, restarts, cause, standby):
-                if generation > self.core.generation:  # its sender may have gone on on the spare, which gives way now
+                if self.core.carriers.gives_way(generation):
                     self.carriers.handle(self.carriers.session.leave_current(clock(), at_once=True))
                     self.carriers.schedule_turn()
                 self.feed(OfferReceived(generation, sdp, restarts, printable(cause), stands_by=standby))
@@ -238,8 +238,9 @@ class Driver:
         core = self.core
         if generation != core.generation:
             return
+        self.feed(Described(generation))
         message: Offer | Answer = Answer(generation, sdp)
-        if core.offered_here:
+        if core.carriers.negotiation.offered_here:
             restarts = core.carrier if generation not in (core.carrier, core.spare) else 0
             message = Offer(generation, sdp, restarts, self._cause, standby=self.carriers.held.is_standby(generation))
         self._say(message)
