@@ -22,6 +22,7 @@ from perdure.tube.inbox import (
     MESSAGE_OVERHEAD_BYTES,
     TURN_COST,
 )
+from perdure.tube.standby_places import StandbyPlaces
 from perdure.wire import MAX_MESSAGE_BYTES, MAX_MESSAGE_FRAMES, CloseCode, Data, Ping, encode_frame
 from support.recorder import TIMEOUT
 from support.signaling import eventually
@@ -56,7 +57,7 @@ class Tube:
         """What closing a carrier returns."""
         session = Session(session_id=SESSION_ID, initiator=False, key=None, limits=ResourceLimits())
         transport: Any = SimpleNamespace(answer=lambda *arguments: self._carrier())
-        self.carriers = CarrierSession(self, transport, session)
+        self.carriers = CarrierSession(self, transport, session, StandbyPlaces())
         self.carriers.consume_by(self)
         self.answer()
 

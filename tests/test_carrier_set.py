@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import Mock
 
 from perdure.tube.carrier_set import CarrierSet
+from perdure.tube.standby_places import StandbyPlaces
 
 
 class Carriers:
@@ -15,7 +16,7 @@ class Carriers:
     def __init__(self) -> None:
         self.closed: list[int] = []
         transport: Any = SimpleNamespace(offer=self._made)
-        self.held = CarrierSet(Mock(), transport, Mock())
+        self.held = CarrierSet(Mock(), transport, Mock(), StandbyPlaces())
         self.held.offer(1, is_spare=False)
 
     def _made(self, generation: int, listener: object) -> object:

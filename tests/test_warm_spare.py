@@ -10,11 +10,14 @@ import contextlib
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from perdure import RestartPolicy, State, TransportConfig
 from perdure.core.decision import RecoveryAction
 from perdure.transport.base import CarrierListener
 from perdure.transport.rtc import RtcTransport
-from perdure.tube.carrier_set import MAX_STANDBYS, CarrierSet
+from perdure.tube.carrier_set import CarrierSet
+from perdure.tube.standby_places import MAX_STANDBYS, StandbyPlaces
 from support.own_signaling import ApplicationLink, OwnEnds
 from support.recorder import TIMEOUT, Recorder
 from support.session_pair import position_coded
@@ -85,10 +88,8 @@ class InUse:
 
 
 def has_warm_spare(end: TunnelConnectionManager) -> bool:
-    carriers = end.tube.driver.carriers
-    return (
-        carriers.held.stands_by and carriers.session.beside is not None and carriers.session.beside.standby is not None
-    )
+    beside = end.tube.driver.carriers.session.beside
+    return beside is not None and beside.standby is not None
 
 
 @contextlib.asynccontextmanager
@@ -140,24 +141,38 @@ async def test_one_that_is_on_the_link_in_use_is_dropped_and_the_tube_goes_on() 
         assert tube.states == []
 
 
-async def test_a_registry_holds_a_bounded_number_of_them() -> None:
+@pytest.mark.parametrize("is_own", [False, True])
+async def test_a_registry_holds_a_bounded_number_of_them_and_as_many_of_its_peers(is_own: bool) -> None:
     gone: list[str] = []
     listener: Any = SimpleNamespace(
         tube_id="tube", feed=lambda event: None, carrier_gone=lambda generation, why: gone.append(why)
     )
 
-    class Taking:
+    class Taking(TwoLinks):
         def answer(self, *arguments: object) -> Any:
             return SimpleNamespace(can_restart=True, generation=5, close=lambda: None)
 
-    transport: Any = Taking()
-    held = [CarrierSet(listener, transport, listener) for _ in range(MAX_STANDBYS + 1)]
-    for each in held:
-        each.answer(5, "", is_spare=True, stands_by=True)
+        offer = offer_apart = answer
+
+    transport, places = Taking(), StandbyPlaces()
+    held = [CarrierSet(listener, transport, listener, places) for _ in range(MAX_STANDBYS + 2)]
+
+    def begin(each: CarrierSet, *, is_own: bool) -> None:
+        each.current = SimpleNamespace(local_address="192.0.2.1", generation=3)  # type: ignore[assignment]
+        if is_own:
+            each.offer(5, is_spare=True, stands_by=True)
+        else:
+            each.answer(5, "", is_spare=True, stands_by=True)
+
+    for each in held[:-1]:
+        begin(each, is_own=is_own)
     await asyncio.sleep(0)
     assert gone == [f"{MAX_STANDBYS} warm spares are held"]
+    begin(held[-1], is_own=not is_own)
+    await asyncio.sleep(0)
+    assert len(gone) == 1, "the other end's have places of their own"
     held[0].close(5)
-    held[-1].answer(5, "", is_spare=True, stands_by=True)
+    begin(held[-2], is_own=is_own)
     await asyncio.sleep(0)
     assert len(gone) == 1, "there is room again"
     for each in held:

@@ -996,6 +996,14 @@ def test_a_tube_that_is_closed_drops_a_spare_that_nobody_can_be_on() -> None:
     assert CloseCarrier(5) in core.handle_event(CloseRequested(), 10.2)
 
 
+def test_a_spare_on_which_the_peer_may_be_gives_way_to_its_next_offer() -> None:
+    core = with_peers_spare()
+    assert not core.carriers.gives_way(7), "nobody can be on it"
+    core.handle_event(SpareOpened(5), 10.1)
+    assert core.carriers.gives_way(7)
+    assert not core.carriers.gives_way(5), "a copy of its own offer"
+
+
 def test_a_standby_offer_that_crosses_a_planned_move_takes_its_place() -> None:
     core = connected(initiator=False)
     core.handle_event(RecoveryRequested(rebuild=True), 10.0)

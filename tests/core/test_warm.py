@@ -224,6 +224,13 @@ def test_a_network_event_drops_it_and_the_next_is_begun_when_the_network_has_set
     assert len(offers(rest_in_use(core, 11.5, 20.0))) == 1
 
 
+def test_its_offer_is_none_that_is_to_bring_a_path() -> None:
+    core = with_warm_spare()
+    assert not core.carriers.is_offer_begun
+    core.handle_event(RecoveryRequested(), 11.0)
+    assert core.carriers.is_offer_begun
+
+
 def test_what_begins_another_carrier_drops_it() -> None:
     core = with_warm_spare()
     actions = core.handle_event(RecoveryRequested(rebuild=True), 11.0)

@@ -46,19 +46,19 @@ class Beside:
         "_acknowledged_before",
         "_awaited",
         "_has_stood_by",
-        "_stands_by",
         "_token",
         "old",
         "padding",
         "resume",
         "spare",
+        "stands_by",
     )
 
     def __init__(self) -> None:
         self._has_stood_by = False
         """Whether the current carrier did so: a PING or PONG on it does not say that the peer goes on there."""
-        self._stands_by = False
-        """Whether the spare does."""
+        self.stands_by = False
+        """Whether the spare does, or the one that is being made; to be read."""
         self.resume: Resume | None = None
         """The peer's on the spare that stands by, without its positions: they are old when they are needed."""
         self._token = FIRST_TOKEN
@@ -77,7 +77,7 @@ class Beside:
     def spare_begun(self, streams: Iterable[Stream], *, stands_by: bool) -> Beside:
         """A new one is being made."""
         self.spare = self.padding = self.resume = None
-        self._stands_by = stands_by
+        self.stands_by = stands_by
         known = frozenset(each.stream_id for each in streams if each.open_acknowledged)
         self._acknowledged_before = frozenset() if stands_by else known
         return self
@@ -87,9 +87,9 @@ class Beside:
         """Of the spare that stands by, while the peer is proved on it."""
         return self.spare if self.resume is not None and self.spare is not None and self.spare.is_resumed else None
 
-    def stands_by(self, handshake: Handshake, resume: Resume) -> bool:
+    def proves_standby(self, handshake: Handshake, resume: Resume) -> bool:
         """The peer is proved by `resume`: whether that is on the spare, and it stands by."""
-        if not self._stands_by or handshake is not self.spare:
+        if not self.stands_by or handshake is not self.spare:
             return False
         self.resume = replace(resume, positions=())
         return True
@@ -156,7 +156,7 @@ class Beside:
         """The spare takes the place of the current one. Returns the streams whose absence from its RESUME counts."""
         self.spare, self.old = None, current if current.is_resumed else None
         self.padding = self.resume = None
-        self._has_stood_by, self._stands_by = self._stands_by, False
+        self._has_stood_by, self.stands_by = self.stands_by, False
         known, self._acknowledged_before = self._acknowledged_before, None
         return known or frozenset()
 
@@ -170,7 +170,7 @@ class Beside:
     def without_spare(self) -> Beside | None:
         """There is none any more, or it will not be."""
         self.spare = self.padding = self.resume = self._acknowledged_before = None
-        self._stands_by = False
+        self.stands_by = False
         return self if self.old is not None else None
 
     def without_old(self) -> Beside | None:

@@ -354,7 +354,7 @@ class Session:
             case Resume():
                 if (refusal := handshake.receive_resume(frame)) is not None:
                     self._refuse(refusal, events)
-                elif self.beside is not None and self.beside.stands_by(handshake, frame):
+                elif self.beside is not None and self.beside.proves_standby(handshake, frame):
                     events.append(StandbyProved(frame.generation))
                 elif not self._goes_on_later(handshake, frame, now):
                     self._go_on(handshake, frame, events, now)

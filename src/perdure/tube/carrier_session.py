@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from perdure.signaling.in_band import InBandMessage
     from perdure.transport.base import Carrier, LossReason, OpenChannel, Path, PathStatistics, Transport
     from perdure.tube.path_listener import PathListener
+    from perdure.tube.standby_places import StandbyPlaces
     from perdure.tube.stream_consumer import StreamConsumer
     from perdure.wire import CloseCode
 
@@ -76,12 +77,12 @@ class CarrierSession:
         "session",
     )
 
-    def __init__(self, listener: PathListener, transport: Transport, session: Session) -> None:
+    def __init__(self, listener: PathListener, transport: Transport, session: Session, places: StandbyPlaces) -> None:
         self.session = session
         self._listener = listener
         self._consumer: StreamConsumer | None = None
         self.loop = asyncio.get_running_loop()
-        self.held = CarrierSet(listener, transport, self)
+        self.held = CarrierSet(listener, transport, self, places)
         self._inbox: Inbox | None = None
         self._in_band: InBandSignals | None = None
         """Since something of signaling went through a carrier, either way."""
@@ -305,7 +306,7 @@ class CarrierSession:
         self._ack_at = session.next_deadline()
         for event in events:
             self._handle(event)
-        is_spare_begun = self.held.spare is not None and not self.held.stands_by
+        is_spare_begun = session.beside is not None and self.held.spare is not None and not session.beside.stands_by
         if is_spare_begun or self._listener.is_recovering:  # a sign of life may make the spare needless
             self._listener.feed(self.evidence(self.held.generation))
 
@@ -395,6 +396,5 @@ class CarrierSession:
     def _core_must_know(self) -> bool:
         """Whether something waits for an answer, and the core believes that nothing does, or only a ping."""
         told = self._told
-        if told is None or told.awaiting_since is None:
-            return True
-        return told.awaits_only_ping and not self.session.awaits_only_ping
+        was_only_ping = told is not None and told.awaits_only_ping
+        return told is None or told.awaiting_since is None or (was_only_ping and not self.session.awaits_only_ping)

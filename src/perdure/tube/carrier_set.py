@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
-from perdure.core.events import CarrierMade
+from perdure.core.events import CarrierMade, StandbyUseless
 from perdure.errors import CarrierError
 from perdure.eventlog import log_event
 from perdure.transport.base import StandbyTransport
 from perdure.tube.log import log, log_standby_useless
+from perdure.tube.standby_places import MAX_STANDBYS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,17 +24,11 @@ if TYPE_CHECKING:
     from perdure.netmon.state import Snapshot
     from perdure.transport.base import Carrier, CarrierListener, Transport
     from perdure.tube.path_listener import PathListener
+    from perdure.tube.standby_places import StandbyPlaces
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that a carrier may take to close. aiortc takes some milliseconds; one that hangs must not hold up who waits
 for the tube's end."""
-
-MAX_STANDBYS = 64
-"""Warm spares of a registry, its peers' included. Each is a peer connection more; a client has one or two tubes,
-and a gateway's busiest clients have theirs."""
-
-_standbys: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
-"""The ids of these carriers, of each transport."""
 
 
 class CarrierSet:
@@ -43,15 +37,17 @@ class CarrierSet:
     Args:
         path_listener: the tube's driver.
         listener: hears of each carrier.
+        places: of the registry, for warm spares.
     """
 
-    __slots__ = ("_closing", "_listener", "_path_listener", "_transport", "current", "old", "spare", "stands_by")
+    __slots__ = ("_closing", "_listener", "_path_listener", "_transport", "current", "old", "places", "spare")
 
-    def __init__(self, path_listener: PathListener, transport: Transport, listener: CarrierListener) -> None:
+    def __init__(
+        self, path_listener: PathListener, transport: Transport, listener: CarrierListener, places: StandbyPlaces
+    ) -> None:
         self.current: Carrier | None = None
         self.spare: Carrier | None = None
-        self.stands_by = False
-        """Whether the spare is a warm one."""
+        self.places = places
         self.old: Carrier | None = None
         self._path_listener = path_listener
         self._transport = transport
@@ -78,16 +74,6 @@ class CarrierSet:
     def is_spare(self, generation: int) -> bool:
         return self.spare is not None and self.spare.generation == generation
 
-    @property
-    def _standbys(self) -> set[int]:
-        try:
-            return _standbys.setdefault(self._transport, set())
-        except TypeError:  # a transport of an application's that cannot be a key: nothing is counted
-            return set()
-
-    def is_standby(self, generation: int) -> bool:
-        return self.stands_by and self.is_spare(generation)
-
     def is_current(self, generation: int) -> bool:
         return self.current is not None and self.current.generation == generation
 
@@ -99,11 +85,10 @@ class CarrierSet:
         if self.old is not None:
             self.close(self.old.generation)
         self.old, self.current, self.spare = self.current, self.spare, None
-        if self.stands_by and self.current is not None:
-            self._standbys.discard(id(self.current))
+        if self.current is not None and self.places.has(self.current):
+            self.places.give_back(self.current)
             if isinstance(self._transport, StandbyTransport):
                 self._transport.use_all_links(self.current)
-        self.stands_by = False
 
     # What the core decides.
 
@@ -112,24 +97,25 @@ class CarrierSet:
 
     def offer(self, generation: int, *, is_spare: bool, stands_by: bool = False) -> None:
         offer = self._offer_standby if stands_by else self._transport.offer
-        self._begin(generation, is_spare, lambda: offer(generation, self._listener), stands_by)
+        self._begin(generation, is_spare, lambda: offer(generation, self._listener), stands_by, is_own=True)
 
     def answer(self, generation: int, sdp: str, *, is_spare: bool, stands_by: bool = False) -> None:
-        self._begin(generation, is_spare, lambda: self._transport.answer(generation, sdp, self._listener), stands_by)
+        answer = self._transport.answer
+        self._begin(generation, is_spare, lambda: answer(generation, sdp, self._listener), stands_by, is_own=False)
 
     def count_uplinks(self, network: Snapshot | None) -> int:
         """See `StandbyTransport.count_uplinks`."""
         return self._transport.count_uplinks(network) if isinstance(self._transport, StandbyTransport) else 1
 
     def check_standby(self) -> None:
-        """A warm spare must be on another link than the path in use, which the engine may have moved."""
+        """Tell the core where the warm spare is on the link of the path in use, which the engine may have moved."""
         transport, here = self._transport, self.local_address
-        if self.spare is None or not self.stands_by or here is None or not isinstance(transport, StandbyTransport):
+        if self.spare is None or here is None or not isinstance(transport, StandbyTransport):
             return
         there = self.spare.local_address
         if there is not None and not transport.are_apart(here, there):
             log_standby_useless(self._path_listener.tube_id, self.spare.generation, here, there)
-            self._path_listener.carrier_gone(self.spare.generation, f"{there} is on the link in use")
+            self._path_listener.feed(StandbyUseless(self.spare.generation))
 
     def restart(self, generation: int) -> None:
         if self.current is not None:
@@ -164,11 +150,11 @@ class CarrierSet:
             carrier, self.spare = self.spare, None
         elif self.is_old(generation):
             carrier, self.old = self.old, None
-        if carrier is not None:
-            self._standbys.discard(id(carrier))
-        closing = None if carrier is None else carrier.close()
-        self.stands_by = self.stands_by and self.spare is not None
-        if carrier is not None and closing is not None:
+        if carrier is None:
+            return
+        closing = carrier.close()
+        self.places.give_back(carrier)
+        if closing is not None:
             task = asyncio.get_running_loop().create_task(self._wait_until_closed(carrier.generation, closing))
             self._closing = (*self._closing, task)
             task.add_done_callback(self._has_closed)
@@ -189,9 +175,11 @@ class CarrierSet:
             raise CarrierError("nobody can tell which link is in use", generation=generation)
         return self._transport.offer_apart(generation, listener, address)
 
-    def _begin(self, generation: int, is_spare: bool, begin: Callable[[], Carrier], stands_by: bool) -> None:
+    def _begin(
+        self, generation: int, is_spare: bool, begin: Callable[[], Carrier], stands_by: bool, *, is_own: bool
+    ) -> None:
         try:
-            if stands_by and len(self._standbys) >= MAX_STANDBYS:
+            if stands_by and not self.places.has_room(is_own=is_own):
                 raise CarrierError(f"{MAX_STANDBYS} warm spares are held", generation=generation)
             carrier = begin()
             can_restart = carrier.can_restart
@@ -201,9 +189,9 @@ class CarrierSet:
             self.failed(generation, error)
         else:
             if stands_by:
-                self._standbys.add(id(carrier))
+                self.places.take(carrier, is_own=is_own)
             if is_spare:
-                self.spare, self.stands_by = carrier, stands_by
+                self.spare = carrier
             else:
                 self.current = carrier
             self._path_listener.feed(CarrierMade(generation, can_restart))

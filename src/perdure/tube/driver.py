@@ -89,7 +89,6 @@ class Driver:
         "_cause",
         "_context",
         "_due_actions",
-        "_is_closing",
         "_on_told",
         "_timer",
         "_wakes_at",
@@ -99,6 +98,7 @@ class Driver:
         "descriptions",
         "end",
         "ice_restarts",
+        "is_closing",
         "is_running",
         "rebuilds",
         "restarted_at",
@@ -125,7 +125,7 @@ class Driver:
             limits=environment.limits,
             budget=environment.budget,
         )
-        self.carriers = CarrierSession(self, environment.transport, session)
+        self.carriers = CarrierSession(self, environment.transport, session, environment.standby_places)
         self.descriptions = LocalDescriptions()
         """The offers and answers of this end."""
         self.end: StateChanged | None = None
@@ -144,12 +144,8 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = math.inf
         self.is_running = False
-        self._is_closing = False
-
-    @property
-    def is_closing(self) -> bool:
+        self.is_closing = False
         """Whether the farewell is said, or was."""
-        return self._is_closing
 
     @property
     def is_recovering(self) -> bool:
@@ -186,7 +182,7 @@ class Driver:
         """Raises `RuntimeError` where the tube is closing, or has ended."""
         if self.end is not None:
             raise RuntimeError(f"tube {self.tube_id!r} has ended: {self.end.reason.value}")
-        if self._is_closing:
+        if self.is_closing:
             raise RuntimeError(f"tube {self.tube_id!r} is closing")
 
     async def offer(self, decided: Decision | None) -> Offer | Answer:
@@ -242,7 +238,8 @@ class Driver:
         message: Offer | Answer = Answer(generation, sdp)
         if core.carriers.negotiation.offered_here:
             restarts = core.carrier if generation not in (core.carrier, core.spare) else 0
-            message = Offer(generation, sdp, restarts, self._cause, standby=self.carriers.held.is_standby(generation))
+            standby = generation == core.spare and core.carriers.holds_standby
+            message = Offer(generation, sdp, restarts, self._cause, standby=standby)
         self._say(message)
         self.descriptions.made(message)
 
@@ -321,13 +318,13 @@ class Driver:
             case WithdrawOffer(generation):
                 self._say(Withdraw(generation))
             case SayGoodbye(reason, detail):
-                self._is_closing = True
+                self.is_closing = True
                 carriers.say_goodbye(CLOSE_CODES.get(reason, CloseCode.DONE), short_reason(detail or reason.value))
             case CloseNow():
                 carriers.close_now()
             case StateChanged():
                 if action.after.is_final:
-                    self._is_closing = True
+                    self.is_closing = True
                     self.end = action
                     self._wind_up(action)
                 self._on_told(action)

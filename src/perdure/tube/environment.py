@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
 from perdure.session import ByteBudget
 from perdure.tube.arguments import check_methods, check_type
+from perdure.tube.standby_places import StandbyPlaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ class Environment:
     budget: ByteBudget
     random: Random
     context: Context
+    standby_places: StandbyPlaces
     relay_troubles: Callable[[], Sequence[str]] = tuple
 
 
@@ -98,6 +100,7 @@ def environment(
         budget=ByteBudget(limits.total_buffer_bytes),
         random=random or SystemRandom(),
         context=copy_context(),
+        standby_places=StandbyPlaces(),
     )
 
 

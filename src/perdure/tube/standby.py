@@ -37,7 +37,7 @@ def opened(
     except Exception as error:
         held.failed(generation, error)
         return
-    if not held.stands_by:
+    if session.beside is not None and not session.beside.stands_by:
         listener.feed(SpareOpened(generation))
 
 

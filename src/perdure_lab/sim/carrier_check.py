@@ -46,8 +46,7 @@ class CarrierWatch:
 
 def _is_warm_spare(carrier: SimCarrier) -> bool:
     """Whether it is one that its end has not used, and closes."""
-    held = carrier.listener.held if isinstance(carrier.listener, CarrierSession) else None
-    return held is not None and held.stands_by and held.spare is None
+    return isinstance(carrier.listener, CarrierSession) and carrier.listener.held.places.has(carrier)
 
 
 def _current(carrier: SimCarrier) -> object:
