@@ -36,6 +36,7 @@ from perdure.core.events import (
     CarrierMade,
     CloseRequested,
     CloseSent,
+    Described,
     Event,
     Extended,
     HealthMeasured,
@@ -56,6 +57,7 @@ from perdure.core.events import (
     SpareOpened,
     StandbyAnswered,
     StandbyReady,
+    StandbyUseless,
     Started,
     UplinksCounted,
     Used,
@@ -118,6 +120,10 @@ class Last:
                 return PeerSwitched(max(0, core.carrier - 2))
             case "withdrawn":
                 return OfferWithdrawn(core.generation)
+            case "described":
+                return Described(core.generation)
+            case "warm spare useless":
+                return StandbyUseless(core.spare)
             case "made, and cannot restart":
                 return CarrierMade(core.carrier, can_restart=False)
             case "resumed":
@@ -159,6 +165,7 @@ LAST = st.sampled_from(
             "lost", "made, and cannot restart", "resumed", "resumed", "heard", "awaiting", "asked", "talks", "rtt",
             "slow", "lossy", "answered", "refused", "offer", "offer of the next round", "restart", "restart of another",
             "warm spare ready", "warm spare ready", "warm spare answered", "warm spare unhealthy", "warm spare offered",
+            "warm spare useless", "described", "described",
             "ICE failed", "spare lost", "spare opened", "spare resumed", "spare resumed", "peer switched", "withdrawn",
         )
     ]
@@ -181,7 +188,9 @@ ANY: st.SearchStrategy[Event] = st.one_of(
     st.builds(CandidateReceived, NUMBERS, st.just("c"), st.none(), st.none()),
     st.builds(CarrierMade, NUMBERS, st.booleans()),
     st.builds(SpareOpened, NUMBERS),
+    st.builds(Described, NUMBERS),
     st.builds(StandbyReady, NUMBERS),
+    st.builds(StandbyUseless, NUMBERS),
     st.builds(StandbyAnswered, NUMBERS),
     st.builds(UplinksCounted, st.integers(1, 3)),
     st.just(UplinksCounted(2)),

@@ -41,6 +41,7 @@ from perdure.core.events import (
     CarrierMade,
     CloseRequested,
     CloseSent,
+    Described,
     Event,
     Extended,
     HealthMeasured,
@@ -169,6 +170,8 @@ class Tube:
                     self.feed(CloseSent())  # nothing is held
                 case _:
                     pass
+        if any(isinstance(action, MakeOffer | MakeAnswer | RestartIce | AnswerRestart) for action in actions):
+            self.feed(Described(self.core.generation))
         self.carrier, self.spare = self.core.carrier, self.core.spare
         if self.ping_since == self.now and not self.is_watched:
             self.feed_evidence()  # the driver tells when it begins to wait for an answer

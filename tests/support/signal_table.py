@@ -44,7 +44,7 @@ SIGNALS: list[Row] = [
         "on each decision, also to do nothing",
         {
             ("change",): "what happened, such as `interface change`",
-            ("action",): "`hold`, `ICE restart`, `rebuild`, `wait` or `fail`",
+            ("action",): "`hold`, `ICE restart`, `spare`, `switch`, `rebuild`, `wait` or `fail`",
             ("reason",): "why this is done",
             ("attempt",): "which attempt in a row this is, or was, from 1; 0 where none is counted",
             ("next_attempt_in",): "s, or `None` where none is planned",

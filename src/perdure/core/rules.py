@@ -283,7 +283,7 @@ RETRY = Table(
         Rule(
             because(
                 DecisionReason.RELAYS_RENEWED,
-                "an attempt is under way or has its time, no TURN server served it, and one has new credentials",
+                "an attempt has begun to gather or has its time, no TURN server served it, and one has new credentials",
             ),
             _SPARE,
             DecisionReason.RELAYS_RENEWED,
