@@ -16,6 +16,7 @@ from perdure.core.events import (
     CarrierLost,
     Described,
     OfferReceived,
+    OfferWithdrawn,
     PathEvidence,
     RecoveryRequested,
     RelaysRenewed,
@@ -95,6 +96,13 @@ def test_a_suspicions_spare_that_waits_for_the_credentials_renews_the_path() -> 
     assert core.handle_event(RENEWED, 10.31) == []
     core.handle_event(PathEvidence(3, 10.35, None), 10.35)
     assert core.spare == 5, "the path that answers has the old ones"
+
+
+def test_the_peers_spare_that_is_to_be_answered_with_them_and_is_withdrawn_leaves_the_path_to_be_renewed() -> None:
+    core = connected(initiator=False)
+    core.handle_event(OfferReceived(5, "v=0\r\na=ice-ufrag:c\r\n", cause="connection timeout"), 10.0)
+    assert core.handle_event(RENEWED, 10.01) == []
+    assert decided(core.handle_event(OfferWithdrawn(5), 10.1)) == [("SPARE", "RELAYS_RENEWED")]
 
 
 def test_an_attempt_that_waits_for_the_credentials_gathers_with_them() -> None:

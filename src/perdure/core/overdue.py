@@ -51,7 +51,7 @@ def spare_is_due(recovery: Recovery) -> None:
         _standby_gone(recovery)
     elif recovery.spares.is_due():
         _judge(recovery)
-    elif spare is not None and spare.is_outdated:
+    elif spare is not None and spare.renews:
         recovery.relays_renewed()
 
 
@@ -90,7 +90,7 @@ def spare_lost(recovery: Recovery) -> None:
     carriers.drop_spare()
     if carriers.is_attempting:
         recovery.attempt_failed(DecisionReason.RESTART_FAILED, "the new carrier was lost before it was open")
-    elif is_up and spare is not None and spare.is_outdated:
+    elif is_up and spare is not None and spare.renews:
         recovery.relays_renewed()
 
 

@@ -174,13 +174,15 @@ class Recovery:
 
     def offer_withdrawn(self) -> None:
         """The peer does not need the spare that it offered."""
-        carriers = self.carriers
+        carriers, spare = self.carriers, self.carriers.spare
         if carriers.negotiation.offered_here:
             return
         self.spares.waste()
         if carriers.is_attempting:
             carriers.stop_attempt()
             self.execute(self.rules.retry(carriers.trigger, self.situation(), DecisionReason.WITHDRAWN))
+        elif spare is not None and spare.renews:
+            self.relays_renewed()
 
     def path_lost(self, trigger: Trigger) -> None:
         """The liveness' verdict (CONNECTION_TIMEOUT), or ICE's (ICE_FAILURE). The carrier is kept, as it may heal; a

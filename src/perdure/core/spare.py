@@ -21,6 +21,7 @@ class Spare:
         "is_told",
         "peer_ufrag",
         "ready_at",
+        "renews",
         "stands_by",
         "trigger",
     )
@@ -33,8 +34,10 @@ class Spare:
         self.peer_ufrag: str | None = None
         self.is_described = False
         """Whether this end's description of it is made: it gathers with the TURN credentials of then."""
+        self.renews = False
+        """Whether it is to bring the path new TURN credentials, so that another one is begun where it fails."""
         self.is_outdated = False
-        """Whether there are newer TURN credentials, and it could not be begun anew."""
+        """Whether it gathered with older ones, and had to be brought to its end."""
         self.is_precaution = False
         """Whether a mere suspicion of this end began it, and the path is not lost."""
         self.is_told = False

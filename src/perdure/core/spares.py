@@ -77,19 +77,19 @@ class Spares:
         """There are new credentials of a TURN server. A path gets an allocation by them on a spare; a spare that was
         begun with the old ones is begun anew, or followed by another where it has to be brought to its end. An attempt
         is begun anew, too, and one that waits for its time begins now. What has not gathered yet does so with them."""
-        carriers, why = self._carriers, DecisionReason.RELAYS_RENEWED
+        carriers, spare, why = self._carriers, self._carriers.spare, DecisionReason.RELAYS_RENEWED
+        if spare is not None and situation.is_up:
+            spare.renews, spare.is_outdated = True, spare.is_told
         if carriers.gathers_later:
-            if carriers.spare is not None:
-                carriers.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
+            if spare is not None and situation.is_up:
+                spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
             return None
         if not situation.is_up:
             attempt = carriers.attempt
             if attempt is None or not (attempt.is_under_way or attempt.phase is Phase.DELAYED):
                 return None
             return self._rules.retry(attempt.trigger, situation, why)
-        if carriers.spare is not None and carriers.spare.is_told:
-            carriers.spare.is_outdated = True
-        else:
+        if spare is None or not spare.is_told:
             situation = situation._replace(has_spare=False)  # the next takes its place
         return self._rules.requested(situation, rebuild=True, why=why)
 
