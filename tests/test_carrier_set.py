@@ -35,6 +35,18 @@ async def test_the_carrier_before_is_kept_at_the_switch() -> None:
     assert carriers.closed == []
 
 
+async def test_a_spare_that_gave_way_is_kept_like_the_carrier_before() -> None:
+    carriers = Carriers()
+    carriers.switch_to(3)
+    carriers.held.offer(5, is_spare=True)
+    carriers.held.offer(7, is_spare=True)
+    assert carriers.held.is_spare(7)
+    assert carriers.held.is_old(5)
+    assert carriers.closed == [1]
+    carriers.held.switch()
+    assert carriers.closed == [1, 5]
+
+
 async def test_of_the_carriers_before_only_the_last_is_kept() -> None:
     """Found by the simulator: the one before was closed by nobody."""
     carriers = Carriers()

@@ -8,7 +8,6 @@ import pytest
 
 from core.cores import LIMITS, POLICY, connected, deadline, decided, decisions, lose, rest, rest_of, started
 from perdure.core.actions import CloseCarrier, MakeOffer, WithdrawOffer
-from perdure.core.carriers import SPARE_TIMEOUT
 from perdure.core.connection import Connection
 from perdure.core.decision import Trigger
 from perdure.core.events import (
@@ -25,6 +24,7 @@ from perdure.core.events import (
     SpareOpened,
     Started,
 )
+from perdure.core.spare import SPARE_TIMEOUT
 from perdure.core.state import State
 
 RENEWED = RelaysRenewed()

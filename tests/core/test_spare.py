@@ -36,7 +36,7 @@ from perdure.core.actions import (
     StateChanged,
     WithdrawOffer,
 )
-from perdure.core.carriers import RETIRE_TIMEOUT, SPARE_TIMEOUT
+from perdure.core.carriers import RETIRE_TIMEOUT
 from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,
@@ -61,6 +61,7 @@ from perdure.core.events import (
     SpareOpened,
 )
 from perdure.core.peer_offers import MAX_CANDIDATES_OF_CARRIER
+from perdure.core.spare import SPARE_TIMEOUT
 from perdure.core.spares import FIRST_WAIT, FORGOTTEN_AFTER, GLARE_DELAY, LONGEST_WAIT
 from perdure.core.state import Reason, State
 
@@ -996,12 +997,25 @@ def test_a_tube_that_is_closed_drops_a_spare_that_nobody_can_be_on() -> None:
     assert CloseCarrier(5) in core.handle_event(CloseRequested(), 10.2)
 
 
-def test_a_spare_on_which_the_peer_may_be_gives_way_to_its_next_offer() -> None:
+def test_a_spare_on_which_the_peer_may_be_gives_way_to_its_next_offer_and_stays_open_meanwhile() -> None:
     core = with_peers_spare()
     assert not core.carriers.gives_way(7), "nobody can be on it"
     core.handle_event(SpareOpened(5), 10.1)
     assert core.carriers.gives_way(7)
     assert not core.carriers.gives_way(5), "a copy of its own offer"
+    assert rest_of(core.handle_event(OfferReceived(7, sdp("next")), 10.2)) == [
+        MakeAnswer(7, sdp("next"), is_spare=True)
+    ]
+    assert (core.carrier, core.spare) == (3, 7)
+    assert CloseCarrier(5) in core.handle_event(SessionResumed(7), 10.4)
+
+
+def test_a_spare_that_gave_way_is_closed_after_five_seconds_at_most() -> None:
+    core = with_peers_spare()
+    core.handle_event(SpareOpened(5), 10.1)
+    core.handle_event(OfferReceived(7, sdp("next")), 10.2)
+    assert rest(core, 10.2 + RETIRE_TIMEOUT) == [CloseCarrier(5)]
+    assert core.spare == 7
 
 
 def test_a_standby_offer_that_crosses_a_planned_move_takes_its_place() -> None:

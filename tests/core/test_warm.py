@@ -21,7 +21,6 @@ from perdure.core.actions import (
     TendStandby,
     WithdrawOffer,
 )
-from perdure.core.carriers import SPARE_TIMEOUT
 from perdure.core.connection import Connection
 from perdure.core.decision import Trigger
 from perdure.core.events import (
@@ -43,6 +42,7 @@ from perdure.core.events import (
     StandbyUseless,
     UplinksCounted,
 )
+from perdure.core.spare import SPARE_TIMEOUT
 from perdure.core.state import State
 from perdure.core.warm import (
     ANSWER_TIMEOUT,

@@ -18,7 +18,7 @@ from perdure.core.attempt import REASONS, Phase, RecoveryAttempt
 from perdure.core.decision import DecisionReason, Trigger
 from perdure.core.description import ice_ufrag
 from perdure.core.negotiation import Negotiation
-from perdure.core.spare import Spare
+from perdure.core.spare import SPARE_TIMEOUT, Spare
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from perdure.core.context import Context
     from perdure.core.decision import Decision
     from perdure.core.events import AnswerReceived, OfferReceived
-
-SPARE_TIMEOUT = 15.0
-"""Seconds that a carrier may take to open beside one that works: half as long again as where all waits for it."""
 
 RETIRE_TIMEOUT = 5.0
 """Seconds that the carrier before the current one is read, at most. The peer is heard on the current one within two
@@ -66,7 +63,7 @@ class Carriers:
         self.spare: Spare | None = None
         """One that is begun beside it."""
         self.old = 0
-        """The generation of the one before it, while that is read; 0 where there is none."""
+        """The generation of the one before it, while that is read, or of a spare that gave way; 0: there is none."""
         self.candidates = 0
         """The peer's candidates that were taken for the carrier that was begun last."""
         self.restarts = 0
@@ -188,7 +185,7 @@ class Carriers:
             actions += (AnswerRestart(offer.generation, offer.sdp), Probe())
         elif self.is_open:
             stands_by = offer.stands_by and self._context.state.is_up and not self.has_spare  # it takes its place
-            self.drop_spare()
+            self._leave_spare()
             self.spare = self._begin_spare(offer.generation, trigger, stands_by=stands_by)
             actions.append(MakeAnswer(offer.generation, offer.sdp, is_spare=True, stands_by=stands_by))
             self._give_time(trigger)
@@ -284,19 +281,30 @@ class Carriers:
         spare = self.spare
         if spare is None:
             return
-        self.drop_old()
-        self.spare, self.old = None, self.current
+        self.spare = None
+        self._retire(self.current)
         self.current, self.restarts, self.can_restart = spare.generation, 0, spare.can_restart
         self.peer_ufrag = spare.peer_ufrag
         self.is_open = True
-        timers = self._context.timers
-        timers.cancel(Timer.SPARE)
-        if self.old:
-            timers.set(Timer.RETIRE, self._context.now + RETIRE_TIMEOUT)
         if self._context.state is State.CONNECTED:
             self.attempt = None
         else:
             self._recovered(Reason.SESSION_RESUMED)
+
+    def _leave_spare(self) -> None:
+        """It gives way to the peer's. One that the peer may be on stays open, as its loss would be the peer's."""
+        spare = self.spare
+        if spare is not None and spare.is_told:
+            self.spare = None
+            self._retire(spare.generation)
+        self.drop_spare()
+
+    def _retire(self, carrier: int) -> None:
+        self.drop_old()
+        self.old = carrier
+        self._context.timers.cancel(Timer.SPARE)
+        if carrier:
+            self._context.timers.set(Timer.RETIRE, self._context.now + RETIRE_TIMEOUT)
 
     def drop_standby(self) -> None:
         """The warm spare, where there is one."""

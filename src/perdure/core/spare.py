@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from perdure.core.decision import Trigger
 
 
+SPARE_TIMEOUT = 15.0
+"""Seconds that a carrier may take to open beside one that works: half as long again as where all waits for it."""
+
+
 class Spare:
     __slots__ = (
         "begun_at",

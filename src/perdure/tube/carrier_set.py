@@ -82,9 +82,8 @@ class CarrierSet:
 
     def switch(self) -> None:
         """The session goes on on the spare. Of the carriers before, only the last is kept."""
-        if self.old is not None:
-            self.close(self.old.generation)
-        self.old, self.current, self.spare = self.current, self.spare, None
+        self._retire(self.current)
+        self.current, self.spare = self.spare, None
         if self.current is not None and self.places.has(self.current):
             self.places.give_back(self.current)
             if isinstance(self._transport, StandbyTransport):
@@ -191,10 +190,17 @@ class CarrierSet:
             if stands_by:
                 self.places.take(carrier, is_own=is_own)
             if is_spare:
+                if self.spare is not None:  # it gave way
+                    self._retire(self.spare)
                 self.spare = carrier
             else:
                 self.current = carrier
             self._path_listener.feed(CarrierMade(generation, can_restart))
+
+    def _retire(self, carrier: Carrier | None) -> None:
+        if self.old is not None:
+            self.close(self.old.generation)
+        self.old = carrier
 
     def _negotiated(self, generation: int) -> Carrier | None:
         """The carrier that a negotiation is about. A restart has a generation of its own, and is of the current one."""
