@@ -126,8 +126,9 @@ class Recovery:
         (event, came_at, why), self.pending = self.pending, None
         # What was under way when a path lost its address is heard after that, and proves nothing.
         works = self._context.state.is_up and not event.local_address_lost and self._liveness.last_heard_at > came_at
-        # Recovery attempts begun while the network was flapping start over.
+        # An attempt begun while the network was flapping starts over, and so does one that was agreed before its address.
         waits = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT)
+        waits = waits or (event.is_new_address and not event.is_return and self.carriers.is_agreed_before(came_at))
         if works or (self.carriers.is_attempting and not waits):
             self.execute(self.rules.network_event_answered(event.trigger, self.situation()))
         else:

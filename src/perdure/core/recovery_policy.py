@@ -66,7 +66,8 @@ class RecoveryPolicy:
 
     def peer_began(self, trigger: Trigger | None, now: float) -> None:
         """The peer begins a recovery for `trigger`."""
-        self._count(trigger, now)
+        if trigger not in UNCOUNTED:
+            self._counting().peer_spends(now)
         if trigger is not None and trigger.is_network_event:
             self.network_moved(now)
             self._begin_grace(now, is_new_address=False)
