@@ -70,8 +70,8 @@ class RestartLimit:
         self._returned_at = _NEVER
 
     def peer_spends(self, now: float) -> None:
-        """The peer begins one. The last restart of the budget is this end's own: it may be the only one that knows where
-        its network came to rest, while the peer retries after silence."""
+        """The peer begins one. The last restart of the budget is this end's own: it may be the only one that knows
+        where its network came to rest, while the peer retries after silence."""
         if len(self._counted(now)) < self._budget - 1:
             self.spend(now)
 
