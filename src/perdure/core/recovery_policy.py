@@ -12,6 +12,7 @@ from perdure.core import rules
 from perdure.core.conditions import GLARE_DELAY, SHORT_LIFE_SECONDS, SHORT_LIVES_FORGIVEN, UNCOUNTED, Facts
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
 from perdure.core.restart_limit import UNLIMITED, Allowance, RestartLimit
+from perdure.doubling import doubled
 from perdure.core.rules import Table, Until
 from perdure.core.state import Reason
 
@@ -241,7 +242,7 @@ class RecoveryPolicy:
 
 def backoff(policy: RestartPolicy, failures: int, random: Random) -> float:
     """Seconds to wait after so many failures in a row, from 1: base, twice the base, … the longest."""
-    delay = policy.restart_backoff_base * 2.0 ** min(max(0, failures - 1), 32)
+    delay = doubled(policy.restart_backoff_base, failures - 1, policy.restart_backoff_max)
     return min(policy.restart_backoff_max, delay * (1 + JITTER * random.random()))
 
 
