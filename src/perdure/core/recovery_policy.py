@@ -12,9 +12,9 @@ from perdure.core import rules
 from perdure.core.conditions import GLARE_DELAY, SHORT_LIFE_SECONDS, SHORT_LIVES_FORGIVEN, UNCOUNTED, Facts
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
 from perdure.core.restart_limit import UNLIMITED, Allowance, RestartLimit
-from perdure.doubling import doubled
 from perdure.core.rules import Table, Until
 from perdure.core.state import Reason
+from perdure.doubling import doubled
 
 if TYPE_CHECKING:
     from random import Random
