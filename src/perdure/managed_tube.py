@@ -109,10 +109,10 @@ class ManagedTube:
 
     def network_moved(self, moved: NetworkMoved) -> None:
         """What a `NetworkMonitor` told."""
-        address = self.driver.carriers.held.local_address
+        held, network = self.driver.carriers.held, None if moved.change is None else moved.change.after
+        address, beside = held.local_address, held.spare_address
         lost = Lost(self._lost_addresses)
         if moved.change is not None:
-            self.driver.feed(UplinksCounted(self.driver.carriers.held.count_uplinks(moved.change.after)))
             lost = lost_after(self._lost_addresses, moved.change, address, clock())
         self._lost_addresses = lost.addresses
         self.driver.network_changed(
@@ -124,8 +124,11 @@ class ManagedTube:
                 moved.slept_seconds,
                 moved.detail,
                 lost.is_return,
+                standby_leads_on=network is not None and beside is not None and network.leads_by(beside),
             )
         )
+        if network is not None:  # afterwards: a warm spare on the last uplink that is left may be of use now
+            self.driver.feed(UplinksCounted(held.count_uplinks(network)))
 
     def relay_credentials_renewed(self) -> None:
         """There are new TURN credentials: a path through a TURN server of ours gets an allocation with them, on a spare

@@ -224,6 +224,38 @@ def test_a_network_event_drops_it_and_the_next_is_begun_when_the_network_has_set
     assert len(offers(rest_in_use(core, 11.5, 20.0))) == 1
 
 
+ETHERNET_GONE = NetworkChanged(
+    Trigger.INTERFACE_CHANGE, has_address=True, local_address_lost=True, standby_leads_on=True
+)
+
+
+def test_where_the_default_route_moves_to_its_link_it_is_used_at_once_and_nothing_is_built() -> None:
+    core = with_warm_spare()
+    core.handle_event(SignalingChanged(False), 10.5)
+    actions = core.handle_event(ETHERNET_GONE, 11.0)
+    assert decided(actions) == [("SWITCH", "LOCAL_ADDRESS_LOST")]
+    assert USE in actions
+    actions += core.handle_event(SessionResumed(5), 11.0) + core.handle_event(UplinksCounted(1), 11.0)
+    assert [action for action in actions if isinstance(action, (CloseCarrier, MakeOffer, StateChanged))] == []
+    assert (core.state, core.carrier, core.spare) == (State.CONNECTED, 5, 0)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        replace(ETHERNET_GONE, standby_leads_on=False),
+        replace(ETHERNET_GONE, local_address_lost=False),
+        replace(ETHERNET_GONE, trigger=Trigger.WAKE_UP, slept_seconds=100.0),
+    ],
+)
+def test_it_is_not_used_where_another_link_is_or_the_path_is_as_it_was_or_the_machine_slept(
+    event: NetworkChanged,
+) -> None:
+    actions = with_warm_spare().handle_event(event, 11.0)
+    assert USE not in actions
+    assert CloseCarrier(5) in actions
+
+
 def test_its_offer_is_none_that_is_to_bring_a_path() -> None:
     core = with_warm_spare()
     assert not core.carriers.is_offer_begun

@@ -130,6 +130,9 @@ def test_the_standby_takes_over() -> None:
     )
     assert change.invalidates("10.0.0.2")
     assert not change.invalidates("192.168.1.7")
+    assert (change.before.leads_by("10.0.0.2"), change.before.leads_by("192.168.1.7")) == (True, False)
+    assert (change.after.leads_by("10.0.0.2"), change.after.leads_by("192.168.1.7")) == (False, True)
+    assert not change.after.leads_by("2001:db8::1"), "there is no such address, nor a route of its family"
 
 
 def test_the_default_route_moves_while_both_interfaces_stay() -> None:

@@ -152,6 +152,10 @@ NEW_ADDRESS = When("there is a new address", lambda f: f.brings_address)
 ADDRESS_LOST = When(
     "the path's own address is gone, or no longer where the default route is", lambda f: f.loses_address
 )
+STANDBY_LEADS_ON = When(
+    "the default route leads by its address now",
+    lambda f: f.event is not None and f.event.standby_leads_on and f.trigger is not Trigger.WAKE_UP,
+)
 
 NOT_OPEN = When("no carrier is open", lambda f: not f.situation.is_open)
 SILENT = When(

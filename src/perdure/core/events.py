@@ -195,6 +195,8 @@ class NetworkChanged:
     detail: str = ""
     is_return: bool = False
     """Whether the path's own address is back, which was away for some seconds."""
+    standby_leads_on: bool = False
+    """Whether there is a warm spare, and the default route leads by its address now."""
 
 
 @dataclass(frozen=True, slots=True)

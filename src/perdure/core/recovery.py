@@ -115,8 +115,11 @@ class Recovery:
                 self.context.actions.append(RenewNetworks())
             # What this event leaves untouched, an earlier one that still waits may have invalidated.
             is_sure = self.pending is None or event.local_address_lost
-            self._judge(event if is_sure else replace(event, local_address_lost=None))
-            self.carriers.drop_standby()
+            decision = self._judge(event if is_sure else replace(event, local_address_lost=None))
+            if decision.action is RecoveryAction.SWITCH:
+                self.pending = None
+            else:
+                self.carriers.drop_standby()
             self._unsettled()
         else:
             self.doubted(event.trigger, event.detail)
@@ -276,7 +279,7 @@ class Recovery:
 
     # Deciding.
 
-    def _judge(self, event: NetworkChanged) -> None:
+    def _judge(self, event: NetworkChanged) -> Decision:
         decision = self.rules.network_event(event, self.situation())
         self.execute(decision)
         is_held = decision.action is RecoveryAction.HOLD and decision.next_attempt_at is not None
@@ -284,6 +287,7 @@ class Recovery:
             self.pending = (event, self.context.now, decision.reason)
             if decision.next_attempt_at is not None:
                 self.context.timers.set(Timer.REJUDGE, decision.next_attempt_at)
+        return decision
 
     def execute(self, decision: Decision) -> None:
         self.decisions = (*self.decisions[1 - MAX_DECISIONS :], decision)

@@ -47,6 +47,7 @@ from perdure.core.conditions import (
     SILENT,
     SLEPT_LONG,
     SLEPT_SHORTLY,
+    STANDBY_LEADS_ON,
     TAKES_NO_SPARE,
     UNTOUCHED,
     WAIT_IS_OVER,
@@ -150,6 +151,7 @@ FIRST_OFFER = Table(
 NETWORK_EVENT = Table(
     "A network event",
     (
+        Rule(ADDRESS_LOST & HAS_STANDBY & STANDBY_LEADS_ON, RecoveryAction.SWITCH, DecisionReason.LOCAL_ADDRESS_LOST),
         NOTHING_POSSIBLE,
         Rule(SLEPT_SHORTLY, _HOLD, DecisionReason.SHORT_SLEEP),
         Rule(UNTOUCHED, _HOLD, DecisionReason.UNTOUCHED),

@@ -113,6 +113,12 @@ class Snapshot:
         }
         return self.bindable - passing
 
+    def leads_by(self, address: str) -> bool:
+        """Whether the default route of its family is on the interface that has the local `address`."""
+        address = canonical(address)
+        route = self.default(family_of(address)) if address in self.holders else None
+        return route is not None and route.interface == self.holders[address]
+
     @property
     def has_address(self) -> bool:
         """Whether there is an address from which something could be reached."""

@@ -63,10 +63,18 @@ class CarrierSet:
     @property
     def local_address(self) -> str | None:
         """This machine's address on the path in use; see `Carrier.local_address`."""
-        if self.current is None:
+        return self._address(self.current)
+
+    @property
+    def spare_address(self) -> str | None:
+        """The same of the spare."""
+        return self._address(self.spare)
+
+    def _address(self, carrier: Carrier | None) -> str | None:
+        if carrier is None:
             return None
         try:
-            return self.current.local_address
+            return carrier.local_address
         except Exception as error:  # one tube's, which must not keep the news of a change from the others
             log_event(log, logging.ERROR, "no-local-address", error, tube=self._path_listener.tube_id)
             return None
@@ -108,10 +116,9 @@ class CarrierSet:
 
     def check_standby(self) -> None:
         """Tell the core where the warm spare is on the link of the path in use, which the engine may have moved."""
-        transport, here = self._transport, self.local_address
+        transport, here, there = self._transport, self.local_address, self.spare_address
         if self.spare is None or here is None or not isinstance(transport, StandbyTransport):
             return
-        there = self.spare.local_address
         if there is not None and not transport.are_apart(here, there):
             log_standby_useless(self._path_listener.tube_id, self.spare.generation, here, there)
             self._path_listener.feed(StandbyUseless(self.spare.generation))
