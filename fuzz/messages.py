@@ -8,7 +8,7 @@ from dataclasses import replace
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from perdure import wire
-from perdure.core.carriers import MAX_CANDIDATES_OF_CARRIER
+from perdure.core.peer_offers import MAX_CANDIDATES_OF_CARRIER
 from perdure.errors import ProtocolError
 from perdure.signaling import frames as rendezvous_frames
 from perdure.signaling import reliable_channel

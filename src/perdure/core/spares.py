@@ -81,7 +81,7 @@ class Spares:
         if spare is not None and situation.is_up:
             spare.renews, spare.is_outdated = True, spare.is_told
         if carriers.gathers_later:
-            if spare is not None and situation.is_up:
+            if spare is not None and spare.renews and carriers.negotiation.offered_here:
                 spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
             return None
         if not situation.is_up:

@@ -1,4 +1,5 @@
 """The warm spare: a carrier on another link that stands by while a tube is used, so that a dead link costs no set-up.
+On the wire, and where it is handled, it is a *standby*; *warm spare* is the setting's and the user's word.
 
 1. One is held where this machine has several uplinks, `warm_spare` is `auto`, the peer can have two carriers, and bytes
    of a stream moved within `IN_USE_SECONDS`. It is begun when nothing has happened to the path for `SETTLE_SECONDS`.
