@@ -171,6 +171,8 @@ WARM: list[tuple[float, str]] = [(5, "peer-offers-warm-spare"), (5.1, "warm-spar
 WARM_AND_SILENT = [*WARM, (10, "sends"), (10.2, "wait"), (10.22, "warm-spare-answers"), (12, "wait")]
 """The warm spare was to be used, and nothing came of it."""
 
+WARM_AND_MOVED = [*WARM, (10, "network INTERFACE_CHANGE local_address_lost=true standby_leads_on=true")]
+
 SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", SHORT_LIVES),
     ("client connected connection_health_check_interval=8", QUALITY_AGAIN),
@@ -186,6 +188,7 @@ SCRIPTS: list[tuple[str, Sequence[tuple[float, str]]]] = [
     ("client connected", FAILED),
     ("client connected", FAILED_WITH_A_SPARE),
     ("gateway begins", CANNOT_RESTART_YET),
+    ("client connected", WARM_AND_MOVED),
     ("client connected", WITHDRAWN),
     ("client connected", WITHDRAWN_AFTER_LOSS),
     ("client connected", WARM_AND_SILENT),

@@ -327,6 +327,7 @@ _KNOWN = {
     "is_new_address=true": ", to a new address",
     "has_address=true": ": there is an address again",
     "has_address=false": ": none is left",
+    "standby_leads_on=true": ", and the default route leads by the warm spare's",
     "slept_seconds=20": " after 20 s",
     "slept_seconds=7200": " after 7200 s",
 }

@@ -11,6 +11,7 @@ from perdure.core.actions import DoubtSignaling
 from perdure.core.attempt import Phase
 from perdure.core.decision import DecisionReason, Trigger
 from perdure.core.timers import Timer
+from perdure.doubling import doubled
 
 if TYPE_CHECKING:
     from perdure.core.carriers import Carriers
@@ -121,7 +122,7 @@ class Spares:
         if spare.trigger is Trigger.CONNECTION_TIMEOUT and self._carriers.negotiation.offered_here:
             if now >= self._not_before + FORGOTTEN_AFTER:
                 self._wasted = 0
-            self._not_before = now + min(LONGEST_WAIT, FIRST_WAIT * 2.0**self._wasted)
+            self._not_before = now + doubled(FIRST_WAIT, self._wasted, LONGEST_WAIT)
             self._wasted = min(self._wasted + 1, 8)
         if spare.is_precaution:
             self._rules.precaution_wasted(spare.begun_at)

@@ -6,12 +6,14 @@ On the wire, and where it is handled, it is a *standby*; *warm spare* is the set
    The acceptor waits longer, as one is enough for both ends.
 2. One that does not open, or is lost, doubles the wait for the next: 10 s, 20 s … 600 s. One that was ready for
    `PROVED_SECONDS`, or was used, starts over.
-3. It is dropped when nobody used the tube for `IDLE_SECONDS`, by each network event, and by whatever begins another
-   carrier or restarts ICE. The peer's is dropped when nobody used the tube for twice as long: it should be gone then.
+3. It is dropped when nobody used the tube for `IDLE_SECONDS`, by each network event that does not lead to it, and by
+   whatever begins another carrier or restarts ICE. The peer's is dropped when nobody used the tube for twice as long:
+   it should be gone then.
 4. A suspect path has the warm spare asked, and so has a silent one that was not suspect, as it was idle. It is used if
    it answers while the path has not, or the peer asks there: a peer that stood still for a moment answers on both. If
    it does not answer in time it is dropped, and a spare is built as without it.
-5. Where ICE has given up, or the carrier is lost, there is nothing to wait for: it is used at once.
+5. Where ICE has given up, the carrier is lost, or its address is and the default route leads by the warm spare's now,
+   there is nothing to wait for: it is used at once.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.core.actions import StandbyTask, TendStandby
 from perdure.core.events import StandbyAnswered, StandbyReady, UplinksCounted
 from perdure.core.timers import Timer
+from perdure.doubling import doubled
 
 if TYPE_CHECKING:
     from perdure.config import RestartPolicy
@@ -139,7 +142,7 @@ class Warm:
         if self._is_ours:
             self._settle_accounts()
             self._failures += 1
-            wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(self._failures - 1, 16))
+            wait = doubled(FIRST_WAIT, self._failures - 1, LONGEST_WAIT)
             self._not_before = self._context.now + wait
             self._look_at(self._not_before)
         carriers.drop_spare()
