@@ -1,0 +1,140 @@
+"""The kernel's MPTCP between two plain TCP copies; the endpoints are kept by `perdure_lab.peers.endpoints`.
+
+    python -m perdure_lab.peers.multipath_tcp gateway FOLDER HOST:PORT
+    python -m perdure_lab.peers.multipath_tcp client FOLDER PORT
+
+Each TCP connection is an MPTCP connection of its own. The gateway's addresses are asked for beside the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+from functools import partial
+from pathlib import Path
+
+from perdure_lab.peers import exchange, words
+from perdure_lab.peers.endpoints import Endpoints, present
+from perdure_lab.peers.exchange import Exchange
+from perdure_lab.peers.words import Words
+
+PORT = 9000
+IPPROTO_MPTCP = 262
+"""linux/in.h. Python has it by name from 3.10 on, and mypy's stubs on Linux only."""
+
+CONNECT_TIMEOUT = 3.0
+_ENABLED = Path("/proc/sys/net/mptcp/enabled")
+_READ_BYTES = 1 << 16
+
+
+def main() -> None:
+    given = words.parsed(__doc__)
+    if shutil.which("ip") is None:
+        words.refuse("the peer mptcp needs ip; on Debian and Ubuntu: apt install iproute2")
+    if not _ENABLED.exists() or _ENABLED.read_text(encoding="ascii").strip() != "1":
+        words.refuse("the peer mptcp needs a kernel with MPTCP (net.mptcp.enabled = 1)")
+    asyncio.run(_gateway(given) if given.is_gateway else _client(given))
+
+
+async def _gateway(given: Words) -> None:
+    async with asyncio.TaskGroup() as group:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            server = await asyncio.start_server(partial(_serve, given), sock=_listener(family))
+            group.create_task(server.serve_forever())
+        group.create_task(Endpoints("signal", reopen=False).keep())
+        group.create_task(exchange.serve(given.folder, _tell))
+
+
+def _listener(family: socket.AddressFamily) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM, IPPROTO_MPTCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listener.bind(("", PORT))
+    return listener
+
+
+async def _tell(joined: Exchange) -> None:
+    joined.send(addresses=" ".join(await present()))
+    async for _ in joined.messages():
+        pass
+
+
+async def _client(given: Words) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(Endpoints("subflow", reopen=True).keep())
+        server = await asyncio.start_server(partial(_dial, given), given.host, given.port)
+        group.create_task(server.serve_forever())
+
+
+async def _serve(given: Words, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    _without_delay(writer)
+    await _copy_both(reader, writer, *await asyncio.open_connection(given.host, given.port))
+
+
+async def _dial(given: Words, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        further = await _connected(given)
+    except OSError as error:
+        words.complain(f"no way to the gateway: {error}")
+        writer.transport.abort()
+        return
+    _without_delay(further[1])
+    await _copy_both(reader, writer, *further)
+
+
+async def _connected(given: Words) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    joined = await exchange.join(given.folder)
+    try:
+        told = await anext(joined.messages())
+    finally:
+        joined.close()
+    refused: OSError = ConnectionRefusedError("it has no address")
+    for address in told["addresses"].split():
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        connection = socket.socket(family, socket.SOCK_STREAM, IPPROTO_MPTCP)
+        connection.settimeout(CONNECT_TIMEOUT)
+        try:
+            await asyncio.to_thread(connection.connect, (address, PORT))  # asyncio's own asks getaddrinfo, without MPTCP
+            connection.setblocking(False)
+            return await asyncio.open_connection(sock=connection)
+        except OSError as error:
+            connection.close()
+            refused = error
+    raise refused
+
+
+def _without_delay(writer: asyncio.StreamWriter) -> None:
+    """asyncio does it by itself where it sees plain TCP."""
+    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+async def _copy_both(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    far_reader: asyncio.StreamReader,
+    far_writer: asyncio.StreamWriter,
+) -> None:
+    try:
+        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+    except OSError as error:
+        words.complain(f"a connection ended: {error}")
+        writer.transport.abort()
+        far_writer.transport.abort()
+    finally:
+        for each in (writer, far_writer):
+            each.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(_READ_BYTES):
+        writer.write(data)
+        await writer.drain()
+    with contextlib.suppress(OSError):  # the other direction tells it
+        writer.write_eof()
+
+
+if __name__ == "__main__":
+    main()
