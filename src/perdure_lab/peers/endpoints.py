@@ -1,7 +1,7 @@
 """MPTCP's endpoints of this namespace, kept as its addresses come and go: what a path manager such as mptcpd does.
 
-The kernel opens a subflow from an endpoint when it is added, and once. So an endpoint is added only when its interface has
-a default route, and added again when its subflow ended without us (a NAT that forgot it, a peer that reset it).
+The kernel opens a subflow from an endpoint once: when the endpoint is added. So one is added only when its interface
+has a default route, and added again when its subflow was reset (by a NAT that forgot it, or by the other end).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ LIMIT = 8
 """Subflows of a connection, and addresses taken from the peer: the most that the kernel lets one set."""
 
 REOPEN_DELAY = 0.05
-"""Seconds between the end of a subflow and the next one from the same address: the subflows of other connections end with
-it, and a gateway that refuses must not make the program spin."""
+"""Seconds between the reset of a subflow and the next one from the same address. The other connections are mostly reset
+in the same moment, and a gateway that refuses must not make the program spin."""
 
 _RTMGRP = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 """linux/rtnetlink.h: links, addresses of IPv4, routes of IPv4, addresses of IPv6, routes of IPv6."""
@@ -38,7 +38,8 @@ class Endpoints:
 
     Args:
         flags: of every endpoint, as `ip mptcp endpoint add` takes them.
-        reopen: add an endpoint again when the other end, or the network, ended its subflow.
+        reopen: add an endpoint again when its subflow was reset. The subflows of other connections from there are
+            opened anew with it, as the kernel cannot do it for one connection.
     """
 
     def __init__(self, *flags: str, reopen: bool) -> None:

@@ -20,14 +20,15 @@ from perdure_lab.peers.words import Words
 
 ALPN = b"perdure-lab"
 STREAMS = 1024
+"""TCP connections at once that the gateway takes."""
+
 _READ_BYTES = 1 << 16
 
 
 class Carrier:
     """The client's connection to the gateway, made when the first TCP connection comes."""
 
-    def __init__(self, package: Any, endpoint: Any, given: Words) -> None:
-        self._package = package
+    def __init__(self, endpoint: Any, given: Words) -> None:
         self._endpoint = endpoint
         self._given = given
         self._connection: Any = None
@@ -46,8 +47,8 @@ class Carrier:
             told = await anext(joined.messages())
         finally:
             joined.close()
-        gateway = self._package.EndpointId.from_string(told["id"])
-        address = self._package.EndpointAddr(gateway, None, told["addresses"].split())
+        gateway = _package().EndpointId.from_string(told["id"])
+        address = _package().EndpointAddr(gateway, None, told["addresses"].split())
         return await self._endpoint.connect(address, ALPN)
 
 
@@ -57,7 +58,13 @@ def main() -> None:
     asyncio.run(_gateway(given) if given.is_gateway else _client(given))
 
 
-async def _endpoint(package: Any) -> Any:
+def _package() -> Any:
+    """It is optional, and most of its calls have no types."""
+    return importlib.import_module("iroh")
+
+
+async def _endpoint() -> Any:
+    package = _package()
     package.iroh_ffi.uniffi_set_event_loop(asyncio.get_running_loop())
     options = package.EndpointOptions(
         preset=package.preset_minimal(), alpns=[ALPN], relay_mode=package.RelayMode.disabled()
@@ -66,11 +73,12 @@ async def _endpoint(package: Any) -> Any:
 
 
 async def _gateway(given: Words) -> None:
-    endpoint = await _endpoint(importlib.import_module("iroh"))  # untyped as we use it, and optional
+    endpoint = await _endpoint()
     async with asyncio.TaskGroup() as group:
         group.create_task(exchange.serve(given.folder, partial(_tell, endpoint)))
         while (incoming := await endpoint.accept_next()) is not None:
             group.create_task(_accept(given, incoming))
+        words.refuse("iroh's endpoint was closed")
 
 
 async def _tell(endpoint: Any, joined: Exchange) -> None:
@@ -86,17 +94,22 @@ async def _accept(given: Words, incoming: Any) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
                 group.create_task(_dial(given, await connection.accept_bi()))
-    except* Exception as errors:  # noqa: BLE001 - iroh's own error is known only where it is installed
+    except* _package().IrohError as errors:
         words.complain(f"the connection ended: {errors.exceptions}")
 
 
 async def _dial(given: Words, stream: Any) -> None:
-    await _copy_both(stream, *await asyncio.open_connection(given.host, given.port))
+    try:
+        reader, writer = await asyncio.open_connection(given.host, given.port)
+    except OSError as error:
+        words.complain(f"the target: {error}")
+        await stream.send().reset(0)
+    else:
+        await _copy_both(stream, reader, writer)
 
 
 async def _client(given: Words) -> None:
-    package: Any = importlib.import_module("iroh")
-    carrier = Carrier(package, await _endpoint(package), given)
+    carrier = Carrier(await _endpoint(), given)
     server = await asyncio.start_server(partial(_carry, carrier), given.host, given.port)
     await server.serve_forever()
 
@@ -104,7 +117,7 @@ async def _client(given: Words) -> None:
 async def _carry(carrier: Carrier, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         stream = await carrier.stream()
-    except Exception as error:  # noqa: BLE001
+    except _package().IrohError as error:
         words.complain(f"no stream: {error!r}")
         writer.transport.abort()
     else:
@@ -114,7 +127,7 @@ async def _carry(carrier: Carrier, reader: asyncio.StreamReader, writer: asyncio
 async def _copy_both(stream: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         await asyncio.gather(_send(reader, stream.send()), _receive(stream.recv(), writer))
-    except Exception as error:  # noqa: BLE001
+    except (OSError, _package().IrohError) as error:
         words.complain(f"a stream ended: {error!r}")
         writer.transport.abort()
     finally:

@@ -9,9 +9,9 @@ Each TCP connection is an MPTCP connection of its own. The gateway's addresses a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import socket
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +22,15 @@ from perdure_lab.peers.words import Words
 
 PORT = 9000
 IPPROTO_MPTCP = 262
-"""linux/in.h. Python has it by name from 3.10 on, and mypy's stubs on Linux only."""
+"""linux/in.h. Python has the name only where it was built with headers that do."""
 
 CONNECT_TIMEOUT = 3.0
+"""Seconds for each of the gateway's addresses."""
+
 _ENABLED = Path("/proc/sys/net/mptcp/enabled")
 _READ_BYTES = 1 << 16
+
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def main() -> None:
@@ -39,9 +43,10 @@ def main() -> None:
 
 
 async def _gateway(given: Words) -> None:
+    to_target = partial(asyncio.open_connection, given.host, given.port)
     async with asyncio.TaskGroup() as group:
         for family in (socket.AF_INET, socket.AF_INET6):
-            server = await asyncio.start_server(partial(_serve, given), sock=_listener(family))
+            server = await asyncio.start_server(partial(_carry, to_target), sock=_listener(family))
             group.create_task(server.serve_forever())
         group.create_task(Endpoints("signal", reopen=False).keep())
         group.create_task(exchange.serve(given.folder, _tell))
@@ -65,27 +70,12 @@ async def _tell(joined: Exchange) -> None:
 async def _client(given: Words) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(Endpoints("subflow", reopen=True).keep())
-        server = await asyncio.start_server(partial(_dial, given), given.host, given.port)
+        server = await asyncio.start_server(partial(_carry, partial(_connected, given)), given.host, given.port)
         group.create_task(server.serve_forever())
 
 
-async def _serve(given: Words, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    _without_delay(writer)
-    await _copy_both(reader, writer, *await asyncio.open_connection(given.host, given.port))
-
-
-async def _dial(given: Words, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        further = await _connected(given)
-    except OSError as error:
-        words.complain(f"no way to the gateway: {error}")
-        writer.transport.abort()
-        return
-    _without_delay(further[1])
-    await _copy_both(reader, writer, *further)
-
-
-async def _connected(given: Words) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connected(given: Words) -> Ends:
+    """To the gateway, by MPTCP."""
     joined = await exchange.join(given.folder)
     try:
         told = await anext(joined.messages())
@@ -97,7 +87,9 @@ async def _connected(given: Words) -> tuple[asyncio.StreamReader, asyncio.Stream
         connection = socket.socket(family, socket.SOCK_STREAM, IPPROTO_MPTCP)
         connection.settimeout(CONNECT_TIMEOUT)
         try:
-            await asyncio.to_thread(connection.connect, (address, PORT))  # asyncio's own asks getaddrinfo, without MPTCP
+            await asyncio.to_thread(
+                connection.connect, (address, PORT)
+            )  # asyncio's own asks getaddrinfo, without MPTCP
             connection.setblocking(False)
             return await asyncio.open_connection(sock=connection)
         except OSError as error:
@@ -106,17 +98,18 @@ async def _connected(given: Words) -> tuple[asyncio.StreamReader, asyncio.Stream
     raise refused
 
 
-def _without_delay(writer: asyncio.StreamWriter) -> None:
-    """asyncio does it by itself where it sees plain TCP."""
-    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-async def _copy_both(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    far_reader: asyncio.StreamReader,
-    far_writer: asyncio.StreamWriter,
+async def _carry(
+    connect: Callable[[], Awaitable[Ends]], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
+    """One TCP connection, for as long as it lasts."""
+    try:
+        far_reader, far_writer = await connect()
+    except OSError as error:
+        words.complain(f"no connection: {error}")
+        writer.transport.abort()
+        return
+    for each in (writer, far_writer):  # asyncio does it where it sees plain TCP
+        each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
     except OSError as error:
@@ -124,16 +117,15 @@ async def _copy_both(
         writer.transport.abort()
         far_writer.transport.abort()
     finally:
-        for each in (writer, far_writer):
-            each.close()
+        writer.close()
+        far_writer.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(_READ_BYTES):
         writer.write(data)
         await writer.drain()
-    with contextlib.suppress(OSError):  # the other direction tells it
-        writer.write_eof()
+    writer.write_eof()
 
 
 if __name__ == "__main__":
