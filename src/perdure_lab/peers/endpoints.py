@@ -27,7 +27,7 @@ _RTMGRP = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 _READ_BYTES = 1 << 16
 
 _ENDED = re.compile(r"SF_CLOSED\b.*?\bsaddr[46]=([0-9a-f.:]+).*\berror=")
-"""A line of `ip mptcp monitor` that tells of a subflow's end. There is an error where it was not this end's doing."""
+"""A line of `ip mptcp monitor` that tells of a subflow's end. It has an error where this end did not close it."""
 
 Places = dict[str, str]
 """Addresses, each with its interface."""
@@ -126,11 +126,11 @@ async def present() -> Places:
     }
 
 
-async def _ip(*words_: str) -> str:
+async def _ip(*arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        "ip", *words_, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        "ip", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     out, said = await process.communicate()
     if process.returncode != 0:
-        words.complain(f"`ip {' '.join(words_)}`: {said.decode().strip()}")
+        words.complain(f"`ip {' '.join(arguments)}`: {said.decode().strip()}")
     return out.decode()

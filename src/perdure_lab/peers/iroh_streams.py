@@ -42,11 +42,7 @@ class Carrier:
         return await self._connection.open_bi()
 
     async def _connect(self) -> Any:
-        joined = await exchange.join(self._given.folder)
-        try:
-            told = await anext(joined.messages())
-        finally:
-            joined.close()
+        told = await exchange.ask(self._given.folder)
         gateway = _package().EndpointId.from_string(told["id"])
         address = _package().EndpointAddr(gateway, None, told["addresses"].split())
         return await self._endpoint.connect(address, ALPN)
@@ -117,7 +113,7 @@ async def _client(given: Words) -> None:
 async def _carry(carrier: Carrier, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         stream = await carrier.stream()
-    except _package().IrohError as error:
+    except (OSError, _package().IrohError) as error:
         words.complain(f"no stream: {error!r}")
         writer.transport.abort()
     else:

@@ -76,20 +76,15 @@ async def _client(given: Words) -> None:
 
 async def _connected(given: Words) -> Ends:
     """To the gateway, by MPTCP."""
-    joined = await exchange.join(given.folder)
-    try:
-        told = await anext(joined.messages())
-    finally:
-        joined.close()
+    told = await exchange.ask(given.folder)
     refused: OSError = ConnectionRefusedError("it has no address")
     for address in told["addresses"].split():
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         connection = socket.socket(family, socket.SOCK_STREAM, IPPROTO_MPTCP)
         connection.settimeout(CONNECT_TIMEOUT)
         try:
-            await asyncio.to_thread(
-                connection.connect, (address, PORT)
-            )  # asyncio's own asks getaddrinfo, without MPTCP
+            # Not by asyncio, which asks getaddrinfo, and that does not know MPTCP.
+            await asyncio.to_thread(connection.connect, (address, PORT))
             connection.setblocking(False)
             return await asyncio.open_connection(sock=connection)
         except OSError as error:
