@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perdure_lab.lab.subject import filled
-from perdure_lab.lab.tools import LabError, check
+from perdure_lab.lab.tools import LabError, check, isolated
 from perdure_lab.peers.subjects import PEERS
 
 if sys.platform != "linux":
@@ -34,6 +35,18 @@ at = 2
 client.eth.cut = "none"
 """
 
+RENEWED = """
+title = "Renewed"
+text = "The only link gets another address."
+seconds = 3
+[client.eth]
+[[step]]
+at = 1
+client.eth.addresses = ["192.168.50.20"]
+"""
+
+WITHOUT_MPTCP = 'echo 0 > /proc/sys/net/mptcp/enabled; exec "$@"'
+
 WITHOUT_MODULE = """
 import runpy, sys
 missing, program, *words = sys.argv[1:]
@@ -53,8 +66,14 @@ def may_run() -> bool:
     return os.geteuid() == 0
 
 
+needs_the_lab = pytest.mark.skipif(not may_run(), reason="needs root and what the lab needs")
+needs_mptcp = pytest.mark.skipif(
+    not may_run() or not Path("/proc/sys/net/mptcp").exists(), reason="needs root, the lab and a kernel with MPTCP"
+)
+
+
 def test_the_lab_knows_the_peers_of_the_benchmarks() -> None:
-    assert set(PEERS) == {"fowl", "keeper", "ssh", "wrtc"}
+    assert set(PEERS) == {"fowl", "iroh", "keeper", "mptcp", "ssh", "wrtc"}
 
 
 @peers
@@ -82,6 +101,7 @@ def test_a_peers_program_takes_the_words_that_the_lab_gives_it(name: str) -> Non
     [
         ("keeper", "gateway", "keeper_pam_webrtc_rs", "keeper-pam-webrtc-rs"),
         ("fowl", "client", "fowl", "fowl"),
+        ("iroh", "client", "iroh", "iroh"),
         ("fowl", "rendezvous", "fowl", "fowl"),
     ],
 )
@@ -93,21 +113,49 @@ def test_a_package_that_is_missing_is_named(name: str, side: str, missing: str, 
     assert done.stderr == f"{package} is not installed: pip install 'perdure[benchmark]'\n"
 
 
-def test_a_program_that_is_missing_is_named(tmp_path: Path) -> None:
-    command = filled(PEERS["ssh"].gateway, directory=str(tmp_path), target_port=9)
+@pytest.mark.parametrize(
+    ("name", "program", "package"), [("ssh", "ssh", "openssh-client"), ("mptcp", "ip", "iproute2")]
+)
+def test_a_program_that_is_missing_is_named(name: str, program: str, package: str, tmp_path: Path) -> None:
+    command = filled(PEERS[name].gateway, directory=str(tmp_path), target_port=9)
     empty = os.environ | {"PATH": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT, env=empty, check=False)
     assert done.returncode == 1
-    assert done.stderr == "the peer ssh needs ssh; on Debian and Ubuntu: apt install openssh-client\n"
+    assert done.stderr == f"the peer {name} needs {program}; on Debian and Ubuntu: apt install {package}\n"
 
 
-@pytest.mark.skipif(not may_run(), reason="needs root and what the lab needs")
-async def test_the_bare_engine_runs_in_the_lab(tmp_path: Path) -> None:
-    scenario, result = tmp_path / "short.toml", tmp_path / "result.json"
-    scenario.write_text(SHORT)
+@needs_mptcp
+def test_a_kernel_without_mptcp_is_told(tmp_path: Path) -> None:
+    command = filled(PEERS["mptcp"].gateway, directory=str(tmp_path), target_port=9)
+    without = isolated("sh", "-c", WITHOUT_MPTCP, "sh", *command)
+    done = subprocess.run(without, capture_output=True, text=True, timeout=RUN_TIMEOUT, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "the peer mptcp needs a kernel with MPTCP (net.mptcp.enabled = 1)\n"
+
+
+@needs_the_lab
+async def test_the_bare_engine_waits_for_a_path_that_is_cut(tmp_path: Path) -> None:
+    assert await longest_silence("wrtc", SHORT, tmp_path) > 0.9, "nothing can come through for a second"
+
+
+@needs_the_lab
+@pytest.mark.skipif(importlib.util.find_spec("iroh") is None, reason="iroh is not installed")
+async def test_iroh_waits_for_a_path_that_is_cut(tmp_path: Path) -> None:
+    assert await longest_silence("iroh", SHORT, tmp_path) > 0.9, "nothing can come through for a second"
+
+
+@needs_mptcp
+async def test_mptcp_takes_the_new_address_of_its_only_link(tmp_path: Path) -> None:
+    await longest_silence("mptcp", RENEWED, tmp_path)
+
+
+async def longest_silence(peer: str, text: str, folder: Path) -> float:
+    """Seconds, of a run in which nothing was lost."""
+    scenario, result = folder / "short.toml", folder / "result.json"
+    scenario.write_text(text)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "perdure", "lab", "run", str(scenario)),
-        *("--only-peers", "--peer", "wrtc", "--json", str(result)),
+        *("--only-peers", "--peer", peer, "--json", str(result)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -116,8 +164,7 @@ async def test_the_bare_engine_runs_in_the_lab(tmp_path: Path) -> None:
     assert process.returncode == 0, said.decode()
     (report,) = json.loads(result.read_bytes())["reports"]
     (run,) = report["runs"]
-    assert run["subject"] == "wrtc"
+    assert run["subject"] == peer
     assert run["connections_kept"] == 2
     assert run["bytes_lost"] == run["bytes_wrong"] == 0
-    longest = max(silence["ended_at"] - silence["began_at"] for silence in run["silences"])
-    assert longest > 0.9, "nothing can come through a path that is cut for a second"
+    return float(max((silence["ended_at"] - silence["began_at"] for silence in run["silences"]), default=0.0))

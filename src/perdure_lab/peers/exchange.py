@@ -72,3 +72,19 @@ async def join(folder: Path) -> Exchange:
                 return Exchange(*await asyncio.open_unix_connection(folder / SOCKET, limit=_LONGEST_LINE_BYTES))
             except (FileNotFoundError, ConnectionRefusedError):
                 await asyncio.sleep(_RETRY_INTERVAL)
+
+
+async def ask(folder: Path) -> Message:
+    """What the gateway says to a client that joins.
+
+    Raises:
+        TimeoutError: no gateway serves.
+        ConnectionResetError: it went before it said anything.
+    """
+    joined = await join(folder)
+    try:
+        async for message in joined.messages():
+            return message
+    finally:
+        joined.close()
+    raise ConnectionResetError("the gateway said nothing")

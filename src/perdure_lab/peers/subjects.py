@@ -41,6 +41,8 @@ PEERS: Mapping[str, Subject] = {
         _peer("wrtc", "bare_wrtc"),
         _peer("fowl", "dilated", "--mailbox", "ws://{rendezvous}/v1", rendezvous=_MAILBOX, ready=""),
         _peer("ssh", "openssh"),
+        _peer("iroh", "iroh_streams"),
+        _peer("mptcp", "multipath_tcp"),
     )
 }
 """What `--peer` knows by name. What was done for each is told in benchmarks/README.md."""
