@@ -420,7 +420,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (bound_acknowledgements_by_one_carrier, 70, "has not left it"),
     (give_a_late_answer_to_another_carrier, 3, "was given the answer to"),
     (leak_a_spare, 4, "carrier-failed"),
-    (spend_the_restart_limit_on_planned_renewals, 15, "the restart limit is reached after"),
+    (spend_the_restart_limit_on_planned_renewals, 151, "the restart limit is reached after"),
     (renew_a_path_in_turns, 31, "new credentials"),
     (close_the_old_one_too_early, 1, "has not left it"),
 ]

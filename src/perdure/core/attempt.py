@@ -50,3 +50,7 @@ class RecoveryAttempt:
     def is_under_way(self) -> bool:
         """Whether an ICE restart or a new carrier may bring the path back any moment; otherwise it waits."""
         return self.phase is Phase.RESTARTING or self.phase is Phase.BUILDING
+
+    def is_agreed_before(self, at: float) -> bool:
+        """Whether both ends knew what is under way when it was `at`."""
+        return self.agreed_at is not None and self.agreed_at < at

@@ -128,9 +128,12 @@ class Recovery:
         (event, came_at, why), self.pending = self.pending, None
         # What was under way when a path lost its address is heard after that, and proves nothing.
         works = self.context.state.is_up and not event.local_address_lost and self.liveness.last_heard_at > came_at
-        # Recovery attempts begun while the network was flapping start over.
-        waits = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT)
-        if works or (self.carriers.is_attempting and not waits):
+        # Begun while the network was flapping, or agreed before its address: it starts over.
+        attempt = self.carriers.attempt
+        is_stale = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT) or (
+            event.is_new_address and not event.is_return and attempt is not None and attempt.is_agreed_before(came_at)
+        )
+        if works or (self.carriers.is_attempting and not is_stale):
             self.execute(self.rules.network_event_answered(event.trigger, self.situation()))
         else:
             self._judge(event)
