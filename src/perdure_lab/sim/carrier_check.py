@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from perdure_lab.sim.engine import SimCarrier
+    from perdure_lab.sim.unruly_peers import UnrulyPeers
     from perdure_lab.sim.world import World
 
 ROUNDING = 1e-6
@@ -21,15 +22,25 @@ class CarrierWatch:
 
     Args:
         carriers: every carrier of the simulation by its name.
+        unruly: while they add to what the ends say, nothing is checked.
     """
 
-    def __init__(self, world: World, carriers: Mapping[str, SimCarrier], violated: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        world: World,
+        carriers: Mapping[str, SimCarrier],
+        unruly: UnrulyPeers,
+        violated: Callable[[str], None],
+    ) -> None:
         self._world = world
         self._carriers = carriers
         self._violated = violated
+        self._unruly = unruly
 
     def closes(self, carrier: SimCarrier, peers_name: str) -> None:
         """It was left for another one a moment ago, and the other end has not left it."""
+        if self._unruly.share:  # what is added to an end's padding on a spare says that it goes on there
+            return
         current, peer = _current(carrier), self._carriers.get(peers_name)
         if current is None or current is carrier or peer is None or _current(peer) is not peer:
             return
