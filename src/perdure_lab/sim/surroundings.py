@@ -61,7 +61,8 @@ class Surroundings:
         self.internet = Internet(self.world, links, mapping_lifetime=mapping_lifetime, says_late=says_late)
         self.relay = None if relay is None else Relay(self.world, relay)
         self.carriers: dict[str, SimCarrier] = {}
-        self.carrier_watch = CarrierWatch(self.world, self.carriers, self.violated)
+        self.unruly_peers = UnrulyPeers(self.world)
+        self.carrier_watch = CarrierWatch(self.world, self.carriers, self.unruly_peers, self.violated)
         self.settings = layered(Layer("the scenario", settings or {}))
         self.ledger = Ledger(self.violated, self.settings.resources, lambda: self.world.now)
         self.violations: list[str] = []
@@ -77,7 +78,6 @@ class Surroundings:
         self._ended: set[tuple[str, str]] = set()
         """Ends of tubes: the process, and the tube's id."""
         self.rendezvous = Rendezvous(self.world, self.internet)
-        self.unruly_peers = UnrulyPeers(self.world)
         self.tickets = TicketStore(token_bytes=self.world.dice("ticket").randbytes)
         self.tickets.create(DEFAULT_TICKET, now=0)
         self.ticket = self.tickets.ticket(DEFAULT_TICKET, "ws://rendezvous.sim")
