@@ -70,8 +70,12 @@ class BusyMoves:
         world.after(dice.uniform(0.05, 0.5), self._rotate, site)
 
     def _rotate(self, site: str) -> None:
-        if self._simulation.machines[site].runs:
-            self._simulation.rotate(site)
+        """Each path that works is left for another."""
+        simulation = self._simulation
+        if simulation.machines[site].runs and simulation.is_started(site):
+            for manager in simulation.process(site).registry:
+                if manager.state.is_up:
+                    simulation.act(site, manager.rebuild)
 
     def _talk(self) -> None:
         """Until the spare is in use, or gone."""

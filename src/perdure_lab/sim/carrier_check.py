@@ -27,7 +27,7 @@ class CarrierWatch:
 
     Args:
         carriers: every carrier of the simulation by its name.
-        peers: while they are unruly, a spare may be closed as the protocol was broken on it.
+        peers: while they are unruly, a carrier may be closed as the protocol was broken on it.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class CarrierWatch:
     def closes(self, carrier: SimCarrier, peers_name: str) -> None:
         """It was left for another one a moment ago, or is a spare that is not needed, and the other end is on it."""
         current, peer = _current(carrier), self._carriers.get(peers_name)
-        if current is None or current is carrier or peer is None or _current(peer) is not peer:
+        if self._peers.share or current is None or current is carrier or peer is None or _current(peer) is not peer:
             return
         now, is_spare = carrier.machine.always_clock, carrier.messages_said <= 1  # its RESUME
-        if is_spare and (self._peers.share or now - carrier.begun_at >= SHORTEST_TIME - ROUNDING):
+        if is_spare and now - carrier.begun_at >= SHORTEST_TIME - ROUNDING:
             return
         if not _is_warm_spare(carrier) and now - carrier.said_at < RETIRE_TIMEOUT - ROUNDING:
             self._world.after(0.0, self._check, carrier, current, is_spare)
