@@ -33,7 +33,7 @@ UNRULY_SHARE = 0.25
 """Of the histories, those in which the peers also say what they do not mean to. In the others a carrier that is cut for
 the protocol's sake would be a bug of ours."""
 
-BUSY_MOVES_SHARE = 0.3
+BUSY_MOVES_SHARE = 0.2
 """Of the histories, those in which the carrier is replaced by plan now and then, in the midst of work."""
 
 OLD_KERNELS_SHARE = 0.3
