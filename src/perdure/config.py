@@ -59,7 +59,7 @@ class RestartPolicy:
     ] = 1.0
     max_restarts_per_minute: Annotated[
         int, number("", 1, 1000), "Restarts a minute, whatever the network does; further ones wait."
-    ] = 6
+    ] = 16
     timeout_threshold: Annotated[
         float,
         number("s", 1, 3600),

@@ -510,13 +510,27 @@ def test_an_interface_that_flaps_leaves_a_restart_for_the_address_that_it_comes_
     assert [action for action, _ in decided(rest(core, rest_at + QUIET_BEFORE_LAST[1]))].count("REBUILD") == 1
 
 
-def test_the_peers_restarts_count_towards_the_restart_limit() -> None:
+def test_the_peers_restarts_count_towards_the_restart_limit_and_leave_the_last_one() -> None:
     core = connected()
     for generation in range(4, 4 + 2 * POLICY.max_restarts_per_minute, 2):
         core.handle_event(OfferReceived(generation, sdp("theirs"), cause="interface change"), 10.0)
     core.handle_event(SessionResumed(core.carrier), 10.1)
-    assert decided(core.handle_event(ROAM, 12.0)) == [("WAIT", "RESTART_LIMIT")]
-    assert decided(core.handle_timeout(70.0))[0] == ("ICE_RESTART", "NETWORK_MOVED")
+    assert decided(core.handle_event(ROAM, 12.0)) == [("WAIT", "UNSETTLED")]
+    assert decided(core.handle_timeout(12.0 + QUIET_BEFORE_LAST[0]))[0] == ("ICE_RESTART", "NETWORK_MOVED")
+    assert decided(core.handle_event(ROAM, 18.0)) == [("HOLD", "RESTART_LIMIT")]
+
+
+@pytest.mark.parametrize("is_return", [False, True])
+@pytest.mark.parametrize("is_agreed", [False, True])
+def test_an_attempt_that_was_agreed_before_a_new_address_came_starts_over(is_agreed: bool, is_return: bool) -> None:
+    # Found with flapping simulated: it took the attempt's 10 s, and a backoff, until the address was used.
+    core = connected()
+    core.handle_event(NEW_ADDRESS, 10.0)
+    if is_agreed:
+        core.handle_event(AnswerReceived(5, sdp("peer")), 10.2)
+    assert decided(core.handle_event(replace(NEW_ADDRESS, is_return=is_return), 10.5)) == [("HOLD", "IN_GRACE")]
+    expected = ("REBUILD", "NEW_ADDRESS") if is_agreed and not is_return else ("HOLD", "UNDER_WAY")
+    assert decided(core.handle_timeout(11.0)) == [expected]
 
 
 def test_an_event_at_the_restart_limit_during_an_attempt_is_judged_again_when_there_is_room() -> None:

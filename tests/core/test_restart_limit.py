@@ -23,8 +23,13 @@ def test_a_spent_budget_waits_until_the_oldest_restart_is_a_minute_old() -> None
     assert spent(0.0, 1.0, 2.0).look(LIMIT_WINDOW, network_event=True).spent_until is None
 
 
-def test_restarts_of_the_peer_beyond_the_budget_put_the_next_one_off() -> None:
-    assert spent(0.0, 1.0, 2.0, 30.0).look(31.0, network_event=True).spent_until == 1.0 + LIMIT_WINDOW
+def test_the_peer_spends_all_but_the_last_restart() -> None:
+    budget = spent(0.0)
+    for at in (1.0, 2.0, 30.0):
+        budget.peer_spends(at)
+    assert budget.look(31.0, network_event=True).spent_until is None
+    budget.spend(31.0)
+    assert budget.look(32.0, network_event=True).spent_until == LIMIT_WINDOW
 
 
 @pytest.mark.parametrize(("used", "place"), [(4, 1), (5, 0)])

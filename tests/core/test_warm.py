@@ -323,10 +323,10 @@ def test_at_the_restart_limit_it_is_used_when_the_path_is_lost() -> None:
     for generation in range(6, 6 + 2 * POLICY.max_restarts_per_minute, 2):
         core.handle_event(OfferReceived(generation, sdp("theirs"), cause=Trigger.CONNECTION_TIMEOUT.value), 11.0)
         core.handle_event(SessionResumed(generation), 11.0)
-    core.handle_event(OfferReceived(30, sdp("standby"), stands_by=True), 11.2)
-    core.handle_event(StandbyReady(30), 11.3)
+    core.handle_event(OfferReceived(50, sdp("standby"), stands_by=True), 11.2)
+    core.handle_event(StandbyReady(50), 11.3)
     suspect(core, 18.0)
-    assert decided(core.handle_event(StandbyAnswered(30), 18.3)) == [("HOLD", "PATH_SUSPECT")]
+    assert decided(core.handle_event(StandbyAnswered(50), 18.3)) == [("HOLD", "PATH_SUSPECT")]
     assert ("SWITCH", "PATH_SILENT") in decided(rest(core, 20.0))
 
 

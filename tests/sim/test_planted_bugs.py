@@ -427,7 +427,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (acknowledge_before_delivery, 4, "other bytes than were sent"),
     (reset_the_backoff_on_failure, 6, "waits "),
     (restart_without_limit, 12, "restarts in a minute"),
-    (drop_the_fin_on_a_rebuild, 63, "its end has not come"),
+    (drop_the_fin_on_a_rebuild, 10, "its end has not come"),
     (leak_a_stream, 0, "never acknowledges what it got"),
     (trust_a_late_callback, 5, "has no stream to say anything in"),
     (count_credit_twice, 11, "came beyond what was read"),
@@ -461,7 +461,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (forget_what_ended_while_a_spare_is_padded, 72, "never acknowledges what it got"),
     (let_the_answerer_drop_a_spare, 96, "has not left it"),
     (read_a_stale_resume_as_the_truth, 9, "was reset for no reason"),
-    (spend_the_restart_limit_on_planned_renewals, 15, "the restart limit is reached after"),
+    (spend_the_restart_limit_on_planned_renewals, 151, "the restart limit is reached after"),
     (renew_a_path_in_turns, 31, "new credentials"),
     (close_the_old_one_too_early, 1, "has not left it"),
 ]

@@ -168,12 +168,13 @@ def _markdown(table: str, configuration: Configuration) -> str:
 def _head() -> str:
     """How the timers relate."""
     from perdure.config import RestartPolicy
+    from perdure.doubling import doubled
     from perdure.fields import show_number
 
     policy = RestartPolicy()
     patient = options.command_defaults(exit_on_fail=False).values["restart.max_restart_attempts"]
     waits = [
-        min(policy.restart_backoff_max, policy.restart_backoff_base * 2**failed)
+        doubled(policy.restart_backoff_base, failed, policy.restart_backoff_max)
         for failed in range(policy.max_restart_attempts - 1)
     ]
     whole = policy.max_restart_attempts * policy.attempt_timeout + sum(waits)

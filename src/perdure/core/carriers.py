@@ -106,6 +106,11 @@ class Carriers:
     def is_restarting(self) -> bool:
         return self.attempt is not None and self.attempt.phase is Phase.RESTARTING
 
+    def is_agreed_before(self, at: float) -> bool:
+        """Whether both ends knew what is under way when it was `at`."""
+        agreed_at = None if self.attempt is None else self.attempt.agreed_at
+        return agreed_at is not None and agreed_at < at
+
     @property
     def trigger(self) -> Trigger | None:
         """What the attempt, or the wait for one, answers; `None`: the first set-up."""

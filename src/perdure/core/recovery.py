@@ -126,9 +126,11 @@ class Recovery:
         (event, came_at, why), self.pending = self.pending, None
         # What was under way when a path lost its address is heard after that, and proves nothing.
         works = self._context.state.is_up and not event.local_address_lost and self._liveness.last_heard_at > came_at
-        # Recovery attempts begun while the network was flapping start over.
-        waits = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT)
-        if works or (self.carriers.is_attempting and not waits):
+        # Begun while the network was flapping, or agreed before its address: it starts over.
+        is_stale = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT) or (
+            event.is_new_address and not event.is_return and self.carriers.is_agreed_before(came_at)
+        )
+        if works or (self.carriers.is_attempting and not is_stale):
             self.execute(self.rules.network_event_answered(event.trigger, self.situation()))
         else:
             self._judge(event)
@@ -153,8 +155,7 @@ class Recovery:
 
     def spare_is_due(self) -> None:
         """SPARE: it is time for one, or the one that there is has had its time."""
-        is_due = self.warm.has_not_answered() if self.carriers.holds_standby else self.spares.is_due()
-        if is_due:
+        if self.warm.has_not_answered() if self.carriers.holds_standby else self.spares.is_due():
             self.judge_suspicion()
 
     def path_suspect(self) -> None:

@@ -14,6 +14,7 @@ from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situ
 from perdure.core.restart_limit import UNLIMITED, Allowance, RestartLimit
 from perdure.core.rules import Table, Until
 from perdure.core.state import Reason
+from perdure.doubling import doubled
 
 if TYPE_CHECKING:
     from random import Random
@@ -66,7 +67,8 @@ class RecoveryPolicy:
 
     def peer_began(self, trigger: Trigger | None, now: float) -> None:
         """The peer begins a recovery for `trigger`."""
-        self._count(trigger, now)
+        if trigger not in UNCOUNTED:
+            self._counting().peer_spends(now)
         if trigger is not None and trigger.is_network_event:
             self.network_moved(now)
             self._begin_grace(now, is_new_address=False)
@@ -240,7 +242,7 @@ class RecoveryPolicy:
 
 def backoff(policy: RestartPolicy, failures: int, random: Random) -> float:
     """Seconds to wait after so many failures in a row, from 1: base, twice the base, … the longest."""
-    delay = policy.restart_backoff_base * 2.0 ** min(max(0, failures - 1), 32)
+    delay = doubled(policy.restart_backoff_base, failures - 1, policy.restart_backoff_max)
     return min(policy.restart_backoff_max, delay * (1 + JITTER * random.random()))
 
 

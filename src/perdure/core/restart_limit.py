@@ -65,9 +65,15 @@ class RestartLimit:
             self._returned_at = now
 
     def spend(self, now: float) -> None:
-        """A restart begins; one more than the budget is counted like any other, as it may be the peer's."""
+        """A restart begins; one more than the budget, as the use of a warm spare may be, is counted like any other."""
         self._restarts = (*self._restarts, now)[-self._budget :]
         self._returned_at = _NEVER
+
+    def peer_spends(self, now: float) -> None:
+        """The peer begins one. The last restart of the budget is this end's own: it may be the only one that knows
+        where its network came to rest, while the peer retries after silence."""
+        if len(self._counted(now)) < self._budget - 1:
+            self.spend(now)
 
     def take_back(self, at: float) -> None:
         """The restart that began then was none."""
@@ -81,7 +87,7 @@ class RestartLimit:
         Args:
             network_event: whether one asks for it.
         """
-        counted = [at for at in self._restarts if now < at + LIMIT_WINDOW]
+        counted = self._counted(now)
         if not counted:
             return UNLIMITED
         left = self._budget - len(counted)
@@ -96,3 +102,6 @@ class RestartLimit:
         delays = QUIET_BEFORE_LAST if network_event else SILENT_BEFORE_LAST
         until = min(counted[0] + LIMIT_WINDOW, self._moved_at + delays[left - 1])
         return Allowance(None, until if now < until else None, is_halved)
+
+    def _counted(self, now: float) -> list[float]:
+        return [at for at in self._restarts if now < at + LIMIT_WINDOW]

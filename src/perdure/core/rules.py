@@ -163,7 +163,7 @@ NETWORK_EVENT = Table(
     ),
 )
 EVENT_ANSWERED = Table(
-    "A network event waited, and the peer was heard or an attempt begun since",
+    "A network event waited, and the peer was heard since, or an attempt is under way that can use what it brought",
     (
         Rule(ATTEMPTING, _HOLD, DecisionReason.UNDER_WAY),
         Rule(OTHERWISE, _HOLD, DecisionReason.CARRIES_DATA),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure.doubling import doubled
+
 if TYPE_CHECKING:
     from random import Random
 
@@ -44,9 +46,9 @@ class RetryWait:
             refusals: those after which it waits long.
         """
         if refusals:
-            longest = min(REFUSED_BACKOFF_MAX, REFUSED_BACKOFF_BASE * 2 ** min(refusals - 1, 16))
+            longest = doubled(REFUSED_BACKOFF_BASE, refusals - 1, REFUSED_BACKOFF_MAX)
             return self._random.uniform(longest / 2, longest)
         if failures == 0:
             return 0.0
         most = URGENT_BACKOFF_MAX if now < self._urgent_until else BACKOFF_MAX
-        return self._random.uniform(0, min(most, BACKOFF_BASE * 2 ** min(failures - 1, 16)))
+        return self._random.uniform(0, doubled(BACKOFF_BASE, failures - 1, most))

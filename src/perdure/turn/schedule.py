@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from perdure.doubling import doubled
+
 if TYPE_CHECKING:
     from random import Random
 
@@ -116,5 +118,4 @@ class RefreshSchedule:
         return None if self.expires_at is None else self.expires_at - now
 
     def _retry_delay(self, failures: int) -> float:
-        delay = min(LONGEST_RETRY_DELAY, FIRST_RETRY_DELAY * 2.0 ** min(failures, 16))
-        return delay * self._random.uniform(1, 1 + JITTER)
+        return doubled(FIRST_RETRY_DELAY, failures, LONGEST_RETRY_DELAY) * self._random.uniform(1, 1 + JITTER)

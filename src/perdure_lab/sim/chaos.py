@@ -292,7 +292,8 @@ def _ending(seed: int) -> Ending:
 
 
 def _settings(seed: int) -> dict[str, object]:
-    """Little patience, and for some small windows and buffers, so that a little traffic meets their bounds."""
+    """Little patience, and for some small windows, buffers and restart limits, so that a little of everything meets its
+    bounds."""
     dice = Random(f"{seed} settings")
     settings: dict[str, object] = {}
     match _ending(seed):
@@ -304,6 +305,8 @@ def _settings(seed: int) -> dict[str, object]:
         settings["resources.stream_window_bytes"] = 65536
         settings["resources.stream_buffer_bytes"] = 65536
         settings["resources.session_buffer_bytes"] = dice.choice([65536, 1048576])
+    if dice.random() < 0.5:
+        settings["restart.max_restarts_per_minute"] = 6
     return settings
 
 
