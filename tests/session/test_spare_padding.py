@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from perdure.session import StreamFinished
 from perdure.session.outbox import ACK_DELAY
 from perdure.session.spare_padding import (
     MOST_PADDING_BYTES,
+    MOST_REPLIES,
     MOST_ROUND_TRIPS,
     PADDING_BYTES,
     UNDER_WAY_TIMES,
@@ -197,6 +199,38 @@ def test_what_the_peer_asks_on_the_spare_is_answered_again_as_the_answer_may_be_
     pair.settle()
     assert pair.acceptor.session.awaiting_since() is None
     assert [stream.stream_id for stream in pair.acceptor.session.streams] == [1]
+
+
+def test_a_stream_that_ends_meanwhile_ends_at_the_peer_too_though_the_last_acknowledgement_is_lost(pair: Pair) -> None:
+    # Found by the simulator (chaos, busy moves): the peer took it for a stall 30 s later, and ended the tube.
+    rotate(pair)
+    pair.deliver_beside(pair.acceptor)
+    assert pair.acceptor.current == 2
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.initiator.finish(stream_id)
+    pair.send(pair.initiator, 64)
+    pair.deliver_beside(pair.acceptor, 64)
+    pair.acceptor.finish(stream_id)
+    pair.send(pair.acceptor, 64)
+    pair.deliver_beside(pair.initiator, 64)
+    pair.advance(ACK_DELAY)
+    pair.send(pair.initiator, 64)
+    assert pair.initiator.session.streams.get(stream_id) is None, "it is over, as far as this end knows"
+    pair.lose_old()
+    pair.pad_spare(pair.initiator)
+    pair.settle()
+    assert pair.acceptor.session.awaiting_since() is None
+    assert pair.acceptor.session.streams.get(stream_id) is None
+    assert pair.acceptor.saw_finish == {stream_id}
+    assert not pair.acceptor.saw_reset
+
+
+def test_a_peer_that_ends_many_streams_on_the_spare_ends_the_wait() -> None:
+    padding = padding_for(Resume(b"", 2, b"", ()), UNDER_WAY, ROUND_TRIP, 0.0)
+    assert padding is not None
+    assert padding.ends_at(0.0, None) > 0.0
+    padding.note([], [StreamFinished(stream_id) for stream_id in range(MOST_REPLIES + 1)])
+    assert padding.ends_at(0.0, None) < 0.0
 
 
 def test_a_peer_that_asks_too_much_on_the_spare_ends_the_wait(pair: Pair) -> None:

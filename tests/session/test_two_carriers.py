@@ -262,6 +262,21 @@ def test_a_spare_that_dies_has_told_nothing(pair: Pair) -> None:
     assert pair.initiator.session.awaiting_since() is None
 
 
+def test_credit_that_was_not_told_before_is_not_told_by_a_spare_that_dies(pair: Pair) -> None:
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.settle()
+    window = pair.acceptor.session.streams.limits.stream_window_bytes
+    pair.initiator.write(stream_id, window)
+    pair.initiator.session.write(stream_id, position_coded(window, 1000))
+    while pair.send(pair.initiator, 64) + pair.deliver(pair.acceptor, 64) + pair.send(pair.acceptor, 64):
+        pair.deliver(pair.initiator, 64)
+    pair.acceptor.consume(stream_id)
+    opened_spare(pair)
+    pair.drop_spare()
+    pair.settle()
+    assert len(pair.acceptor.read[stream_id]) == window + 1000
+
+
 def test_credit_that_was_granted_on_the_carrier_that_is_left_is_granted_again(pair: Pair) -> None:
     stream_id = pair.initiator.session.open_stream(b"t")
     pair.settle()

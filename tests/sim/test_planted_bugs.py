@@ -22,12 +22,15 @@ from perdure.core.negotiation import Negotiation
 from perdure.core.recovery import Recovery
 from perdure.core.recovery_policy import RecoveryPolicy, backoff
 from perdure.core.restart_limit import UNLIMITED, RestartLimit
+from perdure.core.spares import Spares
 from perdure.core.state import Reason
 from perdure.errors import ProtocolError
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.session import Session
 from perdure.session.events import SessionResumed, StreamData
+from perdure.session.receiver import Receiver
 from perdure.session.send_buffer import SendBuffer
+from perdure.session.spare_padding import SparePadding
 from perdure.session.stream import Stream
 from perdure.session.stream_table import StreamTable
 from perdure.streams.allow import AllowList
@@ -349,6 +352,40 @@ def leak_a_spare(patch: Patch) -> None:
     patch.setattr(CarrierSet, "close", close_others)
 
 
+def take_instead_of_peek(patch: Patch) -> None:
+    """What a spare's RESUME says counts as told, also where the spare dies."""
+    patch.setattr(Stream, "peek_position", Stream.take_position)
+
+
+def forget_what_ended_while_a_spare_is_padded(patch: Patch) -> None:
+    """The last ACK of a stream was said on the carrier that is left, and is not said again."""
+    patch.setattr(SparePadding, "owed", lambda self, streams: self._replies)
+
+
+def let_the_answerer_drop_a_spare(patch: Patch) -> None:
+    """Whoever hears the other end on the current carrier drops the spare of a suspicion, whoever offered it, and also
+    where RESUME was said on it: the other end may go on there."""
+
+    def hear(self: Spares, at: float) -> None:
+        spare = self._carriers.spare
+        if spare is not None and spare.trigger is Trigger.CONNECTION_TIMEOUT and at > spare.begun_at:
+            self.waste()
+
+    patch.setattr(Spares, "heard", hear)
+
+
+def read_a_stale_resume_as_the_truth(patch: Patch) -> None:
+    """A stream that is absent from a spare's RESUME is gone, also where its OPEN was acknowledged after that was said.
+    A warm spare's RESUME, of which no position is read, is left alone."""
+    resume = Receiver.resume
+
+    def resume_as_told(self: Receiver, *args: Any) -> None:
+        *others, acknowledged_before = args
+        resume(self, *others, None if acknowledged_before else acknowledged_before)
+
+    patch.setattr(Receiver, "resume", resume_as_told)
+
+
 def spend_the_restart_limit_on_planned_renewals(patch: Patch) -> None:
     """Relays rotate their credentials, and a path that is lost then has to wait."""
     count = RecoveryPolicy._count
@@ -390,10 +427,10 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (acknowledge_before_delivery, 4, "other bytes than were sent"),
     (reset_the_backoff_on_failure, 6, "waits "),
     (restart_without_limit, 12, "restarts in a minute"),
-    (drop_the_fin_on_a_rebuild, 63, "its end has not come"),
+    (drop_the_fin_on_a_rebuild, 10, "its end has not come"),
     (leak_a_stream, 0, "never acknowledges what it got"),
     (trust_a_late_callback, 5, "has no stream to say anything in"),
-    (count_credit_twice, 4, "came beyond what was read"),
+    (count_credit_twice, 11, "came beyond what was read"),
     (ignore_generations, 3, "was given the answer to"),
     (leave_a_timer_unarmed, 0, "nobody says anything, and the client's tube is"),
     (let_an_unused_tube_live, 0, "nobody says anything, and the client's tube is"),
@@ -419,7 +456,11 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (deliver_what_came_again, 10, "hears other bytes than were sent"),
     (bound_acknowledgements_by_one_carrier, 70, "has not left it"),
     (give_a_late_answer_to_another_carrier, 3, "was given the answer to"),
-    (leak_a_spare, 4, "carrier-failed"),
+    (leak_a_spare, 4, "which the gateway has not closed"),
+    (take_instead_of_peek, 5, "never acknowledges what it got"),
+    (forget_what_ended_while_a_spare_is_padded, 72, "never acknowledges what it got"),
+    (let_the_answerer_drop_a_spare, 96, "has not left it"),
+    (read_a_stale_resume_as_the_truth, 9, "was reset for no reason"),
     (spend_the_restart_limit_on_planned_renewals, 151, "the restart limit is reached after"),
     (renew_a_path_in_turns, 31, "new credentials"),
     (close_the_old_one_too_early, 1, "has not left it"),

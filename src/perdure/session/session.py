@@ -331,7 +331,7 @@ class Session:
                         self._receiver.apply(frame, events, now)
             padding = None if self.beside is None or handshake is not self.beside.spare else self.beside.padding
             if padding is not None:
-                padding.replies += self._outbox.replies_since(replied)
+                padding.note(self._outbox.replies_since(replied), events)
             if padding is not None or handshake is self._handshake:
                 self.last_heard_at = now
         except ProtocolError as error:
@@ -369,7 +369,7 @@ class Session:
         """The peer is proved on this carrier: streams flow there. Where it was the spare, its RESUME may be old."""
         acknowledged_before, beside = None, self.beside
         if beside is not None and handshake is beside.spare:
-            self._receiver.leave_carrier(() if beside.padding is None else beside.padding.replies)
+            self._receiver.leave_carrier(() if beside.padding is None else beside.padding.owed(self.streams))
             acknowledged_before = beside.switch(self._handshake)
             self._handshake = handshake
         self._outbox.limit_messages(handshake.max_message_bytes)

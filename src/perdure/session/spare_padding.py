@@ -9,8 +9,9 @@ Rules:
    session goes on on the spare at once.
 2. Only where it would be noticed: not on a short round trip, nor where the first one has room for what is under way.
 3. The peer may go on on the spare meanwhile. What it says there is answered on the current carrier, and the answers are
-   said again on the spare, as they may be lost with the current one. Where it offers yet another carrier, the session
-   goes on on the spare at once: the spare gives way to that one, and the peer may be on it.
+   said again on the spare, as they may be lost with the current one. So may the last ACK of a stream that has ended and
+   is forgotten here: GONE is said of it. Where the peer offers yet another carrier, the session goes on on the spare at
+   once: the spare gives way to that one, and the peer may be on it.
 4. A round trip after the last padding it is acknowledged, and the session goes on on the spare.
 """
 
@@ -19,9 +20,14 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from perdure.wire import Padding, encode_frame
+from perdure.session.events import StreamFinished
+from perdure.wire import Gone, Padding, encode_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from perdure.session.events import SessionEvent
+    from perdure.session.stream_table import StreamTable
     from perdure.wire import Frame, Resume
 
 PADDING_BYTES = 4 * 1024
@@ -60,8 +66,8 @@ the spare takes three round trips to open: by then a silent path has been so for
 
 
 MOST_REPLIES = 256
-"""Answers that are kept to be said again, before the session goes on at once. A peer has one PING under way, and resets
-some streams."""
+"""Answers and ends of streams that are kept to be said again, before the session goes on at once. A peer has one PING
+under way, and ends some streams."""
 
 
 class SparePadding:
@@ -72,12 +78,14 @@ class SparePadding:
         under_way_bytes: what is sent on the current carrier and not acknowledged.
     """
 
-    __slots__ = ("_latest_at", "_left_bytes", "_round_trip", "replies", "resume")
+    __slots__ = ("_finished", "_latest_at", "_left_bytes", "_replies", "_round_trip", "resume")
 
     def __init__(self, resume: Resume, under_way_bytes: int, round_trip: float, now: float) -> None:
         self.resume = resume
-        self.replies: list[Frame] = []
+        self._replies: list[Frame] = []
         """To what the peer said on the spare meanwhile."""
+        self._finished: list[int] = []
+        """The streams that the peer finished there."""
         self._left_bytes = min(MOST_PADDING_BYTES, UNDER_WAY_TIMES * under_way_bytes)
         self._round_trip = round_trip
         self._latest_at = now + min(LONGEST_WAIT, MOST_ROUND_TRIPS * round_trip)
@@ -91,6 +99,17 @@ class SparePadding:
             self._latest_at = min(self._latest_at, now + self._round_trip)
         return encode_frame(Padding(PADDING_BYTES))
 
+    def note(self, replies: Iterable[Frame], events: Iterable[SessionEvent]) -> None:
+        """A message of the peer on the spare was answered by `replies`, and meant `events`."""
+        self._replies += replies
+        self._finished += (event.stream_id for event in events if isinstance(event, StreamFinished))
+
+    def owed(self, streams: StreamTable) -> list[Frame]:
+        """What to say again on the spare. Of a stream that is in the peer's RESUME, GONE is said in any case."""
+        listed = {position.stream_id for position in self.resume.positions}
+        over = (each for each in self._finished if each not in listed and streams.get(each) is None)
+        return [*self._replies, *map(Gone, over)]
+
     def ends_at(self, heard_at: float, awaiting_since: float | None) -> float:
         """When the session goes on on the spare.
 
@@ -98,7 +117,7 @@ class SparePadding:
             heard_at: when the peer was last heard.
             awaiting_since: since when something waits for its answer.
         """
-        if len(self.replies) > MOST_REPLIES:
+        if len(self._replies) + len(self._finished) > MOST_REPLIES:
             return -inf
         since = heard_at if awaiting_since is None else min(heard_at, awaiting_since)
         return min(self._latest_at, since + PATIENCE + PATIENCE_ROUND_TRIPS * self._round_trip)

@@ -240,9 +240,9 @@ class Workload(asyncio.Protocol):
 
     def _check_room(self) -> None:
         """Who was told to go on must have had room. What the peer has not heard is held at least, unless that
-        acknowledges it unheard: it has reset the stream, its reader has paused, or the target is not allowed."""
+        acknowledges it unheard: it has not taken the stream yet, or has reset it, or its reader has paused."""
         limits, mine, held = self.ledger.limits, self.mine, self.transport.get_write_buffer_size()
-        if not (self.is_forbidden or self.record.was_reset or mine.is_paused):
+        if not (self.is_forbidden or self.is_unanswered or self.record.was_reset or mine.is_paused):
             unheard = mine.sent_bytes - mine.received_bytes
             if held < unheard and self.manager.is_open:  # one that is closing takes nothing more
                 self._violated(f"holds {held} bytes, and {unheard} were not heard")

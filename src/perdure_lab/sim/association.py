@@ -34,9 +34,6 @@ SHORTEST_OPENING = 0.004
 COOKIE_AGAIN_AFTER = 1.0
 """Seconds until SCTP repeats a COOKIE ECHO whose answer has not come: dcSCTP's T1 timer."""
 
-LIFE_OF_A_SHORT_FLOW = 0.2
-"""Seconds, at most."""
-
 CHECK_AGAIN_AFTER = 0.25
 """Seconds until ICE's checks find out that a path has come."""
 
@@ -226,8 +223,9 @@ class Association:
         first, self._unopened = self._random.sample(self.ends, 2)
         first.loop.deliver(0.0, first.opened, _channel(first, self._unopened))
         self._acknowledge_cookie(first, self._unopened)
-        if self._internet.ends_new_flows and self._random.random() < self._internet.ends_new_flows:
-            self._world.after(self._random.uniform(0.0, LIFE_OF_A_SHORT_FLOW), self.given_up)
+        internet = self._internet
+        if internet.ends_new_flows and self._random.random() < internet.ends_new_flows:
+            self._world.after(self._random.uniform(0.0, internet.life_of_new_flows), self.given_up)
         self._judge()
 
     def _acknowledge_cookie(self, first: End, other: End) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from perdure.streams.target import Target
 from perdure_lab.scenario.figures import duration
 from perdure_lab.scenario.model import Cut, Link, LinkName, Nat
+from perdure_lab.sim.busy_moves import BusyMoves
 from perdure_lab.sim.faults import Faults, where
 from perdure_lab.sim.liveness import SETTLED_AFTER, check_liveness
 from perdure_lab.sim.relay import Terms
@@ -31,6 +32,9 @@ CHAOS_SECONDS = 1200.0
 UNRULY_SHARE = 0.25
 """Of the histories, those in which the peers also say what they do not mean to. In the others a carrier that is cut for
 the protocol's sake would be a bug of ours."""
+
+BUSY_MOVES_SHARE = 0.2
+"""Of the histories, those in which the carrier is replaced by plan now and then, in the midst of work."""
 
 OLD_KERNELS_SHARE = 0.3
 """Of the histories, those whose kernels say late that a link runs, as before Linux 6.8."""
@@ -97,6 +101,9 @@ class Chaos:
         peers = self.simulation.world.dice("when peers are unruly")
         are_unruly = peers.random() < UNRULY_SHARE
         self.faults = Faults(self.simulation, self._dice, until=seconds, unruly_peers=peers if are_unruly else None)
+        moves = self.simulation.world.dice("busy moves")
+        has_moves = moves.random() < BUSY_MOVES_SHARE
+        self._moves = BusyMoves(self.simulation, self.faults, moves, until=seconds) if has_moves else None
         self._note_what_was_drawn()
 
     def run(self) -> None:
@@ -104,6 +111,8 @@ class Chaos:
         simulation, world = self.simulation, self.simulation.world
         try:
             self.faults.begin()
+            if self._moves is not None:
+                self._moves.begin()
             world.after(2.0, self._talk)
             simulation.run(self.seconds)
             self.faults.end_all()

@@ -197,7 +197,7 @@ class SimCarrier:
         self.listener = listener
         self.said_at = 0.0  # when something was said on it last, on its machine's clock: that may jump
         self.machine = engine.machine
-        self.messages_said = 0
+        self.messages_said, self.begun_at = 0, self.machine.always_clock
         self._engine = engine
         self._negotiation = generation
         self._restarts = 0

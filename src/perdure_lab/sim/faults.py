@@ -31,7 +31,7 @@ AT_WORK_BYTES = 150_000
 _CLUSTER_SECONDS = 4.0
 """The faults of a cluster begin within so many."""
 
-_INSTANTS = {"new address", "mappings lost", "clock jump", "carrier killed", "rebuild asked for"}
+_INSTANTS = {"new address", "mappings lost", "clock jump", "carrier killed", "rebuild asked for", "busy move"}
 """Faults that do not last: two of them are never there at once."""
 
 _ALONE = {"no credentials", "no rendezvous", "unruly rendezvous", "unruly peers", "short-lived flows"}
@@ -124,7 +124,8 @@ class Faults:
         self._simulation.note(f"{place}: {kind} begins{f', {detail}' if detail else ''} (#{key})")
         self._simulation.world.after(self._duration() if seconds is None else seconds, self._end, key)
 
-    def _happens(self, kind: str, place: str, detail: str = "") -> None:
+    def happens(self, kind: str, place: str, detail: str = "") -> None:
+        """A fault of `kind` that does not last."""
         assert kind in _INSTANTS
         self._count(kind)
         self._simulation.note(f"{place}: {kind} {detail}".rstrip())
@@ -234,7 +235,7 @@ class Faults:
         number = self._dice.randrange(20, 250)
         fresh = f"{prefix}.{number}" if "." in address else f"{prefix}:{number:x}"
         gap = self._dice.choice([0.0, 0.0, 0.05, 0.3, 2.0])
-        self._happens("new address", where(name), f"{fresh}, {duration(gap)} after the old one" if gap else fresh)
+        self.happens("new address", where(name), f"{fresh}, {duration(gap)} after the old one" if gap else fresh)
         if gap:
             internet.change(name, addresses=())
             self._simulation.world.after(gap, lambda: internet.change(name, addresses=(fresh,)))
@@ -245,7 +246,7 @@ class Faults:
         internet = self._simulation.internet
         if hidden := [name for name, link in internet.links.items() if link.nat is not Nat.NONE]:
             name = self._dice.choice(hidden)
-            self._happens("mappings lost", where(name))
+            self.happens("mappings lost", where(name))
             internet.lose_mappings(name)
 
     def _flap(self) -> None:
@@ -324,7 +325,7 @@ class Faults:
         site = self._site()
         if self._simulation.machines[site].runs:
             seconds = self._duration()
-            self._happens("clock jump", site, f"of {duration(seconds)}")
+            self.happens("clock jump", site, f"of {duration(seconds)}")
             self._simulation.jump(site, seconds)
 
     def _crash(self) -> None:
@@ -335,13 +336,13 @@ class Faults:
 
     def _kill_carrier(self) -> None:
         if (manager := self._manager()) is not None:
-            self._happens("carrier killed", "client")
+            self.happens("carrier killed", "client")
             self._simulation.act("client", manager.tube.kill_carrier)
 
     def _ask_for_recovery(self) -> None:
         """By somebody at work."""
         if (manager := self._manager()) is not None:
-            self._happens("rebuild asked for", "client")
+            self.happens("rebuild asked for", "client")
             self._work()
             self._simulation.act("client", manager.rebuild)
 
@@ -361,10 +362,10 @@ class Faults:
             return
         internet.ends_new_flows = share = self._dice.choice([0.3, 0.8])
 
-        def end() -> None:
-            internet.ends_new_flows = 0.0
-
-        self._lasts("short-lived flows", "internet", end, f"{share:.0%} of the new ones", self._dice.uniform(1.0, 30.0))
+        seconds = self._dice.uniform(1.0, 30.0)
+        self._lasts(
+            "short-lived flows", "internet", internet.let_new_flows_live, f"{share:.0%} of the new ones", seconds
+        )
 
     def _manager(self) -> TunnelConnectionManager | None:
         simulation = self._simulation

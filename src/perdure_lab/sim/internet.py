@@ -38,6 +38,9 @@ LONGEST_LATENESS = 1.0
 MAPPING_LIFETIME = 120.0
 """Seconds without a packet after which a NAT forgets: RFC 4787 REQ-5, and Linux."""
 
+LIFE_OF_A_SHORT_FLOW = 0.2
+"""Seconds, at most."""
+
 BURST_SECONDS = 0.08
 """The mean length of a burst of losses: some ten packets in a row, as a radio that fades."""
 
@@ -153,6 +156,8 @@ class Internet:
         """How often each link's NAT has lost its mappings."""
         self.ends_new_flows = 0.0
         """The share of new carriers that are lost right after one end has opened them."""
+        self.life_of_new_flows = LIFE_OF_A_SHORT_FLOW
+        """Seconds, at most, for which those last."""
         self._world = world
         self.mapping_lifetime = mapping_lifetime
         self.says_late = says_late
@@ -207,6 +212,10 @@ class Internet:
         if self.links[name].nat is not Nat.NONE:
             self.rebindings[name] += 1
             self.told()
+
+    def let_new_flows_live(self) -> None:
+        """New carriers last again."""
+        self.ends_new_flows, self.life_of_new_flows = 0.0, LIFE_OF_A_SHORT_FLOW
 
     def machine_changed(self, site: str, *, is_silent: bool) -> None:
         """Its machine runs, or does not (`is_silent`): no packet leaves it then."""
