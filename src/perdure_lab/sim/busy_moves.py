@@ -92,7 +92,7 @@ class BusyMoves:
         """Whether either end holds one."""
         processes = [self._simulation.process(site) for site in ("client", "gateway")]
         sets = [manager.tube.driver.carriers.held for process in processes for manager in process.registry]
-        return any(each.spare is not None and not each.stands_by for each in sets)
+        return any(each.spare is not None and not each.places.has(each.spare) for each in sets)
 
     def _act(self, site: str) -> None:
         simulation, dice = self._simulation, self._dice
