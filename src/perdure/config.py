@@ -58,7 +58,12 @@ class RestartPolicy:
         ),
     ] = 1.0
     max_restarts_per_minute: Annotated[
-        int, number("", 1, 1000), "Restarts a minute, whatever the network does; further ones wait."
+        int,
+        number("", 1, 1000),
+        (
+            "ICE restarts and new carriers a minute that a network can cause; further ones wait. A warm spare counts "
+            "when it is used."
+        ),
     ] = 16
     timeout_threshold: Annotated[
         float,

@@ -262,7 +262,7 @@ class Gateway:
 
     def set_ice_servers(self, servers: Sequence[IceServer | str]) -> None:
         """Use `servers`, with their new credentials, from now on, and have the clients use them too: for carriers and
-        for ICE restarts, of which a path through a TURN server with other credentials gets one. Other paths go on as
+        for ICE restarts. A path through a TURN server with other credentials moves to a spare; other paths go on as
         they are. Clients that are away are told when they are back. What a provider has issued is used beside them.
 
         Raises:

@@ -279,8 +279,8 @@ class TubeRegistry:
     # For all tubes.
 
     def set_ice_servers(self, servers: Sequence[IceServer], *, expires_in: float | None = None) -> None:
-        """Use `servers`, with their new credentials, from now on: for carriers and for ICE restarts, of which a path
-        through a TURN server with other credentials gets one. Each tube signals `turn_credentials_refreshed`. Raises
+        """Use `servers`, with their new credentials, from now on: for carriers and for ICE restarts. A path through
+        a TURN server with other credentials moves to a spare. Each tube signals `turn_credentials_refreshed`. Raises
         `TypeError` where they are not `IceServer`s, and `CarrierError` where the engine refuses one."""
         self.ice_servers.set(TransportConfig(ice_servers=tuple(servers)).ice_servers, expires_in)
 

@@ -96,7 +96,7 @@ class IceRestartOffer(_AboutTube):
     sdp: str
     generation: int
     action: str
-    """"ICE restart" or "rebuild"."""
+    """"ICE restart"; or "rebuild": a new carrier, a spare's too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,7 @@ PARTS = {
     "conformance cases": table(
         ("case", "plays", "section"), [(f"`{case.name}`", case.plays, str(case.section)) for case in CASES]
     ),
+    "reasons": table(("`Reason`", "text"), [(reason.name, reason.value) for reason in Reason]),
     "ends": table(("state", "`Reason`", "when"), [(state.name, reason.name, when) for state, reason, when in ENDS]),
 }
 

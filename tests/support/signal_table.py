@@ -43,9 +43,9 @@ SIGNALS: list[Row] = [
         "says what happened to the path, and what is done about it",
         "on each decision, also to do nothing",
         {
-            ("change",): "what happened, such as `interface change`",
+            ("change",): "what happened, the text of a `NetworkChangeType`, such as `interface change`",
             ("action",): "`hold`, `ICE restart`, `spare`, `switch`, `rebuild`, `wait` or `fail`",
-            ("reason",): "why this is done",
+            ("reason",): "why this is done, the text of a `DecisionReason`",
             ("attempt",): "which attempt in a row this is, or was, from 1; 0 where none is counted",
             ("next_attempt_in",): "s, or `None` where none is planned",
             ("detail",): "text, may be empty",
@@ -54,11 +54,11 @@ SIGNALS: list[Row] = [
     (
         IceRestartOffer,
         "an offer that the application sends to the peer",
-        "a recovery begins on a tube whose signaling is the application's",
+        "a recovery or a spare begins on a tube whose signaling is the application's",
         {
             ("sdp",): "the offer, JSON for the other end",
             ("generation",): "number of the negotiation",
-            ("action",): "`ICE restart` or `rebuild`",
+            ("action",): "`ICE restart`; or `rebuild`: a new carrier, a spare's too",
         },
     ),
     (
@@ -81,7 +81,7 @@ SIGNALS: list[Row] = [
                 "before",
                 "after",
             ): "`initializing`, `connecting`, `connected`, `degraded`, `reconnecting`, `failed` or `closed`",
-            ("reason",): "why, one of a fixed set",
+            ("reason",): "why, the text of a `Reason` ([the set](states.md#why-it-changes))",
             ("detail",): "text, may be empty",
             ("outage_seconds",): "s since the loss where this change ends one, or `None`",
         },
@@ -91,7 +91,7 @@ SIGNALS: list[Row] = [
         "the tube has ended; the last signal",
         "once, after the last change of state",
         {
-            ("reason",): "why, one of a fixed set",
+            ("reason",): "why, the text of a `Reason` ([the set](states.md#why-it-changes))",
             ("detail",): "text, may be empty",
             ("state",): "`closed` or `failed`",
         },

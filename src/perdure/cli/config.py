@@ -152,6 +152,9 @@ def timers_page() -> str:
 
 
 def _markdown(table: str, configuration: Configuration) -> str:
+    from perdure.fields import show_number
+
+    commands = options.command_defaults(exit_on_fail=False).values
     lines = [
         f"## [{table}]",
         f"{_tables()[table].__doc__}\n",
@@ -160,6 +163,9 @@ def _markdown(table: str, configuration: Configuration) -> str:
     ]
     for name, setting, value, _ in _rows(table, configuration):
         default = ", ".join(shown.replace(f" {setting.unit}", "") for shown in _with_unit(value, setting))
+        if f"{table}.{name}" in commands:
+            own = show_number(commands[f"{table}.{name}"])
+            default += f"; {own} in `serve`, `connect`, `perdure.serve` and `perdure.connect`"
         bounds = f"`{setting.form}`" if setting.form else _range(setting)
         lines.append(f"| `{name}` | {default} | {setting.unit} | {bounds} | {setting.text} |")
     return "\n".join(lines)
@@ -221,9 +227,9 @@ password in the file is never shown; where others can read such a file, or chang
 so. Only a regular file is read. From Python, hand `RestartPolicy`, `SessionLimits`, `ResourceLimits` and
 `TransportConfig` to what you build.
 
-`serve` and `connect` set two values otherwise. `max_restart_attempts` is {patient}, because at a terminal it is time
-(`abandon_after`) that ends the patience and not a count; with `--exit-on-fail` it is {attempts}. `session_timeout` is
-0, because a forwarded connection may be idle as long as plain TCP lets it.
+`serve` and `connect`, the commands and the calls, set two values otherwise. `max_restart_attempts` is {patient},
+because at a terminal it is time (`abandon_after`) that ends the patience and not a count; with `--exit-on-fail` it is
+{attempts}. `session_timeout` is 0, because a forwarded connection may be idle as long as plain TCP lets it.
 
 ## How they relate
 **How a lost path is noticed.** What the network monitor, the engine or the application reports is acted on at once.
