@@ -285,7 +285,7 @@ async def test_killed_carriers_under_traffic_are_replaced_and_lose_nothing(pair:
 
 
 async def test_a_flapping_interface_causes_no_more_restarts_than_the_budget_and_loses_nothing() -> None:
-    async with ApplicationPair(RestartPolicy(handover_grace=0)) as pair:
+    async with ApplicationPair(RestartPolicy(handover_grace=0, max_restarts_per_minute=6)) as pair:
         await pair.connect()
         transfer = Transfer(pair.here.manager)
         for number in range(20):
