@@ -111,6 +111,16 @@ def with_peers_spare(cause: str = SUSPICION) -> Connection:
     return core
 
 
+def test_a_network_event_restarts_no_ice_while_the_peer_may_be_on_the_spare() -> None:
+    # Found by the simulator: the restart closed the spare, on which the peer went on already.
+    core = with_peers_spare("address change")
+    core.handle_event(SpareOpened(5), 12.0)
+    actions = core.handle_event(ROAM, 12.1)
+    assert decided(actions) == [("HOLD", "UNDER_WAY")]
+    assert core.spare == 5
+    assert decided(core.handle_event(NEW_ADDRESS, 12.2)) == [("REBUILD", "NEW_ADDRESS")], "that it cannot use"
+
+
 def switched() -> Connection:
     """CONNECTED on what was the spare, 5; the carrier before, 3, is still read. At 11."""
     core = with_spare()

@@ -118,6 +118,7 @@ BUSY = When(
 )
 """A request does not wait while the path is up, as the user hears the answer. Quality is judged again by itself."""
 HAS_SPARE = When("a spare is under way", lambda f: f.situation.has_spare)
+HAS_TOLD_SPARE = When("a spare is under way on which the peer may go on", lambda f: f.situation.has_told_spare)
 HAS_STANDBY = When("a warm spare is ready", lambda f: f.situation.has_standby)
 AT_GATEWAY = When("this is the gateway", lambda f: not f.situation.is_initiator)
 

@@ -133,3 +133,5 @@ class Situation(NamedTuple):
     """Whether the open carrier itself can take an offer to the peer: its path works, as far as is known."""
     has_standby: bool = False
     """Whether a warm spare is ready beside the carrier."""
+    has_told_spare: bool = False
+    """Whether RESUME was said on a spare: the peer may go on on it."""

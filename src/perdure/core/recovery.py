@@ -357,4 +357,5 @@ class Recovery:
             peer_takes_spare=takes_spare,
             in_band=takes_spare and state.is_up and carriers.is_open and not self.liveness.is_suspect(now),
             has_standby=carriers.has_standby,
+            has_told_spare=carriers.has_spare and carriers.spare is not None and carriers.spare.is_told,
         )
