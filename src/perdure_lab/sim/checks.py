@@ -49,10 +49,12 @@ GO_ON = (
 """Why a decision goes on with what a network event began, and is not the judgement of a new one."""
 
 
+_RESTARTS = (RecoveryAction.ICE_RESTART, RecoveryAction.REBUILD, RecoveryAction.SPARE)
+
+
 def is_counted(decision: Decision) -> bool:
     """Whether it begins a restart of which only so many may be in a minute."""
-    is_restart = decision.action in (RecoveryAction.ICE_RESTART, RecoveryAction.REBUILD, RecoveryAction.SPARE)
-    return is_restart and decision.trigger not in UNCOUNTED
+    return decision.action in _RESTARTS and decision.trigger not in UNCOUNTED
 
 
 class TubeWatch:
@@ -116,9 +118,11 @@ class TubeWatch:
                 return now - used_at >= limits.session_timeout > 0
             case Reason.ATTEMPTS_EXHAUSTED:
                 # The last attempt's failure is the end, and no wait. One that is killed fails at once. What is decided
-                # at the first set-up nobody is told: there the waits between the attempts have to be over.
+                # at the first set-up nobody is told: there the waits between the attempts have to be over. The peer's
+                # attempts, which fail here too, wait for nothing.
                 waits = policy.max_restart_attempts - 1
                 if is_first:
+                    waits = max(0, waits - self._peers_attempts(now - self._began_at))
                     return now - self._began_at >= policy.restart_backoff_base * (2.0**waits - 1)
                 return self._failures_in_all >= waits or self._has_short_lives
             case Reason.ABANDONED:
@@ -131,6 +135,13 @@ class TubeWatch:
                 return True
             case _:
                 return False
+
+    def _peers_attempts(self, seconds: float) -> int:
+        """How many the peer has begun in the last `seconds`."""
+        surroundings = self._process.surroundings
+        since = surroundings.world.now - seconds
+        recent = takewhile(lambda each: each[0] >= since, reversed(surroundings.decisions))
+        return sum(site == self._peer and each.action in _RESTARTS for _, site, each in recent)
 
     def _has_peer_ended(self) -> bool:
         surroundings = self._process.surroundings
