@@ -458,7 +458,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (give_a_late_answer_to_another_carrier, 3, "was given the answer to"),
     (leak_a_spare, 4, "which the gateway has not closed"),
     (take_instead_of_peek, 5, "never acknowledges what it got"),
-    (forget_what_ended_while_a_spare_is_padded, 72, "never acknowledges what it got"),
+    (forget_what_ended_while_a_spare_is_padded, 230, "never acknowledges what it got"),
     (let_the_answerer_drop_a_spare, 96, "has not left it"),
     (read_a_stale_resume_as_the_truth, 9, "was reset for no reason"),
     (spend_the_restart_limit_on_planned_renewals, 151, "the restart limit is reached after"),

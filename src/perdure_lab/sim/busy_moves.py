@@ -97,11 +97,11 @@ class BusyMoves:
     def _act(self, site: str) -> None:
         simulation, dice = self._simulation, self._dice
         workloads = [each for each in simulation.process(site).workloads if each.is_alive and each.speaks]
-        if site == "client" and len(workloads) < _MOST_STREAMS and dice.random() < 0.2:
+        if site == "client" and len(workloads) < _MOST_STREAMS and dice.random() < 0.3:
             simulation.client.open_stream()
         elif workloads:
             workload, act = dice.choice(workloads), dice.random()
-            if act < 0.85:
+            if act < 0.6:
                 workload.say(int(math.exp(dice.uniform(0, math.log(self._most_bytes)))))
             elif act < 0.98:
                 workload.finish()
