@@ -46,6 +46,15 @@ CONNECT = ("connect", GOOD)
             (*SERVE, "--allow", "h:1", "--turn-url", "turn:x", "--turn-secret-file", "/no"),
             "the secret file /no cannot be read: No such file or directory",
         ),
+        *(
+            ((*command, "--turn-ca", "/no"), "--turn-ca: turn.turn_ca: the certificates in /no cannot be used: No such")
+            for command in (
+                (*SERVE, "--allow", "h:1"),
+                (*SERVE, "--allow", "h:1", "--ice-servers-url", "https://turn.example/"),
+                (*CONNECT, "-L", "0:localhost:80"),
+                ("config", "show"),
+            )
+        ),
         (
             (*SERVE, "--allow", "h:1", "--ice-servers-url", "http://turn.example/"),
             "--ice-servers-url: turn.ice_servers_url: turn.example is another machine: use https",

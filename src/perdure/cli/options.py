@@ -237,14 +237,11 @@ def ice_server_provider(settings: TurnSettings) -> IceServerProvider | None:
     if not settings.ice_servers_url:
         return None
     token_file, ca_file = settings.ice_servers_token_file or None, settings.turn_ca or None
-    try:
-        return IceServersEndpoint(settings.ice_servers_url, token_file=token_file, ca_file=ca_file)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+    return IceServersEndpoint(settings.ice_servers_url, token_file=token_file, ca_file=ca_file)
 
 
 def _check_texts(configuration: Configuration) -> None:
-    """Whether URLs and targets are such.
+    """Whether URLs, targets and certificates are such.
 
     Raises:
         ValueError: one is not; it names the source.
@@ -254,7 +251,7 @@ def _check_texts(configuration: Configuration) -> None:
     from perdure.ice_server import parse_ice_server
     from perdure.streams.allow import parse_allow
     from perdure.ticket import check_rendezvous_url
-    from perdure.turn.endpoint import check_endpoint_url
+    from perdure.turn.endpoint import check_endpoint_url, client_context
 
     def check(name: str, texts: Iterable[str], parse: Callable[[str], object]) -> None:
         try:
@@ -279,6 +276,7 @@ def _check_texts(configuration: Configuration) -> None:
     check("serve.deny", serve.deny, lambda text: parse_allow([text]))
     check("transport.ice_servers", transport.ice_servers, parse_ice_server)
     check("turn.ice_servers_url", filter(None, [configuration.turn.ice_servers_url]), check_endpoint_url)
+    check("turn.turn_ca", filter(None, [configuration.turn.turn_ca]), client_context)
 
 
 def state_folder(given: Path | None) -> Path:
