@@ -110,7 +110,8 @@ def read_file(path: Path) -> Layer:
 
 
 def parse_assignments(assignments: Iterable[str], *, source: str = "--set") -> Layer:
-    """The values of `NAME=VALUE`: NAME is full, or just the key; VALUE as TOML writes it. The last of a NAME counts.
+    """The values of `NAME=VALUE`: NAME is full, or just the key; VALUE as TOML writes it, where a text needs no quotes.
+    The last of a NAME counts.
 
     Raises:
         ValueError: one is not NAME=VALUE, or sets what cannot be set.
@@ -120,7 +121,8 @@ def parse_assignments(assignments: Iterable[str], *, source: str = "--set") -> L
         name, equals, text = (part.strip() for part in assignment.partition("="))
         if not equals or not name:
             raise ValueError(f"{source}: {shown(assignment)} is not NAME=VALUE, such as restart.abandon_after=60")
-        values[_full_name(name)] = _parse_value(name, text, source)
+        name = _full_name(name)
+        values[name] = _parse_value(_SETTINGS.get(name), text, source)
     return Layer(source, values)
 
 
@@ -138,17 +140,17 @@ def _table(table: str, values: Mapping[str, Any], sources: Mapping[str, str]) ->
         raise ValueError(f"{' and '.join(given)}: {table}.{error}") from error
 
 
-def _parse_value(name: str, text: str, source: str) -> object:
+def _parse_value(setting: Setting | None, text: str, source: str) -> object:
+    """As TOML writes it, or else a text, which `setting` may refuse."""
     try:
         document = tomlfile.parse(f"value = {text}", source)
     except tomlfile.TomlError:
-        document = {}
-    if document.keys() != {"value"}:  # nothing, or further lines
-        setting = _SETTINGS.get(_full_name(name))
-        what = "what is given" if setting and setting.secret else shown(text)
-        example = "a number, true, false, or a list such as [60, 120] or ['HOST:22']"
-        raise ValueError(f"{source}: {what} for {shown(name)} is no TOML value: {example}")
-    return document["value"]
+        return text
+    if document.keys() != {"value"}:  # further lines
+        return text
+    value = document["value"]
+    is_text = setting is not None and setting.is_text
+    return text if is_text and not isinstance(value, str) else value
 
 
 def _full_name(name: str) -> str:

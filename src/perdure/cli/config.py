@@ -214,8 +214,9 @@ session_timeout_warning_stages = [1800, 2700]
 A later source wins: the default, the command's default, `--config FILE`, the environment (`PERDURE_ICE_SERVERS`),
 then `--set NAME=VALUE` or a flag that means the same, such as `--hold-minutes` for `restart.abandon_after`. A list is
 replaced as a whole: one `--allow` hides the `allow` of the file. NAME is `restart.abandon_after` or, because no name
-stands in two tables, `abandon_after`. `perdure config show` takes the same options, and prints each value with its
-unit, its range and its source. A name that does not exist, a value outside its range and a file that is not TOML end
+stands in two tables, `abandon_after`. VALUE is written as in the file, but a text needs no quotes:
+`--set warm_spare=off`, `--set abandon_after=7200` (seconds), `--set 'allow=["127.0.0.1:22"]'`. `perdure config show`
+takes the same options, and prints each value with its unit, its range and its source. A name that does not exist, a value outside its range and a file that is not TOML end
 the command with exit code 2 before anything is connected. `connect` takes the same file and does not use `[serve]`. A
 password in the file is never shown; where others can read such a file, or change any, a line on standard error says
 so. Only a regular file is read. From Python, hand `RestartPolicy`, `SessionLimits`, `ResourceLimits` and

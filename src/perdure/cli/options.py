@@ -112,7 +112,7 @@ assignments = click.option(
     "assignments",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Set one value, such as restart.attempt_timeout=20; wins over the file; may be given again.",
+    help="Set one value, such as attempt_timeout=20 or warm_spare=off; wins over the file; may be given again.",
 )
 state_dir = click.option(
     "--state-dir",
