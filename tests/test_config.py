@@ -37,7 +37,7 @@ SECTIONS = [ServeSettings, TransportSettings, RestartPolicy, SessionLimits, Reso
         ("abandon_after", -math.inf, "abandon_after is -inf, not a number from 1 to 2592000 s"),
         ("abandon_after", 1e300, "abandon_after is 1e+300, not a number from 1 to 2592000 s"),
         ("abandon_after", 2592000.5, "abandon_after is 2592000.5, not a number from 1 to 2592000 s"),
-        ("abandon_after", "3600", "abandon_after is '3600', not a number from 1 to 2592000 s"),
+        ("abandon_after", "3600", "abandon_after is '3600', not a number from 1 to 2592000 s (seconds, such as 3600)"),
         ("abandon_after", None, "abandon_after is None, not a number from 1 to 2592000 s"),
         ("quality_threshold", 80, "quality_threshold is 80, not a number from 0 to 1"),
         ("ice_keepalive_enabled", 1, "ice_keepalive_enabled is 1, not true or false"),

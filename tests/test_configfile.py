@@ -239,7 +239,7 @@ def test_an_assignment_takes_a_list() -> None:
         ),
         (
             "session_timeout_warning_stages=60",
-            "--set: session.session_timeout_warning_stages is 60, not a list of numbers from 1 to 2592000 s; a list is [",
+            "--set: session.session_timeout_warning_stages is 60, not a list of numbers from 1 to 2592000 s; a list",
         ),
         ("warmspare=off", "--set: there is no 'warmspare'; did you mean restart.warm_spare?"),
         ("foo.warm_spare=off", "--set: there is no 'foo.warm_spare'; did you mean restart.warm_spare?"),
