@@ -219,8 +219,9 @@ stands in two tables, `abandon_after`. VALUE is written as in the file, but a te
 takes the same options, and prints each value with its unit, its range and its source. A name that does not exist, a
 value outside its range and a file that is not TOML end the command with exit code 2 before anything is connected.
 `connect` takes the same file and does not use `[serve]`. A password in the file is never shown; where others can read
-such a file, or change any, a line on standard error says so. Only a regular file is read. From Python, hand `RestartPolicy`, `SessionLimits`, `ResourceLimits` and
-`TransportConfig` to what you build; `perdure.connect` and `perdure.serve` begin with other values, see below.
+such a file, or change any, a line on standard error says so. Only a regular file is read.
+From Python, hand `RestartPolicy`, `SessionLimits`, `ResourceLimits` and `TransportConfig` to what you build;
+`perdure.connect` and `perdure.serve` begin with other values, see below.
 
 `serve` and `connect` set two values otherwise. `max_restart_attempts` is {patient}, because at a terminal it is time
 (`abandon_after`) that ends the patience and not a count; with `--exit-on-fail` it is {attempts}. `session_timeout` is
