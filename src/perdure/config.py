@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from perdure.fields import KIB, MIB, check_fields, number, show_number
-from perdure.ice_server import IceServer, parse_ice_server
+from perdure.ice_server import IceServer, parse_ice_server, read_ice_servers
 from perdure.wire import MAX_STREAMS
 
 SMALLEST_SHARE_BYTES = 64 * KIB
@@ -318,6 +318,7 @@ class TransportConfig:
     """How carriers are built."""
 
     ice_servers: tuple[IceServer, ...] = ()
+    """`IceServer(url, username, credential)`; `stun:HOST:PORT` and `turn:USER:PASSWORD@HOST:PORT` become one."""
     loopback: bool = False
     """Also use 127.0.0.1 and ::1 as candidates, for both ends on one machine, and link-local addresses."""
     tcp_candidates: bool = False
@@ -335,13 +336,9 @@ class TransportConfig:
     change."""
 
     def __post_init__(self) -> None:
-        """Raises `TypeError` where a field is of another type. It does not show it: a URL may hold a password."""
-        if not isinstance(self.ice_servers, tuple | list):
-            raise TypeError(f"ice_servers is a tuple of IceServer, not {type(self.ice_servers).__name__}")
-        for server in self.ice_servers:
-            if not isinstance(server, IceServer):
-                raise TypeError(f"an ICE server is an IceServer(url, …), not {type(server).__name__}")
-        object.__setattr__(self, "ice_servers", tuple(self.ice_servers))
+        """Raises `TypeError` where a field is of another type, and `ValueError` where a text is no ICE server. They do
+        not show it: a URL may hold a password."""
+        object.__setattr__(self, "ice_servers", read_ice_servers(self.ice_servers))
         for name in ("loopback", "tcp_candidates", "relay_only", "own_interfaces"):
             if not isinstance(value := getattr(self, name), bool):
                 raise TypeError(f"{name} is true or false, not {type(value).__name__}")
