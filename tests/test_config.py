@@ -31,7 +31,7 @@ SECTIONS = [ServeSettings, TransportSettings, RestartPolicy, SessionLimits, Reso
         ("restart_backoff_base", 0.0, "restart_backoff_base is 0, not a number from 0.01 to 3600 s"),
         ("restart_backoff_base", math.nan, "restart_backoff_base is nan, not a number from 0.01 to 3600 s"),
         ("restart_backoff_base", False, "restart_backoff_base is False, not a number from 0.01 to 3600 s"),
-        ("restart_backoff_max", 1.0, "restart_backoff_max is 1, below restart_backoff_base (5 s)"),
+        ("restart_backoff_max", 1.0, "restart_backoff_max is 1, below restart_backoff_base, which is 5 s"),
         ("attempt_timeout", -1.5, "attempt_timeout is -1.5, not a number from 0.1 to 600 s"),
         ("abandon_after", math.inf, "abandon_after is inf, not a number from 1 to 2592000 s"),
         ("abandon_after", -math.inf, "abandon_after is -inf, not a number from 1 to 2592000 s"),
@@ -81,7 +81,7 @@ def test_a_bad_session_limit_names_the_field_the_value_and_the_range(field: str,
         ("max_streams", 0, "max_streams is 0, not a whole number from 1 to 1024"),
         ("max_streams", 10**6, "max_streams is 1000000, not a whole number from 1 to 1024"),
         ("stream_window_bytes", 1, "stream_window_bytes is 1, not a whole number from 64 KiB to 1 GiB"),
-        ("session_buffer_bytes", 2**18, "session_buffer_bytes is 262144, below stream_buffer_bytes (2097152)"),
+        ("session_buffer_bytes", 2**18, "session_buffer_bytes is 262144, below stream_buffer_bytes, which is 2097152"),
     ],
 )
 def test_a_bad_resource_limit_names_the_field_the_value_and_the_range(field: str, value: int, message: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from perdure.fields import KIB, MIB, check_fields, number, show_number
+from perdure.fields import KIB, MIB, ClashError, check_fields, number, show_number
 from perdure.ice_server import IceServer, parse_ice_server, read_ice_servers
 from perdure.wire import MAX_STREAMS
 
@@ -122,7 +122,8 @@ class RestartPolicy:
         check_fields(self)
         if self.restart_backoff_max < self.restart_backoff_base:
             base, most = show_number(self.restart_backoff_base), show_number(self.restart_backoff_max)
-            raise ValueError(f"restart_backoff_max is {most}, below restart_backoff_base ({base} s)")
+            reason = f"{{}} is {most}, below {{}}, which is {base} s"
+            raise ClashError(reason, "restart_backoff_max", "restart_backoff_base")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +186,8 @@ class ResourceLimits:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.session_buffer_bytes < self.stream_buffer_bytes:
-            raise ValueError(
-                f"session_buffer_bytes is {self.session_buffer_bytes}, below stream_buffer_bytes "
-                f"({self.stream_buffer_bytes})"
-            )
+            reason = f"{{}} is {self.session_buffer_bytes}, below {{}}, which is {self.stream_buffer_bytes}"
+            raise ClashError(reason, "session_buffer_bytes", "stream_buffer_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +257,11 @@ class TurnSettings:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.turn_secret_file and self.ice_servers_url:
-            raise ValueError("turn_secret_file and ice_servers_url are both set; give one of them")
+            raise ClashError("{} and {} are both set; give one of them", "turn_secret_file", "ice_servers_url")
         if bool(self.turn_secret_file) != bool(self.turn_urls):
-            raise ValueError("turn_secret_file and turn_urls go together; give both or none")
+            raise ClashError("{} and {} go together; give both or none", "turn_secret_file", "turn_urls")
         if self.ice_servers_token_file and not self.ice_servers_url:
-            raise ValueError("ice_servers_token_file is set without ice_servers_url")
+            raise ClashError("{} is set without {}", "ice_servers_token_file", "ice_servers_url")
 
 
 @dataclass(frozen=True, slots=True)

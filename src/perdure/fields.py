@@ -43,6 +43,19 @@ class FieldError(ValueError):
         self.name = name
 
 
+class ClashError(ValueError):
+    """The values of the fields `names` do not go together, though each is in its range.
+
+    Args:
+        reason: with a `{}` for each name.
+    """
+
+    def __init__(self, reason: str, *names: str) -> None:
+        super().__init__(reason.format(*names))
+        self.reason = reason
+        self.names = names
+
+
 def number(unit: str, low: float, high: float, *, zero: str = "") -> msgspec.Meta:
     """The annotation of a number from `low` to `high`."""
     return msgspec.Meta(ge=low, le=high, extra={"unit": unit, "zero": zero})

@@ -16,7 +16,7 @@ from perdure.cli.running import LogLevel, set_up_logging
 from perdure.errors import PerdureError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from perdure.config import TurnSettings
     from perdure.configfile import Configuration, Layer
@@ -205,8 +205,9 @@ def configuration(
                 raise ValueError(f"{flag} and --set {name} say the same; give one of them")
             if value is not None:
                 layers.append(Layer(flag, {name: value}))
-        found = layered(*layers, assigned)
-        _check_texts(found)
+        flags = {name: flag for flag, (name, _) in given.items()}
+        found = layered(*layers, assigned, flags=flags)
+        _check_texts(found, flags)
         return found
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
@@ -240,8 +241,8 @@ def ice_server_provider(settings: TurnSettings) -> IceServerProvider | None:
     return IceServersEndpoint(settings.ice_servers_url, token_file=token_file, ca_file=ca_file)
 
 
-def _check_texts(configuration: Configuration) -> None:
-    """Whether URLs, targets and certificates are such.
+def _check_texts(configuration: Configuration, flags: Mapping[str, str]) -> None:
+    """Whether URLs, targets and certificates are such. `flags`: by a value's full name.
 
     Raises:
         ValueError: one is not; it names the source.
@@ -258,7 +259,9 @@ def _check_texts(configuration: Configuration) -> None:
             for text in texts:
                 parse(text)
         except ValueError as error:
-            raise ValueError(f"{configuration.sources[name]}: {name}: {error}") from error
+            source = configuration.sources[name]
+            where = source if source == flags.get(name) else f"{source}: {name}"
+            raise ValueError(f"{where}: {error}") from error
 
     def check_rendezvous(url: str) -> None:
         try:
