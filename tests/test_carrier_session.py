@@ -71,6 +71,7 @@ class Tube:
             has_room=True,
             send=self.sent.append,
             limit_buffer=lambda size: None,
+            path=lambda: None,
             close=lambda: self.closing,
         )
 

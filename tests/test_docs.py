@@ -20,7 +20,7 @@ from perdure.cli import ExitCode, app
 from perdure.configfile import read_file
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
 from perdure.eventlog import KeyValueFormatter
-from perdure.tube.log import log_decision
+from perdure.tube.log import log_decision, log_path
 from support.pages import DOCS, made
 from support.processes import running_rendezvous
 from support.targets import echo, serving
@@ -49,6 +49,14 @@ def test_the_log_line_of_the_page_is_what_is_logged(caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.DEBUG, "perdure.tube"):
         decision = Decision(Trigger.CONNECTION_TIMEOUT, RecoveryAction.WAIT, DecisionReason.BACKOFF, 1, 105.2, at=100.0)
         log_decision("my_tube", decision)
+    line = KeyValueFormatter().format(caplog.records[0])
+    assert line.partition(" ")[2] in RECOVERY.read_text()
+
+
+def test_the_line_of_a_path_is_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "perdure.tube"):
+        relayed = perdure.Path(True, "udp", "198.51.100.7:50123", "203.0.113.4:40001", None, "turn:turn.example:3478")
+        log_path("my_tube", relayed)
     line = KeyValueFormatter().format(caplog.records[0])
     assert line.partition(" ")[2] in RECOVERY.read_text()
 

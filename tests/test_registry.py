@@ -746,17 +746,24 @@ def test_a_registry_is_not_made_of_wrong_things(arguments: Any, wanted: str) -> 
         TubeRegistry(**arguments)
 
 
-@pytest.mark.parametrize("servers", ["stun:host:3478", ["stun:host:3478"], ({"urls": "stun:host"},), 5])
+@pytest.mark.parametrize("servers", ["stun:host:3478", ({"urls": "stun:host"},), 5])
 async def test_ice_servers_are_ice_servers(registry: TubeRegistry, servers: Any) -> None:
-    with pytest.raises(TypeError, match="IceServer"):
+    with pytest.raises(TypeError, match="stun:HOST:PORT"):
         TransportConfig(ice_servers=servers)
     with pytest.raises(TypeError):
         registry.set_ice_servers(servers)
 
 
-def test_a_list_of_ice_servers_will_do() -> None:
-    servers: Any = [IceServer("stun:host:3478")]
-    assert TransportConfig(ice_servers=servers).ice_servers == tuple(servers)
+async def test_an_ice_server_may_be_a_text(registry: TubeRegistry) -> None:
+    servers: Any = ["stun:host:3478", "turn:ada:hunter2@turn.example"]
+    expected = (IceServer("stun:host:3478"), IceServer("turn:turn.example", "ada", "hunter2"))
+    assert TransportConfig(ice_servers=servers).ice_servers == expected
+    registry.set_ice_servers(servers)
+    wrong: Any = ["turn:ada:hunter2@"]
+    for take in (registry.set_ice_servers, TransportConfig):
+        with pytest.raises(ValueError, match="an ICE server looks like") as refused:
+            take(wrong)
+        assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import logging
 import ssl
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -35,6 +37,17 @@ from support.tunnels import echo, rendezvous, tunnel_to
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
+
+
+@pytest.mark.parametrize("role", [perdure.connect, perdure.Tunnel, perdure.serve, perdure.Gateway])
+def test_a_tunnel_is_patient_and_one_value_can_be_changed(role: Callable[..., object]) -> None:
+    defaults = {name: each.default for name, each in inspect.signature(role).parameters.items()}
+    policy, limits = defaults["policy"], defaults["session_limits"]
+    assert policy is perdure.PATIENT_POLICY
+    assert limits is perdure.UNLIMITED_SESSION
+    changed = replace(perdure.PATIENT_POLICY, warm_spare="off")
+    assert (changed.max_restart_attempts, changed.warm_spare) == (1000, "off")
+    assert replace(perdure.UNLIMITED_SESSION, session_duration_limit=86400).session_timeout == 0
 
 
 async def says(tunnel: perdure.Tunnel, text: bytes, port: int = 7) -> bytes:

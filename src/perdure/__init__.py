@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from perdure.manager import TunnelConnectionManager
     from perdure.netmon.monitor import NetworkMonitor, NetworkMoved
     from perdure.registry import TubeRegistry
+    from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION
     from perdure.signaling.base import SignalingChannel
     from perdure.signals import (
         ChannelClosed,
@@ -91,6 +92,7 @@ _HOMES = {
     "perdure.manager": ("TunnelConnectionManager",),
     "perdure.netmon.monitor": ("NetworkMonitor", "NetworkMoved"),
     "perdure.registry": ("TubeRegistry",),
+    "perdure.roles": ("PATIENT_POLICY", "UNLIMITED_SESSION"),
     "perdure.signaling.base": ("SignalingChannel",),
     "perdure.signals": (
         "ChannelClosed",
@@ -123,6 +125,8 @@ _HOME["NetworkChangeType"] = ("perdure.core.decision", "Trigger")
 
 __all__ = [
     "CLOSE_REASONS",
+    "PATIENT_POLICY",
+    "UNLIMITED_SESSION",
     "AllowList",
     "Capacity",
     "CarrierError",

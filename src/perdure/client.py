@@ -80,7 +80,8 @@ def connect(
         turn_ca: a file of certificates that are trusted for `turns:` servers, beside the system's.
         loopback: also use 127.0.0.1, ::1 and link-local addresses, for both ends on one machine.
         signal_handler: called with each `Signal`; plain (in a worker thread) or async (on the loop).
-        policy, session_limits, limits: see docs/timers.md. By default a tunnel is patient and has no session timeout.
+        policy, session_limits, limits: see docs/timers.md. By default a tunnel is patient and has no session timeout;
+            to keep that, change `perdure.PATIENT_POLICY` and `perdure.UNLIMITED_SESSION`, with `dataclasses.replace`.
         client_key: who this client is to the gateway: a key, or the file of one, which is made on first use. By default
             it is this installation's (docs/tickets.md).
 

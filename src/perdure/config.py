@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from perdure.fields import KIB, MIB, check_fields, number, show_number
-from perdure.ice_server import IceServer, parse_ice_server
+from perdure.fields import KIB, MIB, ClashError, check_fields, number, show_number
+from perdure.ice_server import IceServer, parse_ice_server, read_ice_servers
 from perdure.wire import MAX_STREAMS
 
 SMALLEST_SHARE_BYTES = 64 * KIB
@@ -127,7 +127,8 @@ class RestartPolicy:
         check_fields(self)
         if self.restart_backoff_max < self.restart_backoff_base:
             base, most = show_number(self.restart_backoff_base), show_number(self.restart_backoff_max)
-            raise ValueError(f"restart_backoff_max is {most}, below restart_backoff_base ({base} s)")
+            reason = f"{{}} is {most}, below {{}}, which is {base} s"
+            raise ClashError(reason, "restart_backoff_max", "restart_backoff_base")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +191,8 @@ class ResourceLimits:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.session_buffer_bytes < self.stream_buffer_bytes:
-            raise ValueError(
-                f"session_buffer_bytes is {self.session_buffer_bytes}, below stream_buffer_bytes "
-                f"({self.stream_buffer_bytes})"
-            )
+            reason = f"{{}} is {self.session_buffer_bytes}, below {{}}, which is {self.stream_buffer_bytes}"
+            raise ClashError(reason, "session_buffer_bytes", "stream_buffer_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,11 +262,11 @@ class TurnSettings:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.turn_secret_file and self.ice_servers_url:
-            raise ValueError("turn_secret_file and ice_servers_url are both set; give one of them")
+            raise ClashError("{} and {} are both set; give one of them", "turn_secret_file", "ice_servers_url")
         if bool(self.turn_secret_file) != bool(self.turn_urls):
-            raise ValueError("turn_secret_file and turn_urls go together; give both or none")
+            raise ClashError("{} and {} go together; give both or none", "turn_secret_file", "turn_urls")
         if self.ice_servers_token_file and not self.ice_servers_url:
-            raise ValueError("ice_servers_token_file is set without ice_servers_url")
+            raise ClashError("{} is set without {}", "ice_servers_token_file", "ice_servers_url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +322,7 @@ class TransportConfig:
     """How carriers are built."""
 
     ice_servers: tuple[IceServer, ...] = ()
+    """`IceServer(url, username, credential)`; `stun:HOST:PORT` and `turn:USER:PASSWORD@HOST:PORT` become one."""
     loopback: bool = False
     """Also use 127.0.0.1 and ::1 as candidates, for both ends on one machine, and link-local addresses."""
     tcp_candidates: bool = False
@@ -340,13 +340,9 @@ class TransportConfig:
     change."""
 
     def __post_init__(self) -> None:
-        """Raises `TypeError` where a field is of another type. It does not show it: a URL may hold a password."""
-        if not isinstance(self.ice_servers, tuple | list):
-            raise TypeError(f"ice_servers is a tuple of IceServer, not {type(self.ice_servers).__name__}")
-        for server in self.ice_servers:
-            if not isinstance(server, IceServer):
-                raise TypeError(f"an ICE server is an IceServer(url, …), not {type(server).__name__}")
-        object.__setattr__(self, "ice_servers", tuple(self.ice_servers))
+        """Raises `TypeError` where a field is of another type, and `ValueError` where a text is no ICE server. They do
+        not show it: a URL may hold a password."""
+        object.__setattr__(self, "ice_servers", read_ice_servers(self.ice_servers))
         for name in ("loopback", "tcp_candidates", "relay_only", "own_interfaces"):
             if not isinstance(value := getattr(self, name), bool):
                 raise TypeError(f"{name} is true or false, not {type(value).__name__}")

@@ -1,7 +1,7 @@
 """One configuration out of layers: a command's defaults, a TOML file, assignments, flags; each value knows its source.
 
 A value's full name is its table's and its own, as TOML writes it: `restart.abandon_after`. Every mistake is a
-`ValueError` whose message begins with the source.
+`ValueError` whose message begins with the source; of values that do not go together it names the source of each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure import tomlfile
 from perdure.config import ResourceLimits, RestartPolicy, ServeSettings, SessionLimits, TransportSettings, TurnSettings
-from perdure.fields import FieldError, nearest, settings_of, shown
+from perdure.fields import ClashError, FieldError, nearest, settings_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -71,8 +71,11 @@ class Configuration:
     sources: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(_SETTINGS, DEFAULT), hash=False)
 
 
-def layered(*layers: Layer) -> Configuration:
+def layered(*layers: Layer, flags: Mapping[str, str] = MappingProxyType({})) -> Configuration:
     """The defaults under `layers`, of which a later one hides an earlier.
+
+    Args:
+        flags: by a value's full name, the flag that also sets it: who uses flags is told of flags.
 
     Raises:
         ValueError: values that are in their ranges do not go together.
@@ -84,7 +87,7 @@ def layered(*layers: Layer) -> Configuration:
             table, _, key = name.partition(".")
             values[table][key] = value
             sources[name] = layer.source
-    tables = {table: _table(table, values[table], sources) for table in TABLES}
+    tables = {table: _table(table, values[table], sources, flags) for table in TABLES}
     return Configuration(**tables, sources=MappingProxyType(sources))
 
 
@@ -110,7 +113,8 @@ def read_file(path: Path) -> Layer:
 
 
 def parse_assignments(assignments: Iterable[str], *, source: str = "--set") -> Layer:
-    """The values of `NAME=VALUE`: NAME is full, or just the key; VALUE as TOML writes it. The last of a NAME counts.
+    """The values of `NAME=VALUE`: NAME is full, or just the key; VALUE as TOML writes it, where a text needs no quotes.
+    The last of a NAME counts.
 
     Raises:
         ValueError: one is not NAME=VALUE, or sets what cannot be set.
@@ -120,7 +124,8 @@ def parse_assignments(assignments: Iterable[str], *, source: str = "--set") -> L
         name, equals, text = (part.strip() for part in assignment.partition("="))
         if not equals or not name:
             raise ValueError(f"{source}: {shown(assignment)} is not NAME=VALUE, such as restart.abandon_after=60")
-        values[_full_name(name)] = _parse_value(name, text, source)
+        name = _full_name(name)
+        values[name] = _parse_value(_SETTINGS.get(name), text, source)
     return Layer(source, values)
 
 
@@ -130,25 +135,34 @@ def _converted(name: str, value: object) -> Any:
     return _SETTINGS[name].converted(name, value)
 
 
-def _table(table: str, values: Mapping[str, Any], sources: Mapping[str, str]) -> Any:
+def _table(table: str, values: Mapping[str, Any], sources: Mapping[str, str], flags: Mapping[str, str]) -> Any:
     try:
         return TABLES[table](**values)
-    except ValueError as error:
-        given = dict.fromkeys(sources[f"{table}.{key}"] for key in settings_of(TABLES[table]) if key in values)
-        raise ValueError(f"{' and '.join(given)}: {table}.{error}") from error
+    except ClashError as error:
+        names = [f"{table}.{name}" for name in error.names]
+        by_flag = any(sources[name] == flags.get(name) for name in names)
+        raise ValueError(
+            error.reason.format(*(_called(name, sources[name], flags, by_flag) for name in names))
+        ) from error
 
 
-def _parse_value(name: str, text: str, source: str) -> object:
+def _called(name: str, source: str, flags: Mapping[str, str], by_flag: bool) -> str:
+    """`restart.abandon_after (--set)`; or its flag, where that is its source, or could be as one is that of another."""
+    flag = flags.get(name)
+    return flag if flag and (source == flag or (by_flag and source == DEFAULT)) else f"{name} ({source})"
+
+
+def _parse_value(setting: Setting | None, text: str, source: str) -> object:
+    """As TOML writes it, or else a text, which `setting` may refuse."""
     try:
         document = tomlfile.parse(f"value = {text}", source)
     except tomlfile.TomlError:
-        document = {}
-    if document.keys() != {"value"}:  # nothing, or further lines
-        setting = _SETTINGS.get(_full_name(name))
-        what = "what is given" if setting and setting.secret else shown(text)
-        example = "a number, true, false, or a list such as [60, 120] or ['HOST:22']"
-        raise ValueError(f"{source}: {what} for {shown(name)} is no TOML value: {example}")
-    return document["value"]
+        return text
+    if document.keys() != {"value"}:  # further lines
+        return text
+    value = document["value"]
+    is_text = setting is not None and setting.is_text
+    return text if is_text and not isinstance(value, str) else value
 
 
 def _full_name(name: str) -> str:

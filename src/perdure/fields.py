@@ -29,6 +29,8 @@ MIB = 1024 * KIB
 _INDEX = re.compile(r"`\$\[(\d+)\]`")
 """As msgspec says where in a list a value does not fit."""
 
+_TEXT = "a text"
+
 _BOUNDED = reprlib.Repr()
 _BOUNDED.maxstring = 80
 
@@ -39,6 +41,19 @@ class FieldError(ValueError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(reason)
         self.name = name
+
+
+class ClashError(ValueError):
+    """The values of the fields `names` do not go together, though each is in its range.
+
+    Args:
+        reason: with a `{}` for each name.
+    """
+
+    def __init__(self, reason: str, *names: str) -> None:
+        super().__init__(reason.format(*names))
+        self.reason = reason
+        self.names = names
 
 
 def number(unit: str, low: float, high: float, *, zero: str = "") -> msgspec.Meta:
@@ -71,6 +86,11 @@ class Setting:
     secret: bool = False
 
     @property
+    def is_text(self) -> bool:
+        """Whether any text is taken."""
+        return self.noun == _TEXT
+
+    @property
     def bounds(self) -> str:
         """`0.01 to 3600`, `64 KiB to 1 GiB`, `true or false`."""
         if self.low is None or self.high is None:
@@ -98,18 +118,29 @@ class Setting:
             raise FieldError(name, self._refusal(name, value, str(error))) from error
 
     def _refusal(self, name: str, value: object, error: str) -> str:
-        noun = self.noun
+        noun, example = self.noun, self._example(value)
         if isinstance(value, list | tuple):
             if self.length is not None and len(value) > self.length:
                 return f"{name} has {len(value)} values, more than {self.length}"
             if index := _INDEX.search(error):
                 name, value, noun = f"{name}[{index[1]}]", value[int(index[1])], self.item
         expected = noun if self.low is None else f"{noun} from {self.range}"
-        expected += f" such as {self.form}" if self.form else ""
+        expected += (f" such as {self.form}" if self.form else "") + example
         if self.secret:
             return f"{name} is not {expected}"
         is_no_int = isinstance(value, float) and noun == "a whole number"  # "5, not a whole number" would be a riddle
         return f"{name} is {repr(value) if is_no_int else shown(value)}, not {expected}"
+
+    def _example(self, value: object) -> str:
+        """How a list is written, or a number, where `value` is none."""
+        items = {_TEXT: "'…', '…'", "a number": "60, 120"}.get(self.item)
+        if items is not None and not isinstance(value, list | tuple):
+            return f"; a list is [{items}]"
+        if not self.item and self.low is not None and isinstance(value, str):
+            example = self.default if isinstance(self.default, int | float) and self.default else self.low
+            unit = {"": "", "s": "seconds, "}.get(self.unit, f"{self.unit}, ")
+            return f" ({unit}such as {show_number(example)})"
+        return ""
 
 
 @cache
@@ -179,7 +210,7 @@ def _described(info: inspect.Type) -> dict[str, Any]:
         case inspect.DictType():
             return {"noun": "a table"}
         case _:
-            return {"noun": "a text"}
+            return {"noun": _TEXT}
 
 
 def show_number(value: float) -> str:

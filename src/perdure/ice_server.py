@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 _ICE_URL = re.compile(
@@ -81,3 +82,18 @@ def parse_ice_server(text: str) -> IceServer:
             f"the ICE server at {host!r} has a user name but no password: {scheme}:USER:PASSWORD@HOST:PORT"
         )
     return IceServer(f"{scheme}:{host}", username, password)
+
+
+def read_ice_servers(servers: Iterable[IceServer | str]) -> tuple[IceServer, ...]:
+    """Those that a program names, also as texts.
+
+    Raises:
+        TypeError, ValueError: one is no ICE server. The message does not repeat a password.
+    """
+    if isinstance(servers, str) or not isinstance(servers, Iterable):
+        raise TypeError(f'ICE servers are a list, ["stun:HOST:PORT"], and not {type(servers).__name__}')
+    read = tuple(parse_ice_server(each) if isinstance(each, str) else each for each in servers)
+    for each in read:
+        if not isinstance(each, IceServer):
+            raise TypeError(f'an ICE server is "stun:HOST:PORT", or an IceServer(url, …), not {type(each).__name__}')
+    return read

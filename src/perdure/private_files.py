@@ -90,11 +90,14 @@ def make_folder(path: Path) -> None:
     """Make a folder that is its owner's alone, unless there is one.
 
     Raises:
-        OSError: it cannot be made, or is no folder.
+        OSError: it cannot be made, or is no folder; `strerror` names it.
     """
     if path.is_dir():
         return
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, f"the folder {path} cannot be made: {error.strerror}", str(path)) from error
     _give_to_owner_of(path.parent, path)
 
 

@@ -278,11 +278,11 @@ class TubeRegistry:
 
     # For all tubes.
 
-    def set_ice_servers(self, servers: Sequence[IceServer], *, expires_in: float | None = None) -> None:
-        """Use `servers`, with their new credentials, from now on: for carriers and for ICE restarts. A path through
-        a TURN server with other credentials moves to a spare. Each tube signals `turn_credentials_refreshed`. Raises
-        `TypeError` where they are not `IceServer`s, and `CarrierError` where the engine refuses one."""
-        self.ice_servers.set(TransportConfig(ice_servers=tuple(servers)).ice_servers, expires_in)
+    def set_ice_servers(self, servers: Sequence[IceServer | str], *, expires_in: float | None = None) -> None:
+        """Use `servers` from now on, for carriers and for ICE restarts. A path through a TURN server with other
+        credentials moves to a spare. Each tube signals `turn_credentials_refreshed`. Raises `TypeError` or
+        `ValueError` where one is no ICE server, and `CarrierError` where the engine refuses one."""
+        self.ice_servers.set(servers, expires_in)
 
     def network_moved(self, moved: NetworkMoved) -> None:
         """Tell every tube that the network moved, as a `NetworkMonitor` says; each decides for itself."""

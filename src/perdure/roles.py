@@ -9,10 +9,13 @@ from perdure.ice_server import IceServer, parse_ice_server
 
 PATIENT_POLICY = RestartPolicy(max_restart_attempts=1000)
 """It is time that ends a tunnel's patience (`abandon_after`), not a count: a network that blocks UDP for a few minutes
-must not cost anybody a connection. 1000 attempts last longer than 16 hours."""
+must not cost anybody a connection. 1000 attempts last longer than 16 hours. `connect` and `serve` have this policy;
+`dataclasses.replace(PATIENT_POLICY, warm_spare="off")` changes one value. A new `RestartPolicy(…)` gives up after 3
+attempts, about 45 s."""
 
 UNLIMITED_SESSION = SessionLimits(session_timeout=0.0)
-"""A connection through a tunnel may be idle as long as plain TCP lets it."""
+"""A connection through a tunnel may be idle as long as plain TCP lets it. `connect` and `serve` have these limits, to
+be changed likewise; new `SessionLimits(…)` end a tunnel that nobody uses for an hour."""
 
 
 def transport_config(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from perdure.config import TransportConfig
 from perdure.eventlog import log_event
+from perdure.ice_server import read_ice_servers
 from perdure.tube import clock
 from perdure.turn.pool import ServerAddress, Trouble, address_of
 from perdure.turn.shared_secret import expiry_of
@@ -59,9 +60,10 @@ class SharedIceServers:
         failures = () if self._knowing is None else self._knowing.turn_failures()
         return tuple(failure.sentence(self._expired_for(failure)) for failure in failures)
 
-    def set(self, servers: tuple[IceServer, ...], expires_in: float | None) -> None:
-        """Use `servers`, which expire in so many seconds. A path through a TURN server whose credentials are others now
-        gets a new allocation. Raises `CarrierError` where the engine refuses one."""
+    def set(self, given: Iterable[IceServer | str], expires_in: float | None) -> None:
+        """Use those `given`, which expire in so many seconds. A path through a TURN server whose credentials are others
+        now gets a new allocation. Raises as `TubeRegistry.set_ice_servers`."""
+        servers = read_ice_servers(given)
         self._transport.set_ice_servers(servers)
         expires_in = _expires_in(servers) if expires_in is None else expires_in
         self._expires_at = None if expires_in is None else clock() + expires_in

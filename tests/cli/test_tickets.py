@@ -193,6 +193,12 @@ async def test_a_file_that_holds_something_else_is_not_overwritten(tmp_path: Pat
     assert path.read_text() == "Dear Ada,\n"
 
 
+async def test_a_state_folder_that_cannot_be_made_is_named() -> None:
+    program = await output_of(*SERVE, "--state-dir", "/proc/x")
+    assert program.process.returncode == 2
+    assert program.stderr.seen[-1].endswith("the folder /proc/x cannot be made: No such file or directory")
+
+
 async def test_a_ticket_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "ticket"
     program = await output_of(*SERVE, "--ticket-file", str(path))

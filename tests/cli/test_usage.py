@@ -41,18 +41,30 @@ CONNECT = ("connect", GOOD)
             ("rendezvous", "--turn-secret-file", "/no", "--turn-url", "turn:x", "--turn-token-file", "/no"),
             "the secret file /no cannot be read: No such file or directory",
         ),
-        ((*SERVE, "--allow", "h:1", "--turn-url", "turn:x"), "turn_secret_file and turn_urls go together"),
+        (
+            (*SERVE, "--allow", "h:1", "--turn-url", "turn:x"),
+            "Invalid value: --turn-secret-file and --turn-url go together",
+        ),
         (
             (*SERVE, "--allow", "h:1", "--turn-url", "turn:x", "--turn-secret-file", "/no"),
             "the secret file /no cannot be read: No such file or directory",
         ),
+        *(
+            ((*command, "--turn-ca", "/no"), "--turn-ca: the certificates in /no cannot be used: No such")
+            for command in (
+                (*SERVE, "--allow", "h:1"),
+                (*SERVE, "--allow", "h:1", "--ice-servers-url", "https://turn.example/"),
+                (*CONNECT, "-L", "0:localhost:80"),
+                ("config", "show"),
+            )
+        ),
         (
             (*SERVE, "--allow", "h:1", "--ice-servers-url", "http://turn.example/"),
-            "--ice-servers-url: turn.ice_servers_url: turn.example is another machine: use https",
+            "--ice-servers-url: turn.example is another machine: use https",
         ),
         (
             (*CONNECT, "-L", "0:localhost:80", "--ice-servers-token-file", "/no"),
-            "ice_servers_token_file is set without ice_servers_url",
+            "Invalid value: --ice-servers-token-file is set without --ice-servers-url",
         ),
         ((*CREATE, ".ada"), "Invalid value for NAME: '.ada' cannot be a ticket's name: that has 1 to 64 of"),
         (

@@ -220,16 +220,22 @@ session_timeout_warning_stages = [1800, 2700]
 A later source wins: the default, the command's default, `--config FILE`, the environment (`PERDURE_ICE_SERVERS`),
 then `--set NAME=VALUE` or a flag that means the same, such as `--hold-minutes` for `restart.abandon_after`. A list is
 replaced as a whole: one `--allow` hides the `allow` of the file. NAME is `restart.abandon_after` or, because no name
-stands in two tables, `abandon_after`. `perdure config show` takes the same options, and prints each value with its
-unit, its range and its source. A name that does not exist, a value outside its range and a file that is not TOML end
-the command with exit code 2 before anything is connected. `connect` takes the same file and does not use `[serve]`. A
-password in the file is never shown; where others can read such a file, or change any, a line on standard error says
-so. Only a regular file is read. From Python, hand `RestartPolicy`, `SessionLimits`, `ResourceLimits` and
-`TransportConfig` to what you build.
+stands in two tables, `abandon_after`. VALUE is written as in the file, but a text needs no quotes:
+`--set warm_spare=off`, `--set abandon_after=7200` (seconds), `--set 'allow=["127.0.0.1:22"]'`. `perdure config show`
+takes the same options, and prints each value with its unit, its range and its source. A name that does not exist, a
+value outside its range and a file that is not TOML end the command with exit code 2 before anything is connected.
+`connect` takes the same file and does not use `[serve]`. A password in the file is never shown; where others can read
+such a file, or change any, a line on standard error says so. Only a regular file is read.
+From Python, hand `RestartPolicy`, `SessionLimits`, `ResourceLimits` and `TransportConfig` to what you build;
+`perdure.connect` and `perdure.serve` begin with other values, see below.
 
-`serve` and `connect`, the commands and the calls, set two values otherwise. `max_restart_attempts` is {patient},
-because at a terminal it is time (`abandon_after`) that ends the patience and not a count; with `--exit-on-fail` it is
-{attempts}. `session_timeout` is 0, because a forwarded connection may be idle as long as plain TCP lets it.
+`serve` and `connect`, the commands and the calls, set two values otherwise. `max_restart_attempts` is {patient}, because at a terminal it is time
+(`abandon_after`) that ends the patience and not a count; with `--exit-on-fail` it is {attempts}. `session_timeout` is
+0, because a forwarded connection may be idle as long as plain TCP lets it. From Python these values are
+`perdure.PATIENT_POLICY` and `perdure.UNLIMITED_SESSION`, and `perdure.connect` and `perdure.serve` have them unless you
+hand others. So change one value with `policy=dataclasses.replace(perdure.PATIENT_POLICY, warm_spare="off")`: in a
+`RestartPolicy(warm_spare="off")` all other values are those of the tables, with {attempts} attempts, and a connection
+is lost after about {whole} s on a network that lets nothing through.
 
 ## How they relate
 **How a lost path is noticed.** What the network monitor, the engine or the application reports is acted on at once.

@@ -16,7 +16,7 @@ from perdure.cli.running import LogLevel, set_up_logging
 from perdure.errors import PerdureError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from perdure.config import TurnSettings
     from perdure.configfile import Configuration, Layer
@@ -112,7 +112,7 @@ assignments = click.option(
     "assignments",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Set one value, such as restart.attempt_timeout=20; wins over the file; may be given again.",
+    help="Set one value, such as attempt_timeout=20 or warm_spare=off; wins over the file; may be given again.",
 )
 state_dir = click.option(
     "--state-dir",
@@ -205,8 +205,9 @@ def configuration(
                 raise ValueError(f"{flag} and --set {name} say the same; give one of them")
             if value is not None:
                 layers.append(Layer(flag, {name: value}))
-        found = layered(*layers, assigned)
-        _check_texts(found)
+        flags = {name: flag for flag, (name, _) in given.items()}
+        found = layered(*layers, assigned, flags=flags)
+        _check_texts(found, flags)
         return found
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
@@ -237,14 +238,11 @@ def ice_server_provider(settings: TurnSettings) -> IceServerProvider | None:
     if not settings.ice_servers_url:
         return None
     token_file, ca_file = settings.ice_servers_token_file or None, settings.turn_ca or None
-    try:
-        return IceServersEndpoint(settings.ice_servers_url, token_file=token_file, ca_file=ca_file)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+    return IceServersEndpoint(settings.ice_servers_url, token_file=token_file, ca_file=ca_file)
 
 
-def _check_texts(configuration: Configuration) -> None:
-    """Whether URLs and targets are such.
+def _check_texts(configuration: Configuration, flags: Mapping[str, str]) -> None:
+    """Whether URLs, targets and certificates are such. `flags`: by a value's full name.
 
     Raises:
         ValueError: one is not; it names the source.
@@ -254,14 +252,16 @@ def _check_texts(configuration: Configuration) -> None:
     from perdure.ice_server import parse_ice_server
     from perdure.streams.allow import parse_allow
     from perdure.ticket import check_rendezvous_url
-    from perdure.turn.endpoint import check_endpoint_url
+    from perdure.turn.endpoint import check_endpoint_url, client_context
 
     def check(name: str, texts: Iterable[str], parse: Callable[[str], object]) -> None:
         try:
             for text in texts:
                 parse(text)
         except ValueError as error:
-            raise ValueError(f"{configuration.sources[name]}: {name}: {error}") from error
+            source = configuration.sources[name]
+            where = source if source == flags.get(name) else f"{source}: {name}"
+            raise ValueError(f"{where}: {error}") from error
 
     def check_rendezvous(url: str) -> None:
         try:
@@ -279,6 +279,7 @@ def _check_texts(configuration: Configuration) -> None:
     check("serve.deny", serve.deny, lambda text: parse_allow([text]))
     check("transport.ice_servers", transport.ice_servers, parse_ice_server)
     check("turn.ice_servers_url", filter(None, [configuration.turn.ice_servers_url]), check_endpoint_url)
+    check("turn.turn_ca", filter(None, [configuration.turn.turn_ca]), client_context)
 
 
 def state_folder(given: Path | None) -> Path:

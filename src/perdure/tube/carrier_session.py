@@ -35,7 +35,8 @@ from perdure.tube.carrier_set import CarrierSet
 from perdure.tube.clock import clock
 from perdure.tube.close_codes import CLOSE_REASONS
 from perdure.tube.inbox import REST, RESTING_FRAMES, TURN_COST, Inbox, turn_cost
-from perdure.tube.log import log_ice_state, log_resumed, log_switched
+from perdure.tube.log import log_ice_state, log_resumed
+from perdure.tube.path_log import PathLog
 from perdure.tube.standby import opened, tend, told
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ class CarrierSession:
     """A session, and its carriers while there are any.
 
     Attributes:
-        held: these, begun and closed as the core decides; `offer`, `answer` and `close_carrier` go through here, as the
-            session has to know.
+        held: these; `offer`, `answer` and `close_carrier` go through here, as the session has to know.
 
     Args:
         session: nobody else drives it; `streams` and the like call what concerns streams, and then `schedule_turn`.
@@ -74,6 +74,7 @@ class CarrierSession:
         "_turn_cost",
         "held",
         "loop",
+        "path_log",
         "session",
     )
 
@@ -83,13 +84,12 @@ class CarrierSession:
         self._consumer: StreamConsumer | None = None
         self.loop = asyncio.get_running_loop()
         self.held = CarrierSet(listener, transport, self, places)
+        self.path_log = PathLog(listener.tube_id, lambda: self.path)
         self._inbox: Inbox | None = None
         self._in_band: InBandSignals | None = None
         """Since something of signaling went through a carrier, either way."""
-        self._turn_cost = 0
+        self._frames_read = self._turn_cost = 0
         """Of what was received in this turn of the event loop."""
-        self._frames_read = 0
-        """In this turn, likewise."""
         self._is_resting = False
         """Whether nothing is read, as the last turn had many frames."""
         self._message_bytes = 0
@@ -238,9 +238,9 @@ class CarrierSession:
             self._listener.feed(core_events.IceUnhealthy(generation, has_failed=state is IceState.FAILED))
 
     def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
-        is_relayed = (path := self.path) is not None and path.is_relayed
+        self.path_log.seen(path := self.path)
         measured = statistics.rtt, statistics.checks_sent, statistics.checks_answered
-        self._listener.feed(core_events.HealthMeasured(generation, *measured, is_relayed))
+        self._listener.feed(core_events.HealthMeasured(generation, *measured, path is not None and path.is_relayed))
 
     def carrier_lost(self, generation: int, reason: LossReason, detail: str) -> None:
         why = f"{reason.value}: {detail}" if detail else reason.value
@@ -266,10 +266,10 @@ class CarrierSession:
                 told(event, self.held, self._listener, self.evidence)
             case SessionResumed(generation, _, peer_carriers):
                 if self.held.is_spare(generation):
-                    log_switched(self._listener.tube_id, self.held.generation, generation)
                     self.held.switch()
                     self._message_bytes = 0
                 log_resumed(self._listener.tube_id, event)
+                self.path_log.look_soon()
                 self._told = None
                 self._listener.feed(core_events.SessionResumed(generation, peer_takes_spare=peer_carriers > 1))
             case SignalReceived(generation, body):
@@ -278,9 +278,8 @@ class CarrierSession:
                 self._listener.carrier_gone(generation, f"protocol error: {reason}")
             case SessionClosed(code, reason, by_peer):
                 self._pump()
-                farewell = 0.0 if by_peer else FAREWELL_SECONDS
                 ended = core_events.SessionEnded(CLOSE_REASONS[code], reason)
-                self.loop.call_later(farewell, self._listener.feed, ended)
+                self.loop.call_later(0.0 if by_peer else FAREWELL_SECONDS, self._listener.feed, ended)
             case _:
                 if self._consumer is not None:
                     self._consumer.stream_event(event)

@@ -15,7 +15,7 @@ from perdure.core.events import CarrierMade, StandbyUseless
 from perdure.errors import CarrierError
 from perdure.eventlog import log_event
 from perdure.transport.base import StandbyTransport
-from perdure.tube.log import log, log_standby_useless
+from perdure.tube.log import log, log_standby_useless, log_switched
 from perdure.tube.standby_places import MAX_STANDBYS
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ class CarrierSet:
 
     def switch(self) -> None:
         """The session goes on on the spare. Of the carriers before, only the last is kept."""
+        if self.spare is not None:
+            log_switched(self._path_listener.tube_id, self.generation, self.spare.generation)
         self._retire(self.current)
         self.current, self.spare = self.spare, None
         if self.current is not None and self.places.has(self.current):

@@ -327,6 +327,8 @@ class Driver:
                     self.is_closing = True
                     self.end = action
                     self._wind_up(action)
+                elif action.after is State.CONNECTED:
+                    carriers.path_log.look_soon()
                 self._on_told(action)
             case _:
                 assert_never(action)

@@ -12,7 +12,7 @@ from perdure.eventlog import Field, error_fields, log_event
 if TYPE_CHECKING:
     from perdure.core.actions import StateChanged, WarnOfTimeout
     from perdure.session import SessionResumed
-    from perdure.transport.base import IceState
+    from perdure.transport.base import IceState, Path
 
 log = logging.getLogger("perdure.tube")
 
@@ -71,6 +71,14 @@ def log_timeout_warning(tube_id: str, warning: WarnOfTimeout) -> None:
 def log_switched(tube_id: str, before: int, after: int) -> None:
     """The session goes on on the carrier that was begun beside the one before; no state need have changed."""
     log_event(log, logging.INFO, "carrier-switched", tube=tube_id, before=before, generation=after)
+
+
+def log_path(tube_id: str, path: Path) -> None:
+    """By which path the session goes. An address that the engine does not tell is left out."""
+    said = {"local": path.local_address, "remote": path.remote_address, "relay": path.relay_url}
+    known: dict[str, Field] = {key: value for key, value in said.items() if value is not None}
+    kind = "relayed" if path.is_relayed else "direct"
+    log_event(log, logging.INFO, "path", tube=tube_id, path=kind, protocol=path.protocol, **known)
 
 
 def log_standby_ready(tube_id: str, generation: int) -> None:
