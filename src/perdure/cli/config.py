@@ -233,7 +233,8 @@ From Python, hand `RestartPolicy`, `SessionLimits`, `ResourceLimits` and `Transp
 because at a terminal it is time (`abandon_after`) that ends the patience and not a count; with `--exit-on-fail` it
 is {attempts}. `session_timeout` is 0, because a forwarded connection may be idle as long as plain TCP lets it. From
 Python these values are `perdure.PATIENT_POLICY` and `perdure.UNLIMITED_SESSION`, and `perdure.connect` and
-`perdure.serve` have them unless you hand others. So change one value with `policy=dataclasses.replace(perdure.PATIENT_POLICY, warm_spare="off")`: in a
+`perdure.serve` have them unless you hand others. So change one value with
+`policy=dataclasses.replace(perdure.PATIENT_POLICY, warm_spare="off")`: in a
 `RestartPolicy(warm_spare="off")` all other values are those of the tables, with {attempts} attempts, and a connection
 is lost after about {whole} s on a network that lets nothing through.
 
