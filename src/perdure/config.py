@@ -283,6 +283,9 @@ class TransportSettings:
     loopback: Annotated[
         bool, "Whether 127.0.0.1, ::1 and link-local addresses are used too, for both ends on one machine."
     ] = False
+    relay_only: Annotated[
+        bool, "Whether nothing but TURN servers is used, so that the other end learns none of this machine's addresses."
+    ] = False
     own_interfaces: Annotated[
         bool,
         (
@@ -307,6 +310,7 @@ class TransportSettings:
         return TransportConfig(
             servers,
             loopback=self.loopback,
+            relay_only=self.relay_only,
             own_interfaces=self.own_interfaces,
             turn_ca=turn.turn_ca or None,
             turn_credential_refresh_interval=turn.turn_credential_refresh_interval,
