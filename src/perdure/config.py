@@ -17,6 +17,9 @@ from perdure.wire import MAX_STREAMS
 SMALLEST_SHARE_BYTES = 64 * KIB
 """What a stream may always hold, so that others which nobody reads cannot stop it."""
 
+TURN_TTL = 3600.0
+"""Seconds that made TURN credentials last: `turn.shared_secret.DEFAULT_LIFETIME`, whose module is not for here."""
+
 MAX_VALUES = 32
 """In one field, such as the stages of a warning: more would be a mistake, and each is a timer."""
 
@@ -231,7 +234,7 @@ class TurnSettings:
         "The TURN servers that have that secret, as a list; also with `?transport=tcp`, and as `turns:HOST:PORT`.",
     ] = ()
     turn_ttl: Annotated[float, number("s", 10, 7 * 86400), "How long the credentials last that are made with it."] = (
-        3600.0
+        TURN_TTL
     )
     ice_servers_url: Annotated[
         str,
@@ -261,6 +264,8 @@ class TurnSettings:
             raise ValueError("turn_secret_file and ice_servers_url are both set; give one of them")
         if bool(self.turn_secret_file) != bool(self.turn_urls):
             raise ValueError("turn_secret_file and turn_urls go together; give both or none")
+        if self.turn_ttl != TURN_TTL and not self.turn_secret_file:
+            raise ValueError("turn_ttl is set without turn_secret_file")
         if self.ice_servers_token_file and not self.ice_servers_url:
             raise ValueError("ice_servers_token_file is set without ice_servers_url")
 

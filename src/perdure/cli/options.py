@@ -235,6 +235,7 @@ def shared_secret(file: Path, urls: Iterable[str], ttl: float | None) -> SharedS
 def ice_server_provider(settings: TurnSettings) -> IceServerProvider | None:
     """What issues ICE servers; `None`: nothing does. Raises `click.BadParameter` where what is set cannot be used."""
     from perdure.turn.endpoint import IceServersEndpoint
+    from perdure.turn.secret_files import read_token
 
     passwords.warn_of_secret_files([settings.turn_secret_file, settings.ice_servers_token_file])
     if settings.turn_secret_file:
@@ -243,8 +244,10 @@ def ice_server_provider(settings: TurnSettings) -> IceServerProvider | None:
         return None
     token_file, ca_file = settings.ice_servers_token_file or None, settings.turn_ca or None
     try:
+        if token_file is not None:
+            read_token(Path(token_file))  # again each time: now for a wrong name
         return IceServersEndpoint(settings.ice_servers_url, token_file=token_file, ca_file=ca_file)
-    except ValueError as error:
+    except (ValueError, PerdureError) as error:
         raise click.BadParameter(str(error)) from error
 
 
