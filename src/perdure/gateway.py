@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from perdure.admission import Holder
     from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
     from perdure.delivery import SignalHandler, SignalIterator
+    from perdure.eventlog import Field
     from perdure.ice_server import IceServer
     from perdure.netmon.monitor import NetworkMoved
     from perdure.signaling.base import SignalingChannel
@@ -279,7 +280,8 @@ class Gateway:
         self._told_servers = told
         if self._signaling is not None:
             self._signaling.set_ice_servers(told)
-        log_event(log, logging.INFO, "ice-servers", count=len(servers), clients=len(self.tubes))
+        lasts: dict[str, Field] = {} if expires_in is None else {"expires_in": round(expires_in)}
+        log_event(log, logging.INFO, "ice-servers", count=len(servers), clients=len(self.tubes), **lasts)
 
     # Its life.
 

@@ -42,6 +42,7 @@ async def test_a_gateway_makes_credentials_and_tells_its_clients(tmp_path: Path)
         running_rendezvous() as (_, rendezvous),
         running_gateway(rendezvous, "--turn-secret-file", secret, "--turn-url", url) as (gateway, ticket),
     ):
+        await gateway.logs("ice-servers", count=1, clients=0, expires_in=3600)
         assert await reached(ticket, target) == url
         assert "north" not in gateway.said
 
