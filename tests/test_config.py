@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.config import ResourceLimits, RestartPolicy, ServeSettings, SessionLimits, TransportSettings
+from perdure.config import ResourceLimits, RestartPolicy, ServeSettings, SessionLimits, TransportSettings, TurnSettings
 from perdure.fields import defaults_of, settings_of, show_number
 from perdure.ice_server import IceServer, parse_ice_server
+from perdure.turn.shared_secret import DEFAULT_LIFETIME
 
 SECTIONS = [ServeSettings, TransportSettings, RestartPolicy, SessionLimits, ResourceLimits]
 
@@ -198,3 +199,7 @@ def test_a_turn_password_is_never_shown() -> None:
     with pytest.raises(ValueError, match="needs a user name and a password") as error:
         parse_ice_server("turn:me:secret")
     assert "secret" not in str(error.value)
+
+
+def test_made_credentials_last_as_long_from_a_command_as_from_python() -> None:
+    assert TurnSettings().turn_ttl == DEFAULT_LIFETIME

@@ -331,5 +331,7 @@ def test_any_assignment_is_taken_or_refused(text: str) -> None:
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_file_says_how_carriers_find_their_way(own: bool) -> None:
-    configuration = layered(Layer("file", {"transport.own_interfaces": own, "transport.loopback": True}))
-    assert configuration.transport.config() == TransportConfig(loopback=True, own_interfaces=own)
+    configuration = layered(
+        Layer("file", {"transport.own_interfaces": own, "transport.loopback": True, "transport.relay_only": own})
+    )
+    assert configuration.transport.config() == TransportConfig(loopback=True, relay_only=own, own_interfaces=own)

@@ -61,6 +61,7 @@ def connect(
     ice_server_provider: IceServerProvider | None = None,
     turn_ca: str | None = None,
     loopback: bool = False,
+    relay_only: bool = False,
     signal_handler: SignalHandler | None = None,
     policy: RestartPolicy = PATIENT_POLICY,
     session_limits: SessionLimits = UNLIMITED_SESSION,
@@ -79,6 +80,7 @@ def connect(
         ice_server_provider: issues more of them, again before they expire: `perdure.SharedSecret`, and others.
         turn_ca: a file of certificates that are trusted for `turns:` servers, beside the system's.
         loopback: also use 127.0.0.1, ::1 and link-local addresses, for both ends on one machine.
+        relay_only: use nothing but TURN servers; the other end then learns none of this machine's addresses.
         signal_handler: called with each `Signal`; plain (in a worker thread) or async (on the loop).
         policy, session_limits, limits: see docs/timers.md. By default a tunnel is patient and has no session timeout;
             to keep that, change `perdure.PATIENT_POLICY` and `perdure.UNLIMITED_SESSION`, with `dataclasses.replace`.
@@ -100,7 +102,7 @@ def connect(
         wait=wait,
         timeout=timeout,
         retry=retry,
-        transport=transport_config(ice_servers, loopback=loopback, turn_ca=turn_ca),
+        transport=transport_config(ice_servers, loopback=loopback, relay_only=relay_only, turn_ca=turn_ca),
         ice_server_provider=ice_server_provider,
         signal_handler=signal_handler,
         policy=policy,
@@ -118,8 +120,7 @@ class Tunnel:
         network: tells of changes of the machine's network; the caller starts and closes it. By default it has its own.
         make_signaling: the way to the rendezvous for one session.
         client_key: by default one that is made for this tunnel.
-        random: for jitter.
-        token_bytes: the source of session ids and keys; must be cryptographically random.
+        random, token_bytes: for jitter; for session ids and keys, and must be cryptographically random.
 
     The other arguments are those of `connect`.
     """

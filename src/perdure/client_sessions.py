@@ -178,9 +178,10 @@ class ClientSessions:
                 why = status.reason or "it does not answer"
                 return PeerError(f"the gateway takes no session: {why} ({waited})", reason="no answer")
             case _:
-                text = f"no path to the gateway was found ({waited}); is UDP allowed, and are the ICE servers right?"
-                text = "; ".join([text, *self._tubes.ice_servers.describe_troubles()])
-                return PeerError(text, reason="no path")
+                found = f"no path to the gateway was found ({waited})"
+                troubles = self._tubes.ice_servers.describe_troubles()
+                to_check = "is UDP allowed, and are the ICE servers right?"
+                return PeerError("; ".join([found, *troubles, to_check]), reason="no path")
 
     def _begin(self) -> None:
         session_id = self._token_bytes(SESSION_ID_BYTES)

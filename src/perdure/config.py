@@ -17,6 +17,9 @@ from perdure.wire import MAX_STREAMS
 SMALLEST_SHARE_BYTES = 64 * KIB
 """What a stream may always hold, so that others which nobody reads cannot stop it."""
 
+TURN_TTL = 3600.0
+"""Seconds that made TURN credentials last: `turn.shared_secret.DEFAULT_LIFETIME`, whose module is not for here."""
+
 MAX_VALUES = 32
 """In one field, such as the stages of a warning: more would be a mistake, and each is a timer."""
 
@@ -235,7 +238,7 @@ class TurnSettings:
         "The TURN servers that have that secret, as a list; also with `?transport=tcp`, and as `turns:HOST:PORT`.",
     ] = ()
     turn_ttl: Annotated[float, number("s", 10, 7 * 86400), "How long the credentials last that are made with it."] = (
-        3600.0
+        TURN_TTL
     )
     ice_servers_url: Annotated[
         str,
@@ -265,6 +268,8 @@ class TurnSettings:
             raise ClashError("{} and {} are both set; give one of them", "turn_secret_file", "ice_servers_url")
         if bool(self.turn_secret_file) != bool(self.turn_urls):
             raise ClashError("{} and {} go together; give both or none", "turn_secret_file", "turn_urls")
+        if self.turn_ttl != TURN_TTL and not self.turn_secret_file:
+            raise ClashError("{} is set without {}", "turn_ttl", "turn_secret_file")
         if self.ice_servers_token_file and not self.ice_servers_url:
             raise ClashError("{} is set without {}", "ice_servers_token_file", "ice_servers_url")
 
@@ -286,6 +291,9 @@ class TransportSettings:
     ] = ()
     loopback: Annotated[
         bool, "Whether 127.0.0.1, ::1 and link-local addresses are used too, for both ends on one machine."
+    ] = False
+    relay_only: Annotated[
+        bool, "Whether nothing but TURN servers is used, so that the other end learns none of this machine's addresses."
     ] = False
     own_interfaces: Annotated[
         bool,
@@ -311,6 +319,7 @@ class TransportSettings:
         return TransportConfig(
             servers,
             loopback=self.loopback,
+            relay_only=self.relay_only,
             own_interfaces=self.own_interfaces,
             turn_ca=turn.turn_ca or None,
             turn_credential_refresh_interval=turn.turn_credential_refresh_interval,

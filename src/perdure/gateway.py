@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from perdure.admission import Holder
     from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
     from perdure.delivery import SignalHandler, SignalIterator
+    from perdure.eventlog import Field
     from perdure.ice_server import IceServer
     from perdure.netmon.monitor import NetworkMoved
     from perdure.signaling.base import SignalingChannel
@@ -83,6 +84,7 @@ def serve(
     ice_server_provider: IceServerProvider | None = None,
     turn_ca: str | None = None,
     loopback: bool = False,
+    relay_only: bool = False,
     signal_handler: SignalHandler | None = None,
     policy: RestartPolicy = PATIENT_POLICY,
     session_limits: SessionLimits = UNLIMITED_SESSION,
@@ -122,7 +124,7 @@ def serve(
         wait=wait,
         timeout=timeout,
         retry=retry,
-        transport=transport_config(ice_servers, loopback=loopback, turn_ca=turn_ca),
+        transport=transport_config(ice_servers, loopback=loopback, relay_only=relay_only, turn_ca=turn_ca),
         ice_server_provider=ice_server_provider,
         signal_handler=signal_handler,
         policy=policy,
@@ -270,7 +272,7 @@ class Gateway:
             CarrierError: the engine refuses one; clients were not told.
         """
         self._check_loop()
-        self._ice_servers.give(transport_config(servers, loopback=False).ice_servers)
+        self._ice_servers.give(transport_config(servers).ice_servers)
 
     def _use_ice_servers(self, servers: tuple[IceServer, ...], expires_in: float | None) -> None:
         told = for_clients(servers)
@@ -278,7 +280,8 @@ class Gateway:
         self._told_servers = told
         if self._signaling is not None:
             self._signaling.set_ice_servers(told)
-        log_event(log, logging.INFO, "ice-servers", count=len(servers), clients=len(self.tubes))
+        lasts: dict[str, Field] = {} if expires_in is None else {"expires_in": round(expires_in)}
+        log_event(log, logging.INFO, "ice-servers", count=len(servers), clients=len(self.tubes), **lasts)
 
     # Its life.
 

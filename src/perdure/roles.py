@@ -19,7 +19,11 @@ be changed likewise; new `SessionLimits(…)` end a tunnel that nobody uses for 
 
 
 def transport_config(
-    ice_servers: Iterable[IceServer | str], *, loopback: bool, turn_ca: str | None = None
+    ice_servers: Iterable[IceServer | str],
+    *,
+    loopback: bool = False,
+    relay_only: bool = False,
+    turn_ca: str | None = None,
 ) -> TransportConfig:
     """Of ICE servers as a program or a command line names them.
 
@@ -29,4 +33,4 @@ def transport_config(
     if isinstance(ice_servers, str):
         raise TypeError('ice_servers is a list: ["stun:HOST:PORT"]')
     servers = tuple(parse_ice_server(server) if isinstance(server, str) else server for server in ice_servers)
-    return TransportConfig(servers, loopback=loopback, turn_ca=turn_ca)
+    return TransportConfig(servers, loopback=loopback, relay_only=relay_only, turn_ca=turn_ca)

@@ -163,8 +163,9 @@ def test_a_file_says_where_to_meet_and_what_is_allowed_until_a_flag_does(home: P
         "--ice-server",
         "stun:s",
         "--loopback",
+        "--relay-only",
     )
-    tables = settings(*file, *flags, "--loopback")
+    tables = settings(*file, *flags)
     assert tables["transport"].pop("own_interfaces")["source"] == "default"
     given = {(each["source"], str(each["value"])) for name in ("serve", "transport") for each in tables[name].values()}
     assert given == {
@@ -173,6 +174,7 @@ def test_a_file_says_where_to_meet_and_what_is_allowed_until_a_flag_does(home: P
         ("--deny", "['web:81']"),
         ("--ice-server", "['stun:s']"),
         ("--loopback", "True"),
+        ("--relay-only", "True"),
     }
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 import perdure
-from perdure import TransportConfig
-from perdure.client import Tunnel
-from support.processes import running_gateway, running_rendezvous
+from support.processes import running, running_gateway, running_rendezvous
 from support.targets import echo, serving
 from support.turn_server import coturn, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-RELAY_ONLY = TransportConfig(loopback=True, relay_only=True)
 
 
 def private(path: Path, text: str) -> str:
@@ -26,7 +24,7 @@ def private(path: Path, text: str) -> str:
 async def reached(ticket: str, target: str) -> str | None:
     """By which TURN server a client, which has nothing else, reaches the gateway's target."""
     host, _, port = target.rpartition(":")
-    async with Tunnel(perdure.parse_ticket(ticket, now=0), transport=RELAY_ONLY) as tunnel:
+    async with perdure.connect(ticket, loopback=True, relay_only=True) as tunnel:
         reader, writer = await tunnel.open_connection(host, int(port))
         writer.write(b"hello")
         assert await reader.readexactly(5) == b"hello"
@@ -44,8 +42,31 @@ async def test_a_gateway_makes_credentials_and_tells_its_clients(tmp_path: Path)
         running_rendezvous() as (_, rendezvous),
         running_gateway(rendezvous, "--turn-secret-file", secret, "--turn-url", url) as (gateway, ticket),
     ):
+        await gateway.logs("ice-servers", count=1, clients=0, expires_in=3600)
         assert await reached(ticket, target) == url
         assert "north" not in gateway.said
+
+
+async def test_a_gateway_and_a_client_that_are_told_so_use_nothing_but_turn_servers(tmp_path: Path) -> None:
+    port, local = free_port(), free_port()
+    url, secret = f"turn:127.0.0.1:{port}", private(tmp_path / "secret", "north\n")
+    relays = ("--turn-secret-file", secret, "--turn-url", url)
+    async with (
+        coturn(tmp_path, port, "--use-auth-secret", "--static-auth-secret", "north"),
+        serving(echo) as target,
+        running_rendezvous() as (_, rendezvous),
+        running_gateway(rendezvous, *relays, "--relay-only") as (_, ticket),
+    ):
+        options = ("-L", f"{local}:{target}", "--loopback", "--relay-only", "--json-logs")
+        async with running("connect", f"@{private(tmp_path / 'ticket', ticket)}", *options) as client:
+            await client.logs("tube-state", after="connected")
+        provider = perdure.SharedSecret("south", [url])
+        other = perdure.serve(rendezvous, handler=echo, loopback=True, relay_only=True, ice_server_provider=provider)
+        async with other as gateway:
+            with pytest.raises(
+                perdure.PeerError, match=r"\(waited 3 s\); turn:127\S+ refuses the credentials \(401\); is UDP allowed"
+            ):
+                await perdure.connect(gateway.ticket, loopback=True, timeout=3).__aenter__()
 
 
 async def test_the_rendezvous_hands_credentials_to_a_gateway_that_has_the_token(tmp_path: Path) -> None:

@@ -87,6 +87,16 @@ CONNECT = ("connect", GOOD)
             ("serve", "--rendezvous", "http://host", "--allow", "localhost:1"),
             "a rendezvous URL looks like ws://HOST:PORT or wss://HOST, not 'http://host'",
         ),
+        ((*SERVE, "--turn-ttl", "60"), "turn_ttl is set without turn_secret_file"),
+        ((*SERVE, "--ice-servers-token-file", "x"), "ice_servers_token_file is set without ice_servers_url"),
+        (
+            (*SERVE, "--allow", "h:1", "--turn-secret-file", "/no/file", "--turn-url", "turn:turn.example"),
+            "the secret file /no/file cannot be read: No such file or directory",
+        ),
+        (
+            (*SERVE, "--allow", "h:1", "--ice-servers-url", "https://h", "--ice-servers-token-file", "/no/file"),
+            "the token file /no/file cannot be read: No such file or directory",
+        ),
         (("rendezvous", "--listen", "8765"), "'8765' is not HOST:PORT"),
         (("rendezvous", "--listen", "127.0.0.1:70000"), "'127.0.0.1:70000' is not HOST:PORT"),
         (("rendezvous", "--listen", "127.0.0.1:8\u00b2"), "'127.0.0.1:8\u00b2' is not HOST:PORT"),

@@ -192,8 +192,9 @@ def test_an_attempt_that_found_no_path_names_what_is_wrong_with_the_servers() ->
     core.handle_event(Started(), 0.0)
     [decision] = decisions(core.handle_timeout(deadline(core)))
     assert decision.detail == (
-        "no path to the other end was found in 10 s; is UDP allowed, and --ice-server (STUN, TURN) right at both ends?"
-        "; turn:a gives no answer in 3 s; turn:b gives no answer in 3 s; turn:c gives no answer in 3 s; and 2 more"
+        "no path to the other end was found in 10 s; "
+        "turn:a gives no answer in 3 s; turn:b gives no answer in 3 s; turn:c gives no answer in 3 s; and 2 more; "
+        "is UDP allowed, and --ice-server (STUN, TURN) right at both ends?"
     )
     del troubles[:]
     core.handle_timeout(deadline(core))

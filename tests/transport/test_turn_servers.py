@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,6 +26,7 @@ from support.gathering import Gatherer, gathering
 from support.network_namespace import network_namespace
 from support.signaling import eventually
 from support.turn_server import coturn, free_port, turn_server
+from transport.peers import Peers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,6 +142,24 @@ def _received(silent: socket.socket) -> Iterator[bytes]:
     with contextlib.suppress(BlockingIOError):
         while True:
             yield silent.recv(2048)
+
+
+async def test_a_server_whose_answer_the_engine_did_not_wait_for_is_no_failure() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        mute = IceServer(f"turn:127.0.0.1:{silent.getsockname()[1]}", "ada", "the password")
+        failed, peers = Mock(), Peers()
+        peers.transport.tell_of_turn_servers(failed)
+        failed.turn_credentials_awaited.return_value = None
+        peers.transport.set_ice_servers([mute])
+        try:
+            await peers.open()
+            with gathering([mute]) as later:  # begun after theirs, and without a peer
+                await eventually(lambda: bool(later.failures))
+            assert failed.turn_server_failed.mock_calls == []
+            assert peers.transport.turn_failures() == ()
+        finally:
+            peers.close()
 
 
 async def test_a_tcp_server_that_is_not_there_is_told() -> None:

@@ -232,23 +232,20 @@ async def test_a_tunnel_whose_credentials_expire_while_nobody_issues_any_comes_b
 
 
 async def test_the_second_server_serves_where_the_first_swallows_everything(tmp_path: Path) -> None:
-    port, heard = free_port(), Heard()
+    port = free_port()
     mute = StrictTurn(free_port(), b"north", longest_lifetime=600)
     mute.swallows = True
     async with turn_server(tmp_path, port, "ada", "the password") as second, mute.running() as mute_port:
         first = IceServer(f"turn:127.0.0.1:{mute_port}", "ada", "the password")
-        async with relayed(Several(first, second), handler=heard) as tunnel, Traffic(tunnel).flowing():
+        async with relayed(Several(first, second)) as tunnel, Traffic(tunnel).flowing():
+            assert mute.swallowed
             assert relay_of(tunnel) == second.url
-            both_ends = [f"{first.url} gives no answer in 3 s"] * 2
-            await eventually(lambda: heard.failures == both_ends)
-            tried = set(mute.swallowed)
-            assert tried
             await tunnel.manager.restart_ice()
             await eventually(lambda: tunnel.state.is_up)
             before = carrier_of(tunnel.manager)
             tunnel.manager.rebuild()
             await on_another_carrier(tunnel.manager, than=before)
-            assert mute.swallowed == tried, "neither an ICE restart nor a new carrier tries it again"
+            await eventually(lambda: relay_of(tunnel) == second.url)
 
 
 async def test_tcp_is_used_where_udp_is_swallowed(tmp_path: Path) -> None:

@@ -173,6 +173,33 @@ def test_who_seeks_a_path_with_credentials_that_were_refused_waits_for_others(ra
     assert schedule.path_sought(100.1) is None
 
 
+@given(st.floats(0, 4.9), randoms)
+def test_who_seeks_a_path_waits_for_no_others_where_those_just_fetched_were_refused(
+    after: float, random: Random
+) -> None:
+    schedule = RefreshSchedule(600.0, random, now=0.0)
+    fetched(schedule, 3600.0)
+    schedule.refused(after)
+    next_at = schedule.next_at
+    for now in (after, 4.99, 5.0, 100.0):
+        assert schedule.path_sought(now) is None
+    assert schedule.next_at == next_at, "nor are they fetched earlier than the refusal asks for"
+    schedule.asked(next_at)
+    assert schedule.path_sought(next_at) is None, "nor is the fetch that the refusal has asked for"
+    schedule.succeeded(3600.0, next_at)
+    schedule.refused(next_at + 100.0)
+    assert schedule.path_sought(next_at + 100.0) is not None, "those were taken for a while, maybe: others may be"
+
+
+@given(randoms)
+def test_who_seeks_a_path_waits_where_those_that_were_refused_at_once_have_expired_since(random: Random) -> None:
+    schedule = RefreshSchedule(600.0, random, now=0.0)
+    fetched(schedule, 90.0)
+    schedule.refused(0.1)
+    assert schedule.path_sought(89.9) is None
+    assert schedule.path_sought(90.0) == 92.0
+
+
 @given(randoms)
 def test_a_provider_that_failed_is_asked_at_once_when_the_network_changes(random: Random) -> None:
     schedule = spent(random)

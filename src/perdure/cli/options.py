@@ -36,6 +36,9 @@ json_logs = click.option("--json-logs", is_flag=True, help="Log JSON, one object
 loopback = click.option(
     "--loopback", is_flag=True, help="Also use loopback and link-local addresses: both ends on one machine."
 )
+relay_only = click.option(
+    "--relay-only", is_flag=True, help="Use nothing but TURN servers: to test one, or to hide this machine's addresses."
+)
 ice_server = click.option(
     "--ice-server",
     multiple=True,
@@ -127,7 +130,7 @@ faults = click.option("--faults", is_flag=True, hidden=True)
 def settings(command: Callable[..., None]) -> Callable[..., None]:
     """The options about settings that serve, connect and config show have; all but the last go to `configuration`."""
     relays = (turn_ca, ice_servers_token_file, ice_servers_url, turn_ttl, turn_url, turn_secret_file)
-    for option in (exit_on_fail, assignments, config, hold_minutes, loopback, *relays, ice_server):
+    for option in (exit_on_fail, assignments, config, hold_minutes, relay_only, loopback, *relays, ice_server):
         command = option(command)
     return command
 
@@ -159,6 +162,7 @@ def configuration(
     hold_minutes: float | None,
     ice_server: tuple[str, ...],
     loopback: bool,
+    relay_only: bool = False,
     turn_secret_file: Path | None = None,
     turn_url: tuple[str, ...] = (),
     turn_ttl: float | None = None,
@@ -182,6 +186,7 @@ def configuration(
             "--hold-minutes": ("restart.abandon_after", None if hold_minutes is None else hold_minutes * 60),
             "--ice-server": ("transport.ice_servers", passwords.ice_servers(ice_server) or None),
             "--loopback": ("transport.loopback", loopback or None),
+            "--relay-only": ("transport.relay_only", relay_only or None),
             "--turn-secret-file": ("turn.turn_secret_file", _text(turn_secret_file)),
             "--turn-url": ("turn.turn_urls", turn_url or None),
             "--turn-ttl": ("turn.turn_ttl", turn_ttl),
@@ -231,6 +236,7 @@ def shared_secret(file: Path, urls: Iterable[str], ttl: float | None) -> SharedS
 def ice_server_provider(settings: TurnSettings) -> IceServerProvider | None:
     """What issues ICE servers; `None`: nothing does. Raises `click.BadParameter` where what is set cannot be used."""
     from perdure.turn.endpoint import IceServersEndpoint
+    from perdure.turn.secret_files import read_token
 
     passwords.warn_of_secret_files([settings.turn_secret_file, settings.ice_servers_token_file])
     if settings.turn_secret_file:
@@ -238,6 +244,11 @@ def ice_server_provider(settings: TurnSettings) -> IceServerProvider | None:
     if not settings.ice_servers_url:
         return None
     token_file, ca_file = settings.ice_servers_token_file or None, settings.turn_ca or None
+    try:
+        if token_file is not None:
+            read_token(Path(token_file))  # again each time: now for a wrong name
+    except PerdureError as error:
+        raise click.BadParameter(str(error)) from error
     return IceServersEndpoint(settings.ice_servers_url, token_file=token_file, ca_file=ca_file)
 
 

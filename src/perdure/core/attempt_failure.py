@@ -17,11 +17,11 @@ _WHAT_TO_CHECK = "is UDP allowed, and --ice-server (STUN, TURN) right at both en
 
 
 def why_it_failed(context: Context, policy: RestartPolicy, *, is_agreed: bool) -> str:
-    """The attempt has had its time. `is_agreed`: the other end knew of it."""
+    """The attempt has had its time: what is known, then what to check. `is_agreed`: the other end knew of it."""
     seconds = f"{policy.attempt_timeout:.0f} s"
     if context.state is State.RECONNECTING and not is_agreed:
         return f"the other end has not answered for {seconds}"
     troubles = context.relay_troubles()
     left = len(troubles) - MOST_TROUBLES
     named = [*troubles[:MOST_TROUBLES], *([f"and {left} more"] if left > 0 else [])]
-    return "; ".join([f"no path to the other end was found in {seconds}", _WHAT_TO_CHECK, *named])
+    return "; ".join([f"no path to the other end was found in {seconds}", *named, _WHAT_TO_CHECK])

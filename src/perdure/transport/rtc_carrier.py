@@ -227,7 +227,7 @@ class RtcCarrier:
     async def _gather(self, connection: webrtc.RTCPeerConnection, describe: Describe) -> None:
         await self._gathering.ready()
         described = await describe()
-        self._gathering.begin()
+        self._gathering.begin(lambda: self.path() is not None)
         await connection.set_local_description(described)
 
     async def _apply_answer(self, sdp: str) -> None:
@@ -361,6 +361,7 @@ class RtcCarrier:
     def _on_candidate(self, event: webrtc.RTCPeerConnectionIceEvent) -> None:
         found = event.candidate
         if found is None or not found.candidate:
+            self._gathering.ended()
             return
         self._gathering.found(found.url)
         if not self.on_gathered(found.candidate):

@@ -7,7 +7,8 @@
 | fetched, lifetime not known | after `interval` |
 | failed n times in a row | after 1, 2, 4 … 60 s, and up to a tenth more; also when the old ones have expired |
 | a server refused new credentials n times in a row | at once, then as after failures |
-| a path is sought, and those in use were refused or have expired | at once, but 5 s after the one before |
+| a path is sought, and those in use were refused or have expired | at once, but 5 s after the one before; waited for |
+| the same, but they were refused within 5 s of their fetch, and have not expired | as after refusals; not waited for |
 | the network has changed, or the machine slept, and the last fetch failed | at once |
 """
 
@@ -41,7 +42,8 @@ LONGEST_WAIT = 2.0
 """Seconds that whoever seeks a path waits for new credentials: many a path needs no TURN server."""
 
 SOUGHT_INTERVAL = 5.0
-"""Seconds between two fetches that are made because a path is sought: as the first wait between two attempts."""
+"""Seconds between two fetches that are made because a path is sought: as the first wait between two attempts. Those
+that are refused within it have not grown old: the secret, or the clock, is another one at the server."""
 
 
 class RefreshSchedule:
@@ -59,6 +61,8 @@ class RefreshSchedule:
         self._failures = 0
         self._refusals = 0
         self._was_refused = False
+        self._were_fresh = False
+        """Whether those that were refused had just been fetched."""
         self._is_asking = False
         self.next_at = now
         """When to ask."""
@@ -95,6 +99,7 @@ class RefreshSchedule:
         soonest = self._asked_at + (self._retry_delay(self._refusals - 1) if self._refusals else SHORTEST_DELAY)
         self._refusals += 1
         self._was_refused = True
+        self._were_fresh = now < self._asked_at + SOUGHT_INTERVAL
         self.next_at = min(self.next_at, max(now, soonest))
 
     def network_moved(self, now: float) -> None:
@@ -104,8 +109,9 @@ class RefreshSchedule:
 
     def path_sought(self, now: float) -> float | None:
         """A path is about to be sought. Until when new credentials are waited for, if a fetch does not end before;
-        `None`: not at all, as those in use are good, or no others will come soon."""
-        if not self._was_refused and (self.expires_at is None or now < self.expires_at):
+        `None`: not at all, as those in use are good, no others will come soon, or others will not help."""
+        has_expired = self.expires_at is not None and now >= self.expires_at
+        if not has_expired and (not self._was_refused or self._were_fresh):
             return None
         if self._is_asking:
             until = self._asked_at + LONGEST_WAIT
