@@ -299,8 +299,7 @@ class Tunnel:
         Raises:
             ListenError: the address is in use, is not this machine's, or needs privileges.
             PerdureError: what ended the tunnel.
-            TypeError, ValueError: `host`, `port` or `to` cannot be one.
-            RuntimeError: the tunnel is closed; or another event loop runs.
+            TypeError, ValueError, RuntimeError: a wrong argument; the tunnel is closed, or another event loop runs.
         """
         self._check_open()
         server = await connections.listen(

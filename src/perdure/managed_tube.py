@@ -111,6 +111,7 @@ class ManagedTube:
         """What a `NetworkMonitor` told."""
         held, network = self.driver.carriers.held, None if moved.change is None else moved.change.after
         address, beside = held.local_address, held.spare_address
+        leads_on = network is not None and beside is not None and network.leads_by(beside)
         lost = Lost(self._lost_addresses)
         if moved.change is not None:
             lost = lost_after(self._lost_addresses, moved.change, address, clock())
@@ -124,7 +125,7 @@ class ManagedTube:
                 moved.slept_seconds,
                 moved.detail,
                 lost.is_return,
-                standby_leads_on=network is not None and beside is not None and network.leads_by(beside),
+                standby_leads_on=leads_on and moved.invalidates(beside) is False,
             )
         )
         if network is not None:  # afterwards: a warm spare on the last uplink that is left may be of use now

@@ -87,8 +87,8 @@ CONNECT = ("connect", GOOD)
             ("serve", "--rendezvous", "http://host", "--allow", "localhost:1"),
             "a rendezvous URL looks like ws://HOST:PORT or wss://HOST, not 'http://host'",
         ),
-        ((*SERVE, "--turn-ttl", "60"), "turn_ttl is set without turn_secret_file"),
-        ((*SERVE, "--ice-servers-token-file", "x"), "ice_servers_token_file is set without ice_servers_url"),
+        ((*SERVE, "--turn-ttl", "60"), "--turn-ttl is set without --turn-secret-file"),
+        ((*SERVE, "--ice-servers-token-file", "x"), "--ice-servers-token-file is set without --ice-servers-url"),
         (
             (*SERVE, "--allow", "h:1", "--turn-secret-file", "/no/file", "--turn-url", "turn:turn.example"),
             "the secret file /no/file cannot be read: No such file or directory",

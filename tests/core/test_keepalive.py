@@ -225,3 +225,25 @@ def test_a_check_is_never_due_again_at_its_own_instant(begin: float) -> None:
     path = liveness(rtt=0.123)
     tell(path, awaiting=begin)
     assert [verdict for _, verdict in verdicts(path, until=begin + 99)] == ["SUSPECT", "SILENT"]
+
+
+def test_a_late_verdict_waits_a_moment_while_data_does_and_not_on_an_idle_path() -> None:
+    idle, busy = liveness(), liveness()
+    tell(idle, awaiting=10.0, ping=True)
+    assert not idle.put_off(40.4), "the driver rounds its deadlines"
+    tell(busy, awaiting=10.0)
+    assert busy.put_off(10.9)
+    assert busy.judge(10.9) is Verdict.FINE
+    assert verdicts(busy, until=99.0)[0] == (pytest.approx(10.95), "SUSPECT")
+
+
+def test_a_late_verdict_on_a_suspect_path_is_put_off_by_as_little() -> None:
+    path = liveness()
+    tell(path, awaiting=10.0)
+    suspected_at = path.next_check()
+    assert suspected_at is not None
+    assert path.judge(suspected_at) is Verdict.SUSPECT
+    silent_at = path.next_check()
+    assert silent_at is not None
+    assert path.put_off(silent_at + 0.15)
+    assert path.next_check() == pytest.approx(silent_at + 0.2)

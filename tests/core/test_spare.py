@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -119,6 +120,17 @@ def test_a_network_event_restarts_no_ice_while_the_peer_may_be_on_the_spare() ->
     assert decided(actions) == [("HOLD", "UNDER_WAY")]
     assert core.spare == 5
     assert decided(core.handle_event(NEW_ADDRESS, 12.2)) == [("REBUILD", "NEW_ADDRESS")], "that it cannot use"
+
+
+def test_a_network_event_waits_a_second_for_a_spare_that_opened_and_no_longer() -> None:
+    core = with_spare()
+    core.handle_event(AnswerReceived(5, sdp("spare")), 10.4)
+    rest(core, 10.0 + SILENT_AFTER + 0.01)
+    rest(core, 11.6)
+    core.handle_event(SpareOpened(5), 11.6)
+    assert decided(core.handle_event(replace(ROAM, local_address_lost=False), 11.7)) == [("HOLD", "UNDER_WAY")]
+    assert decided(rest(core, 12.5)) == []
+    assert decided(rest(core, 12.7))[0][0] == "SPARE", "its own link may be gone"
 
 
 def switched() -> Connection:

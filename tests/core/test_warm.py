@@ -434,6 +434,15 @@ def test_where_it_is_lost_while_it_is_asked_a_spare_is_begun_at_once(event: Even
     assert offers(actions) == [MakeOffer(7, Trigger.CONNECTION_TIMEOUT, is_spare=True)]
 
 
+def test_where_the_peer_withdraws_it_while_it_is_asked_a_spare_is_begun_at_once() -> None:
+    core = with_peers()
+    suspect(core, 11.0)
+    actions = core.handle_event(OfferWithdrawn(5), 11.0 + SUSPECT_AFTER + 0.05)
+    assert actions != []
+    assert core.next_deadline() is not None
+    assert ("SPARE", "PATH_SUSPECT") in decided(actions + rest(core, 11.0 + SUSPECT_AFTER + 0.2))
+
+
 def test_what_was_heard_on_another_one_says_nothing_of_it() -> None:
     core = with_warm_spare()
     rest(core, 11.0)

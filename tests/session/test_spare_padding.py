@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.session import StreamFinished
 from perdure.session.outbox import ACK_DELAY
 from perdure.session.spare_padding import (
     MOST_PADDING_BYTES,
@@ -14,7 +13,7 @@ from perdure.session.spare_padding import (
     UNDER_WAY_TIMES,
     padding_for,
 )
-from perdure.wire import Data, Open, Padding, Ping, ResetCode, Resume, decode_message, encode_frame
+from perdure.wire import Data, Fin, Open, Padding, Ping, ResetCode, Resume, decode_message, encode_frame
 from support.session_pair import End, Pair, position_coded
 
 ROUND_TRIP = 0.1
@@ -229,7 +228,7 @@ def test_a_peer_that_ends_many_streams_on_the_spare_ends_the_wait() -> None:
     padding = padding_for(Resume(b"", 2, b"", ()), UNDER_WAY, ROUND_TRIP, 0.0)
     assert padding is not None
     assert padding.ends_at(0.0, None) > 0.0
-    padding.note([], [StreamFinished(stream_id) for stream_id in range(MOST_REPLIES + 1)])
+    padding.note([], b"".join(encode_frame(Fin(stream_id, 0)) for stream_id in range(MOST_REPLIES + 1)))
     assert padding.ends_at(0.0, None) < 0.0
 
 

@@ -497,6 +497,14 @@ def test_an_end_that_uses_the_standby_takes_the_peer_along_and_loses_no_byte(pai
     assert bytes(pair.initiator.read[theirs]) == position_coded(0, 5000)
 
 
+def test_an_end_that_uses_the_standby_without_a_stream_takes_the_peer_along(pair: Pair) -> None:
+    # Found by a reader: its only word there is a PING, which the peer took for a question.
+    proved_standby(pair)
+    pair.use_standby(pair.initiator)
+    pair.settle()
+    assert [end.current for end in pair.ends] == [2, 2]
+
+
 def test_a_stream_that_is_newer_than_the_standby_goes_on_there(pair: Pair) -> None:
     proved_standby(pair)
     stream_id = pair.initiator.session.open_stream(b"t")

@@ -276,8 +276,9 @@ class Carriers:
         self._leave_up(REASONS[trigger], detail)
         self._give_time(trigger)
 
-    def promoted(self) -> None:
-        """The session goes on on the spare; the carrier before is read until the peer does so too."""
+    def promoted(self, *, recovers: bool = True) -> None:
+        """The session goes on on the spare; the carrier before is read until the peer does so too. `recovers`: whether
+        the tube is CONNECTED then."""
         spare = self.spare
         if spare is None:
             return
@@ -288,7 +289,7 @@ class Carriers:
         self.is_open = True
         if self._context.state is State.CONNECTED:
             self.attempt = None
-        else:
+        elif recovers:
             self._recovered(Reason.SESSION_RESUMED)
 
     def _leave_spare(self) -> None:

@@ -74,7 +74,7 @@ class Closing:
                 if self._context.timers.deadline(Timer.GOODBYE) != math.inf:
                     self._part()
             case SessionResumed(carrier) if carrier == self._recovery.carriers.spare_generation:
-                self._recovery.carriers.promoted()
+                self._recovery.carriers.promoted(recovers=False)
             case CarrierLost(carrier) if carrier != self._recovery.carriers.current:
                 pass
             case (

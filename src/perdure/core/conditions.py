@@ -18,6 +18,10 @@ SHORT_LIFE_SECONDS = 0.25
 SHORT_LIVES_FORGIVEN = 5
 """Short lives in a row that are rebuilt at once; one more counts as a failed attempt, so nothing spins."""
 
+RESUMING_SECONDS = 1.0
+"""That a spare on which RESUME was said has until something else is begun: the peer answers within a round trip, or two
+where a packet is lost."""
+
 RESTART_USEFUL_SECONDS = 0.3
 """Silence beyond which SCTP's retransmission timer has backed off (0.4, 0.8, 1.6 s …): after an outage of 0.3 s a
 restarted carrier carries data as soon as a rebuilt one, after one of 0.5 s 0.7 s later (measured, docs/design.md)."""
@@ -118,7 +122,10 @@ BUSY = When(
 )
 """A request does not wait while the path is up, as the user hears the answer. Quality is judged again by itself."""
 HAS_SPARE = When("a spare is under way", lambda f: f.situation.has_spare)
-HAS_TOLD_SPARE = When("a spare is under way on which the peer may go on", lambda f: f.situation.has_told_spare)
+RESUMING = When(
+    f"a spare opened less than {RESUMING_SECONDS:.0f} s ago, on which the peer may go on",
+    lambda f: f.situation.now < f.situation.spare_told_at + RESUMING_SECONDS,
+)
 HAS_STANDBY = When("a warm spare is ready", lambda f: f.situation.has_standby)
 AT_GATEWAY = When("this is the gateway", lambda f: not f.situation.is_initiator)
 

@@ -226,7 +226,7 @@ class Connection:
                 negotiate(self._context, recovery, self.activity, event)
             case OfferWithdrawn(generation):
                 if self._is_spare(generation):
-                    recovery.offer_withdrawn()
+                    overdue.withdrawn(recovery)
             case CarrierMade(carrier, can_restart):
                 recovery.carriers.made(carrier, can_restart=can_restart)
             case Described(generation):
@@ -258,8 +258,9 @@ class Connection:
                 if not peer_takes_spare:
                     recovery.spares.peer_takes_them = False
                 if self._is_spare(carrier):
+                    stood_by = recovery.carriers.holds_standby
                     recovery.spare_resumed()
-                    self._path_monitor.start(is_new_carrier=True)
+                    self._path_monitor.start(is_new_carrier=True, is_doubted=stood_by)
                 elif self._is_current(carrier) and recovery.resumed():
                     self._path_monitor.start(is_new_carrier=True)
             case RecoveryRequested(rebuild):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -133,5 +134,5 @@ class Situation(NamedTuple):
     """Whether the open carrier itself can take an offer to the peer: its path works, as far as is known."""
     has_standby: bool = False
     """Whether a warm spare is ready beside the carrier."""
-    has_told_spare: bool = False
-    """Whether RESUME was said on a spare: the peer may go on on it."""
+    spare_told_at: float = -math.inf
+    """When RESUME was said on a spare that is under way: the peer may go on on it."""

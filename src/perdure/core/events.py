@@ -196,7 +196,7 @@ class NetworkChanged:
     is_return: bool = False
     """Whether the path's own address is back, which was away for some seconds."""
     standby_leads_on: bool = False
-    """Whether there is a warm spare, and the default route leads by its address now."""
+    """Whether there is a spare, the default route leads by its address now, and the change took nothing from that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,11 +160,15 @@ class Liveness:
 
     def put_off(self, now: float) -> bool:
         """The verdict is asked for late, so this process stood still, and what came meanwhile is not read yet. Whether
-        the verdict can wait for that; once in a silence, as a dead path must be noticed by a busy process too."""
-        if self._put_off_at >= self._last_heard_at:
+        the verdict can wait for that; once in a silence, as a dead path must be noticed by a busy process too. An idle
+        path's can not: it is asked for at a rounded time."""
+        awaiting_since = self._awaiting_since
+        if awaiting_since is None or self._is_patient or self._put_off_at >= self._last_heard_at:
             return False
         self._put_off_at = now
-        self._since = max(self._since, now + READING_DELAY - self._suspect_after)
+        is_suspect = self._suspected_at >= self._silent_since(awaiting_since)
+        wait = self._lost_after if is_suspect else self._suspect_after
+        self._since = max(self._since, now + READING_DELAY - wait)
         return True
 
     def judge(self, now: float) -> Verdict:

@@ -78,6 +78,14 @@ def standby_unhealthy(recovery: Recovery) -> None:
         spare_lost(recovery)
 
 
+def withdrawn(recovery: Recovery) -> None:
+    """The peer does not need the spare that it offered."""
+    if recovery.carriers.holds_standby and not recovery.carriers.negotiation.offered_here:
+        spare_lost(recovery)
+    else:
+        recovery.offer_withdrawn()
+
+
 def spare_lost(recovery: Recovery) -> None:
     """It never carried anything. While the path is up that is no news."""
     carriers, spare, is_up = recovery.carriers, recovery.carriers.spare, recovery.context.state.is_up

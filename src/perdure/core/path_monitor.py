@@ -43,9 +43,11 @@ class PathMonitor:
         self._direct_trials: DirectTrials | None = None
         """While the path is relayed."""
 
-    def start(self, *, is_new_carrier: bool) -> None:
-        """The path works, maybe another one than before."""
+    def start(self, *, is_new_carrier: bool, is_doubted: bool = False) -> None:
+        """The path works, maybe another one than before. `is_doubted`: nobody has heard it for a while."""
         self.liveness.start(self._context.now)
+        if is_doubted:
+            self.liveness.doubt(self._context.now)
         self.quality.restart(is_new_carrier=is_new_carrier)
         self._context.timers.set(Timer.HEALTH, self._context.now + self._policy.connection_health_check_interval)
         if is_new_carrier and self._direct_trials is not None:

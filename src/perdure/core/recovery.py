@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from perdure.core.context import Context
     from perdure.core.events import NetworkChanged
     from perdure.core.keepalive import Liveness
+
+_NOT_BEGUN = (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT, DecisionReason.UNDER_WAY)
+"""Why a network event waits whose attempt is not begun: one that is under way then was begun before."""
 
 _UNASKED = (DecisionReason.CARRIES_DATA, DecisionReason.PATH_SUSPECT)
 """Why a path is left alone without being asked: it talks, or it was asked just now."""
@@ -133,9 +137,7 @@ class Recovery:
         works = self.context.state.is_up and not event.local_address_lost and self.liveness.last_heard_at > came_at
         # Begun while the network was flapping, or agreed before its address: it starts over.
         attempt, is_elsewhere = self.carriers.attempt, event.is_new_address and not event.is_return
-        is_stale = why in (DecisionReason.UNSETTLED, DecisionReason.RESTART_LIMIT) or (
-            attempt is not None and is_elsewhere and attempt.was_agreed_before(came_at)
-        )
+        is_stale = why in _NOT_BEGUN or (attempt is not None and is_elsewhere and attempt.was_agreed_before(came_at))
         if works or (self.carriers.is_attempting and not is_stale):
             self.execute(self.rules.network_event_answered(event.trigger, self.situation()))
         else:
@@ -357,5 +359,5 @@ class Recovery:
             peer_takes_spare=takes_spare,
             in_band=takes_spare and state.is_up and carriers.is_open and not self.liveness.is_suspect(now),
             has_standby=carriers.has_standby,
-            has_told_spare=carriers.has_spare and carriers.spare is not None and carriers.spare.is_told,
+            spare_told_at=-math.inf if carriers.spare is None else carriers.spare.told_at,
         )

@@ -9,7 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.core import rules
-from perdure.core.conditions import GLARE_DELAY, SHORT_LIFE_SECONDS, SHORT_LIVES_FORGIVEN, UNCOUNTED, Facts
+from perdure.core.conditions import (
+    GLARE_DELAY,
+    RESUMING_SECONDS,
+    SHORT_LIFE_SECONDS,
+    SHORT_LIVES_FORGIVEN,
+    UNCOUNTED,
+    Facts,
+)
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
 from perdure.core.restart_limit import UNLIMITED, Allowance, RestartLimit
 from perdure.core.rules import Table, Until
@@ -213,6 +220,8 @@ class RecoveryPolicy:
                 return limit.reserved_until if limit.spent_until is None else limit.spent_until
             case Until.BACKOFF:
                 return facts.situation.now + self._backoff(self._attempts_failed)
+            case Until.RESUMED:
+                return facts.situation.spare_told_at + RESUMING_SECONDS
             case Until.GLARE:
                 return facts.situation.now + GLARE_DELAY
             case _:

@@ -29,7 +29,6 @@ from perdure.core.conditions import (
     CARRIES_DATA,
     HAS_SPARE,
     HAS_STANDBY,
-    HAS_TOLD_SPARE,
     ICE_FAILED,
     IN_GRACE,
     LIMIT_HALVED,
@@ -44,6 +43,7 @@ from perdure.core.conditions import (
     OTHERWISE,
     QUALITY_TRIED,
     READS_NETWORKS,
+    RESUMING,
     SHORT_LIVES,
     SILENT,
     SLEPT_LONG,
@@ -71,6 +71,8 @@ class Until(Enum):
     """`restart_backoff_base`, doubled with each failure in a row."""
     GLARE = auto()
     """`GLARE_DELAY` from now."""
+    RESUMED = auto()
+    """`RESUMING_SECONDS` after RESUME was said on a spare."""
 
 
 class Rule(NamedTuple):
@@ -161,7 +163,7 @@ NETWORK_EVENT = Table(
         Rule(SLEPT_LONG, RecoveryAction.REBUILD, DecisionReason.LONG_SLEEP),
         Rule(NEW_ADDRESS, RecoveryAction.REBUILD, DecisionReason.NEW_ADDRESS),
         Rule(ADDRESS_LOST, RecoveryAction.REBUILD, DecisionReason.LOCAL_ADDRESS_LOST),
-        Rule(HAS_TOLD_SPARE, _HOLD, DecisionReason.UNDER_WAY),
+        Rule(RESUMING, _HOLD, DecisionReason.UNDER_WAY, Until.RESUMED),
         NO_ICE_RESTART,
         Rule(OTHERWISE, RecoveryAction.ICE_RESTART, DecisionReason.NETWORK_MOVED),
     ),

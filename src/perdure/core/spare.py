@@ -22,11 +22,11 @@ class Spare:
         "is_described",
         "is_outdated",
         "is_precaution",
-        "is_told",
         "peer_ufrag",
         "ready_at",
         "renews",
         "stands_by",
+        "told_at",
         "trigger",
     )
 
@@ -44,14 +44,19 @@ class Spare:
         """Whether it gathered with older ones, and had to be brought to its end."""
         self.is_precaution = False
         """Whether a mere suspicion of this end began it, and the path is not lost."""
-        self.is_told = False
-        """Whether this end has said RESUME on it: the peer may go on there, so it is brought to its end."""
+        self.told_at = -math.inf
+        """When this end said RESUME on it."""
         self.stands_by = stands_by
         """Whether it is a warm spare: nothing waits for it, and it is used once the path fails."""
         self.ready_at = math.inf
         """Since when both ends are proved on a warm spare."""
         self.heard_at = -math.inf
         """When the peer was last heard on a warm spare."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether this end has said RESUME on it: the peer may go on there, so it is brought to its end."""
+        return self.told_at != -math.inf
 
     @property
     def is_ready(self) -> bool:

@@ -97,7 +97,7 @@ class Spares:
     def opened(self) -> None:
         """RESUME was said on the spare."""
         if self._carriers.spare is not None:
-            self._carriers.spare.is_told = True
+            self._carriers.spare.told_at = self._context.now
 
     def used(self) -> None:
         """The session goes on on the spare of a suspicion."""

@@ -68,9 +68,10 @@ LONGEST_ANSWER = 1.0
 
 
 class Warm:
-    """A tube's warm spare: when there is one, and when it is used. At the end that answers, only the latter."""
+    """A tube's warm spare: when there is one, and when it is used. The end that answers begins none."""
 
     __slots__ = (
+        "_asked_at",
         "_carriers",
         "_context",
         "_data_at",
@@ -97,6 +98,8 @@ class Warm:
         self._not_before = 0.0
         self._failures = 0
         """In a row."""
+        self._asked_at = -math.inf
+        """When that was found."""
         self._silent_since: float | None = None
         """Since when the path owed its answer as it was found silent, and a warm spare was asked for that."""
 
@@ -155,7 +158,7 @@ class Warm:
     # What happens to it.
 
     def hear(self, event: StandbyReady | StandbyAnswered | UplinksCounted) -> bool:
-        """Whether it is to be used now: it works, and the path is suspect."""
+        """Whether it is to be used now: it works, and the path is suspect or silent."""
         spare = self._carriers.spare
         match event:
             case UplinksCounted(count):
@@ -181,8 +184,8 @@ class Warm:
         return False
 
     def path_silent(self) -> bool:
-        """As `ask`, of a path that is silent: what it owes its answer for is remembered, as its silence counts anew."""
-        self._silent_since = self._liveness.awaiting_since
+        """As `ask`, of a path that is silent. Since when the answer is due is remembered: silence counts anew now."""
+        self._silent_since, self._asked_at = self._liveness.awaiting_since, self._context.now
         return self.ask()
 
     def ask(self) -> bool:
@@ -210,8 +213,9 @@ class Warm:
     @property
     def is_path_silent(self) -> bool:
         """Whether the path still owes the answer for which it was found silent."""
-        since = self._silent_since
-        return since is not None and self._context.state.is_up and since == self._liveness.awaiting_since
+        since, heard_at = self._silent_since, self._liveness.last_heard_at
+        is_silent = since is not None and since == self._liveness.awaiting_since and heard_at <= self._asked_at
+        return is_silent and self._context.state.is_up
 
     @property
     def _may_hold(self) -> bool:

@@ -111,7 +111,7 @@ class Beside:
     def takes(self, frame: Inbound, on: Handshake, current: Handshake, events: list[SessionEvent]) -> bool:
         """What a frame `on` a carrier where the peer is proved says of these; whether it says nothing else."""
         match frame:
-            case Ping(token) if on is self.standby:
+            case Ping(token) if on is self.standby and token >= FIRST_TOKEN:
                 self._answer(encode_frame(Pong(token)), on, events)
                 return True
             case Pong(token) if on is self.standby:

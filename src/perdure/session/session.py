@@ -331,7 +331,7 @@ class Session:
                         self._receiver.apply(frame, events, now)
             padding = None if self.beside is None or handshake is not self.beside.spare else self.beside.padding
             if padding is not None:
-                padding.note(self._outbox.replies_since(replied), events)
+                padding.note(self._outbox.replies_since(replied), message)
             if padding is not None or handshake is self._handshake:
                 self.last_heard_at = now
         except ProtocolError as error:

@@ -20,13 +20,11 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from perdure.session.events import StreamFinished
-from perdure.wire import Gone, Padding, encode_frame
+from perdure.wire import Fin, Gone, Padding, decode_message, encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from perdure.session.events import SessionEvent
     from perdure.session.stream_table import StreamTable
     from perdure.wire import Frame, Resume
 
@@ -99,10 +97,11 @@ class SparePadding:
             self._latest_at = min(self._latest_at, now + self._round_trip)
         return encode_frame(Padding(PADDING_BYTES))
 
-    def note(self, replies: Iterable[Frame], events: Iterable[SessionEvent]) -> None:
-        """A message of the peer on the spare was answered by `replies`, and meant `events`."""
+    def note(self, replies: Iterable[Frame], message: bytes) -> None:
+        """A message of the peer on the spare was answered by `replies`. A FIN in it may have come before, elsewhere:
+        what was said to that may be lost, too."""
         self._replies += replies
-        self._finished += (event.stream_id for event in events if isinstance(event, StreamFinished))
+        self._finished += (frame.stream_id for frame in decode_message(message) if isinstance(frame, Fin))
 
     def owed(self, streams: StreamTable) -> list[Frame]:
         """What to say again on the spare. Of a stream that is in the peer's RESUME, GONE is said in any case."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from perdure.tube.log import log_path
+from perdure.eventlog import log_event
+from perdure.tube.log import log, log_path
 
 if TYPE_CHECKING:
     from perdure.transport.base import Path
@@ -45,4 +47,7 @@ class PathLog:
 
     def _look(self) -> None:
         self._looking = None
-        self.seen(self._path())
+        try:
+            self.seen(self._path())
+        except Exception as error:  # of an application's transport
+            log_event(log, logging.ERROR, "no-path", error, tube=self._tube_id)
