@@ -23,7 +23,7 @@ def test_it_tells_of_each_history_and_passes() -> None:
     assert [line for line in told if line.startswith("  passed")] == ["  passed"] * 5
     assert told[-1] == "all 5 passed"
     assert "Ethernet to Wi-Fi (ethernet-to-wifi, 14 s)" in told
-    assert "      3.000 s  client eth: off" in told
+    assert "      6.000 s  client eth: off" in told
     assert any(line.endswith("the client is RECONNECTING") for line in told)
 
 
