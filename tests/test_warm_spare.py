@@ -142,23 +142,26 @@ async def test_one_that_is_on_the_link_in_use_is_dropped_and_the_tube_goes_on() 
 
 
 @pytest.mark.parametrize("is_own", [False, True])
-async def test_a_registry_holds_a_bounded_number_of_them_and_as_many_of_its_peers(is_own: bool) -> None:
+async def test_a_registry_holds_a_bounded_number_of_them_and_as_many_of_its_peers(
+    is_own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gone: list[str] = []
     listener: Any = SimpleNamespace(
         tube_id="tube", feed=lambda event: None, carrier_gone=lambda generation, why: gone.append(why)
     )
 
-    class Taking(TwoLinks):
-        def answer(self, *arguments: object) -> Any:
-            return SimpleNamespace(can_restart=True, generation=5, close=lambda: None)
+    def take(*arguments: object) -> Any:
+        return SimpleNamespace(can_restart=True, generation=5, close=lambda: None)
 
-        offer = offer_apart = answer
-
-    transport, places = Taking(), StandbyPlaces()
+    transport, places = TwoLinks(), StandbyPlaces()
+    for name in ("offer", "offer_apart", "answer"):
+        monkeypatch.setattr(transport, name, take)
     held = [CarrierSet(listener, transport, listener, places) for _ in range(MAX_STANDBYS + 2)]
 
+    current: Any = SimpleNamespace(local_address="192.0.2.1", generation=3)
+
     def begin(each: CarrierSet, *, is_own: bool) -> None:
-        each.current = SimpleNamespace(local_address="192.0.2.1", generation=3)  # type: ignore[assignment]
+        each.current = current
         if is_own:
             each.offer(5, is_spare=True, stands_by=True)
         else:

@@ -380,8 +380,8 @@ def read_a_stale_resume_as_the_truth(patch: Patch) -> None:
     resume = Receiver.resume
 
     def resume_as_told(self: Receiver, *args: Any) -> None:
-        *others, acknowledged_before = args
-        resume(self, *others, None if acknowledged_before else acknowledged_before)
+        said, events, now, acknowledged_before = args
+        resume(self, said, events, now, None if acknowledged_before else acknowledged_before)
 
     patch.setattr(Receiver, "resume", resume_as_told)
 
@@ -427,7 +427,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (acknowledge_before_delivery, 4, "other bytes than were sent"),
     (reset_the_backoff_on_failure, 6, "waits "),
     (restart_without_limit, 12, "restarts in a minute"),
-    (drop_the_fin_on_a_rebuild, 4, "its end has not come"),
+    (drop_the_fin_on_a_rebuild, 13, "its end has not come"),
     (leak_a_stream, 0, "never acknowledges what it got"),
     (trust_a_late_callback, 5, "has no stream to say anything in"),
     (count_credit_twice, 11, "came beyond what was read"),

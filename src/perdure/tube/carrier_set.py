@@ -160,8 +160,10 @@ class CarrierSet:
             carrier, self.old = self.old, None
         if carrier is None:
             return
-        self.places.give_back(carrier)
-        closing = carrier.close()
+        try:
+            closing = carrier.close()
+        finally:
+            self.places.give_back(carrier)
         if closing is not None:
             task = asyncio.get_running_loop().create_task(self._wait_until_closed(carrier.generation, closing))
             self._closing = (*self._closing, task)
