@@ -60,7 +60,7 @@ def started(
 def connected(
     *, initiator: bool = True, policy: RestartPolicy = POLICY, limits: SessionLimits = LIMITS, rtt: float | None = 0.05
 ) -> Connection:
-    """CONNECTED at 0 on carrier 3, with a round trip that makes timeouts the floor's: 0.3 s."""
+    """CONNECTED at 0 on carrier 3, with a round trip that makes timeouts the floor's."""
     core = started(initiator=initiator, policy=policy, limits=limits)
     if not initiator:
         core.handle_event(OfferReceived(3, sdp("peer")), 0.0)

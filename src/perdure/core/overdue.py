@@ -103,7 +103,7 @@ def spare_lost(recovery: Recovery) -> None:
 
 
 def _standby_gone(recovery: Recovery) -> None:
-    """A warm spare has gone, unless it was kept after all: what it was to help."""
+    """A warm spare has gone, unless it was kept after all: do without it what it was to be used for."""
     if recovery.carriers.spare is not None or not recovery.context.state.is_up:
         return
     if not recovery.carriers.current:  # it was to take the lost one's place

@@ -14,6 +14,8 @@ SPARE_TIMEOUT = 15.0
 
 
 class Spare:
+    """A carrier beside the current one."""
+
     __slots__ = (
         "begun_at",
         "can_restart",
