@@ -9,7 +9,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import CodeType
+from types import CodeType, SimpleNamespace
+from typing import Any
 
 import click
 import pytest
@@ -56,7 +57,8 @@ def test_the_log_line_of_the_page_is_what_is_logged(caplog: pytest.LogCaptureFix
 def test_the_line_of_a_path_is_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "perdure.tube"):
         relayed = perdure.Path(True, "udp", "198.51.100.7:50123", "203.0.113.4:40001", None, "turn:turn.example:3478")
-        log_path("my_tube", relayed)
+        carriers: Any = SimpleNamespace(path_logged=0)
+        log_path("my_tube", carriers, relayed)
     line = KeyValueFormatter().format(caplog.records[0])
     assert line.partition(" ")[2] in RECOVERY.read_text()
 

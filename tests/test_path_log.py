@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from perdure import Tunnel
 from perdure.transport.base import Path
-from perdure.tube.path_log import PathLog
+from perdure.tube.log import log_path
 from support.signaling import eventually
 from support.tunnels import tunnel_to
 
@@ -33,9 +35,9 @@ def at_level_info(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_path_is_said_when_it_is_another_one(caplog: pytest.LogCaptureFixture) -> None:
-    path_log = PathLog("my_tube", lambda: None)
+    carriers: Any = SimpleNamespace(path_logged=0)
     for path in (None, DIRECT, replace(DIRECT, rtt=0.05), None, DIRECT, RELAYED, RELAYED, DIRECT):
-        path_log.seen(path)
+        log_path("my_tube", carriers, path)
     assert said(caplog) == [SAID_DIRECT, SAID_RELAYED, SAID_DIRECT]
 
 

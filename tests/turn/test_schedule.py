@@ -107,6 +107,17 @@ def test_a_server_that_refuses_all_there_are_does_not_make_a_provider_be_asked_w
     assert fetches < 70
 
 
+def test_a_server_that_revokes_what_it_took_again_and_again_is_answered_at_once_each_time() -> None:
+    # Found by `benchmarks.turn_rotation --revocations`: each was one more refusal in a row, and the fifth waited 16 s.
+    schedule, now = RefreshSchedule(600.0, Random(1), now=0.0), 0.0
+    for _ in range(20):
+        schedule.asked(now)
+        schedule.succeeded(3600.0, now)
+        now += 7.0
+        schedule.refused(now)
+        assert schedule.next_at == now
+
+
 @given(lifetimes, instants, randoms)
 def test_a_refusal_never_puts_a_fetch_off(lifetime: float, after: float, random: Random) -> None:
     schedule = RefreshSchedule(600.0, random, now=0.0)

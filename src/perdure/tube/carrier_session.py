@@ -35,8 +35,7 @@ from perdure.tube.carrier_set import CarrierSet
 from perdure.tube.clock import clock
 from perdure.tube.close_codes import CLOSE_REASONS
 from perdure.tube.inbox import REST, RESTING_FRAMES, TURN_COST, Inbox, turn_cost
-from perdure.tube.log import log_ice_state, log_resumed
-from perdure.tube.path_log import PathLog
+from perdure.tube.log import log_ice_state, log_path, log_path_soon, log_resumed
 from perdure.tube.standby import opened, tend, told
 
 if TYPE_CHECKING:
@@ -74,7 +73,8 @@ class CarrierSession:
         "_turn_cost",
         "held",
         "loop",
-        "path_log",
+        "path_logged",
+        "path_look",
         "session",
     )
 
@@ -84,7 +84,8 @@ class CarrierSession:
         self._consumer: StreamConsumer | None = None
         self.loop = asyncio.get_running_loop()
         self.held = CarrierSet(listener, transport, self, places)
-        self.path_log = PathLog(listener.tube_id, lambda: self.path)
+        self.path_logged = 0
+        self.path_look: asyncio.TimerHandle | None = None
         self._inbox: Inbox | None = None
         self._in_band: InBandSignals | None = None
         """Since something of signaling went through a carrier, either way."""
@@ -238,7 +239,7 @@ class CarrierSession:
             self._listener.feed(core_events.IceUnhealthy(generation, has_failed=state is IceState.FAILED))
 
     def carrier_measured(self, generation: int, statistics: PathStatistics) -> None:
-        self.path_log.seen(path := self.path)
+        log_path(self._listener.tube_id, self, path := self.path)
         measured = statistics.rtt, statistics.checks_sent, statistics.checks_answered
         self._listener.feed(core_events.HealthMeasured(generation, *measured, path is not None and path.is_relayed))
 
@@ -269,7 +270,7 @@ class CarrierSession:
                     self.held.switch()
                     self._message_bytes = 0
                 log_resumed(self._listener.tube_id, event)
-                self.path_log.look_soon()
+                log_path_soon(self._listener.tube_id, self)
                 self._told = None
                 self._listener.feed(core_events.SessionResumed(generation, peer_takes_spare=peer_carriers > 1))
             case SignalReceived(generation, body):

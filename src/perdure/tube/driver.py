@@ -61,7 +61,7 @@ from perdure.tube.carrier_session import CarrierSession
 from perdure.tube.clock import clock
 from perdure.tube.close_codes import CLOSE_CODES
 from perdure.tube.descriptions import LocalDescriptions
-from perdure.tube.log import carrier_kind, log, log_negotiation_begun
+from perdure.tube.log import carrier_kind, log, log_negotiation_begun, log_path_soon
 from perdure.wire import CloseCode, printable
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ class Driver:
                     self.end = action
                     self._wind_up(action)
                 elif action.after is State.CONNECTED:
-                    carriers.path_log.look_soon()
+                    log_path_soon(self.tube_id, carriers)
                 self._on_told(action)
             case _:
                 assert_never(action)

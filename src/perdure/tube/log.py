@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction
 from perdure.core.state import State
 from perdure.eventlog import Field, error_fields, log_event
 
 if TYPE_CHECKING:
+    import asyncio
+
     from perdure.core.actions import StateChanged, WarnOfTimeout
     from perdure.session import SessionResumed
     from perdure.transport.base import IceState, Path
+
+
+class PathHolder(Protocol):
+    """Whose path is logged: a `CarrierSession`."""
+
+    loop: asyncio.AbstractEventLoop
+    path_look: asyncio.TimerHandle | None
+    path_logged: int
+    """A hash of the path that was logged last."""
+
+    @property
+    def path(self) -> Path | None: ...
+
+
+SETTLING_DELAY = 1.0
+"""Seconds until a path that changed is looked at. The engine tells it some milliseconds after the channel opened, and
+may move once more: to a better pair as checks come in, or from the old pair to the new one after an ICE restart."""
 
 log = logging.getLogger("perdure.tube")
 
@@ -73,8 +93,26 @@ def log_switched(tube_id: str, before: int, after: int) -> None:
     log_event(log, logging.INFO, "carrier-switched", tube=tube_id, before=before, generation=after)
 
 
-def log_path(tube_id: str, path: Path) -> None:
-    """By which path the session goes. An address that the engine does not tell is left out."""
+def log_path_soon(tube_id: str, holder: PathHolder) -> None:
+    """The path may be another one: look in a moment."""
+    if holder.path_look is None:
+        holder.path_look = holder.loop.call_later(SETTLING_DELAY, _log_path_now, tube_id, holder)
+
+
+def _log_path_now(tube_id: str, holder: PathHolder) -> None:
+    holder.path_look = None
+    try:
+        log_path(tube_id, holder, holder.path)
+    except Exception as error:  # of an application's transport
+        log_event(log, logging.ERROR, "no-path", error, tube=tube_id)
+
+
+def log_path(tube_id: str, holder: PathHolder, path: Path | None) -> None:
+    """By which path the session goes, where that is not what was logged last. An address that the engine does not tell
+    is left out."""
+    if path is None or holder.path_logged == (now := hash(replace(path, rtt=None))):
+        return
+    holder.path_logged = now
     said = {"local": path.local_address, "remote": path.remote_address, "relay": path.relay_url}
     known: dict[str, Field] = {key: value for key, value in said.items() if value is not None}
     kind = "relayed" if path.is_relayed else "direct"

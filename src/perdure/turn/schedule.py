@@ -96,10 +96,12 @@ class RefreshSchedule:
         """A TURN server does not take those in use."""
         if self._was_refused:
             return
+        self._were_fresh = now < self._asked_at + SOUGHT_INTERVAL
+        if not self._were_fresh:  # they were taken until now
+            self._refusals = 0
         soonest = self._asked_at + (self._retry_delay(self._refusals - 1) if self._refusals else SHORTEST_DELAY)
         self._refusals += 1
         self._was_refused = True
-        self._were_fresh = now < self._asked_at + SOUGHT_INTERVAL
         self.next_at = min(self.next_at, max(now, soonest))
 
     def network_moved(self, now: float) -> None:
