@@ -137,8 +137,6 @@ class AiortcCarrier:
 
     def close(self) -> Awaitable[None]:
         self._listener = None
-        for task in self._tasks:
-            task.cancel()
         return self._close()
 
     # Negotiating.
@@ -177,11 +175,14 @@ class AiortcCarrier:
     async def _in_turn(self, operation: Callable[[], Coroutine[object, object, None]]) -> None:
         async with self._turn:
             try:
-                await operation()
+                if self._listener is not None:
+                    await operation()
             except REFUSALS as error:
                 self._lost(LossReason.REFUSED_DESCRIPTION, str(error))
 
     async def _close(self) -> None:
+        if self._tasks:  # not cancelled: aioice would lose a socket that it is just making
+            await asyncio.wait(self._tasks)
         await self._connection.close()
         self.is_gone = True
 
