@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from perdure.config import ResourceLimits, RestartPolicy, ServeSettings, SessionLimits, TransportSettings, TurnSettings
 from perdure.fields import defaults_of, settings_of, show_number
 from perdure.ice_server import IceServer, parse_ice_server
-from perdure.turn.shared_secret import DEFAULT_LIFETIME
+from perdure.turn.shared_secret import SharedSecret
 
 SECTIONS = [ServeSettings, TransportSettings, RestartPolicy, SessionLimits, ResourceLimits]
 
@@ -202,4 +203,4 @@ def test_a_turn_password_is_never_shown() -> None:
 
 
 def test_made_credentials_last_as_long_from_a_command_as_from_python() -> None:
-    assert TurnSettings().turn_ttl == DEFAULT_LIFETIME
+    assert TurnSettings().turn_ttl == inspect.signature(SharedSecret).parameters["lifetime"].default

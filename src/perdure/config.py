@@ -18,7 +18,8 @@ SMALLEST_SHARE_BYTES = 64 * KIB
 """What a stream may always hold, so that others which nobody reads cannot stop it."""
 
 TURN_TTL = 3600.0
-"""Seconds that made TURN credentials last: `turn.shared_secret.DEFAULT_LIFETIME`, whose module is not for here."""
+"""Seconds that made TURN credentials last: short enough that a leaked password is soon worthless, and long enough that
+an hour without the provider costs a living tunnel nothing."""
 
 MAX_VALUES = 32
 """In one field, such as the stages of a warning: more would be a mistake, and each is a timer."""

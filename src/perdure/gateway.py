@@ -16,6 +16,7 @@ from perdure.errors import PerdureError, RendezvousError
 from perdure.eventlog import log_event
 from perdure.gateway_sessions import GatewaySessions
 from perdure.gateway_streams import GatewayStreams
+from perdure.ice_server import IceServer, read_ice_servers
 from perdure.ice_servers import for_clients
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.netmon.uplinks import uplinks
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from perdure.config import ResourceLimits, RestartPolicy, SessionLimits
     from perdure.delivery import SignalHandler, SignalIterator
     from perdure.eventlog import Field
-    from perdure.ice_server import IceServer
     from perdure.netmon.monitor import NetworkMoved
     from perdure.signaling.base import SignalingChannel
     from perdure.signaling.messages import RTCIceServer
@@ -272,7 +272,7 @@ class Gateway:
             CarrierError: the engine refuses one; clients were not told.
         """
         self._check_loop()
-        self._ice_servers.give(transport_config(servers).ice_servers)
+        self._ice_servers.give(read_ice_servers(servers))
 
     def _use_ice_servers(self, servers: tuple[IceServer, ...], expires_in: float | None) -> None:
         told = for_clients(servers)

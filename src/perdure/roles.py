@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from perdure.config import RestartPolicy, SessionLimits, TransportConfig
-from perdure.ice_server import IceServer, parse_ice_server
+from perdure.ice_server import IceServer, read_ice_servers
 
 PATIENT_POLICY = RestartPolicy(max_restart_attempts=1000)
 """It is time that ends a tunnel's patience (`abandon_after`), not a count: a network that blocks UDP for a few minutes
@@ -21,16 +21,14 @@ be changed likewise; new `SessionLimits(…)` end a tunnel that nobody uses for 
 def transport_config(
     ice_servers: Iterable[IceServer | str],
     *,
-    loopback: bool = False,
-    relay_only: bool = False,
-    turn_ca: str | None = None,
+    loopback: bool,
+    relay_only: bool,
+    turn_ca: str | None,
 ) -> TransportConfig:
     """Of ICE servers as a program or a command line names them.
 
     Raises:
         TypeError, ValueError: one is no ICE server. The message does not repeat a password.
     """
-    if isinstance(ice_servers, str):
-        raise TypeError('ice_servers is a list: ["stun:HOST:PORT"]')
-    servers = tuple(parse_ice_server(server) if isinstance(server, str) else server for server in ice_servers)
+    servers = read_ice_servers(ice_servers)
     return TransportConfig(servers, loopback=loopback, relay_only=relay_only, turn_ca=turn_ca)

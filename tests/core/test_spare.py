@@ -79,6 +79,12 @@ SILENT_AFTER = 3 * POLICY.silence_floor
 SUSPICION = Trigger.CONNECTION_TIMEOUT.value
 
 
+def measured(core: Connection, now: float) -> None:
+    """The round trip of the path is known well."""
+    for _ in range(30):
+        core.handle_event(RttMeasured(core.carrier, 0.05), now)
+
+
 def suspect(core: Connection, since: float) -> list[Action]:
     """Let an answer be due since then until a spare is begun; what that led to."""
     rest(core, since)
@@ -604,8 +610,7 @@ def test_a_suspicions_spare_that_is_used_counts_as_a_restart() -> None:
     for _ in range(POLICY.max_restarts_per_minute // 2):
         suspect(core, now)
         core.handle_event(SessionResumed(core.spare), now + 1.0)
-        for _ in range(30):
-            core.handle_event(RttMeasured(core.carrier, 0.05), now + 1.1)
+        measured(core, now + 1.1)
         now += 3.0
     core.handle_event(PathEvidence(core.carrier, None, now), now)
     assert ("SPARE", "PATH_SUSPECT") not in decided(rest(core, now + 0.5)), "the others are for who needs them more"
@@ -625,8 +630,7 @@ def test_a_suspicions_spare_that_another_one_takes_the_place_of_counts_for_nothi
         core.handle_event(Described(core.spare), now + 0.3)
         core.handle_event(RelaysRenewed(), now + 0.3)
         core.handle_event(SessionResumed(core.spare), now + 0.4)
-        for _ in range(30):
-            core.handle_event(RttMeasured(core.carrier, 0.05), now + 0.4)
+        measured(core, now + 0.4)
         now += 6.0
         rest(core, now)
     assert decided(core.handle_event(ROAM, now)) == [("ICE_RESTART", "NETWORK_MOVED")]
@@ -705,8 +709,7 @@ def test_what_the_carrier_before_says_is_no_evidence_for_the_current_one() -> No
 
 def test_a_second_move_closes_the_carrier_before_the_last() -> None:
     core = switched()
-    for _ in range(30):
-        core.handle_event(RttMeasured(5, 0.05), 11.0)
+    measured(core, 11.0)
     suspect(core, 11.1)
     assert core.spare == 7
     assert core.handle_event(SessionResumed(7), 12.0) == [CloseCarrier(3)]
@@ -838,8 +841,7 @@ def test_a_restart_after_a_dropped_spare_takes_its_own_answer() -> None:
 
 def test_a_new_address_closes_all_carriers_and_builds_one() -> None:
     core = switched()
-    for _ in range(30):
-        core.handle_event(RttMeasured(5, 0.05), 11.0)
+    measured(core, 11.0)
     suspect(core, 11.1)
     actions = rest_of(core.handle_event(NEW_ADDRESS, 11.5))
     assert actions[0] == RenewNetworks()
@@ -901,8 +903,7 @@ def test_a_tube_that_is_closed_while_the_carrier_before_is_read_closes_both() ->
 
 def test_an_end_closes_every_carrier() -> None:
     core = switched()
-    for _ in range(30):
-        core.handle_event(RttMeasured(5, 0.05), 11.0)
+    measured(core, 11.0)
     suspect(core, 11.1)
     actions = core.handle_event(PeerLeft("bye"), 11.5)
     assert {action for action in actions if isinstance(action, CloseCarrier)} == {
@@ -961,8 +962,7 @@ def test_spares_that_cross_are_one_restart() -> None:
         suspect(core, now)
         core.handle_event(OfferReceived(core.generation + 1, sdp(f"spare{now}"), cause=SUSPICION), now + 0.3)
         core.handle_event(SessionResumed(core.spare), now + 0.4)
-        for _ in range(30):
-            core.handle_event(RttMeasured(core.carrier, 0.05), now + 0.4)
+        measured(core, now + 0.4)
         now += 6.0
         rest(core, now)
     assert decided(core.handle_event(ROAM, now)) == [("ICE_RESTART", "NETWORK_MOVED")]

@@ -262,7 +262,8 @@ def test_a_spare_that_dies_has_told_nothing(pair: Pair) -> None:
     assert pair.initiator.session.awaiting_since() is None
 
 
-def test_credit_that_was_not_told_before_is_not_told_by_a_spare_that_dies(pair: Pair) -> None:
+def spend_credit(pair: Pair) -> tuple[int, int]:
+    """A stream whose window is full, with 1000 bytes that wait; its id, and the window's bytes."""
     stream_id = pair.initiator.session.open_stream(b"t")
     pair.settle()
     window = pair.acceptor.session.streams.limits.stream_window_bytes
@@ -270,6 +271,11 @@ def test_credit_that_was_not_told_before_is_not_told_by_a_spare_that_dies(pair: 
     pair.initiator.session.write(stream_id, position_coded(window, 1000))
     while pair.send(pair.initiator, 64) + pair.deliver(pair.acceptor, 64) + pair.send(pair.acceptor, 64):
         pair.deliver(pair.initiator, 64)
+    return stream_id, window
+
+
+def test_credit_that_was_not_told_before_is_not_told_by_a_spare_that_dies(pair: Pair) -> None:
+    stream_id, window = spend_credit(pair)
     pair.acceptor.consume(stream_id)
     opened_spare(pair)
     pair.drop_spare()
@@ -278,13 +284,7 @@ def test_credit_that_was_not_told_before_is_not_told_by_a_spare_that_dies(pair: 
 
 
 def test_credit_that_was_granted_on_the_carrier_that_is_left_is_granted_again(pair: Pair) -> None:
-    stream_id = pair.initiator.session.open_stream(b"t")
-    pair.settle()
-    window = pair.acceptor.session.streams.limits.stream_window_bytes
-    pair.initiator.write(stream_id, window)
-    pair.initiator.session.write(stream_id, position_coded(window, 1000))
-    while pair.send(pair.initiator, 64) + pair.deliver(pair.acceptor, 64) + pair.send(pair.acceptor, 64):
-        pair.deliver(pair.initiator, 64)
+    stream_id, window = spend_credit(pair)
     opened_spare(pair)
     pair.acceptor.consume(stream_id)
     pair.send(pair.acceptor, 64)

@@ -224,11 +224,12 @@ def _text(path: Path | None) -> str | None:
 
 def shared_secret(file: Path, urls: Iterable[str], ttl: float | None) -> SharedSecret:
     """What makes TURN credentials. Raises `click.BadParameter` where that cannot be used."""
+    from perdure.config import TURN_TTL
     from perdure.turn.secret_files import read_secret
-    from perdure.turn.shared_secret import DEFAULT_LIFETIME, SharedSecret
+    from perdure.turn.shared_secret import SharedSecret
 
     try:
-        return SharedSecret(read_secret(file), urls, lifetime=DEFAULT_LIFETIME if ttl is None else ttl)
+        return SharedSecret(read_secret(file), urls, lifetime=TURN_TTL if ttl is None else ttl)
     except (ValueError, PerdureError) as error:
         raise click.BadParameter(str(error)) from error
 

@@ -15,12 +15,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from perdure.config import TURN_TTL
 from perdure.ice_server import IceServer
 from perdure.turn.provider import IssuedIceServers
-
-DEFAULT_LIFETIME = 3600.0
-"""Seconds: short enough that a leaked password is soon worthless, and long enough that an hour without the provider
-costs a living tunnel nothing."""
 
 SHORTEST_LIFETIME = 10.0
 """Seconds: below, clocks that differ by a few seconds and the set-up of a path would use most of it."""
@@ -76,7 +73,7 @@ class SharedSecret:
         secret: str | bytes,
         urls: Iterable[str],
         *,
-        lifetime: float = DEFAULT_LIFETIME,
+        lifetime: float = TURN_TTL,
         now: Callable[[], float] = time.time,
         user: Callable[[], str] = lambda: secrets.token_hex(_USER_BYTES),
     ) -> None:
