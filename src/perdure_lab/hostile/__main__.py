@@ -1,6 +1,6 @@
 """A hostile client as a process of its own: `python -m perdure_lab.hostile KIND --ticket FILE …`, until it is stopped.
 
-Each second it writes a JSON line: what it has done in all.
+Each second it writes a JSON line: what it has done in all. It ends with its standard input too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import json
 import signal
 import sys
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +27,15 @@ REPORT_INTERVAL = 1.0
 
 async def _run(client: HostileClient) -> None:
     attacking = asyncio.create_task(client.run())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, attacking.cancel)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, attacking.cancel)
+
+    def end_with_standard_input() -> None:
+        sys.stdin.read()
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(attacking.cancel)
+
+    threading.Thread(target=end_with_standard_input, daemon=True).start()
     began_at = time.monotonic()
     while not attacking.done():
         await asyncio.wait({attacking}, timeout=REPORT_INTERVAL)

@@ -23,6 +23,10 @@ BIN_SECONDS = 0.1
 
 _MAX_BINS = 1000
 
+_MAX_WRITES = 4000
+"""A second, of all connections in both directions: with more than 20 of them each writes rarer than every
+`TICK_SECONDS`, so that the machine's time goes into the tunnel."""
+
 CLOSING_SILENCE = 30.0
 """Seconds without a byte after which the last bytes and the ends are no longer waited for: a recovery at the run's end
 may take its time."""
@@ -82,7 +86,8 @@ class Traffic:
     def __init__(self, connections: int, rate: float, seconds: float) -> None:
         self.connections = connections
         self.target_port = 0
-        self._rate = rate
+        self._tick = max(TICK_SECONDS, 2 * connections / _MAX_WRITES)
+        self._block = max(WORD_BYTES, int(rate * self._tick))
         self._flows = [
             Flow(2 * number + way, direction)
             for number in range(connections)
@@ -261,12 +266,11 @@ class Traffic:
                 await writer.wait_closed()
 
     async def _send(self, writer: asyncio.StreamWriter, flow: Flow) -> None:
-        block = max(WORD_BYTES, int(self._rate * TICK_SECONDS))
         while not self._stop.is_set():
-            writer.write(coded(flow.stream, flow.sent_bytes, block))
-            flow.sent_bytes += block
+            writer.write(coded(flow.stream, flow.sent_bytes, self._block))
+            flow.sent_bytes += self._block
             await writer.drain()
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(self._tick)
         writer.write_eof()
 
     async def _receive(self, reader: asyncio.StreamReader, flow: Flow) -> None:

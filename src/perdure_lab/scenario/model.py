@@ -144,7 +144,7 @@ TICK_SECONDS = 0.01
 class Traffic:
     """TCP connections through the tunnel, each with as many bytes a second in each direction."""
 
-    connections: Annotated[int, number("", 1, 64)] = 2
+    connections: Annotated[int, number("", 1, 250)] = 2
     rate: Annotated[float, number("", 1000, 100e6)] = 200_000.0
 
 

@@ -1,0 +1,99 @@
+"""Stress tests one after the other, each in a process of its own, and their results."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import msgspec
+import psutil
+
+from perdure_lab.lab.apart import Worker
+from perdure_lab.stress.inside import Job, Progress, Told
+from perdure_lab.stress.results import TestResult
+from perdure_lab.stress.sizes import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from perdure_lab.stress.sizes import Sizes
+
+LONGEST_TEST = 3600.0
+"""Seconds, beside those that a test is to work, after which it is given up: its own waits are far shorter."""
+
+_SOFT_LIMIT = 1024
+"""Descriptors, where the system does not say."""
+
+
+@dataclass(slots=True)
+class Planned:
+    """One test, now or later."""
+
+    name: str
+    progress: Progress | None = None
+    result: TestResult | None = None
+
+
+class Course:
+    """Runs the tests `names`. `on_change` is told whenever one went on."""
+
+    def __init__(
+        self, names: Sequence[str], sizes: Sizes, seed: int, *, on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        self.plan = [Planned(name) for name in names]
+        self._sizes = sizes
+        self._seed = seed
+        self._on_change = on_change
+
+    async def run(self) -> None:
+        """All of them. Cancelled, it ends the one that runs, and with it everything that it started."""
+        for planned in self.plan:
+            began_at = monotonic()
+            try:
+                planned.result = await self._run(planned)
+            except asyncio.CancelledError:
+                planned.result = TestResult(planned.name, "interrupted", monotonic() - began_at)
+                raise
+            self._on_change()
+
+    @property
+    def results(self) -> list[TestResult]:
+        """Of the tests that have ended so far."""
+        return [planned.result for planned in self.plan if planned.result is not None]
+
+    async def _run(self, planned: Planned) -> TestResult:
+        began_at = monotonic()
+        worker = Worker([sys.executable, "-m", "perdure_lab.stress.inside"])
+        longest = LONGEST_TEST + self._sizes.seconds
+        problem = f"it did not end within {longest:.0f} s"
+        try:
+            async with worker, asyncio.timeout(longest):
+                worker.say(msgspec.json.encode(Job(planned.name, self._sizes, self._seed)))
+                while told := await worker.told(Told):
+                    if told.result is not None:
+                        return told.result
+                    planned.progress = told.progress
+                    self._on_change()
+            problem = f"its process ended: {worker.complaint or 'it said nothing'}"
+        except TimeoutError:
+            pass
+        return TestResult(planned.name, "fell short", monotonic() - began_at, (), (problem,))
+
+
+def this_machine() -> Machine:
+    """What it has now."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(cores, psutil.virtual_memory().available, _descriptors())
+
+
+def _descriptors() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _SOFT_LIMIT
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**20 if hard == resource.RLIM_INFINITY else hard
