@@ -8,13 +8,16 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from websockets.asyncio.server import serve
 
 from perdure.signaling.envelope import EnvelopeType
+from perdure.signaling.frames import RefusalCode, Refused, encode_frame
 from perdure.signaling.messages import Answer, Bye, Offer
 from perdure.signaling.reliable_channel import RESEND_AFTER
-from perdure.signaling.server import RendezvousLimits, RendezvousServer
+from perdure.signaling.server import RendezvousServer
 from perdure.signaling.status import SignalingState
 from support.hostile_rendezvous import hostile_server
+from support.links import CHALLENGE
 from support.paths import Path
 from support.signaling import (
     Listener,
@@ -30,6 +33,8 @@ from support.signaling import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from websockets.asyncio.server import ServerConnection
 
     from perdure.signaling.client_peer import ClientSignaling
     from perdure.ticket_store import TicketStore
@@ -132,19 +137,15 @@ async def test_another_gateway_process_is_a_restart_though_messages_went_behind_
 
 
 async def test_a_rendezvous_that_refuses_the_join_is_not_taken_for_a_way_again_and_again() -> None:
-    store = tickets()
-    full = RendezvousServer(RendezvousLimits(max_clients_per_room=1))
-    async with (
-        RendezvousServer() as server,
-        full,
-        Sessions(store, full.port) as elsewhere,
-        client_of(ticket_at(store, full.port)) as known,
-    ):
-        (await elsewhere.first()).channel.send(Answer(1, "the gateway vouches for this one"))
-        await within(known.wait_available())
+    async def refuse(websocket: ServerConnection) -> None:
+        await websocket.send(encode_frame(CHALLENGE))
+        await websocket.recv()
+        await websocket.send(encode_frame(Refused(RefusalCode.TOO_MANY_CLIENTS, "the room is full")))
+
+    async with RendezvousServer() as server, await serve(refuse, "127.0.0.1", 0) as refusing:
         path = Path(server.port)
-        async with path.open() as port, _resumable(port, store) as (_, session, client, heard):
-            path.port = full.port
+        async with path.open() as port, _resumable(port) as (_, session, client, heard):
+            path.port = refusing.sockets[0].getsockname()[1]
             path.cut()
             client.send(Offer(1, "x"))
             await eventually(lambda: "too-many-clients" in client.status.reason)

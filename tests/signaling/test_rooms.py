@@ -135,7 +135,7 @@ def test_one_host_cannot_take_all_rooms() -> None:
 
 
 def test_one_host_cannot_take_all_places_of_a_room_from_those_whom_the_gateway_knows_or_from_others() -> None:
-    rooms = Rooms(RendezvousLimits(max_clients_per_room=4))
+    rooms = Rooms(RendezvousLimits(max_strangers_per_room=4))
     gateway, _ = enter(rooms, Role.GATEWAY, 100)
     _, known = enter(rooms, Role.CLIENT, 0, address="192.0.2.1")
     rooms.handle_vouch(gateway, Vouch((peer(0),)))
@@ -143,22 +143,45 @@ def test_one_host_cannot_take_all_places_of_a_room_from_those_whom_the_gateway_k
     strangers = [enter(rooms, Role.CLIENT, number, address="192.0.2.1")[1] for number in range(2, 40)]
     assert not known.refused
     assert not honest.refused
-    assert [bool(outlet.refused) for outlet in strangers] == [True] * 36 + [False] * 2
+    assert [bool(outlet.refused) for outlet in strangers] == [True] * 35 + [False] * 3
 
 
-def test_where_the_gateway_knows_all_clients_of_a_full_room_another_one_is_refused() -> None:
-    rooms = Rooms(RendezvousLimits(max_clients_per_room=2))
+def test_those_whom_the_gateway_knows_take_no_place_from_others() -> None:
+    rooms = Rooms(RendezvousLimits(max_strangers_per_room=1))
     gateway, _ = enter(rooms, Role.GATEWAY, 100)
-    for number in range(2):
-        enter(rooms, Role.CLIENT, number)
+    known = []
+    for number in range(20):
+        known.append(enter(rooms, Role.CLIENT, number)[1])
+        rooms.handle_vouch(gateway, Vouch(tuple(peer(each) for each in range(number + 1))))
+    _, stranger = enter(rooms, Role.CLIENT, 30)
+    assert not any(outlet.refused for outlet in (*known, stranger))
+    enter(rooms, Role.CLIENT, 31)
+    assert stranger.refused == [RefusalCode.TOO_MANY_CLIENTS]
+
+
+def test_a_gateway_has_as_many_guests_as_are_there_and_vouched_for() -> None:
+    rooms = Rooms(RendezvousLimits())
+    early, _ = enter(rooms, Role.CLIENT, 0)
+    gateway, _ = enter(rooms, Role.GATEWAY, 100)
+    assert rooms.guests(gateway) == 0
     rooms.handle_vouch(gateway, Vouch((peer(0), peer(1))))
-    assert refusal(rooms, Role.CLIENT, 5) is RefusalCode.TOO_MANY_CLIENTS
-    enter(rooms, Role.CLIENT, 1)  # comes back: it has its place
-    assert refusal(rooms, Role.CLIENT, 5) is RefusalCode.TOO_MANY_CLIENTS
+    assert rooms.guests(gateway) == 1
+    late, _ = enter(rooms, Role.CLIENT, 1)
+    enter(rooms, Role.CLIENT, 2)
+    assert rooms.guests(gateway) == 2
+    enter(rooms, Role.CLIENT, 1)  # on another connection
+    assert not rooms.leave(late)
+    assert rooms.guests(gateway) == 2
+    rooms.leave(early)
+    assert rooms.guests(gateway) == 1
+    rooms.handle_vouch(gateway, Vouch((peer(2),)))
+    assert rooms.guests(gateway) == 1
+    rooms.handle_vouch(gateway, Vouch())
+    assert rooms.guests(gateway) == rooms.guests(early) == 0
 
 
 def test_a_client_vouches_for_nobody() -> None:
-    rooms = Rooms(RendezvousLimits(max_clients_per_room=1))
+    rooms = Rooms(RendezvousLimits(max_strangers_per_room=1))
     gateway, _ = enter(rooms, Role.GATEWAY, 100)
     client, outlet = enter(rooms, Role.CLIENT, 0)
     with pytest.raises(RefusedError, match="vouches for nobody"):
@@ -169,11 +192,11 @@ def test_a_client_vouches_for_nobody() -> None:
 
 
 def test_whom_the_gateway_names_no_more_is_a_stranger_again() -> None:
-    rooms = Rooms(RendezvousLimits(max_clients_per_room=2))
+    rooms = Rooms(RendezvousLimits(max_strangers_per_room=1))
     older, _ = enter(rooms, Role.GATEWAY, 100)
     _, before = enter(rooms, Role.CLIENT, 0)
-    _, after = enter(rooms, Role.CLIENT, 1)
     rooms.handle_vouch(older, Vouch((peer(0),)))
+    _, after = enter(rooms, Role.CLIENT, 1)
     newer, _ = enter(rooms, Role.GATEWAY, 100)
     rooms.handle_vouch(newer, Vouch((peer(1),)))
     rooms.handle_vouch(older, Vouch((peer(0), peer(1))))  # on a connection that is not its own any more
@@ -183,15 +206,16 @@ def test_whom_the_gateway_names_no_more_is_a_stranger_again() -> None:
 
 
 def test_a_client_that_comes_back_has_its_place_though_the_room_filled_meanwhile() -> None:
-    rooms = Rooms(RendezvousLimits(max_clients_per_room=2))
+    rooms = Rooms(RendezvousLimits(max_strangers_per_room=2))
     gateway, _ = enter(rooms, Role.GATEWAY, 100)
     known, _ = enter(rooms, Role.CLIENT, 0)
     rooms.handle_vouch(gateway, Vouch((peer(0),)))
     rooms.leave(known)
     strangers = [enter(rooms, Role.CLIENT, number)[1] for number in (1, 2)]
     _, back = enter(rooms, Role.CLIENT, 0)
+    assert [bool(outlet.refused) for outlet in strangers] == [False, False]
     enter(rooms, Role.CLIENT, 3)
-    assert [bool(outlet.refused) for outlet in strangers] == [True, True]
+    assert [bool(outlet.refused) for outlet in strangers] == [True, False]
     assert not back.refused
 
 

@@ -109,8 +109,8 @@ async def test_clients_who_wait_for_a_gateway_take_no_room_from_others() -> None
         await peers.gateway(GATEWAY)
 
 
-async def test_where_a_room_is_full_who_was_not_vouched_for_goes() -> None:
-    async with RendezvousServer(RendezvousLimits(max_clients_per_room=2)) as server, Peers(server.port) as peers:
+async def test_where_a_room_has_too_many_strangers_one_goes() -> None:
+    async with RendezvousServer(RendezvousLimits(max_strangers_per_room=1)) as server, Peers(server.port) as peers:
         gateway = await peers.gateway(GATEWAY)
         vouched = await peers.client("1" * 32, peers=(GATEWAY,))
         await gateway.send(Vouch(("1" * 32,)))
@@ -122,9 +122,7 @@ async def test_where_a_room_is_full_who_was_not_vouched_for_goes() -> None:
         await gateway.send(Vouch(("1" * 32, "3" * 32)))
         await gateway.send(Send("3" * 32, b"welcome"))
         assert await newer.receive() == Deliver(GATEWAY, b"welcome")
-        other = await peers.open()
-        await other.send(Join(ROOM, Role.CLIENT, OTHER))
-        assert await other.refusal() is RefusalCode.TOO_MANY_CLIENTS
+        await peers.client(OTHER, peers=(GATEWAY,))
         await peers.client("1" * 32, peers=(GATEWAY,))
 
 
@@ -228,6 +226,19 @@ async def test_a_peer_that_sends_too_fast_is_refused() -> None:
         for _ in range(11):
             await peer.send(Send("", b"x"))
         assert await peer.refusal() is RefusalCode.RATE
+
+
+async def test_a_gateway_may_say_more_for_each_client_that_is_there_and_that_it_vouches_for() -> None:
+    limits = RendezvousLimits(frames_per_second=10_000, frame_burst=10)  # alone: one frame in three on a fast machine
+    ids = [f"{number:032x}" for number in range(20)]
+    async with RendezvousServer(limits) as server, Peers(server.port) as peers:
+        gateway = await peers.gateway(GATEWAY)
+        clients = [await peers.client(peer_id, peers=(GATEWAY,)) for peer_id in ids]
+        await gateway.send(Vouch(tuple(ids)))
+        for number in range(200):
+            await gateway.send(Send(ids[number % 20], b"x"))
+        for client in clients:
+            assert [await client.receive() for _ in range(10)] == 10 * [Deliver(GATEWAY, b"x")]
 
 
 async def test_a_connection_that_does_not_join_is_closed() -> None:

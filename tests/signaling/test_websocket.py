@@ -23,7 +23,7 @@ from perdure.signaling.frames import (
     Send,
     encode_frame,
 )
-from perdure.signaling.outgoing import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_FRAMES
+from perdure.signaling.outgoing import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_FOR_ONE, MAX_UNWRITTEN_FRAMES
 from perdure.signaling.reasons import describe_failure, is_silence
 from perdure.signaling.server import RendezvousLimits, RendezvousServer
 from support.links import CHALLENGE, CLIENT_ID, GATEWAY_ID, Owner, linked, new_link, scripted
@@ -127,6 +127,24 @@ async def test_many_messages_at_once_stay_below_the_rate_of_the_rendezvous() -> 
             client.send(GATEWAY, b"x")
         await eventually(lambda: len(gateway.received) == limits.frame_burst + 20)
         assert owner.downs == gateway.downs == []
+
+
+async def test_a_gateway_with_guests_says_more_and_stays_below_the_rate_of_the_rendezvous() -> None:
+    limits = RendezvousLimits()
+    frames = limits.frame_burst + 100
+    async with (
+        RendezvousServer(limits) as server,
+        linked(server.port, Role.GATEWAY) as (gateway, owner),
+        linked(server.port) as (_, client),
+    ):
+        await eventually(lambda: (CLIENT_ID, True) in owner.presence)
+        gateway.vouch([CLIENT_ID, *(f"{number:032x}" for number in range(1000))])
+        for number in range(frames):
+            gateway.send(CLIENT_ID, b"x", is_proved=True)
+            if number % (MAX_UNWRITTEN_FOR_ONE // 2) == 0:
+                await eventually(lambda number=number: len(client.received) >= number)  # type: ignore[misc]
+        await eventually(lambda: len(client.received) == frames)
+        assert owner.downs == client.downs == []
 
 
 async def test_a_network_that_moved_makes_a_new_connection_at_once() -> None:

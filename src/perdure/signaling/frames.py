@@ -30,8 +30,8 @@ MAX_REASON_CHARACTERS = 200
 MAX_NAME_CHARACTERS = 64
 """Of a gateway's name: as long as Linux lets a host name be."""
 
-MAX_VOUCHED = 256
-"""Clients that a gateway vouches for: as many as it has sessions."""
+MAX_VOUCHED = 1024
+"""Clients that a gateway vouches for: as many as it has sessions. A `Vouch` of all has 36 KiB."""
 
 FRAME_OVERHEAD_BYTES = 512
 """More than a frame adds around its body: about 110 bytes of JSON, ids and numbers."""
@@ -114,8 +114,8 @@ class Send(msgspec.Struct, frozen=True, tag="send", forbid_unknown_fields=True):
 
 
 class Vouch(msgspec.Struct, frozen=True, tag="vouch", forbid_unknown_fields=True, omit_defaults=True):
-    """Of a gateway: `peers` have a session each, and nobody else has. They are not the ones to go where a room is full.
-    It says so behind each `Join`, and when that changes."""
+    """Of a gateway: `peers` have a session each, and nobody else has. They count in no limit of the
+    room, and each lets the gateway say more. It says so behind each `Join`, and when that changes."""
 
     peers: Annotated[tuple[Id, ...], msgspec.Meta(max_length=MAX_VOUCHED)] = ()
 

@@ -62,8 +62,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("perdure.signaling")
 
-MAX_SESSIONS = 256
-"""Four times the rendezvous' clients of a room, so that sessions whose client is away keep their place."""
+MAX_SESSIONS = 1024
+"""As many as it vouches for, and a few more than the default `max_tubes`: sessions whose client is away keep their
+place."""
 
 FAREWELL_TIMEOUT = 1.0
 """Seconds that the last words (`Bye`) have to reach the clients at `close`."""

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from perdure.signaling.rate import TokenBucket
 
-KNOCKS_PER_SECOND = 25.0
-"""A knock costs 0.5 ms, so that they take 1 % of the time. For one that is proved, the gateway sends WELCOME,
-`vouch` and DATA: 75 of the 80 frames that a link writes in a second, so that they do not pile up."""
+KNOCKS_PER_SECOND = 50.0
+"""A knock costs 0.5 ms, so that they take 3 % of the time. Those of strangers are answered by one frame each, of the 80
+that a link writes in a second; who has proved itself is a guest, for whom it may write more."""
 
 KNOCKS_AT_ONCE = 64
-"""The clients of a room, who all knock where the gateway was restarted; one in each turn of the event loop."""
+"""The strangers of a room; one in each turn of the event loop. Where the gateway was restarted all clients knock."""
 
 MAX_WAITING_KNOCKS = 128
-"""Peer ids, of each kind. A room has 64 clients; a rendezvous with other limits, or one that invents peers, may name
-more. Some 0.5 KiB each, at most 48 KiB."""
+"""Peer ids, of each kind. A room has 64 strangers; one whose gateway was restarted has more, and so may a rendezvous
+with other limits, or one that invents peers. Some 0.5 KiB each, at most 48 KiB."""
 
 MAX_OPENED_KNOCKS = 4096
 """Remembered, 0.1 KiB each: those of three minutes of a flood. An older one is opened again, and its number tells."""

@@ -16,25 +16,34 @@ from perdure.signaling.frames import GATEWAY, Send, Vouch, encode_frame
 from perdure.signaling.rate import TokenBucket
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from perdure.signaling.socket import Socket
 
-MAX_UNWRITTEN_FRAMES = 4096
-MAX_UNWRITTEN_BYTES = 8 * 1024 * 1024
-"""Beyond, the connection is given up as stuck: a gateway's 256 sessions have a window of 32 messages each."""
+MAX_UNWRITTEN_FRAMES = 16 * 1024
+MAX_UNWRITTEN_BYTES = 16 * 1024 * 1024
+"""Beyond, the connection is given up as stuck: a gateway's 1,024 sessions have a window of 32 messages each, and use
+half of it where all of them begin a carrier at once."""
 
 MAX_UNWRITTEN_FOR_ONE = 64
 """Frames: two windows of messages. A client may say 100 frames a second, each of which is answered, and 80 are written:
-the 64 clients of a room together do not make the connection look stuck."""
+the 64 strangers of a room together do not make the connection look stuck."""
 
 _FRAMES_PER_SECOND = 80.0
 _FRAME_BURST = 300
-"""Below the rendezvous' limits (100 and 400), so that sending much again never earns a refusal."""
+"""Below the rendezvous' limits (100 and 400), so that sending much again never earns a refusal. A gateway may say as
+many more a second for each guest."""
 
 
 class Outgoing:
     """One connection's frames, in order for each receiver."""
 
     def __init__(self) -> None:
+        self._present: set[str] = set()
+        """Who is there, as the rendezvous says."""
+        self._vouched: frozenset[str] = frozenset()
+        self._guests: set[str] = set()
+        """Who is there and vouched for: each lets a gateway say more."""
         self._others = _Turns()
         self._proved = _Turns()
         """What is for peers that have proved themselves."""
@@ -57,7 +66,19 @@ class Outgoing:
 
     def vouch(self, frame: Vouch) -> None:
         self._vouch = frame
+        self._guests = self._present.intersection(frame.peers)
+        self._vouched = frozenset(frame.peers)
         self._writable.set()
+
+    def joined(self, peers: Iterable[str]) -> None:
+        """These are there."""
+        self._present = set(peers)
+        self._guests = self._present & self._vouched
+
+    def presence(self, peer_id: str, present: bool) -> None:
+        """One has come or gone."""
+        (self._present.add if present else self._present.discard)(peer_id)
+        (self._guests.add if present and peer_id in self._vouched else self._guests.discard)(peer_id)
 
     async def write_to(self, socket: Socket) -> None:
         """Write to `socket` what there is, and what comes, until cancelled. Raises what the socket does."""
@@ -65,6 +86,7 @@ class Outgoing:
         bucket = TokenBucket(_FRAMES_PER_SECOND, _FRAME_BURST, now=now())
         while True:
             while self._vouch is not None or self._proved.frames or self._others.frames:
+                bucket.set_rate(_FRAMES_PER_SECOND * (1 + len(self._guests)), now())
                 if not bucket.take(now()):
                     await asyncio.sleep(bucket.delay(now()))
                     bucket.take(now())

@@ -14,10 +14,15 @@ class TokenBucket:
         self._tokens = burst
         self._filled_at = now
 
+    def set_rate(self, rate: float, now: float) -> None:
+        """Gain `rate` a second from `now` on."""
+        if rate != self._rate:
+            self._fill(now)
+            self._rate = rate
+
     def take(self, now: float, tokens: int = 1) -> bool:
         """Take so many tokens, if there are as many."""
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
-        self._filled_at = now
+        self._fill(now)
         if self._tokens < tokens:
             return False
         self._tokens -= tokens
@@ -27,3 +32,29 @@ class TokenBucket:
         """Seconds from `now` until `take` of one succeeds."""
         tokens = self._tokens + (now - self._filled_at) * self._rate
         return max(0.0, (1 - tokens) / self._rate)
+
+    def _fill(self, now: float) -> None:
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+
+
+class RecentMost:
+    """The most that a number was lately: in the last `seconds` at least, and in twice as long at most."""
+
+    __slots__ = ("_before", "_most", "_seconds", "_since")
+
+    def __init__(self, seconds: float, *, now: float) -> None:
+        self._seconds = seconds
+        self._since = now
+        self._before = 0
+        """In the time before `_since`."""
+        self._most = 0
+
+    def of(self, number: int, now: float) -> int:
+        """It is `number` at `now`; the most that it was lately."""
+        if now - self._since >= self._seconds:
+            self._before = self._most if now - self._since < 2 * self._seconds else 0
+            self._most = 0
+            self._since = now
+        self._most = max(self._most, number)
+        return max(self._before, self._most)

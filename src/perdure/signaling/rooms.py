@@ -3,8 +3,9 @@
 1. A room belongs to one gateway, which proved its key. Clients come and go, and may be there before it.
 2. A client sends to the gateway only, the gateway to clients only. What is for somebody who is not there is dropped.
    So is what a client says that says much, where the gateway is slow to take it: no client can have it cut off.
-3. Where a room is full, a client goes for whom the gateway does not vouch: of the address that has most of those,
-   the one that has been there longest. The gateway says for whom it vouches, whether they are there or not.
+3. The clients for whom the gateway vouches are its guests. All others are strangers; where there are too many, one
+   goes: of the address that has most of them, the one that has been there longest. The gateway says for whom it
+   vouches, whether they are there or not.
 4. A room counts, for the limits, while its gateway is there.
 """
 
@@ -35,7 +36,8 @@ class RendezvousLimits:
     """With a gateway."""
     max_rooms_of_one_address: int = 64
     """Of gateways of one address, counted likewise."""
-    max_clients_per_room: int = 64
+    max_strangers_per_room: int = 64
+    """Clients for whom the gateway does not vouch (yet). It vouches for 1,024 at most."""
     max_message_bytes: int = 64 * 1024
     """Of a sealed body; an envelope has at most 48 KiB."""
     max_outgoing_frames: int = 512
@@ -43,6 +45,7 @@ class RendezvousLimits:
     """Not yet written to one connection; a slower reader is cut off. Holds some forty of the longest messages."""
     frames_per_second: float = 100.0
     frame_burst: int = 400
+    """Of one connection. A gateway may say as many more for each of its guests, who hold connections of their own."""
     client_bytes_per_second: float = 64.0 * 1024
     client_byte_burst: int = 1024 * 1024
     """Of frames from a client; what is beyond is dropped. An honest one says some 10 KiB where it begins a carrier, and
@@ -117,6 +120,8 @@ class Room:
     clients: dict[str, Member] = field(default_factory=dict)
     vouched: frozenset[str] = frozenset()
     """The peer ids that the gateway has named last; at most `frames.MAX_VOUCHED`."""
+    guests: int = 0
+    """Clients that are there and vouched for."""
 
 
 class Rooms:
@@ -175,6 +180,7 @@ class Rooms:
             self._count(member, -1)
         else:
             del room.clients[member.peer_id]
+            room.guests -= member.peer_id in room.vouched
         self._announce(member, present=False)
         if room.gateway is None and not room.clients:
             self._rooms.pop(room.room_id, None)
@@ -216,7 +222,13 @@ class Rooms:
         if member.role is Role.CLIENT:
             raise RefusedError(RefusalCode.BAD_FRAME, "a client vouches for nobody")
         if self._is_there(member):
-            member.room.vouched = frozenset(vouch.peers)
+            room = member.room
+            room.vouched = frozenset(vouch.peers)
+            room.guests = len(room.vouched & room.clients.keys())
+
+    def guests(self, member: Member) -> int:
+        """How many clients that are there `member`, a gateway, vouches for; of a client 0."""
+        return member.room.guests if member.role is Role.GATEWAY else 0
 
     def _is_there(self, member: Member) -> bool:
         """Whether this is still the peer's connection."""
@@ -247,17 +259,18 @@ class Rooms:
 
     def _enter_client(self, room: Room, member: Member) -> None:
         older = room.clients.pop(member.peer_id, None)
+        is_guest = member.peer_id in room.vouched
         if older is not None:
             older.outlet.supersede()
-        elif len(room.clients) >= self._limits.max_clients_per_room:
+        elif is_guest:
+            room.guests += 1
+        elif len(room.clients) - room.guests >= self._limits.max_strangers_per_room:
             self._make_room(room)
         room.clients[member.peer_id] = member
 
     def _make_room(self, room: Room) -> None:
         strangers = [client for client in room.clients.values() if client.peer_id not in room.vouched]
-        reason = f"the room has its {self._limits.max_clients_per_room} clients"
-        if not strangers:
-            raise RefusedError(RefusalCode.TOO_MANY_CLIENTS, reason)
+        reason = f"the room has its {self._limits.max_strangers_per_room} clients that the gateway does not know"
         of_address = Counter(client.address for client in strangers)
         longest = max(strangers, key=lambda client: of_address[client.address])  # the first of several
         longest.outlet.refuse(RefusalCode.TOO_MANY_CLIENTS, reason)

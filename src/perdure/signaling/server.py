@@ -37,7 +37,7 @@ from perdure.signaling.frames import (
 from perdure.signaling.gate import ACCEPTED_AT_ONCE, Gate, counted_as, most_connections
 from perdure.signaling.gateway_proof import is_proved
 from perdure.signaling.noise import public_bytes
-from perdure.signaling.rate import TokenBucket
+from perdure.signaling.rate import RecentMost, TokenBucket
 from perdure.signaling.rooms import Member, OccupiedError, RefusedError, RendezvousLimits, Rooms
 from perdure.signaling.socket_outlet import SocketOutlet
 from perdure.signaling.turn_page import PATH as TURN_PATH
@@ -62,6 +62,10 @@ _library_logger.setLevel(logging.CRITICAL)
 
 _REPORT_INTERVAL = 5.0
 """Seconds between two looks for connections that were not taken."""
+
+_GUESTS_REMEMBERED = 10.0
+"""Seconds for which guests that have left let the gateway say more: it has not heard of it yet, or has said it
+already."""
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds for a close handshake, or to write a last frame: a peer that does not answer is cut off."""
@@ -298,10 +302,13 @@ class RendezvousServer:
         limits = self._limits
         frames = TokenBucket(limits.frames_per_second, limits.frame_burst, now=now())
         client_bytes = TokenBucket(limits.client_bytes_per_second, limits.client_byte_burst, now=now())
+        guests = RecentMost(_GUESTS_REMEMBERED, now=now())
         while True:
             text = await websocket.recv(decode=False)
+            most = limits.frames_per_second * (1 + guests.of(self._rooms.guests(member), now()))
+            frames.set_rate(most, now())
             if not frames.take(now()):
-                reason = f"more than {limits.frames_per_second:g} frames a second"
+                reason = f"more than {most:g} frames a second"
                 raise RefusedError(RefusalCode.RATE, reason)
             if member.role is Role.CLIENT and not client_bytes.take(now(), len(text)):
                 self._rooms.dropped += 1

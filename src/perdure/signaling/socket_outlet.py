@@ -107,9 +107,9 @@ class SocketOutlet:
 
     @property
     def _share(self) -> int:
-        """Bytes that each client of a full room may have here where half of the bytes, or three quarters of the frames,
-        are taken."""
-        return self._limits.max_outgoing_bytes // 2 // self._limits.max_clients_per_room
+        """Bytes that each client may have here where half of the bytes, or three quarters of the frames, are taken: a
+        part for each of as many as a room has strangers."""
+        return self._limits.max_outgoing_bytes // 2 // self._limits.max_strangers_per_room
 
     def _weight(self, size: int) -> int:
         """What a frame takes of its sender's share: two short ones are all of it, as there is a bound of frames too."""

@@ -335,6 +335,8 @@ class RendezvousLink:
     def _joined(self, peers: Sequence[str]) -> None:
         self._is_up = True
         self._joined_at = asyncio.get_running_loop().time()
+        if self._outgoing is not None:
+            self._outgoing.joined(peers)
         self._call(self._listener.link_up, peers)
 
     async def _exchange(self) -> str:
@@ -359,6 +361,8 @@ class RendezvousLink:
                 case Deliver(sender, body):
                     self._call(self._listener.link_received, sender, body)
                 case Presence(peer_id, present):
+                    if self._outgoing is not None:
+                        self._outgoing.presence(peer_id, present)
                     self._call(self._listener.link_presence, peer_id, present)
                 case Refused() as refused:
                     return self._heed(refused)
