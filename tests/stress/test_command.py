@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from perdure_lab.cli.stress import stress
 from perdure_lab.stress.course import Course
 from perdure_lab.stress.sizes import LEVELS, Level
+from support.pages import DOCS
 
 SCRIPT = Path(__file__).parent.parent / "manual_stress_tests.py"
 
@@ -34,6 +36,10 @@ def test_the_tests_are_listed() -> None:
     lines = CliRunner().invoke(stress, ["--list"]).stdout.splitlines()
     assert lines[::2] == ASKED_FOR
     assert all(line.strip() for line in lines[1::2])
+
+
+def test_the_page_names_the_tests_in_their_order() -> None:
+    assert re.findall(r"^\| `(test_\w+)` \|", (DOCS / "stress.md").read_text(), re.MULTILINE) == ASKED_FOR
 
 
 def test_an_unknown_test_is_refused_with_the_nearest() -> None:
