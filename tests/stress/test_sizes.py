@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from perdure_lab.stress.sizes import LEVELS, MIB, Level, Machine, fitted
 
-LARGE = Machine(cores=16, memory_bytes=64 * 1024 * MIB, descriptors=2**20)
+LARGE = Machine(cores=2, memory_bytes=64 * 1024 * MIB, descriptors=2**20)
 
 
 @pytest.mark.parametrize("level", Level)
 def test_a_large_machine_does_all_that_a_level_asks(level: Level) -> None:
     assert fitted(level, LARGE) == (LEVELS[level], ())
+
+
+def test_one_core_does_half() -> None:
+    sizes, cuts = fitted(Level.FULL, replace(LARGE, cores=1))
+    assert (sizes.tubes, sizes.gateway_tubes, sizes.workers, sizes.clients) == (20, 100, 50, 500)
+    assert sizes.cycles == LEVELS[Level.FULL].cycles
+    assert not cuts
+
+
+def test_more_cores_do_more_in_the_extreme_alone() -> None:
+    assert fitted(Level.FULL, replace(LARGE, cores=16))[0] == LEVELS[Level.FULL]
+    sizes, _ = fitted(Level.EXTREME, replace(LARGE, cores=16))
+    assert (sizes.tubes, sizes.clients) == (1200, 24000)
+    assert (sizes.gateway_tubes, sizes.chaos_tubes) == (1000, 200)
 
 
 def test_few_descriptors_make_fewer_tubes_and_that_is_said() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Try to break it: many tubes, limits, faults.")
 @click.option("--light", "level", flag_value="light", help="Some minutes, on any machine.")
-@click.option("--full", "level", flag_value="full", default=True, help="A quarter of an hour. [default]")
+@click.option("--full", "level", flag_value="full", default=True, help="A quarter of an hour.")
 @click.option("--extreme", "level", flag_value="extreme", help="All that the machine bears; asks first.")
 @click.option("--list", "lists", is_flag=True, help="Show the tests.")
 @click.option("--test", "names", metavar="NAME", multiple=True, help="This test alone; may be given again.")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import threading
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -43,13 +41,9 @@ class Holdings:
 
 def holdings() -> Holdings:
     """Now."""
-    return Holdings(
-        psutil.Process().memory_info().rss,
-        len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else psutil.Process().num_fds(),
-        psutil.Process().num_threads() or threading.active_count(),
-        len(asyncio.all_tasks()),
-        wrtc._alive_factories(),
-    )
+    me = psutil.Process()
+    tasks, factories = len(asyncio.all_tasks()), wrtc._alive_factories()
+    return Holdings(me.memory_info().rss, me.num_fds(), me.num_threads(), tasks, factories)
 
 
 async def at_rest() -> Holdings:

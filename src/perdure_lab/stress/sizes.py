@@ -72,15 +72,28 @@ LEVELS = {
     Level.EXTREME: Sizes(60.0, 150, 96, 400, 1000, 100, 3000, 40),
 }
 
-_IN_ONE_PROCESS = ("tubes", "gateway_tubes", "chaos_tubes", "honest_tubes")
+USUAL_CORES = 2
+"""For which the levels are made."""
+
+_TUBES = ("tubes", "gateway_tubes", "chaos_tubes", "honest_tubes")
+"""What is limited by memory and descriptors for tubes."""
+
+_SCALED = (*_TUBES, "workers", "clients")
+"""What follows from the number of cores."""
+
+_MOST = {"gateway_tubes": 1000, "chaos_tubes": 200}
+"""One gateway's default `max_tubes`; the lab's connections."""
 
 
 def fitted(level: Level, machine: Machine) -> tuple[Sizes, tuple[str, ...]]:
-    """The sizes of `level`, no larger than `machine` bears; and what was made smaller, in words."""
-    wanted = LEVELS[level]
+    """The sizes of `level`, no larger than `machine` bears; and what its memory and descriptors made smaller, in words.
+
+    One core does half of what two do; `EXTREME` does more on more of them.
+    """
+    wanted = _scaled(LEVELS[level], machine.cores, grows=level is Level.EXTREME)
     memory = int(machine.memory_bytes * MEMORY_SHARE)
     descriptors = max(0, machine.descriptors - OTHER_DESCRIPTORS)
-    bounds = dict.fromkeys(_IN_ONE_PROCESS, min(memory // TUBE_BYTES, descriptors // TUBE_DESCRIPTORS))
+    bounds = dict.fromkeys(_TUBES, min(memory // TUBE_BYTES, descriptors // TUBE_DESCRIPTORS))
     bounds["clients"] = min(memory // LINK_BYTES, descriptors // LINK_DESCRIPTORS)
     cuts: dict[str, int] = {}
     for name, bound in bounds.items():
@@ -93,3 +106,9 @@ def fitted(level: Level, machine: Machine) -> tuple[Sizes, tuple[str, ...]]:
         if field.name in cuts
     )
     return replace(wanted, **cuts), words
+
+
+def _scaled(sizes: Sizes, cores: int, *, grows: bool) -> Sizes:
+    factor = cores / USUAL_CORES if grows else min(1.0, cores / USUAL_CORES)
+    scaled = {name: max(1, round(getattr(sizes, name) * factor)) for name in _SCALED}
+    return replace(sizes, **{name: min(count, _MOST.get(name, count)) for name, count in scaled.items()})

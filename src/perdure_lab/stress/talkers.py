@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from perdure.cli.running import raise_descriptor_limit
+from perdure.core.state import State
 from perdure.errors import PerdureError
 from perdure.ticket import read_ticket
 from perdure_lab.lab.apart import asked, done, end_with_the_asker, tell
@@ -21,6 +22,7 @@ from perdure_lab.stress.tunnels import Tunnels
 
 if TYPE_CHECKING:
     from perdure.client import Tunnel
+    from perdure.core.actions import StateChanged
 
 LAST_BYTES_TIMEOUT = 60.0
 """Seconds for what is under way when it is to end: a recovery may take its time."""
@@ -114,10 +116,8 @@ class Talkers:
         except (OSError, TimeoutError, asyncio.IncompleteReadError, PerdureError):
             heard.streams_lost += 1
 
-    def _count_outage(self, change: object) -> None:
-        from perdure import State
-
-        self.heard.outages += getattr(change, "after", None) is State.RECONNECTING
+    def _count_outage(self, change: StateChanged) -> None:
+        self.heard.outages += change.after is State.RECONNECTING
 
 
 async def _run(talk: Talk) -> None:
