@@ -37,7 +37,7 @@ class RendezvousLimits:
     max_rooms_of_one_address: int = 64
     """Of gateways of one address, counted likewise."""
     max_strangers_per_room: int = 64
-    """Clients for whom the gateway, which is there, does not vouch (yet). It vouches for 1,024 at most, and as many wait
+    """Clients for whom a gateway that is there does not vouch (yet). It vouches for 1,024 at most, and as many wait
     while it is away."""
     max_message_bytes: int = 64 * 1024
     """Of a sealed body; an envelope has at most 48 KiB."""
