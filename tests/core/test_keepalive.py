@@ -248,3 +248,12 @@ def test_a_late_verdict_on_a_suspect_path_is_put_off_by_as_little() -> None:
     assert silent_at is not None
     assert path.put_off(silent_at + 0.15)
     assert path.next_check() == pytest.approx(silent_at + 0.2)
+
+
+def test_a_verdict_that_was_put_off_is_not_due_again_at_once() -> None:
+    # Found by review: the path was found suspect once more, at the same instant, and nothing had been read.
+    path = liveness()
+    tell(path, awaiting=10.0)
+    path.judge(10.2)
+    assert path.put_off(11.5)
+    assert [(at, verdict) for at, verdict in verdicts(path, until=99.0)] == [(11.55, "SILENT")]

@@ -169,6 +169,8 @@ class Liveness:
         is_suspect = self._suspected_at >= self._silent_since(awaiting_since)
         wait = self._lost_after if is_suspect else self._suspect_after
         self._since = max(self._since, now + READING_DELAY - wait)
+        if is_suspect:  # it still is
+            self._suspected_at = self._silent_since(awaiting_since)
         return True
 
     def judge(self, now: float) -> Verdict:
