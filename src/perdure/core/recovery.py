@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from perdure.core.actions import DoubtSignaling, Probe, RenewNetworks, StandbyTask, TendStandby
+from perdure.core.actions import DoubtSignaling, Probe, RenewNetworks
 from perdure.core.attempt_failure import why_it_failed
 from perdure.core.carriers import Carriers
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
@@ -312,7 +312,7 @@ class Recovery:
                 self.carriers.build_beside(trigger or Trigger.REQUEST, decision.reason)
                 self.ask_what_is_kept()
             case RecoveryAction.SWITCH:
-                self.context.actions.append(TendStandby(StandbyTask.USE))
+                self.warm.use()
             case RecoveryAction.WAIT if trigger is not None and trigger.is_network_event and self.context.state.is_up:
                 self._ask()  # the path may still work: the liveness tells
             case RecoveryAction.WAIT:

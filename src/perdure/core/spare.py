@@ -21,6 +21,7 @@ class Spare:
         "can_restart",
         "generation",
         "heard_at",
+        "is_chosen",
         "is_described",
         "is_outdated",
         "is_precaution",
@@ -54,6 +55,8 @@ class Spare:
         """Since when both ends are proved on a warm spare."""
         self.heard_at = -math.inf
         """When the peer was last heard on a warm spare."""
+        self.is_chosen = False
+        """Whether this end goes on on a warm spare, and not the peer alone."""
 
     @property
     def is_told(self) -> bool:
