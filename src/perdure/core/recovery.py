@@ -136,8 +136,9 @@ class Recovery:
         # What was under way when a path lost its address is heard after that, and proves nothing.
         works = self.context.state.is_up and not event.local_address_lost and self.liveness.last_heard_at > came_at
         # Begun while the network was flapping, or agreed before its address: it starts over.
-        attempt, is_elsewhere = self.carriers.attempt, event.is_new_address and not event.is_return
-        is_stale = why in _NOT_BEGUN or (attempt is not None and is_elsewhere and attempt.was_agreed_before(came_at))
+        begun = self.carriers.spare or self.carriers.attempt
+        is_elsewhere = event.is_new_address and not event.is_return
+        is_stale = why in _NOT_BEGUN or (begun is not None and is_elsewhere and begun.was_agreed_before(came_at))
         if works or (self.carriers.is_attempting and not is_stale):
             self.execute(self.rules.network_event_answered(event.trigger, self.situation()))
         else:
