@@ -96,8 +96,11 @@ class CarrierSet:
         self.current, self.spare = self.spare, None
         if self.current is not None and self.places.has(self.current):
             self.places.give_back(self.current)
-            if isinstance(self._transport, StandbyTransport):
-                self._transport.use_all_links(self.current)
+            try:
+                if isinstance(self._transport, StandbyTransport):
+                    self._transport.use_all_links(self.current)
+            except Exception as error:
+                self.failed(self.current.generation, error)
 
     # What the core decides.
 
