@@ -392,6 +392,21 @@ def test_a_process_that_stood_still_asks_it_before_it_takes_the_path_for_lost() 
     assert core.handle_event(StandbyAnswered(5), 12.02) == []
 
 
+def test_a_process_that_stood_still_reads_its_answer_before_it_is_dropped() -> None:
+    # Found by review: it was dropped, and the peer may have gone on on it.
+    core = with_warm_spare()
+    suspect(core, 11.0)
+    assert core.handle_timeout(11.9) == []
+    assert decided(core.handle_event(StandbyAnswered(5), 11.91)) == [("SWITCH", "PATH_SUSPECT")]
+
+
+def test_one_that_does_not_answer_is_dropped_by_a_process_that_is_always_late_too() -> None:
+    core = with_warm_spare()
+    suspect(core, 11.0)
+    assert core.handle_timeout(11.6) == []
+    assert CloseCarrier(5) in core.handle_timeout(deadline(core) + 0.15)
+
+
 def test_an_idle_path_that_is_silent_has_it_asked_and_it_is_used_when_it_answers() -> None:
     core = with_warm_spare(IDLE)
     actions, now = silent_while_idle(core)

@@ -33,7 +33,7 @@ the retransmission that a lost packet costs (SCTP's own timer begins at 0.4 s)."
 
 
 READING_DELAY = 0.05
-"""Seconds that a process which stood still has to read what came meanwhile, before the path counts as suspect."""
+"""Seconds that a process which stood still has to read what came meanwhile, before a carrier counts as silent."""
 
 MAX_PATIENCE = 1024.0
 """Enough for any round trip to reach `timeout_threshold`."""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import StandbyTask, TendStandby
 from perdure.core.events import StandbyAnswered, StandbyReady, UplinksCounted
+from perdure.core.keepalive import READING_DELAY
 from perdure.core.timers import Timer
 from perdure.doubling import doubled
 
@@ -81,6 +82,7 @@ class Warm:
         "_data_at",
         "_failures",
         "_initiator",
+        "_is_put_off",
         "_liveness",
         "_not_before",
         "_policy",
@@ -104,6 +106,8 @@ class Warm:
         """In a row."""
         self._asked_at = -math.inf
         """When that was found."""
+        self._is_put_off = False
+        """Whether the time for the answer to what was asked last was put off, as this process was late."""
         self._silent_since: float | None = None
         """Since when the path owed its answer as it was found silent, and a warm spare was asked for that."""
 
@@ -205,10 +209,20 @@ class Warm:
         spare, now = self._carriers.spare, self._context.now
         if spare is not None and spare.heard_at > self._liveness.last_heard_at:
             return True
+        self._is_put_off = False
         patience = ANSWER_TIMEOUT + 2 * (self._liveness.rtt.srtt or 0.0)
         self._context.actions.append(TendStandby(StandbyTask.ASK))
         self._context.timers.set(Timer.SPARE, now + min(LONGEST_ANSWER, patience))
         return False
+
+    def put_off(self) -> bool:
+        """Its time is noticed late, so this process stood still, and its answer may not be read yet. Whether it waits
+        for that; once for each question."""
+        if self._is_put_off:
+            return False
+        self._is_put_off = True
+        self._context.timers.set(Timer.SPARE, self._context.now + READING_DELAY)
+        return True
 
     def has_not_answered(self) -> None:
         """SPARE: it has had its time to open or to answer."""
