@@ -392,6 +392,16 @@ def test_a_spare_that_does_not_open_in_time_is_dropped_and_nothing_else_changes(
 # Glare.
 
 
+def test_a_spare_that_opens_late_has_its_time_behind_resume() -> None:
+    # Found by review: it was closed 0.1 s behind RESUME, and the peer may have gone on on it.
+    core = connected()
+    core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    core.handle_event(AnswerReceived(5, sdp("spare")), 10.1)
+    core.handle_event(SpareOpened(5), 10.0 + SPARE_TIMEOUT - 0.1)
+    assert CloseCarrier(5) not in rest(core, 10.0 + SPARE_TIMEOUT + 4.8)
+    assert CloseCarrier(5) in rest(core, 10.0 + SPARE_TIMEOUT + 4.9)
+
+
 def test_of_two_spares_that_cross_the_initiators_stays() -> None:
     initiator, acceptor = with_spare(), with_spare(initiator=False)
     assert initiator.handle_event(OfferReceived(4, sdp("theirs"), cause=SUSPICION), 10.4) == []
