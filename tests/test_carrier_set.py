@@ -77,6 +77,7 @@ class TwoLinks:
     offer = answer = offer_apart = __call__
 
     def count_uplinks(self, network: object) -> int:
+        self._may_raise(b"")
         return 2
 
     def are_apart(self, one: str, other: str) -> bool:
@@ -116,3 +117,12 @@ async def test_a_warm_spare_that_cannot_answer_costs_itself_alone() -> None:
     told(StandbyAsked(3, b"pong"), held, listener, Mock())
     await asyncio.sleep(0)
     listener.carrier_gone.assert_called_once_with(3, "an error here: ValueError")
+
+
+async def test_a_transport_that_cannot_count_the_uplinks_has_one() -> None:
+    # Found by review: who waited for the tube to connect was not told, and of a change no other tube was.
+    transport = TwoLinks()
+    held = transport.with_warm_spare(Mock())
+    assert held.count_uplinks(None) == 2
+    transport.raises = True
+    assert held.count_uplinks(None) == 1
