@@ -97,6 +97,13 @@ CONNECT = ("connect", GOOD)
             (*SERVE, "--allow", "h:1", "--ice-servers-url", "https://h", "--ice-servers-token-file", "/no/file"),
             "the token file /no/file cannot be read: No such file or directory",
         ),
+        *(
+            ((*SERVE, "--allow", "h:1", *given), f"relay_only is set ({source}), and no TURN server is named; give")
+            for given, source in (
+                (("--relay-only",), "--relay-only"),
+                (("--set", "relay_only=true", "--ice-server", "stun:h"), "--set"),
+            )
+        ),
         (("rendezvous", "--listen", "8765"), "'8765' is not HOST:PORT"),
         (("rendezvous", "--listen", "127.0.0.1:70000"), "'127.0.0.1:70000' is not HOST:PORT"),
         (("rendezvous", "--listen", "127.0.0.1:8\u00b2"), "'127.0.0.1:8\u00b2' is not HOST:PORT"),

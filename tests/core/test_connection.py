@@ -533,6 +533,20 @@ def test_an_attempt_that_was_agreed_before_a_new_address_came_starts_over(is_agr
     assert decided(core.handle_timeout(11.0)) == [expected]
 
 
+@pytest.mark.parametrize("is_agreed", [False, True])
+def test_a_spare_that_is_the_attempt_and_was_agreed_before_a_new_address_came_starts_over(is_agreed: bool) -> None:
+    core = connected()
+    core.handle_event(NEW_ADDRESS, 10.0)
+    core.handle_event(AnswerReceived(5, sdp("peer")), 10.1)
+    core.handle_event(SessionResumed(5), 10.1)
+    core.handle_event(IceUnhealthy(5, has_failed=True), 10.2)
+    if is_agreed:
+        core.handle_event(AnswerReceived(7, sdp("spare")), 10.3)
+    assert decided(core.handle_event(NEW_ADDRESS, 10.5)) == [("HOLD", "IN_GRACE")]
+    expected = ("REBUILD", "NEW_ADDRESS") if is_agreed else ("HOLD", "UNDER_WAY")
+    assert decided(core.handle_timeout(11.0)) == [expected]
+
+
 def test_an_event_at_the_restart_limit_during_an_attempt_is_judged_again_when_there_is_room() -> None:
     """The attempt may be for the network that this event takes away."""
     core = connected(policy=RestartPolicy(max_restarts_per_minute=1, attempt_timeout=300.0))

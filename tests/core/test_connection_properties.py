@@ -23,7 +23,9 @@ from perdure.core.actions import (
     Probe,
     RestartIce,
     SayGoodbye,
+    StandbyTask,
     StateChanged,
+    TendStandby,
     WithdrawOffer,
 )
 from perdure.core.closing import FAREWELL_SECONDS, GOODBYE_TIMEOUT
@@ -236,7 +238,8 @@ class Watch:
         self.begun: list[tuple[float, Trigger | None]] = []
         self._initiator = initiator
         self._state = State.INITIALIZING
-        self._carrier = self._spare = 0
+        self._carrier = self._spare = self._told = 0
+        """The last one is the spare on which RESUME was said last."""
         self._olds: set[int] = set()
         """The carriers that were left, and are read."""
         self._is_restart = False
@@ -261,6 +264,8 @@ class Watch:
         match event:
             case CarrierMade(carrier, can_restart) if not can_restart:
                 self._unable.add(carrier)
+            case SpareOpened(carrier) if carrier and carrier == self._spare:
+                self._told = carrier
             case SessionResumed(carrier) if carrier and carrier == self._spare == self.core.spare:
                 if self._carrier:
                     self._olds.add(self._carrier)
@@ -289,6 +294,10 @@ class Watch:
         core = self.core
         assert core.state is self._state, "a state changed without being told"
         assert (core.carrier, core.spare) == (self._carrier, self._spare)
+        self.actions += actions
+        if TendStandby(StandbyTask.USE) in actions:  # as the driver does at once
+            self.feed(SessionResumed(self._spare))
+            return
         held = [each for each in (self._carrier, self._spare, *self._olds) if each]
         assert len(held) <= 3, "a carrier is kept that is of no use"
         assert len(self._olds) <= 1
@@ -302,7 +311,6 @@ class Watch:
         assert len(core.decisions) <= MAX_DECISIONS
         assert 0.0 <= core.quality <= 1.0
         assert 0.0 <= core.loss_rate <= 1.0
-        self.actions += actions
 
     def _check_action(self, action: Action) -> None:
         match action:
@@ -311,6 +319,9 @@ class Watch:
                 assert after in TRANSITIONS[before]
                 self._state = after
             case MakeOffer(generation, _, is_spare) | MakeAnswer(generation, _, is_spare):
+                if self._spare and self._spare == self._told and isinstance(action, MakeAnswer):  # it gives way
+                    self._olds.add(self._spare)
+                    self._spare = 0
                 assert not self._spare, "a spare was left behind"
                 assert (self._carrier != 0) == is_spare, "a carrier was left behind"
                 if is_spare:
@@ -363,6 +374,23 @@ class Watch:
         assert generation % 2 == (self._initiator is is_ours), "the other end's generation"
         self._generation = generation
         self._is_restart = generation not in (self._carrier, self._spare)
+
+
+def test_the_watch_knows_what_becomes_of_a_spare() -> None:
+    # Found by review: properties that hold were said to be broken, where chance led there.
+    watch = Watch(initiator=False, policy=RestartPolicy())
+    for event in (
+        OfferReceived(3, sdp("a")),
+        SessionResumed(3),
+        OfferReceived(5, sdp("b"), stands_by=True),
+        StandbyReady(5),
+        CarrierLost(3, ""),  # the warm spare is used
+        OfferReceived(7, sdp("c")),
+        SpareOpened(7),
+        OfferReceived(9, sdp("d")),  # to which 7 gives way
+    ):
+        watch.feed(event)
+    assert (watch.core.carrier, watch.core.spare, watch.core.carriers.old) == (5, 9, 7)
 
 
 @settings(max_examples=500)

@@ -248,3 +248,25 @@ def test_a_late_verdict_on_a_suspect_path_is_put_off_by_as_little() -> None:
     assert silent_at is not None
     assert path.put_off(silent_at + 0.15)
     assert path.next_check() == pytest.approx(silent_at + 0.2)
+
+
+def test_a_verdict_that_was_put_off_is_not_due_again_at_once() -> None:
+    # Found by review: the path was found suspect once more, at the same instant, and nothing had been read.
+    path = liveness()
+    tell(path, awaiting=10.0)
+    path.judge(10.2)
+    assert path.put_off(11.5)
+    assert [(at, verdict) for at, verdict in verdicts(path, until=99.0)] == [(11.55, "SILENT")]
+
+
+def test_a_busy_process_gives_a_peer_that_stalls_no_more_time() -> None:
+    # Found by review: each verdict on its silence that was late began the stall's 30 s anew.
+    path = liveness()
+    for tenth in range(1, 300):
+        if tenth % 4 == 1:  # it says something each 0.4 s, and acknowledges nothing
+            tell(path, heard=10.0 + tenth / 10, awaiting=10.0)
+        elif tenth % 4 == 0:
+            assert path.put_off(10.0 + tenth / 10)
+    tell(path, heard=39.95, awaiting=10.0)
+    assert not path.put_off(40.2), "its verdict waits for nothing that could be read"
+    assert path.judge(40.2) is Verdict.PROBE

@@ -38,6 +38,7 @@ from perdure.core.actions import (
     WithdrawOffer,
 )
 from perdure.core.carriers import RETIRE_TIMEOUT
+from perdure.core.conditions import PADDED_SECONDS
 from perdure.core.decision import Trigger
 from perdure.core.events import (
     AnswerReceived,
@@ -137,6 +138,20 @@ def test_a_network_event_waits_a_second_for_a_spare_that_opened_and_no_longer() 
     assert decided(core.handle_event(replace(ROAM, local_address_lost=False), 11.7)) == [("HOLD", "UNDER_WAY")]
     assert decided(rest(core, 12.5)) == []
     assert decided(rest(core, 12.7))[0][0] == "SPARE", "its own link may be gone"
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_network_event_leaves_a_spare_alone_that_is_padded_while_the_path_works(is_heard: bool) -> None:
+    # Found by review: 1 s behind RESUME it closed the spare, on which the peer went on already.
+    core = connected()
+    core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    core.handle_event(AnswerReceived(5, sdp("spare")), 10.1)
+    core.handle_event(SpareOpened(5), 10.5)
+    assert decided(core.handle_event(ROAM, 12.0)) == [("HOLD", "UNDER_WAY")]
+    if is_heard:
+        answers(core, 12.1)
+    expected = ("HOLD", "CARRIES_DATA") if is_heard else ("ICE_RESTART", "NETWORK_MOVED")
+    assert decided(rest(core, 10.5 + PADDED_SECONDS)) == [expected]
 
 
 def switched() -> Connection:
@@ -390,6 +405,16 @@ def test_a_spare_that_does_not_open_in_time_is_dropped_and_nothing_else_changes(
 
 
 # Glare.
+
+
+def test_a_spare_that_opens_late_has_its_time_behind_resume() -> None:
+    # Found by review: it was closed 0.1 s behind RESUME, and the peer may have gone on on it.
+    core = connected()
+    core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    core.handle_event(AnswerReceived(5, sdp("spare")), 10.1)
+    core.handle_event(SpareOpened(5), 10.0 + SPARE_TIMEOUT - 0.1)
+    assert CloseCarrier(5) not in rest(core, 10.0 + SPARE_TIMEOUT + 4.8)
+    assert CloseCarrier(5) in rest(core, 10.0 + SPARE_TIMEOUT + 4.9)
 
 
 def test_of_two_spares_that_cross_the_initiators_stays() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal
 
 import pytest
@@ -33,6 +34,7 @@ from perdure.core.events import (
     OfferReceived,
     OfferWithdrawn,
     PathEvidence,
+    PeerSwitched,
     RecoveryRequested,
     RttMeasured,
     SessionResumed,
@@ -46,6 +48,7 @@ from perdure.core.spare import SPARE_TIMEOUT
 from perdure.core.state import State
 from perdure.core.warm import (
     ANSWER_TIMEOUT,
+    AT_ONCE_SECONDS,
     FIRST_WAIT,
     IDLE_SECONDS,
     LONGEST_WAIT,
@@ -389,6 +392,21 @@ def test_a_process_that_stood_still_asks_it_before_it_takes_the_path_for_lost() 
     assert core.handle_event(StandbyAnswered(5), 12.02) == []
 
 
+def test_a_process_that_stood_still_reads_its_answer_before_it_is_dropped() -> None:
+    # Found by review: it was dropped, and the peer may have gone on on it.
+    core = with_warm_spare()
+    suspect(core, 11.0)
+    assert core.handle_timeout(11.9) == []
+    assert decided(core.handle_event(StandbyAnswered(5), 11.91)) == [("SWITCH", "PATH_SUSPECT")]
+
+
+def test_one_that_does_not_answer_is_dropped_by_a_process_that_is_always_late_too() -> None:
+    core = with_warm_spare()
+    suspect(core, 11.0)
+    assert core.handle_timeout(11.6) == []
+    assert CloseCarrier(5) in core.handle_timeout(deadline(core) + 0.15)
+
+
 def test_an_idle_path_that_is_silent_has_it_asked_and_it_is_used_when_it_answers() -> None:
     core = with_warm_spare(IDLE)
     actions, now = silent_while_idle(core)
@@ -512,6 +530,29 @@ def test_the_next_one_is_begun_when_the_path_has_settled() -> None:
     core.handle_event(SessionResumed(5), 11.0)
     assert offers(rest_in_use(core, 11.1, 11.0 + SETTLE_SECONDS - 0.2)) == []
     assert offers(rest_in_use(core, 14.5, 20.0)) == [MakeOffer(7, None, is_spare=True, stands_by=True)]
+
+
+@pytest.mark.parametrize("is_proved", [True, False])
+def test_a_peer_that_goes_on_on_each_as_soon_as_it_opens_is_offered_fewer_and_fewer(is_proved: bool) -> None:
+    # Found by review: an end that knows no warm spare takes each for a spare, and the tube changed its link each 6 s.
+    core, begun_at = on_two_uplinks(), []
+    for second in range(1, 601):
+        if offers(rest(core, second) + used(core, second)):
+            begun_at.append(second)
+            core.handle_event(AnswerReceived(core.spare, sdp(f"standby {core.spare}")), second)
+            if is_proved:
+                core.handle_event(StandbyReady(core.spare), second)
+            core.handle_event(SessionResumed(core.spare), second)
+    waits = [later - earlier for earlier, later in pairwise(begun_at)]
+    assert waits == [pytest.approx(FIRST_WAIT * 2**n, abs=SETTLE_SECONDS) for n in range(len(waits))]
+
+
+def test_one_on_which_the_peer_goes_on_later_was_needed() -> None:
+    core = with_warm_spare()
+    rest_in_use(core, 11.0, 10.0 + AT_ONCE_SECONDS)
+    core.handle_event(SessionResumed(5), 20.5)
+    core.handle_event(PeerSwitched(3), 20.6)
+    assert len(offers(rest_in_use(core, 21.0, 21.0 + SETTLE_SECONDS))) == 1
 
 
 # At the end that answers.

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from perdure_lab.scenario.parse import parse_scenario
+from perdure_lab.sim.engine import SimCarrier
 from perdure_lab.sim.play import play
 
 ROTATIONS = 4
@@ -49,3 +50,37 @@ def test_a_rotation_that_meets_with_a_mishap_loses_nothing(block: int) -> None:
         run = play(parse_scenario(text, source="rotations", name="rotations"), seed)
         assert run.losses == (), f"seed {seed}"
         assert run.connections_kept == 2, f"seed {seed}"
+
+
+NEWS = """
+title = "News of the network"
+text = "Another link comes up while a spare is padded."
+seconds = 12
+
+[client.eth]
+delay = "100ms"
+metric = 100
+
+[client.wlan]
+metric = 600
+up = false
+
+[[step]]
+at = 6
+process.client = "rotate"
+
+[[step]]
+at = 9.2
+client.wlan.up = true
+
+[traffic]
+rate = 200_000
+"""
+
+
+def test_news_of_the_network_takes_no_spare_on_which_the_peer_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Found by review: it cost 1 s. Where nothing but TURN servers is used, nobody knows whether the path was hit.
+    monkeypatch.setattr(SimCarrier, "local_address", None)
+    run = play(parse_scenario(NEWS, source="news", name="news"), 1)
+    assert run.losses == ()
+    assert {span.state for span in run.states} <= {"connecting", "connected", "closed"}

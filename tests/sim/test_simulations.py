@@ -35,6 +35,13 @@ def test_chaos_harms_nobody_and_all_is_well_when_it_is_over(first: int) -> None:
         assert chaos.simulation.violations == [], f"seed {seed}"
 
 
+def test_what_is_said_at_last_is_not_counted_while_both_talk_on() -> None:
+    # Found by seed 770054: the unused tube ended as an uplink was to fall silent, and bytes under way were missed.
+    chaos = Chaos(770054)
+    chaos.run()
+    assert chaos.simulation.violations == []
+
+
 def test_the_same_seed_is_the_same_history_and_another_one_another() -> None:
     first, again, other = Chaos(7), Chaos(7), Chaos(8)
     for chaos in (first, again, other):

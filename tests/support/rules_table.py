@@ -17,7 +17,7 @@ _AGAIN = {
     Until.LIMIT: ", until the limit allows it",
     Until.BACKOFF: ", for the backoff",
     Until.GLARE: f", for {GLARE_DELAY} s",
-    Until.RESUMED: ", until that second is over",
+    Until.RESUMED: ", until that time is over",
 }
 
 

@@ -10,6 +10,7 @@ from unittest.mock import ANY, Mock, call
 
 import pytest
 
+from netmon.networks import interface, network
 from perdure.config import TransportConfig
 from perdure.errors import CarrierError
 from perdure.ice_server import IceServer
@@ -465,3 +466,14 @@ async def test_ice_servers_of_the_configuration_reach_the_engine() -> None:
     peer.offer(3)
     assert peer.carrier is not None
     peer.carrier.close()
+
+
+@pytest.mark.parametrize(("relay_only", "count"), [(False, 2), (True, 1)])
+async def test_nothing_can_choose_its_link_where_only_turn_servers_are_used(
+    relay_only: bool, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Found by review: warm spares were begun and withdrawn, each an offer's number, for a path that tells no address.
+    monkeypatch.setattr("perdure.transport.rtc.may_choose", lambda: True)
+    wired, radio = interface("eth0", "10.1.0.2"), interface("wlan0", "10.2.0.2")
+    transport = RtcTransport(TransportConfig(loopback=True, relay_only=relay_only))
+    assert transport.count_uplinks(network(wired, radio, eth0="10.1.0.1")) == count

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 class Scripted:
     """A provider that says one thing after another; the last one again and again."""
 
-    def __init__(self, *answers: IssuedIceServers | Exception) -> None:
+    def __init__(self, *answers: IssuedIceServers | BaseException) -> None:
         self._answers = list(answers)
         self.asked = 0
 
     async def ice_servers(self) -> IssuedIceServers:
         self.asked += 1
         answer = self._answers[0] if len(self._answers) == 1 else self._answers.pop(0)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
@@ -224,3 +224,11 @@ async def test_a_look_before_it_is_time_asks_nobody() -> None:
         refresher.look()
         await asyncio.sleep(0.05)
         assert provider.asked == 1
+
+
+async def test_a_provider_whose_own_work_was_cancelled_is_asked_again() -> None:
+    # Found by review: it ended the refresher without a word, and the credentials were never renewed.
+    heard = Heard()
+    async with heard.by(Scripted(asyncio.CancelledError(), issued("ada"))):
+        await eventually(lambda: bool(heard.issued))
+    assert [failure.reason for failure in heard.failures] == ["the provider raised CancelledError"]

@@ -21,6 +21,8 @@ from perdure.cli.running import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from perdure.gateway import Gateway
     from perdure.ticket_store import TicketStore
 
@@ -79,6 +81,8 @@ def serve(
         if not getattr(settings.serve, name):
             raise click.UsageError(f"give {flag}, or set {name} under [serve] in the file that --config names")
     provider = options.ice_server_provider(settings.turn)
+    if settings.transport.relay_only and provider is None:
+        _check_has_relay(settings.transport.ice_servers, settings.sources["transport.relay_only"])
     set_up_logging(log_level, as_json=json_logs)
     raise_descriptor_limit()
     tickets = TicketStore(options.state_folder(state_dir), authorized_keys=authorized_keys)
@@ -122,6 +126,13 @@ async def _serve(gateway: Gateway, text: str | None) -> None:
             problem = "no ticket admits anybody: `perdure ticket create NAME` makes one"
             log_event(log, logging.WARNING, "ticket-store", problem=problem)
         await gateway.wait_closed()
+
+
+def _check_has_relay(ice_servers: Iterable[str], source: str) -> None:
+    """Raises `click.UsageError` where nothing but TURN servers is used, and there is none: then no path is found."""
+    if not any(server.startswith("turn") for server in ice_servers):
+        ways = "--turn-secret-file with --turn-url, --ice-servers-url or --ice-server"
+        raise click.UsageError(f"relay_only is set ({source}), and no TURN server is named; give {ways}")
 
 
 def _default_ticket(tickets: TicketStore, url: str, path: Path | None, *, is_wanted: bool) -> str | None:

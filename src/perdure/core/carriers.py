@@ -378,12 +378,12 @@ class Carriers:
     def _agree(self, peer_ufrag: str | None) -> None:
         """Both ends know what was negotiated last."""
         self.negotiation.is_agreed = True
+        if (begun := self.spare or self.attempt) is not None:
+            begun.agreed_at = self._context.now
         if self.spare is not None:
             self.spare.peer_ufrag = peer_ufrag
-            return
-        self.peer_ufrag = peer_ufrag
-        if self.attempt is not None:
-            self.attempt.agreed_at = self._context.now
+        else:
+            self.peer_ufrag = peer_ufrag
 
     def _leave_up(self, reason: Reason, detail: str = "") -> None:
         """The path works no more, or is given up."""

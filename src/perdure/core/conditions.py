@@ -22,6 +22,10 @@ RESUMING_SECONDS = 1.0
 """That a spare on which RESUME was said has until something else is begun: the peer answers within a round trip, or two
 where a packet is lost."""
 
+PADDED_SECONDS = 4.0
+"""The same while the path works: the session may stay there until the spare is padded, for 3 s at most
+(`session.spare_padding`), and the peer does not wait for that."""
+
 RESTART_USEFUL_SECONDS = 0.3
 """Silence beyond which SCTP's retransmission timer has backed off (0.4, 0.8, 1.6 s …): after an outage of 0.3 s a
 restarted carrier carries data as soon as a rebuilt one, after one of 0.5 s 0.7 s later (measured, docs/design.md)."""
@@ -92,6 +96,11 @@ class Facts(NamedTuple):
         return event.is_new_address if event.local_address_lost is None else event.local_address_lost
 
 
+def resuming_until(situation: Situation) -> float:
+    """Until when a spare on which RESUME was said is left alone."""
+    return situation.spare_told_at + (PADDED_SECONDS if situation.in_band else RESUMING_SECONDS)
+
+
 class When(NamedTuple):
     """A condition, and how a page says it."""
 
@@ -123,8 +132,9 @@ BUSY = When(
 """A request does not wait while the path is up, as the user hears the answer. Quality is judged again by itself."""
 HAS_SPARE = When("a spare is under way", lambda f: f.situation.has_spare)
 RESUMING = When(
-    f"a spare opened less than {RESUMING_SECONDS:.0f} s ago, on which the peer may go on",
-    lambda f: f.situation.now < f.situation.spare_told_at + RESUMING_SECONDS,
+    f"a spare, on which the peer may go on, opened less than {RESUMING_SECONDS:.0f} s ago, "
+    f"or {PADDED_SECONDS:.0f} s while the path works",
+    lambda f: f.situation.now < resuming_until(f.situation),
 )
 HAS_STANDBY = When("a warm spare is ready", lambda f: f.situation.has_standby)
 AT_GATEWAY = When("this is the gateway", lambda f: not f.situation.is_initiator)

@@ -191,7 +191,7 @@ class Connection:
                 slept_seconds = max(slept_seconds, now - due_at)
                 if self._excuse(timer):
                     continue
-            elif timer is Timer.LIVENESS and self._path_monitor.puts_off_verdict(late=now - due_at):
+            elif self._path_monitor.puts_off_verdict(timer, late=now - due_at):
                 continue
             self._due(timer)
         if slept_seconds >= LONG_SLEEP_SECONDS and self._closing is None and context.state.is_up:

@@ -33,7 +33,7 @@ the retransmission that a lost packet costs (SCTP's own timer begins at 0.4 s)."
 
 
 READING_DELAY = 0.05
-"""Seconds that a process which stood still has to read what came meanwhile, before the path counts as suspect."""
+"""Seconds that a process which stood still has to read what came meanwhile, before a carrier counts as silent."""
 
 MAX_PATIENCE = 1024.0
 """Enough for any round trip to reach `timeout_threshold`."""
@@ -66,6 +66,7 @@ class Liveness:
         "_put_off_at",
         "_since",
         "_suspected_at",
+        "_unread_since",
         "rtt",
     )
 
@@ -83,6 +84,8 @@ class Liveness:
         """When an answer was last found to be overdue."""
         self._put_off_at = _NEVER
         """When a verdict was put off last, as this process was late to ask for it."""
+        self._unread_since = _NEVER
+        """From when silence counts for that."""
         self._gets_there = False
         """Whether something was answered that was sent after what waits for an answer."""
         self._is_doubted = False
@@ -161,14 +164,18 @@ class Liveness:
     def put_off(self, now: float) -> bool:
         """The verdict is asked for late, so this process stood still, and what came meanwhile is not read yet. Whether
         the verdict can wait for that; once in a silence, as a dead path must be noticed by a busy process too. An idle
-        path's can not: it is asked for at a rounded time."""
+        path's can not, as it is asked for at a rounded time, nor can a stall's."""
         awaiting_since = self._awaiting_since
         if awaiting_since is None or self._is_patient or self._put_off_at >= self._last_heard_at:
+            return False
+        if now >= self._stalled_at(awaiting_since):
             return False
         self._put_off_at = now
         is_suspect = self._suspected_at >= self._silent_since(awaiting_since)
         wait = self._lost_after if is_suspect else self._suspect_after
-        self._since = max(self._since, now + READING_DELAY - wait)
+        self._unread_since = now + READING_DELAY - wait
+        if is_suspect:  # it still is
+            self._suspected_at = self._silent_since(awaiting_since)
         return True
 
     def judge(self, now: float) -> Verdict:
@@ -221,7 +228,7 @@ class Liveness:
         return max(at, self._probed_at + min(interval, self._policy.timeout_threshold))
 
     def _silent_since(self, awaiting_since: float) -> float:
-        return max(self._last_heard_at, awaiting_since, self._since)
+        return max(self._last_heard_at, awaiting_since, self._since, self._unread_since)
 
     def _stalled_at(self, awaiting_since: float) -> float:
         """Only who talks can stall."""

@@ -23,7 +23,7 @@ HEALTH_SHARE_WHILE_DEGRADED = 8
 """How many times as often the statistics are read while the path is DEGRADED, or may be: every 15 s by default."""
 
 LATE_VERDICT = 0.1
-"""Seconds too late at which a verdict on the path's silence waits until what came meanwhile is read."""
+"""Seconds too late at which a verdict on a carrier's silence waits until what came meanwhile is read."""
 
 CARRIES_DATA_SECONDS = 5.0
 """A path on which the peer was heard within this time carries data; twice the engine's own 2.5 s between checks."""
@@ -104,9 +104,14 @@ class PathMonitor:
             case Verdict.FINE:
                 pass
 
-    def puts_off_verdict(self, *, late: float) -> bool:
-        """LIVENESS is noticed `late` seconds after its time; whether it is judged a moment later instead."""
-        return late > LATE_VERDICT and self.liveness.put_off(self._context.now)
+    def puts_off_verdict(self, timer: Timer, *, late: float) -> bool:
+        """`timer` is noticed `late` seconds after its time; whether the path, or the warm spare that was asked, is
+        judged a moment later instead."""
+        if late <= LATE_VERDICT:
+            return False
+        if timer is Timer.SPARE:
+            return self._recovery.carriers.has_standby and self._recovery.warm.put_off()
+        return timer is Timer.LIVENESS and self.liveness.put_off(self._context.now)
 
     def excuse(self) -> None:
         """Silence counts from now, and the path is asked."""

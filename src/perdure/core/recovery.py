@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from perdure.core.actions import DoubtSignaling, Probe, RenewNetworks, StandbyTask, TendStandby
+from perdure.core.actions import DoubtSignaling, Probe, RenewNetworks
 from perdure.core.attempt_failure import why_it_failed
 from perdure.core.carriers import Carriers
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
@@ -136,8 +136,9 @@ class Recovery:
         # What was under way when a path lost its address is heard after that, and proves nothing.
         works = self.context.state.is_up and not event.local_address_lost and self.liveness.last_heard_at > came_at
         # Begun while the network was flapping, or agreed before its address: it starts over.
-        attempt, is_elsewhere = self.carriers.attempt, event.is_new_address and not event.is_return
-        is_stale = why in _NOT_BEGUN or (attempt is not None and is_elsewhere and attempt.was_agreed_before(came_at))
+        begun = self.carriers.spare or self.carriers.attempt
+        is_elsewhere = event.is_new_address and not event.is_return
+        is_stale = why in _NOT_BEGUN or (begun is not None and is_elsewhere and begun.was_agreed_before(came_at))
         if works or (self.carriers.is_attempting and not is_stale):
             self.execute(self.rules.network_event_answered(event.trigger, self.situation()))
         else:
@@ -312,7 +313,7 @@ class Recovery:
                 self.carriers.build_beside(trigger or Trigger.REQUEST, decision.reason)
                 self.ask_what_is_kept()
             case RecoveryAction.SWITCH:
-                self.context.actions.append(TendStandby(StandbyTask.USE))
+                self.warm.use()
             case RecoveryAction.WAIT if trigger is not None and trigger.is_network_event and self.context.state.is_up:
                 self._ask()  # the path may still work: the liveness tells
             case RecoveryAction.WAIT:

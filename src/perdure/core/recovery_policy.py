@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.core import rules
 from perdure.core.conditions import (
     GLARE_DELAY,
-    RESUMING_SECONDS,
     SHORT_LIFE_SECONDS,
     SHORT_LIVES_FORGIVEN,
     UNCOUNTED,
     Facts,
+    resuming_until,
 )
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Situation, Trigger
 from perdure.core.restart_limit import UNLIMITED, Allowance, RestartLimit
@@ -221,7 +221,7 @@ class RecoveryPolicy:
             case Until.BACKOFF:
                 return facts.situation.now + self._backoff(self._attempts_failed)
             case Until.RESUMED:
-                return facts.situation.spare_told_at + RESUMING_SECONDS
+                return resuming_until(facts.situation)
             case Until.GLARE:
                 return facts.situation.now + GLARE_DELAY
             case _:

@@ -73,7 +73,7 @@ class Until(Enum):
     GLARE = auto()
     """`GLARE_DELAY` from now."""
     RESUMED = auto()
-    """`RESUMING_SECONDS` after RESUME was said on a spare."""
+    """See `conditions.resuming_until`."""
 
 
 class Rule(NamedTuple):

@@ -17,10 +17,12 @@ class Spare:
     """A carrier beside the current one."""
 
     __slots__ = (
+        "agreed_at",
         "begun_at",
         "can_restart",
         "generation",
         "heard_at",
+        "is_chosen",
         "is_described",
         "is_outdated",
         "is_precaution",
@@ -37,6 +39,8 @@ class Spare:
         self.trigger = trigger
         self.begun_at = now
         self.can_restart = True
+        self.agreed_at: float | None = None
+        """When both ends knew it."""
         self.peer_ufrag: str | None = None
         self.is_described = False
         """Whether this end's description of it is made: it gathers with the TURN credentials of then."""
@@ -54,6 +58,12 @@ class Spare:
         """Since when both ends are proved on a warm spare."""
         self.heard_at = -math.inf
         """When the peer was last heard on a warm spare."""
+        self.is_chosen = False
+        """Whether this end goes on on a warm spare, and not the peer alone."""
+
+    def was_agreed_before(self, at: float) -> bool:
+        """Whether both ends knew it when it was `at`."""
+        return self.agreed_at is not None and self.agreed_at < at
 
     @property
     def is_told(self) -> bool:

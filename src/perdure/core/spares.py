@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from perdure.core.actions import DoubtSignaling
 from perdure.core.attempt import Phase
+from perdure.core.carriers import RETIRE_TIMEOUT
 from perdure.core.decision import DecisionReason, Trigger
 from perdure.core.timers import Timer
 from perdure.doubling import doubled
@@ -95,9 +96,11 @@ class Spares:
         return self._rules.requested(situation, rebuild=True, why=why)
 
     def opened(self) -> None:
-        """RESUME was said on the spare."""
+        """RESUME was said on the spare: the peer has its time to go on there."""
+        now, timers = self._context.now, self._context.timers
         if self._carriers.spare is not None:
-            self._carriers.spare.told_at = self._context.now
+            self._carriers.spare.told_at = now
+            timers.set(Timer.SPARE, max(timers.deadline(Timer.SPARE), now + RETIRE_TIMEOUT))
 
     def used(self) -> None:
         """The session goes on on the spare of a suspicion."""

@@ -4,8 +4,9 @@ On the wire, and where it is handled, it is a *standby*; *warm spare* is the set
 1. One is held where this machine has several uplinks, `warm_spare` is `auto`, the peer can have two carriers, and bytes
    of a stream moved within `IN_USE_SECONDS`. It is begun when nothing has happened to the path for `SETTLE_SECONDS`.
    The acceptor waits longer, as one is enough for both ends.
-2. One that does not open, or is lost, doubles the wait for the next: 10 s, 20 s … 600 s. One that was ready for
-   `PROVED_SECONDS`, or was used, starts over.
+2. One that does not open, or is lost, doubles the wait for the next: 10 s, 20 s … 600 s. So does one on which the peer
+   goes on as soon as it is ready: it may take each for a spare, and the tube would change its link with each. One that
+   was ready for `PROVED_SECONDS`, or was used otherwise, starts over.
 3. It is dropped when nobody used the tube for `IDLE_SECONDS`, by each network event that does not lead to it, and by
    whatever begins another carrier or restarts ICE. The peer's is dropped when nobody used the tube for twice as long:
    it should be gone then.
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import StandbyTask, TendStandby
 from perdure.core.events import StandbyAnswered, StandbyReady, UplinksCounted
+from perdure.core.keepalive import READING_DELAY
 from perdure.core.timers import Timer
 from perdure.doubling import doubled
 
@@ -58,6 +60,9 @@ FIRST_WAIT = 10.0
 LONGEST_WAIT = 600.0
 """Seconds after one that did not open or was lost. An uplink that leads nowhere costs an offer each ten minutes."""
 
+AT_ONCE_SECONDS = 10.0
+"""A peer that takes each for a spare goes on there within a round trip, or within 3 s where it pads."""
+
 PROVED_SECONDS = 60.0
 """One that was ready for so long was no failure, however it ended."""
 
@@ -77,6 +82,7 @@ class Warm:
         "_data_at",
         "_failures",
         "_initiator",
+        "_is_put_off",
         "_liveness",
         "_not_before",
         "_policy",
@@ -100,6 +106,8 @@ class Warm:
         """In a row."""
         self._asked_at = -math.inf
         """When that was found."""
+        self._is_put_off = False
+        """Whether the time for the answer to what was asked last was put off, as this process was late."""
         self._silent_since: float | None = None
         """Since when the path owed its answer as it was found silent, and a warm spare was asked for that."""
 
@@ -144,15 +152,22 @@ class Warm:
             return
         if self._is_ours:
             self._settle_accounts()
-            self._failures += 1
-            wait = doubled(FIRST_WAIT, self._failures - 1, LONGEST_WAIT)
-            self._not_before = self._context.now + wait
-            self._look_at(self._not_before)
+            self._failed()
         carriers.drop_spare()
+
+    def use(self) -> None:
+        """This end goes on on it; `used` follows."""
+        if self._carriers.spare is not None:
+            self._carriers.spare.is_chosen = True
+        self._context.actions.append(TendStandby(StandbyTask.USE))
 
     def used(self) -> None:
         """The session goes on on it."""
-        self._failures = 0
+        spare, now = self._carriers.spare, self._context.now
+        if spare is not None and self._is_ours and not spare.is_chosen and now < spare.ready_at + AT_ONCE_SECONDS:
+            self._failed()
+        else:
+            self._failures = 0
         self.unsettled()
 
     # What happens to it.
@@ -194,10 +209,20 @@ class Warm:
         spare, now = self._carriers.spare, self._context.now
         if spare is not None and spare.heard_at > self._liveness.last_heard_at:
             return True
+        self._is_put_off = False
         patience = ANSWER_TIMEOUT + 2 * (self._liveness.rtt.srtt or 0.0)
         self._context.actions.append(TendStandby(StandbyTask.ASK))
         self._context.timers.set(Timer.SPARE, now + min(LONGEST_ANSWER, patience))
         return False
+
+    def put_off(self) -> bool:
+        """Its time is noticed late, so this process stood still, and its answer may not be read yet. Whether it waits
+        for that; once for each question."""
+        if self._is_put_off:
+            return False
+        self._is_put_off = True
+        self._context.timers.set(Timer.SPARE, self._context.now + READING_DELAY)
+        return True
 
     def has_not_answered(self) -> None:
         """SPARE: it has had its time to open or to answer."""
@@ -229,6 +254,11 @@ class Warm:
     @property
     def _settling(self) -> float:
         return SETTLE_SECONDS if self._initiator else SETTLE_SECONDS + SECOND_TURN_SECONDS
+
+    def _failed(self) -> None:
+        self._failures += 1
+        self._not_before = self._context.now + doubled(FIRST_WAIT, self._failures - 1, LONGEST_WAIT)
+        self._look_at(self._not_before)
 
     def _settle_accounts(self) -> None:
         """One that was ready for long enough was no failure."""

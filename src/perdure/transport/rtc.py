@@ -59,7 +59,8 @@ class RtcTransport:
         return carrier
 
     def count_uplinks(self, network: Snapshot | None) -> int:
-        return 1 if self._own_interfaces is None else count_uplinks(network)
+        # A relay-only policy tells no address of this machine, nor where its sockets are.
+        return 1 if self._own_interfaces is None or self._relay_only else count_uplinks(network)
 
     def offer_apart(self, generation: int, listener: CarrierListener, address: str) -> RtcCarrier:
         if self._own_interfaces is None:

@@ -96,8 +96,11 @@ class CarrierSet:
         self.current, self.spare = self.spare, None
         if self.current is not None and self.places.has(self.current):
             self.places.give_back(self.current)
-            if isinstance(self._transport, StandbyTransport):
-                self._transport.use_all_links(self.current)
+            try:
+                if isinstance(self._transport, StandbyTransport):
+                    self._transport.use_all_links(self.current)
+            except Exception as error:
+                self.failed(self.current.generation, error)
 
     # What the core decides.
 
@@ -114,7 +117,11 @@ class CarrierSet:
 
     def count_uplinks(self, network: Snapshot | None) -> int:
         """See `StandbyTransport.count_uplinks`."""
-        return self._transport.count_uplinks(network) if isinstance(self._transport, StandbyTransport) else 1
+        try:
+            return self._transport.count_uplinks(network) if isinstance(self._transport, StandbyTransport) else 1
+        except Exception as error:  # as for `_address`
+            log_event(log, logging.ERROR, "no-uplinks", error, tube=self._path_listener.tube_id)
+            return 1
 
     def check_standby(self) -> None:
         """Tell the core where the warm spare is on the link of the path in use, which the engine may have moved."""

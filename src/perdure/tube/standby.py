@@ -70,8 +70,11 @@ def told(
             listener.feed(StandbyReady(generation))
         case StandbyAsked(generation, answer):
             carrier = held.spare if held.is_spare(generation) else held.current
-            if carrier is not None and carrier.has_room:
-                carrier.send(answer)
+            try:
+                if carrier is not None and carrier.has_room:
+                    carrier.send(answer)
+            except Exception as error:
+                held.failed(generation, error)
             _heard(generation, held, listener, evidence)
         case StandbyAnswered(generation):
             _heard(generation, held, listener, evidence)

@@ -127,11 +127,12 @@ class Refresher:
             if issued.servers != self._servers:
                 self._use(issued)
             self._schedule.succeeded(issued.lifetime, self._clock())
+        except asyncio.CancelledError as error:  # of this task; or of the provider's own work
+            if self._task is None or self._task.cancelling():
+                raise
+            self._failed(error)
         except Exception as error:  # a provider of the application may raise anything
-            now = self._clock()
-            self._schedule.failed(now)
-            failure = FetchFailure(_why(error), self._schedule.next_at - now, self._schedule.expires_in(now))
-            self._tell(failure)
+            self._failed(error)
         finally:
             fetched, self._fetched = self._fetched, asyncio.Event()
             fetched.set()
@@ -142,6 +143,11 @@ class Refresher:
         except ValueError as error:  # such as more servers than clients may be told; it shows no password
             raise PerdureError(str(error)) from error
         self._servers = issued.servers
+
+    def _failed(self, error: BaseException) -> None:
+        now = self._clock()
+        self._schedule.failed(now)
+        self._tell(FetchFailure(_why(error), self._schedule.next_at - now, self._schedule.expires_in(now)))
 
     def _tell(self, failure: FetchFailure) -> None:
         fields: dict[str, Field] = {"why": failure.reason, "retry_in": round(failure.retry_in, 1)}
@@ -157,7 +163,7 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-def _why(error: Exception) -> str:
+def _why(error: BaseException) -> str:
     """For a person. The text of an exception that is neither ours nor the system's may hold a secret."""
     if isinstance(error, TimeoutError) and not str(error):
         return f"the provider did not answer within {FETCH_TIMEOUT:.0f} s"

@@ -160,6 +160,7 @@ class Chaos:
         site, ends = dice.choice(choices), self._ends()
         address = ends[site].tube.driver.carriers.held.local_address if site in ends else None
         if address is None or (name := internet.home(site, address)) is None:
+            simulation.run(simulation.world.now + STANDBY_SECONDS)  # until both have talked
             return  # `check_liveness` says so
         kind = dice.choice(["nothing in or out", "nothing in", "nothing out"])
         simulation.note(f"{where(name)}: silent to the end, {kind}")
