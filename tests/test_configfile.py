@@ -209,6 +209,7 @@ def test_an_assignment_takes_a_list() -> None:
     ("assignment", "message"),
     [
         ("abandon_after", "--set: 'abandon_after' is not NAME=VALUE, such as restart.abandon_after=60"),
+        ("turn:me:secret@h", "--set: what was given is not NAME=VALUE, such as restart.abandon_after=60"),
         ("=5", "--set: '=5' is not NAME=VALUE, such as restart.abandon_after=60"),
         ("abandon_after=0", "--set: restart.abandon_after is 0, not a number from 1 to 2592000 s"),
         ("abandon_after='5'", "--set: restart.abandon_after is '5', not a number from 1 to 2592000 s"),

@@ -80,7 +80,7 @@ def connect(
         ice_server_provider: issues more of them, again before they expire: `perdure.SharedSecret`, and others.
         turn_ca: a file of certificates that are trusted for `turns:` servers, beside the system's.
         loopback: also use 127.0.0.1, ::1 and link-local addresses, for both ends on one machine.
-        relay_only: use nothing but TURN servers; the other end then learns none of this machine's addresses.
+        relay_only: use nothing but TURN servers; no candidate then shows the other end this machine's addresses.
         signal_handler: called with each `Signal`; plain (in a worker thread) or async (on the loop).
         policy, session_limits, limits: see docs/timers.md. By default a tunnel is patient and has no session timeout;
             to keep that, change `perdure.PATIENT_POLICY` and `perdure.UNLIMITED_SESSION`, with `dataclasses.replace`.

@@ -294,7 +294,8 @@ class TransportSettings:
         bool, "Whether 127.0.0.1, ::1 and link-local addresses are used too, for both ends on one machine."
     ] = False
     relay_only: Annotated[
-        bool, "Whether nothing but TURN servers is used, so that the other end learns none of this machine's addresses."
+        bool,
+        "Whether nothing but TURN servers is used, so that no candidate shows the other end this machine's addresses.",
     ] = False
     own_interfaces: Annotated[
         bool,
@@ -338,8 +339,8 @@ class TransportConfig:
     tcp_candidates: bool = False
     """Also use ICE candidates for TCP (RFC 6544). A peer can then make this machine connect to any TCP port."""
     relay_only: bool = False
-    """Use no candidates but those at TURN servers (W3C: `iceTransportPolicy` "relay"), so that the peer learns none of
-    this machine's addresses."""
+    """Use no candidates but those at TURN servers (W3C: `iceTransportPolicy` "relay"), so that none of them
+    shows the peer this machine's addresses."""
     turn_ca: str | None = None
     """A file of certificates (PEM) that `turns:` servers may have, beside the system's roots."""
     turn_credential_refresh_interval: float = TurnSettings().turn_credential_refresh_interval

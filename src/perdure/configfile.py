@@ -123,7 +123,8 @@ def parse_assignments(assignments: Iterable[str], *, source: str = "--set") -> L
     for assignment in assignments:
         name, equals, text = (part.strip() for part in assignment.partition("="))
         if not equals or not name:
-            raise ValueError(f"{source}: {shown(assignment)} is not NAME=VALUE, such as restart.abandon_after=60")
+            given = "what was given" if ":" in assignment else shown(assignment)  # it may be a server with its password
+            raise ValueError(f"{source}: {given} is not NAME=VALUE, such as restart.abandon_after=60")
         name = _full_name(name)
         values[name] = _parse_value(_SETTINGS.get(name), text, source)
     return Layer(source, values)

@@ -37,7 +37,9 @@ loopback = click.option(
     "--loopback", is_flag=True, help="Also use loopback and link-local addresses: both ends on one machine."
 )
 relay_only = click.option(
-    "--relay-only", is_flag=True, help="Use nothing but TURN servers: to test one, or to hide this machine's addresses."
+    "--relay-only",
+    is_flag=True,
+    help="Use nothing but TURN servers: to test one, or to hide this machine's addresses from the other end.",
 )
 ice_server = click.option(
     "--ice-server",
