@@ -110,7 +110,7 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
         "connections of one IPv4 address, or one /64 of IPv6": f"{limits.max_connections_of_one_address};",
         "rooms with a gateway; of gateways of one address, counted likewise": f"{limits.max_rooms}; "
         f"{limits.max_rooms_of_one_address} ",
-        "clients of a room that its gateway does not vouch for": f"| {limits.max_strangers_per_room}; {MAX_VOUCHED} ",
+        "clients of a room that its gateway does not vouch for": f"| {limits.max_strangers_per_room} |",
         "a body": f"{limits.max_message_bytes // KIB} KiB (peers: {MAX_ENVELOPE_BYTES // KIB} KiB)",
         "frames from a connection": f"{limits.frames_per_second:g} a second, {limits.frame_burst} at once",
         "bytes of a client's frames": f"{limits.client_bytes_per_second / KIB:g} KiB a second, "

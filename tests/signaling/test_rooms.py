@@ -9,7 +9,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from perdure.signaling.frames import (
-    MAX_VOUCHED,
     Challenge,
     Deliver,
     Join,
@@ -158,20 +157,6 @@ def test_those_whom_the_gateway_knows_take_no_place_from_others() -> None:
     assert not any(outlet.refused for outlet in (*known, stranger))
     enter(rooms, Role.CLIENT, 31)
     assert stranger.refused == [RefusalCode.TOO_MANY_CLIENTS]
-
-
-def test_clients_that_wait_for_their_gateway_push_nobody_out() -> None:
-    rooms = Rooms(RendezvousLimits(max_strangers_per_room=2))
-    waiting = [enter(rooms, Role.CLIENT, number)[1] for number in range(MAX_VOUCHED)]
-    assert not any(outlet.refused for outlet in waiting)
-    enter(rooms, Role.CLIENT, MAX_VOUCHED)
-    assert waiting[0].refused == [RefusalCode.TOO_MANY_CLIENTS]
-    gateway, _ = enter(rooms, Role.GATEWAY, 5000)
-    rooms.handle_vouch(gateway, Vouch(tuple(peer(number) for number in range(1, MAX_VOUCHED))))
-    enter(rooms, Role.CLIENT, 6000)
-    assert not any(outlet.refused for outlet in waiting[1:])
-    enter(rooms, Role.CLIENT, 6001)
-    assert not any(outlet.refused for outlet in waiting[1:])
 
 
 def test_a_gateway_has_as_many_guests_as_are_there_and_vouched_for() -> None:

@@ -38,6 +38,7 @@ from perdure.signaling.envelope import (
 from perdure.signaling.frames import MAX_NAME_CHARACTERS, Challenge, Join, RefusalCode
 from perdure.signaling.gateway_name import own_name
 from perdure.signaling.gateway_proof import gateway_join
+from perdure.signaling.knock_queue import MAX_KNOCK_BYTES
 from perdure.signaling.knock_turns import KnockTurns
 from perdure.signaling.messages import Bye, IceServers
 from perdure.signaling.noise import KEY_BYTES, NoiseError
@@ -244,8 +245,9 @@ class GatewaySignaling:
             log_event(_logger, logging.WARNING, "gateway-took-over", was=self._occupied, why=TOOK_OVER)
             self._occupied = ""
         self._set_status(SignalingState.READY)
+        present = set(peers)
         for peer_id in self._sessions.peers:
-            self.link_presence(peer_id, present=peer_id in peers)
+            self.link_presence(peer_id, present=peer_id in present)
 
     def link_down(self, reason: str, refusal: RefusalCode | None) -> None:
         self._all_peers_unreachable()
@@ -277,6 +279,8 @@ class GatewaySignaling:
         try:
             match read_type(body):
                 case EnvelopeType.KNOCK:
+                    if len(body) > MAX_KNOCK_BYTES:
+                        raise EnvelopeRefusedError(EnvelopeRefusal.MALFORMED)
                     if not self._is_closed:
                         self._knocks.add(sender, body, is_proved=self._sessions.has_proved(sender))
                 case EnvelopeType.DATA:

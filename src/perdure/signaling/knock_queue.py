@@ -18,14 +18,17 @@ KNOCKS_PER_SECOND = 50.0
 that a link writes in a second; who has proved itself is a guest, for whom it may write more."""
 
 KNOCKS_AT_ONCE = 64
-"""The strangers of a room; one in each turn of the event loop. Where the gateway was restarted all clients knock."""
+"""One in each turn of the event loop, so that a small gateway's clients are back at once where it was restarted."""
 
-MAX_WAITING_KNOCKS = 128
-"""Peer ids, of each kind. A room has 64 strangers; one whose gateway was restarted has more, and so may a rendezvous
-with other limits, or one that invents peers. Some 0.5 KiB each, at most 48 KiB."""
+MAX_WAITING_KNOCKS = 1024
+"""Peer ids, of each kind: the strangers of a room. A rendezvous with other limits, or one that invents peers, may name
+more. At most 1 KiB each."""
+
+MAX_KNOCK_BYTES = 1024
+"""A knock has some 250."""
 
 MAX_OPENED_KNOCKS = 4096
-"""Remembered, 0.1 KiB each: those of three minutes of a flood. An older one is opened again, and its number tells."""
+"""Remembered, 0.1 KiB each: those of 80 s of a flood. An older one is opened again, and its number tells."""
 
 _SHORTEST_DELAY = 0.001
 """Seconds. Added to the clock's time, a shorter delay may be rounded away: the timer would fire before its time."""

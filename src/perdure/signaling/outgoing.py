@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from perdure.signaling.socket import Socket
 
-MAX_UNWRITTEN_FRAMES = 16 * 1024
+MAX_UNWRITTEN_FRAMES = 64 * 1024
 MAX_UNWRITTEN_BYTES = 16 * 1024 * 1024
-"""Beyond, the connection is given up as stuck: a gateway's 1,024 sessions have a window of 32 messages each, and use
-half of it where all of them begin a carrier at once."""
+"""Beyond, the connection is given up as stuck: so many frames are all that wait for 1,024 clients
+(`MAX_UNWRITTEN_FOR_ONE`), so that they make no connection look stuck."""
 
 MAX_UNWRITTEN_FOR_ONE = 64
-"""Frames: two windows of messages. A client may say 100 frames a second, each of which is answered, and 80 are written:
-the 64 strangers of a room together do not make the connection look stuck."""
+"""Frames: two windows of messages. A client may say 100 frames a second, each of which is answered, and 80 are
+written."""
 
 _FRAMES_PER_SECOND = 80.0
 _FRAME_BURST = 300

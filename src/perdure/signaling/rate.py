@@ -28,33 +28,11 @@ class TokenBucket:
         self._tokens -= tokens
         return True
 
-    def delay(self, now: float) -> float:
-        """Seconds from `now` until `take` of one succeeds."""
+    def delay(self, now: float, wanted: int = 1) -> float:
+        """Seconds from `now` until `take` of so many succeeds."""
         tokens = self._tokens + (now - self._filled_at) * self._rate
-        return max(0.0, (1 - tokens) / self._rate)
+        return max(0.0, (wanted - tokens) / self._rate)
 
     def _fill(self, now: float) -> None:
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
-
-
-class RecentMost:
-    """The most that a number was lately: in the last `seconds` at least, and in twice as long at most."""
-
-    __slots__ = ("_before", "_most", "_seconds", "_since")
-
-    def __init__(self, seconds: float, *, now: float) -> None:
-        self._seconds = seconds
-        self._since = now
-        self._before = 0
-        """In the time before `_since`."""
-        self._most = 0
-
-    def of(self, number: int, now: float) -> int:
-        """It is `number` at `now`; the most that it was lately."""
-        if now - self._since >= self._seconds:
-            self._before = self._most if now - self._since < 2 * self._seconds else 0
-            self._most = 0
-            self._since = now
-        self._most = max(self._most, number)
-        return max(self._before, self._most)

@@ -5,7 +5,7 @@
    So is what a client says that says much, where the gateway is slow to take it: no client can have it cut off.
 3. The clients for whom the gateway vouches are its guests. All others are strangers; where there are too many, one
    goes: of the address that has most of them, the one that has been there longest. The gateway says for whom it
-   vouches, whether they are there or not. While it is away, as many wait for it as it may vouch for.
+   vouches, whether they are there or not.
 4. A room counts, for the limits, while its gateway is there.
 """
 
@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from perdure.signaling.frames import MAX_VOUCHED, Deliver, Join, Joined, Presence, RefusalCode, Role, Send, Vouch, is_id
+from perdure.signaling.frames import Deliver, Join, Joined, Presence, RefusalCode, Role, Send, Vouch, is_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,17 +36,19 @@ class RendezvousLimits:
     """With a gateway."""
     max_rooms_of_one_address: int = 64
     """Of gateways of one address, counted likewise."""
-    max_strangers_per_room: int = 64
-    """Clients for whom a gateway that is there does not vouch (yet). It vouches for 1,024 at most, and as many wait
-    while it is away."""
+    max_strangers_per_room: int = 1024
+    """Clients for whom the gateway does not vouch (yet): all of its own, where it was started again. With fewer, many
+    that come at once would push each other out before their knocks have their turn."""
     max_message_bytes: int = 64 * 1024
     """Of a sealed body; an envelope has at most 48 KiB."""
-    max_outgoing_frames: int = 512
+    max_outgoing_frames: int = 4096
     max_outgoing_bytes: int = 2 * 1024 * 1024
-    """Not yet written to one connection; a slower reader is cut off. Holds some forty of the longest messages."""
+    """Not yet written to one connection; a slower reader is cut off. Holds some forty of the longest messages, and the
+    coming and going of all clients of a room."""
     frames_per_second: float = 100.0
     frame_burst: int = 400
-    """Of one connection. A gateway may say as many more for each of its guests, who hold connections of their own."""
+    """Of one connection. A gateway may say as many more for each of its guests, who hold connections of their own; it
+    is not refused, but read no faster."""
     client_bytes_per_second: float = 64.0 * 1024
     client_byte_burst: int = 1024 * 1024
     """Of frames from a client; what is beyond is dropped. An honest one says some 10 KiB where it begins a carrier, and
@@ -265,17 +267,13 @@ class Rooms:
             older.outlet.supersede()
         elif is_guest:
             room.guests += 1
-        elif len(room.clients) - room.guests >= self._most_strangers(room):
+        elif len(room.clients) - room.guests >= self._limits.max_strangers_per_room:
             self._make_room(room)
         room.clients[member.peer_id] = member
 
-    def _most_strangers(self, room: Room) -> int:
-        most = self._limits.max_strangers_per_room
-        return most if room.gateway is not None else max(most, MAX_VOUCHED)
-
     def _make_room(self, room: Room) -> None:
         strangers = [client for client in room.clients.values() if client.peer_id not in room.vouched]
-        reason = f"the room has its {self._most_strangers(room)} clients that the gateway does not know"
+        reason = f"the room has its {self._limits.max_strangers_per_room} clients that the gateway does not know"
         of_address = Counter(client.address for client in strangers)
         longest = max(strangers, key=lambda client: of_address[client.address])  # the first of several
         longest.outlet.refuse(RefusalCode.TOO_MANY_CLIENTS, reason)

@@ -26,6 +26,10 @@ _OCCUPANT_TIMEOUT = 2.0
 """Seconds that a room's gateway has to answer a ping when another one with its key comes: ten round trips."""
 
 
+_SHARES = 64
+"""Into which the last half of the bytes is divided: 16 KiB hold any message that begins a carrier."""
+
+
 class SocketOutlet:
     """An `Outlet`. One whose queue exceeds `limits` is closed.
 
@@ -62,8 +66,10 @@ class SocketOutlet:
             self.supersede()
 
     def has_room_for(self, frame: Deliver) -> bool:
-        limits = self._limits
-        if 2 * self._queued_bytes < limits.max_outgoing_bytes and 4 * len(self._queue) < 3 * limits.max_outgoing_frames:
+        most_bytes, most_frames = self._limits.max_outgoing_bytes, self._limits.max_outgoing_frames
+        if 8 * self._queued_bytes >= 7 * most_bytes or 8 * len(self._queue) >= 7 * most_frames:
+            return False  # many clients together must not have the peer cut off, either
+        if 2 * self._queued_bytes < most_bytes and 4 * len(self._queue) < 3 * most_frames:
             return True
         return self._queued_of[frame.sender] + self._weight(len(frame.body) * 4 // 3) <= self._share
 
@@ -107,9 +113,8 @@ class SocketOutlet:
 
     @property
     def _share(self) -> int:
-        """Bytes that each client may have here where half of the bytes, or three quarters of the frames, are taken: a
-        part for each of as many as a room has strangers."""
-        return self._limits.max_outgoing_bytes // 2 // self._limits.max_strangers_per_room
+        """Bytes that each client may have here where half of the bytes, or three quarters of the frames, are taken."""
+        return self._limits.max_outgoing_bytes // 2 // _SHARES
 
     def _weight(self, size: int) -> int:
         """What a frame takes of its sender's share: two short ones are all of it, as there is a bound of frames too."""
