@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from perdure.signaling.envelope import AnsweringGateway, EnvelopeRefusal, Knock, KnockingClient
+from perdure.signaling.envelope import AnsweringGateway, EnvelopeRefusal, EnvelopeRefusedError, Knock, KnockingClient
+from perdure.signaling.knock_queue import MAX_KNOCK_BYTES
 from perdure.signaling.knock_turns import KnockTurns
 from perdure.signaling.noise import public_bytes
 from support.signaling import KEY, eventually
@@ -60,3 +62,10 @@ async def test_of_copies_that_wait_as_from_several_peers_one_is_answered() -> No
     await eventually(lambda: len(refused) == 2)
     assert answered == ["first"]
     assert set(refused) == {EnvelopeRefusal.REPLAYED}
+
+
+def test_what_is_longer_than_any_knock_does_not_wait() -> None:
+    turns = KnockTurns(lambda: GATEWAY, answer=lambda sender, asked: None, refused=lambda refusal: None)
+    with pytest.raises(EnvelopeRefusedError, match="malformed"):
+        turns.add("1", b"\x21" + bytes(MAX_KNOCK_BYTES), is_proved=False)
+    assert len(knock(1)) < MAX_KNOCK_BYTES // 2

@@ -26,8 +26,8 @@ def test_one_core_does_half() -> None:
 def test_more_cores_do_more_in_the_extreme_alone() -> None:
     assert fitted(Level.FULL, replace(LARGE, cores=16))[0] == LEVELS[Level.FULL]
     sizes, _ = fitted(Level.EXTREME, replace(LARGE, cores=16))
-    assert (sizes.tubes, sizes.clients) == (1200, 24000)
-    assert (sizes.gateway_tubes, sizes.chaos_tubes) == (1000, 200)
+    assert (sizes.tubes, sizes.clients) == (1000, 8000)
+    assert (sizes.gateway_tubes, sizes.chaos_tubes) == (1000, 250)
 
 
 def test_few_descriptors_make_fewer_tubes_and_that_is_said() -> None:
@@ -36,8 +36,8 @@ def test_few_descriptors_make_fewer_tubes_and_that_is_said() -> None:
     assert sizes.clients == (1024 - 128) // 2
     assert sizes.tubes == LEVELS[Level.FULL].tubes
     assert cuts == (
-        "gateway_tubes: 74 instead of 200, for 65536 MiB of free memory and 1024 descriptors",
-        "clients: 448 instead of 1000, for 65536 MiB of free memory and 1024 descriptors",
+        "tubes at one gateway: 74 instead of 200, for 65536 MiB of free memory and 1024 descriptors",
+        "clients of one rendezvous: 448 instead of 1000, for 65536 MiB of free memory and 1024 descriptors",
     )
 
 

@@ -18,7 +18,7 @@ app = Verbs(
     "  perdure rendezvous --listen 0.0.0.0:8765\n"
     "  perdure serve --rendezvous ws://HOST:8765 --allow 127.0.0.1:22 --ticket-file home.ticket\n"
     "  perdure connect @home.ticket -L 2222:127.0.0.1:22\n\n"
-    "Exit codes: 0 done, 1 bug or (demo, lab, simulate, stress) something lost or (conformance) failed, 2 usage, "
+    "Exit codes: 0 done, 1 bug or (demo, lab, simulate) something lost or (conformance, stress) failed, 2 usage, "
     "3 rendezvous unreachable, 4 peer unreachable, 5 not authorised, 6 port in use.",
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )

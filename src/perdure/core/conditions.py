@@ -132,8 +132,8 @@ BUSY = When(
 """A request does not wait while the path is up, as the user hears the answer. Quality is judged again by itself."""
 HAS_SPARE = When("a spare is under way", lambda f: f.situation.has_spare)
 RESUMING = When(
-    f"a spare, on which the peer may go on, opened less than {RESUMING_SECONDS:.0f} s ago, "
-    f"or {PADDED_SECONDS:.0f} s while the path works",
+    f"a spare opened less than {RESUMING_SECONDS:.0f} s ago ({PADDED_SECONDS:.0f} s while the path works), "
+    "and the peer may go on there",
     lambda f: f.situation.now < resuming_until(f.situation),
 )
 HAS_STANDBY = When("a warm spare is ready", lambda f: f.situation.has_standby)

@@ -38,7 +38,6 @@ from perdure.signaling.envelope import (
 from perdure.signaling.frames import MAX_NAME_CHARACTERS, Challenge, Join, RefusalCode
 from perdure.signaling.gateway_name import own_name
 from perdure.signaling.gateway_proof import gateway_join
-from perdure.signaling.knock_queue import MAX_KNOCK_BYTES
 from perdure.signaling.knock_turns import KnockTurns
 from perdure.signaling.messages import Bye, IceServers
 from perdure.signaling.noise import KEY_BYTES, NoiseError
@@ -279,8 +278,6 @@ class GatewaySignaling:
         try:
             match read_type(body):
                 case EnvelopeType.KNOCK:
-                    if len(body) > MAX_KNOCK_BYTES:
-                        raise EnvelopeRefusedError(EnvelopeRefusal.MALFORMED)
                     if not self._is_closed:
                         self._knocks.add(sender, body, is_proved=self._sessions.has_proved(sender))
                 case EnvelopeType.DATA:

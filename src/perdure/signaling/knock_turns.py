@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from perdure.signaling.envelope import AnsweringGateway, EnvelopeRefusal, EnvelopeRefusedError, ephemeral_of
-from perdure.signaling.knock_queue import KnockQueue
+from perdure.signaling.knock_queue import MAX_KNOCK_BYTES, KnockQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +43,10 @@ class KnockTurns:
             is_proved: whether a client has proved itself under this peer id.
 
         Raises:
-            EnvelopeRefusedError: it was opened before.
+            EnvelopeRefusedError: it is too long, or was opened before.
         """
+        if len(envelope) > MAX_KNOCK_BYTES:
+            raise EnvelopeRefusedError(EnvelopeRefusal.MALFORMED)
         self._check_is_new(envelope)
         if not self._queue.add(sender, envelope, is_proved=is_proved):
             self._refused(EnvelopeRefusal.CROWDED)

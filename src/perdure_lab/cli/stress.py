@@ -61,8 +61,9 @@ def stress(
         return
     from rich.console import Console
 
-    from perdure_lab.stress.course import Course, this_machine
+    from perdure_lab.stress.course import Course
     from perdure_lab.stress.display import Display, summary
+    from perdure_lab.stress.machine import this_machine
     from perdure_lab.stress.sizes import Level, fitted
 
     if soak_hours is not None and names:
@@ -71,14 +72,14 @@ def stress(
     _check_json(json_file)
     sizes, cuts = fitted(Level(level), this_machine())
     console = Console()
-    for cut in cuts:
-        console.print(cut, soft_wrap=True)
+    if soak_hours is None:
+        for cut in cuts:
+            console.print(cut, soft_wrap=True)
     if soak_hours is not None:
         sizes = replace(sizes, seconds=soak_hours * 3600)
     elif level == Level.EXTREME and not yes:
         click.confirm(
-            f"--extreme takes {sizes.gateway_tubes} tubes, {sizes.clients} clients and every core for about an hour; "
-            "the machine is good for little else meanwhile. Go on?",
+            "--extreme takes every core and half of the free memory, all tests together for about an hour. Go on?",
             abort=True,
         )
     set_up_logging(LogLevel.ERROR, as_json=False)

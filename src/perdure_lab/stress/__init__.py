@@ -1,1 +1,1 @@
-"""Stress tests: many tubes, limits, faults and a hostile neighbour, sized by the machine. Never part of CI."""
+"""Stress tests: many tubes, limits, faults and a hostile neighbour, sized by the machine. CI does not run them."""

@@ -42,7 +42,9 @@ async def test_chaos_under_load(stage: Stage) -> None:
         for each in planned:
             stage.progress(each.progress.phase, each.progress.elapsed, scenario.seconds)
 
-    course = Course([Chosen(scenario, text, named=NAME)], [subject], first_seed=1, on_change=tell)
+    course = Course(
+        [Chosen(scenario, text, named=NAME)], [subject], first_seed=stage.dice.randrange(2**31), on_change=tell
+    )
     planned += course.plan
     await course.run()
     (report,) = course.reports

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 from typing import TYPE_CHECKING
 
-from perdure import PeerError
+from perdure import PeerError, PerdureError
 from perdure_lab.stress.holdings import Holdings, expect_returned, returned
-from perdure_lab.stress.pairs import Pair, Pairs, talk, warmed_up
+from perdure_lab.stress.pairs import MissingBytesError, Pairs, WrongBytesError, talk, warmed_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from random import Random
 
+    from perdure_lab.stress.pairs import Pair
     from perdure_lab.stress.stage import Stage
 
 STREAMS = 4
@@ -25,8 +27,8 @@ SIDE_BY_SIDE = 16
 """Tubes that are set up at the same time: each takes tens of milliseconds of CPU."""
 
 MOST_GROWTH_MIB = 4.0
-"""From the middle third of the cycles to the last one: the allocator's own ups and downs are half of it, and one
-connection in ten that is kept would be far above it."""
+"""From the middle third of the cycles to the last one. The allocator's own ups and downs are half of it; a tube that is
+kept with both its ends has 0.6 MiB, so one in five would be above it even in the light form."""
 
 
 async def test_resource_cleanup_under_stress(stage: Stage) -> None:
@@ -40,7 +42,7 @@ async def test_resource_cleanup_under_stress(stage: Stage) -> None:
         async with places:
             try:
                 await end(pairs, f"tube {number}", stage.dice)
-            except (PeerError, TimeoutError) as error:
+            except (PeerError, TimeoutError, MissingBytesError, WrongBytesError) as error:
                 stage.expect(False, f"{end.__name__}: {error or type(error).__name__}")
         ended += 1
         stage.progress("tubes that ended", ended, count)
@@ -58,13 +60,15 @@ async def test_resource_cleanup_under_stress(stage: Stage) -> None:
 
 async def test_memory_cleanup_verification(stage: Stage) -> None:
     """The same cycle again and again: create, use, break, rebuild, use, close. Memory and all else stay flat."""
-    tubes, cycles = max(2, stage.sizes.tubes // 4), stage.sizes.cycles
+    tubes, cycles = max(8, stage.sizes.tubes // 4), stage.sizes.cycles
     before = await warmed_up()
     resident: list[int] = []
     for cycle in range(cycles):
         stage.progress("cycles", cycle, cycles)
         async with Pairs() as pairs:
-            await asyncio.gather(*(_whole_life(pairs, f"tube {number}", stage.dice) for number in range(tubes)))
+            for first in range(0, tubes, SIDE_BY_SIDE):
+                numbers = range(first, min(tubes, first + SIDE_BY_SIDE))
+                await asyncio.gather(*(_whole_life(pairs, f"tube {number}", stage.dice) for number in numbers))
         resident.append((await returned(before)).resident_bytes)
     after = await expect_returned(stage, before)
     _tell(stage, before, after, tubes * cycles)
@@ -92,7 +96,7 @@ async def _closed_with_streams_under_way(pairs: Pairs, tube_id: str, dice: Rando
     pair = await pairs.connect(tube_id)
     using = asyncio.ensure_future(_use(pair, times=100))
     await asyncio.sleep(dice.uniform(0.0, 0.5))
-    await asyncio.gather(pair.close(), using, return_exceptions=True)
+    await _close_meanwhile(pair, using)
 
 
 async def _streams_aborted(pairs: Pairs, tube_id: str, dice: Random) -> None:
@@ -111,16 +115,18 @@ async def _rebuilt_while_it_closes(pairs: Pairs, tube_id: str, dice: Random) -> 
     await asyncio.sleep(dice.uniform(0.0, 0.2))
     pair.here.rebuild()
     await asyncio.sleep(dice.uniform(0.0, 0.2))
-    await asyncio.gather(pair.close(), using, return_exceptions=True)
+    await _close_meanwhile(pair, using)
 
 
 async def _given_up_while_it_is_set_up(pairs: Pairs, tube_id: str, dice: Random) -> None:
     connecting = asyncio.ensure_future(pairs.connect(tube_id))
     await asyncio.sleep(dice.uniform(0.0, 0.3))
     connecting.cancel()
-    for pair in await asyncio.gather(connecting, return_exceptions=True):
-        if isinstance(pair, Pair):
-            await pair.close()
+    try:
+        pair = await connecting
+    except asyncio.CancelledError:
+        return
+    await pair.close()
 
 
 ENDS: tuple[Callable[[Pairs, str, Random], Coroutine[object, object, None]], ...] = (
@@ -131,6 +137,15 @@ ENDS: tuple[Callable[[Pairs, str, Random], Coroutine[object, object, None]], ...
     _rebuilt_while_it_closes,
     _given_up_while_it_is_set_up,
 )
+
+
+async def _close_meanwhile(pair: Pair, using: asyncio.Future[None]) -> None:
+    """What was under way may be cut off, and must not be wrong."""
+    try:
+        await pair.close()
+    finally:
+        with contextlib.suppress(OSError, PerdureError, MissingBytesError, TimeoutError):
+            await using
 
 
 async def _use(pair: Pair, times: int = 1) -> None:

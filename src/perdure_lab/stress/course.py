@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
-import psutil
 
 from perdure_lab.lab.apart import Worker
 from perdure_lab.stress.inside import Job, Progress, Told
 from perdure_lab.stress.results import TestResult
-from perdure_lab.stress.sizes import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,9 +21,6 @@ if TYPE_CHECKING:
 
 LONGEST_TEST = 3600.0
 """Seconds, beside those that a test is to work, after which it is given up: its own waits are far shorter."""
-
-_SOFT_LIMIT = 1024
-"""Descriptors, where the system does not say."""
 
 
 @dataclass(slots=True)
@@ -82,18 +76,3 @@ class Course:
         except TimeoutError:
             pass
         return TestResult(planned.name, "fell short", monotonic() - began_at, (), (problem,))
-
-
-def this_machine() -> Machine:
-    """What it has now."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(cores, psutil.virtual_memory().available, _descriptors())
-
-
-def _descriptors() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return _SOFT_LIMIT
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 2**20 if hard == resource.RLIM_INFINITY else hard

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from perdure_lab.stress.programs import House
     from perdure_lab.stress.stage import Stage
 
-CLIENTS_A_ROOM = 50
-"""A room has at most 64."""
+CLIENTS_A_ROOM = 1000
+"""As many as a gateway takes."""
 
 BACK_TIMEOUT = 120.0
 """Seconds for all to be back; one that is not by then never will."""

@@ -9,6 +9,7 @@ import asyncio
 import os
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from time import monotonic
 
@@ -75,8 +76,9 @@ def run(job: Job) -> TestResult:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        traceback.print_exc()
-        stage.expect(False, f"{type(error).__name__}: {error}")
+        raised_in = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(raised_in.filename).name}:{raised_in.lineno}"
+        stage.expect(False, f"{type(error).__name__} at {place}: {error}")
     measurements, shortfalls = tuple(stage.measurements), tuple(stage.shortfalls)
     verdict = verdict_of(measurements, shortfalls)
     return TestResult(job.name, verdict, monotonic() - began_at, measurements, shortfalls)

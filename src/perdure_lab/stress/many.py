@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import statistics
 import sys
 from typing import TYPE_CHECKING
@@ -14,8 +16,16 @@ from perdure_lab.stress.performance import percentile
 from perdure_lab.stress.programs import Clients, house
 
 if TYPE_CHECKING:
+    from perdure_lab.stress.programs import House
     from perdure_lab.stress.stage import Stage
     from perdure_lab.stress.talkers import Heard
+
+INTERVAL = 0.1
+"""Seconds between two echoes of an honest tube beside a hostile one."""
+
+SHORTEST_BASELINE = 4.0
+SHORTEST_ATTACK = 3.0
+"""Seconds: a hostile client needs one to begin."""
 
 MOST_ADDED_MS = 50.0
 """Milliseconds that a hostile peer may add to the 99th percentile of an honest tube's round trip."""
@@ -47,17 +57,18 @@ async def test_hostile_neighbour(stage: Stage) -> None:
     """Honest tubes beside one hostile client that does every kind of attack in turn: none of theirs is lost or slow."""
     count = stage.sizes.honest_tubes
     async with house() as built:
-        async with Clients(built, count) as clients:
+        async with Clients(built, count, interval=INTERVAL) as clients:
             await clients.connected(lambda connected: stage.progress("honest tubes", connected, count))
-            await asyncio.sleep(stage.sizes.seconds / 3)
+            await asyncio.sleep(max(SHORTEST_BASELINE, stage.sizes.seconds / 3))
             alone = await clients.heard()
-        async with Clients(built, count) as clients:
+        async with Clients(built, count, interval=INTERVAL) as clients:
             await clients.connected(lambda connected: stage.progress("honest tubes again", connected, count))
             kinds = [kind for kind in Kind if kind is not Kind.BUSY]
             for number, kind in enumerate(kinds):
                 stage.progress(f"beside {kind.value}", number, len(kinds))
-                await _attack(built.ticket_file, built.echo_port, kind, stage.sizes.seconds / 5)
+                await _attack(stage, built, kind, max(SHORTEST_ATTACK, stage.sizes.seconds / 5))
             beside = await clients.heard()
+    _expect_whole(stage, alone)
     _expect_whole(stage, beside)
     stage.expect(not beside.outages, f"{beside.outages} times an honest tube was without a path")
     _tell_round_trips(stage, "echo alone", alone)
@@ -66,22 +77,31 @@ async def test_hostile_neighbour(stage: Stage) -> None:
     stage.measured("p99 added by attacks", added, "ms", at_most=MOST_ADDED_MS)
 
 
-async def _attack(ticket: object, echo_port: int, kind: Kind, seconds: float) -> None:
+async def _attack(stage: Stage, built: House, kind: Kind, seconds: float) -> None:
     """With the lowest priority: on a machine of its own, the hostile client would take no CPU from the gateway."""
-    target = f"127.0.0.1:{echo_port}"
-    words = ("--ticket", str(ticket), "--sink", target, "--source", target, "--forbidden", "192.0.2.1:9")
+    target = f"127.0.0.1:{built.echo_port}"
+    words = ("--ticket", str(built.ticket_file), "--sink", target, "--source", target, "--forbidden", "192.0.2.1:9")
     process = await asyncio.create_subprocess_exec(
         *("nice", "-n", "19", sys.executable, "-m", "perdure_lab.hostile", kind.value, *words),
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
+    assert process.stdout is not None
+    last = b""
     try:
-        await asyncio.wait([waiting := asyncio.ensure_future(process.wait())], timeout=seconds)
+        async with asyncio.timeout(seconds):
+            while line := await process.stdout.readline():
+                last = line
+        stage.expect(False, f"the attacker that does {kind.value} ended")
+    except TimeoutError:
+        cost = json.loads(last or b"{}")
+        has_attacked = any(cost.get(what) for what in ("messages", "offers", "carriers"))
+        stage.expect(has_attacked, f"the attacker that does {kind.value} did nothing within {seconds:.0f} s")
     finally:
-        if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await waiting
+        await process.wait()
 
 
 def _expect_whole(stage: Stage, heard: Heard) -> None:

@@ -36,6 +36,10 @@ class WrongBytesError(Exception):
     """What came back is not what was sent."""
 
 
+class MissingBytesError(Exception):
+    """Less came back than was sent, or more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One tube: the end that opens streams, and the end that echoes them."""
@@ -122,7 +126,8 @@ async def talk(
     """Send so many bytes of stream `number` to an echo at `port`, and look at each that comes back.
 
     Raises:
-        WrongBytesError: bytes are missing, wrong, or more than were sent.
+        WrongBytesError: bytes are wrong.
+        MissingBytesError: bytes are missing, or more than were sent.
         OSError: the stream was refused or reset.
         TimeoutError: nothing came for a minute.
     """
@@ -136,7 +141,7 @@ async def talk(
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
         if received != total_bytes:
-            raise WrongBytesError(f"stream {number}: {received:,} of {total_bytes:,} bytes came back")
+            raise MissingBytesError(f"stream {number}: {received:,} of {total_bytes:,} bytes came back")
     finally:
         writer.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import statistics
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import perdure
+from perdure_lab.stress.machine import cores
 from perdure_lab.stress.pairs import ECHO_TIMEOUT, talk
 from perdure_lab.stress.programs import house
 
@@ -120,7 +120,7 @@ while True:
 async def all_cores_busy() -> AsyncIterator[None]:
     """A program on each core that only computes, and ends with this process."""
     async with AsyncExitStack() as stack:
-        for _ in range(os.cpu_count() or 1):
+        for _ in range(cores()):
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", _BUSY_PROGRAM, stdin=asyncio.subprocess.PIPE, start_new_session=True
             )

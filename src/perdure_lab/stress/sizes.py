@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 MIB = 2**20
@@ -67,7 +67,7 @@ class Sizes:
 
 
 LEVELS = {
-    Level.LIGHT: Sizes(5.0, 10, 6, 20, 40, 10, 100, 5),
+    Level.LIGHT: Sizes(5.0, 10, 12, 20, 40, 10, 100, 5),
     Level.FULL: Sizes(15.0, 40, 24, 100, 200, 50, 1000, 20),
     Level.EXTREME: Sizes(60.0, 150, 96, 400, 1000, 100, 3000, 40),
 }
@@ -81,8 +81,16 @@ _TUBES = ("tubes", "gateway_tubes", "chaos_tubes", "honest_tubes")
 _SCALED = (*_TUBES, "workers", "clients")
 """What follows from the number of cores."""
 
-_MOST = {"gateway_tubes": 1000, "chaos_tubes": 200}
-"""One gateway's default `max_tubes`; the lab's connections."""
+_MOST = {"tubes": 1000, "gateway_tubes": 1000, "honest_tubes": 1000, "chaos_tubes": 250, "clients": 8000}
+"""A registry's default `max_tubes`; the lab's connections; those of a rendezvous, with its gateways."""
+
+_WORDS = {
+    "tubes": "tubes of one process",
+    "gateway_tubes": "tubes at one gateway",
+    "chaos_tubes": "tubes under faults of the network",
+    "honest_tubes": "tubes beside a hostile one",
+    "clients": "clients of one rendezvous",
+}
 
 
 def fitted(level: Level, machine: Machine) -> tuple[Sizes, tuple[str, ...]]:
@@ -100,11 +108,7 @@ def fitted(level: Level, machine: Machine) -> tuple[Sizes, tuple[str, ...]]:
         if bound < getattr(wanted, name):
             cuts[name] = max(1, bound)
     reason = f"for {machine.memory_bytes // MIB} MiB of free memory and {machine.descriptors} descriptors"
-    words = tuple(
-        f"{field.name}: {cuts[field.name]} instead of {getattr(wanted, field.name)}, {reason}"
-        for field in fields(wanted)
-        if field.name in cuts
-    )
+    words = tuple(f"{_WORDS[name]}: {cut} instead of {getattr(wanted, name)}, {reason}" for name, cut in cuts.items())
     return replace(wanted, **cuts), words
 
 
