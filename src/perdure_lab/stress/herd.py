@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 CLIENTS_A_ROOM = 1000
 """As many as a gateway takes."""
 
+NEVER_FULL = perdure.ResourceLimits(max_concurrent_creates=2 * CLIENTS_A_ROOM)
+"""These clients begin no carrier, so that their tubes are being set up all the while."""
+
 BACK_TIMEOUT = 120.0
 """Seconds for all to be back; one that is not by then never will."""
 
@@ -40,7 +43,9 @@ async def test_rendezvous_reconnect_herd(stage: Stage) -> None:
         members = [Member() for _ in range(stage.sizes.clients)]
         for first in range(0, len(members), CLIENTS_A_ROOM):
             stage.progress("clients joined", first, len(members))
-            gateway = await stack.enter_async_context(perdure.serve(built.url, handler=echo, loopback=True))
+            gateway = await stack.enter_async_context(
+                perdure.serve(built.url, handler=echo, loopback=True, limits=NEVER_FULL)
+            )
             room = members[first : first + CLIENTS_A_ROOM]
             for member in room:
                 await stack.enter_async_context(member.signaling_to(gateway.ticket))
