@@ -27,6 +27,9 @@ SHORTEST_BASELINE = 4.0
 SHORTEST_ATTACK = 3.0
 """Seconds: a hostile client needs one to begin."""
 
+END_TIMEOUT = 5.0
+"""Seconds that a hostile client has to end its session, so that the next kind is not measured beside its remains."""
+
 MOST_ADDED_MS = 50.0
 """Milliseconds that a hostile peer may add to the 99th percentile of an honest tube's round trip."""
 
@@ -87,6 +90,7 @@ async def _attack(stage: Stage, built: House, kind: Kind, seconds: float) -> Non
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
+    assert process.stdin is not None
     assert process.stdout is not None
     last = b""
     try:
@@ -99,6 +103,10 @@ async def _attack(stage: Stage, built: House, kind: Kind, seconds: float) -> Non
         has_attacked = any(cost.get(what) for what in ("messages", "offers", "carriers"))
         stage.expect(has_attacked, f"the attacker that does {kind.value} did nothing within {seconds:.0f} s")
     finally:
+        process.stdin.close()  # by which it ends, politely
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_TIMEOUT):
+                await process.wait()
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
