@@ -16,21 +16,19 @@ import argparse
 import asyncio
 import contextlib
 import json
-import statistics
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psutil
 from benchmarks.report import load_average, print_head, print_row, verdict
 
 from perdure.config import ResourceLimits
 from perdure_lab.hostile.attacks import Kind
-from perdure_lab.lab.children import Child
+from perdure_lab.stress.performance import percentile
+from perdure_lab.stress.programs import cpu_seconds, house
 
 MOST_ADDED_MS = 50.0
 """Milliseconds: what an honest tube's p99 may lose."""
@@ -114,12 +112,6 @@ class Honest:
         return [*found, float("inf")] if stands else found
 
 
-def percentile(values: list[float], percent: int) -> float:
-    if len(values) < 2 or max(values) == float("inf"):
-        return float("inf")
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
-
-
 async def sink(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         while await reader.read(2**20):
@@ -184,12 +176,12 @@ class Bench:
             reading = asyncio.ensure_future(_read_reports(hostile.stdout, reports))
             await _begun(reports)
             before, since = reports[-1], time.monotonic()
-            cpu_before, most = _cpu_seconds(self._gateway), 0
+            cpu_before, most = cpu_seconds(self._gateway), 0
             while time.monotonic() < since + seconds:
                 await asyncio.sleep(SAMPLE_INTERVAL)
                 most = max(most, self._gateway.memory_info().rss)
             until = time.monotonic()
-            cpu = (_cpu_seconds(self._gateway) - cpu_before) / (until - since)
+            cpu = (cpu_seconds(self._gateway) - cpu_before) / (until - since)
             sent = _per_second(before, reports[-1])
             echoes = await honest.milliseconds(since, until)
         await reading
@@ -226,37 +218,16 @@ def _per_second(before: dict[str, float], after: dict[str, float]) -> dict[str, 
     return {what: (after[what] - before[what]) / seconds for what in after if what != "seconds"}
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
 @asynccontextmanager
 async def bench() -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory()))
-        rendezvous = _perdure("rendezvous", "rendezvous", "--listen", "127.0.0.1:0", "--faults")
-        stack.push_async_callback(rendezvous.stop)
-        await rendezvous.start()
-        url = await rendezvous.first_line("ws://")
-        ticket = folder / "default.ticket"
-        gateway = _perdure(
-            *("gateway", "serve", "--rendezvous", url, "--allow", "127.0.0.1:*", "--state-dir", str(folder / "state")),
-            *("--ticket-file", str(ticket), "--print-ticket", "--loopback", "--faults"),
-        )
-        stack.push_async_callback(gateway.stop)
-        await gateway.start()
-        await gateway.first_line("perdure2-")
+        built = await stack.enter_async_context(house())
         reads, sends = [await stack.enter_async_context(target(serve)) for serve in (sink, source)]
-        client = await stack.enter_async_context(process("-m", "benchmarks.peers.honest", f"@{ticket}"))
+        client = await stack.enter_async_context(process("-m", "benchmarks.peers.honest", f"@{built.ticket_file}"))
         honest = Honest(client)
         await honest.milliseconds(0.0, time.monotonic())
-        words = ("--ticket", str(ticket), "--sink", reads, "--source", sends, "--forbidden", "192.0.2.1:9")
-        yield Bench(psutil.Process(gateway.pid), honest, words)
-
-
-def _perdure(name: str, *words: str) -> Child:
-    return Child(name, None, [sys.executable, "-m", "perdure", *words, "--json-logs"], driven=True)
+        words = ("--ticket", str(built.ticket_file), "--sink", reads, "--source", sends, "--forbidden", "192.0.2.1:9")
+        yield Bench(psutil.Process(built.gateway.pid), honest, words)
 
 
 async def run(kinds: list[Kind], seconds: float, *, as_json: bool) -> bool:

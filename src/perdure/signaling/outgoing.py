@@ -66,8 +66,8 @@ class Outgoing:
 
     def vouch(self, frame: Vouch) -> None:
         self._vouch = frame
-        self._guests = self._present.intersection(frame.peers)
         self._vouched = frozenset(frame.peers)
+        self._guests = self._present & self._vouched
         self._writable.set()
 
     def joined(self, peers: Iterable[str]) -> None:

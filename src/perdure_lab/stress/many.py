@@ -13,7 +13,7 @@ import psutil
 
 from perdure_lab.hostile.attacks import Kind
 from perdure_lab.stress.performance import percentile
-from perdure_lab.stress.programs import Clients, house
+from perdure_lab.stress.programs import Clients, cpu_seconds, house
 
 if TYPE_CHECKING:
     from perdure_lab.stress.programs import House
@@ -41,11 +41,11 @@ async def test_many_tubes(stage: Stage) -> None:
         gateway = psutil.Process(built.gateway.pid)
         before = gateway.memory_info().rss
         await clients.connected(lambda connected: stage.progress("tubes set up", connected, count))
-        cpu = _cpu_seconds(gateway)
+        cpu = cpu_seconds(gateway)
         for second in range(int(stage.sizes.seconds)):
             stage.progress("seconds of echoes", second, stage.sizes.seconds)
             await asyncio.sleep(1.0)
-        cores = (_cpu_seconds(gateway) - cpu) / int(stage.sizes.seconds)
+        cores = (cpu_seconds(gateway) - cpu) / int(stage.sizes.seconds)
         per_tube = (gateway.memory_info().rss - before) / count
         heard = await clients.heard()
     _expect_whole(stage, heard)
@@ -125,8 +125,3 @@ def _tell_round_trips(stage: Stage, what: str, heard: Heard) -> None:
         stage.measured(f"{what}, p50", statistics.median(heard.round_trips) * 1e3, "ms")
         stage.measured(f"{what}, p99", percentile(heard.round_trips, 99) * 1e3, "ms")
         stage.measured(f"{what}, worst", max(heard.round_trips) * 1e3, "ms")
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)

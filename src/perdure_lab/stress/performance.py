@@ -82,7 +82,10 @@ class Keystrokes:
 
 
 def percentile(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else float("inf")
+    """Endless where there are too few, or one is."""
+    if len(values) < 2 or max(values) == float("inf"):
+        return float("inf")
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 class _Load:

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import msgspec
+import psutil
 
 from perdure_lab.lab.apart import Worker
 from perdure_lab.lab.children import Child
@@ -114,6 +115,12 @@ class Clients:
         if told.problem is not None:
             raise LabError(f"the clients: {told.problem}")
         return told
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """That it has taken so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _perdure(name: str, *words: str) -> Child:
