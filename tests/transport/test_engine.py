@@ -225,18 +225,18 @@ async def test_a_carrier_that_waited_and_is_refused_by_the_engine_is_lost() -> N
 
 
 async def test_a_connection_whose_channel_the_engine_refuses_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    refused: list[webrtc.RTCPeerConnection] = []
+    refused: list[wrtc.RTCPeerConnection] = []
 
-    def refuse(connection: webrtc.RTCPeerConnection, *_: object) -> None:
+    def refuse(connection: wrtc.RTCPeerConnection, *_: object) -> None:
         refused.append(connection)
         raise webrtc.OperationError("no channel")
 
-    monkeypatch.setattr(webrtc.RTCPeerConnection, "create_data_channel", refuse)
+    monkeypatch.setattr(wrtc.RTCPeerConnection, "createDataChannel", refuse)
     with without_garbage_collection():
         peer = Peer(RtcTransport(TransportConfig(loopback=True)))
         with pytest.raises(CarrierError, match="no channel"):
             peer.offer(3)
-        assert refused.pop().signaling_state is webrtc.RTCSignalingState.closed
+        assert refused.pop().signalingState is webrtc.RTCSignalingState.closed
         await gone()
 
 

@@ -15,6 +15,7 @@ from perdure.config import TransportConfig
 from perdure.errors import CarrierError
 from perdure.ice_server import IceServer
 from perdure.transport.base import LossReason, OpenChannel
+from perdure.transport.data_channel import DataChannel
 from perdure.transport.gathering import Gathering
 from perdure.transport.mdns import Resolver
 from perdure.transport.peer_candidates import PeerCandidates
@@ -189,7 +190,7 @@ def of(ufrag: int) -> str:
 
 
 class HastyEngine:
-    """A connection, and its channel, that finds candidates of the description being set and of the one before."""
+    """A connection that finds candidates of the description being set and of the one before."""
 
     def __init__(self) -> None:
         self.handlers: dict[str, Callable[[object], None]] = {}
@@ -238,12 +239,12 @@ async def test_a_candidate_waits_for_its_description_and_is_never_told_under_ano
     listener = Mock()
     candidates = PeerCandidates(3, Reach(loopback=False, tcp=False), Resolver(loopback=False).resolve)
     carrier = RtcCarrier(3, listener, candidates, Gathering(TurnServers([], None, lambda: None)))
-    carrier.connect(engine, engine)
+    carrier.connect(engine, Mock(DataChannel))
     carrier.start_offer()
     await told(listener, 2)
     carrier.apply_answer(fingerprint(2))
     await asyncio.sleep(0)
-    engine.handlers["open"](None)
+    carrier.channel_opened()
     carrier.restart(4)
     await told(listener, 6)
     engine.find(1)

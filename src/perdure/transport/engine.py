@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING
 import webrtc
 import wrtc
 
+from perdure.transport import data_channel
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from perdure.ice_server import IceServer
+    from perdure.transport.data_channel import DataChannel
 
 FIELD_TRIALS = {
     "WebRTC-Sctp-Snap": "Enabled",
@@ -95,30 +98,21 @@ def configuration(servers: Sequence[IceServer], *, relay_only: bool) -> webrtc.R
     )
 
 
-def connect(owner: object, wanted: webrtc.RTCConfiguration) -> tuple[webrtc.RTCPeerConnection, webrtc.RTCDataChannel]:
+def connect(owner: object, wanted: webrtc.RTCConfiguration) -> tuple[webrtc.RTCPeerConnection, DataChannel]:
     """A connection of `owner` with its channel, which is negotiated in advance."""
-    connection = webrtc.RTCPeerConnection(wanted)
-    try:
-        channel = connection.create_data_channel("perdure", webrtc.RTCDataChannelInit(negotiated=True, id=0))
-    except BaseException:
-        _close(connection)
-        raise
+    connection, channel = data_channel.connect(wanted)
     _current.add(owner)
     return connection, channel
 
 
-def let_go(owner: object, connection: webrtc.RTCPeerConnection, channel: webrtc.RTCDataChannel) -> None:
+def let_go(owner: object, connection: webrtc.RTCPeerConnection, channel: DataChannel) -> None:
     """Close them, and leave nothing that keeps the factory alive."""
-    channel.off()
-    _close(connection)
-    _current.discard(owner)
-    _outdated.discard(owner)
-
-
-def _close(connection: webrtc.RTCPeerConnection) -> None:
+    channel.let_go()
     connection.off()
     connection.close()
     connection._chain = None  # the wrapper's only cycle: without it, nothing waits for a garbage collection
+    _current.discard(owner)
+    _outdated.discard(owner)
 
 
 class Renewal:

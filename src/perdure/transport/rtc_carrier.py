@@ -1,4 +1,5 @@
-"""A carrier on libwebrtc, through PyPI `wrtc`. Only this file, `engine` and `statistics` import the engine.
+"""A carrier on libwebrtc, through PyPI `wrtc`. Only this file, `engine`, `data_channel` and `statistics` import the
+engine.
 
 What the engine's behaviour asks for (measured, ../../../docs/design.md):
 1. The engine's factory, and with it its list of local networks, goes only with the last reference to any of its
@@ -36,6 +37,7 @@ from perdure.transport.trickle import LocalCandidate, Trickle
 
 if TYPE_CHECKING:
     from perdure.transport.base import CarrierListener
+    from perdure.transport.data_channel import DataChannel
     from perdure.transport.description import PeerDescription
     from perdure.transport.gathering import Gathering
     from perdure.transport.peer_candidates import PeerCandidates
@@ -70,7 +72,7 @@ class RtcCarrier:
         self._candidates = candidates
         self._listener: CarrierListener | None = listener
         self._connection: webrtc.RTCPeerConnection | None = None
-        self._channel: webrtc.RTCDataChannel | None = None
+        self._channel: DataChannel | None = None
         self._buffer_bytes = BUFFERED_HIGH_BYTES
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
@@ -83,15 +85,12 @@ class RtcCarrier:
         self.on_gathered: Callable[[str], bool] = lambda candidate: True
         """Told of each local candidate as the engine gathers it; whether the peer is to know it."""
 
-    def connect(self, connection: webrtc.RTCPeerConnection, channel: webrtc.RTCDataChannel) -> None:
+    def connect(self, connection: webrtc.RTCPeerConnection, channel: DataChannel) -> None:
         """Use them, and close them in the end."""
         self._connection, self._channel = connection, channel
         self.limit_buffer(self._buffer_bytes)
         me = weakref.ref(self)
-        channel.on("open", _weakly(me, RtcCarrier._on_open))
-        channel.on("message", _weakly(me, RtcCarrier._on_message))
-        channel.on("bufferedamountlow", _weakly(me, RtcCarrier._on_writable))
-        channel.on("close", _weakly(me, RtcCarrier._on_channel_closed))
+        channel.listener = self
         connection.on("icecandidate", _weakly(me, RtcCarrier._on_candidate))
         connection.on("icecandidateerror", _weakly(me, RtcCarrier._on_candidate_error))
         connection.on("iceconnectionstatechange", _weakly(me, RtcCarrier._on_ice_state))
@@ -111,7 +110,7 @@ class RtcCarrier:
 
     @property
     def has_room(self) -> bool:
-        return self._channel is not None and self._channel.buffered_amount < self._buffer_bytes
+        return self._channel is not None and self._channel.buffered_bytes < self._buffer_bytes
 
     @property
     def local_address(self) -> str | None:
@@ -134,7 +133,7 @@ class RtcCarrier:
     def limit_buffer(self, size: int) -> None:
         self._buffer_bytes = min(size, BUFFERED_HIGH_BYTES)
         if self._channel is not None:
-            self._channel.buffered_amount_low_threshold = self._buffer_bytes // 2
+            self._channel.set_low_threshold(self._buffer_bytes // 2)
 
     def configure(self, configuration: webrtc.RTCConfiguration) -> None:
         """Gather with `configuration` from the next ICE restart on.
@@ -335,9 +334,9 @@ class RtcCarrier:
         if self._listener is not None:
             self._listener.carrier_measured(self._generation, statistics)
 
-    # Engine events.
+    # For DataChannel.
 
-    def _on_open(self, _event: object) -> None:
+    def channel_opened(self) -> None:
         if self._listener is None or self._connection is None or self._peer is None:
             return
         local = self._connection.local_description
@@ -347,16 +346,18 @@ class RtcCarrier:
         channel = OpenChannel(read_description(local.sdp).digest, self._peer.digest, self._peer.max_message_bytes)
         self._listener.carrier_opened(self._generation, channel)
 
-    def _on_message(self, event: webrtc.MessageEvent) -> None:
-        if self._listener is not None and isinstance(event.data, bytes):
-            self._listener.carrier_message(self._generation, event.data)
+    def channel_message(self, message: bytes) -> None:
+        if self._listener is not None:
+            self._listener.carrier_message(self._generation, message)
 
-    def _on_writable(self, _event: object) -> None:
+    def channel_drained(self) -> None:
         if self._listener is not None:
             self._listener.carrier_writable(self._generation)
 
-    def _on_channel_closed(self, _event: object) -> None:
+    def channel_closed(self) -> None:
         self._lost(LossReason.CHANNEL_CLOSED, "")
+
+    # The engine's events.
 
     def _on_candidate(self, event: webrtc.RTCPeerConnectionIceEvent) -> None:
         found = event.candidate

@@ -1,0 +1,239 @@
+"""The engine's data channel, without its Python wrapper for each message: that took most of a round trip's time
+(docs/hot-path.md).
+
+1. The engine puts what happens into a mailbox. The channels of an event loop share one of their own (`_Mailbox`), apart
+   from the wrapper's, which has everything else. So a channel's events keep their order among themselves, and not with
+   those of the connection: that the channel is open is told behind what the wrapper's mailbox has by then, and what
+   comes meanwhile waits for it. Otherwise the path would not be known yet.
+2. A native object belongs to the mailbox that it meets first, and a channel by default to its connection's. Hence the
+   order in `connect`.
+3. The module's private shape is used here and in `engine` alone, of the version that pyproject.toml names;
+   `check_engine` says what another version lacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any, Protocol
+
+import webrtc
+import wrtc
+from webrtc.utils import loops
+
+MAX_RECORDS = 100
+"""Of the mailbox, handled in one turn of the event loop, so that other work goes on; as many as the wrapper handles."""
+
+_NEEDED = {
+    wrtc.Mailbox: ("ackWake", "close", "disableWake", "enableWake", "id", "take"),
+    wrtc.RTCPeerConnection: ("close", "createDataChannel"),
+    wrtc.RTCDataChannel: (
+        *("_bind", "_decreaseBufferedAmount", "_id", "_surfaceState"),
+        *("bufferedAmount", "bufferedAmountLowThreshold", "send"),
+    ),
+    webrtc.RTCPeerConnection: ("_wrap",),
+    webrtc.RTCConfiguration: ("_to_native",),
+    loops: ("_wake",),
+    loops.LoopState: ("of", "post"),
+    wrtc: ("_set_wake",),
+}
+
+
+def check_engine() -> None:
+    """Raise `ImportError` where the installed engine is not made as this file uses it."""
+    missing = [
+        f"{getattr(owner, '__qualname__', owner.__name__)}.{name}"
+        for owner, names in _NEEDED.items()
+        for name in names
+        if not hasattr(owner, name)
+    ]
+    if missing:
+        raise ImportError(f"perdure needs wrtc 0.1.0; the installed one has no {', '.join(missing)}", name="wrtc")
+
+
+_Record = tuple[str, int, bool, tuple[Any, ...]]
+"""Of a mailbox: what happened, and to what; the second and the third are not an event's."""
+
+
+class ChannelListener(Protocol):
+    """What a channel tells, on its event loop's thread; nothing after `DataChannel.let_go`."""
+
+    def channel_opened(self) -> None: ...
+
+    def channel_message(self, message: bytes) -> None:
+        """Texts are not told: nobody who speaks perdure's protocol sends one."""
+
+    def channel_drained(self) -> None:
+        """No more than the low threshold waits to be sent."""
+
+    def channel_closed(self) -> None: ...
+
+
+class DataChannel:
+    """A channel that is negotiated in advance, as stream 0."""
+
+    __slots__ = ("_mailbox", "listener", "native", "waiting")
+
+    def __init__(self, native: wrtc.RTCDataChannel, mailbox: _Mailbox) -> None:
+        self.native = native
+        self.listener: ChannelListener | None = None
+        """Who is told."""
+        self.waiting: list[_Record] | None = None
+        """That it is open, and what came since, while it is not told."""
+        self._mailbox = mailbox
+        mailbox.add(self)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What waits to be sent."""
+        return self.native.bufferedAmount  # type: ignore[no-any-return]
+
+    def set_low_threshold(self, size: int) -> None:
+        self.native.bufferedAmountLowThreshold = size
+
+    def send(self, message: bytes) -> None:
+        """Queue it.
+
+        Raises:
+            webrtc.InvalidStateError: the channel is not open.
+            webrtc.RTCException, TypeError: the engine does not take it.
+        """
+        self.native.send(message, True)
+
+    def let_go(self) -> None:
+        """Tell nothing any more. Its connection is closed by the caller. Twice is fine."""
+        self.listener = None
+        self._mailbox.remove(self)
+
+
+def connect(wanted: webrtc.RTCConfiguration) -> tuple[webrtc.RTCPeerConnection, DataChannel]:
+    """A connection and its channel, both of the running event loop."""
+    native = wrtc.RTCPeerConnection(wanted._to_native())
+    try:
+        native_channel = native.createDataChannel("perdure", True, None, None, "", True, 0, webrtc.RTCPriorityType.low)
+        channel = DataChannel(native_channel, _mailbox_of(asyncio.get_running_loop()))
+    except BaseException:
+        native.close()
+        raise
+    return webrtc.RTCPeerConnection._wrap(native), channel
+
+
+class _Mailbox:
+    """What the engine tells of the channels of one event loop. It is there while there are any."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._native = wrtc.Mailbox()
+        self._channels: dict[int, DataChannel] = {}
+        """By the engine's number for them."""
+        self._descriptor: int | None = None
+        self._is_scheduled = False
+        if (descriptor := self._native.enableWake()) is not None:
+            try:
+                loop.add_reader(descriptor, self._woken)
+            except NotImplementedError:
+                self._native.disableWake()
+            else:
+                self._descriptor = descriptor
+        if self._descriptor is None:
+            _by_number[self._native.id] = self
+
+    def add(self, channel: DataChannel) -> None:
+        channel.native._bind(self._native)
+        self._channels[channel.native._id] = channel
+
+    def remove(self, channel: DataChannel) -> None:
+        self._channels.pop(channel.native._id, None)
+        if not self._channels and _mailboxes.get(self._loop) is self:
+            del _mailboxes[self._loop]
+            if self._descriptor is not None:
+                self._loop.remove_reader(self._descriptor)
+            self.close()
+
+    def close(self) -> None:
+        """What waits in it holds engine objects: let them go."""
+        _by_number.pop(self._native.id, None)
+        self._native.close()
+
+    def wake_from_any_thread(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _woken(self) -> None:
+        self._native.ackWake()  # first: what comes from here on wakes again
+        if not self._is_scheduled:
+            self._drain()
+
+    def _drain_the_rest(self) -> None:
+        self._is_scheduled = False
+        self._drain()
+
+    def _drain(self) -> None:
+        take, channels = self._native.take, self._channels
+        for _ in range(MAX_RECORDS):
+            if (record := take()) is None:
+                return
+            if (channel := channels.get(record[3][0]._id)) is None:
+                continue
+            if channel.waiting is not None:
+                channel.waiting.append(record)
+            elif record[0] == "open":
+                channel.waiting = [record]
+                loops.LoopState.of(self._loop).post(partial(self._tell_what_waits, channel))
+            else:
+                self._tell(channel, record)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._drain_the_rest)
+
+    def _tell_what_waits(self, channel: DataChannel) -> None:
+        waiting, channel.waiting = channel.waiting, None
+        for record in waiting or ():
+            self._tell(channel, record)
+
+    def _tell(self, channel: DataChannel, record: _Record) -> None:
+        name, _, _, arguments = record
+        listener = channel.listener
+        try:
+            if name == "message":
+                if listener is not None and type(arguments[1]) is bytes:
+                    listener.channel_message(arguments[1])
+            elif name == "_sent":
+                if channel.native._decreaseBufferedAmount(arguments[1]) and listener is not None:
+                    listener.channel_drained()
+            elif name in ("open", "closing", "close"):
+                channel.native._surfaceState(arguments[1])
+                if listener is not None and name == "open":
+                    listener.channel_opened()
+                elif listener is not None and name == "close":
+                    listener.channel_closed()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # as asyncio: what one handler raises is not the others'
+            text = f"Exception in perdure at a data channel's {name!r}"
+            self._loop.call_exception_handler({"message": text, "exception": error})
+
+
+_mailboxes: dict[asyncio.AbstractEventLoop, _Mailbox] = {}
+_by_number: dict[int, _Mailbox] = {}
+"""Those whose event loop cannot watch a descriptor, as Windows' cannot."""
+
+
+def _mailbox_of(loop: asyncio.AbstractEventLoop) -> _Mailbox:
+    if (mailbox := _mailboxes.get(loop)) is None:
+        for closed in [each for each in _mailboxes if each.is_closed()]:
+            _mailboxes.pop(closed).close()
+        mailbox = _mailboxes[loop] = _Mailbox(loop)
+    return mailbox
+
+
+def _wake(number: int) -> None:
+    """A mailbox without a descriptor has something; on a thread of the engine's."""
+    if (mailbox := _by_number.get(number)) is not None:
+        mailbox.wake_from_any_thread()
+    else:
+        loops._wake(number)
+
+
+check_engine()
+wrtc._set_wake(_wake)
