@@ -131,12 +131,16 @@ class ManagedTube:
         if network is not None:  # afterwards: a warm spare on the last uplink that is left may be of use now
             self.driver.feed(UplinksCounted(held.count_uplinks(network)))
 
-    def relay_credentials_renewed(self) -> None:
-        """There are new TURN credentials: a path through a TURN server of ours gets an allocation with them, on a spare
-        carrier, while it carries data."""
-        path = self.driver.carriers.path
-        if self.is_open and self.state.is_up and path is not None and path.relay_url is not None:
+    def relay_credentials_renewed(self, is_of: Callable[[str], bool] = lambda url: True) -> None:
+        """There are new TURN credentials, `is_of` says of which URLs: a path through such a server of ours gets an
+        allocation with them, on a spare carrier, while it carries data; a warm spare there makes room for another."""
+        if not self.is_open or not self.state.is_up:
+            return
+        path, standby = self.driver.carriers.path, self.driver.carriers.held.standby_path
+        if path is not None and path.relay_url is not None and is_of(path.relay_url):
             self.driver.feed(RelaysRenewed())
+        elif standby is not None and standby.relay_url is not None and is_of(standby.relay_url):
+            self.driver.feed(RelaysRenewed(of_standby=True))
 
     def turn_servers_revived(self) -> None:
         """What seeks a path found no TURN server that took its credentials, and there are others now."""

@@ -72,9 +72,7 @@ class SharedIceServers:
         before, self._logins = self._logins, _logins(servers)
         renewed = {address for address, login in self._logins.items() if before.get(address) != login}
         for manager in self._managers():
-            path = manager.path
-            if path is not None and path.relay_url is not None and address_of(path.relay_url) in renewed:
-                manager.relay_credentials_renewed()
+            manager.tube.relay_credentials_renewed(lambda url: address_of(url) in renewed)
 
     # What the transport tells.
 

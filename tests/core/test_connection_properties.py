@@ -205,7 +205,7 @@ ANY: st.SearchStrategy[Event] = st.one_of(
     st.builds(RttMeasured, NUMBERS, st.floats(0, 100)),
     st.builds(HealthMeasured, NUMBERS, st.none() | st.floats(0, 100), NUMBERS, NUMBERS),
     st.builds(RecoveryRequested, st.booleans()),
-    st.just(RelaysRenewed()),
+    st.builds(RelaysRenewed, of_standby=st.booleans()),
     st.just(Used()),
     st.just(CloseSent()),
     st.builds(Extended, st.floats(0, 1e5)),

@@ -36,6 +36,7 @@ from perdure.core.events import (
     PathEvidence,
     PeerSwitched,
     RecoveryRequested,
+    RelaysRenewed,
     RttMeasured,
     SessionResumed,
     SignalingChanged,
@@ -257,6 +258,28 @@ def test_it_is_not_used_where_another_link_is_or_the_path_is_as_it_was_or_the_ma
     actions = with_warm_spare().handle_event(event, 11.0)
     assert USE not in actions
     assert CloseCarrier(5) in actions
+
+
+def test_one_with_the_old_credentials_of_its_turn_server_makes_room_for_another() -> None:
+    core = with_warm_spare()
+    assert rest_of(core.handle_event(RelaysRenewed(of_standby=True), 10.5)) == [CloseCarrier(5), WithdrawOffer(5)]
+    assert core.state is State.CONNECTED
+    later = rest_in_use(core, 11.0, 10.5 + SETTLE_SECONDS + 1)
+    assert offers(later) == [MakeOffer(7, None, is_spare=True, stands_by=True)]
+
+
+def test_one_with_old_credentials_that_is_needed_is_used_and_the_path_then_gets_new_ones() -> None:
+    core = with_warm_spare()
+    suspect(core, 20.0)
+    now = 20.0 + SUSPECT_AFTER
+    assert core.handle_event(RelaysRenewed(of_standby=True), now + 0.01) == []
+    assert rest_of(core.handle_event(StandbyAnswered(5), now + 0.02)) == [USE]
+    assert ("SPARE", "RELAYS_RENEWED") in decided(core.handle_event(SessionResumed(5), now + 0.03))
+
+
+def test_new_credentials_mean_nothing_to_a_tube_without_one() -> None:
+    core = on_two_uplinks()
+    assert core.handle_event(RelaysRenewed(of_standby=True), 1.0) == []
 
 
 def test_its_offer_is_none_that_is_to_bring_a_path() -> None:

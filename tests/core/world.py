@@ -98,6 +98,10 @@ class End:
         self.carrier = 0
         self.spare = 0
         self.old = 0
+        self.retired = 0
+        """The one before that."""
+        self.has_said_resume_on = 0
+        """The spare on which the peer may go on."""
         self.has_address = True
         self._last_heard_at: float | None = None
         self._awaiting_since: float | None = None
@@ -146,6 +150,7 @@ class End:
         if self.carrier == carrier:
             self.feed(SessionResumed(carrier))
         elif self.spare == carrier:
+            self.has_said_resume_on = carrier
             self.feed(SpareOpened(carrier))
             if self.spare == carrier:
                 self._world.after(PATH_DELAY, lambda: self._switch(carrier))
@@ -153,7 +158,8 @@ class End:
     def _switch(self, carrier: int) -> None:
         if self.spare != carrier or not self._world.carries(carrier):
             return
-        self.old, self.carrier, self.spare = self.carrier, carrier, 0
+        self._retire(self.carrier)
+        self.carrier, self.spare = carrier, 0
         self._last_heard_at = self._awaiting_since = None
         self.feed(SessionResumed(carrier))
         if self.old:
@@ -193,7 +199,9 @@ class End:
     def _open(self, carrier: int, is_spare: bool) -> None:
         if is_spare:
             assert self.carrier, "beside what?"
-            assert not self.spare, "a spare is left open"
+            if self.spare:  # it gave way, and is read like the one before
+                assert self.has_said_resume_on == self.spare, "a spare is left open"
+                self._retire(self.spare)
             self.spare = carrier
         else:
             assert not self.carrier, "a carrier is left open"
@@ -201,13 +209,17 @@ class End:
             self._last_heard_at = self._awaiting_since = None
         self.feed(CarrierMade(carrier, self._can_restart))
 
+    def _retire(self, carrier: int) -> None:
+        """It is read on. The one before is closed, as the core says a moment later."""
+        self.retired, self.old = self.old, carrier
+
     def _close(self, gone: int) -> None:
-        assert gone in (self.carrier, self.spare, self.old), "it closes what there is not"
+        assert gone in (self.carrier, self.spare, self.old, self.retired), "it closes what there is not"
         if gone == self.carrier:
             self.carrier = 0
         elif gone == self.spare:
             self.spare = 0
-        else:
+        elif gone == self.old:
             self.old = 0
         if self._world.carries(gone):
             self._world.after(PATH_DELAY, lambda: self.peer.feed(CarrierLost(gone, "closed there")))

@@ -268,8 +268,8 @@ class Connection:
                     self._start()
                 else:
                     recovery.requested(rebuild=rebuild)
-            case RelaysRenewed():
-                recovery.relays_renewed()
+            case RelaysRenewed(of_standby):
+                recovery.relays_renewed(of_standby=of_standby)
             case Used():
                 self.activity.used(self._context.now)
             case Extended(seconds):

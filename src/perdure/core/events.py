@@ -209,7 +209,9 @@ class RecoveryRequested:
 @dataclass(frozen=True, slots=True)
 class RelaysRenewed:
     """There are new credentials for a TURN server: that of the path in use, or one that refused the attempt under way
-    where no other served."""
+    where no other served. `of_standby`: that of the warm spare alone."""
+
+    of_standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,9 +151,11 @@ class Recovery:
             self.carriers.spare.trigger = Trigger.REQUEST  # one that a suspicion began is not dropped any more
         return decision
 
-    def relays_renewed(self) -> None:
+    def relays_renewed(self, *, of_standby: bool = False) -> None:
         """There are new credentials of a TURN server."""
-        if (decision := self.spares.relays_renewed(self.situation())) is not None:
+        if of_standby:
+            self.warm.relays_renewed()
+        elif (decision := self.spares.relays_renewed(self.situation())) is not None:
             self.execute(decision)
 
     # The path changed.

@@ -7,9 +7,9 @@ On the wire, and where it is handled, it is a *standby*; *warm spare* is the set
 2. One that does not open, or is lost, doubles the wait for the next: 10 s, 20 s … 600 s. So does one on which the peer
    goes on as soon as it is ready: it may take each for a spare, and the tube would change its link with each. One that
    was ready for `PROVED_SECONDS`, or was used otherwise, starts over.
-3. It is dropped when nobody used the tube for `IDLE_SECONDS`, by each network event that does not lead to it, and by
-   whatever begins another carrier or restarts ICE. The peer's is dropped when nobody used the tube for twice as long:
-   it should be gone then.
+3. It is dropped when nobody used the tube for `IDLE_SECONDS`, by each network event that does not lead to it, by new
+   credentials of its TURN server, and by whatever begins another carrier or restarts ICE. The peer's is dropped when
+   nobody used the tube for twice as long: it should be gone then.
 4. A suspect path has the warm spare asked, and so has a silent one that was not suspect, as it was idle. It is used if
    it answers while the path has not, or the peer asks there: a peer that stood still for a moment answers on both. If
    it does not answer in time it is dropped, and a spare is built as without it.
@@ -154,6 +154,19 @@ class Warm:
             self._settle_accounts()
             self._failed()
         carriers.drop_spare()
+
+    def relays_renewed(self) -> None:
+        """It has the old credentials of its TURN server, which ends it some time: another one takes its place. One that
+        is needed now is kept, and the path gets the new ones once it is used."""
+        spare = self._carriers.spare
+        if spare is None or not spare.stands_by:
+            return
+        if self.is_needed:
+            spare.is_outdated = True
+        else:
+            self._settle_accounts()
+            self._carriers.drop_spare()
+            self.unsettled()
 
     def use(self) -> None:
         """This end goes on on it; `used` follows."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from perdure.netmon.state import Snapshot
-    from perdure.transport.base import Carrier, CarrierListener, Transport
+    from perdure.transport.base import Carrier, CarrierListener, Path, Transport
     from perdure.tube.path_listener import PathListener
     from perdure.tube.standby_places import StandbyPlaces
 
@@ -69,6 +69,11 @@ class CarrierSet:
     def spare_address(self) -> str | None:
         """The same of the spare."""
         return self._address(self.spare)
+
+    @property
+    def standby_path(self) -> Path | None:
+        """Of the carrier that stands by."""
+        return self.spare.path() if self.spare is not None and self.places.has(self.spare) else None
 
     def _address(self, carrier: Carrier | None) -> str | None:
         if carrier is None:

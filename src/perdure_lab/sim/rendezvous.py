@@ -161,11 +161,11 @@ class Rendezvous:
             if isinstance(outlet, Socket) and None not in outlet.ways:
                 raise
             socket.early = []
-            self.world.after(OCCUPANT_TIMEOUT, self._replace, error.occupant, socket, join)
+            self.world.after(OCCUPANT_TIMEOUT, self._replace, self._rooms, error.occupant, socket, join)
 
-    def _replace(self, occupant: Member, socket: Socket, join: Join) -> None:
+    def _replace(self, rooms: Rooms, occupant: Member, socket: Socket, join: Join) -> None:
         """The occupant has not answered."""
-        if self._rooms.leave(occupant):
+        if rooms is self._rooms and rooms.leave(occupant):
             occupant.outlet.supersede()
         early, socket.early = socket.early or [], None
         if socket in self._sockets and self.runs:
