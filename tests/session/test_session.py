@@ -12,6 +12,7 @@ from perdure.wire import (
     INITIAL_CREDIT_BYTES,
     MAX_MESSAGE_BYTES,
     MIN_MESSAGE_BYTES,
+    Accept,
     Ack,
     Close,
     CloseCode,
@@ -152,6 +153,62 @@ def test_streams_share_a_message_equally() -> None:
     shares = [len(frame.payload) for frame in decode_message(message) if isinstance(frame, Data)]
     assert len(shares) == 4
     assert max(shares) - min(shares) < MAX_MESSAGE_BYTES // 16
+
+
+def opened(pair: Pair, early_bytes: int) -> int:
+    """A stream of the initiator's has reached the acceptor, with so many bytes; nobody has accepted it."""
+    initiator = pair.initiator.session
+    stream_id = initiator.open_stream(b"host:80")
+    initiator.write(stream_id, bytes(early_bytes))
+    while (message := initiator.next_message(pair.now)) is not None:
+        pair.acceptor.session.receive(pair.generation, message, pair.now)
+    assert frames_of(pair.acceptor, pair.now) == [], "an ACK waits for company"
+    return stream_id
+
+
+def kinds(end: End, now: float) -> list[type[Frame]]:
+    return [type(frame) for frame in frames_of(end, now)]
+
+
+def test_an_open_its_first_bytes_the_answer_and_its_acceptance_are_two_messages(pair: Pair) -> None:
+    pair.initiator.session.open_stream(b"host:80")
+    pair.initiator.session.write(1, b"request")
+    message = pair.initiator.session.next_message(pair.now)
+    assert message is not None
+    assert [type(frame) for frame in decode_message(message)] == [Open, Data]
+    session = pair.acceptor.session
+    session.receive(pair.generation, message, pair.now)
+    session.accept(1)
+    assert session.next_message(pair.now) is None
+    session.write(1, b"answer")
+    assert kinds(pair.acceptor, pair.now) == [Ack, Accept, Data], "that DATA is answered saves the PING"
+
+
+def test_an_accept_goes_at_once_where_somebody_waits_for_it(pair: Pair) -> None:
+    pair.acceptor.session.accept(opened(pair, early_bytes=0))
+    assert kinds(pair.acceptor, pair.now) == [Ack, Accept, Ping]
+
+
+def test_an_accept_for_which_nobody_waits_goes_with_the_acknowledgement(pair: Pair) -> None:
+    session = pair.acceptor.session
+    session.accept(opened(pair, early_bytes=100))
+    assert session.next_message(pair.now) is None
+    assert session.next_deadline() == pytest.approx(pair.now + ACK_DELAY)
+    pair.advance(ACK_DELAY)
+    assert kinds(pair.acceptor, pair.now) == [Ack, Accept, Ping]
+
+
+def test_an_accept_waits_for_nothing_once_the_acknowledgement_has_gone(pair: Pair) -> None:
+    stream_id = opened(pair, early_bytes=100)
+    pair.advance(ACK_DELAY)
+    assert kinds(pair.acceptor, pair.now) == [Ack]
+    pair.acceptor.session.accept(stream_id)
+    assert kinds(pair.acceptor, pair.now) == [Accept, Ping]
+
+
+def test_an_accept_goes_at_once_where_the_credit_would_soon_be_used_up(pair: Pair) -> None:
+    pair.acceptor.session.accept(opened(pair, early_bytes=INITIAL_CREDIT_BYTES // 2))
+    assert kinds(pair.acceptor, pair.now) == [Ack, Accept, Ping]
 
 
 def test_a_lone_acknowledgement_waits_a_little_and_then_goes(pair: Pair) -> None:

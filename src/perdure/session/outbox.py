@@ -2,8 +2,10 @@
 
 Rules:
 1. Replies go first, then control, then acknowledgements, then data.
-2. A WINDOW or a SIGNAL is followed by a PING, as nothing else would answer it on a path that has died.
-3. A lone acknowledgement waits `ACK_DELAY` for company; OPEN, RESET, WINDOW and a long overdue one do not wait.
+2. A WINDOW, an ACCEPT or a SIGNAL is followed by a PING, as nothing else would answer it on a path that has died; data
+   in the same message has an answer of its own, and saves the PING.
+3. A lone acknowledgement waits `ACK_DELAY` for company, and so does an ACCEPT for which the peer does not wait
+   (`Stream.accept_may_wait`); OPEN, RESET, WINDOW and a long overdue one do not wait.
 4. A stream's FIN and RESET follow its last byte, in the same message where there is room.
 5. Data goes round-robin, each ready stream an equal share of a message, so that a keystroke goes out with the next
    message whatever else is being sent.
@@ -113,14 +115,15 @@ class Outbox:
         self._ping_token = 0
         self._ping_wanted = False
         self._grant_unproved = False
-        """A WINDOW or a SIGNAL was sent behind the last PING. Nothing answers it: where the peer waits for it and the
-        path has died, neither end would expect an answer, and neither would notice. So a PING follows it."""
+        """A WINDOW, an ACCEPT or a SIGNAL was sent behind the last PING and the last data. Nothing answers it: where
+        the peer waits for it and the path has died, neither end would expect an answer, and neither would notice. So a
+        PING follows it."""
         self._ping_proves_grant = False
         """The PING that has no answer yet is such a one."""
 
     def schedule(self, stream: Stream) -> None:
         """Put a stream into the queues that its state asks for. The one place that does."""
-        if stream.has_control or (stream.has_ack and stream.ack_is_urgent):
+        if (stream.has_control and not stream.accept_may_wait) or (stream.has_ack and stream.ack_is_urgent):
             self._control[stream.stream_id] = None
         elif stream.has_ack:
             self._acks[stream.stream_id] = None
@@ -181,7 +184,6 @@ class Outbox:
             return False
         self._replies.append(frame)
         self._grant_unproved = True
-        self.ping()
         return True
 
     @property
@@ -275,7 +277,13 @@ class Outbox:
         if parts or self._sendable:
             self.release_acks()
             room -= self._add_control(parts, room, now)
+        told = len(parts)
         self._add_data(parts, room - (self._streams.max_message_bytes - self.message_bytes), now)
+        if self._grant_unproved and len(parts) > told:
+            self._grant_unproved = False
+        elif self._grant_unproved:
+            self.ping()
+            self._add_control(parts, room, now)
 
     def _add_control(self, parts: Parts, room: int, now: float) -> int:
         size = 0
@@ -296,7 +304,6 @@ class Outbox:
                 size += len(parts[-1])
                 if isinstance(frame, Window | Accept):
                     self._grant_unproved = True
-                    self.ping()
                 elif isinstance(frame, Open) and not stream.is_open_repeated:
                     self._traffic.opened(now)
             if stream.is_done:

@@ -154,6 +154,8 @@ class Receiver:
                 if accepted and stream.reset_code is None:
                     events.append(StreamAccepted(stream.stream_id))
                 self._streams.freed(held - len(stream.buffer), events)
+                if stream.has_ack:
+                    self._outbox.acknowledge_by(now)
                 self._outbox.schedule(stream)
                 self._forget_if_done(stream)
         for stream_id in known:
@@ -238,6 +240,7 @@ class Receiver:
             return
         self._traffic.opened(now)
         stream = self._streams.add(frame.stream_id, frame.target, mine=False, send_limit=frame.window)
+        self._outbox.acknowledge_by(now)
         self._outbox.schedule(stream)
         events.append(StreamOpened(frame.stream_id, frame.target))
 

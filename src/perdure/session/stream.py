@@ -4,7 +4,7 @@ Rules:
 1. Every frame is idempotent, so a carrier may be lost between any two bytes and everything be said again, and what
    comes late on a carrier that was left does no harm.
 2. A FIN counts as one offset after the last byte, as in TCP, so that an ACK covers it.
-3. OPEN is answered by an ACK at once, and by ACCEPT or RESET when its user has decided. Each RESUME says which streams
+3. OPEN is answered by an ACK, and by ACCEPT or RESET when its user has decided. Each RESUME says which streams
    were accepted, so that an ACCEPT may be lost.
 4. No end overtakes the bytes before it. FIN and RESET are sent once every byte accepted before them was sent on this
    carrier, which delivers in order; RESET also follows the FIN, and the ACCEPT.
@@ -197,7 +197,15 @@ class Stream:
 
     @property
     def ack_is_urgent(self) -> bool:
-        return self._ack_told < 0 or self.received - self._ack_told >= ACK_EVERY_BYTES
+        return self.received - self._ack_told >= ACK_EVERY_BYTES
+
+    @property
+    def accept_may_wait(self) -> bool:
+        """Whether ACCEPT is all that is due, and may go with the ACK that is owed: bytes came before it, so nobody
+        waits for it, and the credit lasts a while."""
+        if not self.has_ack or not self._accept_is_due or not 0 < self.received < INITIAL_CREDIT_BYTES // 2:
+            return False
+        return self.reset_code is None and not self._repeats_window
 
     def take_control(self, now: float) -> list[Frame]:
         """The control frames that are due, ACK included; they count as told."""

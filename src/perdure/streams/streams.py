@@ -83,7 +83,7 @@ class Streams:
             raise ConnectionRefusedError(errno.ECONNREFUSED, text)
         stream_id = self._session.open_stream(target.encode())
         transport = self._open[stream_id] = StreamTransport(self, stream_id, target, is_ours=True)
-        self._carriers.schedule_turn()
+        self._carriers.schedule_turn_behind_first_bytes()
         return transport
 
     def abort_all(self) -> None:

@@ -3,8 +3,8 @@
 1. Nothing is decided here: what happens is told to the driver, and what the core decides is done.
 2. Sending is pulled: a message is framed when the carrier has room for it, so that its buffer stays shallow.
 3. What the session says of streams goes to one consumer, in order; the driver hears the rest.
-4. The engine has one queue, without a bound, for what all its carriers received. So messages are taken out of it as
-   they come, and wait in this tube's own inbox, which has one.
+4. The engine's queue of what all its carriers received has no bound. So messages are taken out of it as they come, and
+   wait in this tube's inbox, which has one.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from perdure.tube.stream_consumer import StreamConsumer
     from perdure.wire import CloseCode
 
+FIRST_BYTES_TURNS = 3
+"""Of the event loop, without waiting, until an OPEN goes out: what was written to a local port comes along."""
+
 
 class CarrierSession:
     """A session, and its carriers while there are any.
@@ -88,9 +91,8 @@ class CarrierSession:
         self.path_look: asyncio.TimerHandle | None = None
         self._inbox: Inbox | None = None
         self._in_band: InBandSignals | None = None
-        """Since something of signaling went through a carrier, either way."""
-        self._frames_read = self._turn_cost = 0
-        """Of what was received in this turn of the event loop."""
+        """Since signaling went through a carrier, either way."""
+        self._frames_read = self._turn_cost = 0  # of what was received in this turn of the event loop
         self._is_resting = False
         """Whether nothing is read, as the last turn had many frames."""
         self._message_bytes = 0
@@ -101,7 +103,6 @@ class CarrierSession:
         """When the session wants to be woken, so that an idle tube's waking does not ask the session."""
 
     def consume_by(self, consumer: StreamConsumer) -> None:
-        """Tell `consumer` of the streams from now on."""
         self._consumer = consumer
 
     @property
@@ -191,10 +192,17 @@ class CarrierSession:
     # What the streams ask.
 
     def schedule_turn(self) -> None:
-        """Send once the loop's ready callbacks have run: their small writes share a message."""
+        """Send once the loop's ready callbacks have run, and the engine's messages: small writes share a message."""
         if not self._is_turn_scheduled:
             self._is_turn_scheduled = True
             self.loop.call_soon(self._turn)
+
+    def schedule_turn_behind_first_bytes(self, turns: int = FIRST_BYTES_TURNS) -> None:
+        """As `schedule_turn`, for a stream that was just opened: so many turns of the loop later."""
+        if turns:
+            self.loop.call_soon(self.schedule_turn_behind_first_bytes, turns - 1)
+        else:
+            self.schedule_turn()
 
     def handle(self, events: list[SessionEvent]) -> None:
         """What the session says to a call for a stream."""
@@ -219,7 +227,7 @@ class CarrierSession:
         self._pump()
 
     def carrier_message(self, generation: int, message: bytes) -> None:
-        self._schedule_turn_behind_messages()  # before anything: what follows may schedule one
+        self.schedule_turn()
         if self._inbox is None and self._turn_cost < TURN_COST:
             self._receive(generation, message)
         else:
@@ -310,17 +318,9 @@ class CarrierSession:
         if is_spare_begun or self._listener.is_recovering:  # a sign of life may make the spare needless
             self._listener.feed(self.evidence(self.held.generation))
 
-    def _schedule_turn_behind_messages(self) -> None:
-        """As `schedule_turn`, by a timer that is due at once. In a turn of the loop the engine hands over up to 100
-        messages, and stops where another callback is ready, timers excepted. Were it stopped by each message of a peer
-        that floods us, it would hand over one a turn, and everybody's messages would wait in its queue."""
-        if not self._is_turn_scheduled:
-            self._is_turn_scheduled = True
-            self.loop.call_later(0.0, self._turn)
-
     def _read_inbox(self, inbox: Inbox) -> None:
         """As much as one turn allows."""
-        self._schedule_turn_behind_messages()  # before anything: what follows may raise
+        self.schedule_turn()  # before anything: what follows may raise
         while inbox and self._inbox is inbox:
             if self._turn_cost >= TURN_COST:
                 return
