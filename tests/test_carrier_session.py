@@ -130,6 +130,7 @@ async def opened() -> tuple[Tube, Session]:
     assert peer.open_stream(b"t") == 1
     tube.hear(peer)
     tube.carriers.session.accept(1)
+    tube.carriers.schedule_turn()
     await a_turn()
     return tube, peer
 

@@ -187,6 +187,13 @@ class Outbox:
         return True
 
     @property
+    def has_due(self) -> bool:
+        """Whether `fill` has anything to do."""
+        if self._control or self._sendable or self._replies or self._ping_wanted:
+            return True
+        return self._linger is not None
+
+    @property
     def reply_count(self) -> int:
         """How many replies wait."""
         return len(self._replies)
@@ -271,8 +278,6 @@ class Outbox:
             self._linger.look(now)
             if self._linger.is_empty:
                 self._linger = None
-        if not (parts or self._ping_wanted or self._replies or self._control or self._sendable):
-            return
         room -= self._add_control(parts, room, now)
         if parts or self._sendable:
             self.release_acks()

@@ -278,9 +278,14 @@ class Session:
         """Let what is due go out with the next message."""
         self._outbox.handle_timeout(now)
 
+    @property
+    def has_due(self) -> bool:
+        """Whether `next_message` may have one."""
+        return self._outbox.has_due or self._handshake.is_due or self._ending.has_begun
+
     def next_message(self, now: float) -> bytes | None:
         """The next message for the current carrier, or `None` where nothing is due."""
-        if self._handshake.state is CarrierState.ABSENT:
+        if self._handshake.state is CarrierState.ABSENT or not self.has_due:
             return None
         if self._ending.has_begun:
             if self._handshake.state is CarrierState.RESUMED and all(stream.is_settled for stream in self.streams):

@@ -34,7 +34,7 @@ from perdure.transport.base import IceState
 from perdure.tube.carrier_set import CarrierSet
 from perdure.tube.clock import clock
 from perdure.tube.close_codes import CLOSE_REASONS
-from perdure.tube.inbox import REST, RESTING_FRAMES, TURN_COST, Inbox, turn_cost
+from perdure.tube.inbox import QUIET_COST, REST, RESTING_FRAMES, TURN_COST, Inbox, turn_cost
 from perdure.tube.log import log_ice_state, log_path, log_path_soon, log_resumed
 from perdure.tube.standby import opened, tend, told
 
@@ -192,8 +192,8 @@ class CarrierSession:
     # What the streams ask.
 
     def schedule_turn(self) -> None:
-        """Send once the loop's ready callbacks have run, and the engine's messages: small writes share a message."""
-        if not self._is_turn_scheduled:
+        """Send what is due, once the loop's ready callbacks have run: small writes share a message."""
+        if not self._is_turn_scheduled and self._is_turn_due:
             self._is_turn_scheduled = True
             self.loop.call_soon(self._turn)
 
@@ -227,10 +227,15 @@ class CarrierSession:
         self._pump()
 
     def carrier_message(self, generation: int, message: bytes) -> None:
-        self.schedule_turn()
         if self._inbox is None and self._turn_cost < TURN_COST:
-            self._receive(generation, message)
+            try:
+                self._receive(generation, message)
+            finally:
+                self.schedule_turn()
+                if not self._is_turn_scheduled and self._ack_at is not None:
+                    self._listener.rearm()
         else:
+            self.schedule_turn()
             self._inbox = self._inbox or Inbox(self.session.streams.credit_bytes)
             if not self._inbox.add(generation, message):
                 self._inbox.forget(generation)
@@ -329,6 +334,13 @@ class CarrierSession:
             self._inbox = None
             if inbox.loss is not None:
                 self._listener.carrier_gone(*inbox.loss)
+
+    @property
+    def _is_turn_due(self) -> bool:
+        session = self.session
+        if session.has_due or session.streams.has_forgotten or self._turn_cost >= QUIET_COST:
+            return True
+        return self._inbox is not None or self.held.spare is not None
 
     def _turn(self) -> None:
         self._is_turn_scheduled = False

@@ -8,6 +8,10 @@ TURN_COST = 512
 """What one tube may take of a turn of the event loop: frames, and one more for each 2 KiB. 512 take 1.5 to 3 ms
 (measured); a MiB in long messages takes about as much."""
 
+QUIET_COST = 32
+"""Below it, what was received needs no turn of the tube, unless there is something to send: a turn of the event loop
+takes a tenth of an echo's time. So up to so many frames of earlier turns count in the next."""
+
 RESTING_FRAMES = 256
 REST = 0.005
 """After so many frames in one turn of the loop, a tube reads nothing for so many seconds, and its messages wait. An
