@@ -95,7 +95,7 @@ async def echo(address: child.Address, seconds: float) -> float:
 
 
 def _echo(address: child.Address, seconds: float) -> float:
-    times = []
+    times: list[float] = []
     with socket.create_connection(address) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(30)

@@ -61,6 +61,7 @@ from perdure.core.events import (
     SessionResumed,
     SignalingChanged,
     SpareOpened,
+    SpareProved,
 )
 from perdure.core.peer_offers import MAX_CANDIDATES_OF_CARRIER
 from perdure.core.spare import SPARE_TIMEOUT
@@ -415,6 +416,17 @@ def test_a_spare_that_opens_late_has_its_time_behind_resume() -> None:
     core.handle_event(SpareOpened(5), 10.0 + SPARE_TIMEOUT - 0.1)
     assert CloseCarrier(5) not in rest(core, 10.0 + SPARE_TIMEOUT + 4.8)
     assert CloseCarrier(5) in rest(core, 10.0 + SPARE_TIMEOUT + 4.9)
+
+
+def test_a_spare_on_which_the_peers_resume_comes_late_has_its_time_behind_that() -> None:
+    # Found by the simulator: it was closed 5 s behind its own RESUME, and the peer had just gone on on it.
+    core = connected()
+    core.handle_event(RecoveryRequested(rebuild=True), 10.0)
+    core.handle_event(AnswerReceived(5, sdp("spare")), 10.1)
+    core.handle_event(SpareOpened(5), 10.0 + SPARE_TIMEOUT)
+    core.handle_event(SpareProved(5), 10.0 + SPARE_TIMEOUT + 4.0)
+    assert CloseCarrier(5) not in rest(core, 10.0 + SPARE_TIMEOUT + 8.9)
+    assert CloseCarrier(5) in rest(core, 10.0 + SPARE_TIMEOUT + 9.0)
 
 
 def test_of_two_spares_that_cross_the_initiators_stays() -> None:

@@ -68,7 +68,7 @@ def test_the_session_goes_on_on_the_spare_a_round_trip_after_its_padding(pair: P
     rotate(pair)
     pair.pad_spare(pair.initiator, 1000)
     assert padding_under_way(pair) >= UNDER_WAY_TIMES * UNDER_WAY
-    assert pair.initiator.current == 1
+    assert (pair.initiator.current, pair.initiator.padded) == (1, [2])
     pair.deliver(pair.acceptor, 64)
     pair.advance(0.5 * ROUND_TRIP)
     pair.send(pair.acceptor, 64)

@@ -17,6 +17,7 @@ from perdure.session import (
     SessionEvent,
     SessionResumed,
     SignalReceived,
+    SpareProved,
     StandbyAnswered,
     StandbyAsked,
     StandbyProved,
@@ -75,6 +76,8 @@ class End:
     spare: int = 0
     """The one that it begins beside that, and whether it is open here."""
     spare_is_open: bool = False
+    padded: list[int] = field(default_factory=list)
+    """The spares behind whose padding it goes on."""
     standby_is_proved: bool = False
     """Whether the spare is one that stands by, and both ends are proved on it."""
     answers_beside: list[tuple[int, bytes]] = field(default_factory=list)
@@ -126,6 +129,9 @@ class End:
                 case PeerSwitched(generation):
                     assert generation == self.old
                     self.old = 0
+                case SpareProved(generation):
+                    assert generation == self.spare
+                    self.padded.append(generation)
                 case StandbyProved(generation):
                     assert generation == self.spare
                     self.standby_is_proved = True

@@ -14,8 +14,12 @@ import sys
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perdure.eventlog import JsonFormatter, KeyValueFormatter
+
+if TYPE_CHECKING:
+    import asyncio
 
 STOPS = [signal.SIGINT, signal.SIGTERM]
 if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup's wish is respected
@@ -124,7 +128,17 @@ def run_until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> b
 
     # A signal while asyncio makes its loop would leave half of one; it waits until the loop can take it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    return asyncio.run(_until_stopped(start))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_until_stopped(start))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where it is installed (`perdure[uvloop]`): docs/hot-path.md says what it saves."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 async def _until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> bool:

@@ -46,6 +46,7 @@ from perdure.core.events import (
     SessionResumed,
     SignalingChanged,
     SpareOpened,
+    SpareProved,
     StandbyAnswered,
     StandbyReady,
     StandbyUseless,
@@ -231,9 +232,9 @@ class Connection:
                 recovery.carriers.made(carrier, can_restart=can_restart)
             case Described(generation):
                 recovery.carriers.described(generation)
-            case SpareOpened(carrier):
+            case SpareOpened(carrier) | SpareProved(carrier):
                 if self._is_spare(carrier):
-                    recovery.spares.opened()
+                    recovery.spares.opened(is_proved=isinstance(event, SpareProved))
             case UplinksCounted(1) if not recovery.knows_warm:
                 pass
             case StandbyReady() | StandbyAnswered() | StandbyUseless() | UplinksCounted():

@@ -81,6 +81,13 @@ class SpareOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class SpareProved:
+    """The peer has said RESUME on the spare too, and this end goes on there a little later, behind its padding."""
+
+    carrier: int
+
+
+@dataclass(frozen=True, slots=True)
 class StandbyReady:
     """Both ends are proved on the warm spare."""
 
@@ -278,6 +285,7 @@ Event = (
     | CarrierMade
     | Described
     | SpareOpened
+    | SpareProved
     | StandbyReady
     | StandbyAnswered
     | StandbyUseless

@@ -95,11 +95,13 @@ class Spares:
             situation = situation._replace(has_spare=False)  # the next takes its place
         return self._rules.requested(situation, rebuild=True, why=why)
 
-    def opened(self) -> None:
-        """RESUME was said on the spare: the peer has its time to go on there."""
+    def opened(self, *, is_proved: bool) -> None:
+        """RESUME was said on the spare: the peer has its time to go on there. It has it again once its own RESUME has
+        come (`is_proved`), behind which padding goes: on a bad path that takes seconds."""
         now, timers = self._context.now, self._context.timers
         if self._carriers.spare is not None:
-            self._carriers.spare.told_at = now
+            if not is_proved:
+                self._carriers.spare.told_at = now
             timers.set(Timer.SPARE, max(timers.deadline(Timer.SPARE), now + RETIRE_TIMEOUT))
 
     def used(self) -> None:

@@ -6,6 +6,7 @@ shallow; pulling, not a returned list, is what lets the carrier's backpressure d
 
 from perdure.session.budget import ByteBudget
 from perdure.session.events import (
+    BesideEvent,
     CarrierUnusable,
     PeerSwitched,
     RttMeasured,
@@ -13,9 +14,9 @@ from perdure.session.events import (
     SessionEvent,
     SessionResumed,
     SignalReceived,
+    SpareProved,
     StandbyAnswered,
     StandbyAsked,
-    StandbyEvent,
     StandbyProved,
     StreamAccepted,
     StreamData,
@@ -31,6 +32,7 @@ from perdure.session.spare_padding import PADDING_BUFFER_BYTES
 
 __all__ = [
     "PADDING_BUFFER_BYTES",
+    "BesideEvent",
     "ByteBudget",
     "CarrierUnusable",
     "PeerSwitched",
@@ -40,9 +42,9 @@ __all__ = [
     "SessionEvent",
     "SessionResumed",
     "SignalReceived",
+    "SpareProved",
     "StandbyAnswered",
     "StandbyAsked",
-    "StandbyEvent",
     "StandbyProved",
     "StreamAccepted",
     "StreamData",

@@ -71,6 +71,13 @@ class PeerSwitched:
 
 
 @dataclass(frozen=True, slots=True)
+class SpareProved:
+    """The peer is proved on the spare, and the session goes on there once its padding has gone."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class StandbyProved:
     """Both ends are proved on the carrier that stands by."""
 
@@ -126,9 +133,9 @@ class SignalReceived:
 
 
 StreamEvent = StreamOpened | StreamAccepted | StreamData | StreamFinished | StreamReset | StreamWritable
-StandbyEvent = StandbyProved | StandbyAsked | StandbyAnswered
+BesideEvent = SpareProved | StandbyProved | StandbyAsked | StandbyAnswered
 CarrierEvent = SessionResumed | PeerSwitched | CarrierUnusable | SessionClosed
-SessionEvent = StreamEvent | StandbyEvent | CarrierEvent | RttMeasured | SignalReceived
+SessionEvent = StreamEvent | BesideEvent | CarrierEvent | RttMeasured | SignalReceived
 
 
 def joined(events: list[SessionEvent]) -> list[SessionEvent]:

@@ -14,10 +14,19 @@ from typing import TYPE_CHECKING, assert_never
 from perdure.errors import ProtocolError
 from perdure.session.beside import Beside
 from perdure.session.ending import NOT_ENDING, Phase, draining, ended
-from perdure.session.events import CarrierUnusable, SessionClosed, SessionEvent, SignalReceived, StandbyProved, joined
+from perdure.session.events import (
+    CarrierUnusable,
+    SessionClosed,
+    SessionEvent,
+    SignalReceived,
+    SpareProved,
+    StandbyProved,
+    joined,
+)
 from perdure.session.handshake import CarrierState, Handshake
 from perdure.session.outbox import Outbox, Parts
 from perdure.session.receiver import Receiver
+from perdure.session.stream_calls import StreamCalls
 from perdure.session.stream_table import StreamTable
 from perdure.session.traffic import Traffic
 from perdure.wire import (
@@ -26,7 +35,6 @@ from perdure.wire import (
     CloseCode,
     Hello,
     Padding,
-    ResetCode,
     Resume,
     Signal,
     Unknown,
@@ -38,7 +46,7 @@ if TYPE_CHECKING:
     from perdure.session.budget import ByteBudget
 
 
-class Session:
+class Session(StreamCalls):
     """One end of a session.
 
     Args:
@@ -50,14 +58,10 @@ class Session:
     """
 
     __slots__ = (
-        "_ending",
         "_handshake",
-        "_outbox",
-        "_receiver",
         "beside",
         "frames_of_last_message",
         "last_heard_at",
-        "streams",
         "traffic",
     )
 
@@ -109,71 +113,6 @@ class Session:
     def message_bytes(self) -> int:
         """How long messages are, as the path answers now; a carrier should hold about two of them."""
         return self._outbox.message_bytes
-
-    def is_writable(self, stream_id: int) -> bool:
-        """Whether `write` would take bytes: there is such a stream, and neither it nor the session was ended here."""
-        return self.streams.get_writable(stream_id) is not None
-
-    def open_stream(self, target: bytes) -> int:
-        """A new stream to `target`; its id. Raises `RuntimeError` at the limit of streams, or when closed."""
-        if self._ending.has_begun:
-            raise RuntimeError("the session is closed")
-        stream = self.streams.open(target)
-        self._outbox.schedule(stream)
-        self._receiver.allow_for_stream()
-        return stream.stream_id
-
-    def accept(self, stream_id: int) -> None:
-        """Take the stream that the peer opened. A stream that is gone meanwhile: nothing."""
-        if (stream := self.streams.get_open(stream_id)) is not None:
-            stream.accept(self.streams.window_bytes)
-            self._outbox.schedule(stream)
-
-    def write(self, stream_id: int, data: bytes) -> bool:
-        """Take `data`, all of it. False: no room beyond it; stop until `StreamWritable`. A gone stream, or a session
-        that closes, drops it: False too, as who writes in a loop would never stop, and not hear of the end."""
-        stream = self.streams.get_writable(stream_id)
-        if stream is None:
-            return False
-        stream.buffer.append(data)
-        self._outbox.schedule(stream)
-        return self.streams.grew(stream, len(data))
-
-    def finish(self, stream_id: int) -> None:
-        """Half-close: nothing more is written here; reading goes on."""
-        if (stream := self.streams.get_open(stream_id)) is not None:
-            stream.finish()
-            self._outbox.schedule(stream)
-
-    def reset(self, stream_id: int, code: ResetCode) -> None:
-        """End both directions: nothing more is read or written here, and the peer hears `code` behind what was written.
-
-        The stream counts as one of `max_streams`, and what it holds as held, until the peer has answered. One that does
-        not read delays that for `LINGER_TIMEOUT`, or until `abort`.
-        """
-        if (stream := self.streams.get_open(stream_id)) is not None:
-            stream.reset(code)
-            self._outbox.end_stream(stream)
-
-    def abort(self, stream_id: int, code: ResetCode) -> list[SessionEvent]:
-        """End both directions and drop what is held, which may make room for other streams. The peer hears `code`, or
-        that of a `reset` before."""
-        events: list[SessionEvent] = []
-        if (stream := self.streams.get(stream_id)) is not None:
-            held = len(stream.buffer)
-            stream.abort(code)
-            self._outbox.end_stream(stream)
-            self.streams.freed(held, events)
-        return events
-
-    def consume(self, stream_id: int, count: int | None = None) -> None:
-        """`count` bytes of a stream's `StreamData` have gone on, or are of no use any more, by default all that came;
-        the peer may send as many more."""
-        if (stream := self.streams.get_open(stream_id)) is not None:
-            stream.consume(stream.unconsumed_bytes if count is None else count, self.streams.window_bytes)
-            self._outbox.schedule(stream)
-            if stream.is_done:
-                self.streams.forget(stream)
 
     # The end.
 
@@ -361,7 +300,9 @@ class Session:
                     self._refuse(refusal, events)
                 elif self.beside is not None and self.beside.proves_standby(handshake, frame):
                     events.append(StandbyProved(frame.generation))
-                elif not self._goes_on_later(handshake, frame, now):
+                elif self._goes_on_later(handshake, frame, now):
+                    events.append(SpareProved(frame.generation))
+                else:
                     self._go_on(handshake, frame, events, now)
             case Close(code):
                 reason = handshake.receive_close(frame)

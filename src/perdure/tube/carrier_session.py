@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from perdure.core import events as core_events
 from perdure.core.closing import FAREWELL_SECONDS
 from perdure.core.events import PathEvidence
-from perdure.errors import ProtocolError
 from perdure.session import (
     CarrierUnusable,
     PeerSwitched,
@@ -23,15 +22,16 @@ from perdure.session import (
     SessionClosed,
     SessionResumed,
     SignalReceived,
+    SpareProved,
     StandbyAnswered,
     StandbyAsked,
     StandbyProved,
     StreamData,
     channel_binding,
 )
-from perdure.signaling.in_band import InBandSignals
 from perdure.transport.base import IceState
 from perdure.tube.carrier_set import CarrierSet
+from perdure.tube.carrier_signals import CarrierSignals
 from perdure.tube.clock import clock
 from perdure.tube.close_codes import CLOSE_REASONS
 from perdure.tube.inbox import QUIET_COST, REST, RESTING_FRAMES, TURN_COST, Inbox, turn_cost
@@ -90,8 +90,7 @@ class CarrierSession:
         self.path_logged = 0
         self.path_look: asyncio.TimerHandle | None = None
         self._inbox: Inbox | None = None
-        self._in_band: InBandSignals | None = None
-        """Since signaling went through a carrier, either way."""
+        self._in_band: CarrierSignals | None = None
         self._frames_read = self._turn_cost = 0  # of what was received in this turn of the event loop
         self._is_resting = False
         """Whether nothing is read, as the last turn had many frames."""
@@ -147,7 +146,8 @@ class CarrierSession:
 
     def say(self, message: InBandMessage) -> None:
         """Say this of signaling through the carrier, too, where there is one on which streams flow."""
-        body = self._signals().write(message, clock()) if self.session.is_resumed else None
+        self._in_band = self._in_band or CarrierSignals()
+        body = self._in_band.write(message) if self.session.is_resumed else None
         if body is not None and self.session.signal(body):
             self.schedule_turn()
 
@@ -276,7 +276,7 @@ class CarrierSession:
                 self._listener.feed(core_events.RttMeasured(self.held.generation, seconds, is_idle))
             case PeerSwitched(generation):
                 self._listener.feed(core_events.PeerSwitched(generation))
-            case StandbyProved() | StandbyAsked() | StandbyAnswered():
+            case SpareProved() | StandbyProved() | StandbyAsked() | StandbyAnswered():
                 told(event, self.held, self._listener, self.evidence)
             case SessionResumed(generation, _, peer_carriers):
                 if self.held.is_spare(generation):
@@ -287,7 +287,8 @@ class CarrierSession:
                 self._told = None
                 self._listener.feed(core_events.SessionResumed(generation, peer_takes_spare=peer_carriers > 1))
             case SignalReceived(generation, body):
-                self._signal_received(generation, body)
+                self._in_band = self._in_band or CarrierSignals()
+                self._in_band.received(generation, body, self._listener)
             case CarrierUnusable(generation, reason):
                 self._listener.carrier_gone(generation, f"protocol error: {reason}")
             case SessionClosed(code, reason, by_peer):
@@ -297,19 +298,6 @@ class CarrierSession:
             case _:
                 if self._consumer is not None:
                     self._consumer.stream_event(event)
-
-    def _signals(self) -> InBandSignals:
-        self._in_band = self._in_band or InBandSignals(clock())
-        return self._in_band
-
-    def _signal_received(self, generation: int, body: bytes) -> None:
-        try:
-            message = self._signals().read(body, clock())
-        except ProtocolError as error:
-            self._listener.carrier_gone(generation, f"protocol error: {error}")
-        else:
-            if message is not None:
-                self._listener.signaling_message(message)
 
     def _receive(self, generation: int, message: bytes) -> None:
         session = self.session

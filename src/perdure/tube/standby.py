@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import StandbyTask
 from perdure.core.events import SpareOpened, StandbyReady
+from perdure.core.events import SpareProved as CoreSpareProved
 from perdure.core.events import StandbyAnswered as CoreStandbyAnswered
-from perdure.session import PADDING_BUFFER_BYTES, StandbyAnswered, StandbyAsked, StandbyProved
+from perdure.session import PADDING_BUFFER_BYTES, SpareProved, StandbyAnswered, StandbyAsked, StandbyProved
 from perdure.tube.clock import clock
 from perdure.tube.log import log_standby_ready
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure.core.events import PathEvidence
-    from perdure.session import Session, SessionEvent, StandbyEvent
+    from perdure.session import BesideEvent, Session, SessionEvent
     from perdure.tube.carrier_set import CarrierSet
     from perdure.tube.path_listener import PathListener
 
@@ -60,11 +61,11 @@ def tend(task: StandbyTask, held: CarrierSet, session: Session, listener: PathLi
     return events
 
 
-def told(
-    event: StandbyEvent, held: CarrierSet, listener: PathListener, evidence: Callable[[int], PathEvidence]
-) -> None:
-    """What the session says of it. `evidence`: of the path in use, for the core."""
+def told(event: BesideEvent, held: CarrierSet, listener: PathListener, evidence: Callable[[int], PathEvidence]) -> None:
+    """What the session says of a spare, one that stands by or not. `evidence`: of the path in use, for the core."""
     match event:
+        case SpareProved(generation):
+            listener.feed(CoreSpareProved(generation))
         case StandbyProved(generation):
             log_standby_ready(listener.tube_id, generation)
             listener.feed(StandbyReady(generation))

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from perdure.addresses import literal
 from perdure.errors import PerdureError, ProtocolError
 from perdure.turn.answer import read_answer
+from perdure.turn.dialling import open_connection
 from perdure.turn.provider import IssuedIceServers
 from perdure.turn.secret_files import read_token
 from perdure.urls import without_login
@@ -92,9 +93,7 @@ class IceServersEndpoint:
         parts = self._parts
         port = parts.port or (443 if parts.scheme == "https" else 80)
         request = self._request()
-        reader, writer = await asyncio.open_connection(
-            parts.hostname, port, ssl=self._context, limit=MAX_ANSWER_BYTES, happy_eyeballs_delay=0.25
-        )
+        reader, writer = await open_connection(parts.hostname, port, ssl=self._context, limit=MAX_ANSWER_BYTES)
         try:
             writer.write(request)
             answer = await self._read(reader)

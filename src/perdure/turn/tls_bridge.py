@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from perdure.eventlog import log_event
+from perdure.turn.dialling import open_connection
 from perdure.turn.pool import NO_ANSWER, NO_ANSWER_TIMEOUT, UNREACHABLE, ServerAddress, Trouble
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ class TlsBridge:
         host, port, _ = self._address
         try:
             async with asyncio.timeout(NO_ANSWER_TIMEOUT):
-                return await asyncio.open_connection(
-                    host, port, ssl=self._context, server_hostname=host, happy_eyeballs_delay=0.25
-                )
+                return await open_connection(host, port, ssl=self._context)
         except TimeoutError:
             self._on_failed(self._address, 0, NO_ANSWER)
         except ssl.SSLCertVerificationError as error:

@@ -6,6 +6,7 @@ A receiver cannot slow a channel down, so a slow target makes the memory grow: f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import webrtc
 
@@ -73,7 +74,8 @@ class Copy(asyncio.Protocol):
         elif isinstance(data, bytes):
             self._transport.write(data)
         else:
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the other side was faster
+                self._transport.write_eof()
             self._end_direction()
 
     def _end_direction(self) -> None:
