@@ -40,14 +40,9 @@ async def tunnel(target: child.Address, *, processes: int = 2) -> AsyncIterator[
     """Forwards a port of 127.0.0.1 to `target`. There is no such thing as one process."""
     if processes != 2:
         raise ValueError("ssh has a process an end")
-    sshd, ssh = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"), shutil.which("ssh")
-    if sshd is None or ssh is None:
-        raise SystemExit("this peer needs OpenSSH: apt install openssh-server openssh-client")
-    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        for key in ("host_key", "client_key"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
+        sshd, ssh = _prepared(folder)
         ssh_port, port = _free_port(), _free_port()
         server = _options(
             Port=ssh_port, ListenAddress="127.0.0.1", HostKey=folder / "host_key",
@@ -64,6 +59,17 @@ async def tunnel(target: child.Address, *, processes: int = 2) -> AsyncIterator[
         began.append(await _start(stack, ssh, "-N", "-F", "none", *client, "-L", forward, f"{user}@127.0.0.1"))
         await _listening(port)
         yield SshTunnel(("127.0.0.1", port), tuple(began))
+
+
+def _prepared(folder: Path) -> tuple[str, str]:
+    """Keys in `folder`; the paths of `sshd`, which wants its full one, and `ssh`."""
+    sshd, ssh = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"), shutil.which("ssh")
+    if sshd is None or ssh is None:
+        raise SystemExit("this peer needs OpenSSH: apt install openssh-server openssh-client")
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    for key in ("host_key", "client_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
+    return sshd, ssh
 
 
 async def _start(stack: contextlib.ExitStack, *command: str) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.config import ResourceLimits
 from perdure.session import ByteBudget
+from perdure.session.receiver import Receiver
 from support.session_pair import End, Pair, check_direction, known_streams, position_coded
 
 ROOMY = ResourceLimits(stream_window_bytes=64 * 1024, stream_buffer_bytes=256 * 1024, session_buffer_bytes=512 * 1024)
@@ -141,6 +144,36 @@ def test_what_is_read_is_what_was_written_over_carriers_cut_anywhere_and_spares_
             if stream_id in end.reset and stream_id not in other.reset and stream_id in other.opened:
                 ended_cleanly = stream_id in other.saw_finish and stream_id in other.finished
                 assert stream_id in other.saw_reset or ended_cleanly
+
+
+@settings(max_examples=300)
+@given(st.lists(STEPS, min_size=5, max_size=60))
+def test_a_usual_message_that_is_read_in_one_go_does_what_its_frames_do(steps: list[tuple[object, ...]]) -> None:
+    in_one_go, by_frames = Pair(), Pair()
+    run(in_one_go, steps)
+    with patch.object(Receiver, "apply_usual", lambda *_: None):
+        run(by_frames, steps)
+    for here, there in zip(in_one_go.ends, by_frames.ends, strict=True):
+        assert {name: value for name, value in vars(here).items() if name != "session"} == {
+            name: value for name, value in vars(there).items() if name != "session"
+        }
+        ours, theirs = here.session, there.session
+        assert ours.awaiting_since() == theirs.awaiting_since()
+        assert ours.next_deadline() == theirs.next_deadline()
+        assert ours.next_message(in_one_go.now) == theirs.next_message(by_frames.now)
+
+
+def test_most_messages_are_usual_ones() -> None:
+    pair = connected(Pair())
+    stream_id = pair.initiator.session.open_stream(b"t")
+    pair.settle()
+    with patch.object(Receiver, "apply", side_effect=AssertionError):
+        for _ in range(10):
+            for end, other in (pair.ends, pair.ends[::-1]):
+                end.write(stream_id, 64)
+                pair.send(end)
+                pair.deliver(other)
+                other.consume(stream_id)
 
 
 @settings(max_examples=200)

@@ -159,6 +159,15 @@ class Outbox:
             stream.abort(ResetCode.ABORTED)
             self.schedule(stream)
 
+    def owes_ack(self, stream: Stream, now: float) -> None:
+        """More bytes of `stream` came, and nothing else."""
+        if stream.ack_is_urgent:
+            self._control[stream.stream_id] = None
+        else:
+            self._acks[stream.stream_id] = None
+        if self.ack_at is None:
+            self.ack_at = now + ACK_DELAY
+
     def acknowledge_by(self, now: float) -> None:
         """An acknowledgement is owed since `now`."""
         if self.ack_at is None:
@@ -278,10 +287,12 @@ class Outbox:
             self._linger.look(now)
             if self._linger.is_empty:
                 self._linger = None
-        room -= self._add_control(parts, room, now)
+        if self._control or self._replies or self._ping_wanted:
+            room -= self._add_control(parts, room, now)
         if parts or self._sendable:
             self.release_acks()
-            room -= self._add_control(parts, room, now)
+            if self._control:
+                room -= self._add_control(parts, room, now)
         told = len(parts)
         self._add_data(parts, room - (self._streams.max_message_bytes - self.message_bytes), now)
         if self._grant_unproved and len(parts) > told:

@@ -250,6 +250,11 @@ class Session(StreamCalls):
         self.frames_of_last_message, replied = 0, self._outbox.reply_count
         if handshake is None or handshake.state is CarrierState.ABSENT or self._ending.is_over:
             return events
+        is_settled = handshake is self._handshake and (self.beside is None or self.beside.old is None)
+        usual = self._receiver.apply_usual(message, now) if is_settled and handshake.is_resumed else None
+        if usual is not None:
+            self.frames_of_last_message, self.last_heard_at = 2, now
+            return usual
         try:
             for number, frame in enumerate(decode_message(message), start=1):
                 self.frames_of_last_message = number

@@ -1,6 +1,6 @@
 """What peers say over the data channel: the frames, their codec, and the limits that both ends keep. Pure."""
 
-from perdure.wire.codec import decode_message, encode_data_header, encode_frame, printable
+from perdure.wire.codec import decode_message, decode_stream_bytes, encode_data_header, encode_frame, printable
 from perdure.wire.frames import (
     DEFAULT_PARAMETERS,
     FIRST_SKIPPABLE_TYPE,
@@ -94,6 +94,7 @@ __all__ = [
     "Unknown",
     "Window",
     "decode_message",
+    "decode_stream_bytes",
     "decode_varint",
     "encode_data_header",
     "encode_frame",

@@ -7,7 +7,7 @@ its fields; integers are RFC 9000 §16 variable-length integers, at most 2^53 - 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from perdure.errors import ProtocolError
 from perdure.wire.frames import (
@@ -97,6 +97,10 @@ def encode_frame(frame: Frame) -> bytes:
             assert_never(frame)
 
 
+_ACK, _DATA = int(FrameType.ACK), int(FrameType.DATA)
+"""A member of an enumeration takes longer to compare."""
+
+
 def decode_message(message: bytes) -> Iterator[Frame]:
     """The frames of one data-channel message, in order; a `Data.payload` is a view into `message`.
 
@@ -133,6 +137,40 @@ def decode_message(message: bytes) -> Iterator[Frame]:
         else:
             frame, at = _decode_rare(kind, message, view, at)
             yield frame
+
+
+class StreamBytes(NamedTuple):
+    """The usual message: DATA for one stream, behind its ACK or without."""
+
+    stream_id: int
+    acknowledged: int
+    """Of the ACK; -1 where there is none."""
+    offset: int
+    begins_at: int
+    """Where in the message the payload begins; it ends with it."""
+
+
+def decode_stream_bytes(message: bytes) -> StreamBytes | None:
+    """`message`, if it is a usual one; it is cheaper so. `None`: `decode_message` says what it is, or what is wrong."""
+    if len(message) > MAX_MESSAGE_BYTES:
+        return None
+    try:
+        kind, at, acknowledged, acknowledges = message[0], 1, -1, 0
+        if kind == _ACK:
+            acknowledges, at = decode_varint(message, 1)
+            acknowledged, at = decode_varint(message, at)
+            kind = message[at]
+            at += 1
+        if kind != _DATA:
+            return None
+        stream_id, at = decode_varint(message, at)
+        offset, at = decode_varint(message, at)
+        length, at = decode_varint(message, at)
+    except (IndexError, ProtocolError):
+        return None
+    if at + length != len(message) or (acknowledged >= 0 and acknowledges != stream_id):
+        return None
+    return StreamBytes(stream_id, acknowledged, offset, at)
 
 
 def _decode_rare(kind: int, message: bytes, view: memoryview, at: int) -> tuple[Frame, int]:
