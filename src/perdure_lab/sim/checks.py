@@ -34,6 +34,9 @@ UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
 ROUNDING = 0.001
 """Seconds."""
 
+LONGEST_TAKING = 1.0
+"""Seconds until early bytes of a stream are handed over that came with a thousand others (`streams.arrivals`)."""
+
 LATE_OFFER = 200.0
 """Seconds that the peer's offer may be on its way, until this end counts it: as long as the rendezvous is away, or this
 end's machine stalled."""
@@ -115,7 +118,7 @@ class TubeWatch:
                 return process.is_ending
             case Reason.SESSION_TIMEOUT:
                 used_at = max(self._began_at, surroundings.ledger.heard_at.get(self._manager, 0.0))
-                return now - used_at >= limits.session_timeout > 0
+                return now - used_at + LONGEST_TAKING >= limits.session_timeout > 0
             case Reason.ATTEMPTS_EXHAUSTED:
                 # The last attempt's failure is the end, and no wait. One that is killed fails at once. What is decided
                 # at the first set-up nobody is told: there the waits between the attempts have to be over. The peer's
