@@ -1,4 +1,5 @@
-"""perdure as a peer of its own benchmarks: both roles as `serve` and `connect` run them, rendezvous included.
+"""perdure as a peer of its own benchmarks: both roles as `serve` and `connect` run them, rendezvous included, on uvloop
+where it is installed.
 
 python -m benchmarks.peers.perdure_peer --target 127.0.0.1:9000 --processes 2
 """
@@ -9,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from benchmarks.peers import child
 
 import perdure
+from perdure.cli.running import loop_factory
 from perdure.signaling.server import RendezvousServer
 
 MODULE = "benchmarks.peers.perdure_peer"
@@ -60,12 +62,13 @@ class PerdureExit:
 
 if __name__ == "__main__":
     arguments = child.parser(__doc__).parse_args()
-    asyncio.run(
-        child.serve(
-            MODULE,
-            arguments.only_exit,
-            arguments.processes,
-            lambda: PerdureEntry(arguments.target),
-            lambda: PerdureExit(arguments.target),
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(
+            child.serve(
+                MODULE,
+                arguments.only_exit,
+                arguments.processes,
+                lambda: PerdureEntry(arguments.target),
+                lambda: PerdureExit(arguments.target),
+            )
         )
-    )

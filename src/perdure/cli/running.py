@@ -128,11 +128,11 @@ def run_until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> b
 
     # A signal while asyncio makes its loop would leave half of one; it waits until the loop can take it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_until_stopped(start))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop's, where it is installed (`perdure[uvloop]`): docs/hot-path.md says what it saves."""
     try:
         import uvloop

@@ -247,16 +247,15 @@ class Session(StreamCalls):
         handshake: Handshake | None = self._handshake
         if generation != self._handshake.generation:
             handshake = None if self.beside is None else self.beside.find(generation)
-        self.frames_of_last_message, replied = 0, self._outbox.reply_count
+        self.frames_of_last_message, replied, at, read = 0, self._outbox.reply_count, 0, 0
         if handshake is None or handshake.state is CarrierState.ABSENT or self._ending.is_over:
             return events
         is_settled = handshake is self._handshake and (self.beside is None or self.beside.old is None)
-        usual = self._receiver.apply_usual(message, now) if is_settled and handshake.is_resumed else None
-        if usual is not None:
-            self.frames_of_last_message, self.last_heard_at = 2, now
-            return usual
+        if is_settled and handshake.is_resumed and len(message) <= MAX_MESSAGE_BYTES:
+            at, read = self._receiver.apply_usual(message, events, now)
+            self.frames_of_last_message = read
         try:
-            for number, frame in enumerate(decode_message(message), start=1):
+            for number, frame in enumerate(decode_message(message, at, read), start=read + 1):
                 self.frames_of_last_message = number
                 match frame:
                     case Unknown() | Padding():

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 TAKEN_AT_ONCE = 8
 """Streams of one tube: together they take some 3 ms (measured). A browser opens 6 connections to a host at once."""
 
-TAKE_INTERVAL = 0.005
-"""Seconds from eight to the next eight. What they begin takes some turns of the event loop, in which the engine hands
-over next to no message of any tube; now it has its turns too. 1024 streams, as many as there may be, take 0.64 s."""
+TAKE_INTERVAL = 0.001
+"""Seconds from eight to the next eight, in which other tubes have their turns. 1024 streams, as many as there may be,
+take 0.13 s and what they cost themselves. With 5 ms a tube had no more than 1,500 connections a second, and a hostile
+one that opens what it can cost others no less (benchmarks/README.md)."""
 
 
 class Arrivals:

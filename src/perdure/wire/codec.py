@@ -101,8 +101,11 @@ _ACK, _DATA = int(FrameType.ACK), int(FrameType.DATA)
 """A member of an enumeration takes longer to compare."""
 
 
-def decode_message(message: bytes) -> Iterator[Frame]:
+def decode_message(message: bytes, at: int = 0, frames: int = 0) -> Iterator[Frame]:
     """The frames of one data-channel message, in order; a `Data.payload` is a view into `message`.
+
+    Args:
+        at: where to begin, behind so many `frames`.
 
     Raises:
         ProtocolError: at the first byte that does not follow the format. The frames before it were yielded.
@@ -112,8 +115,7 @@ def decode_message(message: bytes) -> Iterator[Frame]:
     if not message:
         raise ProtocolError("an empty message")
     view = memoryview(message)
-    at, end = 0, len(message)
-    frames = 0
+    end = len(message)
     while at < end:
         kind = message[at]
         at += 1
@@ -140,37 +142,36 @@ def decode_message(message: bytes) -> Iterator[Frame]:
 
 
 class StreamBytes(NamedTuple):
-    """The usual message: DATA for one stream, behind its ACK or without."""
+    """The usual part of a message: DATA for one stream, behind its ACK or without."""
 
     stream_id: int
     acknowledged: int
     """Of the ACK; -1 where there is none."""
     offset: int
     begins_at: int
-    """Where in the message the payload begins; it ends with it."""
+    """Where in the message the payload begins."""
+    ends_at: int
 
 
-def decode_stream_bytes(message: bytes) -> StreamBytes | None:
-    """`message`, if it is a usual one; it is cheaper so. `None`: `decode_message` says what it is, or what is wrong."""
-    if len(message) > MAX_MESSAGE_BYTES:
-        return None
+def decode_stream_bytes(message: bytes, at: int) -> StreamBytes | None:
+    """The next frames from `at` on, if they are usual ones; it is cheaper so. `None`: `decode_message` says what they
+    are, or what is wrong."""
     try:
-        kind, at, acknowledged, acknowledges = message[0], 1, -1, 0
+        kind, acknowledged, acknowledges = message[at], -1, 0
         if kind == _ACK:
-            acknowledges, at = decode_varint(message, 1)
+            acknowledges, at = decode_varint(message, at + 1)
             acknowledged, at = decode_varint(message, at)
             kind = message[at]
-            at += 1
         if kind != _DATA:
             return None
-        stream_id, at = decode_varint(message, at)
+        stream_id, at = decode_varint(message, at + 1)
         offset, at = decode_varint(message, at)
         length, at = decode_varint(message, at)
     except (IndexError, ProtocolError):
         return None
-    if at + length != len(message) or (acknowledged >= 0 and acknowledges != stream_id):
+    if at + length > len(message) or (acknowledged >= 0 and acknowledges != stream_id):
         return None
-    return StreamBytes(stream_id, acknowledged, offset, at)
+    return StreamBytes(stream_id, acknowledged, offset, at, at + length)
 
 
 def _decode_rare(kind: int, message: bytes, view: memoryview, at: int) -> tuple[Frame, int]:
