@@ -1,0 +1,170 @@
+"""The engine's data channel without its wrapper: order, mailboxes, and what a handler of ours does wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import webrtc
+import wrtc
+
+from perdure.transport import data_channel
+from perdure.transport.data_channel import DataChannel, check_engine, connect
+from perdure.transport.engine import prepare
+
+TIMEOUT = 20.0
+
+
+class Listener:
+    """Notes what it is told; `raises` the first time."""
+
+    def __init__(self, *, raises: bool = False) -> None:
+        self.told: list[object] = []
+        self.opened = asyncio.Event()
+        self.closed = asyncio.Event()
+        self._news = asyncio.Event()
+        self._raises = raises
+
+    def channel_opened(self) -> None:
+        self.told.append("open")
+        self.opened.set()
+
+    def channel_message(self, message: bytes) -> None:
+        self.told.append(message)
+        self._news.set()
+        if self._raises:
+            self._raises = False
+            raise ValueError("a mistake")
+
+    def channel_drained(self) -> None:
+        self.told.append("drained")
+
+    def channel_closed(self) -> None:
+        self.closed.set()
+
+    async def heard(self, count: int) -> None:
+        """Wait for so many messages."""
+        while len([each for each in self.told if isinstance(each, bytes)]) < count:
+            self._news.clear()
+            await self._news.wait()
+
+
+class Two:
+    """Two connections, their channels open."""
+
+    def __init__(self, *, raises: bool = False) -> None:
+        self.listeners = Listener(), Listener(raises=raises)
+        prepare(loopback=True)
+        self.connections: list[webrtc.RTCPeerConnection] = []
+        self.channels: list[DataChannel] = []
+        for listener in self.listeners:
+            connection, channel = connect(webrtc.RTCConfiguration())
+            channel.listener = listener
+            self.connections.append(connection)
+            self.channels.append(channel)
+
+    async def __aenter__(self) -> Two:
+        offerer, answerer = self.connections
+        for here, there in (self.connections, self.connections[::-1]):
+            here.on("icecandidate", self._candidates_for(there))
+        async with asyncio.timeout(TIMEOUT):
+            offer = await offerer.create_offer()
+            await offerer.set_local_description(offer)
+            await answerer.set_remote_description(offer)
+            answer = await answerer.create_answer()
+            await answerer.set_local_description(answer)
+            await offerer.set_remote_description(answer)
+            for listener in self.listeners:
+                await listener.opened.wait()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for connection, channel in zip(self.connections, self.channels, strict=True):
+            channel.let_go()
+            connection.off()
+            connection.close()
+            connection._chain = None
+
+    def _candidates_for(self, there: webrtc.RTCPeerConnection) -> Any:
+        async def add(event: webrtc.RTCPeerConnectionIceEvent) -> None:
+            if event.candidate is not None:
+                await there.add_ice_candidate(event.candidate)
+
+        return add
+
+
+async def test_messages_come_in_order_behind_the_word_that_the_channel_is_open() -> None:
+    async with Two() as two, asyncio.timeout(TIMEOUT):
+        for number in range(300):
+            two.channels[0].send(b"%d" % number)
+        await two.listeners[1].heard(300)
+        assert two.listeners[1].told == ["open", *(b"%d" % number for number in range(300))]
+        assert two.connections[1].sctp is not None
+        assert two.connections[1].sctp.transport.ice_transport.get_selected_candidate_pair() is not None
+
+
+async def test_what_a_listener_raises_is_told_to_the_loop_and_stops_nothing() -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with Two(raises=True) as two, asyncio.timeout(TIMEOUT):
+        for message in (b"first", b"second"):
+            two.channels[0].send(message)
+        await two.listeners[1].heard(2)
+    assert [str(context["exception"]) for context in told] == ["a mistake"]
+
+
+async def test_a_channel_that_the_peer_closes_is_told_closed() -> None:
+    async with Two() as two, asyncio.timeout(TIMEOUT):
+        two.connections[0].close()
+        await two.listeners[1].closed.wait()
+        with pytest.raises(webrtc.InvalidStateError):
+            two.channels[1].send(b"late")
+
+
+async def test_a_mailbox_goes_with_its_last_channel() -> None:
+    async with Two() as two:
+        assert list(data_channel._mailboxes) == [asyncio.get_running_loop()]
+        two.channels[0].let_go()
+        two.channels[0].let_go()
+        assert data_channel._mailboxes
+    assert not data_channel._mailboxes
+
+
+async def test_nothing_is_told_of_a_channel_that_was_let_go() -> None:
+    async with Two() as two, asyncio.timeout(TIMEOUT):
+        two.channels[1].let_go()
+        two.channels[0].send(b"late")
+        two.channels[1].native.send(b"still sent", True)
+        await two.listeners[0].heard(1)
+        assert two.listeners[1].told == ["open"]
+
+
+async def test_a_loop_that_cannot_watch_a_descriptor_is_woken_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def add_reader(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", add_reader)
+    async with Two() as two, asyncio.timeout(TIMEOUT):
+        assert data_channel._by_number
+        two.channels[0].send(b"hello")
+        await two.listeners[1].heard(1)
+    assert not data_channel._by_number
+
+
+def test_a_mailbox_of_a_loop_that_was_closed_goes_with_the_next() -> None:
+    async def leave_open() -> list[DataChannel]:
+        return (await Two().__aenter__()).channels
+
+    left = asyncio.run(leave_open())
+    assert len(data_channel._mailboxes) == 1
+    asyncio.run(test_a_mailbox_goes_with_its_last_channel())
+    assert not data_channel._mailboxes
+    for channel in left:
+        channel.let_go()
+
+
+def test_an_engine_of_another_shape_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(data_channel._NEEDED, wrtc.Mailbox, ("take", "takeAll"))
+    with pytest.raises(ImportError, match=r"perdure needs wrtc 0.1.0; the installed one has no Mailbox.takeAll"):
+        check_engine()
