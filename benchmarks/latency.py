@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.peers import bare_wrtc, child, keeper, perdure_peer
-from benchmarks.report import load_average, print_head, print_row
+from benchmarks.report import load_average, measured, print_head, print_row
 from benchmarks.throughput import BLOCK_BYTES, TunnelFactory
 
 MESSAGE_BYTES = 64
@@ -162,6 +162,9 @@ async def run(rounds: int, processes: int, count: int, peers: list[str]) -> None
                 results.setdefault(peer, []).append(await measure(PEERS[peer], processes, load, count))
         for peer, runs in results.items():
             bulk = statistics.median(run.load_mb_per_second for run in runs)
+            for percent in (50, 99):
+                values = [run.percentile(percent) for run in runs]
+                measured(f"64 bytes, p{percent}, {name}", peer, "ms", values, less_is_better=True)
             print_row(peer, name, _spread(runs, 50), _spread(runs, 99), f"{bulk:.1f}")
 
 

@@ -1,8 +1,17 @@
-"""What the benchmarks print: tables in Markdown, line by line as the figures come, below the machine's load."""
+"""What the benchmarks print: tables in Markdown, line by line as the figures come, below the machine's load.
+
+Run by `python -m benchmarks`, each tells it the same, and the rounds behind a figure: a line of JSON each, in the file
+that `RECORDS` names.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
+from pathlib import Path
+
+RECORDS = "PERDURE_BENCHMARK_RECORDS"
 
 
 def verdict(*, is_met: bool) -> str:
@@ -15,9 +24,26 @@ def load_average() -> str:
 
 
 def print_head(*columns: str) -> None:
-    print_row(*columns)
-    print_row(*["---"] * len(columns))
+    _print(columns)
+    _print(["---"] * len(columns))
+    _record(head=columns)
 
 
 def print_row(*cells: str) -> None:
+    _print(cells)
+    _record(row=cells)
+
+
+def measured(work: str, peer: str, unit: str, rounds: Sequence[float], *, less_is_better: bool) -> None:
+    """The rounds of `work` through `peer`, for plots and comparisons."""
+    _record(work=work, peer=peer, unit=unit, rounds=list(rounds), less_is_better=less_is_better)
+
+
+def _print(cells: Sequence[str]) -> None:
     print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def _record(**entry: object) -> None:
+    if path := os.environ.get(RECORDS):
+        with Path(path).open("a") as file:
+            file.write(json.dumps(entry) + "\n")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from benchmarks.peers import bare_wrtc, child, keeper, perdure_peer, ssh
-from benchmarks.report import load_average, print_head, print_row
+from benchmarks.report import load_average, measured, print_head, print_row
 
 MESSAGE = bytes(64)
 BUSY_CONNECTIONS = 50
@@ -203,6 +203,7 @@ def show(work: Work, results: dict[str, list[float]]) -> None:
     for peer, values in results.items():
         spread = f"{statistics.median(values):.4g} {work.unit} ({min(values):.4g} to {max(values):.4g})"
         ratios = [mine / theirs for mine, theirs in zip(ours, values, strict=False)]
+        measured(work.name, peer, work.unit, values, less_is_better=work.unit == "ms")
         ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else ""
         print_row(work.name, peer, spread, "" if peer == "perdure" else ratio)
 

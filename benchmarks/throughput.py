@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from benchmarks.peers import bare_wrtc, child, keeper, perdure_peer
-from benchmarks.report import load_average, print_head, print_row
+from benchmarks.report import load_average, measured, print_head, print_row
 
 BLOCK_BYTES = 256 * 1024
 TIMEOUT = 180.0
@@ -115,6 +115,8 @@ def show(results: dict[str, list[Result]], processes: int) -> None:
         ratios = [mine.mb_per_second / theirs.mb_per_second for mine, theirs in zip(ours, runs, strict=True)]
         spread = f"{statistics.median(speeds):.1f} ({min(speeds):.1f} to {max(speeds):.1f})"
         cpu = statistics.median(run.cpu_ms_per_mb for run in runs)
+        measured("256 MiB, one connection", name, "MB/s", speeds, less_is_better=False)
+        measured("CPU of both ends", name, "ms/MB", [run.cpu_ms_per_mb for run in runs], less_is_better=True)
         ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         print_row(name, spread, f"{cpu:.1f}", ratio)
 

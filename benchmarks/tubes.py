@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 
 import psutil
-from benchmarks.report import load_average, print_head, print_row
+from benchmarks.report import load_average, measured, print_head, print_row
 
 from perdure_lab.stress.programs import Clients, cpu_seconds, house
 
@@ -64,6 +64,10 @@ async def run(counts: list[int], seconds: float) -> None:
     print_head("tubes", "memory each", "descriptors each", "threads", "CPU of all, idle", "CPU each", "set up a second")
     for count in counts:
         cost = await measure(count, seconds)
+        measured("memory of an idle tube", f"{count} tubes", "KiB", [cost.kib_each], less_is_better=True)
+        measured(
+            "CPU of an idle tube", f"{count} tubes", "% of a core", [cost.cpu_percent / count], less_is_better=True
+        )
         print_row(
             str(cost.tubes),
             f"{cost.kib_each:.0f} KiB",

@@ -1,0 +1,87 @@
+"""What becomes of the benchmarks' figures: tables, plots, and what is beyond noise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from benchmarks import __main__ as command
+from benchmarks import report, results
+from benchmarks.results import Measured, Part, Run
+
+
+def run(*rounds: float, less_is_better: bool = True) -> Run:
+    part = Part("python3 -m benchmarks.small", "load average 0.1")
+    part.add(json.dumps({"head": ["what", "ms"]}))
+    part.add(json.dumps({"row": ["echo", f"{rounds[0]}"]}))
+    part.figures.append(Measured("echo", "perdure", "ms", list(rounds), less_is_better))
+    return Run("2026-12-01", {"python": "3.11"}, {"small": part})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "less_is_better", "said"),
+    [
+        ((1.0, 1.1, 1.2), (1.3, 1.4, 1.5), True, "WORSE"),
+        ((1.0, 1.1, 1.2), (1.3, 1.4, 1.5), False, "better"),
+        ((1.0, 1.1, 1.2), (0.7, 0.8, 0.9), True, "better"),
+        ((1.0, 1.1, 1.2), (0.7, 0.8, 0.9), False, "WORSE"),
+        ((1.0, 1.1, 1.2), (1.1, 1.4, 1.5), True, "within noise"),
+        ((1.0, 1.1), (1.3, 1.4, 1.5), True, "too few rounds"),
+    ],
+)
+def test_a_difference_counts_where_no_two_rounds_agree(
+    before: tuple[float, ...], after: tuple[float, ...], less_is_better: bool, said: str
+) -> None:
+    rows = results.compare(run(*before, less_is_better=less_is_better), run(*after, less_is_better=less_is_better))
+    assert [row[-1] for row in rows] == [said]
+
+
+def test_a_comparison_that_is_worse_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    run(1.0, 1.1, 1.2).write(before)
+    run(2.0, 2.1, 2.2).write(after)
+    assert command.compare(before, after) == 1
+    assert command.compare(before, before) == 0
+    assert "| echo | perdure | 1.1 ms (1 to 1.2) | 2.1 ms (2 to 2.2) | 1.91 | WORSE |" in capsys.readouterr().out
+
+
+def test_a_file_that_is_none_of_ours_is_named(tmp_path: Path) -> None:
+    (tmp_path / "wrong.json").write_text('{"parts": 3}')
+    with pytest.raises(ValueError, match=r"wrong\.json is no file of `python -m benchmarks`"):
+        results.read(tmp_path / "wrong.json")
+
+
+def test_a_table_takes_the_place_of_the_one_before_and_nothing_else_changes() -> None:
+    text = "# Title\n<!-- made: small -->\nold\n<!-- end -->\n<!-- made: other -->\nkept\n<!-- end -->\n"
+    made = results.update_readme(run(1.0), text)
+    assert "old" not in made
+    assert "kept" in made
+    assert "`python3 -m benchmarks.small` on 2026-12-01, load average 0.1 before it." in made
+    assert "| what | ms |\n| --- | --- |\n| echo | 1.0 |" in made
+    assert results.update_readme(run(1.0), made) == made
+
+
+def test_a_plot_is_drawn_with_a_bar_for_each_peer() -> None:
+    figures = [Measured("a < b", peer, "ms", [1.0, 2.0], less_is_better=True) for peer in ("perdure", "ssh -L")]
+    root = ElementTree.fromstring(results.plot(figures))
+    assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 2
+
+
+def test_what_is_printed_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "records"
+    monkeypatch.setenv(report.RECORDS, str(file))
+    report.print_head("what", "ms")
+    report.print_row("echo", "1")
+    report.measured("echo", "perdure", "ms", [1.0], less_is_better=True)
+    part = Part("", "")
+    for line in file.read_text().splitlines():
+        part.add(line)
+    assert part.tables() == "| what | ms |\n| --- | --- |\n| echo | 1 |"
+    assert part.figures == [Measured("echo", "perdure", "ms", [1.0], less_is_better=True)]
+
+
+def test_every_part_is_a_benchmark() -> None:
+    for name in command.PARTS:
+        assert (results.HERE / f"{name}.py").exists()
