@@ -122,8 +122,7 @@ def update_readme(run: Run, text: str) -> str:
     """README.md with the tables of `run` between the marks of each part that has some there."""
     for name, part in run.parts.items():
         head = f"`{part.command}` on {run.date}, {part.load} before it."
-        plot = f"\n\n![{name}](../docs/figures/{name}.svg)" if part.figures else ""
-        made = f"<!-- made: {name} -->\n{head}{plot}\n\n{part.tables()}\n<!-- end -->"
+        made = f"<!-- made: {name} -->\n{head}\n\n{part.tables()}\n<!-- end -->"
         pattern = rf"<!-- made: {re.escape(name)} -->.*?<!-- end -->"
         text = re.sub(pattern, lambda _, made=made: made, text, flags=re.DOTALL)  # type: ignore[misc]
     return text
