@@ -87,7 +87,7 @@ def connect(
         )
         await run_driven(_forward(tunnel, forwards), lambda: tunnel.tubes, driven=faults)
 
-    run_until_stopped(run)
+    run_until_stopped(run, on_uvloop=True)
 
 
 async def _forward(tunnel: Tunnel, forwards: Sequence[Forward]) -> None:

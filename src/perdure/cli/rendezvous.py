@@ -81,7 +81,7 @@ def rendezvous(
             say(f"ws://{shown}:{server.port}")
             await run_driven(asyncio.sleep(math.inf), driven=faults)
 
-    run_until_stopped(run)
+    run_until_stopped(run, on_uvloop=True)
 
 
 def _turn_page(secret_file: Path, urls: tuple[str, ...], ttl: float | None, token_file: Path) -> TurnPage:

@@ -118,8 +118,9 @@ def end_on_signals() -> None:
         signal.signal(number, lambda number, frame: os._exit(0))
 
 
-def run_until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> bool:
+def run_until_stopped(start: Callable[[], Coroutine[object, object, None]], *, on_uvloop: bool = False) -> bool:
     """Run `start()` until it ends, or a signal (SIGINT, SIGTERM, SIGHUP) cancels it: a clean end; whether one did.
+    `on_uvloop`: where it is installed.
 
     A second signal does not wait for the farewell: the process ends at once, with 128 and the signal's number, as
     shells say it.
@@ -128,7 +129,7 @@ def run_until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> b
 
     # A signal while asyncio makes its loop would leave half of one; it waits until the loop can take it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory() if on_uvloop else None) as runner:
         return runner.run(_until_stopped(start))
 
 

@@ -109,7 +109,7 @@ def serve(
         )
         await run_driven(_serve(gateway, text if shows else None), lambda: gateway.tubes, driven=faults)
 
-    run_until_stopped(run)
+    run_until_stopped(run, on_uvloop=True)
 
 
 async def _serve(gateway: Gateway, text: str | None) -> None:
