@@ -20,7 +20,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from benchmarks.peers import bare_wrtc, child, keeper, perdure_peer, ssh
+from benchmarks.peers import bare_wrtc, child, iroh, keeper, perdure_peer, ssh
 from benchmarks.report import load_average, measured, print_head, print_row
 
 MESSAGE = bytes(64)
@@ -43,6 +43,7 @@ PEERS: dict[str, TunnelFactory] = {
     "ssh -L": ssh.tunnel,
     "naive TCP copy": bare_wrtc.tunnel,
     "keeper": keeper.tunnel,
+    "iroh": iroh.tunnel,
 }
 
 
