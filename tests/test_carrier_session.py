@@ -119,7 +119,7 @@ class Tube:
 
 
 async def a_turn() -> None:
-    """What is ready has run, and so have the timers that are due at once."""
+    """What is ready has run, and so has the turn of the tube that it asked for."""
     for _ in range(2):
         await asyncio.sleep(0)
 

@@ -132,8 +132,8 @@ class ManagedTube:
             self.driver.feed(UplinksCounted(held.count_uplinks(network)))
 
     def relay_credentials_renewed(self, is_of: Callable[[str], bool] = lambda url: True) -> None:
-        """There are new TURN credentials, `is_of` says of which URLs: a path through such a server of ours gets an
-        allocation with them, on a spare carrier, while it carries data; a warm spare there makes room for another."""
+        """There are new TURN credentials, for the servers whose URLs `is_of` accepts. A path through one of them gets
+        an allocation with the new ones, on a spare carrier. Else a warm spare through one makes room for another."""
         if not self.is_open or not self.state.is_up:
             return
         path, standby = self.driver.carriers.path, self.driver.carriers.held.standby_path

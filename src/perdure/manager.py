@@ -225,7 +225,8 @@ class TunnelConnectionManager:
 
     def relay_credentials_renewed(self) -> None:
         """Say that there are new TURN credentials, which are set already: a path through a TURN server of this end gets
-        an allocation with them, on a carrier beside the one in use. Other paths go on as they are."""
+        an allocation with them, on a carrier beside the one in use. Other paths go on as they are. A warm spare with
+        such a path is closed, and another one takes its place."""
         self.tube.check_loop()
         self.tube.relay_credentials_renewed()
 

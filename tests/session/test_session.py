@@ -211,6 +211,17 @@ def test_an_accept_goes_at_once_where_the_credit_would_soon_be_used_up(pair: Pai
     assert kinds(pair.acceptor, pair.now) == [Ack, Accept, Ping]
 
 
+def test_an_accept_that_waits_goes_at_once_where_more_bytes_use_the_credit_up(pair: Pair) -> None:
+    stream_id = opened(pair, early_bytes=100)
+    initiator, acceptor = pair.initiator.session, pair.acceptor.session
+    acceptor.accept(stream_id)
+    assert acceptor.next_message(pair.now) is None
+    initiator.write(stream_id, bytes(INITIAL_CREDIT_BYTES // 2))
+    while (message := initiator.next_message(pair.now)) is not None:
+        acceptor.receive(pair.generation, message, pair.now)
+    assert kinds(pair.acceptor, pair.now) == [Ack, Accept, Ping]
+
+
 def test_a_lone_acknowledgement_waits_a_little_and_then_goes(pair: Pair) -> None:
     stream_id = pair.initiator.session.open_stream(b"t")
     pair.settle()

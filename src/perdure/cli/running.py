@@ -134,7 +134,7 @@ def run_until_stopped(start: Callable[[], Coroutine[object, object, None]], *, o
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where it is installed (`perdure[uvloop]`): docs/hot-path.md says what it saves."""
+    """uvloop's, where it is installed (`perdure[uvloop]`); `None`: asyncio's own."""
     try:
         import uvloop
     except ImportError:

@@ -122,7 +122,7 @@ class Outbox:
         """The PING that has no answer yet is such a one."""
 
     def schedule(self, stream: Stream) -> None:
-        """Put a stream into the queues that its state asks for. The one place that does."""
+        """Put a stream into the queues that its state asks for."""
         if (stream.has_control and not stream.accept_may_wait) or (stream.has_ack and stream.ack_is_urgent):
             self._control[stream.stream_id] = None
         elif stream.has_ack:
@@ -160,7 +160,7 @@ class Outbox:
             self.schedule(stream)
 
     def owes_ack(self, stream: Stream, now: float) -> None:
-        """More bytes of `stream` came, and nothing else."""
+        """More bytes of `stream` came, and nothing else is due: as `schedule` and `acknowledge_by`, in less time."""
         if stream.ack_is_urgent:
             self._control[stream.stream_id] = None
         else:

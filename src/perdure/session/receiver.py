@@ -321,8 +321,8 @@ class Receiver:
 
 def _just_goes_on(stream: Stream, offset: int, count: int, acknowledged: int) -> bool:
     """Whether DATA of `count` bytes is all new, leaves no gap and keeps within the credit, and the ACK before it (-1:
-    there is none) says something new."""
-    if stream.fin_received or stream.reset_code is not None or not stream.open_acknowledged:
+    there is none) says something new. While an ACCEPT waits, more bytes may make it urgent: that is not the usual."""
+    if stream.fin_received or stream.reset_code is not None or not stream.open_acknowledged or stream.accept_is_due:
         return False
     if offset != stream.received or not 0 < count <= stream.credit_bytes - stream.unconsumed_bytes:
         return False

@@ -168,7 +168,7 @@ class Stream:
     @property
     def has_control(self) -> bool:
         """Whether OPEN, ACCEPT, RESET or WINDOW is due; an ACK alone may wait."""
-        if not self._open_told or self._window_is_due or self._accept_is_due:
+        if not self._open_told or self._window_is_due or self.accept_is_due:
             return True
         return self.reset_code is not None and self._reset_is_due
 
@@ -177,7 +177,7 @@ class Stream:
         return self._limit_granted > self._limit_told or (self._repeats_window and self.reset_code is None)
 
     @property
-    def _accept_is_due(self) -> bool:
+    def accept_is_due(self) -> bool:
         return self.accepted and not self._accept_told and not self._reset_told
 
     @property
@@ -203,7 +203,7 @@ class Stream:
     def accept_may_wait(self) -> bool:
         """Whether ACCEPT is all that is due, and may go with the ACK that is owed: bytes came before it, so nobody
         waits for it, and the credit lasts a while."""
-        if not self.has_ack or not self._accept_is_due or not 0 < self.received < INITIAL_CREDIT_BYTES // 2:
+        if not self.has_ack or not self.accept_is_due or not 0 < self.received < INITIAL_CREDIT_BYTES // 2:
             return False
         return self.reset_code is None and not self._repeats_window
 
@@ -218,7 +218,7 @@ class Stream:
         if self.has_ack and (self.reset_code is None or not self._reset_is_due):
             self._ack_told = self.received_position
             frames.append(Ack(self.stream_id, self._ack_told))
-        if self._accept_is_due:
+        if self.accept_is_due:
             self._accept_told = True
             self._told_limit()
             frames.append(Accept(self.stream_id, self._limit_granted))

@@ -14,8 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from aiohappyeyeballs import start_connection
-
+from perdure.happy_eyeballs import connected_socket
 from perdure.signaling.bounded import connect_directly
 from perdure.signaling.frames import MAX_BODY_BYTES, max_frame_bytes
 
@@ -32,9 +31,6 @@ PING_TIMEOUT = 5.0
 RESOLVE_TIMEOUT = 0.25
 """Seconds for the resolver, where addresses of before are known. Most answer within 0.1 s; who is late is heard by the
 next connection."""
-
-HAPPY_EYEBALLS_DELAY = 0.25
-"""Seconds until the next address is tried beside the one before (RFC 8305 §5)."""
 
 BINDS_TO_INTERFACES = hasattr(socket, "SO_BINDTODEVICE")
 """Whether this system binds a socket to an interface."""
@@ -58,12 +54,7 @@ class RendezvousSockets:
         if interface is not None and not BINDS_TO_INTERFACES:
             raise OSError(errno.EOPNOTSUPP, "this system binds no socket to an interface")
         known = self._known if interface is not None and self._known else await self._resolve()
-        connected = await start_connection(
-            known,
-            happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY,
-            interleave=1,
-            socket_factory=partial(_made, interface),
-        )
+        connected = await connected_socket(known, partial(_made, interface))
         try:
             return await connect_directly(
                 self._url,

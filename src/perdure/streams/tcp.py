@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, cast
 
-from aiohappyeyeballs import start_connection
-
 from perdure.errors import ListenError
+from perdure.happy_eyeballs import connected_socket
 from perdure.streams.descriptors import Share, descriptor_limit
 from perdure.streams.relay import Relay
 from perdure.streams.tcp_socket import reset_tcp
@@ -22,9 +21,6 @@ from perdure.wire import ResetCode
 if TYPE_CHECKING:
     from perdure.addresses import Address
     from perdure.streams.transport import StreamTransport
-
-HAPPY_EYEBALLS_DELAY = 0.25
-"""Seconds until the next address is tried beside the one before (RFC 8305 §5)."""
 
 DIAL_TIMEOUT = 10.0
 """Seconds to reach a target: Linux's first four SYNs (at 0, 1, 3 and 7 s) fit in."""
@@ -258,7 +254,7 @@ async def _connect_to(protocol: Relay, addresses: Sequence[Address], port: int) 
         else (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port))
         for address in addresses
     ]
-    found = await start_connection(where, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, interleave=1, loop=loop)
+    found = await connected_socket(where)
     try:
         await loop.create_connection(lambda: protocol, sock=found)
     except BaseException:

@@ -1,13 +1,12 @@
-"""The engine's data channel, without its Python wrapper for each message: that took most of a round trip's time
-(docs/hot-path.md).
+"""The engine's data channel, without its Python wrapper for each message: that took most of a round trip's time.
 
-1. The engine puts what happens into a mailbox. The channels of an event loop share one of their own (`_Mailbox`), apart
-   from the wrapper's, which has everything else. So a channel's events keep their order among themselves, and not with
-   those of the connection: that the channel is open is told behind what the wrapper's mailbox has by then, and what
-   comes meanwhile waits for it. Otherwise the path would not be known yet.
-2. A native object belongs to the mailbox that it meets first, and a channel by default to its connection's. Hence the
-   order in `connect`.
-3. The module's private shape is used here and in `engine` alone, of the version that pyproject.toml names;
+1. The engine puts what happens into a mailbox. The channels of an event loop share one of their own (`_Mailbox`); the
+   wrapper's mailbox has everything else. So events of channels and of connections overtake each other. "open" is
+   therefore told behind what the wrapper's mailbox has by then, as the path would not be known yet; what the channel
+   says meanwhile waits behind it.
+2. A native object belongs to the mailbox that it is bound to first, and a channel by default to its connection's. So
+   `connect` binds the channel before the wrapper sees the connection.
+3. Only this file and `engine` use the engine's private names. They are those of the version that pyproject.toml pins;
    `check_engine` says what another version lacks.
 """
 
@@ -52,7 +51,8 @@ def check_engine() -> None:
 
 
 _Record = tuple[str, int, bool, tuple[Any, ...]]
-"""Of a mailbox: what happened, and to what; the second and the third are not an event's."""
+"""What the engine's mailbox hands out: an event's name, two fields that only the answers to calls use, and the event's
+arguments, the native object first."""
 
 
 class ChannelListener(Protocol):
@@ -79,7 +79,7 @@ class DataChannel:
         self.listener: ChannelListener | None = None
         """Who is told."""
         self.waiting: list[_Record] | None = None
-        """That it is open, and what came since, while it is not told."""
+        """"open" and what came behind it, until they are told."""
         self._mailbox = mailbox
         mailbox.add(self)
 
@@ -221,8 +221,9 @@ _by_number: dict[int, _Mailbox] = {}
 
 def _mailbox_of(loop: asyncio.AbstractEventLoop) -> _Mailbox:
     if (mailbox := _mailboxes.get(loop)) is None:
-        for closed in [each for each in _mailboxes if each.is_closed()]:
-            _mailboxes.pop(closed).close()
+        for other in list(_mailboxes):  # a copy: each thread may have a loop
+            if other.is_closed() and (closed := _mailboxes.pop(other, None)) is not None:
+                closed.close()
         mailbox = _mailboxes[loop] = _Mailbox(loop)
     return mailbox
 

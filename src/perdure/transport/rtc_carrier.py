@@ -3,7 +3,8 @@ engine.
 
 What the engine's behaviour asks for (measured, ../../../docs/design.md):
 1. The engine's factory, and with it its list of local networks, goes only with the last reference to any of its
-   objects. So handlers hold the carrier weakly, tasks end at `close`, and `close` drops every engine object.
+   objects. So the connection's handlers hold the carrier weakly, tasks end at `close`, and `close` drops every engine
+   object; until then the channel holds the carrier.
    A carrier begun after the networks changed gets its connection once the factory is gone, or will not go.
 2. The channel is negotiated in advance (id 0), which saves the round trip of RFC 8832's DATA_CHANNEL_OPEN.
 3. One negotiation ends before the next begins: two offers of the peer taken at once leave the engine an answer too

@@ -91,7 +91,7 @@ class CarrierSession:
         self.path_look: asyncio.TimerHandle | None = None
         self._inbox: Inbox | None = None
         self._in_band: CarrierSignals | None = None
-        self._frames_read = self._turn_cost = 0  # of what was received in this turn of the event loop
+        self._frames_read = self._turn_cost = 0  # of what was received since the tube's last turn
         self._is_resting = False
         """Whether nothing is read, as the last turn had many frames."""
         self._message_bytes = 0
@@ -146,10 +146,10 @@ class CarrierSession:
 
     def say(self, message: InBandMessage) -> None:
         """Say this of signaling through the carrier, too, where there is one on which streams flow."""
-        self._in_band = self._in_band or CarrierSignals()
-        body = self._in_band.write(message) if self.session.is_resumed else None
-        if body is not None and self.session.signal(body):
-            self.schedule_turn()
+        if self.session.is_resumed:
+            self._in_band = self._in_band or CarrierSignals()
+            if (body := self._in_band.write(message)) is not None and self.session.signal(body):
+                self.schedule_turn()
 
     def say_goodbye(self, code: CloseCode, reason: str) -> None:
         self.handle(self.session.leave_current(clock(), at_once=True))  # the peer may be on the spare already

@@ -9,8 +9,8 @@ TURN_COST = 512
 (measured); a MiB in long messages takes about as much."""
 
 QUIET_COST = 32
-"""Below it, what was received needs no turn of the tube, unless there is something to send: a turn of the event loop
-takes a tenth of an echo's time. So up to so many frames of earlier turns count in the next."""
+"""As `TURN_COST` counts. What costs less in all needs no turn of the tube, unless there is something to send: a turn of
+the event loop takes a tenth of an echo's time. What it cost counts in the next turn."""
 
 RESTING_FRAMES = 256
 REST = 0.005

@@ -1,4 +1,4 @@
-"""TCP and TLS to a service by its name, on asyncio's event loop and on uvloop's, which knows no happy eyeballs."""
+"""TCP and TLS to a service by its name: `asyncio.open_connection`, whose `happy_eyeballs_delay` uvloop lacks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING
 
-from aiohappyeyeballs import start_connection
+from perdure.happy_eyeballs import connected_socket
 
 if TYPE_CHECKING:
     import ssl as ssl_module
-
-HAPPY_EYEBALLS_DELAY = 0.25
-"""Seconds until the next address is tried beside the one before (RFC 8305 §5)."""
 
 LIMIT_BYTES = 64 * 1024
 """asyncio's own."""
@@ -28,7 +25,7 @@ async def open_connection(
     """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    connected = await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, interleave=1, loop=loop)
+    connected = await connected_socket(found)
     name = None if ssl is None else host
     try:
         return await asyncio.open_connection(sock=connected, ssl=ssl, server_hostname=name, limit=limit)
