@@ -155,7 +155,7 @@ async def test_http_requests_share_a_connection_until_the_server_closes_it(
         assert (await pool.request("POST", f"http://{target}/large", content=body)).content == b"POST /large " + body
         assert (await pool.request("GET", f"http://{target}/close")).content == b"GET /close "
         assert http_server.connections == 1
-        while not pool.connections[0].has_expired():  # noqa: ASYNC110  # the server's end is under way
+        while pool.connections and not pool.connections[0].has_expired():  # noqa: ASYNC110  # its end is under way
             await asyncio.sleep(0.01)
         assert (await pool.request("GET", f"http://{target}/again")).content == b"GET /again "
         assert http_server.connections == 2
