@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -70,7 +69,7 @@ class PeerChannel:
         self._has_peer_ended = False
         """Whether it has said so."""
         self._listener: SignalingListener | None = None
-        self._unheard: deque[Message] = deque(maxlen=MAX_WAITING_MESSAGES)
+        self._unheard: list[Message] = []
         """Came before a listener was attached; beyond that, the oldest goes, as in `send`."""
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = math.inf
@@ -86,7 +85,7 @@ class PeerChannel:
         """Deliver to `listener` from now on; what came before is delivered first, in order, before this returns."""
         self._listener = listener
         while self._unheard and not self._is_closed:
-            listener.signaling_message(self._unheard.popleft())
+            listener.signaling_message(self._unheard.pop(0))
 
     def send(self, message: ChannelMessage) -> None:
         """Queue `message` until the peer has it; after `close`, nothing.
@@ -168,6 +167,7 @@ class PeerChannel:
             self._listener.signaling_message(message)
         elif message is not None and not self._is_closed:
             self._unheard.append(message)
+            del self._unheard[:-MAX_WAITING_MESSAGES]
         self._flush()
 
     async def settled(self, timeout: float) -> None:

@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
 import msgspec
 
@@ -124,7 +124,7 @@ class ReliableChannel:
     """One end's numbers and unacknowledged messages of a session. Times are those of one clock, in seconds."""
 
     def __init__(self) -> None:
-        self._waiting: deque[ChannelMessage] = deque()
+        self._waiting: list[ChannelMessage] = []
         """Not numbered yet."""
         self._unacked: OrderedDict[int, ChannelMessage] = OrderedDict()
         self._last_seq = 0
@@ -157,14 +157,14 @@ class ReliableChannel:
     def add(self, message: ChannelMessage) -> None:
         """Queue a message for the peer."""
         if isinstance(message, Offer | Answer | IceServers):
-            self._waiting = deque(each for each in self._waiting if not _is_worthless(each, message))
+            self._waiting = [each for each in self._waiting if not _is_worthless(each, message)]
         self._waiting.append(message)
         if len(self._waiting) + len(self._unacked) > MAX_WAITING_MESSAGES:
             self.dropped += 1
             if self._unacked:
                 self._unacked.popitem(last=False)
             else:
-                self._waiting.popleft()
+                self._waiting.pop(0)
 
     def owe_ack(self, now: float) -> None:
         """The peer waits for a body, whatever is in it."""
@@ -185,7 +185,7 @@ class ReliableChannel:
             self.resent += 1
         while self._waiting and len(self._unacked) < WINDOW:
             self._last_seq += 1
-            self._unacked[self._last_seq] = self._waiting.popleft()
+            self._unacked[self._last_seq] = self._waiting.pop(0)
         unsent = [seq for seq in list(self._unacked)[: self._most_under_way] if seq > self._sent_seq]
         if not unsent and now < self._ack_at and self._owed_acks < MAX_OWED_ACKS:
             return []

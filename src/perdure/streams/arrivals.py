@@ -6,7 +6,6 @@ To take one costs as much as some hundred frames: a task, a look at the allow li
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from perdure.tube.clock import clock
@@ -42,7 +41,7 @@ class Arrivals:
         """Since the last interval began."""
         self._again_at = 0.0
         """When the next one may begin."""
-        self._waiting: deque[StreamTransport] = deque()
+        self._waiting: list[StreamTransport] = []
         self._is_scheduled = False
 
     def add(self, stream: StreamTransport) -> None:
@@ -70,7 +69,7 @@ class Arrivals:
             self._taken, self._again_at = 0, now + TAKE_INTERVAL
         while self._waiting and self._taken < TAKEN_AT_ONCE:
             self._taken += 1
-            self._take(self._waiting.popleft())
+            self._take(self._waiting.pop(0))
         if self._waiting:
             self._is_scheduled = True
             self._loop.call_later(self._again_at - now, self._take_some)
