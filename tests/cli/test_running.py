@@ -1,4 +1,4 @@
-"""On which event loop a command runs."""
+"""Which event loop a command that carries streams gets."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from perdure.cli.running import loop_factory
 
 
-def test_a_command_runs_on_uvloop_where_it_is_installed() -> None:
+def test_where_uvloop_is_installed_the_loop_is_its_own() -> None:
     uvloop = pytest.importorskip("uvloop", reason="there is none for Windows")
     assert loop_factory() is uvloop.new_event_loop
 
 
-def test_elsewhere_it_runs_on_asyncios_own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elsewhere_the_loop_is_asyncios(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)  # as where it is not installed
     assert loop_factory() is None
