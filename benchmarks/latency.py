@@ -19,14 +19,14 @@ from dataclasses import dataclass
 
 from benchmarks.peers import bare_wrtc, child, keeper, perdure_peer
 from benchmarks.report import load_average, measured, print_head, print_row
-from benchmarks.throughput import BLOCK_BYTES, TunnelFactory
+from benchmarks.throughput import BLOCK_BYTES
 
 MESSAGE_BYTES = 64
 WARM_UP = 50
 LOAD_LEAD_SECONDS = 1.0
 """The bulk transfer runs this long before the first round trip, so that every buffer on the way is full."""
 
-PEERS: dict[str, TunnelFactory] = {
+PEERS: dict[str, child.TunnelFactory] = {
     "perdure": perdure_peer.tunnel,
     "keeper": keeper.tunnel,
     "naive TCP copy": bare_wrtc.tunnel,
@@ -115,7 +115,7 @@ class Result:
         return statistics.quantiles(self.round_trips_ms, n=100, method="inclusive")[percent - 1]
 
 
-async def measure(factory: TunnelFactory, processes: int, load: bytes, round_trips: int) -> Result:
+async def measure(factory: child.TunnelFactory, processes: int, load: bytes, round_trips: int) -> Result:
     target = Target()
     try:
         async with factory(target.address, processes=processes) as tunnel:

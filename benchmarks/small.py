@@ -16,9 +16,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from benchmarks.peers import bare_wrtc, child, iroh, keeper, perdure_peer, ssh
 from benchmarks.report import load_average, measured, print_head, print_row
@@ -29,16 +27,7 @@ CONNECTORS = 20
 WARM_UP = 100
 
 
-class Tunnel(Protocol):
-    @property
-    def address(self) -> child.Address: ...
-
-
-class TunnelFactory(Protocol):
-    def __call__(self, target: child.Address, *, processes: int) -> AbstractAsyncContextManager[Tunnel]: ...
-
-
-PEERS: dict[str, TunnelFactory] = {
+PEERS: dict[str, child.TunnelFactory] = {
     "perdure": perdure_peer.tunnel,
     "ssh -L": ssh.tunnel,
     "naive TCP copy": bare_wrtc.tunnel,

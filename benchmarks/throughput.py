@@ -16,19 +16,13 @@ import socket
 import statistics
 import threading
 import time
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from benchmarks.peers import bare_wrtc, child, keeper, perdure_peer
 from benchmarks.report import load_average, measured, print_head, print_row
 
 BLOCK_BYTES = 256 * 1024
 TIMEOUT = 180.0
-
-
-class TunnelFactory(Protocol):
-    def __call__(self, target: child.Address, *, processes: int) -> AbstractAsyncContextManager[child.Tunnel]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +64,7 @@ class Sink:
         self._listener.close()
 
 
-async def through_tunnel(factory: TunnelFactory, total: int, processes: int) -> Result:
+async def through_tunnel(factory: child.TunnelFactory, total: int, processes: int) -> Result:
     sink = Sink(total)
     async with factory(sink.address, processes=processes) as tunnel:
         source = socket.create_connection(tunnel.address)

@@ -19,7 +19,7 @@ from benchmarks.report import load_average, measured, print_head, print_row
 from perdure_lab.stress.programs import Clients, cpu_seconds, house
 
 SETTLE_SECONDS = 8.0
-"""What a set-up leaves is gone, and the warm spares' first look is over."""
+"""Behind them, what a set-up leaves is gone, and the warm spares' first look is over."""
 
 NEVER = 3600.0
 

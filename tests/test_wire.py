@@ -45,6 +45,7 @@ from perdure.wire import (
     Unknown,
     Window,
     decode_message,
+    decode_stream_bytes,
     decode_varint,
     encode_frame,
     encode_varint,
@@ -98,6 +99,26 @@ def test_frames_survive_the_wire(frames: list[Frame]) -> None:
 def test_garbage_raises_nothing_but_a_protocol_error(garbage: bytes) -> None:
     with contextlib.suppress(ProtocolError):
         list(decode_message(garbage))
+
+
+FEW = st.integers(0, 2)
+USUAL = st.builds(Ack, FEW, NUMBERS) | st.builds(Data, FEW, NUMBERS, st.binary(max_size=9).map(memoryview))
+
+
+@given(st.lists(USUAL, max_size=8), st.binary(max_size=20))
+def test_what_is_read_in_one_go_is_what_its_frames_say(frames: list[Frame], rest: bytes) -> None:
+    message = b"".join(map(encode_frame, frames)) + rest
+    at, read = 0, list[Frame]()
+    while (usual := decode_stream_bytes(message, at)) is not None:
+        if usual.acknowledged >= 0:
+            read.append(Ack(usual.stream_id, usual.acknowledged))
+        read.append(Data(usual.stream_id, usual.offset, memoryview(message)[usual.begins_at : usual.ends_at]))
+        assert usual.ends_at > at
+        at = usual.ends_at
+    said: list[Frame] = []
+    with contextlib.suppress(ProtocolError):
+        said.extend(decode_message(message))
+    assert read == said[: len(read)]
 
 
 @given(FRAMES, st.data())

@@ -93,15 +93,28 @@ async def start(module: str, *arguments: str) -> AsyncIterator[Child]:
             await process.wait()
 
 
-@dataclass(frozen=True, slots=True)
-class Tunnel:
+class Tunnel(Protocol):
     """What a benchmark connects to."""
+
+    @property
+    def address(self) -> Address: ...
+
+    async def cpu_seconds(self) -> float:
+        """All ends, since they started: take the difference around what is measured."""
+
+
+class TunnelFactory(Protocol):
+    def __call__(self, target: Address, *, processes: int) -> contextlib.AbstractAsyncContextManager[Tunnel]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChildTunnel:
+    """A tunnel of a program of `benchmarks.peers`."""
 
     address: Address
     child: Child
 
     async def cpu_seconds(self) -> float:
-        """All ends, since they started: take the difference around what is measured."""
         return await self.child.cpu_seconds()
 
 
@@ -110,7 +123,7 @@ async def tunnel(module: str, target: Address, processes: int) -> AsyncIterator[
     host, port = target
     async with start(module, "--target", f"{host}:{port}", "--processes", str(processes)) as child:
         first = await child.ask(None, START_TIMEOUT)
-        yield Tunnel((first["host"], first["port"]), child)
+        yield ChildTunnel((first["host"], first["port"]), child)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

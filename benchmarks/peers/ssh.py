@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import shutil
 import subprocess
@@ -16,9 +17,9 @@ from benchmarks.peers.programs import ProgramTunnel, free_port, listening, start
 
 @contextlib.asynccontextmanager
 async def tunnel(target: child.Address, *, processes: int = 2) -> AsyncIterator[ProgramTunnel]:
-    """Forwards a port of 127.0.0.1 to `target`. There is no such thing as one process."""
+    """Forwards a port of 127.0.0.1 to `target`. Its ends are two processes always."""
     if processes != 2:
-        raise ValueError("ssh has a process an end")
+        raise ValueError("ssh's ends are two processes")
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         sshd, ssh = _prepared(folder)
@@ -34,7 +35,7 @@ async def tunnel(target: child.Address, *, processes: int = 2) -> AsyncIterator[
         forward = f"127.0.0.1:{port}:{target[0]}:{target[1]}"
         began = [await start(stack, sshd, "-D", "-f", "none", *server)]
         await listening(ssh_port)
-        user = os.environ.get("USER", "root")
+        user = getpass.getuser()
         began.append(await start(stack, ssh, "-N", "-F", "none", *client, "-L", forward, f"{user}@127.0.0.1"))
         await listening(port)
         yield ProgramTunnel(("127.0.0.1", port), tuple(began))

@@ -23,7 +23,7 @@ _IPV4_AT_THE_END = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::ffff:0:0
 """NAT64 (RFC 6052 §2.1), SIIT (RFC 2765), IPv4-compatible (RFC 4291)."""
 
 
-@lru_cache(256)
+@lru_cache(256)  # each connection asks for its target's, and there are few
 def literal(host: str) -> Address | None:
     """The address that `host` is, if it is one; one with a zone is none."""
     try:
@@ -49,7 +49,7 @@ def inner_address(address: Address) -> ipaddress.IPv4Address | None:
     return address.sixtofour
 
 
-@lru_cache(256)
+@lru_cache(256)  # likewise
 def is_special(address: Address) -> bool:
     """Whether this is no usual host's address: link-local, a cloud's metadata service, multicast, …"""
     if isinstance(address, ipaddress.IPv4Address):

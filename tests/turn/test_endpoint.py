@@ -148,6 +148,18 @@ async def test_a_certificate_must_be_trusted_and_a_file_can_say_which_is(tmp_pat
         assert await fetched(url, ca_file=tmp_path / "server.pem") == ((TURN,), 60)
 
 
+def test_a_service_is_asked_on_uvloop_too(tmp_path: Path) -> None:
+    uvloop = pytest.importorskip("uvloop", reason="there is none for Windows")
+    context, _ = certificate(tmp_path)
+
+    async def ask(context: ssl.SSLContext | None) -> None:
+        async with Service(ok()).running(context) as url:
+            assert await fetched(url, ca_file=tmp_path / "server.pem") == ((TURN,), 60)
+
+    for each in (None, context):
+        uvloop.run(ask(each))
+
+
 @pytest.mark.parametrize(
     ("url", "why"),
     [

@@ -120,7 +120,7 @@ def end_on_signals() -> None:
 
 def run_until_stopped(start: Callable[[], Coroutine[object, object, None]], *, on_uvloop: bool = False) -> bool:
     """Run `start()` until it ends, or a signal (SIGINT, SIGTERM, SIGHUP) cancels it: a clean end; whether one did.
-    `on_uvloop`: where it is installed.
+    `on_uvloop`: on its event loop, where it is installed.
 
     A second signal does not wait for the farewell: the process ends at once, with 128 and the signal's number, as
     shells say it.

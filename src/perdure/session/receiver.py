@@ -120,9 +120,9 @@ class Receiver:
                 assert_never(frame)
 
     def apply_usual(self, message: bytes, events: list[SessionEvent], now: float) -> tuple[int, int]:
-        """Apply what `message`, of the current carrier, begins with, as far as that is DATA, its stream's ACK before
-        it, and nothing out of the ordinary: as `apply` would, in half of the time. Returns where the rest begins, and
-        behind how many frames."""
+        """Apply the first frames of `message`, of the current carrier, as long as they are the next bytes of an open
+        stream, behind that stream's ACK or without one. As `apply` would, in half of the time. Returns where the rest
+        begins, and how many frames are before it."""
         at = frames = 0
         while frames < MAX_MESSAGE_FRAMES - 1 and (usual := decode_stream_bytes(message, at)) is not None:
             stream_id, acknowledged, offset, begins_at, ends_at = usual

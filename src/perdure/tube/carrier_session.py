@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from perdure.wire import CloseCode
 
 FIRST_BYTES_TURNS = 3
-"""Of the event loop, without waiting, until an OPEN goes out: what was written to a local port comes along."""
+"""Turns of the event loop from a stream's opening to its OPEN: a local connection's first bytes are read by then."""
 
 
 class CarrierSession:

