@@ -25,6 +25,7 @@ MESSAGE = bytes(64)
 BUSY_CONNECTIONS = 50
 CONNECTORS = 20
 WARM_UP = 100
+WARM_UP_CONNECTIONS = 10
 
 
 PEERS: dict[str, child.TunnelFactory] = {
@@ -121,7 +122,7 @@ async def one_at_a_time(address: child.Address, seconds: float) -> float:
 
 
 def _connect(address: child.Address, seconds: float) -> float:
-    count, began_at = -10, time.perf_counter()
+    count, began_at = -WARM_UP_CONNECTIONS, time.perf_counter()
     while time.perf_counter() < began_at + seconds:
         with socket.create_connection(address) as connection:
             connection.settimeout(30)
@@ -145,7 +146,7 @@ async def twenty_at_once(address: child.Address, seconds: float) -> float:
             writer.write(MESSAGE)
             await reader.readexactly(len(MESSAGE))
             writer.close()
-            count += 1
+            count += time.perf_counter() < until
 
     await asyncio.gather(*(connect() for _ in range(CONNECTORS)))
     return count / seconds

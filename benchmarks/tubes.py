@@ -56,7 +56,7 @@ async def measure(count: int, seconds: float) -> Cost:
             memory, descriptors = gateway.memory_info().rss - memory, gateway.num_fds() - descriptors
             threads = gateway.num_threads()
     each = memory / count / 1024
-    return Cost(count, each, descriptors / count, threads, cpu / seconds * 100, count / took)
+    return Cost(count, each, descriptors / count, threads, cpu / seconds * 100, (count - 1) / took)
 
 
 async def run(counts: list[int], seconds: float) -> None:

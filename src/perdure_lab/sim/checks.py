@@ -19,6 +19,8 @@ from perdure.core.recovery import FIRST_OFFER_TIMEOUT
 from perdure.core.recovery_policy import JITTER
 from perdure.core.restart_limit import LIMIT_WINDOW
 from perdure.core.state import TRANSITIONS, Reason, State
+from perdure.streams.arrivals import TAKE_INTERVAL, TAKEN_AT_ONCE
+from perdure.wire import MAX_STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +36,8 @@ UNCOUNTED = (None, Trigger.ICE_FAILURE, Trigger.REQUEST)
 ROUNDING = 0.001
 """Seconds."""
 
-LONGEST_TAKING = 1.0
-"""Seconds until early bytes of a stream are handed over that came with a thousand others (`streams.arrivals`)."""
+LONGEST_TAKING = MAX_STREAMS / TAKEN_AT_ONCE * TAKE_INTERVAL + ROUNDING
+"""Seconds until early bytes of a stream are handed over that came with all others that there may be."""
 
 LATE_OFFER = 200.0
 """Seconds that the peer's offer may be on its way, until this end counts it: as long as the rendezvous is away, or this
