@@ -211,6 +211,13 @@ def test_an_accept_goes_at_once_where_the_credit_would_soon_be_used_up(pair: Pai
     assert kinds(pair.acceptor, pair.now) == [Ack, Accept, Ping]
 
 
+def test_an_accept_that_waits_goes_once_the_credit_would_soon_be_used_up(pair: Pair) -> None:
+    stream_id = opened(pair, early_bytes=100)
+    pair.acceptor.session.accept(stream_id)
+    say(pair, pair.acceptor, data(stream_id, 100, bytes(INITIAL_CREDIT_BYTES - 100)))
+    assert kinds(pair.acceptor, pair.now) == [Ack, Accept, Ping]
+
+
 def test_a_lone_acknowledgement_waits_a_little_and_then_goes(pair: Pair) -> None:
     stream_id = pair.initiator.session.open_stream(b"t")
     pair.settle()

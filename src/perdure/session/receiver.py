@@ -321,8 +321,10 @@ class Receiver:
 
 def _just_goes_on(stream: Stream, offset: int, count: int, acknowledged: int) -> bool:
     """Whether DATA of `count` bytes is all new, leaves no gap and keeps within the credit, and the ACK before it (-1:
-    there is none) says something new."""
+    there is none) says something new. Bytes may make an ACCEPT that waits urgent: that is not usual."""
     if stream.fin_received or stream.reset_code is not None or not stream.open_acknowledged:
+        return False
+    if not stream.mine and stream.has_control:
         return False
     if offset != stream.received or not 0 < count <= stream.credit_bytes - stream.unconsumed_bytes:
         return False
