@@ -7,7 +7,7 @@ import pytest
 from perdure.config import ResourceLimits
 from perdure.session import CarrierUnusable, Session, SignalReceived
 from perdure.session.handshake import ownership_proof
-from perdure.session.outbox import MAX_REPLIES
+from perdure.session.outbox import ACK_DELAY, MAX_REPLIES
 from perdure.wire import (
     MAX_SIGNAL_BYTES,
     MIN_MESSAGE_BYTES,
@@ -61,6 +61,25 @@ def test_it_asks_for_a_sign_of_life_as_nothing_else_answers_it() -> None:
     assert not session.awaits_only_ping, "a dead path is noticed as fast as under traffic"
     ends.settle()
     assert session.awaiting_since() is None
+
+
+def test_data_in_an_earlier_message_does_not_save_its_sign_of_life() -> None:
+    ends = Pair()
+    ends.connect(20_000)
+    stream_id = ends.initiator.session.open_stream(b"t")
+    ends.settle()
+    while ends.initiator.session.message_bytes < 20_000:
+        ends.initiator.write(stream_id, 1)
+        ends.exchange(1)
+        ends.advance(ACK_DELAY)
+        ends.exchange(1)
+    ends.settle()
+    for _ in range(2):
+        assert ends.initiator.session.signal(bytes(MAX_SIGNAL_BYTES - 8))
+    ends.initiator.write(stream_id, 1)
+    ends.send(ends.initiator, 2)
+    messages = [[type(frame) for frame in decode_message(message)] for message in ends.acceptor.inbox]
+    assert messages == [[Signal, Data], [Signal, Ping]]
 
 
 def test_it_is_lost_with_its_carrier() -> None:

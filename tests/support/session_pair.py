@@ -28,7 +28,7 @@ from perdure.session import (
     StreamReset,
     StreamWritable,
 )
-from perdure.wire import MAX_MESSAGE_FRAMES, CloseCode, Frame, ResetCode, encode_frame
+from perdure.wire import MAX_MESSAGE_BYTES, MAX_MESSAGE_FRAMES, CloseCode, Frame, ResetCode, encode_frame
 
 SESSION_ID = bytes(range(16))
 KEY = bytes(range(32))
@@ -204,14 +204,14 @@ class Pair:
         self.acceptor = End(Session(session_id=SESSION_ID, initiator=False, key=None, limits=limits))
         self.ends = (self.initiator, self.acceptor)
 
-    def connect(self) -> None:
+    def connect(self, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
         """A new carrier; what was under way on the old ones is lost."""
         self.cut()
         self.generation += 1
         self.connected = True
         for end in self.ends:
             end.current = self.generation
-            end.session.carrier_opened(self.generation, BINDING)
+            end.session.carrier_opened(self.generation, BINDING, max_message_bytes)
 
     def cut(self) -> None:
         """Every carrier is lost, at both ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ class Listener:
         self.told: list[object] = []
         self.opened = asyncio.Event()
         self.closed = asyncio.Event()
+        self.ends_loop = False
+        """Whether each message has it raise `SystemExit`."""
         self._news = asyncio.Event()
         self._raises = raises
 
@@ -36,6 +39,8 @@ class Listener:
         if self._raises:
             self._raises = False
             raise ValueError("a mistake")
+        if self.ends_loop:
+            raise SystemExit
 
     def channel_drained(self) -> None:
         self.told.append("drained")
@@ -114,6 +119,30 @@ async def test_what_a_listener_raises_is_told_to_the_loop_and_stops_nothing() ->
     assert [str(context["exception"]) for context in told] == ["a mistake"]
 
 
+def test_what_comes_behind_a_message_that_ends_the_loop_is_told_when_it_runs_again() -> None:
+    async def begin() -> Two:
+        return await Two().__aenter__()
+
+    async def hear() -> None:
+        async with asyncio.timeout(TIMEOUT):
+            await two.listeners[1].heard(30)
+
+    with asyncio.Runner() as runner:
+        two, ends = runner.run(begin()), 0
+        two.listeners[1].ends_loop = True
+        for number in range(30):
+            two.channels[0].send(b"%d" % number)
+        (mailbox,) = data_channel._mailboxes.values()
+        while len(mailbox._native) < 40:  # at most 30 say that something was sent
+            pass
+        while ends < 30:
+            with pytest.raises(SystemExit):
+                runner.run(hear())
+            ends += 1
+        runner.run(two.__aexit__())
+    assert two.listeners[1].told == ["open", *(b"%d" % number for number in range(30))]
+
+
 async def test_a_channel_that_the_peer_closes_is_told_closed() -> None:
     async with Two() as two, asyncio.timeout(TIMEOUT):
         two.connections[0].close()
@@ -161,6 +190,35 @@ def test_a_mailbox_of_a_loop_that_was_closed_goes_with_the_next() -> None:
     asyncio.run(test_a_mailbox_goes_with_its_last_channel())
     assert not data_channel._mailboxes
     for channel in left:
+        channel.let_go()
+
+
+def test_two_threads_may_find_the_same_mailbox_of_a_loop_that_was_closed() -> None:
+    threads: list[threading.Thread] = []
+
+    class Loop(asyncio.SelectorEventLoop):
+        """Asked whether it is closed, it lets another thread ask first."""
+
+        def is_closed(self) -> bool:
+            is_closed = super().is_closed()
+            if is_closed and not threads:
+                threads.append(threading.Thread(target=asyncio.run, args=(open_one(),)))
+                threads[0].start()
+                threads[0].join()
+            return is_closed
+
+    async def leave_open() -> Two:
+        return Two()
+
+    async def open_one() -> None:
+        await Two().__aexit__()
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        left = runner.run(leave_open())
+    asyncio.run(open_one())
+    assert threads
+    assert not data_channel._mailboxes
+    for channel in left.channels:
         channel.let_go()
 
 

@@ -296,7 +296,7 @@ class Outbox:
         told = len(parts)
         self._add_data(parts, room - (self._streams.max_message_bytes - self.message_bytes), now)
         if self._grant_unproved and len(parts) > told:
-            self._grant_unproved = False
+            self._grant_unproved = any(isinstance(reply, Signal) for reply in self._replies)  # goes out behind the data
         elif self._grant_unproved:
             self.ping()
             self._add_control(parts, room, now)

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import Any, Protocol
 
@@ -145,7 +146,7 @@ class _Mailbox:
     def remove(self, channel: DataChannel) -> None:
         self._channels.pop(channel.native._id, None)
         if not self._channels and _mailboxes.get(self._loop) is self:
-            del _mailboxes[self._loop]
+            _mailboxes.pop(self._loop, None)
             if self._descriptor is not None:
                 self._loop.remove_reader(self._descriptor)
             self.close()
@@ -156,7 +157,7 @@ class _Mailbox:
         self._native.close()
 
     def wake_from_any_thread(self) -> None:
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._drain)
 
     def _woken(self) -> None:
@@ -169,27 +170,42 @@ class _Mailbox:
         self._drain()
 
     def _drain(self) -> None:
+        is_empty = False
+        try:
+            is_empty = self._handle_some()
+        finally:  # a listener may raise SystemExit, and the engine wakes an empty mailbox alone
+            if not is_empty and not self._is_scheduled:
+                self._is_scheduled = True
+                self._loop.call_soon(self._drain_the_rest)
+
+    def _handle_some(self) -> bool:
+        """Whether there is nothing left."""
         take, channels = self._native.take, self._channels
         for _ in range(MAX_RECORDS):
             if (record := take()) is None:
-                return
+                return True
             if (channel := channels.get(record[3][0]._id)) is None:
                 continue
             if channel.waiting is not None:
                 channel.waiting.append(record)
             elif record[0] == "open":
-                channel.waiting = [record]
-                loops.LoopState.of(self._loop).post(partial(self._tell_what_waits, channel))
+                self._let_wait(channel, [record])
             else:
                 self._tell(channel, record)
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self._loop.call_soon(self._drain_the_rest)
+        return False
+
+    def _let_wait(self, channel: DataChannel, records: list[_Record]) -> None:
+        channel.waiting = records
+        loops.LoopState.of(self._loop).post(partial(self._tell_what_waits, channel))
 
     def _tell_what_waits(self, channel: DataChannel) -> None:
-        waiting, channel.waiting = channel.waiting, None
-        for record in waiting or ():
-            self._tell(channel, record)
+        waiting, channel.waiting = iter(channel.waiting or ()), None
+        try:
+            for record in waiting:
+                self._tell(channel, record)
+        finally:
+            if rest := list(waiting):
+                self._let_wait(channel, rest)
 
     def _tell(self, channel: DataChannel, record: _Record) -> None:
         name, _, _, arguments = record
