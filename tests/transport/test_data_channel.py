@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import webrtc
@@ -14,7 +16,16 @@ from perdure.transport import data_channel
 from perdure.transport.data_channel import DataChannel, check_engine, connect
 from perdure.transport.engine import prepare
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 TIMEOUT = 20.0
+
+LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop]
+with contextlib.suppress(ImportError):  # there is none for Windows
+    import uvloop
+
+    LOOPS.append(uvloop.new_event_loop)
 
 
 class Listener:
@@ -130,8 +141,8 @@ def test_what_comes_behind_a_message_that_ends_the_loop_is_told_when_it_runs_aga
         two.listeners[1].ends_loop = True
         for number in range(30):
             two.channels[0].send(b"%d" % number)
-        (mailbox,) = data_channel._mailboxes.values()
-        while len(mailbox._native) < 40:  # at most 30 say that something was sent
+        mailbox = two.channels[0]._mailbox._native
+        while len(mailbox) < 40:  # at most 30 say that something was sent
             pass
         while ends < 30:
             with pytest.raises(SystemExit):
@@ -189,6 +200,28 @@ def test_a_mailbox_of_a_loop_that_was_closed_goes_with_the_next() -> None:
     assert not data_channel._mailboxes
     for channel in left:
         channel.let_go()
+
+
+@pytest.mark.parametrize("watches", [True, False])
+@pytest.mark.parametrize("make_loop", LOOPS)
+def test_what_a_loop_leaves_open_goes_with_it(
+    make_loop: Callable[[], asyncio.AbstractEventLoop], watches: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def leave_open() -> None:
+        two = await Two().__aenter__()
+        two.channels[0].send(b"nobody reads it")
+
+    if not watches:
+        monkeypatch.setattr(wrtc.Mailbox, "enableWake", lambda _: None)
+    gc.collect()
+    before = wrtc._alive_factories()
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(leave_open())
+    del runner
+    for _ in range(3):
+        gc.collect()
+    assert wrtc._alive_factories() <= before
+    assert not data_channel._mailboxes
 
 
 def test_two_threads_may_find_the_same_mailbox_of_a_loop_that_was_closed() -> None:

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 from functools import partial
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary, WeakValueDictionary, finalize, ref
 
 import webrtc
 import wrtc
@@ -125,6 +126,7 @@ class _Mailbox:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._native = wrtc.Mailbox()
+        finalize(self, self._native.close)
         self._channels: dict[int, DataChannel] = {}
         """By the engine's number for them."""
         self._descriptor: int | None = None
@@ -145,7 +147,7 @@ class _Mailbox:
 
     def remove(self, channel: DataChannel) -> None:
         self._channels.pop(channel.native._id, None)
-        if not self._channels and _mailboxes.get(self._loop) is self:
+        if not self._channels and _found(self._loop) is self:
             _mailboxes.pop(self._loop, None)
             if self._descriptor is not None:
                 self._loop.remove_reader(self._descriptor)
@@ -230,18 +232,28 @@ class _Mailbox:
             self._loop.call_exception_handler({"message": text, "exception": error})
 
 
-_mailboxes: dict[asyncio.AbstractEventLoop, _Mailbox] = {}
-_by_number: dict[int, _Mailbox] = {}
+_mailboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Mailbox]] = WeakKeyDictionary()
+"""An open loop and the channels hold their mailbox. What a closed loop left open goes with it: held here, the engine
+would go on answering its peers."""
+_by_number: WeakValueDictionary[int, _Mailbox] = WeakValueDictionary()
 """Those whose event loop cannot watch a descriptor, as Windows' cannot."""
 
 
 def _mailbox_of(loop: asyncio.AbstractEventLoop) -> _Mailbox:
-    if (mailbox := _mailboxes.get(loop)) is None:
-        for other in list(_mailboxes):  # a copy: each thread may have a loop
-            if other.is_closed() and (closed := _mailboxes.pop(other, None)) is not None:
-                closed.close()
-        mailbox = _mailboxes[loop] = _Mailbox(loop)
+    if (mailbox := _found(loop)) is None:
+        for reference in _mailboxes.keyrefs():  # a list: other threads do the same
+            if (other := reference()) is not None and other.is_closed():
+                if (left := _found(other)) is not None:
+                    left.close()
+                _mailboxes.pop(other, None)
+        mailbox = _Mailbox(loop)
+        _mailboxes[loop] = ref(mailbox)
     return mailbox
+
+
+def _found(loop: asyncio.AbstractEventLoop) -> _Mailbox | None:
+    reference = _mailboxes.get(loop)
+    return None if reference is None else reference()
 
 
 def _wake(number: int) -> None:
