@@ -169,7 +169,7 @@ class Association:
         self._ways = None
         if not self.is_open or self._is_restarting:
             self._look_soon()
-        else:
+        if self.is_open:  # also while a restart is under way, whose candidates may be lost
             self._judge()
 
     def look(self) -> None:
