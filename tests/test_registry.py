@@ -34,8 +34,10 @@ from perdure import (
     TurnCredentialsRefreshed,
 )
 from perdure.core.breaker import FAILURES
+from perdure.core.events import RelaysRenewed
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.registry import MAX_ID_LENGTH
+from perdure.transport.base import Path
 from perdure.transport.rtc import RtcTransport
 from perdure.transport.rtc_carrier import RtcCarrier
 from support.application_pair import ApplicationPair
@@ -701,6 +703,37 @@ async def test_new_ice_servers_are_told_to_every_tube_without_the_password(pair:
     assert "the password" not in repr(signal)
     pair.here.registry.set_ice_servers([])
     assert pair.here.manager.state is State.CONNECTED
+
+
+@pytest.mark.parametrize(
+    ("path_by", "standby_by", "told"),
+    [
+        ("turn:one", "turn:one", [RelaysRenewed()]),
+        (None, "turn:one", [RelaysRenewed(of_standby=True)]),
+        ("turn:other", "turn:one", [RelaysRenewed(of_standby=True)]),
+        (None, "turn:other", []),
+        (None, None, []),
+    ],
+)
+async def test_new_credentials_are_for_the_path_or_the_warm_spare_through_that_server(
+    pair: ApplicationPair,
+    monkeypatch: pytest.MonkeyPatch,
+    path_by: str | None,
+    standby_by: str | None,
+    told: list[object],
+) -> None:
+    def through(url: str | None) -> Path:
+        return Path(url is not None, "udp", "192.0.2.1:1", "192.0.2.2:1", None, url)
+
+    registry, tube = pair.here.registry, pair.here.manager.tube
+    registry.set_ice_servers([IceServer("turn:one", "ada", "old"), IceServer("turn:other", "ada", "old")])
+    fed: list[object] = []
+    monkeypatch.setattr(type(tube.driver.carriers), "path", through(path_by))
+    monkeypatch.setattr(type(tube.driver.carriers.held), "standby_path", through(standby_by))
+    monkeypatch.setattr(type(tube.driver), "feed", lambda driver, event: fed.append(event))
+    registry.set_ice_servers([IceServer("turn:one", "ada", "new"), IceServer("turn:other", "ada", "old")])
+    monkeypatch.undo()
+    assert [event for event in fed if isinstance(event, RelaysRenewed)] == told
 
 
 async def test_a_registrys_handler_serves_the_tubes_that_have_none_of_their_own() -> None:
