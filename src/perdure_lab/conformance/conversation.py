@@ -149,6 +149,8 @@ class Conversation:
         for _ in range(MOST_OFFERS):
             line = self.offer(generation)
             if await self.is_open(line):
+                for stream in self.streams.values():
+                    stream.lowest_offset = None
                 return line
             line.close()
         raise CaseFailed("an answer to an offer", f"{MOST_OFFERS} offers of a higher generation")
@@ -178,7 +180,6 @@ class Conversation:
         self.knows_us = True
         listed = {position.stream_id: position for position in resume.positions}
         for stream in self.streams.values():
-            stream.lowest_offset = None
             stream.limit = max(stream.limit, resume.parameters.initial_credit_bytes)
             if (found := listed.get(stream.stream_id)) is not None:
                 stream.is_known, stream.is_accepted = True, stream.is_accepted or found.is_accepted
