@@ -33,12 +33,18 @@ class Listener:
 
     def __init__(self, *, raises: bool = False) -> None:
         self.told: list[object] = []
+        self.looks = 0
         self.opened = asyncio.Event()
         self.closed = asyncio.Event()
         self.ends_loop = False
         """Whether each message has it raise `SystemExit`."""
         self._news = asyncio.Event()
         self._raises = raises
+
+    def channel_may_open(self) -> bool:
+        """The second time that it is asked."""
+        self.looks += 1
+        return self.looks > 1
 
     def channel_opened(self) -> None:
         self.told.append("open")

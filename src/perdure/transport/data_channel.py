@@ -1,9 +1,8 @@
 """The engine's data channel, without its Python wrapper for each message: that took most of a round trip's time.
 
 1. The engine puts what happens into a mailbox. The channels of an event loop share one of their own (`_Mailbox`); the
-   wrapper's mailbox has everything else. So events of channels and of connections overtake each other. "open" is
-   therefore told behind what the wrapper's mailbox has by then, as the path would not be known yet; what the channel
-   says meanwhile waits behind it.
+   wrapper's mailbox has everything else. So events of channels and of connections overtake each other: a channel may be
+   open before the path is known. That it is open is told then, and what it says meanwhile waits behind it.
 2. A native object belongs to the mailbox that it is bound to first, and a channel by default to its connection's. So
    `connect` binds the channel before the wrapper sees the connection.
 3. Only this file and `engine` use the engine's private names. They are those of the version that pyproject.toml pins;
@@ -14,13 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from functools import partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakValueDictionary, finalize, ref
 
 import webrtc
 import wrtc
 from webrtc.utils import loops
+
+OPENING_LOOKS = 10
+LOOK_INTERVAL = 0.001
+"""An open channel is told once its listener knows the path, which the engine's wrapper tells up to 7 ms later on a busy
+machine (measured); and after 10 looks in any case."""
 
 MAX_RECORDS = 100
 """Of the mailbox, handled in one turn of the event loop, so that other work goes on; as many as the wrapper handles."""
@@ -35,7 +38,6 @@ _NEEDED = {
     webrtc.RTCPeerConnection: ("_wrap",),
     webrtc.RTCConfiguration: ("_to_native",),
     loops: ("_wake",),
-    loops.LoopState: ("of", "post"),
     wrtc: ("_set_wake",),
 }
 
@@ -59,6 +61,9 @@ arguments, the native object first."""
 
 class ChannelListener(Protocol):
     """What a channel tells, on its event loop's thread; nothing after `DataChannel.let_go`."""
+
+    def channel_may_open(self) -> bool:
+        """Whether it knows what it needs when `channel_opened` is told; asked again a millisecond later."""
 
     def channel_opened(self) -> None: ...
 
@@ -191,23 +196,25 @@ class _Mailbox:
             if channel.waiting is not None:
                 channel.waiting.append(record)
             elif record[0] == "open":
-                self._let_wait(channel, [record])
+                channel.waiting = [record]
+                self._tell_what_waits(channel)
             else:
                 self._tell(channel, record)
         return False
 
-    def _let_wait(self, channel: DataChannel, records: list[_Record]) -> None:
-        channel.waiting = records
-        loops.LoopState.of(self._loop).post(partial(self._tell_what_waits, channel))
-
-    def _tell_what_waits(self, channel: DataChannel) -> None:
+    def _tell_what_waits(self, channel: DataChannel, looks: int = OPENING_LOOKS) -> None:
+        listener = channel.listener
+        if looks and listener is not None and not listener.channel_may_open():
+            self._loop.call_later(LOOK_INTERVAL, self._tell_what_waits, channel, looks - 1)
+            return
         waiting, channel.waiting = iter(channel.waiting or ()), None
         try:
             for record in waiting:
                 self._tell(channel, record)
         finally:
             if rest := list(waiting):
-                self._let_wait(channel, rest)
+                channel.waiting = rest
+                self._loop.call_soon(self._tell_what_waits, channel, 0)
 
     def _tell(self, channel: DataChannel, record: _Record) -> None:
         name, _, _, arguments = record

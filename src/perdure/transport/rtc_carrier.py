@@ -337,6 +337,9 @@ class RtcCarrier:
 
     # For DataChannel.
 
+    def channel_may_open(self) -> bool:
+        return self._listener is None or self.path() is not None
+
     def channel_opened(self) -> None:
         if self._listener is None or self._connection is None or self._peer is None:
             return
