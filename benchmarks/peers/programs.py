@@ -1,16 +1,17 @@
-"""A peer that is two programs of somebody else: started, awaited, ended, and their CPU read from /proc (Linux)."""
+"""A peer that is two programs of somebody else: started, awaited, ended, and their CPU read."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
+import psutil
 from benchmarks.peers import child
+
+from perdure_lab.stress.programs import cpu_seconds
 
 START_TIMEOUT = 10.0
 _LOOK_INTERVAL = 0.02
@@ -25,7 +26,8 @@ class ProgramTunnel:
     """Those that were started; their children count too."""
 
     async def cpu_seconds(self) -> float:
-        return sum(_cpu_seconds(each) for process in self.processes for each in (process, *_descendants(process)))
+        started = map(psutil.Process, self.processes)
+        return sum(cpu_seconds(each) for process in started for each in (process, *process.children(recursive=True)))
 
 
 async def start(stack: contextlib.AsyncExitStack, *command: str) -> int:
@@ -57,16 +59,3 @@ async def listening(port: int) -> None:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])
-
-
-def _descendants(process: int) -> list[int]:
-    found = []
-    for file in Path(f"/proc/{process}/task").glob("*/children"):
-        for each in file.read_text().split():
-            found += [int(each), *_descendants(int(each))]
-    return found
-
-
-def _cpu_seconds(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -165,8 +165,7 @@ class Outbox:
             self._control[stream.stream_id] = None
         else:
             self._acks[stream.stream_id] = None
-        if self.ack_at is None:
-            self.ack_at = now + ACK_DELAY
+        self.acknowledge_by(now)
 
     def acknowledge_by(self, now: float) -> None:
         """An acknowledgement is owed since `now`."""
