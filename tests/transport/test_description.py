@@ -32,8 +32,10 @@ def test_the_sha_256_fingerprint_counts_and_the_engine_hears_of_no_other() -> No
         (f"a=fingerprint:sha-512 {DIGITS}:{DIGITS}\r\n", "no SHA-256 fingerprint"),
         (SHA256 + SHA256.replace("Ab:", "00:", 1), "2 SHA-256 fingerprints"),
         ("a=fingerprint:sha-256 AA:BB\r\n", "cannot be one"),
+        (f"a=fingerprint:sha-256 \xa0{DIGITS}\r\n", "cannot be one"),
         (SHA256 + "a=max-message-size:many\r\n", "no number"),
         (SHA256 + f"a=max-message-size:{'9' * 5000}\r\n", "no number"),
+        (SHA256 + "a=max-message-size:\xa016384\r\n", "no number"),
     ],
 )
 def test_a_description_that_cannot_be_used_is_refused_with_its_reason(lines: str, why: str) -> None:

@@ -69,17 +69,18 @@ def without_candidates(sdp: str) -> str:
 
 def _digest(value: str) -> bytes | None:
     """That of a SHA-256 fingerprint; `None`: another hash function's."""
-    function, _, digits = value.strip().partition(" ")
+    function, _, digits = value.strip(" ").partition(" ")
     if function.lower() != "sha-256":
         return None
-    if _DIGEST.fullmatch(digits.strip()) is None:
+    digits = digits.lstrip(" ")
+    if _DIGEST.fullmatch(digits) is None:
         raise ValueError("the session description has a SHA-256 fingerprint that cannot be one")
     return bytes.fromhex(digits.replace(":", ""))
 
 
 def _size(value: str) -> int:
     """0 means any (RFC 8841 §6.1)."""
-    digits = value.strip()
+    digits = value.strip(" ")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= _LONGEST_SIZE):
         raise ValueError("the session description has an a=max-message-size that is no number")
     size = int(digits) or 2**53 - 1
