@@ -240,11 +240,14 @@ class Workload(asyncio.Protocol):
 
     def _check_room(self) -> None:
         """Who was told to go on must have had room. What the peer has not heard is held at least, unless that
-        acknowledges it unheard: it has not taken the stream yet, or has reset it, or its reader has paused."""
+        acknowledges it unheard: it has not taken the stream yet, or has reset it, or its reader has paused. One whose
+        tube has ended is told too, so that it waits for nothing, and what it writes is dropped."""
+        if not self.manager.is_open:
+            return
         limits, mine, held = self.ledger.limits, self.mine, self.transport.get_write_buffer_size()
         if not (self.is_forbidden or self.is_unanswered or self.record.was_reset or mine.is_paused):
             unheard = mine.sent_bytes - mine.received_bytes
-            if held < unheard and self.manager.is_open:  # one that is closing takes nothing more
+            if held < unheard:
                 self._violated(f"holds {held} bytes, and {unheard} were not heard")
             held = unheard
         if held < SMALLEST_SHARE_BYTES:
