@@ -532,6 +532,21 @@ def test_an_end_of_a_stream_that_was_lost_with_the_carrier_is_said_on_the_standb
     assert not pair.acceptor.saw_reset
 
 
+@pytest.mark.parametrize("frame", [Ping, Pong])
+def test_what_is_said_on_a_standby_does_not_say_that_the_peer_goes_on_where_it_is_a_spare_like_any_other(
+    pair: Pair, frame: type[Ping | Pong]
+) -> None:
+    pair.begin_spare()
+    pair.open_spare(pair.initiator)
+    pair.open_spare(pair.acceptor)
+    pair.deliver_beside(pair.initiator)
+    assert (pair.initiator.current, pair.initiator.old) == (2, 1)
+    say_on(pair, pair.initiator, 2, frame(FIRST_TOKEN + 1))
+    assert pair.initiator.old == 1
+    say_on(pair, pair.initiator, 2, Ping(1))
+    assert pair.initiator.old == 0
+
+
 def test_an_answer_on_the_standby_does_not_say_that_the_peer_has_left_the_old_carrier(pair: Pair) -> None:
     stream_id = pair.initiator.session.open_stream(b"t")
     pair.settle()

@@ -9,8 +9,9 @@ Rules:
 3. That carrier is still read and no longer written. It is of no use once the peer says something on the new one behind
    its RESUME; padding says nothing.
 4. A spare may stand by: both ends prove themselves on it, and the session goes on where it is. PING and PONG may then
-   be said there, and mean that carrier alone. An end goes on there when it likes; the peer follows with the first other
-   frame that it hears there. The RESUMEs' positions are old by then and mean nothing: what was acknowledged counts.
+   be said there with tokens of their own, and mean that carrier alone, also where one end has gone on there already, or
+   takes it for a spare like any other. An end goes on there when it likes; the peer follows with the first other frame
+   that it hears there. The RESUMEs' positions are old by then and mean nothing: what was acknowledged counts.
 5. The positions in a spare's RESUME may be old when they arrive. That a stream is absent from it means that it is gone
    only where its OPEN was acknowledged before the spare was begun.
 """
@@ -45,7 +46,6 @@ class Beside:
     __slots__ = (
         "_acknowledged_before",
         "_awaited",
-        "_has_stood_by",
         "_token",
         "old",
         "padding",
@@ -55,8 +55,6 @@ class Beside:
     )
 
     def __init__(self) -> None:
-        self._has_stood_by = False
-        """Whether the current carrier did so: a PING or PONG on it does not say that the peer goes on there."""
         self.stands_by = False
         """Whether the spare does, or the one that is being made; to be read."""
         self.resume: Resume | None = None
@@ -119,7 +117,7 @@ class Beside:
                     self._awaited = None
                     events.append(StandbyAnswered(on.generation))
                 return True
-            case Ping() | Pong() if self._has_stood_by:
+            case Ping(token) | Pong(token) if token >= FIRST_TOKEN:  # the peer takes it for a standby still
                 return False
         if on is current and self.old is not None:
             old, self.old = self.old, None
@@ -156,7 +154,7 @@ class Beside:
         """The spare takes the place of the current one. Returns the streams whose absence from its RESUME counts."""
         self.spare, self.old = None, current if current.is_resumed else None
         self.padding = self.resume = None
-        self._has_stood_by, self.stands_by = self.stands_by, False
+        self.stands_by = False
         known, self._acknowledged_before = self._acknowledged_before, None
         return known or frozenset()
 
