@@ -13,6 +13,7 @@ from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING
 
+from perdure.core.restart_limit import LIMIT_WINDOW
 from perdure.streams.target import Target
 from perdure_lab.scenario.figures import duration
 from perdure_lab.scenario.model import Cut, Link, LinkName, Nat
@@ -154,6 +155,8 @@ class Chaos:
         choices = [site for site in simulation.machines if sites[site] > 1]
         if not choices or dice.random() >= SILENT_UPLINK_SHARE:
             return
+        if "restart.max_restarts_per_minute" in self._settings:  # so few may be spent by what was before
+            simulation.run(simulation.world.now + LIMIT_WINDOW)
         simulation.act("client", simulation.client.open_stream)
         self._talk_on(simulation.world.now + TALKING_BEFORE + STANDBY_SECONDS)
         simulation.run(simulation.world.now + TALKING_BEFORE)
