@@ -15,9 +15,8 @@ from perdure.core.negotiation import Negotiation
 from perdure.core.peer_offers import MAX_CANDIDATES_OF_CARRIER
 from perdure.core.recovery import FIRST_OFFER_TIMEOUT
 from perdure.session.linger import LINGER_TIMEOUT
-from perdure.session.outbox import MAX_REPLIES
+from perdure.session.outbox import ACK_EVERY_BYTES, MAX_REPLIES
 from perdure.session.receiver import MAX_EARLY_FRAMES, MAX_USELESS_FRAMES, USELESS_FRAMES_A_STREAM
-from perdure.session.stream import ACK_EVERY_BYTES
 from perdure.signaling.in_band import (
     DESCRIPTION_COST,
     HEARD_A_SECOND,

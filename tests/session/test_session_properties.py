@@ -51,6 +51,8 @@ def run(pair: Pair, steps: list[tuple[object, ...]]) -> list[list[int]]:
     opened: list[list[int]] = [[], []]
     for step in steps:
         take(step, pair, opened)
+        for streams in (end.session.streams for end in pair.ends):
+            assert streams.under_way_bytes == sum(stream.buffer.under_way for stream in streams)
     return opened
 
 

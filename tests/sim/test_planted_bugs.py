@@ -422,6 +422,18 @@ def close_the_old_one_too_early(patch: Patch) -> None:
     patch.setattr(Carriers, "promoted", promote_and_drop)
 
 
+def count_for_ever_as_under_way(patch: Patch) -> None:
+    acknowledge = Receiver._apply_ack
+
+    def acknowledge_and_count(self: Receiver, *args: Any) -> bool:
+        under_way = self._streams.under_way_bytes
+        is_news = acknowledge(self, *args)
+        self._streams.under_way_bytes = under_way
+        return is_news
+
+    patch.setattr(Receiver, "_apply_ack", acknowledge_and_count)
+
+
 PLANTS: list[tuple[Plant, int, str]] = [
     (forget_to_resend_after_a_resume, 9, "bytes have come"),
     (acknowledge_before_delivery, 4, "other bytes than were sent"),
@@ -464,6 +476,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (spend_the_restart_limit_on_planned_renewals, 151, "the restart limit is reached after"),
     (renew_a_path_in_turns, 31, "new credentials"),
     (close_the_old_one_too_early, 1, "has not left it"),
+    (count_for_ever_as_under_way, 14, "of stream 5 have come"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

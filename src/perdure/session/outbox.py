@@ -4,11 +4,11 @@ Rules:
 1. Replies go first, then control, then acknowledgements, then data.
 2. A WINDOW, an ACCEPT or a SIGNAL is followed by a PING, as nothing else would answer it on a path that has died; data
    in the same message has an answer of its own, and saves the PING.
-3. A lone acknowledgement waits `ACK_DELAY` for company, and so does an ACCEPT for which the peer does not wait
-   (`Stream.accept_may_wait`); OPEN, RESET, WINDOW and a long overdue one do not wait.
+3. A lone acknowledgement waits `ACK_DELAY` for company, one of bulk `BULK_ACK_DELAY`; and so does an ACCEPT for which
+   the peer does not wait (`Stream.accept_may_wait`). OPEN, RESET, WINDOW and a long overdue one do not wait.
 4. A stream's FIN and RESET follow its last byte, in the same message where there is room.
 5. Data goes round-robin, each ready stream an equal share of a message, so that a keystroke goes out with the next
-   message whatever else is being sent.
+   message whatever else is being sent. `queue_limit` says how much may be under way.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from perdure.errors import ProtocolError
 from perdure.session.linger import Linger
+from perdure.session.message_length import FIRST_MESSAGE_BYTES, next_length
 from perdure.wire import (
     MAX_DATA_OVERHEAD_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_MESSAGE_FRAMES,
     MAX_STREAMS,
     MAX_TARGET_BYTES,
-    MIN_MESSAGE_BYTES,
     Accept,
     Fin,
     Frame,
@@ -47,6 +47,12 @@ if TYPE_CHECKING:
 ACK_DELAY = 0.02
 """Seconds that an ACK waits for company: below RFC 9000's 25 ms, and far below any timeout that waits for it."""
 
+BULK_BYTES, BULK_ACK_DELAY = 16 * 1024, 0.005
+"""The ACK of so many waits less: their sender goes on when it comes, and should not do so in bursts, which queue."""
+
+ACK_EVERY_BYTES = 512 * 1024
+"""The ACK of so many goes out at once."""
+
 MAX_REPLIES = 2 * MAX_STREAMS
 """GONE, PONG and refusals that wait to be sent: room for every stream's end at once; more breaks the protocol."""
 
@@ -56,18 +62,6 @@ _CONTROL_ROOM = MAX_TARGET_BYTES + 64
 _MAX_CONTROL_FRAMES = MAX_MESSAGE_FRAMES // 2 - 16
 _MAX_DATA_STREAMS = MAX_MESSAGE_FRAMES // 2 // 3
 """Of one message. A stream adds at most four control frames, and DATA, FIN and RESET."""
-
-FIRST_MESSAGE_BYTES = 4 * 1024
-USUAL_MESSAGE_BYTES = 16 * 1024
-QUICK_ANSWER = 0.05
-SLOW_ANSWER = 0.2
-"""A message must cross before it is answered, and before anything behind it: on a slow path a long one looks like
-silence. So a message may be twice as long after an acknowledgement within 50 ms, and half as long after one that took
-200 ms: at 20 kB/s that settles at 4 KiB, on anything faster than 10 Mbit/s at the longest. Between the two, as with a
-round trip of 100 ms, 16 KiB is usual. A new carrier begins with 4 KiB, which fits into SCTP's first flight (12 KB in
-libwebrtc): behind an outage a long message would come some round trips later. So long are all messages with what was
-sent before: SCTP sends at most four packets (4.7 KB) for each message that it is given, and the rest of a longer one
-when the peer has answered. Acknowledgements that were under way meanwhile would make messages longer too early."""
 
 _SMALLEST_SHARE = 1024
 """Bytes below which a message is not divided further: the header's share of the carrier stays near 1 %."""
@@ -123,7 +117,8 @@ class Outbox:
 
     def schedule(self, stream: Stream) -> None:
         """Put a stream into the queues that its state asks for."""
-        if (stream.has_control and not stream.accept_may_wait) or (stream.has_ack and stream.ack_is_urgent):
+        owes_long_ack = stream.has_ack and stream.unacknowledged_bytes >= ACK_EVERY_BYTES
+        if (stream.has_control and not stream.accept_may_wait) or owes_long_ack:
             self._control[stream.stream_id] = None
         elif stream.has_ack:
             self._acks[stream.stream_id] = None
@@ -155,22 +150,22 @@ class Outbox:
         if self.ack_at is not None and now >= self.ack_at:
             self.release_acks()
         for stream in self._linger.take_due(now) if self._linger is not None else ():
-            self._streams.dropped(len(stream.buffer))
-            stream.abort(ResetCode.ABORTED)
+            self._streams.abort(stream, ResetCode.ABORTED)
             self.schedule(stream)
 
     def owes_ack(self, stream: Stream, now: float) -> None:
         """More bytes of `stream` came, and nothing else is due: as `schedule` and `acknowledge_by`, in less time."""
-        if stream.ack_is_urgent:
+        if stream.unacknowledged_bytes >= ACK_EVERY_BYTES:
             self._control[stream.stream_id] = None
         else:
             self._acks[stream.stream_id] = None
-        self.acknowledge_by(now)
+        self.acknowledge_by(now, stream)
 
-    def acknowledge_by(self, now: float) -> None:
-        """An acknowledgement is owed since `now`."""
-        if self.ack_at is None:
-            self.ack_at = now + ACK_DELAY
+    def acknowledge_by(self, now: float, stream: Stream) -> None:
+        """An acknowledgement of `stream` is owed since `now`."""
+        at = now + (BULK_ACK_DELAY if stream.unacknowledged_bytes >= BULK_BYTES else ACK_DELAY)
+        if self.ack_at is None or at < self.ack_at:
+            self.ack_at = at
 
     def release_acks(self) -> None:
         """The acknowledgements that wait go out with the next message."""
@@ -197,9 +192,7 @@ class Outbox:
     @property
     def has_due(self) -> bool:
         """Whether `fill` has anything to do."""
-        if self._control or self._sendable or self._replies or self._ping_wanted:
-            return True
-        return self._linger is not None
+        return bool(self._control or self._sendable or self._replies or self._ping_wanted) or self._linger is not None
 
     @property
     def reply_count(self) -> int:
@@ -246,12 +239,7 @@ class Outbox:
 
     def learn(self, answer_delay: float) -> None:
         """An acknowledgement came `answer_delay` seconds after it was due to come."""
-        if answer_delay < QUICK_ANSWER:
-            self.message_bytes = min(self._streams.max_message_bytes, self.message_bytes * 2)
-        elif answer_delay > SLOW_ANSWER:
-            self.message_bytes = max(MIN_MESSAGE_BYTES, self.message_bytes // 2)
-        elif self.message_bytes < USUAL_MESSAGE_BYTES:
-            self.message_bytes = min(self._streams.max_message_bytes, self.message_bytes * 2)
+        self.message_bytes = next_length(self.message_bytes, answer_delay, self._streams.max_message_bytes)
 
     def limit_messages(self, size: int) -> None:
         """The peer takes at most `size` bytes at once. A SIGNAL that is longer now is lost."""
@@ -294,6 +282,8 @@ class Outbox:
                 room -= self._add_control(parts, room, now)
         told = len(parts)
         self._add_data(parts, room - (self._streams.max_message_bytes - self.message_bytes), now)
+        if not self._streams.has_more:
+            self._traffic.ran_dry()
         if self._grant_unproved and len(parts) > told:
             self._grant_unproved = any(isinstance(reply, Signal) for reply in self._replies)  # goes out behind the data
         elif self._grant_unproved:
@@ -301,15 +291,13 @@ class Outbox:
             self._add_control(parts, room, now)
 
     def _add_control(self, parts: Parts, room: int, now: float) -> int:
-        size = 0
         if self._ping_wanted:
             self._ping_proves_grant = self._grant_unproved
             self._ping_wanted = self._grant_unproved = False
             self._ping_token += 1
             self.ping_sent_at = now
             self._replies.append(Ping(self._ping_token))
-        if self._replies:
-            size = self._add_replies(parts, room)
+        size = self._add_replies(parts, room) if self._replies else 0
         while self._control and size + _CONTROL_ROOM < room and len(parts) < _MAX_CONTROL_FRAMES:
             stream = self._streams.get(_pop_first(self._control))
             if stream is None:
@@ -341,8 +329,13 @@ class Outbox:
 
     def _add_data(self, parts: Parts, room: int, now: float) -> None:
         left = _MAX_DATA_STREAMS
-        if self._is_repeating:
+        if self._sendable and self._streams.is_repeating(next(iter(self._sendable))):
             room = min(room, FIRST_MESSAGE_BYTES)
+        if (limit := self._traffic.queue_limit) is not None:
+            if (allowed := limit.allows(self._streams.under_way_bytes)) <= 0:
+                self._add_sparse_data(parts, room, now)
+                return
+            room = min(room, max(_SMALLEST_SHARE, allowed))
         while self._sendable and room >= _LEAST_ROOM and left:
             ready = min(len(self._sendable), left)
             share = max(_SMALLEST_SHARE, room // ready)
@@ -350,21 +343,28 @@ class Outbox:
                 if room < _LEAST_ROOM:
                     return
                 left -= 1
-                stream_id = _pop_first(self._sendable)
-                if (stream := self._streams.get(stream_id)) is not None:
-                    room -= self._add_stream_data(parts, stream, min(room, share), now)
-                    if stream.has_data:
-                        self._sendable[stream_id] = None
-                    elif stream.reset_code is not None:
-                        self.schedule(stream)
+                room -= self._add_stream_data(parts, _pop_first(self._sendable), min(room, share), now)
 
-    @property
-    def _is_repeating(self) -> bool:
-        """Whether the next stream's bytes were sent before, on a carrier that was left."""
-        stream = self._streams.get(next(iter(self._sendable))) if self._sendable else None
-        return stream is not None and stream.buffer.sent < stream.buffer.furthest
+    def _add_sparse_data(self, parts: Parts, room: int, now: float) -> None:
+        """Of streams that have nothing under way: their few bytes do not wait for the many of others."""
+        for stream_id in [each for each in self._sendable if self._streams.is_sparse(each)][:_MAX_DATA_STREAMS]:
+            if room < _SMALLEST_SHARE:
+                return
+            del self._sendable[stream_id]
+            room -= self._add_stream_data(parts, stream_id, _SMALLEST_SHARE, now)
 
-    def _add_stream_data(self, parts: Parts, stream: Stream, room: int, now: float) -> int:
+    def _add_stream_data(self, parts: Parts, stream_id: int, room: int, now: float) -> int:
+        """Of a stream that was taken out of `_sendable`; how many bytes it took."""
+        if (stream := self._streams.get(stream_id)) is None:
+            return 0
+        size = self._add_bytes(parts, stream, room, now)
+        if stream.has_data:
+            self._sendable[stream_id] = None
+        elif stream.reset_code is not None:
+            self.schedule(stream)
+        return size
+
+    def _add_bytes(self, parts: Parts, stream: Stream, room: int, now: float) -> int:
         size = 0
         furthest = stream.buffer.furthest
         offset, payload = stream.take_data(room - MAX_DATA_OVERHEAD_BYTES, now)
@@ -374,6 +374,7 @@ class Outbox:
             parts.append(encode_data_header(stream.stream_id, offset, length))
             size += len(parts[-1]) + length
             parts.extend(payload)
+            self._streams.under_way_bytes += length
             self._traffic.sent(stream.stream_id, offset + length, fresh=fresh, again=length - fresh, now=now)
         if room - size >= MAX_DATA_OVERHEAD_BYTES and (end := stream.take_fin(now)) is not None:
             parts.append(encode_frame(Fin(stream.stream_id, end)))

@@ -179,9 +179,10 @@ class Receiver:
                     events.append(StreamAccepted(stream.stream_id))
                 self._streams.freed(held - len(stream.buffer), events)
                 if stream.has_ack:
-                    self._outbox.acknowledge_by(now)
+                    self._outbox.acknowledge_by(now, stream)
                 self._outbox.schedule(stream)
                 self._forget_if_done(stream)
+        self._streams.under_way_bytes = 0  # each is rewound
         for stream_id in known:
             if self._streams.was_seen(stream_id):
                 self._outbox.reply(Gone(stream_id))
@@ -230,15 +231,18 @@ class Receiver:
             case _:
                 assert_never(frame)
         if stream.has_ack:
-            self._outbox.acknowledge_by(now)
+            self._outbox.acknowledge_by(now, stream)
         self._outbox.schedule(stream)
         self._forget_if_done(stream)
 
     def _apply_ack(self, stream: Stream, position: int, events: list[SessionEvent], now: float) -> bool:
         """Whether it says anything new."""
         held, due_since = len(stream.buffer), stream.awaiting_since
+        under_way = stream.buffer.under_way
         is_news = stream.receive_ack(position, now)
         freed = held - len(stream.buffer)
+        self._streams.under_way_bytes += stream.buffer.under_way - under_way
+        self._traffic.delivered_bytes += freed
         if freed and due_since is not None:
             self._outbox.learn(now - due_since - self._streams.late_ack_delay)
         if (seconds := self._traffic.acknowledged(stream.stream_id, position, now)) is not None:
@@ -264,7 +268,7 @@ class Receiver:
             return
         self._traffic.opened(now)
         stream = self._streams.add(frame.stream_id, frame.target, mine=False, send_limit=frame.window)
-        self._outbox.acknowledge_by(now)
+        self._outbox.acknowledge_by(now, stream)
         self._outbox.schedule(stream)
         events.append(StreamOpened(frame.stream_id, frame.target))
 

@@ -27,6 +27,11 @@ class SendBuffer:
         """Bytes held: unacknowledged and unsent."""
         return self.end - self.acknowledged
 
+    @property
+    def under_way(self) -> int:
+        """Bytes that were sent and are not acknowledged."""
+        return self.sent - self.acknowledged
+
     def append(self, data: bytes) -> None:
         """Add `data` at the end."""
         if not data:

@@ -23,9 +23,6 @@ from perdure.errors import ProtocolError
 from perdure.session.send_buffer import SendBuffer
 from perdure.wire import INITIAL_CREDIT_BYTES, Accept, Ack, Frame, Open, Reset, ResetCode, StreamPosition, Window
 
-ACK_EVERY_BYTES = 512 * 1024
-"""An ACK goes out at once after this much; below, it waits for company or for `ACK_DELAY`."""
-
 
 class Stream:
     """The state of one stream. `stream_id` is odd where the session's initiator opened it."""
@@ -196,8 +193,9 @@ class Stream:
         return self.received + self.fin_received > self._ack_told and not self._reset_told
 
     @property
-    def ack_is_urgent(self) -> bool:
-        return self.received - self._ack_told >= ACK_EVERY_BYTES
+    def unacknowledged_bytes(self) -> int:
+        """Bytes that came and that the peer does not know to be here."""
+        return self.received - self._ack_told
 
     @property
     def accept_may_wait(self) -> bool:

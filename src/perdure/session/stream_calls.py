@@ -74,10 +74,9 @@ class StreamCalls:
         that of a `reset` before."""
         events: list[SessionEvent] = []
         if (stream := self.streams.get(stream_id)) is not None:
-            held = len(stream.buffer)
-            stream.abort(code)
+            self.streams.abort(stream, code)
             self._outbox.end_stream(stream)
-            self.streams.freed(held, events)
+            self.streams.tell_writable(events)
         return events
 
     def consume(self, stream_id: int, count: int | None = None) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from perdure.config import ResourceLimits
     from perdure.session.budget import ByteBudget
-    from perdure.wire import Parameters
+    from perdure.wire import Parameters, ResetCode
 
 
 class StreamTable:
@@ -48,6 +48,7 @@ class StreamTable:
         "late_ack_delay",
         "limits",
         "max_message_bytes",
+        "under_way_bytes",
     )
 
     def __init__(self, limits: ResourceLimits, budget: ByteBudget | None, *, initiator: bool) -> None:
@@ -63,6 +64,8 @@ class StreamTable:
         """Seconds that the peer takes to acknowledge, beyond what this end would take."""
         self.is_closing = False
         """Whether no stream and no bytes are taken any more."""
+        self.under_way_bytes = 0
+        """What was sent and is not acknowledged, over all streams."""
         self._budget = budget
         self._streams: dict[int, Stream] = {}
         self._next_id = 1 if initiator else 2
@@ -91,11 +94,6 @@ class StreamTable:
     def credit_bytes(self) -> int:
         """What the peer may have sent and is not read, over all streams."""
         return sum(stream.credit_bytes for stream in self._streams.values())
-
-    @property
-    def under_way_bytes(self) -> int:
-        """What was sent and is not acknowledged, over all streams."""
-        return sum(stream.buffer.sent - stream.buffer.acknowledged for stream in self._streams.values())
 
     @property
     def max_streams(self) -> int:
@@ -132,6 +130,16 @@ class StreamTable:
     def get(self, stream_id: int) -> Stream | None:
         return self._streams.get(stream_id)
 
+    def is_sparse(self, stream_id: int) -> bool:
+        """Whether the stream has nothing under way."""
+        stream = self._streams.get(stream_id)
+        return stream is None or not stream.buffer.under_way
+
+    def is_repeating(self, stream_id: int) -> bool:
+        """Whether the stream's next bytes were sent before, on a carrier that was left."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.buffer.sent < stream.buffer.furthest
+
     def get_open(self, stream_id: int) -> Stream | None:
         """The stream, unless it is gone or was reset here."""
         stream = self._streams.get(stream_id)
@@ -161,6 +169,7 @@ class StreamTable:
         """The stream is gone, and so is what it held; `tell_writable` tells the others."""
         if self._streams.pop(stream.stream_id, None) is not None:
             self._hold(-len(stream.buffer))
+            self.under_way_bytes -= stream.buffer.under_way
             self.stop_waiting(stream)
             self._note_forgotten(stream)
         if not self._streams:
@@ -187,6 +196,7 @@ class StreamTable:
                 self._note_forgotten(stream)
         self._streams.clear()
         self._waiting.clear()
+        self.under_way_bytes = 0
         self._hold(-self.buffered_bytes)
 
     # Ids.
@@ -246,9 +256,18 @@ class StreamTable:
             self._hold(-count)
             self.tell_writable(events)
 
-    def dropped(self, count: int) -> None:
-        """`count` held bytes of a stream are gone, and nobody is told of the room: see rule 2."""
-        self._hold(-count)
+    def abort(self, stream: Stream, code: ResetCode) -> int:
+        """Drop what `stream` holds, which makes room; nobody is told of it: see rule 2. How many bytes that were."""
+        held = len(stream.buffer)
+        self._hold(-held)
+        self.under_way_bytes -= stream.buffer.under_way
+        stream.abort(code)
+        return held
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more to send than is under way, or more would be if there were room."""
+        return self.buffered_bytes > self.under_way_bytes or bool(self._waiting)
 
     def tell_writable(self, events: list[SessionEvent]) -> None:
         """Tell the streams that wait and have room."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure.session.queue_limit import QueueLimit
+
 if TYPE_CHECKING:
     from perdure.session.stream_table import StreamTable
 
@@ -24,10 +26,13 @@ class Traffic:
     """The counters and the clock of one session."""
 
     __slots__ = (
+        "_ran_dry",
         "_streams",
         "_timed",
         "_untimed_until",
+        "delivered_bytes",
         "last_data_at",
+        "queue_limit",
         "received_bytes",
         "resent_bytes",
         "rtt",
@@ -43,8 +48,14 @@ class Traffic:
         self.rtt: float | None = None
         """Seconds of the last sample."""
         self._streams = streams
-        self._timed: tuple[int, int, float] | None = None
-        """The stream and the offset whose ACK is timed, and since when."""
+        self.delivered_bytes = 0
+        """What the peer acknowledged."""
+        self.queue_limit: QueueLimit | None = None
+        """What may be under way; `None`: nothing says."""
+        self._ran_dry = False
+        """There was nothing to send since `_timed`."""
+        self._timed: tuple[int, int, float, int] | None = None
+        """The stream and the offset whose ACK is timed, since when, and `delivered_bytes` then."""
         self._untimed_until = _ALWAYS
 
     def opened(self, now: float) -> None:
@@ -64,22 +75,32 @@ class Traffic:
             self.sent_bytes += fresh
             self.last_data_at = now
             if now >= self._untimed_until and self._times_nothing:
-                self._timed = stream_id, end, now
+                self._timed = stream_id, end, now, self.delivered_bytes
+                self._ran_dry = False
                 self._untimed_until = now + RTT_SAMPLE_INTERVAL
 
     def acknowledged(self, stream_id: int, position: int, now: float) -> float | None:
         """The round trip in seconds, if an ACK of `position` covers the timed offset."""
         if self._timed is None:
             return None
-        timed_stream_id, end, sent_at = self._timed
+        timed_stream_id, end, sent_at, delivered_before = self._timed
         if stream_id != timed_stream_id or position < end:
             return None
         self._timed = None
-        return now - sent_at
+        seconds, delivered_bytes = now - sent_at, self.delivered_bytes - delivered_before
+        if seconds > 0 and self.queue_limit is not None:
+            self.queue_limit.measured(seconds, delivered_bytes, now, has_more=not self._ran_dry)
+        elif seconds > 0 and not self._ran_dry:
+            self.queue_limit = QueueLimit(seconds, delivered_bytes, now)
+        return seconds
+
+    def ran_dry(self) -> None:
+        """All that there was to send was sent."""
+        self._ran_dry = True
 
     def forget_under_way(self) -> None:
         """The carrier is gone: what is timed will be sent again."""
-        self._timed = None
+        self._timed = self.queue_limit = None
 
     @property
     def _times_nothing(self) -> bool:
