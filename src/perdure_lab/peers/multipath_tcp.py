@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 from perdure_lab.peers import exchange, words
 from perdure_lab.peers.endpoints import Endpoints, present
 from perdure_lab.peers.exchange import Exchange
+from perdure_lab.peers.tcp_copy import Ends, carry
 from perdure_lab.peers.words import Words
 
 PORT = 9000
@@ -28,9 +28,6 @@ CONNECT_TIMEOUT = 3.0
 """Seconds for each of the gateway's addresses."""
 
 _ENABLED = Path("/proc/sys/net/mptcp/enabled")
-_READ_BYTES = 1 << 16
-
-Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def main() -> None:
@@ -46,7 +43,7 @@ async def _gateway(given: Words) -> None:
     to_target = partial(asyncio.open_connection, given.host, given.port)
     async with asyncio.TaskGroup() as group:
         for family in (socket.AF_INET, socket.AF_INET6):
-            server = await asyncio.start_server(partial(_carry, to_target), sock=_listener(family))
+            server = await asyncio.start_server(partial(carry, to_target), sock=_listener(family))
             group.create_task(server.serve_forever())
         group.create_task(Endpoints("signal", reopen=False).keep())
         group.create_task(exchange.serve(given.folder, _tell))
@@ -70,7 +67,7 @@ async def _tell(joined: Exchange) -> None:
 async def _client(given: Words) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(Endpoints("subflow", reopen=True).keep())
-        server = await asyncio.start_server(partial(_carry, partial(_connected, given)), given.host, given.port)
+        server = await asyncio.start_server(partial(carry, partial(_connected, given)), given.host, given.port)
         group.create_task(server.serve_forever())
 
 
@@ -91,36 +88,6 @@ async def _connected(given: Words) -> Ends:
             connection.close()
             refused = error
     raise refused
-
-
-async def _carry(
-    connect: Callable[[], Awaitable[Ends]], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    """One TCP connection, for as long as it lasts."""
-    try:
-        far_reader, far_writer = await connect()
-    except OSError as error:
-        words.complain(f"no connection: {error}")
-        writer.transport.abort()
-        return
-    for each in (writer, far_writer):  # asyncio does it where it sees plain TCP
-        each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
-    except OSError as error:
-        words.complain(f"a connection ended: {error}")
-        writer.transport.abort()
-        far_writer.transport.abort()
-    finally:
-        writer.close()
-        far_writer.close()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(_READ_BYTES):
-        writer.write(data)
-        await writer.drain()
-    writer.write_eof()
 
 
 if __name__ == "__main__":
