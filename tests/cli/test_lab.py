@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from perdure_lab.lab.tools import LabError, check
+from perdure_lab.peers.subjects import PEERS
 from perdure_lab.scenario.library import text_of
 from support.processes import output_of, running
 from support.signaling import eventually
@@ -72,6 +73,12 @@ async def test_a_program_does_not_take_a_name_that_the_lab_knows(tmp_path: Path,
 async def test_perdure_is_no_peer_of_its_own() -> None:
     for options in (["--peer", "perdure"], ["--only-peers", "--peer", "perdure"]):
         assert "there is no peer 'perdure'; there are keeper, wrtc, fowl, ssh" in await refusal("black-hole", *options)
+
+
+async def test_the_help_names_every_peer_that_the_lab_knows() -> None:
+    program = await output_of("lab", "run", "--help")
+    shown = " ".join(program.stdout.text.replace("│", " ").split())
+    assert f"one that the lab knows ({', '.join(sorted(PEERS))})" in shown
 
 
 async def test_two_programs_do_not_have_one_name(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from perdure_lab.lab.subject import filled
-from perdure_lab.lab.tools import LabError, check, isolated
+from perdure_lab.lab.tools import LabError, check, isolated, search_path
 from perdure_lab.peers.subjects import PEERS
 
 if sys.platform != "linux":
@@ -47,6 +48,19 @@ client.eth.addresses = ["192.168.50.20"]
 
 WITHOUT_MPTCP = 'echo 0 > /proc/sys/net/mptcp/enabled; exec "$@"'
 
+WITHOUT_TUN = 'mount -t tmpfs tmpfs /dev/net; exec "$@"'
+
+KILLED = """
+mount -t tmpfs tmpfs /run
+folder=$1; shift
+"$@" &
+until test -e "$folder/exchange"; do sleep 0.05; done
+ip -o link show dev wg-gateway | cut -d: -f2
+kill -KILL $!
+while ip link show dev wg-gateway >/dev/null 2>&1; do sleep 0.05; done
+"""
+"""A shell's words for a gateway that is killed, and the interface that goes with it."""
+
 WITHOUT_MODULE = """
 import runpy, sys
 missing, program, *words = sys.argv[1:]
@@ -71,9 +85,14 @@ needs_mptcp = pytest.mark.skipif(
     not may_run() or not Path("/proc/sys/net/mptcp").exists(), reason="needs root, the lab and a kernel with MPTCP"
 )
 
+needs_wireguard = pytest.mark.skipif(
+    not may_run() or any(shutil.which(name, path=search_path()) is None for name in ("wireguard-go", "wg")),
+    reason="needs root, the lab, wireguard-go and wg",
+)
+
 
 def test_the_lab_knows_the_peers_of_the_benchmarks() -> None:
-    assert set(PEERS) == {"fowl", "iroh", "keeper", "mptcp", "ssh", "wrtc"}
+    assert set(PEERS) == {"fowl", "iroh", "keeper", "mptcp", "ssh", "wireguard", "wrtc"}
 
 
 @peers
@@ -114,7 +133,12 @@ def test_a_package_that_is_missing_is_named(name: str, side: str, missing: str, 
 
 
 @pytest.mark.parametrize(
-    ("name", "program", "package"), [("ssh", "ssh", "openssh-client"), ("mptcp", "ip", "iproute2")]
+    ("name", "program", "package"),
+    [
+        ("ssh", "ssh", "openssh-client"),
+        ("mptcp", "ip", "iproute2"),
+        ("wireguard", "wireguard-go", "wireguard-go"),
+    ],
 )
 def test_a_program_that_is_missing_is_named(name: str, program: str, package: str, tmp_path: Path) -> None:
     command = filled(PEERS[name].gateway, directory=str(tmp_path), target_port=9)
@@ -133,6 +157,23 @@ def test_a_kernel_without_mptcp_is_told(tmp_path: Path) -> None:
     assert done.stderr == "the peer mptcp needs a kernel with MPTCP (net.mptcp.enabled = 1)\n"
 
 
+@needs_wireguard
+def test_a_machine_without_tun_devices_is_told(tmp_path: Path) -> None:
+    command = filled(PEERS["wireguard"].gateway, directory=str(tmp_path), target_port=9)
+    without = isolated("sh", "-c", WITHOUT_TUN, "sh", *command)
+    done = subprocess.run(without, capture_output=True, text=True, timeout=RUN_TIMEOUT, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "the peer wireguard must open /dev/net/tun, and may not: run the lab as root\n"
+
+
+@needs_wireguard
+def test_a_killed_wireguard_leaves_no_interface(tmp_path: Path) -> None:
+    command = filled(PEERS["wireguard"].gateway, directory=str(tmp_path), target_port=9)
+    killed = isolated("sh", "-c", KILLED, "sh", str(tmp_path), *command)
+    done = subprocess.run(killed, capture_output=True, text=True, timeout=RUN_TIMEOUT, check=True)
+    assert done.stdout.strip() == "wg-gateway"
+
+
 @needs_the_lab
 async def test_the_bare_engine_waits_for_a_path_that_is_cut(tmp_path: Path) -> None:
     assert await longest_silence("wrtc", SHORT, tmp_path) > 0.9, "nothing can come through for a second"
@@ -147,6 +188,11 @@ async def test_iroh_waits_for_a_path_that_is_cut(tmp_path: Path) -> None:
 @needs_mptcp
 async def test_mptcp_takes_the_new_address_of_its_only_link(tmp_path: Path) -> None:
     await longest_silence("mptcp", RENEWED, tmp_path)
+
+
+@needs_wireguard
+async def test_wireguard_takes_the_new_address_of_its_only_link(tmp_path: Path) -> None:
+    await longest_silence("wireguard", RENEWED, tmp_path)
 
 
 async def longest_silence(peer: str, text: str, folder: Path) -> float:

@@ -64,8 +64,8 @@ def show(name: str) -> None:
     "peers",
     multiple=True,
     metavar="NAME|FILE",
-    help="Also run this program, in the same way: one that the lab knows, or a file that names your own's command "
-    "lines; may be given again.",
+    help="Also run this program, in the same way: one that the lab knows (fowl, iroh, keeper, mptcp, ssh, wireguard, "
+    "wrtc), or a file that names your own's command lines; may be given again.",
 )
 @click.option("--only-peers", is_flag=True, help="Leave perdure out.")
 @click.option(

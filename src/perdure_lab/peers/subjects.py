@@ -43,6 +43,7 @@ PEERS: Mapping[str, Subject] = {
         _peer("ssh", "openssh"),
         _peer("iroh", "iroh_streams"),
         _peer("mptcp", "multipath_tcp"),
+        _peer("wireguard", "wireguard"),
     )
 }
 """What `--peer` knows by name. What was done for each is told in benchmarks/README.md."""
