@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+from asyncio.trsock import TransportSocket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -21,12 +23,23 @@ from perdure.netmon.netlink import NetlinkSource
 from perdure.netmon.state import family_of
 from perdure_lab.peers import exchange, wireguard_interface, words
 from perdure_lab.peers.exchange import Exchange
-from perdure_lab.peers.tcp_copy import carry
+from perdure_lab.peers.tcp_copy import Ends, carry
 from perdure_lab.peers.wireguard_interface import End, Interface
 from perdure_lab.peers.words import Words
 
 PORT = 9000
 """Of the gateway's TCP copy, inside of the tunnel."""
+
+LONGEST_RTO_MS = 1000
+"""Of the TCP inside of the tunnel: the shortest bound that the kernel takes. By default it is 120 s; after 20 s without
+a path, TCP then sent nothing for 6 s more."""
+
+USER_TIMEOUT_MS = 900_000
+"""How long that TCP goes on without an answer, about as by default. Without it, the bound above would make it give up
+after some 15 s."""
+
+_TCP_RTO_MAX_MS = 44
+"""linux/tcp.h, since Linux 6.15."""
 
 GATEWAY = End("wg-gateway", "10.99.0.1", port=51820)
 CLIENT = End("wg-client", "10.99.0.2", port=0)
@@ -131,6 +144,8 @@ async def _gateway(given: Words) -> None:
     gateway = Gateway(interface, changes)
     to_target = partial(asyncio.open_connection, given.host, given.port)
     server = await asyncio.start_server(partial(carry, to_target), GATEWAY.address, PORT)
+    for listener in server.sockets:
+        _limit_backoff(listener)  # and with it the connections that it accepts
     async with asyncio.TaskGroup() as group:
         group.create_task(interface.last())
         group.create_task(server.serve_forever())
@@ -142,13 +157,25 @@ async def _client(given: Words) -> None:
     interface, changes = Interface(given.folder, CLIENT, GATEWAY), Changes()
     await interface.open()
     client = Client(interface, changes)
-    to_gateway = partial(asyncio.open_connection, GATEWAY.address, PORT)
-    server = await asyncio.start_server(partial(carry, to_gateway), given.host, given.port)
+    server = await asyncio.start_server(partial(carry, _connected), given.host, given.port)
     async with asyncio.TaskGroup() as group:
         group.create_task(interface.last())
         group.create_task(server.serve_forever())
         group.create_task(client.hear(given.folder))
         group.create_task(changes.follow(client.hook))
+
+
+async def _connected() -> Ends:
+    """To the gateway, inside of the tunnel."""
+    reader, writer = await asyncio.open_connection(GATEWAY.address, PORT)
+    _limit_backoff(writer.get_extra_info("socket"))
+    return reader, writer
+
+
+def _limit_backoff(tcp: socket.socket | TransportSocket) -> None:
+    with contextlib.suppress(OSError):  # an older kernel keeps its own
+        tcp.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, LONGEST_RTO_MS)
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
 
 
 if __name__ == "__main__":
