@@ -22,7 +22,7 @@ from typing import NoReturn
 from perdure.netmon.netlink import NetlinkSource
 from perdure.netmon.state import family_of
 from perdure_lab.peers import exchange, wireguard_interface, words
-from perdure_lab.peers.exchange import Exchange
+from perdure_lab.peers.exchange import Exchange, Message
 from perdure_lab.peers.tcp_copy import Ends, carry
 from perdure_lab.peers.wireguard_interface import End, Interface
 from perdure_lab.peers.words import Words
@@ -121,6 +121,9 @@ class Client:
         self._changes = changes
         self._gateway: list[str] = []
 
+    def told(self, message: Message) -> None:
+        self._gateway = message["addresses"].split()
+
     async def hook(self) -> None:
         for address in self._changes.reachable(self._gateway)[:1]:
             host = f"[{address}]" if ":" in address else address
@@ -132,7 +135,7 @@ class Client:
             with contextlib.suppress(TimeoutError):
                 joined = await exchange.join(folder)
                 async for message in joined.messages():
-                    self._gateway = message["addresses"].split()
+                    self.told(message)
                     self._changes.hint()
                 joined.close()
 
@@ -157,6 +160,8 @@ async def _client(given: Words) -> None:
     interface, changes = Interface(given.folder, CLIENT, GATEWAY), Changes()
     await interface.open()
     client = Client(interface, changes)
+    client.told(await exchange.ask(given.folder))
+    await client.hook()
     server = await asyncio.start_server(partial(carry, _connected), given.host, given.port)
     async with asyncio.TaskGroup() as group:
         group.create_task(interface.last())

@@ -76,20 +76,20 @@ class Interface:
         self._process: asyncio.subprocess.Process | None = None
 
     async def open(self) -> None:
-        """Both ends of its TCP can be used then; packets pass when an endpoint of the peer is known."""
-        name, environment = self._own.name, os.environ | {"WG_PROCESS_FOREGROUND": "1", "LOG_LEVEL": "error"}
-        command = ("setpriv", "--pdeathsig", "KILL", "wireguard-go", "-f", name)
-        self._process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=sys.stderr)
-        await self._started()
+        """Its address can be bound to then. The end that begins sends nothing before `set_endpoint`: a handshake fails
+        without an endpoint, and the next one comes only after 5 s.
+        """
+        name = self._own.name
+        await self._start()
         port = ("listen-port", str(self._own.port)) if self._own.port else ()
         key = str(_private_key(self._folder, self._own))
         peer = ("peer", self._peer_key, "allowed-ips", self._peer.address)
         for each in (
-            ("wg", "set", name, "private-key", key, *port, *peer, "persistent-keepalive", str(KEEPALIVE)),
+            ("wg", "set", name, "private-key", key, *port, *peer),
             ("ip", "address", "add", self._own.address, "peer", self._peer.address, "dev", name),
             ("ip", "link", "set", name, "up"),
         ):
-            if (await _run(*each)) is None:
+            if await _run(*each) is None:
                 words.refuse(f"the interface {name} could not be set up")
 
     async def last(self) -> NoReturn:
@@ -106,21 +106,25 @@ class Interface:
     async def set_endpoint(self, endpoint: str) -> None:
         """Also where it is the same: wireguard-go forgets the local address that it sent from, and asks the routes.
 
-        Keepalives that are switched on begin with one, so that the peer learns this end's new address at once.
+        Keepalives begin when they are switched on, so that the peer learns this end's new address at once.
         """
         peer = ("peer", self._peer_key)
         off, on = ("persistent-keepalive", "0"), ("persistent-keepalive", str(KEEPALIVE))
-        await _run("wg", "set", self._own.name, *peer, *off, *peer, "endpoint", endpoint, *on)
-        words.complain(f"endpoint {endpoint} set")
+        if await _run("wg", "set", self._own.name, *peer, *off, *peer, "endpoint", endpoint, *on) is not None:
+            words.complain(f"endpoint {endpoint} set")
 
-    async def _started(self) -> None:
-        assert self._process is not None
-        socket, starting = _SOCKETS / f"{self._own.name}.sock", asyncio.create_task(self.last())
+    async def _start(self) -> None:
+        socket = _SOCKETS / f"{self._own.name}.sock"
+        socket.unlink(missing_ok=True)  # of one that was killed
+        environment = os.environ | {"WG_PROCESS_FOREGROUND": "1", "LOG_LEVEL": "error"}
+        command = ("setpriv", "--pdeathsig", "KILL", "wireguard-go", "-f", self._own.name)
+        self._process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=sys.stderr)
+        lasting = asyncio.create_task(self.last())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_TIMEOUT):
                 while not socket.exists():  # noqa: ASYNC110
                     await asyncio.sleep(_START_POLL_INTERVAL)
-        starting.cancel()
+        lasting.cancel()
         if not socket.exists():
             words.refuse(f"wireguard-go took no commands within {START_TIMEOUT:.0f} s")
 
