@@ -89,8 +89,10 @@ needs_mptcp = pytest.mark.skipif(
 )
 
 needs_wireguard = pytest.mark.skipif(
-    not may_run() or any(shutil.which(name, path=search_path()) is None for name in ("wireguard-go", "wg")),
-    reason="needs root, the lab, wireguard-go and wg",
+    not may_run()
+    or not os.access("/dev/net/tun", os.R_OK | os.W_OK)
+    or any(shutil.which(name, path=search_path()) is None for name in ("wireguard-go", "wg")),
+    reason="needs root, the lab, /dev/net/tun, wireguard-go and wg",
 )
 
 
