@@ -115,16 +115,17 @@ class Result:
         return statistics.quantiles(self.round_trips_ms, n=100, method="inclusive")[percent - 1]
 
 
-async def measure(factory: child.TunnelFactory, processes: int, load: bytes, round_trips: int) -> Result:
+async def measure(factory: child.TunnelFactory, processes: int, load: bytes, count: int) -> Result:
     target = Target()
     try:
         async with factory(target.address, processes=processes) as tunnel:
-            return await asyncio.to_thread(_round_trips, tunnel.address, load, round_trips)
+            return await asyncio.to_thread(round_trips, tunnel.address, load, count)
     finally:
         target.close()
 
 
-def _round_trips(address: child.Address, load: bytes, count: int) -> Result:
+def round_trips(address: child.Address, load: bytes, count: int) -> Result:
+    """Of a `Target` behind `address`, one after the other, beside a `Load` of that kind or without one."""
     bulk = Load(address, load) if load else None
     if bulk is not None:
         time.sleep(LOAD_LEAD_SECONDS)

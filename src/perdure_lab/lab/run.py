@@ -97,6 +97,7 @@ class Run:
         await self._network.build()
         self._directory = tempfile.mkdtemp(prefix="perdure-lab-", dir="/run")
         self._say("starting the programs")
+        await self._traffic.listen("gateway")
         await self._start_programs()
         await self._begin_traffic()
         if self._scenario.busy:
@@ -116,7 +117,6 @@ class Run:
             told = self._problems.append
             await self._start_child(relay(log_file=self._log_file("relay"), on_end=told, on_log_lost=told))
             await self._while_all_is_well(relay_answers())
-        await self._traffic.listen("gateway")
         if subject.rendezvous:
             await self._start("rendezvous", SERVICES, subject.rendezvous)
         await self._start("gateway", "gateway", subject.gateway, self._options())

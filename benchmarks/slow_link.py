@@ -1,0 +1,167 @@
+"""A keystroke on a slow link: round trips of 64 bytes, idle, and while another stream carries as much as it can.
+
+    python -m benchmarks.slow_link [--round-trips 50] [--rounds 5] [--peers perdure ssh wireguard] [--rtt 50] [--mbit 20]
+
+Client and gateway are the lab's, in network namespaces of their own, with a router between them whose queue holds
+2,000 packets. "up" and "down" are the bulk's direction; --rtt is in ms, --mbit each way. Needs what the lab needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+
+import msgspec
+from benchmarks.latency import Result, Target, round_trips
+from benchmarks.report import load_average, measured, print_head, print_row
+
+from perdure_lab.lab.apart import Worker, asked, done, end_with_the_asker, tell
+from perdure_lab.lab.namespaces import entered
+from perdure_lab.lab.run import Run
+from perdure_lab.lab.subject import CLIENT_PORT, PERDURE, Subject
+from perdure_lab.lab.tools import LabError, isolated, search_path
+from perdure_lab.peers.subjects import PEERS
+from perdure_lab.scenario.parse import parse_scenario
+
+SUBJECTS = {"perdure": PERDURE, **PEERS}
+SCENARIO = """
+title = "A slow link"
+text = "Nothing happens to it."
+seconds = 10
+[client.eth]
+delay = "{delay}ms"
+rate = {rate}
+[expect]
+"""
+
+INSIDE = "inside"
+FIRST_ANSWER_TIMEOUT = 60.0
+AT_REST_SECONDS = 2.0
+"""The tunnel works: until it measures nothing of its own any more."""
+
+_ADDRESS = "127.0.0.1", CLIENT_PORT
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    scenario: str
+    subject: Subject
+    load: str
+    """`U`, `D`, or nothing."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Exactly one field is set."""
+
+    result: Result | None = None
+    problem: str | None = None
+
+
+class SlowLink(Run):
+    """The lab's network and programs, with this benchmark's traffic."""
+
+    async def measure(self, load: bytes, count: int) -> Result:
+        await self._network.build()
+        self._directory = tempfile.mkdtemp(prefix="perdure-slow-link-", dir="/run")
+        with entered("gateway"):
+            target = Target()
+        self._traffic.target_port = target.address[1]
+        await self._start_programs()
+        await self._while_all_is_well(asyncio.to_thread(_wait_for_an_answer))
+        await asyncio.sleep(AT_REST_SECONDS)
+        return await asyncio.to_thread(_measure, load, count)
+
+
+def _wait_for_an_answer() -> None:
+    deadline = time.monotonic() + FIRST_ANSWER_TIMEOUT
+    while time.monotonic() < deadline:
+        with entered("client"), socket.socket() as connection:
+            connection.settimeout(5)
+            try:
+                connection.connect(_ADDRESS)
+                connection.sendall(b"E?")
+                if connection.recv(1) == b"?":
+                    return
+            except OSError:
+                time.sleep(0.1)
+    raise LabError(f"nothing came through within {FIRST_ANSWER_TIMEOUT:.0f} s")
+
+
+def _measure(load: bytes, count: int) -> Result:
+    with entered("client"):
+        return round_trips(_ADDRESS, load, count)
+
+
+def inside() -> None:
+    """The first process in the private namespaces: one `Job`."""
+    os.environ["PATH"] = search_path()
+    job = asked(Job)
+    end_with_the_asker()
+    scenario = parse_scenario(job.scenario, source="slow-link", name="slow-link")
+    try:
+        link = SlowLink(scenario, job.subject, 1, lambda progress: None)
+        tell(Told(result=asyncio.run(link.measure(job.load.encode(), job.count))))
+    except (LabError, OSError) as error:
+        tell(Told(problem=str(error)))
+    done()
+
+
+async def measure(job: Job) -> Result:
+    async with Worker(isolated(sys.executable, "-m", "benchmarks.slow_link", INSIDE)) as worker:
+        worker.say(msgspec.json.encode(job))
+        told = await worker.told(Told)
+    if told is None or told.result is None:
+        raise SystemExit(f"{job.subject.name}: {(told and told.problem) or worker.complaint or 'it ended'}")
+    return told.result
+
+
+async def run(rounds: int, count: int, peers: list[str], scenario: str) -> None:
+    spread = "(lowest to highest round)"
+    print_head("what", "load", f"p50 ms {spread}", f"p99 ms {spread}", "bulk MB/s", "p50, as a multiple of idle")
+    idle: dict[str, float] = {}
+    for load, name in (("", "idle"), ("U", "up"), ("D", "down")):
+        results: dict[str, list[Result]] = {}
+        for _ in range(rounds):
+            for peer in peers:
+                results.setdefault(peer, []).append(await measure(Job(scenario, SUBJECTS[peer], load, count)))
+        for peer, runs in results.items():
+            p50, p99 = ([each.percentile(percent) for each in runs] for percent in (50, 99))
+            for percent, values in ((50, p50), (99, p99)):
+                measured(f"64 bytes, p{percent}, {name}", peer, "ms", values, less_is_better=True)
+            median = statistics.median(p50)
+            bulk = statistics.median(each.load_mb_per_second for each in runs)
+            print_row(
+                peer, name, _spread(p50), _spread(p99), f"{bulk:.2f}", f"{median / idle.setdefault(peer, median):.2f}"
+            )
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def main() -> None:
+    if sys.argv[1:] == [INSIDE]:
+        inside()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--round-trips", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", nargs="+", default=["perdure", "ssh", "wireguard"], choices=list(SUBJECTS))
+    parser.add_argument("--rtt", type=float, default=50.0)
+    parser.add_argument("--mbit", type=float, default=20.0)
+    arguments = parser.parse_args()
+    print(load_average())
+    scenario = SCENARIO.format(delay=arguments.rtt / 2, rate=int(arguments.mbit * 125_000))
+    asyncio.run(run(arguments.rounds, arguments.round_trips, arguments.peers, scenario))
+
+
+if __name__ == "__main__":
+    main()
