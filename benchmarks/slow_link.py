@@ -1,6 +1,6 @@
 """A keystroke on a slow link: round trips of 64 bytes, idle, and while another stream carries as much as it can.
 
-    python -m benchmarks.slow_link [--round-trips 50] [--rounds 5] [--peers perdure ssh wireguard] [--rtt 50] [--mbit 20]
+    python -m benchmarks.slow_link [--round-trips 50] [--rounds 5] [--peers perdure ssh wireguard] [--rtt 50]
 
 Client and gateway are the lab's, in network namespaces of their own, with a router between them whose queue holds
 2,000 packets. "up" and "down" are the bulk's direction; --rtt is in ms, --mbit each way. Needs what the lab needs.
