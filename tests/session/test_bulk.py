@@ -25,6 +25,7 @@ def pair() -> Pair:
         pair.send(pair.initiator, 3)
         pair.advance(ROUND_TRIP)
         pair.deliver(pair.acceptor, 3)
+        pair.acceptor.consume(1)
         pair.advance(ACK_DELAY)
         pair.send(pair.acceptor)
         pair.deliver(pair.initiator)
@@ -68,6 +69,22 @@ def test_all_goes_through(pair: Pair) -> None:
     pair.settle()
     assert len(pair.acceptor.read[1]) == 900_000
     assert under_way(pair) == 0
+
+
+def test_a_reader_that_is_slow_says_nothing_of_the_path(pair: Pair) -> None:
+    before = allowed(pair)
+    for _ in range(20):
+        pair.send(pair.initiator, 64)
+        pair.advance(ROUND_TRIP)
+        pair.deliver(pair.acceptor, 64)
+        pair.advance(ACK_DELAY)
+        pair.send(pair.acceptor, 64)
+        pair.deliver(pair.initiator, 64)
+        pair.advance(5.0)
+        pair.acceptor.consume(1)
+        pair.send(pair.acceptor, 64)
+        pair.deliver(pair.initiator, 64)
+    assert allowed(pair) >= before
 
 
 def test_a_new_carrier_is_measured_anew(pair: Pair) -> None:

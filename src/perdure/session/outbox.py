@@ -282,7 +282,7 @@ class Outbox:
                 room -= self._add_control(parts, room, now)
         told = len(parts)
         self._add_data(parts, room - (self._streams.max_message_bytes - self.message_bytes), now)
-        if not self._streams.has_more:
+        if not self._sendable and not self._streams.keeps_path_busy:
             self._traffic.ran_dry()
         if self._grant_unproved and len(parts) > told:
             self._grant_unproved = any(isinstance(reply, Signal) for reply in self._replies)  # goes out behind the data

@@ -62,8 +62,8 @@ class QueueLimit:
         """What may be under way."""
         self._allow()
 
-    def measured(self, seconds: float, delivered_bytes: int, now: float, *, has_more: bool) -> None:
-        """The same again. `has_more`: there was always more to send."""
+    def measured(self, seconds: float, delivered_bytes: int, now: float, *, was_full: bool) -> None:
+        """The same again. `was_full`: there was always more to send, and in the round trip before, too."""
         rate, framed_at = delivered_bytes / seconds, now - seconds
         if self._probed_since is None:
             self._base_rtt = min(self._base_rtt, seconds)
@@ -74,7 +74,7 @@ class QueueLimit:
                 self._grows, self._rate = True, rate
             self._base_rtt, self._probed_since = seconds, None
             self._full_since, self._probe_at = now + seconds, self._next_probe(now)
-        says_rate = has_more and framed_at >= self._full_since
+        says_rate = was_full and framed_at >= self._full_since
         if says_rate:
             self._grows = self._grows and rate >= GROWS * self._rate
         if says_rate or rate > self._rate:

@@ -265,9 +265,9 @@ class StreamTable:
         return held
 
     @property
-    def has_more(self) -> bool:
-        """Whether there is more to send than is under way, or more would be if there were room."""
-        return self.buffered_bytes > self.under_way_bytes or bool(self._waiting)
+    def keeps_path_busy(self) -> bool:
+        """Whether something is under way, and there is more to send, or would be if there were room."""
+        return self.under_way_bytes > 0 and (self.buffered_bytes > self.under_way_bytes or bool(self._waiting))
 
     def tell_writable(self, events: list[SessionEvent]) -> None:
         """Tell the streams that wait and have room."""

@@ -29,6 +29,7 @@ class Traffic:
         "_ran_dry",
         "_streams",
         "_timed",
+        "_timed_from",
         "_untimed_until",
         "delivered_bytes",
         "last_data_at",
@@ -52,10 +53,12 @@ class Traffic:
         """What the peer acknowledged."""
         self.queue_limit: QueueLimit | None = None
         """What may be under way; `None`: nothing says."""
-        self._ran_dry = False
-        """There was nothing to send since `_timed`."""
-        self._timed: tuple[int, int, float, int] | None = None
-        """The stream and the offset whose ACK is timed, since when, and `delivered_bytes` then."""
+        self._ran_dry = True
+        """There was nothing to send since `_timed` was framed."""
+        self._timed: tuple[int, int, float] | None = None
+        """The stream and the offset whose ACK is timed, and since when."""
+        self._timed_from = 0, False
+        """`delivered_bytes` when it was framed, and whether there had always been more to send since the one before."""
         self._untimed_until = _ALWAYS
 
     def opened(self, now: float) -> None:
@@ -75,7 +78,8 @@ class Traffic:
             self.sent_bytes += fresh
             self.last_data_at = now
             if now >= self._untimed_until and self._times_nothing:
-                self._timed = stream_id, end, now, self.delivered_bytes
+                self._timed = stream_id, end, now
+                self._timed_from = self.delivered_bytes, not self._ran_dry
                 self._ran_dry = False
                 self._untimed_until = now + RTT_SAMPLE_INTERVAL
 
@@ -83,16 +87,22 @@ class Traffic:
         """The round trip in seconds, if an ACK of `position` covers the timed offset."""
         if self._timed is None:
             return None
-        timed_stream_id, end, sent_at, delivered_before = self._timed
+        timed_stream_id, end, sent_at = self._timed
         if stream_id != timed_stream_id or position < end:
             return None
         self._timed = None
-        seconds, delivered_bytes = now - sent_at, self.delivered_bytes - delivered_before
-        if seconds > 0 and self.queue_limit is not None:
-            self.queue_limit.measured(seconds, delivered_bytes, now, has_more=not self._ran_dry)
-        elif seconds > 0 and not self._ran_dry:
-            self.queue_limit = QueueLimit(seconds, delivered_bytes, now)
+        if (seconds := now - sent_at) > 0:
+            self._measured(seconds, now)
         return seconds
+
+    def _measured(self, seconds: float, now: float) -> None:
+        """What was under way in that time says how fast the path is, where it was always as much as may be."""
+        delivered_before, was_full = self._timed_from
+        delivered_bytes, was_full = self.delivered_bytes - delivered_before, was_full and not self._ran_dry
+        if self.queue_limit is not None:
+            self.queue_limit.measured(seconds, delivered_bytes, now, was_full=was_full)
+        elif was_full:
+            self.queue_limit = QueueLimit(seconds, delivered_bytes, now)
 
     def ran_dry(self) -> None:
         """All that there was to send was sent."""
