@@ -70,8 +70,8 @@ class StreamTable:
         self._streams: dict[int, Stream] = {}
         self._next_id = 1 if initiator else 2
         self._highest_peer_id = 0
-        self._waiting: dict[int, None] = {}
-        """The streams that wait for room."""
+        self._waiting: dict[int, None] | None = None
+        """The streams that wait for room; `None`: none has waited yet."""
         self._forgotten: list[int] | None = None
 
     def __len__(self) -> int:
@@ -188,14 +188,14 @@ class StreamTable:
     def take_no_more(self) -> None:
         """Neither streams nor bytes are taken any more; streams that wait for room are not told of any."""
         self.is_closing = True
-        self._waiting.clear()
+        self._waiting = None
 
     def clear(self) -> None:
         for stream in self._streams.values():
             if stream.has_ended:
                 self._note_forgotten(stream)
         self._streams.clear()
-        self._waiting.clear()
+        self._waiting = None
         self.under_way_bytes = 0
         self._hold(-self.buffered_bytes)
 
@@ -224,6 +224,8 @@ class StreamTable:
             budget.held_bytes += count
         if len(stream.buffer) <= self.write_limits(stream)[1]:
             return True
+        if self._waiting is None:
+            self._waiting = {}
         self._waiting[stream.stream_id] = None
         return False
 
@@ -283,7 +285,8 @@ class StreamTable:
 
     def stop_waiting(self, stream: Stream) -> None:
         """`stream` writes no more."""
-        self._waiting.pop(stream.stream_id, None)
+        if self._waiting:
+            self._waiting.pop(stream.stream_id, None)
 
     def _note_forgotten(self, stream: Stream) -> None:
         if self._forgotten is None:
