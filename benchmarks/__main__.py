@@ -27,6 +27,7 @@ PARTS: dict[str, tuple[list[str], list[str]]] = {
     "small": ([], ["--rounds", "3", "--seconds", "0.5"]),
     "throughput": (["--processes", "2", "--rounds", "5"], ["--processes", "2", "--mib", "64"]),
     "latency": (["--processes", "2", "--rounds", "5"], ["--processes", "2", "--round-trips", "200"]),
+    "databases": ([], ["--rounds", "1", "--seconds", "1"]),
     "slow_link": ([], ["--rounds", "1", "--round-trips", "20"]),
     "streams": ([], ["--rounds", "3", "--round-trips", "100"]),
     "frames": ([], ["--rounds", "3"]),
