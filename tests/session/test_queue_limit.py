@@ -64,7 +64,7 @@ class Bulk:
         if self.limit is None:
             self.limit = QueueLimit(self.now - sent_at, self.delivered - before, self.now)
         else:
-            self.limit.measured(self.now - sent_at, self.delivered - before, self.now, was_full=True)
+            self.limit.measured(self.now - sent_at, self.delivered - before, self.now, is_full=True)
 
 
 @settings(max_examples=60)
@@ -82,7 +82,7 @@ def test_it_follows_the_paths_rate(rtt: float, times: float) -> None:
     bulk = Bulk(2.5e6, rtt)
     bulk.run(100 * rtt + 2)
     bulk.rate *= times
-    bulk.run(100 * rtt + 2)
+    bulk.run(100 * rtt + 6 * PROBE_INTERVAL)
     used, queue = bulk.run(2 * PROBE_INTERVAL)
     assert used > 0.9
     assert queue < 0.75 * rtt + 0.02 + LEAST_BYTES / bulk.rate
@@ -101,21 +101,21 @@ def test_it_follows_the_paths_length(rtt: float, times: float) -> None:
 
 def test_what_ran_dry_says_only_that_the_path_is_at_least_so_fast() -> None:
     limit = QueueLimit(0.1, 100_000, 0.0)
-    limit.measured(0.1, 110_000, 1.0, was_full=True)
+    limit.measured(0.1, 110_000, 1.0, is_full=True)
     allowed = limit.allowed_bytes
-    limit.measured(0.1, 1000, 2.0, was_full=False)
+    limit.measured(0.1, 1000, 2.0, is_full=False)
     assert limit.allowed_bytes == allowed
-    limit.measured(0.1, 220_000, 3.0, was_full=False)
+    limit.measured(0.1, 220_000, 3.0, is_full=False)
     assert limit.allowed_bytes == pytest.approx(2 * allowed, rel=0.01)
 
 
 def test_a_probe_waits_for_what_was_framed_behind_its_beginning() -> None:
     limit = QueueLimit(0.1, 1_000_000, 0.0)
-    limit.measured(0.1, 1_000_000, 1.0, was_full=True)
+    limit.measured(0.1, 1_000_000, 1.0, is_full=True)
     allowed = limit.allowed_bytes
-    limit.measured(0.12, 1_200_000, PROBE_INTERVAL, was_full=True)
+    limit.measured(0.12, 1_200_000, PROBE_INTERVAL, is_full=True)
     assert limit.allowed_bytes == pytest.approx(500_000, rel=0.01)
-    limit.measured(0.12, 1_200_000, PROBE_INTERVAL + 0.05, was_full=True)
+    limit.measured(0.12, 1_200_000, PROBE_INTERVAL + 0.05, is_full=True)
     assert limit.allowed_bytes == pytest.approx(500_000, rel=0.01)
-    limit.measured(0.2, 1_000_000, PROBE_INTERVAL + 0.3, was_full=True)
+    limit.measured(0.2, 1_000_000, PROBE_INTERVAL + 0.3, is_full=True)
     assert limit.allowed_bytes > 1.8 * allowed

@@ -7,8 +7,7 @@ Rules:
 3. A lone acknowledgement waits `ACK_DELAY` for company, one of bulk `BULK_ACK_DELAY`; and so does an ACCEPT for which
    the peer does not wait (`Stream.accept_may_wait`). OPEN, RESET, WINDOW and a long overdue one do not wait.
 4. A stream's FIN and RESET follow its last byte, in the same message where there is room.
-5. Data goes round-robin, each ready stream an equal share of a message, so that a keystroke goes out with the next
-   message whatever else is being sent. `queue_limit` says how much may be under way.
+5. Data goes as `data_queue` says.
 """
 
 from __future__ import annotations
@@ -16,24 +15,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.errors import ProtocolError
+from perdure.session.data_queue import DataQueue, Parts, pop_first
 from perdure.session.linger import Linger
 from perdure.session.message_length import FIRST_MESSAGE_BYTES, next_length
 from perdure.wire import (
-    MAX_DATA_OVERHEAD_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_MESSAGE_FRAMES,
     MAX_STREAMS,
     MAX_TARGET_BYTES,
     Accept,
-    Fin,
     Frame,
     Open,
     Ping,
-    Reset,
     ResetCode,
     Signal,
     Window,
-    encode_data_header,
     encode_frame,
 )
 
@@ -60,19 +56,9 @@ _CONTROL_ROOM = MAX_TARGET_BYTES + 64
 """Room that the largest control frames of one stream may need at the end of a message."""
 
 _MAX_CONTROL_FRAMES = MAX_MESSAGE_FRAMES // 2 - 16
-_MAX_DATA_STREAMS = MAX_MESSAGE_FRAMES // 2 // 3
-"""Of one message. A stream adds at most four control frames, and DATA, FIN and RESET."""
-
-_SMALLEST_SHARE = 1024
-"""Bytes below which a message is not divided further: the header's share of the carrier stays near 1 %."""
-
-_LEAST_ROOM = 256
-"""Room at the end of a message that is not worth another frame's header and parsing."""
-
-Parts = list[bytes | memoryview]
 
 
-class Outbox:
+class Outbox(DataQueue):
     """The queues of one session. A stream is in those that its state asks for, once in each."""
 
     __slots__ = (
@@ -84,9 +70,6 @@ class Outbox:
         "_ping_token",
         "_ping_wanted",
         "_replies",
-        "_sendable",
-        "_streams",
-        "_traffic",
         "ack_at",
         "message_bytes",
         "ping_sent_at",
@@ -99,13 +82,11 @@ class Outbox:
         """When the PING was sent that has no answer yet."""
         self.message_bytes = FIRST_MESSAGE_BYTES
         """How long a message with data may be, as the path answers now."""
-        self._streams = streams
-        self._traffic = traffic
+        super().__init__(streams, traffic)
         self._linger: Linger | None = None
         self._replies: list[Frame] = []
         self._control: dict[int, None] = {}
         self._acks: dict[int, None] = {}
-        self._sendable: dict[int, None] = {}
         self._ping_token = 0
         self._ping_wanted = False
         self._grant_unproved = False
@@ -192,7 +173,9 @@ class Outbox:
     @property
     def has_due(self) -> bool:
         """Whether `fill` has anything to do."""
-        return bool(self._control or self._sendable or self._replies or self._ping_wanted) or self._linger is not None
+        if self._control or self._replies or self._ping_wanted or self._linger is not None:
+            return True
+        return self.may_send_data
 
     @property
     def reply_count(self) -> int:
@@ -276,14 +259,13 @@ class Outbox:
                 self._linger = None
         if self._control or self._replies or self._ping_wanted:
             room -= self._add_control(parts, room, now)
-        if parts or self._sendable:
+        if parts or self.may_send_data:
             self.release_acks()
             if self._control:
                 room -= self._add_control(parts, room, now)
         told = len(parts)
-        self._add_data(parts, room - (self._streams.max_message_bytes - self.message_bytes), now)
-        if not self._sendable and not self._streams.keeps_path_busy:
-            self._traffic.ran_dry()
+        for stream in self.add_data(parts, room - (self._streams.max_message_bytes - self.message_bytes), now):
+            self.schedule(stream)
         if self._grant_unproved and len(parts) > told:
             self._grant_unproved = any(isinstance(reply, Signal) for reply in self._replies)  # goes out behind the data
         elif self._grant_unproved:
@@ -299,7 +281,7 @@ class Outbox:
             self._replies.append(Ping(self._ping_token))
         size = self._add_replies(parts, room) if self._replies else 0
         while self._control and size + _CONTROL_ROOM < room and len(parts) < _MAX_CONTROL_FRAMES:
-            stream = self._streams.get(_pop_first(self._control))
+            stream = self._streams.get(pop_first(self._control))
             if stream is None:
                 continue
             for frame in stream.take_control(now):
@@ -327,74 +309,6 @@ class Outbox:
         del self._replies[:told]
         return size
 
-    def _add_data(self, parts: Parts, room: int, now: float) -> None:
-        left = _MAX_DATA_STREAMS
-        if self._sendable and self._streams.is_repeating(next(iter(self._sendable))):
-            room = min(room, FIRST_MESSAGE_BYTES)
-        if (limit := self._traffic.queue_limit) is not None:
-            if (allowed := limit.allows(self._streams.under_way_bytes)) <= 0:
-                self._add_sparse_data(parts, room, now)
-                return
-            room = min(room, max(_SMALLEST_SHARE, allowed))
-        while self._sendable and room >= _LEAST_ROOM and left:
-            ready = min(len(self._sendable), left)
-            share = max(_SMALLEST_SHARE, room // ready)
-            for _ in range(ready):
-                if room < _LEAST_ROOM:
-                    return
-                left -= 1
-                room -= self._add_stream_data(parts, _pop_first(self._sendable), min(room, share), now)
-
-    def _add_sparse_data(self, parts: Parts, room: int, now: float) -> None:
-        """Of streams that have nothing under way: their few bytes do not wait for the many of others."""
-        for stream_id in [each for each in self._sendable if self._streams.is_sparse(each)][:_MAX_DATA_STREAMS]:
-            if room < _SMALLEST_SHARE:
-                return
-            del self._sendable[stream_id]
-            room -= self._add_stream_data(parts, stream_id, _SMALLEST_SHARE, now)
-
-    def _add_stream_data(self, parts: Parts, stream_id: int, room: int, now: float) -> int:
-        """Of a stream that was taken out of `_sendable`; how many bytes it took."""
-        if (stream := self._streams.get(stream_id)) is None:
-            return 0
-        size = self._add_bytes(parts, stream, room, now)
-        if stream.has_data:
-            self._sendable[stream_id] = None
-        elif stream.reset_code is not None:
-            self.schedule(stream)
-        return size
-
-    def _add_bytes(self, parts: Parts, stream: Stream, room: int, now: float) -> int:
-        size = 0
-        furthest = stream.buffer.furthest
-        offset, payload = stream.take_data(room - MAX_DATA_OVERHEAD_BYTES, now)
-        if payload:
-            length = sum(map(len, payload))
-            fresh = stream.buffer.furthest - furthest
-            parts.append(encode_data_header(stream.stream_id, offset, length))
-            size += len(parts[-1]) + length
-            parts.extend(payload)
-            self._streams.under_way_bytes += length
-            self._traffic.sent(stream.stream_id, offset + length, fresh=fresh, again=length - fresh, now=now)
-        if room - size >= MAX_DATA_OVERHEAD_BYTES and (end := stream.take_fin(now)) is not None:
-            parts.append(encode_frame(Fin(stream.stream_id, end)))
-            size += len(parts[-1])
-        if stream.reset_code is None or room - size < MAX_DATA_OVERHEAD_BYTES:
-            return size
-        if (code := stream.take_reset(now)) is not None:
-            parts.append(encode_frame(Reset(stream.stream_id, code)))
-            size += len(parts[-1])
-        return size
-
 
 def _fits(signal: Signal, size: int) -> bool:
     return len(encode_frame(signal)) <= size
-
-
-def _pop_first(queue: dict[int, None]) -> int:
-    first = next(iter(queue))
-    if len(queue) > 1:
-        del queue[first]
-    else:
-        queue.clear()  # An emptied dict keeps its table: 200 bytes, in each of many idle sessions.
-    return first

@@ -243,8 +243,6 @@ class Receiver:
         freed = held - len(stream.buffer)
         self._streams.under_way_bytes += stream.buffer.under_way - under_way
         self._traffic.delivered_bytes += freed
-        if not self._streams.under_way_bytes and not self._outbox.has_due:
-            self._traffic.ran_dry()  # what is left waits for credit: the reader is slow, not the path
         if freed and due_since is not None:
             self._outbox.learn(now - due_since - self._streams.late_ack_delay)
         if (seconds := self._traffic.acknowledged(stream.stream_id, position, now)) is not None:

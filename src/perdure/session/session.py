@@ -24,7 +24,7 @@ from perdure.session.events import (
     joined,
 )
 from perdure.session.handshake import CarrierState, Handshake
-from perdure.session.outbox import Outbox, Parts
+from perdure.session.outbox import Outbox
 from perdure.session.receiver import Receiver
 from perdure.session.stream_calls import StreamCalls
 from perdure.session.stream_table import StreamTable
@@ -44,6 +44,7 @@ from perdure.wire import (
 if TYPE_CHECKING:
     from perdure.config import ResourceLimits
     from perdure.session.budget import ByteBudget
+    from perdure.session.data_queue import Parts
 
 
 class Session(StreamCalls):

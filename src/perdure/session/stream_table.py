@@ -266,11 +266,6 @@ class StreamTable:
         stream.abort(code)
         return held
 
-    @property
-    def keeps_path_busy(self) -> bool:
-        """Whether something is under way, and there is more to send, or would be if there were room."""
-        return self.under_way_bytes > 0 and (self.buffered_bytes > self.under_way_bytes or bool(self._waiting))
-
     def tell_writable(self, events: list[SessionEvent]) -> None:
         """Tell the streams that wait and have room."""
         if not self._waiting:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.session.queue_limit import QueueLimit
+from perdure.session.queue_limit import LEAST_BYTES, QueueLimit
 
 if TYPE_CHECKING:
     from perdure.session.stream_table import StreamTable
@@ -26,10 +26,8 @@ class Traffic:
     """The counters and the clock of one session."""
 
     __slots__ = (
-        "_ran_dry",
         "_streams",
         "_timed",
-        "_timed_from",
         "_untimed_until",
         "delivered_bytes",
         "last_data_at",
@@ -53,12 +51,8 @@ class Traffic:
         """What the peer acknowledged."""
         self.queue_limit: QueueLimit | None = None
         """What may be under way; `None`: nothing says."""
-        self._ran_dry = True
-        """There was nothing to send since `_timed` was framed."""
-        self._timed: tuple[int, int, float] | None = None
-        """The stream and the offset whose ACK is timed, and since when."""
-        self._timed_from = 0, False
-        """`delivered_bytes` when it was framed, and whether there had always been more to send since the one before."""
+        self._timed: tuple[int, int, float, int, int] | None = None
+        """The stream and the offset whose ACK is timed, since when; and what was delivered and under way then."""
         self._untimed_until = _ALWAYS
 
     def opened(self, now: float) -> None:
@@ -77,40 +71,37 @@ class Traffic:
         if fresh:
             self.sent_bytes += fresh
             self.last_data_at = now
-            if now >= self._untimed_until and self._times_nothing:
-                self._timed = stream_id, end, now
-                self._timed_from = self.delivered_bytes, not self._ran_dry
-                self._ran_dry = False
+            if now >= self._untimed_until and self._times_nothing and not self._is_beyond_limit:
+                self._timed = stream_id, end, now, self.delivered_bytes, self._streams.under_way_bytes
                 self._untimed_until = now + RTT_SAMPLE_INTERVAL
 
     def acknowledged(self, stream_id: int, position: int, now: float) -> float | None:
         """The round trip in seconds, if an ACK of `position` covers the timed offset."""
         if self._timed is None:
             return None
-        timed_stream_id, end, sent_at = self._timed
+        timed_stream_id, end, sent_at, delivered_before, under_way = self._timed
         if stream_id != timed_stream_id or position < end:
             return None
         self._timed = None
         if (seconds := now - sent_at) > 0:
-            self._measured(seconds, now)
+            self._limit(seconds, self.delivered_bytes - delivered_before, under_way, now)
         return seconds
 
-    def _measured(self, seconds: float, now: float) -> None:
-        """What was under way in that time says how fast the path is, where it was always as much as may be."""
-        delivered_before, was_full = self._timed_from
-        delivered_bytes, was_full = self.delivered_bytes - delivered_before, was_full and not self._ran_dry
-        if self.queue_limit is not None:
-            self.queue_limit.measured(seconds, delivered_bytes, now, was_full=was_full)
-        elif was_full:
+    def _limit(self, seconds: float, delivered_bytes: int, under_way: int, now: float) -> None:
+        """Nothing is limited before there was bulk on the carrier."""
+        if (limit := self.queue_limit) is not None:
+            limit.measured(seconds, delivered_bytes, now, is_full=under_way >= limit.allowed_bytes // 2)
+        elif under_way >= LEAST_BYTES:
             self.queue_limit = QueueLimit(seconds, delivered_bytes, now)
-
-    def ran_dry(self) -> None:
-        """All that there was to send was sent."""
-        self._ran_dry = True
 
     def forget_under_way(self) -> None:
         """The carrier is gone: what is timed will be sent again."""
         self._timed = self.queue_limit = None
+
+    @property
+    def _is_beyond_limit(self) -> bool:
+        """Whether what was framed last has bulk before it that would wait."""
+        return self.queue_limit is not None and self.queue_limit.is_exceeded_by(self._streams.under_way_bytes)
 
     @property
     def _times_nothing(self) -> bool:
