@@ -476,7 +476,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (spend_the_restart_limit_on_planned_renewals, 151, "the restart limit is reached after"),
     (renew_a_path_in_turns, 31, "new credentials"),
     (close_the_old_one_too_early, 1, "has not left it"),
-    (count_for_ever_as_under_way, 97, "of stream 7 have come"),
+    (count_for_ever_as_under_way, 9, "bytes have come"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

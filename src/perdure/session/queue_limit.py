@@ -9,7 +9,7 @@ session keeps less under way. It measures the path, much as BBR does:
 2. Under way is at most what that rate carries in `GAIN` times the round trip and `SLACK`: a little more than the path
    holds, so that a rate that has grown is found.
 3. In the beginning, and after `IDLE` seconds without bulk, it is `FIRST_GAIN` times, as long as each round trip finds
-   a rate that is a quarter higher: as fast as SCTP's slow start.
+   a rate that is a quarter higher: as fast as SCTP's slow start. A probe follows, as that has filled a queue.
 4. The round trip is measured by probes: for the time of one, half as much is under way as the path holds, so that no
    queue of ours is in it. The longer of the last two counts: on Wi-Fi they differ.
 5. A probe comes every `PROBE_INTERVAL` of bulk, and sooner where an answer takes much longer than it should: the path
@@ -72,8 +72,9 @@ class QueueLimit:
     )
 
     def __init__(self, seconds: float, delivered_bytes: int, now: float) -> None:
-        self._rtt = self._probed_rtt = seconds
-        """That counts, and that of the last probe."""
+        self._rtt = seconds
+        self._probed_rtt = 0.0
+        """That of the last probe."""
         self._rate = self._rate_before = delivered_bytes / seconds
         """The highest since the last probe, and between the two before."""
         self._grows = True
@@ -96,7 +97,9 @@ class QueueLimit:
             self._probing_since = None  # bulk is over: the next one is probed
         elif is_full:
             self._full_at = now
-            self._grows = self._grows and rate >= GROWS * self._rate
+            if self._grows and rate < GROWS * self._rate:
+                self._grows, self._probe_at = False, now
+                self._rate = self._rate_before = rate
         elif now - self._full_at > IDLE:
             self._grows = True
         self._rate = max(self._rate, rate)
