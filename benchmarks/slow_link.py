@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import socket
 import statistics
@@ -44,7 +45,7 @@ rate = {rate}
 INSIDE = "inside"
 FIRST_ANSWER_TIMEOUT = 60.0
 AT_REST_SECONDS = 2.0
-"""The tunnel works: until it measures nothing of its own any more."""
+"""After the first answer, until the tunnel's own traffic of its beginning is over."""
 
 _ADDRESS = "127.0.0.1", CLIENT_PORT
 
@@ -86,13 +87,12 @@ def _wait_for_an_answer() -> None:
     while time.monotonic() < deadline:
         with entered("client"), socket.socket() as connection:
             connection.settimeout(5)
-            try:
+            with contextlib.suppress(OSError):
                 connection.connect(_ADDRESS)
                 connection.sendall(b"E?")
                 if connection.recv(1) == b"?":
                     return
-            except OSError:
-                time.sleep(0.1)
+        time.sleep(0.1)
     raise LabError(f"nothing came through within {FIRST_ANSWER_TIMEOUT:.0f} s")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.config import ResourceLimits
-from perdure.session.outbox import ACK_DELAY, BULK_ACK_DELAY, BULK_BYTES
+from perdure.session.outbox import ACK_DELAY, BULK_ACK_BYTES, BULK_ACK_DELAY
 from perdure.session.queue_limit import LEAST_BYTES
 from support.session_pair import Pair
 
@@ -138,7 +138,7 @@ def test_a_stream_that_is_dropped_is_not_under_way(pair: Pair) -> None:
     assert pair.send(pair.initiator, 64) > 1
 
 
-@pytest.mark.parametrize(("count", "delay"), [(BULK_BYTES - 1, ACK_DELAY), (BULK_BYTES, BULK_ACK_DELAY)])
+@pytest.mark.parametrize(("count", "delay"), [(BULK_ACK_BYTES - 1, ACK_DELAY), (BULK_ACK_BYTES, BULK_ACK_DELAY)])
 def test_bulk_is_acknowledged_sooner(count: int, delay: float) -> None:
     pair = Pair()
     pair.connect()

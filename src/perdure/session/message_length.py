@@ -1,4 +1,4 @@
-"""How long a message with data may be, as the path answers. Pure.
+"""How long a message with data may be, learned from how fast the path acknowledges. Pure.
 
 A message must cross before it is answered, and before anything behind it: on a slow path a long one looks like
 silence. So a message may be twice as long after an acknowledgement within 50 ms, and half as long after one that took
@@ -21,7 +21,8 @@ SLOW_ANSWER = 0.2
 
 
 def next_length(length: int, answer_delay: float, longest: int) -> int:
-    """That of the messages behind an acknowledgement that came `answer_delay` seconds after it was due to come."""
+    """Bytes of a message behind an acknowledgement that came `answer_delay` seconds after it was due. `queue_limit` may
+    allow less."""
     if answer_delay < QUICK_ANSWER or (answer_delay <= SLOW_ANSWER and length < USUAL_MESSAGE_BYTES):
         return min(longest, length * 2)
     return max(MIN_MESSAGE_BYTES, length // 2) if answer_delay > SLOW_ANSWER else length

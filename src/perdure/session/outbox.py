@@ -43,8 +43,10 @@ if TYPE_CHECKING:
 ACK_DELAY = 0.02
 """Seconds that an ACK waits for company: below RFC 9000's 25 ms, and far below any timeout that waits for it."""
 
-BULK_BYTES, BULK_ACK_DELAY = 16 * 1024, 0.005
-"""The ACK of so many waits less: their sender goes on when it comes, and should not do so in bursts, which queue."""
+BULK_ACK_BYTES = 16 * 1024
+BULK_ACK_DELAY = 0.005
+"""Seconds that the ACK of so many bytes waits. With 20 ms their sender goes on in bursts, behind which a keystroke
+queues; below 5 ms there are more ACKs than `ACK_EVERY_BYTES` makes of fast bulk."""
 
 ACK_EVERY_BYTES = 512 * 1024
 """The ACK of so many goes out at once."""
@@ -144,7 +146,7 @@ class Outbox(DataQueue):
 
     def acknowledge_by(self, now: float, stream: Stream) -> None:
         """An acknowledgement of `stream` is owed since `now`."""
-        at = now + (BULK_ACK_DELAY if stream.unacknowledged_bytes >= BULK_BYTES else ACK_DELAY)
+        at = now + (BULK_ACK_DELAY if stream.unacknowledged_bytes >= BULK_ACK_BYTES else ACK_DELAY)
         if self.ack_at is None or at < self.ack_at:
             self.ack_at = at
 

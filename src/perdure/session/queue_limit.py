@@ -20,6 +20,8 @@ session keeps less under way. It measures the path, much as BBR does:
 from __future__ import annotations
 
 GAIN = 1.125
+"""With 1.0 the rate stuck at a third of the path's, with 1.25 the queue was longer."""
+
 FIRST_GAIN = 2.5
 SLACK = 0.012
 """Seconds: the ACK of bulk waits for 5 ms, and a busy end takes some more."""
@@ -87,7 +89,7 @@ class QueueLimit:
         self._allow()
 
     def measured(self, seconds: float, delivered_bytes: int, now: float, *, is_full: bool) -> None:
-        """The same again. `is_full`: about as much as is allowed was under way in that time."""
+        """One more measurement, of more than 0 seconds. `is_full`: at least half of what is allowed was under way."""
         rate = delivered_bytes / seconds
         if self._probing_since is not None:
             if now - seconds < self._probing_since:  # framed before

@@ -194,7 +194,7 @@ class Stream:
 
     @property
     def unacknowledged_bytes(self) -> int:
-        """Bytes that came and that the peer does not know to be here."""
+        """Bytes that came and have no ACK; behind a carrier that was left, all that ever came."""
         return self.received - self._ack_told
 
     @property

@@ -258,13 +258,11 @@ class StreamTable:
             self._hold(-count)
             self.tell_writable(events)
 
-    def abort(self, stream: Stream, code: ResetCode) -> int:
-        """Drop what `stream` holds, which makes room; nobody is told of it: see rule 2. How many bytes that were."""
-        held = len(stream.buffer)
-        self._hold(-held)
+    def abort(self, stream: Stream, code: ResetCode) -> None:
+        """Drop what `stream` holds, which makes room; nobody is told of it: see rule 2."""
+        self._hold(-len(stream.buffer))
         self.under_way_bytes -= stream.buffer.under_way
         stream.abort(code)
-        return held
 
     def tell_writable(self, events: list[SessionEvent]) -> None:
         """Tell the streams that wait and have room."""

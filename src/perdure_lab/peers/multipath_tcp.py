@@ -9,7 +9,6 @@ Each TCP connection is an MPTCP connection of its own. The gateway's addresses a
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from functools import partial
 from pathlib import Path
@@ -32,8 +31,7 @@ _ENABLED = Path("/proc/sys/net/mptcp/enabled")
 
 def main() -> None:
     given = words.parsed(__doc__)
-    if shutil.which("ip") is None:
-        words.refuse("the peer mptcp needs ip; on Debian and Ubuntu: apt install iproute2")
+    words.require_programs("mptcp", {"ip": "iproute2"})
     if not _ENABLED.exists() or _ENABLED.read_text(encoding="ascii").strip() != "1":
         words.refuse("the peer mptcp needs a kernel with MPTCP (net.mptcp.enabled = 1)")
     asyncio.run(_gateway(given) if given.is_gateway else _client(given))

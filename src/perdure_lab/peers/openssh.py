@@ -37,9 +37,7 @@ _SSHD_FOLDER = Path("/run/sshd")
 
 def main() -> None:
     given = words.parsed(__doc__)
-    for program, package in _PACKAGES.items():
-        if shutil.which(program) is None:
-            words.refuse(f"the peer ssh needs {program}; on Debian and Ubuntu: apt install {package}")
+    words.require_programs("ssh", _PACKAGES)
     if given.is_gateway:
         _prepare(given.folder)
         asyncio.run(_gateway(given))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -46,9 +45,7 @@ class End:
 
 def require() -> None:
     """End where a program or the device is not there."""
-    for program, package in _PACKAGES.items():
-        if shutil.which(program) is None:
-            words.refuse(f"the peer wireguard needs {program}; on Debian and Ubuntu: apt install {package}")
+    words.require_programs("wireguard", _PACKAGES)
     if not os.access(_TUN, os.R_OK | os.W_OK):
         words.refuse(f"the peer wireguard must open {_TUN}, and may not: run the lab as root")
 
@@ -57,7 +54,7 @@ def make_keys(folder: Path, *ends: End) -> None:
     """Of each end a file with its private key, and one with its public key."""
     for end in ends:
         path = _private_key(folder, end)
-        if not path.exists():  # a gateway that is started anew keeps its keys
+        if not _public_key(folder, end).exists():  # a gateway that is started anew keeps its keys
             key = subprocess.run(["wg", "genkey"], stdout=subprocess.PIPE, check=True).stdout
             path.touch(mode=0o600)
             path.write_bytes(key)

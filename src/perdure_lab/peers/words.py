@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -52,6 +54,13 @@ def require(*modules: str, package: str) -> None:
     """End where one of the modules, which come with `package` and what it needs, is not there."""
     if any(importlib.util.find_spec(name) is None for name in modules):
         refuse(f"{package} is not installed: pip install 'perdure[benchmark]'")
+
+
+def require_programs(peer: str, packages: Mapping[str, str]) -> None:
+    """End where one of the programs is not there, and name Debian's package of it."""
+    for program, package in packages.items():
+        if shutil.which(program) is None:
+            refuse(f"the peer {peer} needs {program}; on Debian and Ubuntu: apt install {package}")
 
 
 def refuse(reason: str) -> NoReturn:

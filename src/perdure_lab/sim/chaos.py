@@ -155,7 +155,7 @@ class Chaos:
         choices = [site for site in simulation.machines if sites[site] > 1]
         if not choices or dice.random() >= SILENT_UPLINK_SHARE:
             return
-        if "restart.max_restarts_per_minute" in self._settings:  # so few may be spent by what was before
+        if "restart.max_restarts_per_minute" in self._settings:  # the few allowed restarts may be used up
             simulation.run(simulation.world.now + LIMIT_WINDOW)
         simulation.act("client", simulation.client.open_stream)
         self._talk_on(simulation.world.now + TALKING_BEFORE + STANDBY_SECONDS)
