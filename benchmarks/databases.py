@@ -14,7 +14,6 @@ import contextlib
 import os
 import re
 import shutil
-import statistics
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.peers import child, perdure_peer, ssh
 from benchmarks.peers.programs import ProgramTunnel, free_port, listening, start
-from benchmarks.report import load_average, measured, print_head, print_row
+from benchmarks.report import load_average, print_beside_perdure, print_head
 
 CLIENTS_OF_REDIS = 50
 CLIENTS_OF_POSTGRES = 4
@@ -145,17 +144,7 @@ async def run(rounds: int, seconds: float, peers: list[str]) -> None:
                 for peer in peers:
                     async with PEERS[peer](work.target, processes=2) as tunnel:
                         found[peer].append(await work.run(tunnel.address))
-            for peer, values in found.items():
-                measured(work.name, peer, work.unit, values, less_is_better=False)
-                shown = f"{statistics.median(values):,.0f} {work.unit} ({min(values):,.0f} to {max(values):,.0f})"
-                print_row(work.name, peer, shown, "" if peer == "perdure" else _ratio(found.get("perdure"), values))
-
-
-def _ratio(ours: list[float] | None, theirs: list[float]) -> str:
-    if ours is None:
-        return ""
-    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            print_beside_perdure(work.name, work.unit, found, ",.0f", less_is_better=False)
 
 
 def main() -> None:

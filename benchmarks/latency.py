@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.peers import bare_wrtc, child, keeper, perdure_peer
-from benchmarks.report import load_average, measured, print_head, print_row
+from benchmarks.report import load_average, measured, print_head, print_row, spread
 from benchmarks.throughput import BLOCK_BYTES
 
 MESSAGE_BYTES = 64
@@ -154,8 +154,7 @@ def round_trips(address: child.Address, load: bytes, count: int) -> Result:
 
 async def run(rounds: int, processes: int, count: int, peers: list[str]) -> None:
     print(f"\n{processes} process{'es' if processes > 1 else ''}; {load_average()}")
-    spread = "(lowest to highest round)"
-    print_head("what", "load", f"p50 ms {spread}", f"p99 ms {spread}", "bulk MB/s")
+    print_head("what", "load", *(f"p{percent} ms (lowest to highest round)" for percent in (50, 99)), "bulk MB/s")
     for load, name in ((b"", "idle"), (b"U", "up"), (b"D", "down")):
         results: dict[str, list[Result]] = {}
         for _ in range(rounds):
@@ -163,15 +162,12 @@ async def run(rounds: int, processes: int, count: int, peers: list[str]) -> None
                 results.setdefault(peer, []).append(await measure(PEERS[peer], processes, load, count))
         for peer, runs in results.items():
             bulk = statistics.median(run.load_mb_per_second for run in runs)
+            shown = []
             for percent in (50, 99):
                 values = [run.percentile(percent) for run in runs]
                 measured(f"64 bytes, p{percent}, {name}", peer, "ms", values, less_is_better=True)
-            print_row(peer, name, _spread(runs, 50), _spread(runs, 99), f"{bulk:.1f}")
-
-
-def _spread(runs: list[Result], percent: int) -> str:
-    values = [run.percentile(percent) for run in runs]
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+                shown.append(spread(values, ".2f"))
+            print_row(peer, name, *shown, f"{bulk:.1f}")
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 RECORDS = "PERDURE_BENCHMARK_RECORDS"
@@ -37,6 +38,23 @@ def print_row(*cells: str) -> None:
 def measured(work: str, peer: str, unit: str, rounds: Sequence[float], *, less_is_better: bool) -> None:
     """The rounds of `work` through `peer`, for plots and comparisons."""
     _record(work=work, peer=peer, unit=unit, rounds=list(rounds), less_is_better=less_is_better)
+
+
+def spread(values: Sequence[float], form: str, unit: str = "") -> str:
+    """Median, lowest and highest, each in `form`."""
+    low, median, high = (format(each, form) for each in (min(values), statistics.median(values), max(values)))
+    return f"{median}{unit and f' {unit}'} ({low} to {high})"
+
+
+def print_beside_perdure(
+    work: str, unit: str, found: Mapping[str, Sequence[float]], form: str, *, less_is_better: bool
+) -> None:
+    """A row for each peer, by whose name the rounds are: its figures, and perdure's as a ratio to them."""
+    ours = found.get("perdure", ())
+    for peer, values in found.items():
+        measured(work, peer, unit, values, less_is_better=less_is_better)
+        ratios = [mine / theirs for mine, theirs in zip(ours, values, strict=False)]
+        print_row(work, peer, spread(values, form, unit), spread(ratios, ".2f") if ratios and peer != "perdure" else "")
 
 
 def _print(cells: Sequence[str]) -> None:

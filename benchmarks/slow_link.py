@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import msgspec
 from benchmarks.latency import Result, Target, round_trips
-from benchmarks.report import load_average, measured, print_head, print_row
+from benchmarks.report import load_average, measured, print_head, print_row, spread
 
 from perdure_lab.lab.apart import Worker, asked, done, end_with_the_asker, tell
 from perdure_lab.lab.namespaces import entered
@@ -125,8 +125,8 @@ async def measure(job: Job) -> Result:
 
 
 async def run(rounds: int, count: int, peers: list[str], scenario: str) -> None:
-    spread = "(lowest to highest round)"
-    print_head("what", "load", f"p50 ms {spread}", f"p99 ms {spread}", "bulk MB/s", "p50, as a multiple of idle")
+    rounds_of = "(lowest to highest round)"
+    print_head("what", "load", f"p50 ms {rounds_of}", f"p99 ms {rounds_of}", "bulk MB/s", "p50, as a multiple of idle")
     idle: dict[str, float] = {}
     for load, name in (("", "idle"), ("U", "up"), ("D", "down")):
         results: dict[str, list[Result]] = {}
@@ -139,13 +139,8 @@ async def run(rounds: int, count: int, peers: list[str], scenario: str) -> None:
                 measured(f"64 bytes, p{percent}, {name}", peer, "ms", values, less_is_better=True)
             median = statistics.median(p50)
             bulk = statistics.median(each.load_mb_per_second for each in runs)
-            print_row(
-                peer, name, _spread(p50), _spread(p99), f"{bulk:.2f}", f"{median / idle.setdefault(peer, median):.2f}"
-            )
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+            times_idle = f"{median / idle.setdefault(peer, median):.2f}"
+            print_row(peer, name, spread(p50, ".1f"), spread(p99, ".1f"), f"{bulk:.2f}", times_idle)
 
 
 def main() -> None:

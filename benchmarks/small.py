@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from benchmarks.peers import bare_wrtc, child, iroh, keeper, perdure_peer, ssh
-from benchmarks.report import load_average, measured, print_head, print_row
+from benchmarks.report import load_average, print_beside_perdure, print_head
 
 MESSAGE = bytes(64)
 BUSY_CONNECTIONS = 50
@@ -183,20 +183,10 @@ async def run(peers: list[str], rounds: int, seconds: float, only: str) -> None:
                 for peer in peers:
                     async with PEERS[peer]((host, port), processes=2) as tunnel:
                         results[peer].append(await work.measure(tunnel.address, seconds))
-            show(work, results)
+            print_beside_perdure(work.name, work.unit, results, ".4g", less_is_better=work.unit == "ms")
     finally:
         target.terminate()
         listening.close()
-
-
-def show(work: Work, results: dict[str, list[float]]) -> None:
-    ours = results.get("perdure", [])
-    for peer, values in results.items():
-        spread = f"{statistics.median(values):.4g} {work.unit} ({min(values):.4g} to {max(values):.4g})"
-        ratios = [mine / theirs for mine, theirs in zip(ours, values, strict=False)]
-        measured(work.name, peer, work.unit, values, less_is_better=work.unit == "ms")
-        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else ""
-        print_row(work.name, peer, spread, "" if peer == "perdure" else ratio)
 
 
 def main() -> None:

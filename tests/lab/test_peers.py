@@ -153,20 +153,23 @@ def test_a_program_that_is_missing_is_named(name: str, program: str, package: st
     assert done.stderr == f"the peer {name} needs {program}; on Debian and Ubuntu: apt install {package}\n"
 
 
+def gateway_behind(script: str, name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The peer's gateway, in a world that `script` has changed before."""
+    command = filled(PEERS[name].gateway, directory=str(folder), target_port=9)
+    changed = isolated("sh", "-c", script, "sh", *command)
+    return subprocess.run(changed, capture_output=True, text=True, timeout=RUN_TIMEOUT, check=False)
+
+
 @needs_mptcp
 def test_a_kernel_without_mptcp_is_told(tmp_path: Path) -> None:
-    command = filled(PEERS["mptcp"].gateway, directory=str(tmp_path), target_port=9)
-    without = isolated("sh", "-c", WITHOUT_MPTCP, "sh", *command)
-    done = subprocess.run(without, capture_output=True, text=True, timeout=RUN_TIMEOUT, check=False)
+    done = gateway_behind(WITHOUT_MPTCP, "mptcp", tmp_path)
     assert done.returncode == 1
     assert done.stderr == "the peer mptcp needs a kernel with MPTCP (net.mptcp.enabled = 1)\n"
 
 
 @needs_wireguard
 def test_a_machine_without_tun_devices_is_told(tmp_path: Path) -> None:
-    command = filled(PEERS["wireguard"].gateway, directory=str(tmp_path), target_port=9)
-    without = isolated("sh", "-c", WITHOUT_TUN, "sh", *command)
-    done = subprocess.run(without, capture_output=True, text=True, timeout=RUN_TIMEOUT, check=False)
+    done = gateway_behind(WITHOUT_TUN, "wireguard", tmp_path)
     assert done.returncode == 1
     assert done.stderr == "the peer wireguard must open /dev/net/tun, and may not: run the lab as root\n"
 

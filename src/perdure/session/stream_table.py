@@ -168,8 +168,7 @@ class StreamTable:
     def forget(self, stream: Stream) -> None:
         """The stream is gone, and so is what it held; `tell_writable` tells the others."""
         if self._streams.pop(stream.stream_id, None) is not None:
-            self._hold(-len(stream.buffer))
-            self.under_way_bytes -= stream.buffer.under_way
+            self._let_go(stream)
             self.stop_waiting(stream)
             self._note_forgotten(stream)
         if not self._streams:
@@ -260,8 +259,7 @@ class StreamTable:
 
     def abort(self, stream: Stream, code: ResetCode) -> None:
         """Drop what `stream` holds, which makes room; nobody is told of it: see rule 2."""
-        self._hold(-len(stream.buffer))
-        self.under_way_bytes -= stream.buffer.under_way
+        self._let_go(stream)
         stream.abort(code)
 
     def tell_writable(self, events: list[SessionEvent]) -> None:
@@ -285,6 +283,11 @@ class StreamTable:
         if self._forgotten is None:
             self._forgotten = []
         self._forgotten.append(stream.stream_id)
+
+    def _let_go(self, stream: Stream) -> None:
+        """What `stream` holds is held no more, and none of it is under way."""
+        self._hold(-len(stream.buffer))
+        self.under_way_bytes -= stream.buffer.under_way
 
     def _hold(self, count: int) -> None:
         self.buffered_bytes += count
