@@ -10,6 +10,7 @@ import pytest
 
 import perdure
 from perdure import DecisionReason, RestartPolicy, State
+from support.carriers import carrier_of
 from support.own_signaling import ApplicationLink, OwnEnds
 from support.recorder import TIMEOUT, Recorder
 from support.session_pair import position_coded
@@ -36,10 +37,6 @@ async def without_link() -> AsyncIterator[OwnEnds]:
         await ends.connected()
         await link.lose(calls)
         yield ends
-
-
-def carrier_of(end: TunnelConnectionManager) -> int:
-    return end.tube.driver.core.carrier
 
 
 async def rotated(end: TunnelConnectionManager, other: TunnelConnectionManager) -> None:

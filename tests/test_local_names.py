@@ -9,6 +9,7 @@ import pytest
 
 from perdure import TransportConfig
 from perdure.transport.rtc import RtcTransport
+from support.carriers import carrier_of
 from support.mdns_responder import HERE, Responder
 from support.own_signaling import ApplicationLink, OwnEnds
 from support.recorder import Recorder
@@ -87,9 +88,9 @@ async def test_a_tube_connects_by_a_local_name_alone_and_again_after_a_loss(brow
         assert asking.path is not None
         assert (asking.path.remote_address or "").startswith(HERE), "the engine has the address, and never the name"
 
-        carrier = ends.here.tube.driver.core.carrier
+        carrier = carrier_of(ends.here)
         ends.here.tube.kill_carrier()
-        await eventually(lambda: ends.here.tube.driver.core.carrier > carrier)
+        await eventually(lambda: carrier_of(ends.here) > carrier)
         await ends.connected()
         await still_carries(ends.here)
         assert [name for name, kind in responder.questions if kind == "A"] == [NAME, NAME], "once for each carrier"

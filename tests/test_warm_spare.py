@@ -18,6 +18,7 @@ from perdure.transport.base import CarrierListener
 from perdure.transport.rtc import RtcTransport
 from perdure.tube.carrier_set import CarrierSet
 from perdure.tube.standby_places import MAX_STANDBYS, StandbyPlaces
+from support.carriers import carrier_of
 from support.own_signaling import ApplicationLink, OwnEnds
 from support.recorder import TIMEOUT, Recorder
 from support.session_pair import position_coded
@@ -105,9 +106,9 @@ async def in_use(*, policy: RestartPolicy | None = None, by_initiator: bool = Tr
 async def test_a_carrier_that_dies_is_replaced_by_the_warm_spare_and_no_state_changes() -> None:
     async with in_use() as tube:
         await tube.ready()
-        before = tube.ends.here.tube.driver.core.carrier
+        before = carrier_of(tube.ends.here)
         tube.ends.here.tube.kill_carrier()
-        await eventually(lambda: tube.ends.here.tube.driver.core.carrier > before, seconds=TIMEOUT)
+        await eventually(lambda: carrier_of(tube.ends.here) > before, seconds=TIMEOUT)
         await tube.is_whole()
         assert tube.states == []
         assert RecoveryAction.SWITCH in {decision.action for decision in tube.ends.here.decisions}
@@ -117,7 +118,7 @@ async def test_the_end_that_answers_uses_it_too() -> None:
     async with in_use(by_initiator=False) as tube:
         await tube.ready()
         tube.ends.here.tube.kill_carrier()
-        await eventually(lambda: tube.ends.there.tube.driver.core.carrier != 3, seconds=TIMEOUT)
+        await eventually(lambda: carrier_of(tube.ends.there) != 3, seconds=TIMEOUT)
         await tube.is_whole()
         assert tube.states == []
 
