@@ -22,7 +22,7 @@ from perdure import (
     RestartPolicy,
     State,
 )
-from perdure.streams.target import parse_target
+from perdure.streams.target import Target, parse_target
 from perdure.streams.tcp import FindAddresses, dial
 from support.application_pair import ApplicationPair
 from support.carriers import carrier_of, on_another_carrier
@@ -108,6 +108,7 @@ async def test_a_refused_stream_says_so_and_harms_no_other(pair: ApplicationPair
 
 async def itself(stream: StreamTransport) -> list[Address]:
     """The target's address."""
+    assert isinstance(stream.target, Target)
     return [ipaddress.ip_address(stream.target.host)]
 
 
@@ -123,8 +124,7 @@ async def forwarded(target: str, find: FindAddresses = itself) -> AsyncIterator[
 
     async with ApplicationPair(incoming=opened) as tubes:
         await tubes.connect()
-        wanted = parse_target(target)
-        server = await tubes.here.manager.listen("127.0.0.1", 0, to=(wanted.host, wanted.port))
+        server = await tubes.here.manager.listen("127.0.0.1", 0, to=parse_target(target).peername)
         try:
             yield tubes, server.sockets[0].getsockname()[1]
         finally:

@@ -459,7 +459,7 @@ async def test_a_local_port_that_cannot_be_one_is_a_mistake(host: Any, port: Any
 async def test_a_local_port_leads_to_the_target() -> None:
     async with tunnel_to() as (tunnel, _):
         wrong: Any = 7
-        with pytest.raises(TypeError, match=r"to is a pair, \(host, port\), not 7"):
+        with pytest.raises(TypeError, match=r"to is a pair, \(host, port\), or the path of a unix socket, not 7"):
             await tunnel.listen("127.0.0.1", 0, to=wrong)
         server = await tunnel.listen("127.0.0.1", 0, to=("echo", 7))
         port = server.sockets[0].getsockname()[1]
@@ -479,6 +479,22 @@ async def test_a_local_port_leads_to_the_target() -> None:
 
 
 NAMES = ("target", "tube_id", "peer", "peer_address", "peername", "else")
+
+
+async def test_a_handler_gets_a_unix_socket_only_where_allow_names_it() -> None:
+    async with tunnel_to(allow=["/run/db"]) as (tunnel, _):
+        reader, writer = await tunnel.open_unix_connection("/run/db")
+        assert writer.get_extra_info("peername") == "/run/db"
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        writer.close()
+        with pytest.raises(perdure.NotAuthorisedError):
+            await tunnel.open_unix_connection("/run/other")
+        with pytest.raises(ValueError, match="server_hostname"):
+            await tunnel.open_unix_connection("/run/db", ssl=True)
+    async with tunnel_to() as (tunnel, _):
+        with pytest.raises(perdure.NotAuthorisedError):
+            await tunnel.open_unix_connection("/run/db")
 
 
 async def test_a_handler_learns_who_wants_what() -> None:

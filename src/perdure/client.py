@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import SystemRandom
 from typing import TYPE_CHECKING, Self
 
@@ -21,7 +21,8 @@ from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
 from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.noise import KEY_BYTES
 from perdure.state_folder import client_key_of
-from perdure.streams import connections
+from perdure.streams.local_ports import LocalPorts
+from perdure.streams.opener import StreamOpener
 from perdure.streams.outcomes import REASONS
 from perdure.ticket import Ticket, load_ticket
 from perdure.tube.arguments import check_timeout
@@ -30,7 +31,6 @@ from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
     import pathlib
-    import ssl as ssl_module
     from random import Random
     from types import TracebackType
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from perdure.delivery import SignalHandler, SignalIterator
     from perdure.ice_server import IceServer
     from perdure.manager import TunnelConnectionManager
-    from perdure.streams.connections import ProtocolT
-    from perdure.streams.target import Target
+    from perdure.streams.opener import ServerT
+    from perdure.streams.target import AnyTarget
     from perdure.streams.transport import StreamTransport
     from perdure.transport.base import Path, Transport
     from perdure.tube import ConnectionMetrics
@@ -112,7 +112,7 @@ def connect(
     )
 
 
-class Tunnel:
+class Tunnel(StreamOpener):
     """A client's tunnel; `connect` makes it, and `async with` opens and closes it. It belongs to one event loop.
 
     Args:
@@ -169,7 +169,7 @@ class Tunnel:
             random=random,
             token_bytes=token_bytes,
         )
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.AbstractServer] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         """The one that it was entered on."""
         self._is_closing = False
@@ -234,93 +234,22 @@ class Tunnel:
             raise RuntimeError("the tunnel was not entered yet: async with perdure.connect(…) as tunnel")
         return manager
 
-    # Streams.
+    # For StreamOpener.
 
-    async def open_connection(
-        self,
-        host: str,
-        port: int,
-        *,
-        ssl: bool | ssl_module.SSLContext | None = None,
-        server_hostname: str | None = None,
-        limit: int = 2**16,
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A stream to `host:port` beside the gateway, as `asyncio.open_connection` gives it.
-
-        Waits while the tunnel connects, recovers or begins another session, as long as the caller does. Cancelling this
-        gives the stream up.
-
-        Args:
-            ssl, server_hostname: as for `create_connection`.
-            limit: of the reader's buffer, in bytes.
-
-        Raises:
-            TypeError, ValueError: `host` or `port` cannot be one.
-            OSError: it cannot be had: `NotAuthorisedError` (the gateway does not allow this target),
-                `ConnectionRefusedError` (the target refused, or there are as many streams as may be), `TimeoutError`
-                (it did not answer), `PeerError` (the session ended meanwhile), or another (it cannot be reached).
-            PerdureError: what ended the tunnel, as `wait_closed` raises it.
-            RuntimeError: the tunnel is closed, or was not entered yet; or another event loop runs.
-        """
-        return await connections.open_connection(
-            self._open_stream, host, port, ssl=ssl, server_hostname=server_hostname, limit=limit
-        )
-
-    async def create_connection(
-        self,
-        protocol_factory: Callable[[], ProtocolT],
-        host: str,
-        port: int,
-        *,
-        ssl: bool | ssl_module.SSLContext | None = None,
-        server_hostname: str | None = None,
-    ) -> tuple[asyncio.Transport, ProtocolT]:
-        """A stream as transport and protocol, with the signature of `loop.create_connection`; see `open_connection`.
-
-        Args:
-            ssl: True, or a context, for TLS with the target; nobody in between sees its contents.
-            server_hostname: the name in the target's certificate, where that is not `host`.
-
-        Raises:
-            ssl.SSLError: the handshake failed.
-        """
-        return await connections.create_connection(
-            self._open_stream, protocol_factory, host, port, ssl=ssl, server_hostname=server_hostname
-        )
-
-    async def listen(self, host: str, port: int, *, to: tuple[str, int]) -> asyncio.Server:
-        """Listen on a local port until the tunnel is closed; each connection comes out at `to` beside the gateway. It
-        is reset where there is no session, before the tunnel is entered for example.
-
-        Args:
-            host: 127.0.0.1 for this machine alone; empty for all its addresses.
-            port: 0 picks a free one: `server.sockets[0].getsockname()`.
-
-        Raises:
-            ListenError: the address is in use, is not this machine's, or needs privileges.
-            PerdureError: what ended the tunnel.
-            TypeError, ValueError, RuntimeError: a wrong argument; the tunnel is closed, or another event loop runs.
-        """
+    async def _listening(self, listen: Callable[[LocalPorts], Awaitable[ServerT]]) -> ServerT:
         self._check_open()
-        server = await connections.listen(
-            self._open_stream_now,
-            host,
-            port,
-            to=to,
-            tcp_connections=self.tubes.tcp_connections,
-            on_lost=self._stream_lost,
-        )
+        server = await listen(LocalPorts(self._open_stream_now, self.tubes.tcp_connections, on_lost=self._stream_lost))
         if self._is_closing:  # meanwhile: nobody else would close it
             server.close()
         self._check_open()
         self._servers = [*(each for each in self._servers if each.is_serving()), server]
         return server
 
-    def _open_stream_now(self, target: Target) -> StreamTransport:
+    def _open_stream_now(self, target: AnyTarget) -> StreamTransport:
         self._check_open()
         return self.manager.tube.open_stream(target)
 
-    async def _open_stream(self, target: Target) -> StreamTransport:
+    async def _open_stream(self, target: AnyTarget) -> StreamTransport:
         while True:
             self._check_open()
             manager = self.manager
@@ -339,7 +268,7 @@ class Tunnel:
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
             raise RuntimeError("the tunnel belongs to another event loop than the one that runs here")
 
-    def _stream_lost(self, target: Target, code: ResetCode) -> None:
+    def _stream_lost(self, target: AnyTarget, code: ResetCode) -> None:
         if code is ResetCode.NOT_ALLOWED and not self._retry:
             self._sessions.fail(NotAuthorisedError(f"{target}: {REASONS[code]}", target=str(target)))
 

@@ -199,7 +199,7 @@ class Gateway:
         self._owns_network = network is None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._sessions = GatewaySessions(tickets, self.tubes)
-        self._handlers = None if handler is None else HandlerTasks(handler)
+        self._handlers = None if handler is None else HandlerTasks(handler, takes_paths=True)
         self._streams = GatewayStreams(
             allow, self._sessions.allow_of, self._handlers or incoming, tcp_connections=self.tubes.tcp_connections
         )

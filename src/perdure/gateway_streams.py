@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from perdure.addresses import unmapped
 from perdure.eventlog import log_event
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from perdure.eventlog import Field
     from perdure.streams.allow import AllowList
     from perdure.streams.streams import Incoming
+    from perdure.streams.target import Target
     from perdure.streams.tcp import TcpConnections
     from perdure.streams.transport import StreamTransport
 
@@ -85,8 +86,8 @@ class GatewayStreams:
             log_event(log, logging.WARNING, "target-failed", **_about(stream), why=why)
 
     async def _addresses(self, stream: StreamTransport) -> Sequence[Address]:
-        """Those of its target that may be dialled."""
-        target, lists = stream.target, self._allow_lists(stream)
+        """Those of its host that may be dialled."""
+        target, lists = cast("Target", stream.target), self._allow_lists(stream)
         found = await self._resolver.resolve(target.host, stream.get_extra_info("tube_id"))
         return [unmapped(address) for address in found if all(each.permits(target, address) for each in lists)]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from perdure.netmon.lost_addresses import LostAddress
     from perdure.netmon.monitor import NetworkMoved
     from perdure.streams.streams import Incoming
-    from perdure.streams.target import Target
+    from perdure.streams.target import AnyTarget
     from perdure.streams.transport import StreamTransport
     from perdure.tube import Endpoint, Environment
     from perdure.tube.driver import Told
@@ -97,7 +97,7 @@ class ManagedTube:
         if asyncio.get_running_loop() is not self.driver.carriers.loop:
             raise RuntimeError(f"tube {self.tube_id!r} belongs to another event loop than the one that runs here")
 
-    def open_stream(self, target: Target) -> StreamTransport:
+    def open_stream(self, target: AnyTarget) -> StreamTransport:
         """A new stream, at once: what is written waits until the other end takes it.
 
         Raises:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from types import NoneType
 from typing import TYPE_CHECKING
 
@@ -13,26 +12,25 @@ from perdure.core.events import Extended, RecoveryRequested, Used
 from perdure.core.state import Reason, State
 from perdure.delivery import SignalIterator
 from perdure.errors import PeerError
-from perdure.streams import connections
+from perdure.streams.local_ports import LocalPorts
+from perdure.streams.opener import StreamOpener
 from perdure.tube import ConnectionMetrics
 from perdure.tube.arguments import check_callable, check_type
 from perdure.tube.metrics import metrics
 from perdure.tube.reports import network_changed
 
 if TYPE_CHECKING:
-    import ssl as ssl_module
-
     from perdure.application_links import SendText
     from perdure.application_signaling import ApplicationSignaling
     from perdure.managed_tube import ManagedTube
-    from perdure.streams.connections import ProtocolT
-    from perdure.streams.target import Target
+    from perdure.streams.opener import ServerT
+    from perdure.streams.target import AnyTarget
     from perdure.streams.tcp import TcpConnections
     from perdure.streams.transport import StreamTransport
     from perdure.transport.base import Path
 
 
-class TunnelConnectionManager:
+class TunnelConnectionManager(StreamOpener):
     """Keeps one tube connected. `TubeRegistry.create_tube` makes it; its methods belong on the event loop's thread.
 
     Attributes:
@@ -91,51 +89,15 @@ class TunnelConnectionManager:
         """The path in use: direct or relayed, its protocol, both addresses, and the round trip; `None` without one."""
         return self.tube.driver.carriers.path if self.state.is_up else None
 
-    # Streams.
+    # For StreamOpener.
 
-    async def open_connection(
-        self,
-        host: str,
-        port: int,
-        *,
-        ssl: bool | ssl_module.SSLContext | None = None,
-        server_hostname: str | None = None,
-        limit: int = 2**16,
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A stream to `host:port` at the other end, as `asyncio.open_connection` gives it.
-
-        Waits while the tube connects or recovers, as long as the caller does. Cancelling this gives the stream up.
-        Raises as `Tunnel.open_connection`.
-        """
-        return await connections.open_connection(
-            self._open_stream, host, port, ssl=ssl, server_hostname=server_hostname, limit=limit
-        )
-
-    async def create_connection(
-        self,
-        protocol_factory: Callable[[], ProtocolT],
-        host: str,
-        port: int,
-        *,
-        ssl: bool | ssl_module.SSLContext | None = None,
-        server_hostname: str | None = None,
-    ) -> tuple[asyncio.Transport, ProtocolT]:
-        """A stream as transport and protocol, with the signature of `loop.create_connection`; see
-        `Tunnel.create_connection`."""
-        return await connections.create_connection(
-            self._open_stream, protocol_factory, host, port, ssl=ssl, server_hostname=server_hostname
-        )
-
-    async def listen(self, host: str, port: int, *, to: tuple[str, int]) -> asyncio.Server:
-        """Listen on a local port; each connection comes out at `to` beside the other end. See `Tunnel.listen`; closing
-        the server is the caller's."""
-        self.tube.check_loop()
-        shared, owner = self._tcp_connections, self.tube.tube_id
-        return await connections.listen(self.tube.open_stream, host, port, to=to, tcp_connections=shared, owner=owner)
-
-    async def _open_stream(self, target: Target) -> StreamTransport:
+    async def _open_stream(self, target: AnyTarget) -> StreamTransport:
         self.tube.check_loop()
         return self.tube.open_stream(target)
+
+    async def _listening(self, listen: Callable[[LocalPorts], Awaitable[ServerT]]) -> ServerT:
+        self.tube.check_loop()
+        return await listen(LocalPorts(self.tube.open_stream, self._tcp_connections, self.tube.tube_id))
 
     # Connecting.
 

@@ -23,16 +23,20 @@ CONNECT = ("connect", GOOD)
         (SERVE, "give --allow HOST:PORTS, or set allow under [serve] in the file that --config names"),
         ((*SERVE, "--allow", "localhost:1", "--set", "allow=['a:1']"), "--allow and --set serve.allow say the same"),
         (("connect",), "Missing argument"),
-        (CONNECT, "Missing option '-L'"),
+        (CONNECT, "give at least one of -L, -D and -W"),
+        ((*CONNECT, "-D", "1080", "-W", "h:1"), "-W goes without -L and -D"),
+        ((*CONNECT, "-L", "0:h:1", "--socks-login", "/no"), "/no cannot be used: No such file or directory"),
+        ((*CONNECT, "-D", "h"), "Invalid value for -D: 'h' in 'h' is not a port from 0 to 65535"),
+        ((*CONNECT, "-W", "h"), "Invalid value for -W: a target looks like HOST:PORT"),
         ((*CONNECT, "-L"), "requires an argument"),
-        ((*CONNECT, "-L", "8080"), "a forward looks like [BIND:]PORT:HOST:HOSTPORT, not '8080'"),
+        ((*CONNECT, "-L", "8080"), "a forward looks like [BIND:]PORT:HOST:HOSTPORT, where"),
         ((*CONNECT, "-L", "70000:localhost:80"), "'70000' in '70000:localhost:80' is not a port from 0 to 65535"),
         ((*CONNECT, "-L", "0:localhost:80", "--ice-server", "http://x"), "an ICE server looks like stun:HOST:PORT"),
         ((*CONNECT, "-L", "0:localhost:80", "--ice-server", "turn:u@h:1"), "has a user name but no password"),
         ((*CONNECT, "-L", "0:localhost:80", "--log-level", "loud"), "'loud' is not one of"),
         (
             (*SERVE, "--allow", "localhost"),
-            "an entry looks like HOST:PORTS, [IPV6]:PORTS or 10.0.0.0/8:PORTS, not 'localhost'",
+            "an entry looks like HOST:PORTS, [IPV6]:PORTS, 10.0.0.0/8:PORTS or /PATH, not 'localhost'",
         ),
         ((*SERVE, "--allow", "*:80"), "'*:80' must name a host"),
         (("rendezvous", "--turn-ttl", "60"), "--turn-ttl needs --turn-secret-file FILE"),
@@ -148,7 +152,7 @@ async def test_a_local_port_in_use_exits_with_6_and_names_it() -> None:
         port = taken.getsockname()[1]
         program = await output_of(*CONNECT, "-L", f"{port}:127.0.0.1:9")
         assert program.process.returncode == 6, program.said
-    assert program.stderr.seen == [f"perdure: cannot listen on 127.0.0.1:{port}: Address already in use"]
+    assert program.stderr.seen == [f"perdure: cannot listen on localhost:{port}: Address already in use"]
     assert program.stdout.text == ""
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from perdure.addresses import inner_address, is_special, literal, unmapped
 from perdure.streams.allow import NOTHING, AllowList, host_name, parse_allow
-from perdure.streams.target import Target
+from perdure.streams.target import Target, UnixSocket
 
 if TYPE_CHECKING:
     from perdure.addresses import Address
@@ -255,3 +255,23 @@ def test_every_address_is_judged_by_all_that_packets_to_it_reach(address: ipaddr
 @pytest.mark.parametrize("host", ["localhost", "0.0.0.0", "::", "127.0.0.1", "255.255.255.255", "2001:db8::1"])
 def test_nothing_is_allowed_by_nothing(host: str) -> None:
     assert not any(passes(NOTHING, host, port, "0.0.0.0") for port in (1, 22, 80, 65535))
+
+
+def test_a_unix_socket_needs_an_entry_that_is_its_path() -> None:
+    allow = parse_allow(["/run/db", "/run/secret", "127.0.0.1:*"], ["/run/secret"])
+    passed = [path for path in ("/run/db", "/run/secret", "/run/db2", "/run") if allow.may_be_allowed(UnixSocket(path))]
+    assert passed == ["/run/db"]
+    assert [path for path in ("/run/db", "/run/secret") if allow.names(UnixSocket(path))] == ["/run/db"]
+    assert str(allow) == "/run/db, /run/secret, 127.0.0.1:*; not /run/secret"
+
+
+def test_no_list_allows_a_unix_socket_that_it_does_not_name() -> None:
+    for allow in (parse_allow([]), parse_allow([], ["127.0.0.1:*"]), parse_allow(["0.0.0.0/0:*"]), NOTHING):
+        assert not allow.names(UnixSocket("/run/db"))
+        assert not allow.may_be_allowed(UnixSocket("/run/db"))
+
+
+@pytest.mark.parametrize("entry", ["/run/../db", "/run/db/", "//run/db", "/" + "x" * 200, "/run/\a"])
+def test_a_path_that_is_spelled_otherwise_is_no_entry(entry: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_allow([entry])

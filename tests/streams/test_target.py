@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.streams.target import Forward, Target, parse_forward, parse_target
+from perdure.streams.target import Target, UnixSocket, parse_target
 
 
 @pytest.mark.parametrize(
@@ -74,68 +74,27 @@ def test_any_text_is_a_printable_target_with_a_port_or_refused(text: str) -> Non
         target = parse_target(text)
     except ValueError:
         return
-    assert 0 < target.port < 65536
-    assert target.host.isprintable()
+    assert isinstance(target, UnixSocket) or 0 < target.port < 65536
+    assert str(target).isprintable()
     assert parse_target(str(target)) == target
 
 
-@pytest.mark.parametrize(
-    ("text", "forward"),
-    [
-        ("8080:localhost:80", Forward("127.0.0.1", 8080, Target("localhost", 80))),
-        ("0:localhost:80", Forward("127.0.0.1", 0, Target("localhost", 80))),
-        ("0.0.0.0:8080:localhost:80", Forward("0.0.0.0", 8080, Target("localhost", 80))),
-        ("*:8080:localhost:80", Forward("", 8080, Target("localhost", 80))),
-        (":8080:localhost:80", Forward("", 8080, Target("localhost", 80))),
-        ("[::1]:8080:[fe80::2]:80", Forward("::1", 8080, Target("fe80::2", 80))),
-        ("8080:[fe80::2]:80", Forward("127.0.0.1", 8080, Target("fe80::2", 80))),
-    ],
-)
-def test_a_forward_is_spelled_as_for_ssh(text: str, forward: Forward) -> None:
-    assert parse_forward(text) == forward
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("8080:localhost:80", "127.0.0.1:8080 -> localhost:80"),
-        ("*:8080:localhost:80", "*:8080 -> localhost:80"),
-        ("[::1]:8080:[fe80::2]:80", "[::1]:8080 -> [fe80::2]:80"),
-    ],
-)
-def test_a_forward_is_shown_with_both_of_its_ends(text: str, shown: str) -> None:
-    assert str(parse_forward(text)) == shown
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "8080",
-        "8080:localhost",
-        "localhost:80",
-        "a:b:c:d:e",
-        "8080:localhost:0",
-        "65536:localhost:80",
-        "00000070000:localhost:80",
-        "8080::80",
-        "x:localhost:80",
-        "bind:x:localhost:80",
-        "8080:::1:80",
-        "[::1:8080:localhost:80",
-        "bell\a:8080:localhost:80",
-        "8080:*:80",
-    ],
-)
-def test_what_is_no_forward_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        parse_forward(text)
-
-
 def test_a_message_shows_the_spelling_and_what_was_given() -> None:
-    with pytest.raises(ValueError, match=r"a forward looks like \[BIND:\]PORT:HOST:HOSTPORT, not '8080'"):
-        parse_forward("8080")
-    with pytest.raises(ValueError, match=r"a target looks like HOST:PORT or \[IPV6\]:PORT, not 'localhost'"):
+    with pytest.raises(ValueError, match=r"a target looks like HOST:PORT, .*, not 'localhost'"):
         parse_target("localhost")
     with pytest.raises(ValueError, match=r"'99999' in 'localhost:99999' is not a port from 1 to 65535"):
         parse_target("localhost:99999")
+
+
+@pytest.mark.parametrize("path", ["/run/postgresql/.s.PGSQL.5432", "/a:b", "/tmp/with space.sock"])
+def test_a_unix_socket_is_its_absolute_path(path: str) -> None:
+    assert parse_target(path) == UnixSocket(path)
+    assert parse_target(UnixSocket(path).encode().decode()) == UnixSocket(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["//run/a", "/run/../a", "/run/./a", "/run//a", "/run/a/", "/bell\a", "/zero\0", "/" + "x" * 107, "/\udcff"]
+)
+def test_a_path_that_could_be_spelled_otherwise_or_cannot_be_one_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_target(path)

@@ -16,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
     from ssl import SSLContext
 
     Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -27,8 +28,9 @@ CONVERSATION_TIMEOUT = 40.0
 
 
 @asynccontextmanager
-async def serving(handler: Handler, *, ssl: SSLContext | None = None) -> AsyncIterator[str]:
-    """A server on a free port whose connections `handler` owns; its `HOST:PORT`. What a handler asserts is raised."""
+async def serving(handler: Handler, *, ssl: SSLContext | None = None, path: Path | None = None) -> AsyncIterator[str]:
+    """A server on a free port, or on the unix socket at `path`, whose connections `handler` owns; its `HOST:PORT` or
+    path. What a handler asserts is raised."""
     tasks: set[asyncio.Task[None]] = set()
     errors: list[Exception] = []
 
@@ -49,9 +51,13 @@ async def serving(handler: Handler, *, ssl: SSLContext | None = None) -> AsyncIt
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=ssl)
+    if path is None:
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=ssl)
+        where = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    else:
+        server, where = await asyncio.start_unix_server(handle, path), str(path)
     try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield where
     finally:
         server.close()
         for task in tasks:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from perdure.cli import options
+from perdure.cli import options, passwords
 from perdure.cli.running import (
     LogLevel,
     end_on_signals,
@@ -18,11 +19,17 @@ from perdure.cli.running import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    import asyncio
+    from collections.abc import Callable, Sequence
 
     from perdure.client import Tunnel
-    from perdure.streams.target import Forward
+    from perdure.streams.forward import Forward, ListenPort
+    from perdure.streams.socks5 import ProxyLogin
+
+MAX_LOGIN_BYTES = 1024
+"""Of the file of --socks-login: a user and a password have at most 255 each."""
+
+T = TypeVar("T")
 
 
 @click.command
@@ -35,10 +42,30 @@ if TYPE_CHECKING:
     "-L",
     "--local",
     multiple=True,
-    required=True,
     metavar="[BIND:]PORT:HOST:HOSTPORT",
-    help="Listen on PORT (127.0.0.1 unless BIND says otherwise; 0 picks a free one) and come out at HOST:HOSTPORT "
-    "beside the gateway; may be given again.",
+    help="Listen on PORT (of localhost unless BIND says otherwise; 0 picks a free one) and come out at HOST:HOSTPORT "
+    "beside the gateway. The path of a unix socket may stand for either end. May be given again.",
+)
+@click.option(
+    "-D",
+    "--dynamic",
+    multiple=True,
+    metavar="[BIND:]PORT",
+    help="Listen on PORT as a SOCKS5 proxy, and come out at what each program asks for; its names are resolved beside "
+    "the gateway. May be given again.",
+)
+@click.option(
+    "--socks-login",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Serve -D only to programs that know USER:PASSWORD, which is the line in FILE.",
+)
+@click.option(
+    "-W",
+    "--stdio",
+    metavar="HOST:PORT",
+    help="Instead of listening, carry standard input and output to HOST:PORT, or to a unix socket's path: for ssh's "
+    "ProxyCommand. See also `perdure ssh`.",
 )
 @options.state_dir
 @options.settings
@@ -48,6 +75,9 @@ if TYPE_CHECKING:
 def connect(
     ticket: str,
     local: tuple[str, ...],
+    dynamic: tuple[str, ...],
+    socks_login: Path | None,
+    stdio: str | None,
     state_dir: Path | None,
     exit_on_fail: bool,
     log_level: LogLevel,
@@ -56,13 +86,20 @@ def connect(
     **given: Any,
 ) -> None:
     """Forward local ports through the gateway of TICKET; says `ready` when they work. Ctrl-C ends it."""
-    from perdure.streams.target import parse_forward
+    from perdure.streams.forward import parse_forward, parse_proxy
+    from perdure.streams.target import parse_target
 
     end_on_signals()
-    try:
-        forwards = [parse_forward(text) for text in local]
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="-L") from error
+    forwards = [_parsed(parse_forward, text, "-L") for text in local]
+    proxies = [_parsed(parse_proxy, text, "-D") for text in dynamic]
+    target = None if stdio is None else _parsed(parse_target, stdio, "-W")
+    login = None if socks_login is None else _login(socks_login)
+    if target is not None and (forwards or proxies):
+        raise click.UsageError("-W goes without -L and -D")
+    if target is None and not (forwards or proxies):
+        raise click.UsageError("give at least one of -L, -D and -W: what to forward")
+    if login is not None and not proxies:
+        raise click.UsageError("--socks-login goes with -D")
     settings = options.configuration(options.command_defaults(exit_on_fail=exit_on_fail), **given)
     provider = options.ice_server_provider(settings.turn)
     set_up_logging(log_level, as_json=json_logs)
@@ -70,6 +107,7 @@ def connect(
     raise_descriptor_limit()
 
     async def run() -> None:
+        from perdure.cli.stdio import join_stdio
         from perdure.client import Tunnel
         from perdure.faults import run_driven
         from perdure.state_folder import CLIENT_KEY_FILE, client_key_of
@@ -85,21 +123,64 @@ def connect(
             ice_server_provider=provider,
             client_key=client_key_of(None if state_dir is None else state_dir / CLIENT_KEY_FILE),
         )
-        await run_driven(_forward(tunnel, forwards), lambda: tunnel.tubes, driven=faults)
+        if target is not None:
+            await join_stdio(tunnel, target)
+        else:
+            await run_driven(_forward(tunnel, forwards, proxies, login), lambda: tunnel.tubes, driven=faults)
 
     run_until_stopped(run, on_uvloop=True)
 
 
-async def _forward(tunnel: Tunnel, forwards: Sequence[Forward]) -> None:
+def _parsed(parse: Callable[[str], T], text: str, option: str) -> T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=option) from error
+
+
+def _login(path: Path) -> ProxyLogin:
+    from perdure.private_files import read_file
+    from perdure.streams.socks5 import ProxyLogin
+
+    passwords.warn_of_secret_files([str(path)])
+    try:
+        content, _ = read_file(path, limit=MAX_LOGIN_BYTES)
+        user, colon, password = content.decode().strip().partition(":")
+        if not colon or "\n" in password:
+            raise ValueError("it does not hold one line, USER:PASSWORD")
+        return ProxyLogin(user, password)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise click.BadParameter(f"{path} cannot be used: {why}", param_hint="--socks-login") from error
+
+
+async def _forward(
+    tunnel: Tunnel, forwards: Sequence[Forward], proxies: Sequence[ListenPort], login: ProxyLogin | None
+) -> None:
     """Until the tunnel ends. A port that cannot be had is told before anything is connected."""
-    bound = []
+    from perdure.streams.forward import ListenPath
+
+    lines = []
     for forward in forwards:
-        target = forward.target
-        server = await tunnel.listen(forward.bind, forward.port, to=(target.host, target.port))
-        bound.append(replace(forward, port=server.sockets[0].getsockname()[1]))
-    for forward in bound:
-        say(f"listening {forward}")
+        to = forward.target.peername
+        if isinstance(forward.listen, ListenPath):
+            await tunnel.listen_unix(forward.listen.path, to=to)
+        else:
+            server = await tunnel.listen(forward.listen.host, forward.listen.port, to=to)
+            forward = replace(forward, listen=_bound(forward.listen, server))
+        lines.append(f"listening {forward}")
+    user, password = (None, None) if login is None else (login.user, login.password)
+    for proxy in proxies:
+        server = await tunnel.listen_socks(proxy.host, proxy.port, user=user, password=password)
+        lines.append(f"listening {_bound(proxy, server)} (SOCKS5)")
+    for line in lines:
+        say(line)
     async with tunnel:
         await tunnel.wait_connected()
         say("ready")
         await tunnel.wait_closed()
+
+
+def _bound(wanted: ListenPort, server: asyncio.Server) -> ListenPort:
+    """With the port that the system picked."""
+    return replace(wanted, port=server.sockets[0].getsockname()[1])

@@ -22,6 +22,7 @@ OWN = {
     "rendezvous": "Introduce gateways and clients to each other.",
     "serve": "Let a ticket's holders reach what you allow.",
     "connect": "Forward local ports through a gateway.",
+    "ssh": "Run ssh through a gateway, without a port.",
     "ticket": "Create, list and revoke a gateway's tickets.",
     "clients": "List and forget who used a gateway's tickets.",
     "gateway-key": "Show a gateway's public key.",

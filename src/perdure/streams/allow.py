@@ -8,6 +8,7 @@
 4. An IPv6 address that a translator or a tunnel sends on to an IPv4 one needs an entry that holds it, and what is said
    of the IPv4 one must not stand against it. What only some systems read as an address (`0x7f.1`, `127.1`,
    `2130706433`) is no host.
+5. A unix socket needs an entry that is its path.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from perdure.addresses import inner_address, is_special, literal, unmapped
-from perdure.streams.target import Target, check_host, split_at_colons
+from perdure.streams.target import UnixSocket, check_host, split_at_colons, unix_socket
 
 if TYPE_CHECKING:
     from perdure.addresses import Address
+    from perdure.streams.target import AnyTarget, Target
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -31,13 +33,15 @@ EVERY_PORT = ((1, MAX_PORT),)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One entry: a host by its name, or a network, and ranges of ports."""
+    """One entry: a host by its name, or a network, and ranges of ports; or a unix socket's path, without ports."""
 
     host: str | Network
     ports: tuple[tuple[int, int], ...]
 
     def __str__(self) -> str:
         host = str(self.host)
+        if host.startswith("/"):
+            return host
         if not isinstance(self.host, str) and self.host.prefixlen == self.host.max_prefixlen:
             host = str(self.host.network_address)
         ports = ",".join(f"{low}" if low == high else f"{low}-{high}" for low, high in self.ports)
@@ -70,8 +74,10 @@ class AllowList:
         shown = ", ".join(sorted(map(str, self.entries)))
         return f"{shown}; not {', '.join(sorted(map(str, self.denied)))}" if self.denied else shown
 
-    def names(self, target: Target) -> bool:
-        """Whether `target` is allowed as it is, for one that is not resolved here. Without entries, all are."""
+    def names(self, target: AnyTarget) -> bool:
+        """Whether `target` is allowed as it is, for one that is not resolved here. Without entries, every host is."""
+        if isinstance(target, UnixSocket):
+            return self._has_path(target)
         if (address := literal(target.host)) is not None and self.entries:
             return self.permits(target, address)
         if self._denies(target):
@@ -81,8 +87,10 @@ class AllowList:
         name = host_name(target.host)
         return name is not None and any(rule.names(name, target.port) for rule in self.entries)
 
-    def may_be_allowed(self, target: Target) -> bool:
-        """Whether to resolve `target`: an entry names it, or could hold an address of it."""
+    def may_be_allowed(self, target: AnyTarget) -> bool:
+        """Whether to resolve `target`: an entry names it, or could hold an address of it. A unix socket is allowed."""
+        if isinstance(target, UnixSocket):
+            return self._has_path(target)
         if (address := literal(target.host)) is not None:
             return self.permits(target, address)
         name = host_name(target.host)
@@ -105,6 +113,10 @@ class AllowList:
         is_named = name is not None and any(rule.names(name, port) for rule in self.entries)
         return is_named or any(rule.holds(address, port) for rule in self.entries)
 
+    def _has_path(self, target: UnixSocket) -> bool:
+        is_denied = any(rule.host == target.path for rule in self.denied)
+        return any(rule.host == target.path for rule in self.entries) and not is_denied
+
     def _denies(self, target: Target) -> bool:
         """Whether an entry of `deny` names `target` as it is."""
         if (address := literal(target.host)) is not None:
@@ -118,7 +130,8 @@ NOTHING = AllowList((Rule(ipaddress.ip_network("0.0.0.0/32"), ()),))
 
 
 def parse_allow(texts: Iterable[str], deny: Iterable[str] = ()) -> AllowList:
-    """Each `HOST:PORTS`: a name, an address or a network, and `22`, `80,443`, `8000-8100` or `*`.
+    """Each `HOST:PORTS`: a name, an address or a network, and `22`, `80,443`, `8000-8100` or `*`; or a unix socket's
+    path.
 
     Raises:
         ValueError: what is wrong with which of them.
@@ -151,9 +164,11 @@ def _rules(texts: Iterable[str]) -> tuple[Rule, ...]:
 
 
 def _rule(text: str) -> Rule:
+    if (path := text.strip()).startswith("/"):
+        return Rule(unix_socket(path).path, ())
     parts = split_at_colons(text)
     if len(parts) != 2:
-        raise ValueError(f"an entry looks like HOST:PORTS, [IPV6]:PORTS or 10.0.0.0/8:PORTS, not {text!r}")
+        raise ValueError(f"an entry looks like HOST:PORTS, [IPV6]:PORTS, 10.0.0.0/8:PORTS or /PATH, not {text!r}")
     host, ports = parts
     return Rule(_host(host, text), _ports(ports, text))
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, cast
 from perdure.delivery.cancellation import is_being_cancelled
 from perdure.eventlog import log_event
 from perdure.streams.stream_loop import stream_loop
+from perdure.streams.target import UnixSocket
 from perdure.tube.arguments import check_handler
 from perdure.tube.log import log_user_failed
+from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
     from perdure.streams.transport import StreamTransport
@@ -32,17 +34,25 @@ _running: set[asyncio.Task[None]] = set()
 class HandlerTasks:
     """Runs a handler for each stream; `close` cancels those that still run.
 
+    Args:
+        takes_paths: whether it takes streams to unix sockets, too: where an allow list has judged them. A handler may
+            expect `(host, port)` as its target.
+
     Raises:
         TypeError: `handler` is not async.
     """
 
-    def __init__(self, handler: StreamHandler) -> None:
+    def __init__(self, handler: StreamHandler, *, takes_paths: bool = False) -> None:
         check_handler(handler)
+        self._takes_paths = takes_paths
         self._handler = handler
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, transport: StreamTransport) -> None:
         """An `Incoming`."""
+        if isinstance(transport.target, UnixSocket) and not self._takes_paths:
+            transport.refuse(ResetCode.NOT_ALLOWED)
+            return
         reader = asyncio.StreamReader(loop=asyncio.get_running_loop())
         transport.start(asyncio.StreamReaderProtocol(reader, self._begin, loop=stream_loop()))
         transport.accept()

@@ -25,7 +25,7 @@ from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
     from perdure.admission import Holder
-    from perdure.streams.target import Target
+    from perdure.streams.target import AnyTarget
     from perdure.tube.carrier_session import CarrierSession
 
 Incoming = Callable[[StreamTransport], None]
@@ -71,7 +71,7 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open) + len(self._lingering)
 
-    def open(self, target: Target) -> StreamTransport:
+    def open(self, target: AnyTarget) -> StreamTransport:
         """A new stream to `target`. It may be written to at once; `start` gives it its protocol.
 
         Raises:
@@ -162,7 +162,7 @@ class Streams:
             case "target" | "peername":
                 if name == "peername" and not transport.is_ours:
                     return default
-                return transport.target.host, transport.target.port
+                return transport.target.peername
             case _:
                 return default
 

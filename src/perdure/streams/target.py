@@ -1,12 +1,15 @@
-"""Targets and forwards in ssh's spelling."""
+"""What a stream leads to beside the other end, in ssh's spelling: a TCP port, or a unix socket."""
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from perdure.wire import MAX_TARGET_BYTES
 
-DEFAULT_BIND = "127.0.0.1"
+MAX_SOCKET_PATH_BYTES = 107
+"""Linux: `sun_path` has 108, with the zero at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +26,42 @@ class Target:
         """What an OPEN frame carries."""
         return str(self).encode()
 
+    @property
+    def peername(self) -> tuple[str, int]:
+        """As a socket to it says it."""
+        return self.host, self.port
+
 
 @dataclass(frozen=True, slots=True)
-class Forward:
-    """`-L [BIND:]PORT:HOST:HOSTPORT`: listen here, come out there. Port 0: any free one."""
+class UnixSocket:
+    """A unix socket at an absolute path of the machine that has it."""
 
-    bind: str
-    port: int
-    target: Target
+    path: str
 
     def __str__(self) -> str:
-        return f"{Target(self.bind or '*', self.port)} -> {self.target}"
+        return self.path
+
+    def encode(self) -> bytes:
+        """What an OPEN frame carries. A path begins with `/`, which no host does."""
+        return self.path.encode()
+
+    @property
+    def peername(self) -> str:
+        """As a socket to it says it."""
+        return self.path
 
 
-def parse_target(text: str) -> Target:
-    """`HOST:PORT` or `[IPV6]:PORT`. Raises `ValueError` with what is wrong."""
+AnyTarget: TypeAlias = Target | UnixSocket
+
+
+def parse_target(text: str) -> AnyTarget:
+    """`HOST:PORT`, `[IPV6]:PORT`, or a unix socket's absolute path. Raises `ValueError` with what is wrong."""
+    if text.startswith("/"):
+        return unix_socket(text)
     parts = split_at_colons(text)
     if len(parts) != 2:
-        raise ValueError(f"a target looks like HOST:PORT or [IPV6]:PORT, not {text!r}")
-    return _target(parts[0], parts[1], text)
+        raise ValueError(f"a target looks like HOST:PORT, [IPV6]:PORT or /PATH/OF/A/SOCKET, not {text!r}")
+    return tcp_target(parts[0], parts[1], text)
 
 
 def check_target(host: object, port: object) -> Target:
@@ -54,7 +74,7 @@ def check_target(host: object, port: object) -> Target:
     host, port = _check_types(host, port)
     if not 1 <= port <= 65535:
         raise ValueError(f"port is from 1 to 65535, not {port}")
-    return _target(host, str(port), f"{host}:{port}")
+    return tcp_target(host, str(port), f"{host}:{port}")
 
 
 def check_bind(host: object, port: object) -> None:
@@ -68,22 +88,20 @@ def check_bind(host: object, port: object) -> None:
         raise ValueError(f"a port to listen on is from 0 to 65535, not {port}")
 
 
-def parse_forward(text: str) -> Forward:
-    """ssh's `-L`: `PORT:HOST:HOSTPORT` or `BIND:PORT:HOST:HOSTPORT`; IPv6 addresses stand in brackets.
+def unix_socket(path: str) -> UnixSocket:
+    """Raise `ValueError` unless `path` can be a target's: absolute, and spelled in the one way that can be compared."""
+    if not path.startswith("/") or posixpath.normpath(path) != path or path.startswith("//"):
+        raise ValueError(f"{path!r} is no absolute path without . and ..; a unix socket looks like /run/app.sock")
+    check_socket_path(path)
+    return UnixSocket(path)
 
-    `*` or an empty BIND listens on every address, as ssh does. Raises `ValueError` with what is wrong.
-    """
-    parts = split_at_colons(text)
-    if len(parts) == 3:
-        parts = [DEFAULT_BIND, *parts]
-    if len(parts) != 4:
-        raise ValueError(f"a forward looks like [BIND:]PORT:HOST:HOSTPORT, not {text!r}")
-    bind, port, host, host_port = parts
-    if bind in {"", "*"}:
-        bind = ""
-    else:
-        check_host(bind, text)
-    return Forward(bind, _port(port, text, lowest=0), _target(host, host_port, text))
+
+def check_socket_path(path: str) -> None:
+    """Raise `ValueError` unless a unix socket can have that path."""
+    if not path.isprintable():
+        raise ValueError(f"{path!r} is no path of a unix socket")
+    if len(path.encode()) > MAX_SOCKET_PATH_BYTES:
+        raise ValueError(f"{path[:40]!r}… is too long: a unix socket's path has at most {MAX_SOCKET_PATH_BYTES} bytes")
 
 
 def split_at_colons(text: str) -> list[str]:
@@ -110,9 +128,10 @@ def split_at_colons(text: str) -> list[str]:
     return parts
 
 
-def _target(host: str, port: str, text: str) -> Target:
+def tcp_target(host: str, port: str, text: str) -> Target:
+    """Raise `ValueError` unless both can be one's."""
     check_host(host, text)
-    target = Target(host, _port(port, text, lowest=1))
+    target = Target(host, port_of(port, text, lowest=1))
     if len(target.encode()) > MAX_TARGET_BYTES:
         raise ValueError(f"the host in {text[:40]!r}… is longer than any host name")
     return target
@@ -134,7 +153,8 @@ def check_host(host: str, text: str) -> None:
         raise ValueError(f"{text!r} must name a host; * stands for every port of one host only")
 
 
-def _port(port: str, text: str, *, lowest: int) -> int:
+def port_of(port: str, text: str, *, lowest: int) -> int:
+    """Raise `ValueError` unless it is a port from `lowest` on."""
     if not (port.isascii() and port.isdigit()) or len(port) > 5 or not lowest <= int(port) <= 65535:
         raise ValueError(f"{port[:20]!r} in {text[:80]!r} is not a port from {lowest} to 65535")
     return int(port)

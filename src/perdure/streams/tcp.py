@@ -1,20 +1,19 @@
-"""TCP at both ends of a tube: ports that are listened on, and targets that are dialled."""
+"""Connections of the system at both ends of a tube: those that local programs make, and targets that are dialled."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import errno
-import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, cast
 
-from perdure.errors import ListenError
 from perdure.happy_eyeballs import connected_socket
 from perdure.streams.descriptors import Share, descriptor_limit
 from perdure.streams.relay import Relay
+from perdure.streams.target import UnixSocket
 from perdure.streams.tcp_socket import reset_tcp
 from perdure.wire import ResetCode
 
@@ -126,46 +125,16 @@ class RefusedConnection(asyncio.Protocol):
         reset_tcp(cast(asyncio.Transport, transport))
 
 
-def forward_connection(
-    stream: StreamTransport, on_lost: Callable[[Exception | None], None], connections: TcpConnections, owner: str
-) -> asyncio.Protocol:
-    """The protocol of a local TCP connection that `stream` carries, for which `owner` has taken a place; `on_lost`
-    hears of the stream's end."""
-    local, remote = TcpRelay(connections, owner), Relay(on_lost)
+def join(stream: StreamTransport, local: TcpRelay, on_lost: Callable[[Exception | None], None]) -> None:
+    """Carry a local TCP connection, whose protocol `local` becomes, by `stream`; `on_lost` hears of the stream's
+    end."""
+    remote = Relay(on_lost)
     local.join(remote)
     stream.start(remote)
-    return local
-
-
-async def listen(host: str, port: int, accept: Callable[[], asyncio.Protocol]) -> asyncio.Server:
-    """Listen on `host` (empty: every address) and `port` (0: any free one); `accept` makes each connection's protocol.
-
-    Raises:
-        ListenError: the address is in use, is not this machine's, or needs privileges.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        server = await loop.create_server(accept, host or None, port, reuse_address=True)
-        bound: int = server.sockets[0].getsockname()[1]
-        if any(listening.getsockname()[1] != bound for listening in server.sockets):
-            # Port 0 and two addresses (IPv4, IPv6): the system picked two ports.
-            server.close()
-            server = await loop.create_server(accept, host or None, bound, reuse_address=True)
-        return server
-    except OSError as error:
-        address = f"{f'[{host}]' if ':' in host else host or '*'}:{port}"
-        if isinstance(error, socket.gaierror):
-            why = error.strerror or str(error)
-        else:
-            # asyncio's own text repeats the address as a Python tuple.
-            why = os.strerror(error.errno) if error.errno else str(error)
-        if isinstance(error, PermissionError):
-            why += "; ports below 1024 need privileges"
-        raise ListenError(f"cannot listen on {address}: {why}", address=address) from error
 
 
 FindAddresses = Callable[["StreamTransport"], Awaitable[Sequence["Address"]]]
-"""Where a stream's target may be dialled; nowhere: it is not allowed."""
+"""Where a stream's host may be dialled; nowhere: it is not allowed. A unix socket is where it is."""
 
 
 async def dial(stream: StreamTransport, connections: TcpConnections, find: FindAddresses) -> ResetCode | None:
@@ -187,8 +156,11 @@ async def dial(stream: StreamTransport, connections: TcpConnections, find: FindA
     code: ResetCode | None = None
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
-            if addresses := await find(stream):
-                await _connect(local, addresses, stream.target.port, connections.places, owner)
+            target = stream.target
+            if isinstance(target, UnixSocket):
+                await asyncio.get_running_loop().create_unix_connection(lambda: local, target.path)
+            elif addresses := await find(stream):
+                await _connect(local, addresses, target.port, connections.places, owner)
             else:
                 code = ResetCode.NOT_ALLOWED
     except asyncio.CancelledError:

@@ -21,7 +21,7 @@ from perdure.wire import ResetCode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure.streams.target import Target
+    from perdure.streams.target import AnyTarget
 
 
 class StreamOwner(Protocol):
@@ -72,8 +72,8 @@ class StreamOwner(Protocol):
 class StreamTransport(asyncio.Transport):
     """A stream; `Streams` makes it.
 
-    `get_extra_info` knows `target` and, at the end that opened it, `peername` (both `(host, port)`), `tube_id`,
-    `peer_address` (on the path in use), and, at a gateway, `peer`: the client's `Holder`, its ticket and key.
+    `get_extra_info` knows `target` and, where this end opened it, `peername` (both `(host, port)` or a unix socket's
+    path), `tube_id`, `peer_address` (on the path in use), and, at a gateway, `peer`: the client's `Holder`.
     """
 
     _start_tls_compatible = True  # asyncio's `loop.start_tls` asks for it
@@ -98,7 +98,7 @@ class StreamTransport(asyncio.Transport):
         "target",
     )
 
-    def __init__(self, streams: StreamOwner, stream_id: int, target: Target, *, is_ours: bool) -> None:
+    def __init__(self, streams: StreamOwner, stream_id: int, target: AnyTarget, *, is_ours: bool) -> None:
         super().__init__()
         self.stream_id = stream_id
         self.target = target
