@@ -81,6 +81,9 @@ class SlowSocket:
         self._is_paused = False
         self.waiting: list[bytes] = []
 
+    def get_extra_info(self, name: str) -> None:
+        """It has no address."""
+
     def set_write_buffer_limits(self, high: int) -> None:
         self._high = high
         self._look()

@@ -152,6 +152,10 @@ class ApplicationPair:
         """As an application does it: offer, answer, and both ends are connected. `handler`: instead of `here`'s."""
         here, there = here or self.here, there or self.there
         here.create(handler=handler)
+        await self.join(here, there)
+
+    async def join(self, here: ApplicationEnd, there: ApplicationEnd) -> None:
+        """The same, where `here` has its tube already."""
         there.create(await here.manager.signaling.create_offer())
         there.answers.append(await there.manager.signaling.create_answer())
         await here.manager.signaling.set_remote_description(there.answers[0], "answer")

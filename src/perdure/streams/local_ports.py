@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from perdure.errors import PerdureError
 from perdure.eventlog import log_event
 from perdure.streams import listening, tcp
+from perdure.streams.local_relay import LocalRelay
 from perdure.streams.outcomes import REASONS
 from perdure.streams.socks import SocksConnection
 from perdure.streams.target import check_bind, check_socket_path, check_target, unix_socket
@@ -73,6 +74,7 @@ class LocalPorts:
                 raise
             log_event(log, logging.WARNING, "connection-refused", target=str(target), why=str(error))
             return tcp.RefusedConnection()
+        local.carried_by(stream)
         tcp.join(stream, local, lambda error: self._ended(stream))
         return local
 
@@ -81,10 +83,10 @@ class LocalPorts:
             return tcp.RefusedConnection()
         return SocksConnection(local, self._connections, login, self._open_stream, self._ended)
 
-    def _local_side(self, target: str) -> tcp.TcpRelay | None:
+    def _local_side(self, target: str) -> LocalRelay | None:
         """For a connection that has come, where there is a place for it."""
         if self._connections.places.take(self._owner):
-            return tcp.TcpRelay(self._connections, self._owner)
+            return LocalRelay(self._connections, self._owner)
         why = "as many connections are open as this process' limit of descriptors allows"
         log_event(log, logging.WARNING, "connection-refused", target=target, why=why)
         return None

@@ -14,7 +14,7 @@ from perdure.happy_eyeballs import connected_socket
 from perdure.streams.descriptors import Share, descriptor_limit
 from perdure.streams.relay import Relay
 from perdure.streams.target import UnixSocket
-from perdure.streams.tcp_socket import reset_tcp
+from perdure.streams.tcp_socket import keep_alive, reset_tcp
 from perdure.wire import ResetCode
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class TcpRelay(Relay):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         tcp = cast(asyncio.Transport, transport)
         tcp.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        keep_alive(tcp)
         self._connections.add(tcp)
         super().connection_made(transport)
 

@@ -11,8 +11,26 @@ import struct
 import sys
 from collections.abc import Iterator
 
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 20, 10, 4
+"""Seconds of silence, seconds between two probes, and how many stay unanswered: a peer whose cable was cut is lost
+after 60. Where bytes are under way to it the system's own patience counts, a quarter of an hour on Linux: with
+TCP_USER_TIMEOUT, which would cut that short, Linux also gives up a reader that is there and takes nothing."""
+
 _REST_BYTES = 256 * 1024
 """Read at a time of what a broken connection still holds; in all no more than its kernel buffer."""
+
+_LOOPBACK = {"127.0.0.1", "::1"}
+"""Where a connection needs no probe: the usual ones, which are compared faster than parsed."""
+
+_KEEPALIVE_OPTIONS = [
+    (getattr(socket, name), value)
+    for name, value in (
+        ("TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE", KEEPALIVE_IDLE),  # macOS' word for it
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+    )
+    if hasattr(socket, name)
+]
 
 _LINGER_RESET = struct.pack("ii", 1, 0)
 """SO_LINGER on, 0 s: closing sends RST instead of FIN, and drops what was not acknowledged."""
@@ -27,6 +45,17 @@ LONGEST_LOOK_DELAY = 0.1
 
 STUCK_TIMEOUT = 30.0
 """Seconds in which a reader takes nothing, after which it is reset all the same: it holds a descriptor and a buffer."""
+
+
+def keep_alive(transport: asyncio.Transport) -> None:
+    """Notice when the peer has vanished; one on this machine cannot."""
+    peer, tcp = transport.get_extra_info("peername"), transport.get_extra_info("socket")
+    if tcp is None or not isinstance(peer, tuple) or peer[0] in _LOOPBACK:
+        return
+    with contextlib.suppress(OSError, ValueError):  # closed meanwhile: uvloop's raises ValueError
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE_OPTIONS:
+            tcp.setsockopt(socket.IPPROTO_TCP, name, value)
 
 
 def reset_tcp(transport: asyncio.Transport) -> None:

@@ -80,7 +80,6 @@ class StreamTransport(asyncio.Transport):
 
     __slots__ = (
         "_accepted",
-        "_is_accepted",
         "_is_closing",
         "_is_eof_due",
         "_is_lost",
@@ -91,6 +90,7 @@ class StreamTransport(asyncio.Transport):
         "_protocol",
         "_received",
         "_streams",
+        "is_accepted",
         "is_finished",
         "is_ours",
         "reset_code",
@@ -122,7 +122,7 @@ class StreamTransport(asyncio.Transport):
         self._is_lost = False
         """Whether the protocol was told, or is being told, that the connection is lost."""
         self._is_write_paused = False
-        self._is_accepted = not is_ours
+        self.is_accepted = not is_ours
         self._accepted: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -154,11 +154,11 @@ class StreamTransport(asyncio.Transport):
         Raises:
             NotAuthorisedError, PeerError, OSError: it was refused, or closed here meanwhile; see `refusal`.
         """
-        if not self._is_closing and not self._is_accepted:
+        if not self._is_closing and not self.is_accepted:
             if self._accepted is None:
                 self._accepted = self._loop.create_future()
             await asyncio.shield(self._accepted)  # others may wait, too
-        if not self._is_accepted:
+        if not self.is_accepted:
             raise refusal(self.reset_code, str(self.target))
 
     # asyncio.Transport: about it.
@@ -316,7 +316,7 @@ class StreamTransport(asyncio.Transport):
         self._deliver()
 
     def was_accepted(self) -> None:
-        self._is_accepted = True
+        self.is_accepted = True
         self._settle()
 
     def was_reset(self, code: ResetCode) -> None:
