@@ -38,6 +38,19 @@ def test_a_password_that_no_engine_takes_is_refused_where_it_is_named() -> None:
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize("port", [1, 52, 99, 1023])
+def test_a_port_that_the_engine_ignores_is_refused_where_it_is_named(port: int) -> None:
+    with pytest.raises(ValueError, match="has a port that WebRTC ignores: it takes 53, 80, 443 and those from 1024 on"):
+        parse_ice_server(f"turn:me:secret@turn.example:{port}")
+    parse_ice_server(f"turns:me:secret@turn.example:{port}")
+    parse_ice_server(f"stun:stun.example:{port}")
+
+
+@pytest.mark.parametrize("port", [53, 80, 443, 1024, 3478, 65535])
+def test_a_port_that_the_engine_takes_is_taken(port: int) -> None:
+    parse_ice_server(f"turn:me:secret@turn.example:{port}")
+
+
 def test_there_are_no_more_than_a_client_reads() -> None:
     assert len(for_clients([STUN] * MAX_ICE_SERVERS)) == MAX_ICE_SERVERS
     with pytest.raises(ValueError, match="16 ICE servers at most, not 17"):

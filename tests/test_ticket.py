@@ -19,6 +19,7 @@ from perdure.ticket import (
     SECRET_BYTES,
     TICKET_ID_BYTES,
     Ticket,
+    load_ticket,
     parse_ticket,
     read_ticket,
 )
@@ -253,3 +254,17 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(TicketError, match=f"the ticket file .* cannot be read: {why}"):
             read_ticket(tmp_path / name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_that_windows_wrote_holds_the_ticket(tmp_path: Path, encoding: str) -> None:
+    ticket, path = ticket_for("ws://127.0.0.1:1"), tmp_path / "home.ticket"
+    mark = "\ufeff" if encoding.startswith("utf-16-") else ""
+    write_file(path, f"{mark}{ticket.encode()}\r\n".encode(encoding))
+    assert read_ticket(path) == ticket
+
+
+@pytest.mark.parametrize("path", ["@~nobody-has-this-name/x", "@" + "x" * 300, "@/no/x"])
+def test_a_file_that_cannot_be_is_told_as_one(path: str) -> None:
+    with pytest.raises(TicketError, match=r"the ticket file .* cannot be read: "):
+        load_ticket(path)

@@ -25,6 +25,17 @@ class PerdureError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(without_logins(message))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For pickle and copy: a worker process' errors reach whoever waits for it."""
+        return _restored, (type(self), self.args, dict(self.__dict__))
+
+
+def _restored(kind: type[PerdureError], args: tuple[object, ...], fields: dict[str, object]) -> PerdureError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
 
 class TicketError(PerdureError):
     """A ticket cannot be used, or what holds tickets and keys: a file, the state folder."""

@@ -37,6 +37,9 @@ class IceServer:
             )
         if found["port"] is not None and not 0 < int(found["port"]) < 65536:
             raise ValueError(f"the ICE server {self.url!r} has a port that cannot be")
+        if self.url.startswith("turn:") and found["port"] is not None and not _may_be_turn(int(found["port"])):
+            ports = "53, 80, 443 and those from 1024 on"
+            raise ValueError(f"the TURN server {self.url!r} has a port that WebRTC ignores: it takes {ports}")
         if self.username is not None and not self.username.isprintable():
             raise ValueError(f"the ICE server {self.url!r} has a user name that cannot be shown")
         if self.username is not None and len(self.username.encode()) > MAX_TURN_USERNAME_BYTES:
@@ -45,6 +48,11 @@ class IceServer:
             raise ValueError(f"the ICE server {self.url!r} has a password that is no UTF-8")
         if found["scheme"] == "turn" and (not self.username or not self.credential):
             raise ValueError(f"the TURN server {self.url!r} needs a user name and a password")
+
+
+def _may_be_turn(port: int) -> bool:
+    """libwebrtc (TurnPort::AllowedTurnPort); a TURN server over TLS is reached by perdure's own bridge."""
+    return port in {53, 80, 443} or port >= 1024
 
 
 def _is_unicode(text: str) -> bool:

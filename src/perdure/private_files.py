@@ -11,11 +11,11 @@ import os
 import stat
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 LOCK_FILE = "lock"
 """In a folder: whoever changes the folder's files holds a flock on it."""
@@ -36,6 +36,11 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def expanded(path: str | Path) -> Path:
+    """`path` with its `~` or `~USER` replaced; that of a user who is not there stays, and is not found."""
+    return Path(os.path.expanduser(path))
 
 
 def read_file(path: Path, *, limit: int, follow_links: bool = True) -> tuple[bytes, os.stat_result]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import hashlib
 import logging
+import os
 import string
 import struct
 import time
@@ -15,7 +17,7 @@ from urllib.parse import urlsplit
 
 from perdure.errors import TicketError
 from perdure.eventlog import log_event
-from perdure.private_files import read_file, readable_by_others
+from perdure.private_files import expanded, read_file, readable_by_others
 
 log = logging.getLogger(__name__)
 
@@ -163,8 +165,8 @@ def load_ticket(ticket: Ticket | str) -> Ticket:
     if not isinstance(ticket, str):
         raise TypeError(f"a ticket is a Ticket, its text, or @FILE, not {type(ticket).__name__}")
     if ticket.startswith("@"):
-        return read_ticket(Path(ticket[1:]).expanduser())
-    if len(ticket) < 256 and Path(ticket).is_file():
+        return read_ticket(expanded(ticket[1:]))
+    if len(ticket) < 256 and os.path.isfile(ticket):
         raise TicketError(f"{ticket} is a file and not a ticket: did you mean @{ticket}?")
     return parse_ticket(ticket, now=time.time())
 
@@ -182,7 +184,14 @@ def read_ticket(path: Path) -> Ticket:
     if readable_by_others(status):
         text = f"others can read the ticket file {path}: chmod 600 {path}"
         log_event(log, logging.WARNING, "ticket-file", problem=text)
-    return parse_ticket(content.decode("utf-8", "replace"), now=time.time())
+    return parse_ticket(decoded_file(content), now=time.time())
+
+
+def decoded_file(content: bytes) -> str:
+    """The text of a ticket's file, also of one that Windows wrote: UTF-8 or UTF-16 with a byte order mark."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
+    return content.decode("utf-8-sig", "replace")
 
 
 def check_rendezvous_url(url: str) -> None:

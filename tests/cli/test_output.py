@@ -55,3 +55,11 @@ def test_what_the_encoding_lacks_is_escaped() -> None:
     result = ran(f"PYTHONIOENCODING=ascii perdure {SIMULATE}")
     assert result.returncode == 0
     assert r"\xd7 rebuild" in result.stdout
+
+
+def test_a_closed_standard_input_holds_no_ticket() -> None:
+    result = ran("perdure connect - -L 0:h:1 <&-")
+    assert (result.returncode, result.stderr) == (
+        2,
+        "perdure: the ticket is to come from standard input, which is closed\n",
+    )

@@ -166,6 +166,23 @@ async def test_a_rendezvous_port_in_use_exits_with_6_and_names_it() -> None:
     assert program.stdout.text == ""
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "no-such-folder/x"])
+async def test_a_ticket_file_that_cannot_be_made_exits_with_2(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    program = await output_of(
+        *SERVE, "--allow", "h:1", "--state-dir", str(tmp_path / "state"), "--ticket-file", str(path)
+    )
+    assert program.process.returncode == 2, program.said
+    assert program.stderr.seen[-1].startswith(f"perdure: the ticket file {path} cannot be written: ")
+
+
+async def test_a_bind_that_is_no_name_exits_with_6() -> None:
+    for bind in ("a..b", "x" * 64):
+        program = await output_of(*CONNECT, "-L", f"{bind}:0:127.0.0.1:9")
+        assert program.process.returncode == 6, program.said
+        assert program.stderr.seen == [f"perdure: cannot listen on {bind}:0: it is no host name or address"]
+
+
 async def test_an_address_of_another_machine_exits_with_6() -> None:
     program = await output_of(*CONNECT, "-L", "192.0.2.1:0:127.0.0.1:9")
     assert program.process.returncode == 6, program.said

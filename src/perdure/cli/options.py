@@ -13,7 +13,7 @@ import click
 
 from perdure.cli import passwords
 from perdure.cli.running import LogLevel, set_up_logging
-from perdure.errors import PerdureError
+from perdure.errors import PerdureError, TicketError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -318,13 +318,15 @@ def ticket(text: str) -> Ticket:
     Raises:
         TicketError: it cannot be used, or the file cannot be read.
     """
-    from perdure.ticket import MAX_TICKET_FILE_BYTES, is_whole, load_ticket, parse_ticket
+    from perdure.ticket import MAX_TICKET_FILE_BYTES, decoded_file, is_whole, load_ticket, parse_ticket
 
     if text != "-":
         return load_ticket(text)
+    if sys.stdin is None:
+        raise TicketError("the ticket is to come from standard input, which is closed")
     read = b""
     while (left := MAX_TICKET_FILE_BYTES - len(read)) and (line := sys.stdin.buffer.readline(left)):
         read += line
-        if is_whole(read.decode("utf-8", "replace")):
+        if is_whole(decoded_file(read)):
             break
-    return parse_ticket(read.decode("utf-8", "replace"), now=time.time())
+    return parse_ticket(decoded_file(read), now=time.time())

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from perdure.cli.running import warn
+from perdure.private_files import expanded
 from perdure.urls import without_login
 
 ICE_SERVERS_VARIABLE = "PERDURE_ICE_SERVERS"
@@ -34,7 +35,7 @@ def _named(given: str) -> list[str]:
         return [given]
     from perdure.tomlfile import read_text
 
-    path = Path(given[1:]).expanduser()
+    path = expanded(given[1:])
     lines = [line.strip() for line in read_text(path).splitlines()]
     servers = [line for line in lines if line and not line.startswith("#")]
     if not servers:
@@ -68,7 +69,7 @@ def warn_of_file(path: Path, values: Mapping[str, object]) -> None:
 
 def warn_of_secret_files(files: Iterable[str]) -> None:
     """A line on standard error for each of them that others can read or change."""
-    for path in (Path(file).expanduser() for file in files if file):
+    for path in (expanded(file) for file in files if file):
         try:
             mode = path.stat().st_mode
         except OSError:  # whoever reads it tells that

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -146,7 +147,7 @@ def _default_ticket(tickets: TicketStore, url: str, path: Path | None, *, is_wan
     from perdure.ticket_store import DEFAULT_TICKET
 
     now = time.time()
-    has_file = path is not None and path.exists()
+    has_file = path is not None and os.path.exists(path)
     if path is not None and has_file:
         _adopt(tickets, url, path, now)
     elif DEFAULT_TICKET not in tickets.names and (is_wanted or not tickets.names):

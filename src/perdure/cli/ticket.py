@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,7 +75,7 @@ def create(
     from perdure.private_files import write_file
     from perdure.ticket_store.record import check_allow, check_name, check_uses
 
-    if ticket_file is not None and ticket_file.exists():
+    if ticket_file is not None and os.path.exists(ticket_file):
         raise click.UsageError(f"{ticket_file} exists; name another file, or remove it")
     now = time.time()
     store = options.ticket_store(state_dir)

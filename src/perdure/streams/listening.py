@@ -36,8 +36,8 @@ async def listen(host: str, port: int, accept: Accept) -> asyncio.Server:
         if port == 0:
             return await _on_free_port(accept, hosts)
         return await asyncio.get_running_loop().create_server(accept, hosts, port, reuse_address=True)
-    except OSError as error:
-        why = _why(error)
+    except (OSError, UnicodeError) as error:  # the latter of a name with an empty or long part
+        why = _why(error) if isinstance(error, OSError) else "it is no host name or address"
         if isinstance(error, PermissionError):
             why += "; ports below 1024 need privileges"
         address = f"{f'[{host}]' if ':' in host else host or '*'}:{port}"

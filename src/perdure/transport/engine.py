@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import time
 import weakref
 from typing import TYPE_CHECKING
@@ -60,6 +61,9 @@ _outdated: weakref.WeakSet[object] = weakref.WeakSet()
 
 _loopback_allowed = False
 
+_process = 0
+"""Which has made a connection; 0: none has yet."""
+
 
 def prepare(*, loopback: bool, one_socket: bool = False) -> None:
     """Set what is fixed with the first connection. Field trials that cannot be set any more are done without.
@@ -68,9 +72,15 @@ def prepare(*, loopback: bool, one_socket: bool = False) -> None:
         one_socket: whether a candidate sends by one socket alone.
 
     Raises:
-        RuntimeError: loopback candidates are asked for after the process has made a connection without them.
+        RuntimeError: loopback candidates are asked for after the process has made a connection without them; or the
+            process was forked from one that has made a connection: the engine would wait for ever.
     """
     global _loopback_allowed
+    if _process not in {0, os.getpid()}:
+        raise RuntimeError(
+            "this process was forked from one that has a tunnel, and WebRTC's threads stayed there: begin the child "
+            'before the first tunnel, or with multiprocessing.set_start_method("spawn")'
+        )
     if loopback and not _loopback_allowed:
         try:
             webrtc.allow_loopback()
@@ -100,6 +110,8 @@ def configuration(servers: Sequence[IceServer], *, relay_only: bool) -> webrtc.R
 
 def connect(owner: object, wanted: webrtc.RTCConfiguration) -> tuple[webrtc.RTCPeerConnection, DataChannel]:
     """A connection of `owner` with its channel, which is negotiated in advance."""
+    global _process
+    _process = os.getpid()
     connection, channel = data_channel.connect(wanted)
     _current.add(owner)
     return connection, channel

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from perdure.addresses import literal
 from perdure.errors import PerdureError, ProtocolError
+from perdure.private_files import expanded
 from perdure.turn.answer import read_answer
 from perdure.turn.dialling import open_connection
 from perdure.turn.provider import IssuedIceServers
@@ -55,7 +56,7 @@ class IceServersEndpoint:
     ) -> None:
         self._parts = check_endpoint_url(url)
         self.url = url
-        self._token_file = None if token_file is None else Path(token_file).expanduser()
+        self._token_file = None if token_file is None else expanded(token_file)
         self._timeout = timeout
         self._now = now
         self._context = client_context(ca_file) if self._parts.scheme == "https" else None
@@ -175,7 +176,7 @@ def client_context(ca_file: Path | str | None) -> ssl.SSLContext:
     """Trusts the system's roots, and the certificates in `ca_file`. Raises `ValueError` where that cannot be used."""
     context = ssl.create_default_context()
     if ca_file is not None:
-        path = Path(ca_file).expanduser()
+        path = expanded(ca_file)
         try:
             context.load_verify_locations(path)
         except (ssl.SSLError, OSError) as error:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from perdure.errors import PerdureError
-from perdure.private_files import read_file
+from perdure.private_files import expanded, read_file
 
 MAX_FILE_BYTES = 8 * 1024
 """A signed token with claims has 1 to 4 KiB."""
@@ -40,7 +40,7 @@ def read_secret(path: Path) -> bytes:
 
 def _read(path: Path, what: str) -> bytes:
     try:
-        content, _ = read_file(path.expanduser(), limit=MAX_FILE_BYTES)
+        content, _ = read_file(expanded(path), limit=MAX_FILE_BYTES)
     except OSError as error:
         raise PerdureError(f"the {what} file {path} cannot be read: {error.strerror}") from error
     return content.strip()
