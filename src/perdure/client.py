@@ -227,6 +227,12 @@ class Tunnel(StreamOpener):
         return () if manager is None else manager.decisions
 
     @property
+    def signaling_status(self) -> str:
+        """A sentence: whether the rendezvous and the gateway are reached, or what is in the way."""
+        status = self._sessions.signaling_status
+        return "not begun" if status is None else str(status)
+
+    @property
     def manager(self) -> TunnelConnectionManager:
         """The manager of the current session's tube. Raises `RuntimeError` before the tunnel was entered."""
         manager = self._sessions.manager

@@ -112,6 +112,11 @@ class ClientSessions:
         """The current session's; `None` before the first."""
         return self._manager
 
+    @property
+    def signaling_status(self) -> SignalingStatus | None:
+        """The current session's; `None` before the first."""
+        return None if self._signaling is None else self._signaling.status
+
     async def start(self) -> None:
         """Begin the first session, with a provider's ICE servers where it has them within 2 s."""
         await self._ice_servers.start()

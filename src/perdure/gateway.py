@@ -285,6 +285,11 @@ class Gateway:
 
     # Its life.
 
+    @property
+    def signaling_status(self) -> str:
+        """A sentence: whether the rendezvous is reached, or what is in the way."""
+        return "not begun" if self._signaling is None else str(self._signaling.status)
+
     async def wait_ready(self) -> None:
         """Wait until the rendezvous has let the gateway in. Cancelling this changes nothing.
 
@@ -359,8 +364,6 @@ class Gateway:
             assert self._signaling is not None
             status = self._signaling.status
             raise RendezvousError(status.problem, url=status.url) from None
-
-    # Sessions.
 
     def _network_moved(self, moved: NetworkMoved) -> None:
         # The tubes first: their offers are gathered while the link to the rendezvous comes back.

@@ -203,10 +203,11 @@ async def running(*arguments: str) -> AsyncIterator[Program]:
 async def running_python(*arguments: str, **environment: str) -> AsyncIterator[Program]:
     """Python with `arguments`, until the block ends; it then ends at SIGTERM with exit code 0, unless it was killed.
 
-    Its state folder is its own, unless `environment` or an argument says another.
+    Its folders for state and for sockets are its own, unless `environment` or an argument says another.
     """
-    with tempfile.TemporaryDirectory() as state_home:
-        async with _running_python(*arguments, **{"XDG_STATE_HOME": state_home, **environment}) as program:
+    with tempfile.TemporaryDirectory() as home:
+        own = {"XDG_STATE_HOME": home, "XDG_RUNTIME_DIR": home}
+        async with _running_python(*arguments, **{**own, **environment}) as program:
             yield program
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from perdure.client import Tunnel
+    from perdure.control.server import Controlled
     from perdure.streams.forward import Forward, ListenPort
     from perdure.streams.socks5 import ProxyLogin
 
@@ -109,8 +110,10 @@ def connect(
     async def run() -> None:
         from perdure.cli.stdio import join_stdio
         from perdure.client import Tunnel
+        from perdure.control.server import Controlled, control_socket
         from perdure.faults import run_driven
         from perdure.state_folder import CLIENT_KEY_FILE, client_key_of
+        from perdure.urls import without_login
 
         tunnel = Tunnel(
             parsed,
@@ -126,7 +129,16 @@ def connect(
         if target is not None:
             await join_stdio(tunnel, target)
         else:
-            await run_driven(_forward(tunnel, forwards, proxies, login), lambda: tunnel.tubes, driven=faults)
+            controlled = Controlled(
+                "client",
+                tunnel.tubes,
+                rendezvous=without_login(parsed.rendezvous_url),
+                signaling=lambda: tunnel.signaling_status,
+                close=lambda manager: tunnel.close(),
+            )
+            async with control_socket(controlled):
+                work = _forward(tunnel, forwards, proxies, login, controlled)
+                await run_driven(work, lambda: tunnel.tubes, driven=faults)
 
     run_until_stopped(run, on_uvloop=True)
 
@@ -155,12 +167,16 @@ def _login(path: Path) -> ProxyLogin:
 
 
 async def _forward(
-    tunnel: Tunnel, forwards: Sequence[Forward], proxies: Sequence[ListenPort], login: ProxyLogin | None
+    tunnel: Tunnel,
+    forwards: Sequence[Forward],
+    proxies: Sequence[ListenPort],
+    login: ProxyLogin | None,
+    controlled: Controlled,
 ) -> None:
     """Until the tunnel ends. A port that cannot be had is told before anything is connected."""
     from perdure.streams.forward import ListenPath
 
-    lines = []
+    bound = []
     for forward in forwards:
         to = forward.target.peername
         if isinstance(forward.listen, ListenPath):
@@ -168,13 +184,14 @@ async def _forward(
         else:
             server = await tunnel.listen(forward.listen.host, forward.listen.port, to=to)
             forward = replace(forward, listen=_bound(forward.listen, server))
-        lines.append(f"listening {forward}")
+        bound.append(str(forward))
     user, password = (None, None) if login is None else (login.user, login.password)
     for proxy in proxies:
         server = await tunnel.listen_socks(proxy.host, proxy.port, user=user, password=password)
-        lines.append(f"listening {_bound(proxy, server)} (SOCKS5)")
-    for line in lines:
-        say(line)
+        bound.append(f"{_bound(proxy, server)} (SOCKS5)")
+    controlled.forwards = bound
+    for line in bound:
+        say(f"listening {line}")
     async with tunnel:
         await tunnel.wait_connected()
         say("ready")

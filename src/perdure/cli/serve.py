@@ -93,8 +93,10 @@ def serve(
     shows = print_ticket or (sys.stdout is not None and sys.stdout.isatty())
 
     async def run() -> None:
+        from perdure.control.server import Controlled, control_socket
         from perdure.faults import run_driven
         from perdure.gateway import Gateway
+        from perdure.urls import without_login
 
         gateway = Gateway(
             settings.serve.rendezvous,
@@ -108,7 +110,14 @@ def serve(
             transport=settings.transport.config(settings.turn),
             ice_server_provider=provider,
         )
-        await run_driven(_serve(gateway, text if shows else None), lambda: gateway.tubes, driven=faults)
+        controlled = Controlled(
+            "gateway",
+            gateway.tubes,
+            rendezvous=without_login(settings.serve.rendezvous),
+            signaling=lambda: gateway.signaling_status,
+        )
+        async with control_socket(controlled):
+            await run_driven(_serve(gateway, text if shows else None), lambda: gateway.tubes, driven=faults)
 
     run_until_stopped(run, on_uvloop=True)
 

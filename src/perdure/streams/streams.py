@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, assert_never
 
 from perdure.session import (
@@ -44,11 +44,11 @@ class Streams:
     __slots__ = (
         "_arrivals",
         "_carriers",
-        "_holder",
         "_lingering",
         "_open",
         "_orphans",
         "_session",
+        "holder",
         "incoming",
         "tube_id",
     )
@@ -60,7 +60,7 @@ class Streams:
         self._carriers = carriers
         self._session = carriers.session
         self.incoming = incoming
-        self._holder = holder
+        self.holder = holder
         self._open: dict[int, StreamTransport] = {}
         self._lingering: tuple[StreamTransport, ...] = ()
         """Streams that the session has forgotten, and whose protocol has not read everything."""
@@ -70,6 +70,10 @@ class Streams:
 
     def __len__(self) -> int:
         return len(self._open) + len(self._lingering)
+
+    def __iter__(self) -> Iterator[StreamTransport]:
+        """Those that the session carries."""
+        return iter(self._open.values())
 
     def open(self, target: AnyTarget) -> StreamTransport:
         """A new stream to `target`. It may be written to at once; `start` gives it its protocol.
@@ -155,7 +159,7 @@ class Streams:
             case "tube_id":
                 return self.tube_id
             case "peer":
-                return default if self._holder is None else self._holder
+                return default if self.holder is None else self.holder
             case "peer_address":
                 path = self._carriers.path
                 return default if path is None else path.remote_address
