@@ -126,11 +126,13 @@ def _remove_what_is_left(path: str) -> None:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         with socket.socket(socket.AF_UNIX) as trial:
-            trial.setblocking(False)  # one whose queue is full listens, too
+            trial.setblocking(False)
             try:
                 trial.connect(path)
             except ConnectionRefusedError:
                 os.unlink(path)
+            except BlockingIOError:  # its queue is full: somebody listens
+                pass
 
 
 def _identity(path: str) -> tuple[int, int] | None:
