@@ -174,6 +174,7 @@ async def _forward(
     controlled: Controlled,
 ) -> None:
     """Until the tunnel ends. A port that cannot be had is told before anything is connected."""
+    from perdure.cli.service_manager import tell_ready
     from perdure.streams.forward import ListenPath
 
     bound = []
@@ -193,6 +194,7 @@ async def _forward(
     for line in bound:
         say(f"listening {line}")
     async with tunnel:
+        tell_ready()
         await tunnel.wait_connected()
         say("ready")
         await tunnel.wait_closed()

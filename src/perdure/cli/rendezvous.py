@@ -69,6 +69,7 @@ def rendezvous(
     async def run() -> None:
         import asyncio
 
+        from perdure.cli.service_manager import tell_ready
         from perdure.faults import run_driven
         from perdure.signaling.rooms import RendezvousLimits
         from perdure.signaling.server import RendezvousServer
@@ -79,6 +80,7 @@ def rendezvous(
         async with RendezvousServer(RendezvousLimits(), host=host, port=port, turn_page=page) as server:
             shown = f"[{host}]" if ":" in host else host
             say(f"ws://{shown}:{server.port}")
+            tell_ready()
             await run_driven(asyncio.sleep(math.inf), driven=faults)
 
     run_until_stopped(run, on_uvloop=True)

@@ -145,13 +145,17 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _until_stopped(start: Callable[[], Coroutine[object, object, None]]) -> bool:
     import asyncio
 
+    from perdure.cli.service_manager import feed_watchdog, tell_stopping
+
     loop = asyncio.get_running_loop()
     task = loop.create_task(start())
+    watchdog = loop.create_task(feed_watchdog())
     stopped = False
 
     def stop() -> None:
         nonlocal stopped
         stopped = True
+        tell_stopping()
         for number in STOPS:
             # A plain handler, which needs no event loop: it also ends a process whose loop is held up, or has ended.
             loop.remove_signal_handler(number)
@@ -166,4 +170,6 @@ async def _until_stopped(start: Callable[[], Coroutine[object, object, None]]) -
     except asyncio.CancelledError:
         if not stopped:
             raise
+    finally:
+        watchdog.cancel()
     return stopped

@@ -124,9 +124,11 @@ def serve(
 
 async def _serve(gateway: Gateway, text: str | None) -> None:
     """Until the gateway ends. `text`: the ticket to print, once the state folder is known to be this gateway's."""
+    from perdure.cli.service_manager import tell_ready
     from perdure.eventlog import log_event
 
     async with gateway:
+        tell_ready()
         if text is not None:
             say(text)
         tickets, now = gateway.tickets, time.time()
