@@ -23,12 +23,8 @@ def tell_stopping() -> None:
 
 async def feed_watchdog() -> None:
     """For ever, as long as the event loop turns; at once over where there is no watchdog for this process."""
-    interval = os.environ.get("WATCHDOG_USEC", "")
-    if (
-        not interval.isdigit()
-        or not int(interval)
-        or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid())
-    ):
+    interval, own = os.environ.get("WATCHDOG_USEC", ""), str(os.getpid())
+    if not interval.isdigit() or not int(interval) or os.environ.get("WATCHDOG_PID", own) != own:
         return
     while True:
         _tell("WATCHDOG=1")
@@ -38,8 +34,5 @@ async def feed_watchdog() -> None:
 def _tell(state: str) -> None:
     if not (path := os.environ.get("NOTIFY_SOCKET", "")):
         return
-    with (
-        contextlib.suppress(OSError),
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager,
-    ):
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)

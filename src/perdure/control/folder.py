@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
 SUFFIX = ".sock"
 
-SERVICE_FOLDER = Path("/run/perdure")
-"""systemd's `RuntimeDirectory=perdure`, as in the units that perdure brings."""
+SERVICES = Path("/run")
+"""Where systemd makes the folders of `RuntimeDirectory=`: `perdure` and `perdure-client-NAME` in the units that perdure
+brings."""
 
 
 def own_folder(environment: Mapping[str, str]) -> Path:
     """Where this process puts its socket: systemd's `RUNTIME_DIRECTORY`, else `perdure` in `XDG_RUNTIME_DIR`, else a
     folder of this user's in the folder for temporary files."""
     if given := environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
-        return Path(given)
+        return Path(given).resolve()  # of a unit with DynamicUser=, a link
     runtime = environment.get("XDG_RUNTIME_DIR", "")
     if Path(runtime).is_absolute():
         return Path(runtime) / "perdure"
@@ -44,7 +45,8 @@ def make_own_folder(environment: Mapping[str, str]) -> Path:
 
 def sockets(environment: Mapping[str, str]) -> Iterator[Path]:
     """Those of commands that run as this user, and of services; also what a killed one left."""
-    for folder in dict.fromkeys((own_folder(environment), SERVICE_FOLDER)):
+    services = (folder.resolve() for folder in sorted(SERVICES.glob("perdure*")))
+    for folder in dict.fromkeys((own_folder(environment), *services)):
         try:
             yield from sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
         except OSError:  # there is none, or it is not for this user
