@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -31,6 +32,13 @@ def logged(formatter: logging.Formatter, **fields: Field) -> str:
 def test_a_person_reads_names_and_values() -> None:
     line = logged(KeyValueFormatter(), tube="1f3a", reason="the carrier was lost", outage_ms=12.50, again=True)
     assert line.endswith('INFO something-happened tube=1f3a reason="the carrier was lost" outage_ms=12.5 again=True')
+
+
+def test_a_line_says_when_with_the_date_and_the_zone() -> None:
+    before = datetime.now(UTC)
+    at = datetime.fromisoformat(logged(KeyValueFormatter()).partition(" ")[0])
+    assert at.utcoffset() is not None
+    assert before - timedelta(milliseconds=1) <= at <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("value", ['say "no"', "two\nlines", "a=b", "", "tab\there", "\x1b[2J", "\x9b1m"])

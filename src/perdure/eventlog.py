@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
+from datetime import datetime
 
 from perdure.line_limit import LeftOut, LineLimit
 from perdure.urls import without_logins
@@ -128,12 +129,14 @@ def error_fields(error: BaseException) -> dict[str, str]:
 
 
 class KeyValueFormatter(logging.Formatter):
-    """`12:00:01.234 INFO tube-state tube=1f3a before=connected after=reconnecting reason="the carrier was lost"`."""
-
-    default_msec_format = "%s.%03d"
+    """`2026-12-01T12:00:01.234+01:00 INFO tube-state tube=1f3a before=connected after=reconnecting reason="…"`."""
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """RFC 3339, with this machine's time zone."""
+        return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
 
     def format(self, record: logging.LogRecord) -> str:
         return without_logins(super().format(record))
