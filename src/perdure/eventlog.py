@@ -38,7 +38,17 @@ class LoggedEvent:
         }
 
     def __str__(self) -> str:
-        return " ".join([self.name, *(f"{key}={_shown(value)}" for key, value in self.fields.items())])
+        return shown_fields(self.name, self.fields)
+
+
+def shown_fields(name: str, fields: Mapping[str, Field]) -> str:
+    """An event as a person reads it."""
+    return " ".join([name, *(f"{key}={_shown(value)}" for key, value in fields.items())])
+
+
+def instant(at: float) -> str:
+    """Unix seconds as RFC 3339 has them, with this machine's time zone."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
 
 
 def log_event(
@@ -135,8 +145,8 @@ class KeyValueFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """RFC 3339, with this machine's time zone."""
-        return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+        """See `instant`."""
+        return instant(record.created)
 
     def format(self, record: logging.LogRecord) -> str:
         return without_logins(super().format(record))

@@ -110,7 +110,7 @@ def connect(
     async def run() -> None:
         from perdure.cli.stdio import join_stdio
         from perdure.client import Tunnel
-        from perdure.control.server import Controlled, control_socket
+        from perdure.control.server import Controlled, control_socket, kept_events
         from perdure.faults import run_driven
         from perdure.state_folder import CLIENT_KEY_FILE, client_key_of
         from perdure.urls import without_login
@@ -126,19 +126,21 @@ def connect(
             ice_server_provider=provider,
             client_key=client_key_of(None if state_dir is None else state_dir / CLIENT_KEY_FILE),
         )
-        if target is not None:
-            await join_stdio(tunnel, target)
-        else:
-            controlled = Controlled(
-                "client",
-                tunnel.tubes,
-                rendezvous=without_login(parsed.rendezvous_url),
-                signaling=lambda: tunnel.signaling_status,
-                close=lambda manager: tunnel.close(),
-            )
+        controlled = Controlled(
+            "client",
+            tunnel.tubes,
+            rendezvous=without_login(parsed.rendezvous_url),
+            signaling=lambda: tunnel.signaling_status,
+            close=lambda manager: tunnel.close(),
+        )
+        with kept_events(state_dir, "client"):
             async with control_socket(controlled):
-                work = _forward(tunnel, forwards, proxies, login, controlled)
-                await run_driven(work, lambda: tunnel.tubes, driven=faults)
+                if target is not None:
+                    controlled.forwards = [f"standard input and output -> {target}"]
+                    await join_stdio(tunnel, target)
+                else:
+                    work = _forward(tunnel, forwards, proxies, login, controlled)
+                    await run_driven(work, lambda: tunnel.tubes, driven=faults)
 
     run_until_stopped(run, on_uvloop=True)
 

@@ -37,6 +37,7 @@ def set_up_logging(level: LogLevel, *, as_json: bool) -> None:
     """One line an event on standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else KeyValueFormatter())
+    handler.setLevel(level.value.upper())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("perdure").setLevel(level.value.upper())
 

@@ -93,7 +93,7 @@ def serve(
     shows = print_ticket or (sys.stdout is not None and sys.stdout.isatty())
 
     async def run() -> None:
-        from perdure.control.server import Controlled, control_socket
+        from perdure.control.server import Controlled, control_socket, kept_events
         from perdure.faults import run_driven
         from perdure.gateway import Gateway
         from perdure.urls import without_login
@@ -116,8 +116,9 @@ def serve(
             rendezvous=without_login(settings.serve.rendezvous),
             signaling=lambda: gateway.signaling_status,
         )
-        async with control_socket(controlled):
-            await run_driven(_serve(gateway, text if shows else None), lambda: gateway.tubes, driven=faults)
+        with kept_events(state_dir, "gateway"):
+            async with control_socket(controlled):
+                await run_driven(_serve(gateway, text if shows else None), lambda: gateway.tubes, driven=faults)
 
     run_until_stopped(run, on_uvloop=True)
 

@@ -24,6 +24,7 @@ OWN = {
     "connect": "Forward local ports through a gateway.",
     "ssh": "Run ssh through a gateway, without a port.",
     "status": "Show the tunnels that run here.",
+    "events": "Show what happened, also before a restart.",
     "reconnect": "Build new connections for them.",
     "close": "End a tunnel, or a stream.",
     "ticket": "Create, list and revoke a gateway's tickets.",

@@ -7,10 +7,11 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, assert_never
 
 from perdure import __version__
+from perdure.control.events_file import EventsFile
 from perdure.control.folder import SUFFIX, make_own_folder
 from perdure.control.messages import (
     MAX_QUESTION_BYTES,
@@ -30,10 +31,12 @@ from perdure.control.report import Report
 from perdure.core.state import Reason
 from perdure.errors import ListenError
 from perdure.eventlog import log_event
+from perdure.state_folder import default_state_folder
 from perdure.streams.listening import listen_unix
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from perdure.manager import TunnelConnectionManager
     from perdure.registry import TubeRegistry
@@ -128,6 +131,33 @@ def _unknown(name: str | None) -> Refused:
 
 async def _close(manager: TunnelConnectionManager) -> None:
     await manager.shutdown(Reason.CLOSED_LOCALLY, "perdure close")
+
+
+@contextmanager
+def kept_events(folder: Path | None, role: str) -> Iterator[None]:
+    """Keep what is logged in the state folder (`None`: the usual one) until the block ends, for `perdure events`. Where
+    that cannot be, it is logged, and all goes on without."""
+    perdure_log = logging.getLogger("perdure")
+    try:
+        handler = EventsFile(default_state_folder(os.environ) if folder is None else folder, role)
+    except (OSError, RuntimeError) as error:
+        why = f"`perdure events` will not know of this process: {error}"
+        log_event(log, logging.WARNING, "events-file", problem=why)
+        yield
+        return
+    perdure_log.setLevel(min(perdure_log.level, logging.INFO))  # the terminal's level is its handler's
+    perdure_log.addHandler(handler)
+    handler.note("started", version=__version__)
+    why = "it was stopped, or had nothing more to do"
+    try:
+        yield
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        handler.note("ended", why=why)
+        perdure_log.removeHandler(handler)
+        handler.close()
 
 
 @asynccontextmanager
