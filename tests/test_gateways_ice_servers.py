@@ -218,6 +218,26 @@ async def test_a_client_whose_gateway_names_a_server_that_is_none_goes_on_with_t
     assert "secret" not in caplog.text
 
 
+async def test_a_gateway_cannot_steer_its_clients_to_their_own_machine(caplog: pytest.LogCaptureFixture) -> None:
+    told = Told()
+    at_loopback = ["turn:me:secret@127.0.0.1:9?transport=tcp", "stun:[::1]:9", "stun:localhost:9"]
+    async with (
+        rendezvous() as url,
+        perdure.serve(url, handler=echo, loopback=True, ice_servers=["stun:169.254.1.1:9", *at_loopback]) as gateway,
+        Tunnel(gateway.ticket, wait=False, transport=perdure.TransportConfig(), signal_handler=told),
+    ):
+        await eventually(lambda: len(refused(caplog)) == 4)
+        gateway.set_ice_servers(at_loopback)
+        await eventually(lambda: len(refused(caplog)) == 7)
+    assert told.urls == []
+    assert refused(caplog)[0].startswith('ice-server-refused server=stun:169.254.1.1:9 why="its address is')
+    assert "secret" not in caplog.text
+
+
+def refused(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [line for line in caplog.messages if line.startswith("ice-server-refused")]
+
+
 async def test_a_relayed_tunnel_comes_back_by_the_credentials_that_the_gateway_told_meanwhile(tmp_path: Path) -> None:
     port, at_client = free_port(), OnlyRelayed()
     async with contextlib.AsyncExitStack() as stack:

@@ -6,7 +6,7 @@ import pytest
 
 from perdure import IceServer
 from perdure.ice_server import parse_ice_server
-from perdure.ice_servers import for_clients, of_gateway
+from perdure.ice_servers import for_clients, of_gateway, out_of_reach
 from perdure.signaling.channel import MAX_MESSAGE_BYTES
 from perdure.signaling.messages import MAX_ICE_SERVER_BYTES, MAX_ICE_SERVERS, RTCIceServer
 
@@ -69,3 +69,56 @@ def test_what_is_no_ice_server_is_not_taken_from_a_gateway(url: str) -> None:
         of_gateway([RTCIceServer("stun:stun.example"), RTCIceServer(url, "me", "secret")])
     assert str(refused.value).isprintable()
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "10.0.0.1", "[2001:db8::1]", "turn.example", "0x1.example"])
+@pytest.mark.parametrize("loopback", [False, True])
+def test_a_client_asks_usual_hosts_on_its_gateways_word(host: str, loopback: bool) -> None:
+    assert out_of_reach(IceServer(f"stun:{host}:3478"), loopback=loopback) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.8.9.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "169.254.169.254",
+        "[fe80::1]",
+        "[fe80::1%eth0]",
+        "localhost",
+        "LocalHost.",
+        "a.localhost",
+    ],
+)
+def test_a_client_asks_its_own_machine_and_link_only_where_loopback_is_asked_for(host: str) -> None:
+    server = IceServer(f"turn:{host}:9999?transport=tcp", "me", "secret")
+    assert out_of_reach(server, loopback=False) is not None
+    assert out_of_reach(server, loopback=True) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "0.0.0.0",
+        "[::]",
+        "224.0.0.251",
+        "[ff02::fb]",
+        "255.255.255.255",
+        "100.100.100.200",
+        "[fd00:ec2::254]",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7F.1",
+        "0177.0.0.1",
+        "127.0.0.1.",
+        "0x",
+        "a.0x7f",
+    ],
+)
+@pytest.mark.parametrize("loopback", [False, True])
+def test_a_client_never_asks_what_is_no_hosts_address_or_is_one_to_some_systems_only(host: str, loopback: bool) -> None:
+    assert out_of_reach(IceServer(f"stun:{host}"), loopback=loopback) is not None

@@ -49,6 +49,19 @@ def inner_address(address: Address) -> ipaddress.IPv4Address | None:
     return address.sixtofour
 
 
+def peer_may_name(address: Address, *, loopback: bool) -> bool:
+    """Whether packets are sent to `address` because a peer names it: as a candidate, or as an ICE server.
+
+    One that a translator or a tunnel sends on to an IPv4 address is judged by both.
+
+    Args:
+        loopback: whether loopback and link-local addresses are in reach.
+    """
+    address = unmapped(address)
+    reached = (each for each in (address, inner_address(address)) if each is not None)
+    return all(loopback if each.is_loopback or each.is_link_local else not is_special(each) for each in reached)
+
+
 @lru_cache(256)  # likewise
 def is_special(address: Address) -> bool:
     """Whether this is no usual host's address: link-local, a cloud's metadata service, multicast, …"""

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from perdure.config import TransportConfig
 from perdure.core.recovery_policy import renewal_delay
 from perdure.core.state import Reason, State
 from perdure.errors import CarrierError, PeerError, PerdureError, RendezvousError
 from perdure.eventlog import log_event
-from perdure.ice_servers import of_gateway
+from perdure.ice_servers import of_gateway, out_of_reach
 from perdure.role_ice_servers import RoleIceServers
 from perdure.signaling.status import SignalingState, SignalingStatus
 from perdure.tube import Endpoint
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-    from perdure.config import TransportConfig
     from perdure.core.actions import StateChanged
     from perdure.ice_server import IceServer
     from perdure.manager import TunnelConnectionManager
@@ -91,8 +91,10 @@ class ClientSessions:
         self._ice_servers = RoleIceServers(
             transport, ice_server_provider, tubes, use=self._use_ice_servers, random=random
         )
+        self._may_use_loopback = transport.loopback if isinstance(transport, TransportConfig) else transport is not None
+        """On the gateway's word. A `Transport` of somebody's own judges where it sends packets itself."""
         self._told_servers: tuple[IceServer, ...] = ()
-        """Those that the gateway told last."""
+        """Those of the gateway's last ones that are used."""
         self._make_signaling = make_signaling
         self._interfaces = interfaces
         self._random = random
@@ -244,12 +246,18 @@ class ClientSessions:
 
     def _ice_servers_told(self, named: Sequence[RTCIceServer]) -> None:
         try:
-            servers = of_gateway(named)
+            servers = tuple(filter(self._takes, of_gateway(named)))
             if servers != self._told_servers:
                 self._tubes.set_ice_servers((*self._ice_servers.all, *servers))
                 self._told_servers = servers
         except (ValueError, CarrierError) as error:
             log_event(log, logging.WARNING, "ice-servers-refused", why=without_logins(str(error)))
+
+    def _takes(self, server: IceServer) -> bool:
+        why = out_of_reach(server, loopback=self._may_use_loopback)
+        if why is not None:
+            log_event(log, logging.WARNING, "ice-server-refused", server=server.url, why=why)
+        return why is None
 
     def _use_ice_servers(self, own: tuple[IceServer, ...], expires_in: float | None) -> None:
         self._tubes.set_ice_servers((*own, *self._told_servers), expires_in=expires_in)

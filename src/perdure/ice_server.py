@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 _ICE_URL = re.compile(
     r"(?P<scheme>stun|turn)s?:"
-    r"(?:[\w.-]+|\[(?P<ipv6>[\w.:%-]+)\])(?::(?P<port>\d{1,5}))?"
+    r"(?:(?P<host>[\w.-]+)|\[(?P<ipv6>[\w.:%-]+)\])(?::(?P<port>\d{1,5}))?"
     r"(?P<transport>\?transport=(?:udp|tcp))?",
     re.ASCII,
 )
@@ -70,6 +70,13 @@ def _is_ipv6(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def host_of(server: IceServer) -> str:
+    """The host that `server` is asked at, without the brackets of an IPv6 address."""
+    found = _ICE_URL.fullmatch(server.url)
+    assert found is not None, "it was checked when it was made"
+    return found["host"] or found["ipv6"]
 
 
 def parse_ice_server(text: str) -> IceServer:

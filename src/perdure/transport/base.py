@@ -251,6 +251,10 @@ class Transport(Protocol):
     def set_ice_servers(self, servers: Sequence[IceServer]) -> None:
         """Use `servers`, with their new credentials, for carriers and ICE restarts from now on.
 
+        At a client, those that its gateway named are among them. perdure's own transport is given none at this
+        machine's loopback or a link-local address unless `TransportConfig.loopback` is set; another one is given all,
+        and judges them itself, as it does the peer's candidates.
+
         Raises:
             CarrierError: the engine refuses them for a carrier that there is; the ones in use stay.
         """

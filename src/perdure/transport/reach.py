@@ -4,7 +4,7 @@
 2. Literal addresses, and names as browsers give them to their own (`mdns`): 36 hexadecimal digits and dashes, then
    `.local`. Any other name would be looked up wherever the peer wants. At most `MAX_NAMES` for one carrier.
 3. No loopback and no link-local address, unless the tube may use this machine's loopback; never another special one
-   (`addresses.is_special`). An IPv6 address that a translator sends on to an IPv4 one is judged by both.
+   (`addresses.peer_may_name`). An IPv6 address that a translator sends on to an IPv4 one is judged by both.
 4. At most `MAX_ADDRESSES` addresses and `MAX_ENDPOINTS` pairs of address and port for one carrier.
 """
 
@@ -14,7 +14,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from perdure.addresses import inner_address, is_special, unmapped
+from perdure.addresses import peer_may_name, unmapped
 
 if TYPE_CHECKING:
     from perdure.addresses import Address
@@ -76,19 +76,13 @@ class Reach:
             address = unmapped(ipaddress.ip_address(found["address"]))
         except ValueError:
             return "it names no literal address"
-        reached = (address, inner_address(address))
-        if not all(self._is_within(each) for each in reached if each is not None):
+        if not peer_may_name(address, loopback=self._loopback):
             return "its address is loopback, link-local, or no usual host's"
         return self._count(str(address), found["port"])
 
     def takes_protocol(self, protocol: str) -> bool:
         """Whether candidates of this protocol are in use, this end's too."""
         return protocol.lower() == "udp" or (self._tcp and protocol.lower() == "tcp")
-
-    def _is_within(self, address: Address) -> bool:
-        if address.is_loopback or address.is_link_local:
-            return self._loopback
-        return not is_special(address)
 
     def _count(self, address: str, port: str) -> str | None:
         endpoints = {*self._endpoints, (address, port)}
