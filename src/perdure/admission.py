@@ -67,16 +67,12 @@ class Admission:
     """The verdict.
 
     Args:
-        about: what else is to be known about the ticket, as `was revoked at …`, or nothing.
+        detail: what it does not say about the ticket, as `at …` of one that was revoked, or nothing. The holder is told
+            both.
     """
 
     verdict: Verdict
-    about: str = ""
-
-    @property
-    def detail(self) -> str:
-        """For the ticket's holder, who is told the verdict: what it does not say, or nothing."""
-        return f"it {self.about}" if self.about else ""
+    detail: str = ""
 
     @property
     def why(self) -> str:
@@ -88,8 +84,12 @@ class Admission:
                 return "the gateway has no such ticket"
             case Verdict.NOT_AUTHORIZED:
                 return "the client's key is not among the authorized keys"
-            case Verdict.REVOKED | Verdict.EXPIRED | Verdict.USED_UP:
-                return f"the ticket {self.about}"
+            case Verdict.REVOKED:
+                return f"the ticket was revoked {self.detail}"
+            case Verdict.EXPIRED:
+                return f"the ticket expired {self.detail}"
+            case Verdict.USED_UP:
+                return f"the ticket is used up: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +163,13 @@ def judge(
     if ticket is None:
         return Admission(Verdict.UNKNOWN)
     if ticket.revoked_at is not None:
-        return Admission(Verdict.REVOKED, f"was revoked at {instant_text(ticket.revoked_at)}")
+        return Admission(Verdict.REVOKED, f"at {instant_text(ticket.revoked_at)}")
     if authorized is not None and client_key not in authorized:
         return Admission(Verdict.NOT_AUTHORIZED)
     if 0 < ticket.expires_at <= now:
-        clocks = f"expired at {instant_text(ticket.expires_at)}, and the gateway's clock says {instant_text(now)}"
+        clocks = f"at {instant_text(ticket.expires_at)}, and the gateway's clock says {instant_text(now)}"
         return Admission(Verdict.EXPIRED, clocks)
     if ticket.uses is not None and client_key not in ticket.clients and len(ticket.clients) >= ticket.uses:
         others = "one client, and another one has" if ticket.uses == 1 else f"{ticket.uses} clients, and others have"
-        return Admission(Verdict.USED_UP, f"is for {others} used it")
+        return Admission(Verdict.USED_UP, f"it is for {others} used it")
     return Admission(Verdict.OK)

@@ -69,7 +69,7 @@ def test_a_knock_says_who_asks_and_its_welcome_gives_keys_for_both_directions() 
 
 def test_a_gateway_that_does_not_know_the_ticket_can_say_so_and_nothing_else() -> None:
     client = knocking()
-    refusal = Refusal(RefusalReason.REVOKED, "it was revoked at 12:00")
+    refusal = Refusal(RefusalReason.REVOKED, "at 12:00")
     assert client.open(AnsweringGateway(GATEWAY, client.envelope).refuse(refusal, ephemeral=key(4))) == refusal
     welcome, _ = AnsweringGateway(GATEWAY, client.envelope).welcome(bytes(32), WELCOME, ephemeral=key(4))
     for forged in (welcome, bytes([welcome[0] ^ 2 ^ 4]) + welcome[1:]):

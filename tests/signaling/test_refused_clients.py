@@ -120,7 +120,21 @@ def test_a_gateway_without_room_says_so_once_a_minute_whoever_waits(caplog: pyte
             "the gateway does not know this client's key; send its owner what `perdure client-key` prints",
         ),
         (Refusal(RefusalReason.FULL), "it has no room for another session; trying again"),
+        (
+            Refusal(RefusalReason.REVOKED, "at 2027-01-15 08:00:00 UTC"),
+            "the ticket was revoked (at 2027-01-15 08:00:00 UTC); ask the gateway's owner for a new one",
+        ),
+        (
+            Refusal(RefusalReason.EXPIRED, "at 08:00:00 UTC, and the gateway's clock says 08:00:01 UTC"),
+            "the ticket has expired (at 08:00:00 UTC, and the gateway's clock says 08:00:01 UTC; "
+            "this machine's clock says 2027-01-15 07:50:00 UTC); ask the gateway's owner for a new one",
+        ),
+        (
+            Refusal(RefusalReason.EXPIRED),
+            "the ticket has expired (this machine's clock says 2027-01-15 07:50:00 UTC); "
+            "ask the gateway's owner for a new one",
+        ),
     ],
 )
 def test_a_client_is_told_once_why_and_what_to_do(refusal: Refusal, told: str) -> None:
-    assert describe_refusal(refusal) == told
+    assert describe_refusal(refusal, now=1_800_000_000 - 600) == told

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+import time
 from random import SystemRandom
 from typing import TYPE_CHECKING, Self
 
@@ -99,6 +100,7 @@ class ClientSignaling:
         ssl_context: ssl.SSLContext | None = None,
         interfaces: Callable[[], Sequence[str]] = tuple,
         open_socket: OpenSocket | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         if len(session_id) != ID_BYTES:
             raise ValueError(f"a session id has {ID_BYTES} bytes, not {len(session_id)}")
@@ -108,6 +110,7 @@ class ClientSignaling:
         self._on_status = on_status
         self._on_ice_servers = on_ice_servers
         self._token_bytes = token_bytes
+        self._now = now
         self._room = room_id(ticket.gateway)
         self._peer_id = token_bytes(ID_BYTES).hex()
         self._link: SignalingLink = RendezvousLink(
@@ -322,9 +325,9 @@ class ClientSignaling:
         match self._knocking.open(envelope):
             case Refusal(RefusalReason.FULL) as refusal:
                 self._knocking = None  # the timer knocks again
-                self._set_status(SignalingState.KNOCKING, describe_refusal(refusal))
+                self._set_status(SignalingState.KNOCKING, describe_refusal(refusal, now=self._now()))
             case Refusal() as refusal:
-                self._fail(NotAuthorisedError(describe_refusal(refusal), target="ticket"))
+                self._fail(NotAuthorisedError(describe_refusal(refusal, now=self._now()), target="ticket"))
             case (welcome, keys):
                 self._cancel_knock()
                 self._gateway_peer = sender

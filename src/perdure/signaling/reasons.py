@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from perdure.admission import Verdict
 from perdure.errors import ProtocolError
 from perdure.signaling.envelope import Refusal, RefusalReason
+from perdure.ticket import instant_text
 from perdure.wire import printable
 
 _ERRNO_WORDS = {
@@ -80,11 +81,17 @@ def is_silence(error: BaseException) -> bool:
     return isinstance(error, TimeoutError)
 
 
-def describe_refusal(refusal: Refusal) -> str:
-    """A sentence for `refusal`, with what the gateway says about it, and the next step."""
+def describe_refusal(refusal: Refusal, *, now: float) -> str:
+    """A sentence for `refusal`, with what the gateway says about it, and the next step.
+
+    Args:
+        now: Unix seconds by this machine's clock, for an expired ticket: this clock may be wrong, or the gateway's.
+    """
     (words, next_step), detail = _REFUSALS[refusal.reason], printable(refusal.detail)
     if refusal.reason is RefusalReason.FULL and detail:
         return detail
+    if refusal.reason is RefusalReason.EXPIRED:
+        detail = "; ".join(filter(None, [detail, f"this machine's clock says {instant_text(now)}"]))
     return f"{words} ({detail}); {next_step}" if detail else f"{words}; {next_step}"
 
 

@@ -324,6 +324,7 @@ class ClientProcess(Process):
             on_status=on_status,
             on_ice_servers=on_ice_servers,
             random=self.random,
+            now=lambda: self.machine.always_clock,
             token_bytes=self._token,
             interfaces=interfaces,
             open_socket=self._open_socket,
