@@ -220,7 +220,7 @@ async def test_a_client_whose_gateway_names_a_server_that_is_none_goes_on_with_t
 
 async def test_a_gateway_cannot_steer_its_clients_to_their_own_machine(caplog: pytest.LogCaptureFixture) -> None:
     told = Told()
-    at_loopback = ["turn:me:secret@127.0.0.1:9?transport=tcp", "stun:[::1]:9", "stun:localhost:9"]
+    at_loopback = ["turn:me:secret@127.0.0.1:9999?transport=tcp", "stun:[::1]:9", "stun:localhost:9"]
     async with (
         rendezvous() as url,
         perdure.serve(url, handler=echo, loopback=True, ice_servers=["stun:169.254.1.1:9", *at_loopback]) as gateway,

@@ -238,6 +238,22 @@ def test_for_a_handler_without_a_list_everything_is_allowed_but_what_is_denied()
     assert named == ["web", "192.0.2.1"]
 
 
+@pytest.mark.parametrize("allowed", [[], ["[::/0]:*"]])
+@pytest.mark.parametrize(
+    "host",
+    ["64:ff9b::7f00:1", "::ffff:127.0.0.1", "::127.0.0.1", "2002:7f00:1::1", "0x7f.1", "127.1", "2130706433", "::1%lo"],
+)
+def test_for_a_handler_no_spelling_of_a_denied_address_passes(host: str, allowed: list[str]) -> None:
+    allow = parse_allow(allowed, ["127.0.0.0/8:22", "[::1]:22"])
+    assert not allow.names(Target(host, 22))
+    assert parse_allow([]).names(Target(host, 22))
+
+
+def test_for_a_handler_what_is_no_host_is_denied_at_denied_ports_only() -> None:
+    allow = parse_allow([], ["127.0.0.0/8:22"])
+    assert [port for port in (22, 23) if allow.names(Target("0x7f.1", port))] == [23]
+
+
 def test_for_a_handler_a_name_counts_as_it_is_said() -> None:
     allow = parse_allow(["db:22", "10.0.0.0/8:22"], ["10.0.0.1:22"])
     named = [host for host in ("db", "DB.", "10.0.0.2", "10.0.0.1", "other", "0x0a.2") if allow.names(Target(host, 22))]

@@ -104,7 +104,7 @@ class AllowList:
     def permits(self, target: Target, address: Address) -> bool:
         """Whether `target`, which resolves to `address`, may be dialled there."""
         port, address = target.port, unmapped(address)
-        reached = [each for each in (address, inner_address(address)) if each is not None]
+        reached = _reached(address)
         if self._denies(target) or any(rule.holds(each, port) for rule in self.denied for each in reached):
             return False
         if any(map(is_special, reached)):
@@ -118,11 +118,18 @@ class AllowList:
         return any(rule.host == target.path for rule in self.entries) and not is_denied
 
     def _denies(self, target: Target) -> bool:
-        """Whether an entry of `deny` names `target` as it is."""
+        """Whether an entry of `deny` names `target` as it is; one that is no host could be any that is denied."""
+        port = target.port
         if (address := literal(target.host)) is not None:
-            return any(rule.holds(address, target.port) for rule in self.denied)
-        name = host_name(target.host)
-        return name is not None and any(rule.names(name, target.port) for rule in self.denied)
+            return any(rule.holds(each, port) for rule in self.denied for each in _reached(address))
+        if (name := host_name(target.host)) is not None:
+            return any(rule.names(name, port) for rule in self.denied)
+        return any(rule.has_port(port) for rule in self.denied)
+
+
+def _reached(address: Address) -> list[Address]:
+    """`address`, and the IPv4 address that packets to it are sent on to, where there is one."""
+    return [each for each in (address, inner_address(address)) if each is not None]
 
 
 NOTHING = AllowList((Rule(ipaddress.ip_network("0.0.0.0/32"), ()),))
