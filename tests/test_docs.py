@@ -162,6 +162,16 @@ def test_the_page_about_python_names_every_error() -> None:
             assert f"`{name}`" in page
 
 
+def test_the_first_command_about_tickets_makes_one_where_no_gateway_has_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = blocks(DOCS / "tickets.md", "sh")[0].split()
+    done = CliRunner().invoke(app, [*first[1:], "--state-dir", str(tmp_path / "state")])
+    assert done.exit_code == 0, done.output
+    assert perdure.parse_ticket((tmp_path / "ada.ticket").read_text(), now=0).rendezvous_url.startswith("wss://")
+
+
 # Links.
 
 

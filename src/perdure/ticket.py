@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from perdure.errors import TicketError
 from perdure.eventlog import log_event
 from perdure.private_files import expanded, read_file, readable_by_others
+from perdure.urls import without_login
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,6 @@ MAX_TICKET_FILE_BYTES = 4096
 """Of a file that holds one: what is read of it."""
 
 _HEADER = struct.Struct(f">Q{KEY_BYTES}s{SECRET_BYTES}s")
-_OLD_HEADER = struct.Struct(f">Q{SECRET_BYTES}s")
 
 _NO_WHITE_SPACE = str.maketrans("", "", string.whitespace)
 """Takes out ASCII's white space: none of base64url is any, and mail programs break long lines."""
@@ -111,9 +111,9 @@ def parse_ticket(text: str, *, now: float) -> Ticket:
     text = text.translate(_NO_WHITE_SPACE)
     if not text:
         raise TicketError("the ticket is empty; copy the whole line that `perdure ticket create` printed")
-    if ">" in text and text.replace(">", "").startswith(PREFIX):
+    if ">" in text and text.replace(">", "").startswith((PREFIX, OLD_PREFIX)):
         raise TicketError("the ticket holds a >, as mail programs begin quoted lines: take each > out of it")
-    if _is_old(text):
+    if text.startswith(OLD_PREFIX):
         raise TicketError(
             "this ticket is of perdure 0.1, and its gateway is no longer reached by it; "
             "ask the gateway's owner for a new one (`perdure ticket create`)"
@@ -195,35 +195,26 @@ def decoded_file(content: bytes) -> str:
 
 
 def check_rendezvous_url(url: str) -> None:
-    """Raise `ValueError` unless `url` is a ws:// or wss:// URL with a host, of at most 512 bytes."""
+    """Raise `ValueError` unless `url` is a ws:// or wss:// URL with a host, of at most 512 bytes. No message shows a
+    password."""
+    shown = repr(without_login(url)) if "://" in url or "@" not in url else "one without ://"
+    written = "; in a password, a space is written %20" if "@" in url else ""
     if not url.isprintable() or " " in url:  # urlsplit leaves out some of these, and a terminal obeys others
-        raise ValueError(f"a rendezvous URL has no spaces and no control characters: {url!r}")
+        raise ValueError(f"a rendezvous URL has no spaces and no control characters: {shown}{written}")
     parts = urlsplit(url)
     if parts.scheme not in {"ws", "wss"} or not parts.hostname:
-        raise ValueError(f"a rendezvous URL looks like ws://HOST:PORT or wss://HOST, not {url!r}")
+        raise ValueError(f"a rendezvous URL looks like ws://HOST:PORT or wss://HOST, not {shown}")
     if (size := len(url.encode())) > 512:
         raise ValueError(f"a rendezvous URL has at most 512 bytes, not {size}")
     try:
         _ = parts.port
     except ValueError as error:
-        raise ValueError(f"the port in {url!r} is not a number from 0 to 65535") from error
+        raise ValueError(f"the port in {shown} is not a number from 0 to 65535") from error
 
 
 def instant_text(at: float) -> str:
     """Unix seconds as a person reads them: `2026-11-29 12:00:00 UTC`."""
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC" if at < MAX_INSTANT else "after the year 9999"
-
-
-def _is_old(text: str) -> bool:
-    """Whether it is a whole ticket of perdure 0.1."""
-    if not text.startswith(OLD_PREFIX) or len(text) > MAX_TICKET_CHARACTERS:
-        return False
-    try:
-        raw = _decoded(text[len(OLD_PREFIX) :])
-    except ValueError:
-        return False
-    body = raw[_CHECK_BYTES:]
-    return len(body) > _OLD_HEADER.size and raw[:_CHECK_BYTES] == _checksum(body)
 
 
 def _decoded(encoded: str) -> bytes:

@@ -166,19 +166,24 @@ async def test_a_rendezvous_password_is_never_logged(as_json: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "why"),
     [
-        "wws://me:hunter2@host",
-        "ws://me:hunter2@host:port",
-        "ws://me:hun ter2@host:80",
-        "me:hunter2@host",
-        "ws://me:hunter2@",
+        ("wws://me:hunter2@host", "looks like ws://HOST:PORT or wss://HOST, not 'wws://…@host'"),
+        ("ws://me:hunter2@host:port", "the port in 'ws://…@host:port' is not a number from 0 to 65535"),
+        (
+            "ws://me:hun ter2@host:80",
+            "has no spaces and no control characters: 'ws://…@host:80'; in a password, a space is written %20",
+        ),
+        ("ws://me:hun\tter2@host:80", "has no spaces and no control characters: 'ws://…@host:80'"),
+        ("me:hunter2@host", "looks like ws://HOST:PORT or wss://HOST, not one without ://"),
+        ("ws://me:hunter2@", "looks like ws://HOST:PORT or wss://HOST, not 'ws://…@'"),
+        (f"ws://me:hunter2@{'h' * 512}", "a rendezvous URL has at most 512 bytes, not 528"),
     ],
 )
-async def test_a_rendezvous_url_that_is_none_is_not_repeated(url: str) -> None:
+async def test_what_is_wrong_with_a_rendezvous_url_is_said_without_its_password(url: str, why: str) -> None:
     program = await output_of("serve", "--rendezvous", url, "--allow", "host:1")
     assert await program.ended() == 2
-    assert "ws://HOST:PORT or wss://HOST" in " ".join(program.stderr.text.split())
+    assert why in " ".join(program.stderr.text.split())
     assert "ter2" not in program.stderr.text
 
 

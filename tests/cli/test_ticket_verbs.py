@@ -254,6 +254,24 @@ async def test_a_gateway_whose_only_ticket_is_revoked_says_so(tmp_path: Path) ->
     assert "the ticket called default is revoked" in refused.stderr.seen[-1]
 
 
+async def test_a_gateway_whose_last_usable_ticket_is_revoked_while_it_runs_says_so_each_time(tmp_path: Path) -> None:
+    nobody = "no ticket admits anybody: `perdure ticket create NAME` makes one"
+    await created("ada", state=tmp_path)
+    await created("bob", state=tmp_path)
+    async with running(*SERVE, "--state-dir", str(tmp_path)) as gateway:
+        await gateway.logs("state", tickets=2)
+        await told("ticket", "revoke", "ada", state=tmp_path)
+        await gateway.logs("ticket", name="ada")
+        assert nobody not in gateway.stderr.text
+        await told("ticket", "revoke", "bob", state=tmp_path)
+        await gateway.warns(nobody)
+        await created("eve", state=tmp_path)
+        await gateway.logs("ticket", name="eve")
+        seen = gateway.mark
+        (tmp_path / "tickets" / "eve.json").unlink()
+        await gateway.warns(nobody, since=seen)
+
+
 async def test_the_state_is_where_systemd_says(tmp_path: Path) -> None:
     async with running_python("-m", "perdure", "gateway-key", STATE_DIRECTORY=str(tmp_path)) as program:
         assert await program.ended() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -290,4 +291,16 @@ def test_no_list_allows_a_unix_socket_that_it_does_not_name() -> None:
 @pytest.mark.parametrize("entry", ["/run/../db", "/run/db/", "//run/db", "/" + "x" * 200, "/run/\a"])
 def test_a_path_that_is_spelled_otherwise_is_no_entry(entry: str) -> None:
     with pytest.raises(ValueError, match=r"."):
+        parse_allow([entry])
+
+
+@pytest.mark.parametrize(
+    ("entry", "meant"),
+    [
+        ("10.0.0.1/8:22", "did you mean 10.0.0.0/8, or 10.0.0.1 alone?"),
+        ("[2001:db8::1/32]:22", "did you mean 2001:db8::/32, or 2001:db8::1 alone?"),
+    ],
+)
+def test_an_address_with_a_networks_length_is_asked_which_is_meant(entry: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(meant)):
         parse_allow([entry])

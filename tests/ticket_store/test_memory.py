@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+
 import pytest
 
 from perdure.admission import MAX_CLIENTS, Verdict
 from perdure.errors import TicketError
 from perdure.keys import public_bytes
 from perdure.ticket_store import TicketStore
+from perdure.ticket_store.change_log import UsableLog
+from support.signaling import eventually
 
 NOW = 1_800_000_000.0
 ADA, BOB = b"a" * 32, b"b" * 32
@@ -161,3 +166,33 @@ def test_a_name_is_given_once() -> None:
     for ask in (lambda: store.revoke("bob", now=NOW), lambda: store.ticket("bob", "ws://a")):
         with pytest.raises(TicketError, match="there is no ticket called 'bob'"):
             ask()
+
+
+def nobodys(caplog: pytest.LogCaptureFixture) -> int:
+    return sum("no ticket admits anybody" in line for line in caplog.messages)
+
+
+async def test_a_gateway_without_a_folder_says_when_its_last_ticket_goes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = TicketStore()
+    store.create("ada")
+    watching = asyncio.create_task(store.watch())
+    await asyncio.sleep(0)
+    assert nobodys(caplog) == 0
+    store.revoke("ada")
+    await eventually(lambda: nobodys(caplog) == 1)
+    watching.cancel()
+    await asyncio.wait({watching})
+
+
+def test_that_nobody_is_admitted_is_said_once_until_somebody_is(caplog: pytest.LogCaptureFixture) -> None:
+    log, ada = UsableLog(), dataclasses.replace(TicketStore().create("ada", now=NOW), expires_at=int(NOW) + 5)
+    told = []
+    for second in range(8):
+        log.look([ada], now=NOW + second)
+        told.append(nobodys(caplog))
+    log.look([dataclasses.replace(ada, expires_at=0)], now=NOW + 8)
+    log.look([], now=NOW + 9)
+    assert told == [0] * 5 + [1] * 3
+    assert nobodys(caplog) == 2

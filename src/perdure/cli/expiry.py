@@ -15,6 +15,8 @@ def parse_expiry(text: str, now: float) -> float:
         ValueError: it is none of these, or is past.
     """
     at = _parse(text, now, 1)
+    if at == now:
+        raise ValueError(f"a ticket that ends in {text} admits nobody; leave --expires out if it is not to expire")
     if at <= now:
         raise ValueError(f"{text} is past")
     return at

@@ -261,8 +261,6 @@ def _check_texts(configuration: Configuration, flags: Mapping[str, str]) -> None
     Raises:
         ValueError: one is not; it names the source.
     """
-    from perdure.config import ServeSettings
-    from perdure.fields import settings_of
     from perdure.ice_server import parse_ice_server
     from perdure.streams.allow import parse_allow
     from perdure.ticket import check_rendezvous_url
@@ -277,18 +275,8 @@ def _check_texts(configuration: Configuration, flags: Mapping[str, str]) -> None
             where = source if source == flags.get(name) else f"{source}: {name}"
             raise ValueError(f"{where}: {error}") from error
 
-    def check_rendezvous(url: str) -> None:
-        try:
-            check_rendezvous_url(url)
-            if url.split() != [url]:
-                raise ValueError("a URL holds no white space")
-        except ValueError as error:
-            if "@" not in url:
-                raise  # one with a password is not repeated
-            raise ValueError(f"it is not {settings_of(ServeSettings)['rendezvous'].form}") from error
-
     serve, transport = configuration.serve, configuration.transport
-    check("serve.rendezvous", filter(None, [serve.rendezvous]), check_rendezvous)
+    check("serve.rendezvous", filter(None, [serve.rendezvous]), check_rendezvous_url)
     check("serve.allow", serve.allow, lambda text: parse_allow([text]))
     check("serve.deny", serve.deny, lambda text: parse_allow([text]))
     check("transport.ice_servers", transport.ice_servers, parse_ice_server)

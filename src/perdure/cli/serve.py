@@ -135,9 +135,6 @@ async def _serve(gateway: Gateway, text: str | None) -> None:
         tickets, now = gateway.tickets, time.time()
         usable = sum(ticket.is_usable(now) for ticket in tickets)
         log_event(log, logging.INFO, "state", folder=str(tickets.folder), tickets=usable, printed=text is not None)
-        if not usable:
-            problem = "no ticket admits anybody: `perdure ticket create NAME` makes one"
-            log_event(log, logging.WARNING, "ticket-store", problem=problem)
         await gateway.wait_closed()
 
 

@@ -183,9 +183,11 @@ def _rule(text: str) -> Rule:
 def _host(host: str, text: str) -> str | Network:
     if "/" in host:
         try:
-            network = ipaddress.ip_network(host)
+            network = ipaddress.ip_network(host, strict=False)
         except ValueError as error:
             raise ValueError(f"{host!r} in {text!r} is no network: {error}") from None
+        if (begin := ipaddress.ip_interface(host).ip) != network.network_address:
+            raise ValueError(f"{host!r} in {text!r} is no network: did you mean {network}, or {begin} alone?")
         if network.version == 6 and network.network_address.ipv4_mapped is not None:
             raise ValueError(f"{host!r} in {text!r} is a network of IPv4 addresses; write it as such: 10.0.0.0/8")
         return network

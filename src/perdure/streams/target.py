@@ -156,5 +156,7 @@ def check_host(host: str, text: str) -> None:
 def port_of(port: str, text: str, *, lowest: int) -> int:
     """Raise `ValueError` unless it is a port from `lowest` on."""
     if not (port.isascii() and port.isdigit()) or len(port) > 5 or not lowest <= int(port) <= 65535:
+        if "@" in text:  # somebody's URL, and half of its password may stand in the port's place
+            raise ValueError(f"a port is a number from {lowest} to 65535, without a user name or a password")
         raise ValueError(f"{port[:20]!r} in {text[:80]!r} is not a port from {lowest} to 65535")
     return int(port)

@@ -30,7 +30,7 @@ from perdure.keys import public_bytes
 from perdure.state_folder import gateway_key, read_rendezvous, write_rendezvous
 from perdure.ticket import KEY_BYTES, SECRET_BYTES, Ticket
 from perdure.ticket_store.authorized_keys import load_authorized_keys
-from perdure.ticket_store.change_log import log_changes, log_doubles
+from perdure.ticket_store.change_log import UsableLog, log_changes, log_doubles
 from perdure.ticket_store.exchange import exchange
 from perdure.ticket_store.folder import MAX_TICKETS, Entry, TicketFolder
 from perdure.ticket_store.gateway_lock import GatewayLock
@@ -87,6 +87,7 @@ class TicketStore:
         """Tunnels by ticket id and client key."""
         self._unwritten = UnwrittenUses()
         self._problems = ProblemLog(now=time.monotonic)
+        self._usable = UsableLog()
         self._edits = 0
         """Changes made here: a worker that read before one of them has read too early."""
         self._work: asyncio.Task[None] | None = None
@@ -297,14 +298,14 @@ class TicketStore:
                     await self.flush()
                 except Exception as error:  # a listener's mistake must not make the gateway blind to what is revoked
                     log_event(log, logging.ERROR, "ticket-store", error, problem="bug")
+            self._usable.look(self, now=time.time())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_INTERVAL if is_polled else None):
                     await self._wake.wait()
             self._wake.clear()
 
     async def flush(self) -> None:
-        """Write what is not written yet, as far as that can be done now, and read what has changed. Cancelling this
-        lets the worker end."""
+        """Write what is not written yet, where it can be done, and read what has changed. The worker outlives this."""
         while self._work is not None and not self._work.done():
             await asyncio.wait({self._work})
         self._work = asyncio.get_running_loop().create_task(self._turn())
@@ -395,4 +396,5 @@ class TicketStore:
     def _edit(self, entries: Mapping[str, Entry]) -> None:
         """Take what was just changed here."""
         self._edits += 1
+        self._wake.set()
         self._adopt(entries)
