@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -207,6 +209,16 @@ def test_a_secret_has_256_bits(secret: bytes) -> None:
 def test_a_ticket_names_a_usable_rendezvous(url: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         ticket_for(url, SECRET)
+
+
+def test_a_ticket_whose_url_would_steer_a_terminal_is_refused_without_doing_so() -> None:
+    body = struct.pack(">Q", 0) + bytes(64) + b"ws://me:pw@host/\x1b[2J"
+    check = hashlib.sha256(b"perdure ticket" + body).digest()[:4]
+    text = "perdure2-" + base64.urlsafe_b64encode(check + body).decode().rstrip("=")
+    with pytest.raises(TicketError, match="the ticket names no usable rendezvous") as refused:
+        parse_ticket(text, now=NOW)
+    assert str(refused.value).isprintable()
+    assert "pw" not in str(refused.value)
 
 
 def test_a_ticket_is_named_without_telling_its_secret() -> None:
