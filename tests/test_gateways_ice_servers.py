@@ -102,14 +102,14 @@ async def test_a_gateways_ice_servers_reach_its_clients_and_so_do_later_ones() -
     told = Told()
     async with (
         rendezvous() as url,
-        perdure.serve(url, handler=echo, loopback=True, ice_servers=["turn:ada:secret@127.0.0.1:9"]) as gateway,
+        perdure.serve(url, handler=echo, loopback=True, ice_servers=["turn:ada:secret@127.0.0.1:9009"]) as gateway,
         perdure.connect(gateway.ticket, loopback=True, ice_servers=["stun:127.0.0.1:9"], signal_handler=told) as tunnel,
     ):
         await echoes(tunnel)
-        gateway.set_ice_servers(["turn:bob:secret@127.0.0.1:9", IceServer("stun:127.0.0.1:8")])
+        gateway.set_ice_servers(["turn:bob:secret@127.0.0.1:9009", IceServer("stun:127.0.0.1:8")])
         gateway.set_ice_servers([])
         await eventually(lambda: len(told.urls) == 3)
-        own, turn = "stun:127.0.0.1:9", "turn:127.0.0.1:9"
+        own, turn = "stun:127.0.0.1:9", "turn:127.0.0.1:9009"
         assert told.urls == [(own, turn), (own, turn, "stun:127.0.0.1:8"), (own,)]
         assert told.users == ["ada", "bob", None]
         await echoes(tunnel)
@@ -123,7 +123,7 @@ class Counted:
 
     async def ice_servers(self) -> perdure.IssuedIceServers:
         self.asked += 1
-        return perdure.IssuedIceServers((IceServer("turn:127.0.0.1:9", f"user {self.asked}", "secret"),))
+        return perdure.IssuedIceServers((IceServer("turn:127.0.0.1:9009", f"user {self.asked}", "secret"),))
 
 
 async def test_a_gateway_fetches_credentials_once_for_all_its_clients_who_hear_of_each() -> None:
