@@ -17,6 +17,7 @@ from perdure.core.carriers import Carriers
 from perdure.core.connection import Connection
 from perdure.core.decision import Decision, DecisionReason, RecoveryAction, Trigger
 from perdure.core.events import AnswerReceived
+from perdure.core.keepalive import Liveness
 from perdure.core.lifetime import Lifetime
 from perdure.core.negotiation import Negotiation
 from perdure.core.recovery import Recovery
@@ -434,13 +435,17 @@ def count_for_ever_as_under_way(patch: Patch) -> None:
     patch.setattr(Receiver, "_apply_ack", acknowledge_and_count)
 
 
+def take_late_acknowledgements_for_a_stall(patch: Patch) -> None:
+    patch.setattr(Liveness, "_stalled_at", lambda self, awaiting_since: awaiting_since + 2.0)
+
+
 PLANTS: list[tuple[Plant, int, str]] = [
-    (forget_to_resend_after_a_resume, 9, "bytes have come"),
+    (forget_to_resend_after_a_resume, 20, "bytes have come"),
     (acknowledge_before_delivery, 4, "other bytes than were sent"),
     (reset_the_backoff_on_failure, 6, "waits "),
     (restart_without_limit, 12, "restarts in a minute"),
     (drop_the_fin_on_a_rebuild, 13, "its end has not come"),
-    (leak_a_stream, 0, "never acknowledges what it got"),
+    (leak_a_stream, 1, "never acknowledges what it got"),
     (trust_a_late_callback, 5, "has no stream to say anything in"),
     (count_credit_twice, 21, "came beyond what was read"),
     (ignore_generations, 3, "was given the answer to"),
@@ -472,11 +477,12 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (take_instead_of_peek, 56, "never acknowledges what it got"),
     (forget_what_ended_while_a_spare_is_padded, 56, "never acknowledges what it got"),
     (let_the_answerer_drop_a_spare, 96, "has not left it"),
-    (read_a_stale_resume_as_the_truth, 9, "was reset for no reason"),
+    (read_a_stale_resume_as_the_truth, 4, "was reset for no reason"),
     (spend_the_restart_limit_on_planned_renewals, 151, "the restart limit is reached after"),
     (renew_a_path_in_turns, 31, "new credentials"),
     (close_the_old_one_too_early, 1, "has not left it"),
     (count_for_ever_as_under_way, 9, "bytes have come"),
+    (take_late_acknowledgements_for_a_stall, 0, "it ended for no reason: the other end answers"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

@@ -376,7 +376,9 @@ class _Direction:
 
     def arrived(self, messages: list[bytes]) -> None:
         association = self._association
-        association.arrived(association.ends[1 - self._sender], association.peers.spoil(self, messages))
+        opens_streams = association.ends[self._sender].site == "client"
+        come = association.peers.spoil(self, messages, opens_streams=opens_streams)
+        association.arrived(association.ends[1 - self._sender], come)
 
     def drained(self) -> None:
         sender = self._association.ends[self._sender]

@@ -25,6 +25,12 @@ _MEAN_CALM = 90.0
 _MEAN_RULE = 120.0
 """Seconds between two times that the peers are unruly, in a history in which they are."""
 
+_MEAN_SILENCE = 2.0
+"""Seconds between two times that unruly peers have something to say."""
+
+_MOST_SAID_BYTES = 20_000
+"""What they say at once, at most."""
+
 AT_WORK_BYTES = 150_000
 """More than the smallest windows."""
 
@@ -308,6 +314,14 @@ class Faults:
 
         seconds = math.exp(dice.uniform(math.log(1.0), math.log(60.0)))
         self._lasts("unruly peers", "both ends", end, f"they add to {share:.0%}", seconds)
+        self._talk(dice)
+
+    def _talk(self, dice: Random) -> None:
+        """Unruly peers talk all the time: to silence nothing is added."""
+        simulation = self._simulation
+        if simulation.unruly_peers.share:
+            self._work(int(math.exp(dice.uniform(0.0, math.log(_MOST_SAID_BYTES)))))
+            simulation.world.after(dice.expovariate(1 / _MEAN_SILENCE), self._talk, dice)
 
     def _stall(self) -> None:
         self._stop(self._site(), asleep=False)
@@ -346,14 +360,14 @@ class Faults:
             self._work()
             self._simulation.act("client", manager.rebuild)
 
-    def _work(self) -> None:
-        """Both ends have much to say."""
+    def _work(self, count: int = AT_WORK_BYTES) -> None:
+        """Both ends have so many bytes to say, on two streams at most."""
         simulation = self._simulation
         for site in ("client", "gateway"):
             if simulation.machines[site].runs and simulation.is_started(site):
                 for workload in simulation.process(site).workloads[-2:]:
                     if workload.is_alive:
-                        simulation.act(site, workload.say, AT_WORK_BYTES)
+                        simulation.act(site, workload.say, count)
 
     def _end_new_flows(self) -> None:
         """Something on the way lets a flow begin, looks at it, and lets nothing more through: firewalls do."""
