@@ -9,7 +9,7 @@ from perdure.core.conditions import GLARE_DELAY
 from perdure.core.decision import DecisionReason, RecoveryAction
 from perdure.core.rules import SHARED, TABLES, Rule, Table, Until
 
-COLUMNS = ("what happens", "situation", "what is done", "reason")
+COLUMNS = ("**what happens**, and the situation", "what is done", "reason")
 
 _AGAIN = {
     None: "",
@@ -22,12 +22,11 @@ _AGAIN = {
 
 
 def rows() -> Iterator[tuple[str, ...]]:
-    """Each table, and behind those that can be asked the ones that they have in common."""
+    """Each table behind its title, and behind those that can be asked the ones that they have in common."""
     for table in (*TABLES, *SHARED):
-        title = f"**{table.title}**"
+        yield f"**{table.title}**", "", ""
         for (_, *answer), parts in groupby(table.parts, _said):
-            yield title, "; or ".join(map(_situation, parts)), *answer
-            title = ""
+            yield "; or ".join(map(_situation, parts)), *answer
 
 
 def answers() -> set[tuple[RecoveryAction, DecisionReason]]:
@@ -45,4 +44,4 @@ def _said(part: Rule | Table) -> tuple[int, str, str]:
 
 
 def _situation(part: Rule | Table) -> str:
-    return part.when.words if isinstance(part, Rule) else f"*{part.title}* (below)"
+    return part.when.words if isinstance(part, Rule) else f"*{part.title}*"

@@ -119,17 +119,18 @@ NOT_BEGUN = When(
 )
 NO_ADDRESS = When("there is no usable address", lambda f: not f.situation.has_address)
 NO_SIGNALING = When(
-    "signaling is away (unless the path's own address is lost, or the carrier can take the offer of what is planned)",
+    "signaling is away and needed",
     lambda f: (
         not f.situation.signaling and not f.may_lose_address and not (f.situation.in_band and f.trigger in _PLANNED)
     ),
 )
 ATTEMPTING = When("an attempt is under way", lambda f: f.situation.is_attempting)
 BUSY = When(
-    "an attempt is under way (or, for quality and a request, the path works)",
+    "an attempt is under way or not needed",
     lambda f: f.situation.is_attempting or (f.situation.is_up and f.trigger in _PLANNED),
 )
-"""A request does not wait while the path is up, as the user hears the answer. Quality is judged again by itself."""
+"""A request does not wait while the path is up, as the user hears the answer. Quality is judged again by itself.
+docs/recovery.md says what the words mean, of this and of `NO_SIGNALING`."""
 HAS_SPARE = When("a spare is under way", lambda f: f.situation.has_spare)
 RESUMING = When(
     f"a spare opened less than {RESUMING_SECONDS:.0f} s ago ({PADDED_SECONDS:.0f} s while the path works), "
@@ -141,7 +142,7 @@ AT_GATEWAY = When("this is the gateway", lambda f: not f.situation.is_initiator)
 
 LIMIT_REACHED = When("`max_restarts_per_minute` is spent", lambda f: f.limit.spent_until is not None)
 LIMIT_RESERVED = When(
-    "one or two restarts of this minute are left, and the network has not settled",
+    "one or two of them are left, and the network has not settled",
     lambda f: f.limit.reserved_until is not None,
 )
 
@@ -167,9 +168,7 @@ NO_NEWS = When(
     lambda f: not (f.brings_address and f.grace_is_for_known) and not (f.loses_address and f.situation.is_up),
 )
 NEW_ADDRESS = When("there is a new address", lambda f: f.brings_address)
-ADDRESS_LOST = When(
-    "the path's own address is gone, or no longer where the default route is", lambda f: f.loses_address
-)
+ADDRESS_LOST = When("the path's own address is gone, or off the default route", lambda f: f.loses_address)
 STANDBY_LEADS_ON = When(
     "the default route leads by its address now",
     lambda f: f.event is not None and f.event.standby_leads_on and f.trigger is not Trigger.WAKE_UP,
@@ -192,7 +191,7 @@ WORN = When(
 TAKES_NO_SPARE = When("the peer has one carrier at a time", lambda f: not f.situation.peer_takes_spare)
 LIMIT_HALVED = When("half of this minute's restarts are spent", lambda f: f.limit.is_halved)
 SHORT_LIVES = When(
-    f"{SHORT_LIVES_FORGIVEN + 1} carriers or more in a row were lost within {SHORT_LIFE_SECONDS} s of their success",
+    f"{SHORT_LIVES_FORGIVEN + 1} carriers in a row were lost within {SHORT_LIFE_SECONDS} s of their success",
     lambda f: f.carriers_short_lived,
 )
 ATTEMPTS_LEFT = When("attempts are left", lambda f: not f.is_last_attempt)
