@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from perdure.config import ResourceLimits
-from perdure.core.events import CarrierMade
+from perdure.config import ResourceLimits, RestartPolicy
+from perdure.core.events import CarrierMade, PathEvidence
+from perdure.core.keepalive import Liveness
+from perdure.core.state import State
 from perdure.session import Session, SignalReceived, StreamData, channel_binding
 from perdure.signaling.in_band import HEARD_AT_ONCE, InBandSignals
 from perdure.signaling.messages import Candidate, Offer, Withdraw
@@ -42,9 +44,9 @@ class Tube:
     """What hears of the path and of the streams, with a carrier that takes everything."""
 
     tube_id = "tube"
-    is_recovering = False
 
     def __init__(self) -> None:
+        self.core: Any = SimpleNamespace(state=State.CONNECTED, liveness=Liveness(RestartPolicy()))
         self.read = 0
         self.raises = False
         self.gone: list[str] = []
@@ -93,6 +95,8 @@ class Tube:
 
     def feed(self, event: Event) -> None:
         self.heard.append(event)
+        if isinstance(event, PathEvidence):
+            self.core.liveness.evidence(event)
 
     def rearm(self) -> None: ...
 
@@ -318,6 +322,23 @@ async def test_a_carrier_that_cannot_be_closed_is_told_and_keeps_nobody_waiting(
     await tube.carriers.held.wait_closed()
     assert "carrier-not-closed" in caplog.text
     assert tube.gone == [], "it was closed here, and is no loss"
+
+
+async def test_the_core_hears_once_that_an_answer_is_due_and_again_where_it_believes_that_none_is() -> None:
+    tube, _ = await opened()
+    tube.carriers.session.accept(1)
+
+    def evidence_of_a_message() -> list[Event]:
+        tube.heard.clear()
+        tube.carriers.session.write(1, b"x")
+        tube.carriers.carrier_writable(1)
+        return [event for event in tube.heard if isinstance(event, PathEvidence)]
+
+    evidence_of_a_message()
+    assert tube.core.liveness.awaiting_since is not None
+    assert evidence_of_a_message() == [], "it is known"
+    tube.core.liveness.start(0.0)
+    assert len(evidence_of_a_message()) == 1
 
 
 async def as_none(awaitable: Awaitable[object]) -> None:

@@ -174,7 +174,7 @@ class ManagedTube:
         if isinstance(action, StateChanged):
             self._changed(action)
         else:
-            self.publisher.told(action, self.driver.core.rtt)
+            self.publisher.told(action, self.driver.core.liveness.rtt.srtt)
 
     def _changed(self, change: StateChanged) -> None:
         driver, is_end = self.driver, change.after.is_final

@@ -1179,10 +1179,10 @@ def test_the_last_decisions_are_kept_and_no_more() -> None:
 def test_what_the_driver_reads() -> None:
     core = connected(rtt=0.05)
     assert (core.carrier, core.generation, core.carriers.negotiation.offered_here) == (3, 3, True)
-    assert core.rtt == pytest.approx(0.05)
+    assert core.liveness.rtt.srtt == pytest.approx(0.05)
     assert (core.quality, core.loss_rate) == (1.0, 0.0)
     assert connected(initiator=False).carriers.negotiation.offered_here is False
-    assert created().rtt is None
+    assert created().liveness.rtt.srtt is None
 
 
 def test_time_that_goes_back_is_the_callers_mistake() -> None:

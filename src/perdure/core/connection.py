@@ -154,9 +154,9 @@ class Connection:
         return self._path_monitor.quality.loss_rate
 
     @property
-    def rtt(self) -> float | None:
-        """Smoothed round-trip time in seconds, the peer's delay of acknowledgements included; `None` before one."""
-        return self._path_monitor.liveness.rtt.srtt
+    def liveness(self) -> Liveness:
+        """To be read."""
+        return self._path_monitor.liveness
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` is due."""

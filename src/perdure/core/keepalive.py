@@ -101,6 +101,11 @@ class Liveness:
         """Since when the answer is due that is due first; `None`: none is."""
         return self._awaiting_since
 
+    @property
+    def awaits_only_ping(self) -> bool:
+        """Whether only an idle path's ping waits for that answer."""
+        return self._awaits_only_ping
+
     def silent_for(self, now: float) -> float:
         """Seconds of silence while an answer is due; 0 where none is."""
         return 0.0 if self._awaiting_since is None else max(0.0, now - self._silent_since(self._awaiting_since))

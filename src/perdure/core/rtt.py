@@ -22,6 +22,7 @@ class RttEstimator:
 
     def __init__(self) -> None:
         self.srtt: float | None = None
+        """Smoothed round-trip time in seconds, the peer's delay of acknowledgements included; `None` before one."""
         self.variation = 0.0
 
     def sample(self, seconds: float) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from perdure.core import events as core_events
 from perdure.core.closing import FAREWELL_SECONDS
 from perdure.core.events import PathEvidence
+from perdure.core.state import State
 from perdure.session import (
     CarrierUnusable,
     PeerSwitched,
@@ -72,7 +73,6 @@ class CarrierSession:
         "_is_turn_scheduled",
         "_listener",
         "_message_bytes",
-        "_told",
         "_turn_cost",
         "held",
         "loop",
@@ -96,8 +96,6 @@ class CarrierSession:
         """Whether nothing is read, as the last turn had many frames."""
         self._message_bytes = 0
         self._is_turn_scheduled = False
-        self._told: PathEvidence | None = None
-        """What the core was told last of what waits for an answer; `None`: it knows that nothing does."""
         self._ack_at: float | None = None
         """When the session wants to be woken, so that an idle tube's waking does not ask the session."""
 
@@ -172,14 +170,13 @@ class CarrierSession:
     def evidence(self, carrier: int) -> PathEvidence:
         """What the session knows of its path, for the core."""
         session = self.session
-        self._told = PathEvidence(
+        return PathEvidence(
             carrier,
             session.last_heard_at,
             session.awaiting_since(),
             session.awaits_only_ping,
             session.traffic.last_data_at,
         )
-        return self._told
 
     def next_deadline(self) -> float | None:
         return self._ack_at
@@ -271,8 +268,7 @@ class CarrierSession:
                 if self._consumer is not None:
                     self._consumer.stream_event(event)
             case RttMeasured(seconds):
-                if is_idle := not len(self.session.streams):
-                    self._told = None
+                is_idle = not len(self.session.streams)
                 self._listener.feed(core_events.RttMeasured(self.held.generation, seconds, is_idle))
             case PeerSwitched(generation):
                 self._listener.feed(core_events.PeerSwitched(generation))
@@ -284,7 +280,6 @@ class CarrierSession:
                     self._message_bytes = 0
                 log_resumed(self._listener.tube_id, event)
                 log_path_soon(self._listener.tube_id, self)
-                self._told = None
                 self._listener.feed(core_events.SessionResumed(generation, peer_takes_spare=peer_carriers > 1))
             case SignalReceived(generation, body):
                 self._in_band = self._in_band or CarrierSignals()
@@ -308,7 +303,7 @@ class CarrierSession:
         for event in events:
             self._handle(event)
         is_spare_begun = session.beside is not None and self.held.spare is not None and not session.beside.stands_by
-        if is_spare_begun or self._listener.is_recovering:  # a sign of life may make the spare needless
+        if is_spare_begun or self._listener.core.state is State.RECONNECTING:  # a sign of life may make it needless
             self._listener.feed(self.evidence(self.held.generation))
 
     def _read_inbox(self, inbox: Inbox) -> None:
@@ -394,7 +389,7 @@ class CarrierSession:
 
     @property
     def _core_must_know(self) -> bool:
-        """Whether something waits for an answer, and the core believes that nothing does, or only a ping."""
-        told = self._told
-        was_only_ping = told is not None and told.awaits_only_ping
-        return told is None or told.awaiting_since is None or (was_only_ping and not self.session.awaits_only_ping)
+        """Whether the core believes that nothing waits for an answer, or only a ping. Then it has no deadline for what
+        was just sent. To tell it each time would be an event of the core for each message."""
+        believed = self._listener.core.liveness
+        return believed.awaiting_since is None or (believed.awaits_only_ping and not self.session.awaits_only_ping)

@@ -147,11 +147,6 @@ class Driver:
         self.is_closing = False
         """Whether the farewell is said, or was."""
 
-    @property
-    def is_recovering(self) -> bool:
-        """Whether a sign of life would end a recovery."""
-        return self.core.state is State.RECONNECTING
-
     def run(self, *, connect: bool) -> None:
         """Let the timers run; with `connect`, also begin. Twice is fine."""
         if self.is_running:

@@ -64,7 +64,7 @@ def metrics(driver: Driver, publisher: EventPublisher, established_at: float | N
         reconnection_attempts=driver.rebuilds,
         last_restart_time=None if driver.restarted_at is None else _datetime(driver.restarted_at),
         packet_loss_rate=core.loss_rate,
-        rtt=core.rtt,
+        rtt=core.liveness.rtt.srtt,
         quality=core.quality,
         bytes_sent=session.traffic.sent_bytes,
         bytes_received=session.traffic.received_bytes,

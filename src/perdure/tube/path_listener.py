@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from perdure.core.connection import Connection
     from perdure.core.events import Event
     from perdure.signaling.in_band import InBandMessage
 
@@ -15,8 +16,8 @@ class PathListener(Protocol):
     tube_id: str
 
     @property
-    def is_recovering(self) -> bool:
-        """Whether a sign of life would end a recovery."""
+    def core(self) -> Connection:
+        """To be read."""
 
     def feed(self, event: Event) -> object:
         """Tell the core."""
