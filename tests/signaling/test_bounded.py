@@ -1,4 +1,4 @@
-"""A peer of a WebSocket that pings and never reads; a rendezvous that sends its peers elsewhere."""
+"""A peer of a WebSocket that pings, whether or not it reads; a rendezvous that sends its peers elsewhere."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from websockets.asyncio.client import connect
 
-from perdure.signaling.frames import PATH, Challenge, Join, Joined, RefusalCode, Role, encode_frame
+from perdure.signaling.bounded import EMPTY_FRAMES_AT_ONCE
+from perdure.signaling.frames import GATEWAY, PATH, Challenge, Join, Joined, RefusalCode, Role, Send, encode_frame
 from perdure.signaling.server import RendezvousServer
 from perdure.signaling.websocket import RendezvousLink
+from support.raw_peers import metrics
 from support.recorder import TIMEOUT
 
 if TYPE_CHECKING:
@@ -29,10 +32,20 @@ ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455 §1.3."""
 
 
-async def ping_without_reading(writer: asyncio.StreamWriter, ping: bytes) -> int:
-    """Until the other end breaks it off; the bytes that it took."""
+MASK = 0x80
+"""A client's frames have it, with four bytes that may be zero."""
+
+EMPTY = {"pings": 0x89, "pongs": 0x8A, "fragments": 0x00}
+"""The first byte of a frame without data."""
+
+A_READ = 256 * 1024
+"""Bytes that asyncio reads at once."""
+
+
+async def flood(writer: asyncio.StreamWriter, frame: bytes) -> int:
+    """`frame` again and again, until the other end breaks it off; the bytes that it took."""
     sent = 0
-    chunk = ping * 500
+    chunk = frame * (A_READ // 4 // len(frame))
     with contextlib.suppress(ConnectionError):
         while sent < MOST_BYTES:
             writer.write(chunk)
@@ -42,17 +55,62 @@ async def ping_without_reading(writer: asyncio.StreamWriter, ping: bytes) -> int
     return sent
 
 
+async def read_all(reader: asyncio.StreamReader) -> int:
+    """Until the other end breaks it off; how many bytes came."""
+    count = 0
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(A_READ):
+            count += len(data)
+    return count
+
+
+def upgrade() -> bytes:
+    key = base64.b64encode(os.urandom(16)).decode()
+    request = f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    return (request + f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n").encode()
+
+
+def text(content: str, *, fin: int = 0x80) -> bytes:
+    """A client's short text frame."""
+    assert len(content) < 126, "a length of one byte"
+    return bytes([fin | 0x01, MASK | len(content)]) + bytes(4) + content.encode()
+
+
 async def test_a_connection_that_pings_and_never_reads_is_cut_by_the_rendezvous() -> None:
     async with RendezvousServer() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        key = base64.b64encode(os.urandom(16)).decode()
-        request = f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        request += f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        writer.write(request.encode())
+        writer.write(upgrade())
         async with asyncio.timeout(TIMEOUT):
             assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
             reader._transport.pause_reading()  # type: ignore[attr-defined]
-            assert await ping_without_reading(writer, MASKED_PING) < MOST_BYTES
+            assert await flood(writer, MASKED_PING) < MOST_BYTES
+
+
+@pytest.mark.parametrize("kind", EMPTY)
+async def test_a_connection_of_empty_frames_is_cut_by_the_rendezvous_though_it_reads(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = bytes([EMPTY[kind], MASK]) + bytes(4)
+    async with RendezvousServer() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(upgrade() + (text("", fin=0) if kind == "fragments" else b""))
+        async with asyncio.timeout(TIMEOUT):
+            answered, sent = await asyncio.gather(read_all(reader), flood(writer, frame))
+    assert sent < MOST_BYTES
+    assert "empty-frames-closed" in caplog.text
+    assert answered < 2048, "a challenge, and two bytes for each of a few hundred pings"
+
+
+async def test_a_peer_may_send_its_messages_in_fragments_of_some_size() -> None:
+    join = Join("0" * 32, Role.CLIENT, "1" * 32)
+    message = encode_frame(Send(GATEWAY, bytes(48 * 1024)))
+    async with RendezvousServer() as server:
+        async with connect(f"ws://127.0.0.1:{server.port}{PATH}", compression=None) as websocket:
+            await websocket.send(encode_frame(join))
+            for _ in range(EMPTY_FRAMES_AT_ONCE // 16):
+                await websocket.send(message[begin : begin + 4096] for begin in range(0, len(message), 4096))
+            await (await websocket.ping())
+        assert "perdure_rendezvous_dropped_messages_total 16.0" in await metrics(server.port)
 
 
 class Silent:
@@ -84,7 +142,8 @@ def link(port: int, owner: Silent) -> RendezvousLink:
     return RendezvousLink(f"ws://127.0.0.1:{port}", join=lambda challenge: join, listener=owner, random=Random(1))
 
 
-async def test_a_rendezvous_that_pings_and_never_reads_is_left() -> None:
+@pytest.mark.parametrize("reads", [False, True])
+async def test_a_rendezvous_that_pings_is_left_whether_or_not_it_reads(reads: bool) -> None:
     taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -96,13 +155,17 @@ async def test_a_rendezvous_that_pings_and_never_reads_is_left() -> None:
             b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
         )
         for frame in Challenge(b"\x09" + bytes(31), bytes(16)), Joined():
-            text = encode_frame(frame).encode()
-            assert len(text) < 126, "a length of one byte"
-            writer.write(bytes([0x81, len(text)]) + text)
-        reader._transport.pause_reading()  # type: ignore[attr-defined]
-        count = await ping_without_reading(writer, PING)
+            said = encode_frame(frame).encode()
+            assert len(said) < 126, "a length of one byte"
+            writer.write(bytes([0x81, len(said)]) + said)
+        if reads:
+            sent, answered = await asyncio.gather(flood(writer, bytes([EMPTY["pings"], 0])), read_all(reader))
+            assert answered < 4096, "a join, and six bytes for each of a few hundred pings"
+        else:
+            reader._transport.pause_reading()  # type: ignore[attr-defined]
+            sent = await flood(writer, PING)
         if not taken.done():
-            taken.set_result(count)
+            taken.set_result(sent)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     owner = Silent()

@@ -1,7 +1,12 @@
-"""WebSocket connections whose peer cannot make what waits to be written grow without end.
+"""WebSocket connections whose peer can neither hold up the event loop, nor make what waits to be written grow.
 
-`websockets` answers pings whether or not the peer reads the answers, and writes each by itself. Here small writes are
-joined, and a connection is aborted when more than `MAX_UNWRITTEN_BYTES` wait.
+`websockets` answers pings whether or not the peer reads the answers, writes each by itself, and reads as many in one
+turn of the loop as have come. Here
+
+1. small writes are joined, and a connection is aborted when more than `MAX_UNWRITTEN_BYTES` wait;
+2. what has come is read in portions (`read_turns`);
+3. a connection is aborted that brings more frames without a message than `EMPTY_FRAMES_PER_SECOND`: pings, pongs that
+   nobody asked for, and short fragments.
 """
 
 from __future__ import annotations
@@ -11,11 +16,17 @@ import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame, Opcode
 
 from perdure.eventlog import log_event
+from perdure.signaling.rate import TokenBucket
+from perdure.signaling.read_turns import ReadTurns
 
 if TYPE_CHECKING:
+    from websockets.protocol import Event
+
     from perdure.signaling.gate import Gate
 
 MAX_UNWRITTEN_BYTES = 2 * 1024 * 1024
@@ -24,14 +35,24 @@ MAX_UNWRITTEN_BYTES = 2 * 1024 * 1024
 JOINED_BYTES = 64 * 1024
 """Written at once when so much waits."""
 
+EMPTY_FRAMES_PER_SECOND = 32.0
+EMPTY_FRAMES_AT_ONCE = 256
+"""A peer pings each 5 s, and ten times a second while it doubts its path (`replacement.SHORTEST_DOUBT_INTERVAL`). The
+rendezvous pings each 20 s. So many at once cost some 4 ms."""
+
+SHORT_FRAGMENT_BYTES = 256
+"""A library that sends a long message in fragments fills each but the last: with 4 KiB in Go, 16 KiB in Node."""
+
 _logger = logging.getLogger("perdure.signaling")
 
 
 class _JoinedWrites:
-    """A transport that writes once a turn of the event loop."""
+    """A transport that writes once a turn of the event loop. `reads` hands on what it reads."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, reads: ReadTurns) -> None:
         self._transport = transport
+        self.pause_reading = reads.pause
+        self.resume_reading = reads.resume
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._is_finished = False
@@ -76,13 +97,59 @@ class _JoinedWrites:
         self._transport.abort()
 
 
-class BoundedServerConnection(ServerConnection):
+class _BoundedConnection(Connection):
+    """Either end's."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        read = cast(asyncio.Transport, transport)
+        self._reads = ReadTurns(read, self._parse)
+        self._frames = 0
+        """Since the last bytes were taken."""
+        self._empty_frames = TokenBucket(EMPTY_FRAMES_PER_SECOND, EMPTY_FRAMES_AT_ONCE, now=self.loop.time())
+        super().connection_made(cast(asyncio.BaseTransport, _JoinedWrites(read, self._reads)))
+
+    def data_received(self, data: bytes) -> None:
+        self._reads.add(data)
+
+    def eof_received(self) -> None:
+        self._reads.end()  # nothing waits, but behind TLS: a peer that ends so has not waited for an answer
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._reads.end()
+        super().connection_lost(exc)
+
+    def process_event(self, event: Event) -> None:
+        self._frames += 1
+        if isinstance(event, Frame) and self._is_empty(event) and not self._empty_frames.take(self.loop.time()):
+            self._break_off()
+        super().process_event(event)
+
+    def _parse(self, data: bytes) -> int:
+        self._frames = 0
+        super().data_received(data)
+        return self._frames
+
+    def _is_empty(self, frame: Frame) -> bool:
+        """Whether it says nothing, or next to nothing, of a message."""
+        if frame.opcode is Opcode.PONG:
+            return bytes(frame.data) not in self.pending_pings
+        return frame.opcode is Opcode.PING or (not frame.fin and len(frame.data) < SHORT_FRAGMENT_BYTES)
+
+    def _break_off(self) -> None:
+        if not self.transport.is_closing():
+            log_event(_logger, logging.WARNING, "empty-frames-closed", most_a_second=EMPTY_FRAMES_PER_SECOND)
+        self._reads.end()
+        self.transport.abort()
+
+
+class BoundedServerConnection(_BoundedConnection, ServerConnection):
     """The rendezvous' end of a connection, which `gate` takes or not before anything is read."""
 
     gate: Gate[BoundedServerConnection]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.BaseTransport, _JoinedWrites(cast(asyncio.Transport, transport))))
+        super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         gone = self.gate.take(self, peer[0] if isinstance(peer, tuple) else None)
         if gone is not None:
@@ -98,11 +165,8 @@ def gated_by(gate: Gate[BoundedServerConnection]) -> type[BoundedServerConnectio
     return type("GatedConnection", (BoundedServerConnection,), {"gate": gate})
 
 
-class BoundedClientConnection(ClientConnection):
+class BoundedClientConnection(_BoundedConnection, ClientConnection):
     """A peer's end of a connection."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.BaseTransport, _JoinedWrites(cast(asyncio.Transport, transport))))
 
 
 class connect_directly(connect):

@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("perdure.signaling")
 
+SHORTEST_DOUBT_INTERVAL = 0.1
+"""Seconds between two questions on one connection: a gateway with 1,024 tubes has as many that doubt, and the
+rendezvous takes 32 pings a second (`bounded.EMPTY_FRAMES_PER_SECOND`)."""
+
 OnJoined = Callable[[LinkConnection, Sequence[str]], None]
 """Given the connection that has joined, and the peers that are there."""
 
 
 class Replacement:
-    """Asks on `live` at once, and dials where no answer comes in time. An answer that comes late ends that.
+    """Asks on `live`, at once unless it was asked just before, and dials where no answer comes in time. An answer that
+    comes late ends that.
 
     Args:
         timeout: seconds to connect and to join.
@@ -64,6 +69,8 @@ class Replacement:
         await asyncio.wait({self._task})
 
     async def _run(self) -> None:
+        if (delay := self._live.ask_delay(SHORTEST_DOUBT_INTERVAL)) > 0:
+            await asyncio.sleep(delay)
         answered = asyncio.ensure_future(self._live.answers_ping())
         unused: LinkConnection | None = None
         try:
