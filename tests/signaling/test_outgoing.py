@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from typing import Any, cast
 
 from perdure.signaling.frames import GATEWAY, ClientFrame, Send, Vouch, decode_client_frame
@@ -81,3 +82,16 @@ def test_frames_of_both_kinds_count_where_the_connection_takes_none() -> None:
     assert not outgoing.is_stuck
     outgoing.add(Send(GATEWAY, b""))
     assert outgoing.is_stuck
+
+
+def test_of_those_for_whom_nobody_vouches_nothing_is_kept_however_many_the_rendezvous_names() -> None:
+    outgoing = Outgoing()
+    outgoing.vouch(Vouch(("f" * 32,)))
+    outgoing.joined(())
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            outgoing.presence(f"{number:032x}", True)
+        assert tracemalloc.get_traced_memory()[0] < 64 * 1024
+    finally:
+        tracemalloc.stop()

@@ -39,11 +39,11 @@ class Outgoing:
     """One connection's frames, in order for each receiver."""
 
     def __init__(self) -> None:
-        self._present: set[str] = set()
-        """Who is there, as the rendezvous says."""
+        self._is_joined = False
         self._vouched: frozenset[str] = frozenset()
         self._guests: set[str] = set()
-        """Who is there and vouched for: each lets a gateway say more."""
+        """Who is vouched for and there: each lets a gateway say more. Of others the rendezvous may name any number, so
+        nothing is kept of them."""
         self._others = _Turns()
         self._proved = _Turns()
         """What is for peers that have proved themselves."""
@@ -66,18 +66,19 @@ class Outgoing:
 
     def vouch(self, frame: Vouch) -> None:
         self._vouch = frame
-        self._vouched = frozenset(frame.peers)
-        self._guests = self._present & self._vouched
+        before, self._vouched = self._vouched, frozenset(frame.peers)
+        self._guests &= self._vouched
+        if self._is_joined:
+            self._guests |= self._vouched - before  # who has proved itself just now is there
         self._writable.set()
 
     def joined(self, peers: Iterable[str]) -> None:
         """These are there."""
-        self._present = set(peers)
-        self._guests = self._present & self._vouched
+        self._is_joined = True
+        self._guests = set(self._vouched.intersection(peers))
 
     def presence(self, peer_id: str, present: bool) -> None:
         """One has come or gone."""
-        (self._present.add if present else self._present.discard)(peer_id)
         (self._guests.add if present and peer_id in self._vouched else self._guests.discard)(peer_id)
 
     async def write_to(self, socket: Socket) -> None:
