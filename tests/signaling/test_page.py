@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from perdure.signaling.base import MAX_WAITING_MESSAGES
+from perdure.signaling.bounded import EMPTY_FRAMES_AT_ONCE, EMPTY_FRAMES_PER_SECOND, SHORT_FRAGMENT_BYTES
 from perdure.signaling.client_peer import FAREWELL_TIMEOUT, KNOCK_INTERVAL
 from perdure.signaling.envelope import (
     MAX_DETAIL_CHARACTERS,
@@ -32,6 +33,7 @@ from perdure.signaling.frames import (
     RefusalCode,
     ServerFrame,
 )
+from perdure.signaling.gate import HTTP_CONNECTIONS
 from perdure.signaling.gateway_peer import MAX_SESSIONS
 from perdure.signaling.knock_queue import KNOCKS_AT_ONCE, KNOCKS_PER_SECOND, MAX_OPENED_KNOCKS, MAX_WAITING_KNOCKS
 from perdure.signaling.messages import ChannelMessage, RTCIceServer
@@ -47,6 +49,7 @@ from perdure.signaling.reliable_channel import (
     Body,
 )
 from perdure.signaling.rendezvous_sockets import PING_INTERVAL, PING_TIMEOUT
+from perdure.signaling.replacement import SHORTEST_DOUBT_INTERVAL
 from perdure.signaling.retry_wait import BACKOFF_BASE, BACKOFF_MAX
 from perdure.signaling.rooms import RendezvousLimits
 from perdure.signaling.session_places import MAX_ENDED_SESSIONS
@@ -106,7 +109,8 @@ def test_each_field_of_a_body_and_of_a_message_is_told() -> None:
 def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
     limits = RendezvousLimits()
     rows = {
-        "connections": f"{limits.max_connections},",
+        "connections that have joined": f"{limits.max_connections},",
+        "connections that have not joined, besides": f"| {HTTP_CONNECTIONS},",
         "connections of one IPv4 address, or one /64 of IPv6": f"{limits.max_connections_of_one_address};",
         "rooms with a gateway; of gateways of one address, counted likewise": f"{limits.max_rooms}; "
         f"{limits.max_rooms_of_one_address} ",
@@ -127,6 +131,9 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
         "KNOCKs that a gateway opens": f"{KNOCKS_PER_SECOND:g} a second, {KNOCKS_AT_ONCE} after a pause. One waits for "
         f"each peer id: of {MAX_WAITING_KNOCKS} peers",
         "KNOCKs that a gateway remembers, so as not to open them again": f"| {MAX_OPENED_KNOCKS} |",
+        "WebSocket frames that say nothing, at both ends: pings, pongs that nobody asked for, fragments of less than "
+        f"{SHORT_FRAGMENT_BYTES} bytes that are not the last": f"{EMPTY_FRAMES_PER_SECOND:g} a second, "
+        f"{EMPTY_FRAMES_AT_ONCE} at once (links: {1 / SHORTEST_DOUBT_INTERVAL:g} pings a second",
         "a gateway's sessions": f"| {MAX_SESSIONS} |",
         "ended sessions that a gateway remembers": f"| {MAX_ENDED_SESSIONS} |",
     }

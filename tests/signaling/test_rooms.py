@@ -23,6 +23,7 @@ from perdure.signaling.frames import (
 from perdure.signaling.gateway_proof import gateway_join, is_proved, room_id
 from perdure.signaling.noise import public_bytes
 from perdure.signaling.rooms import OccupiedError, RefusedError, RendezvousLimits, Rooms
+from perdure.signaling.standing import Standing
 
 if TYPE_CHECKING:
     from perdure.signaling.frames import ServerFrame
@@ -36,6 +37,7 @@ class Outlet:
     pushed: list[ServerFrame] = field(default_factory=list)
     refused: list[RefusalCode] = field(default_factory=list)
     is_superseded: bool = False
+    standings: list[Standing] = field(default_factory=list)
 
     def push(self, frame: ServerFrame) -> None:
         self.pushed.append(frame)
@@ -48,6 +50,9 @@ class Outlet:
 
     def supersede(self) -> None:
         self.is_superseded = True
+
+    def stands(self, standing: Standing) -> None:
+        self.standings.append(standing)
 
 
 def peer(number: int) -> str:
@@ -242,3 +247,36 @@ def test_only_who_has_the_key_proves_the_room_and_only_for_one_connection() -> N
         Join(join.room, Role.GATEWAY, peer(1), Proof(proof.key, bytes(32))),
     ):
         assert not is_proved(forged, rendezvous, nonce)
+
+
+def test_each_is_told_what_it_has_proved_and_when_that_changes() -> None:
+    rooms = Rooms(RendezvousLimits())
+    _, early = enter(rooms, Role.CLIENT, 1)
+    member, gateway = enter(rooms, Role.GATEWAY, 2)
+    _, late = enter(rooms, Role.CLIENT, 3)
+    rooms.handle_vouch(member, Vouch((peer(1), peer(4))))
+    _, known = enter(rooms, Role.CLIENT, 4)
+    rooms.handle_vouch(member, Vouch((peer(4),)))
+    rooms.leave(member)
+    assert gateway.standings == [Standing.PROVED]
+    assert early.standings[:4] == [Standing.WAITING, Standing.STRANGER, Standing.PROVED, Standing.STRANGER]
+    assert early.standings[-1] is late.standings[-1] is Standing.WAITING
+    assert late.standings[0] is Standing.STRANGER
+    assert set(known.standings) == {Standing.PROVED}, "also while its gateway is away"
+
+
+def test_what_a_join_would_prove_is_known_before_it() -> None:
+    rooms = Rooms(RendezvousLimits())
+    proof = Proof(bytes(32), bytes(32), "home")
+    gateway, client = Join(ROOM, Role.GATEWAY, peer(1), proof), Join(ROOM, Role.CLIENT, peer(2))
+    assert [rooms.standing(gateway), rooms.standing(client)] == [Standing.PROVED, Standing.WAITING]
+    assert not rooms.has_place(gateway)
+    assert not rooms.has_place(client)
+    member, _ = enter(rooms, Role.GATEWAY, 1)
+    assert rooms.standing(client) is Standing.STRANGER
+    rooms.handle_vouch(member, Vouch((peer(2),)))
+    assert rooms.standing(client) is Standing.PROVED
+    enter(rooms, Role.CLIENT, 2)
+    assert rooms.has_place(gateway)
+    assert rooms.has_place(client)
+    assert not rooms.has_place(Join(ROOM, Role.GATEWAY, peer(3), proof))

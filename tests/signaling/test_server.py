@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
 from perdure.errors import ListenError
 from perdure.signaling.frames import Deliver, Join, Joined, Presence, RefusalCode, Role, Send, Vouch, encode_frame
@@ -133,11 +133,32 @@ async def test_a_client_that_vouches_is_refused() -> None:
         assert await client.refusal() is RefusalCode.BAD_FRAME
 
 
-async def test_connections_are_limited() -> None:
-    async with RendezvousServer(RendezvousLimits(max_connections=1)) as server, Peers(server.port) as peers:
-        await peers.client(CLIENT)
-        with pytest.raises(InvalidStatus, match="503"):
-            await peers.open()
+async def test_where_all_connections_are_in_use_who_has_proved_no_more_is_refused() -> None:
+    async with RendezvousServer(RendezvousLimits(max_connections=2)) as server, Peers(server.port) as peers:
+        await peers.gateway(GATEWAY)
+        await peers.client(CLIENT, peers=(GATEWAY,))
+        stranger = await peers.open()
+        await stranger.send(Join(ROOM, Role.CLIENT, OTHER))
+        assert await stranger.refusal() is RefusalCode.TOO_MANY_CONNECTIONS
+        again = await peers.client(CLIENT, peers=(GATEWAY,))  # in its own place
+        await again.send(Send("", b"x"))
+        assert "perdure_rendezvous_messages_total 1.0" in await metrics(server.port)
+
+
+async def test_clients_of_rooms_that_nobody_has_give_way_to_a_gateway_and_its_clients() -> None:
+    async with RendezvousServer(RendezvousLimits(max_connections=4)) as server, Peers(server.port) as peers:
+        strangers = [await peers.client(f"{number:032x}", room=f"{number:032x}") for number in range(4)]
+        gateway = await peers.gateway(GATEWAY)
+        await strangers[0].ended()
+        await peers.client(CLIENT, peers=(GATEWAY,))
+        await strangers[1].ended()
+        await gateway.send(Vouch((CLIENT,)))
+        crowd = [await peers.client(f"{number:032x}", peers=(GATEWAY,)) for number in range(10, 12)]
+        other = await peers.gateway(OTHER, key=OTHER_KEY)
+        await crowd[0].ended()
+        for peer in (gateway, other):
+            await (await peer.websocket.ping())
+        assert 'perdure_rendezvous_peers{role="client"} 2.0' in await metrics(server.port)
 
 
 @pytest.mark.parametrize(

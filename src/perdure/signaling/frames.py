@@ -57,6 +57,8 @@ class RefusalCode(enum.Enum):
 
     TOO_MANY_ROOMS = "too-many-rooms"
     TOO_MANY_CLIENTS = "too-many-clients"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    """Of all rooms together, and none of them gives way to this one."""
     MESSAGE_TOO_LARGE = "message-too-large"
     RATE = "rate"
     OCCUPIED = "occupied"

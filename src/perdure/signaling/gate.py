@@ -1,7 +1,11 @@
 """Which connections the rendezvous takes: as many as it has descriptors for, and so many of one address. Pure.
 
-Where there are as many as there may be, the oldest that has not joined a room is closed for a new one. Where the
-rendezvous itself speaks TLS, a connection is counted when its TLS handshake has ended.
+1. Some more are taken than may have joined a room, so that each may join and show what it has proved (`Standing`).
+   Where there are too many that have not joined, one of these is closed for a new one.
+2. Where as many have joined as may, one that has proved less is closed for one that has proved more; or, of those that
+   have proved as much, one of an address that has more of them than the new one's.
+3. In each case it is the longest there of the address that has most of them.
+4. Where the rendezvous itself speaks TLS, a connection is counted when its TLS handshake has ended.
 """
 
 from __future__ import annotations
@@ -9,6 +13,8 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from typing import Generic, TypeVar
+
+from perdure.signaling.standing import Standing
 
 ConnectionT = TypeVar("ConnectionT")
 
@@ -24,7 +30,7 @@ LOG_INTERVAL = 60.0
 
 
 HTTP_CONNECTIONS = 32
-"""Connections beside those that join: for health checks and metrics, and to tell a peer that there is no room."""
+"""Connections beside those that have joined: for health checks and metrics, and to join in the place of another."""
 
 
 def most_connections(wanted: int, descriptors: int | None) -> int:
@@ -38,7 +44,7 @@ class Gate(Generic[ConnectionT]):
     """Counts connections.
 
     Args:
-        most: connections at a time, and `HTTP_CONNECTIONS` more.
+        most: connections at a time that have joined, and `HTTP_CONNECTIONS` more that have not.
         most_of_one: of one IPv4 address, or one /64 of IPv6. Loopback is not counted so: behind a proxy on this machine
             all come from there.
     """
@@ -46,10 +52,12 @@ class Gate(Generic[ConnectionT]):
     def __init__(self, most: int, most_of_one: int) -> None:
         self.most = most
         self._most_of_one = most_of_one
-        self._taken: dict[ConnectionT, str | None] = {}
-        self._unjoined: dict[ConnectionT, None] = {}
-        """The oldest first."""
+        self._taken: dict[ConnectionT, tuple[str | None, Standing]] = {}
+        """With the network that each is counted for."""
+        self._standing: dict[Standing, dict[str | None, dict[ConnectionT, None]]] = {each: {} for each in Standing}
+        """By network; in each the longest there first."""
         self._by_network: Counter[str] = Counter()
+        self._joined = 0
         self._not_taken = 0
         self._told_at: float | None = None
 
@@ -60,31 +68,72 @@ class Gate(Generic[ConnectionT]):
         has_too_many = network is not None and self._by_network[network] >= self._most_of_one
         if has_too_many or len(self._taken) >= self.most + HTTP_CONNECTIONS:
             self._not_taken += 1
-            closable = (each for each in self._unjoined if not has_too_many or self._taken[each] == network)
-            gone = next(closable, None)
+            new = self._standing[Standing.NEW]
+            gone = _longest(new.get(network) if has_too_many else _fullest(new))
             if gone is None:
                 return connection
             self.left(gone)
-        self._taken[connection] = network
-        self._unjoined[connection] = None
+        self._put(connection, network, Standing.NEW)
         if network is not None:
             self._by_network[network] += 1
         return gone
 
-    def joined(self, connection: ConnectionT) -> None:
-        """It is not closed for others any more."""
-        self._unjoined.pop(connection, None)
+    def has_room_for(self, connection: ConnectionT, standing: Standing) -> bool:
+        """Whether one that was taken may join, and have proved so much."""
+        return self._joined < self.most or self._gives_way(connection, standing) is not None
+
+    def stands(self, connection: ConnectionT, standing: Standing) -> ConnectionT | None:
+        """One has joined, and has proved so much, or its standing has changed; the one that is to be closed for it,
+        where it has just joined and too many have. One that was not taken, or has left: nothing."""
+        if connection not in self._taken:
+            return None
+        network, before = self._taken[connection]
+        if before is standing:
+            return None
+        gone: ConnectionT | None = None
+        if before is Standing.NEW and self._joined >= self.most:
+            gone = self._gives_way(connection, standing)
+            if gone is not None:
+                self._not_taken += 1
+                self.left(gone)
+        self._remove(connection)
+        self._put(connection, network, standing)
+        return gone
 
     def left(self, connection: ConnectionT) -> None:
         """It has ended. One that was not taken, or has left before: nothing."""
         if connection not in self._taken:
             return
-        network = self._taken.pop(connection)
-        self._unjoined.pop(connection, None)
+        network = self._remove(connection)
         if network is not None:
             self._by_network[network] -= 1
             if not self._by_network[network]:
                 del self._by_network[network]
+
+    def _gives_way(self, connection: ConnectionT, standing: Standing) -> ConnectionT | None:
+        """Who would go, of those that have joined, for one that has proved so much."""
+        for lower in Standing:
+            if Standing.NEW < lower < standing and self._standing[lower]:
+                return _longest(_fullest(self._standing[lower]))
+        equals = self._standing[standing]
+        fullest = _fullest({network: held for network, held in equals.items() if network is not None})
+        own = equals.get(self._taken[connection][0], {}) if connection in self._taken else {}
+        return _longest(fullest) if len(fullest) > len(own) + 1 else None
+
+    def _put(self, connection: ConnectionT, network: str | None, standing: Standing) -> None:
+        self._taken[connection] = network, standing
+        self._standing[standing].setdefault(network, {})[connection] = None
+        self._joined += standing is not Standing.NEW
+
+    def _remove(self, connection: ConnectionT) -> str | None:
+        """The network that it was counted for."""
+        network, standing = self._taken.pop(connection)
+        held = self._standing[standing][network]
+        del held[connection]
+        if not held:
+            del self._standing[standing][network]
+        self._joined -= standing is not Standing.NEW
+        return network
 
     def take_report(self, now: float) -> int:
         """How many connections were closed for want of room since this said so last; 0: none, or that was just now."""
@@ -92,6 +141,15 @@ class Gate(Generic[ConnectionT]):
             return 0
         count, self._not_taken, self._told_at = self._not_taken, 0, now
         return count
+
+
+def _fullest(by_network: dict[str | None, dict[ConnectionT, None]]) -> dict[ConnectionT, None]:
+    """Those of the network that has most; of several, of the one that was there first."""
+    return max(by_network.values(), key=len, default={})
+
+
+def _longest(held: dict[ConnectionT, None] | None) -> ConnectionT | None:
+    return next(iter(held), None) if held else None
 
 
 def counted_as(address: str | None) -> str | None:

@@ -7,6 +7,8 @@
    goes: of the address that has most of them, the one that has been there longest. The gateway says for whom it
    vouches, whether they are there or not.
 4. A room counts, for the limits, while its gateway is there.
+5. Each connection is told when what it has proved changes (`Standing`): with its gateway's coming and going, and by
+   whom that vouches for. Who was vouched for stays so while the gateway is away.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from perdure.signaling.frames import Deliver, Join, Joined, Presence, RefusalCode, Role, Send, Vouch, is_id
+from perdure.signaling.standing import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from perdure.signaling.frames import ServerFrame
 
@@ -28,8 +31,8 @@ class RendezvousLimits:
     """What bounds the rendezvous. Sizes in bytes, times in seconds."""
 
     max_connections: int = 8192
-    """Of all rooms together, joined or not; 13 KiB each when idle: about 100 MiB. Where the process may have fewer
-    descriptors, fewer. More are answered HTTP 503."""
+    """Of all rooms together; 13 KiB each when idle: about 100 MiB. Where the process may have fewer descriptors, fewer.
+    One more is refused, or another goes for it that has proved less (`gate`)."""
     max_connections_of_one_address: int = 256
     """Of one IPv4 address, or one /64 of IPv6: so that one host cannot take all. Those of loopback are not counted."""
     max_rooms: int = 1000
@@ -82,6 +85,9 @@ class Outlet(Protocol):
     def supersede(self) -> None:
         """Close without a word: the peer has a newer connection."""
 
+    def stands(self, standing: Standing) -> None:
+        """The peer has joined and has proved so much, or that has changed."""
+
 
 class RefusedError(Exception):
     """A peer may not do what it asked for."""
@@ -126,6 +132,12 @@ class Room:
     guests: int = 0
     """Clients that are there and vouched for."""
 
+    def standing(self, peer_id: str) -> Standing:
+        """What a client with this id has proved."""
+        if peer_id in self.vouched:
+            return Standing.PROVED
+        return Standing.WAITING if self.gateway is None else Standing.STRANGER
+
 
 class Rooms:
     """All rooms of a rendezvous. `dropped` counts the messages for somebody who was not there,
@@ -149,6 +161,19 @@ class Rooms:
             return len(self)
         return sum(len(room.clients) for room in self._rooms.values())
 
+    def standing(self, join: Join) -> Standing:
+        """What a peer that joins so has proved. A gateway's proof was checked before."""
+        if join.role is Role.GATEWAY:
+            return Standing.PROVED
+        return (self._rooms.get(join.room) or Room(join.room)).standing(join.peer_id)
+
+    def has_place(self, join: Join) -> bool:
+        """Whether the peer is there already, so that its older connection goes when it joins."""
+        room = self._rooms.get(join.room) or Room(join.room)
+        if join.role is Role.CLIENT:
+            return join.peer_id in room.clients
+        return room.gateway is not None and room.gateway.peer_id == join.peer_id
+
     def join(self, join: Join, outlet: Outlet, address: str | None) -> Member:
         """Let a peer in, and tell those who hear of it. A gateway's proof was checked before.
 
@@ -169,6 +194,9 @@ class Rooms:
         else:
             self._enter_client(room, member)
         self._rooms[join.room] = room
+        outlet.stands(self.standing(join))
+        if join.role is Role.GATEWAY:
+            self._tell_standing(room, room.clients.keys())
         outlet.push(Joined(tuple(other.peer_id for other in self._others(member))))
         self._announce(member, present=True)
         return member
@@ -181,6 +209,7 @@ class Rooms:
         if member.role is Role.GATEWAY:
             room.gateway = None
             self._count(member, -1)
+            self._tell_standing(room, room.clients.keys())
         else:
             del room.clients[member.peer_id]
             room.guests -= member.peer_id in room.vouched
@@ -226,8 +255,9 @@ class Rooms:
             raise RefusedError(RefusalCode.BAD_FRAME, "a client vouches for nobody")
         if self._is_there(member):
             room = member.room
-            room.vouched = frozenset(vouch.peers)
+            before, room.vouched = room.vouched, frozenset(vouch.peers)
             room.guests = len(room.vouched & room.clients.keys())
+            self._tell_standing(room, (before ^ room.vouched) & room.clients.keys())
 
     def guests(self, member: Member) -> int:
         """How many clients that are there `member`, a gateway, vouches for; of a client 0."""
@@ -278,6 +308,10 @@ class Rooms:
         longest = max(strangers, key=lambda client: of_address[client.address])  # the first of several
         longest.outlet.refuse(RefusalCode.TOO_MANY_CLIENTS, reason)
         self.leave(longest)
+
+    def _tell_standing(self, room: Room, peer_ids: Iterable[str]) -> None:
+        for peer_id in peer_ids:
+            room.clients[peer_id].outlet.stands(room.standing(peer_id))
 
     def _others(self, member: Member) -> Iterator[Member]:
         """Those whom `member` hears of, and who hear of it."""

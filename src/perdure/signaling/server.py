@@ -14,6 +14,7 @@ import secrets
 import socket
 import sys
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from websockets.http11 import Request, Response
 
+    from perdure.signaling.standing import Standing
     from perdure.signaling.turn_page import TurnPage
 
 __all__ = ["RendezvousLimits", "RendezvousServer"]
@@ -213,9 +215,7 @@ class RendezvousServer:
             case path if path == TURN_PATH and self._turn_page is not None:
                 response = self._answer_turn(connection, request, self._turn_page)
             case path if path == PATH and request.method == "GET":
-                if self._connections < self._gate.most:
-                    return None
-                response = connection.respond(503, "Too many connections.\n")
+                return None
             case _:
                 response = connection.respond(404, "Not found.\n")
         if request.method == "HEAD":
@@ -241,7 +241,8 @@ class RendezvousServer:
 
     async def _serve_peer(self, websocket: ServerConnection) -> None:
         self._connections += 1
-        outlet = SocketOutlet(websocket, self._limits, self._closed_for)
+        on_standing = partial(self._stands, websocket)
+        outlet = SocketOutlet(websocket, self._limits, self._closed_for, on_standing=on_standing)
         outlet.names["address"] = _host(websocket)
         writer = asyncio.create_task(outlet.write(), name="rendezvous writer")
         member: Member | None = None
@@ -278,23 +279,33 @@ class RendezvousServer:
         if frame.role is Role.GATEWAY and not is_proved(frame, self._key, nonce):
             raise RefusedError(RefusalCode.BAD_PROOF, "this gateway did not prove the key of its room")
         member = await self._join(frame, outlet, websocket)
-        if isinstance(websocket, BoundedServerConnection):
-            self._gate.joined(websocket)
         log_event(_logger, logging.INFO, "joined", **_names(member))
         return member
 
     async def _join(self, frame: Join, outlet: SocketOutlet, websocket: ServerConnection) -> Member:
         """Let it in; in the place of another gateway with its key only where that one is gone."""
-        address = counted_as(_host(websocket))
         try:
-            return self._rooms.join(frame, outlet, address)
+            return self._enter(frame, outlet, websocket)
         except OccupiedError as error:
             occupant = error.occupant
             if isinstance(occupant.outlet, SocketOutlet) and await occupant.outlet.answers():
                 raise
             if self._rooms.leave(occupant):
                 occupant.outlet.supersede()
-        return self._rooms.join(frame, outlet, address)
+        return self._enter(frame, outlet, websocket)
+
+    def _enter(self, frame: Join, outlet: SocketOutlet, websocket: ServerConnection) -> Member:
+        rooms, gate = self._rooms, self._gate
+        has_room = rooms.has_place(frame) or gate.has_room_for(_bounded(websocket), rooms.standing(frame))
+        if not has_room:
+            reason = f"all {gate.most} connections of the rendezvous are in use"
+            raise RefusedError(RefusalCode.TOO_MANY_CONNECTIONS, reason)
+        return rooms.join(frame, outlet, counted_as(_host(websocket)))
+
+    def _stands(self, websocket: ServerConnection, standing: Standing) -> None:
+        gone = self._gate.stands(_bounded(websocket), standing)
+        if gone is not None:
+            gone.transport.abort()
 
     async def _relay(self, websocket: ServerConnection, member: Member) -> None:
         now = asyncio.get_running_loop().time
@@ -353,6 +364,11 @@ def _descriptors() -> int | None:
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _bounded(websocket: ServerConnection) -> BoundedServerConnection:
+    assert isinstance(websocket, BoundedServerConnection), "the server makes no others"
+    return websocket
 
 
 def _host(websocket: ServerConnection) -> str | None:

@@ -12,8 +12,11 @@ from websockets.exceptions import ConnectionClosed
 
 from perdure.eventlog import log_event
 from perdure.signaling.frames import Deliver, RefusalCode, Refused, encode_frame
+from perdure.signaling.standing import Standing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from websockets.asyncio.server import ServerConnection
 
     from perdure.eventlog import Field
@@ -35,12 +38,21 @@ class SocketOutlet:
 
     Args:
         closed_for: counts the connections that the rendezvous ended, by the refusal's code, or `slow`.
+        on_standing: hears what the peer has proved.
     """
 
-    def __init__(self, websocket: ServerConnection, limits: RendezvousLimits, closed_for: Counter[str]) -> None:
+    def __init__(
+        self,
+        websocket: ServerConnection,
+        limits: RendezvousLimits,
+        closed_for: Counter[str],
+        *,
+        on_standing: Callable[[Standing], None],
+    ) -> None:
         self._websocket = websocket
         self._limits = limits
         self._closed_for = closed_for
+        self._on_standing = on_standing
         self.names: dict[str, Field] = {}
         """What a refusal's line in the log names."""
         self._queue: deque[tuple[str, str]] = deque()
@@ -80,13 +92,19 @@ class SocketOutlet:
         self._closed_for[code.value] += 1
         self.push(Refused(code, reason))
         self._is_closing = True
+        self._on_standing(Standing.NEW)
 
     def supersede(self) -> None:
         self._is_closing = True
+        self._on_standing(Standing.NEW)
         self._queue.clear()
         self._queued_of.clear()
         self._queued_bytes = 0
         self._websocket.transport.abort()
+
+    def stands(self, standing: Standing) -> None:
+        if not self._is_closing:
+            self._on_standing(standing)
 
     async def answers(self) -> bool:
         """Whether the peer answers a ping soon."""

@@ -37,6 +37,7 @@ from perdure_lab.sim.pings import Pings
 if TYPE_CHECKING:
     from perdure.signaling.frames import ServerFrame
     from perdure.signaling.rooms import Member
+    from perdure.signaling.standing import Standing
     from perdure_lab.sim.internet import Internet, Way
     from perdure_lab.sim.machine import Loop, Machine
     from perdure_lab.sim.world import World
@@ -280,6 +281,9 @@ class Socket:
 
     def supersede(self) -> None:
         self.reset()
+
+    def stands(self, standing: Standing) -> None:
+        pass
 
     def reset(self) -> None:
         """The rendezvous ends it; the peer hears of it where a packet gets through."""
