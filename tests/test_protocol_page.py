@@ -109,7 +109,7 @@ def test_the_timers_of_the_page_are_those_of_the_code() -> None:
         "an ACK of anything, while later PINGs are answered": f"| {POLICY.stall_timeout:g} |",
         "from an offer to both RESUMEs": f"| {POLICY.attempt_timeout:g} |",
         "from a restart's offer to a sign of life": f"| {restart} |",
-        "the acceptor's wait for the first carrier": f"| {FIRST_OFFER_TIMEOUT:g} |",
+        "the acceptor's wait for the first offer": f"| {FIRST_OFFER_TIMEOUT:g} |",
         "without a carrier that works": f"| {POLICY.abandon_after:g} |",
         "credit for a stream that was reset": f"| {LINGER_TIMEOUT:g} |",
         "acknowledgement of all that is held, behind a decision to close": f"| {GOODBYE_TIMEOUT:g} |",

@@ -100,6 +100,15 @@ def test_the_acceptor_end_waits_for_the_first_offer_and_gives_up_at_last() -> No
     assert (states(actions), reasons(actions)) == ([State.FAILED], ["ABANDONED"])
 
 
+def test_the_acceptor_end_has_any_tubes_patience_once_the_first_offer_came() -> None:
+    core = started(initiator=False, limits=UNLIMITED)
+    core.handle_event(OfferReceived(3, sdp("peer")), FIRST_OFFER_TIMEOUT - 1)
+    given_up_at = FIRST_OFFER_TIMEOUT - 1 + POLICY.abandon_after
+    assert reasons(rest(core, given_up_at - 1)) == []
+    assert core.next_deadline() == given_up_at
+    assert reasons(core.handle_timeout(given_up_at)) == ["ABANDONED"]
+
+
 @pytest.mark.parametrize("event", [ROAM, NEW_ADDRESS, SignalingChanged(True)])
 def test_the_acceptor_end_leaves_the_first_offer_to_the_other_whatever_the_network_does(event: Event) -> None:
     actions = rest_of(started(initiator=False).handle_event(event, 1.0))

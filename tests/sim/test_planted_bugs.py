@@ -439,6 +439,10 @@ def take_late_acknowledgements_for_a_stall(patch: Patch) -> None:
     patch.setattr(Liveness, "_stalled_at", lambda self, awaiting_since: awaiting_since + 2.0)
 
 
+def wait_for_the_first_carrier_instead_of_the_first_offer(patch: Patch) -> None:
+    patch.setattr(Recovery, "first_offer_came", lambda self: None)
+
+
 PLANTS: list[tuple[Plant, int, str]] = [
     (forget_to_resend_after_a_resume, 20, "bytes have come"),
     (acknowledge_before_delivery, 4, "other bytes than were sent"),
@@ -483,6 +487,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (close_the_old_one_too_early, 1, "has not left it"),
     (count_for_ever_as_under_way, 9, "bytes have come"),
     (take_late_acknowledgements_for_a_stall, 0, "it ended for no reason: the other end answers"),
+    (wait_for_the_first_carrier_instead_of_the_first_offer, 31, "it ended for no reason: the other end did not come"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

@@ -111,3 +111,22 @@ def test_who_was_away_for_longer_than_the_rendezvous_keeps_mail_is_told_again(si
     assert manager is not None
     assert manager.state.is_up
     assert simulation.gateway.registry.manager(manager.tube_id).state.is_up
+
+
+def test_a_tube_whose_first_attempts_all_fail_is_the_one_that_connects_at_last() -> None:
+    """The gateway waited a minute for the first carrier, though the client's offers came: it ended the tube, and with
+    it the connections that waited at the client."""
+    simulation = Simulation(1, LINKS, settings={"restart.max_restart_attempts": 1000})
+    try:
+        simulation.internet.change(GATEWAY, cut=Cut.PEERS_UDP)
+        simulation.run(5.0)
+        assert simulation.client.manager is not None
+        first = simulation.client.manager.tube_id
+        simulation.run(300.0)
+        simulation.internet.change(GATEWAY, cut=Cut.NONE)
+        simulation.run(400.0)
+        manager = simulation.client.manager
+        assert (manager.tube_id, manager.state.is_up) == (first, True)
+    finally:
+        simulation.close()
+    assert simulation.violations == []

@@ -26,7 +26,8 @@ ENDS: list[tuple[State, Reason, str]] = [
     (
         State.FAILED,
         Reason.ABANDONED,
-        "no working path for `abandon_after`; or the gateway had no first offer within 60 s",
+        "no working path for `abandon_after`, which a gateway counts from the first offer; "
+        "or no first offer within 60 s",
     ),
     (
         State.FAILED,

@@ -46,11 +46,13 @@ def _offered(context: Context, recovery: Recovery, offer: OfferReceived) -> bool
     """The peer's offer, of a new carrier or of a restart of this one; whether it counts."""
     carriers, rules = recovery.carriers, recovery.rules
     trigger = None if context.state is State.CONNECTING else Trigger.named(offer.cause)
-    is_news = carriers.negotiation.hear_offer(offer.generation)
+    is_news, is_first = carriers.negotiation.hear_offer(offer.generation), recovery.awaits_first_offer
     if context.state is State.INITIALIZING or not carriers.negotiation.take_offer(offer.generation):
         if trigger is not None and trigger.is_network_event and is_news:
             rules.network_moved(context.now)  # its offer gives way, its news does not
         return False
+    if is_first:
+        recovery.first_offer_came()
     if (why := _cannot_answer(carriers, offer)) is not None:
         # Only a new carrier helps, and the peer is there to take its offer.
         carriers.stop_attempt()

@@ -34,7 +34,8 @@ MAX_DECISIONS = 64
 """Decisions kept for whoever asks: hours of a calm tube, minutes of a network that flaps."""
 
 FIRST_OFFER_TIMEOUT = 60.0
-"""Seconds that the acceptor waits for the first carrier: six attempts' worth."""
+"""Seconds that the acceptor waits for the first offer. A client sends it as soon as it is welcome; where its link to
+the rendezvous fails just then, the link is dialled again within a minute, unless the rendezvous is away."""
 
 
 class Recovery:
@@ -101,6 +102,16 @@ class Recovery:
         self.context.timers.set(Timer.ABANDON, self.context.now + patience)
         if self._initiator:
             self.execute(self.rules.first(self.situation()))
+
+    @property
+    def awaits_first_offer(self) -> bool:
+        """Whether nothing can be done before the initiator has made the first offer."""
+        is_acceptor = not self._initiator
+        return is_acceptor and self.context.state is State.CONNECTING and not self.carriers.negotiation.current
+
+    def first_offer_came(self) -> None:
+        """The initiator is there: from now on this tube has the patience of any."""
+        self.context.timers.set(Timer.ABANDON, self.context.now + self._policy.abandon_after)
 
     def signaling_changed(self, available: bool) -> None:
         self._signaling = available
@@ -344,11 +355,10 @@ class Recovery:
         context, carriers = self.context, self.carriers
         kept = carriers.attempt if carriers.is_holding else None
         now, state = context.now, context.state
-        is_first = not self._initiator and state is State.CONNECTING and not carriers.negotiation.current
         takes_spare = self._spares is None or self._spares.peer_takes_them
         return Situation(
             now=now,
-            has_begun=state is not State.INITIALIZING and not is_first,
+            has_begun=state is not State.INITIALIZING and not self.awaits_first_offer,
             is_up=state.is_up,
             is_open=carriers.is_open,
             has_spare=carriers.has_spare,

@@ -14,6 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from perdure.core.restart_limit import LIMIT_WINDOW
+from perdure.roles import PATIENT_POLICY
 from perdure.streams.target import Target
 from perdure_lab.scenario.figures import duration
 from perdure_lab.scenario.model import Cut, Link, LinkName, Nat
@@ -39,6 +40,9 @@ BUSY_MOVES_SHARE = 0.2
 
 OLD_KERNELS_SHARE = 0.3
 """Of the histories, those whose kernels say late that a link runs, as before Linux 6.8."""
+
+PATIENT_SHARE = 0.25
+"""Of the histories, those whose ends go on trying until `abandon_after`, as `connect` and `serve` do."""
 
 SILENT_UPLINK_SHARE = 0.5
 """Of the histories in which a machine has several uplinks, those in which one of these falls silent at last."""
@@ -311,6 +315,8 @@ def _settings(seed: int) -> dict[str, object]:
         settings["resources.session_buffer_bytes"] = dice.choice([65536, 1048576])
     if dice.random() < 0.5:
         settings["restart.max_restarts_per_minute"] = 6
+    if Random(f"{seed} roles").random() < PATIENT_SHARE:
+        settings["restart.max_restart_attempts"] = PATIENT_POLICY.max_restart_attempts
     return settings
 
 

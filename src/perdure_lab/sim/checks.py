@@ -131,7 +131,8 @@ class TubeWatch:
                     return now - self._began_at >= policy.restart_backoff_base * (2.0**waits - 1)
                 return self._failures_in_all >= waits or self._has_short_lives
             case Reason.ABANDONED:
-                patience = min(FIRST_OFFER_TIMEOUT, policy.abandon_after) if is_first else policy.abandon_after
+                awaits_offer = is_first and self._has_seen_no_attempt()
+                patience = FIRST_OFFER_TIMEOUT if awaits_offer else policy.abandon_after
                 return (is_first or self._state is State.RECONNECTING) and now - self._lost_at >= patience
             case Reason.PEER_RESTARTED | Reason.UNKNOWN_SESSION:
                 return self._has_peer_ended()
@@ -140,6 +141,10 @@ class TubeWatch:
                 return True
             case _:
                 return False
+
+    def _has_seen_no_attempt(self) -> bool:
+        """Nothing was decided here but to wait for the client's first offer."""
+        return all(decision.reason is DecisionReason.NOT_BEGUN for decision in self._manager.decisions)
 
     def _peers_attempts(self, seconds: float) -> int:
         """How many the peer has begun in the last `seconds`."""
