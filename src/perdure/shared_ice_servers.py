@@ -77,10 +77,11 @@ class SharedIceServers:
     # What the transport tells.
 
     def turn_server_failed(self, failure: ServerFailure) -> None:
-        sentence = failure.sentence(self._expired_for(failure))
-        log_event(log, logging.WARNING, "turn-server-failed", server=failure.url, code=failure.code, why=sentence)
-        for manager in self._managers():
-            manager.tube.publisher.turn_server_failed(failure.url, failure.code, sentence)
+        if failure.is_news:
+            sentence = failure.sentence(self._expired_for(failure))
+            log_event(log, logging.WARNING, "turn-server-failed", server=failure.url, code=failure.code, why=sentence)
+            for manager in self._managers():
+                manager.tube.publisher.turn_server_failed(failure.url, failure.code, sentence)
         if failure.trouble is Trouble.CREDENTIALS and self.refresher is not None:
             self.refresher.refused()
 

@@ -200,3 +200,14 @@ def test_an_attempt_that_found_no_path_names_what_is_wrong_with_the_servers() ->
     core.handle_timeout(deadline(core))
     [decision] = decisions(core.handle_timeout(deadline(core)))
     assert decision.detail.endswith("right at both ends?")
+
+
+def test_the_time_of_an_attempt_is_counted_from_its_true_beginning() -> None:
+    core = started()
+    core.handle_event(Described(3), 0.5)
+    core.handle_event(RENEWED, 4.0)
+    [decision] = decisions(core.handle_timeout(deadline(core)))
+    assert decision.detail.startswith("no path to the other end was found in 14 s")
+    core.handle_timeout(deadline(core))
+    [decision] = decisions(core.handle_timeout(deadline(core)))
+    assert decision.detail.startswith("no path to the other end was found in 10 s")

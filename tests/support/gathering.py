@@ -43,7 +43,8 @@ class Ends:
         self.carrier = self.transport.offer(1, self.gatherer)
 
     def turn_server_failed(self, failure: ServerFailure) -> None:
-        self.failures.append(failure)
+        if failure.is_news:
+            self.failures.append(failure)
 
     def turn_servers_revived(self) -> None:
         self.revivals += 1

@@ -121,7 +121,7 @@ SIGNALS: list[Row] = [
     (
         TurnServerFailed,
         "says which TURN server does not serve this end, and why",
-        "once for a server and code, until the server works again or has other credentials",
+        "once for a server and code, until the server works again",
         {
             ("url",): "the server's",
             ("code",): "STUN's or W3C's, such as 401, 486 or 701 (out of reach); 0: it said nothing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
@@ -75,6 +76,16 @@ def test_a_gathering_after_one_that_was_ended_is_judged_anew() -> None:
         gathering.begin(lambda: True)
 
     assert told(again, has_path=True) == NOTHING_SAID
+
+
+def test_what_is_heard_of_a_server_after_it_was_taken_for_silent_is_told() -> None:
+    """The engine keeps it back that a TCP port is closed, until it has done with each other server."""
+
+    def happened(gathering: Gathering) -> None:
+        for late in (3.1, 3.2):
+            asyncio.get_running_loop().call_later(late, gathering.errored, SERVER.url, 701, "")
+
+    assert told(happened) == [*NOTHING_SAID, f"{SERVER.url} cannot be reached (701)"]
 
 
 def test_a_closed_gathering_tells_nothing() -> None:

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from perdure import IceServer
 from perdure.turn.pool import (
     BAD_PORT,
+    FRESH_INTERVAL,
     LEFT_OUT_INTERVAL,
     MOST_GIVEN,
     NO_ANSWER,
     ServerAddress,
+    ServerFailure,
     ServerPool,
     address_of,
     explained,
@@ -107,16 +109,20 @@ def test_other_credentials_bring_back_a_server_that_refused_the_old_ones_and_no_
     pool.failed(at("turn:a"), 401, explained(401, ""), 0.0)
     pool.failed(at("turn:b"), 0, NO_ANSWER, 0.0)
     assert given_by(pool) == ["turn:c"]
-    assert given_by(pool.with_servers([turn(f"turn:{host}") for host in "abc"])) == ["turn:c"]
-    assert given_by(pool.with_servers([turn(f"turn:{host}", "bob") for host in "abc"])) == ["turn:a", "turn:c"]
+    assert given_by(with_user(pool, "ada", hosts="abc")) == ["turn:c"]
+    assert given_by(with_user(pool, "bob", hosts="abc")) == ["turn:a", "turn:c"]
 
 
 def codes(pool: ServerPool) -> list[int]:
     return [failure.code for failure in pool.failures]
 
 
+def with_user(pool: ServerPool, user: str, now: float = 0.0, hosts: str = "ab") -> ServerPool:
+    return pool.with_servers([turn(f"turn:{host}", user) for host in hosts], now)
+
+
 def revived(pool: ServerPool, hosts: str, user: str) -> bool:
-    return pool.with_servers([turn(f"turn:{host}", user) for host in hosts]).is_revived
+    return with_user(pool, user, hosts=hosts).is_revived
 
 
 def test_what_seeks_a_path_begins_anew_where_no_server_served_and_one_that_refused_has_other_credentials() -> None:
@@ -138,19 +144,49 @@ def test_a_refusal_of_credentials_that_are_not_in_use_any_more_holds_nothing_aga
     assert found is not None
     assert (found.is_outdated, found.is_news, found.username) == (True, False, "ada")
     again = pool.failed(at("turn:a"), 401, explained(401, ""), 0.0, asked=turn("turn:a"))
-    assert again is not None
-    assert not again.is_outdated, "each of a machine's addresses is refused"
+    assert again is None, "each of a machine's addresses is refused"
     assert pool.failures == ()
     pool.failed(at("turn:a"), 0, NO_ANSWER, 0.0, asked=turn("turn:a"))
     assert codes(pool) == [0], "whatever credentials it was asked with"
 
 
-def test_a_failure_stays_until_the_server_serves_or_has_other_credentials() -> None:
+def test_it_does_not_begin_anew_again_where_the_credentials_that_were_refused_had_just_come() -> None:
+    """A server with another secret refuses each; five times in a row an attempt began anew, and lasted 26 s."""
+    pool = ServerPool([turn("turn:a"), turn("turn:b")])
+    refuse(pool, 100.0)
+    pool = with_user(pool, "bob", 101.0)
+    assert pool.is_revived
+    refuse(pool, 101.1)
+    pool = with_user(pool, "eve", 103.0)
+    assert not pool.is_revived
+    assert given_by(pool, 103.0) == ["turn:a", "turn:b"], "the next attempt tries them"
+    assert codes(pool) == [401], "the attempt's end names it"
+    refuse(pool, 103.0 + FRESH_INTERVAL)
+    assert with_user(pool, "joe", 104.0 + FRESH_INTERVAL).is_revived, "these may have grown old"
+
+
+def test_that_other_credentials_are_refused_too_is_no_news_until_the_server_worked() -> None:
+    pool = ServerPool([turn("turn:a")])
+    assert refuse(pool, 0.0).is_news
+    pool = with_user(pool, "bob", 1.0)
+    assert not refuse(pool, 1.1).is_news
+    pool = with_user(pool, "eve", 100.0)
+    pool.worked(at("turn:a"))
+    assert refuse(pool, 160.0).is_news
+
+
+def refuse(pool: ServerPool, now: float) -> ServerFailure:
+    failure = pool.failed(at("turn:a"), 401, explained(401, ""), now)
+    assert failure is not None
+    return failure
+
+
+def test_a_failure_stays_until_the_server_serves() -> None:
     pool = ServerPool([turn("turn:a"), turn("turn:b")])
     pool.failed(at("turn:a"), 401, explained(401, ""), 0.0)
     pool.failed(at("turn:b"), 0, NO_ANSWER, 0.0)
     assert codes(pool) == [401, 0]
-    assert codes(pool.with_servers([turn("turn:a", "bob"), turn("turn:b", "bob")])) == [0]
+    assert codes(with_user(pool, "bob")) == [401, 0], "it was not asked since"
     pool.worked(at("turn:b"))
     assert codes(pool) == [401]
 

@@ -33,7 +33,7 @@ class Phase(Enum):
 class RecoveryAttempt:
     """Made as the recovery begins; `None` takes its place once a path works."""
 
-    __slots__ = ("agreed_at", "is_described", "lost_at", "phase", "trigger")
+    __slots__ = ("agreed_at", "asked_at", "begun_at", "is_described", "lost_at", "phase", "trigger")
 
     def __init__(self, trigger: Trigger | None, now: float) -> None:
         self.phase = Phase.WAITING
@@ -41,10 +41,22 @@ class RecoveryAttempt:
         """What it answers; `None`: the first set-up."""
         self.lost_at = now
         """When the tube was left without a working path."""
+        self.begun_at = now
+        """When what is under way began; what is begun anew meanwhile, as with new credentials, goes on with it."""
+        self.asked_at = now
+        """When the peer was last asked for it, or asked."""
         self.agreed_at: float | None = None
         """When both ends knew the ICE restart, or the new carrier, that is under way."""
         self.is_described = False
         """Whether this end's description of that is made: it gathers with the TURN credentials of then."""
+
+    def enter(self, trigger: Trigger | None, phase: Phase, now: float) -> None:
+        was_under_way = self.is_under_way
+        self.trigger, self.phase = trigger, phase
+        if self.is_under_way:
+            self.asked_at = now
+            if not was_under_way:
+                self.begun_at = now
 
     @property
     def is_under_way(self) -> bool:

@@ -372,7 +372,7 @@ class Carriers:
     def _enter(self, trigger: Trigger | None, phase: Phase) -> RecoveryAttempt:
         if self.attempt is None:
             self.attempt = RecoveryAttempt(trigger, self._context.now)
-        self.attempt.trigger, self.attempt.phase = trigger, phase
+        self.attempt.enter(trigger, phase, self._context.now)
         return self.attempt
 
     def _agree(self, peer_ufrag: str | None) -> None:

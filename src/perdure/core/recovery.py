@@ -263,8 +263,9 @@ class Recovery:
         self.execute(self.rules.retry(self.carriers.trigger, self.situation()))
 
     def attempt_timed_out(self) -> None:
-        detail = why_it_failed(self.context, self._policy, is_agreed=self.carriers.negotiation.is_agreed)
-        self.attempt_failed(DecisionReason.RESTART_FAILED, detail)
+        if (attempt := self.carriers.attempt) is not None:
+            detail = why_it_failed(self.context, attempt, is_agreed=self.carriers.negotiation.is_agreed)
+            self.attempt_failed(DecisionReason.RESTART_FAILED, detail)
 
     def end(self, state: State, reason: Reason, detail: str = "") -> None:
         """The tube ends."""

@@ -189,7 +189,7 @@ class TurnServersListener(Protocol):
     """What is heard of TURN servers. Called on the event loop's thread."""
 
     def turn_server_failed(self, failure: ServerFailure) -> None:
-        """A server does not serve, which is news."""
+        """A server does not serve, and may have been told before: see `failure.is_news`."""
 
     def turn_servers_revived(self) -> None:
         """No server served what seeks a path, and one that refused may take the credentials that are in use now."""

@@ -4,7 +4,8 @@
    of this machine's addresses it may be.
 2. A server that has said nothing after `pool.NO_ANSWER_TIMEOUT` does not answer. Nothing is known of it where the
    engine ended the gathering before, as ICE had found a path: what a server answers later the engine keeps to itself
-   (measured: a server 0.1 s away never counts where the peer is on the same machine).
+   (measured: a server 0.1 s away never counts where the peer is on the same machine). What is heard of it later is
+   judged then: the engine tells that a TCP port is closed only when all other servers have answered or failed.
 3. Of a server that gave an allocation no failure counts: there is one local address more than it can be reached from.
 4. Where the credentials are known to be spent, new ones are waited for before it begins.
 """
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from perdure.turn.pool import NO_ANSWER, NO_ANSWER_TIMEOUT, UNREACHABLE, ServerAddress, Trouble, explained
+from perdure.turn.pool import NO_ANSWER, NO_ANSWER_TIMEOUT, UNREACHABLE, ServerAddress, Trouble, address_of, explained
 
 if TYPE_CHECKING:
     from perdure.ice_server import IceServer
@@ -34,6 +35,7 @@ class Gathering:
         self._servers = servers
         self._asked: dict[ServerAddress, IceServer] = {}
         self._silent: set[ServerAddress] = set()
+        self._judged_silent: set[ServerAddress] = set()
         self._allocated: set[ServerAddress] = set()
         self._has_ended = False
         self._timers: list[asyncio.TimerHandle] = []
@@ -53,7 +55,7 @@ class Gathering:
         self._stop()
         self._asked = self._servers.asked()
         self._silent = set(self._asked)
-        self._allocated = set()
+        self._judged_silent, self._allocated = set(), set()
         self._has_ended = False
         if self._silent:
             self._later(NO_ANSWER_TIMEOUT, partial(self._judge_silent, has_path))
@@ -69,8 +71,11 @@ class Gathering:
     def errored(self, url: str, code: int, text: str) -> None:
         """The engine told of an error; it does so for each local address."""
         server = self._servers.address_of(url)
-        if server is not None and server in self._silent:
+        if server is not None and (server in self._silent or server in self._judged_silent):
             self._silent.discard(server)
+            self._judged_silent.discard(server)
+            if code == UNREACHABLE and server != address_of(url):
+                return  # a bridge, which knows more and has told it
             delay = REACH_DELAY if code == UNREACHABLE else 0.0
             self._later(delay, partial(self._judge, server, code, explained(code, text)))
 
@@ -102,6 +107,6 @@ class Gathering:
     def _judge_silent(self, has_path: Callable[[], bool]) -> None:
         if self._has_ended and has_path():
             return
-        silent, self._silent = self._silent, set()
-        for server in silent:
+        self._judged_silent, self._silent = set(self._silent), set()
+        for server in tuple(self._judged_silent):
             self._servers.failed(server, 0, NO_ANSWER)

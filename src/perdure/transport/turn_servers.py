@@ -52,7 +52,7 @@ class TurnServers:
 
     def renewed(self, servers: Sequence[IceServer]) -> ServerPool:
         """What `use` takes, for `servers`."""
-        return self._pool.with_servers(servers)
+        return self._pool.with_servers(servers, time.monotonic())
 
     def for_engine(self, pool: ServerPool | None = None) -> tuple[IceServer, ...]:
         """What the engine is given now; needs a running event loop where a `turns:` server is among it."""
@@ -154,5 +154,5 @@ def tell_failure(failure: ServerFailure | None, listener: TurnServersListener | 
         return
     if failure.is_outdated:
         listener.turn_servers_revived()
-    elif failure.is_news:
+    else:
         listener.turn_server_failed(failure)

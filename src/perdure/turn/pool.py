@@ -5,21 +5,25 @@
    different hosts, then in the order of the list.
 3. A server that refuses or does not answer is left out for `LEFT_OUT_INTERVAL`, until its credentials are others where
    these were refused, or until the network has changed where it was out of reach. Where all are left out, none is.
-4. Each failure is told once for a server and code, and again after the server worked or got other credentials. That it
-   is silent or out of reach is told where nothing else was.
+4. Each failure is told once for a server and code, and again after the server worked: that other credentials are
+   refused too is no news. That it is silent or out of reach is told where nothing else was.
 5. Where no server serves, and one that refused gets other credentials, what seeks a path has to begin anew. The same
-   where a server refuses after its credentials are others.
+   where a server refuses after its credentials are others. Not so where such a server has refused others, too, that
+   were no older than `FRESH_INTERVAL`: its secret or clock is another one. The next attempt asks by the next ones.
 
 STUN servers allocate nothing and are always given.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
+
+from perdure.turn.schedule import SOUGHT_INTERVAL
 
 if TYPE_CHECKING:
     from perdure.ice_server import IceServer
@@ -30,6 +34,9 @@ MOST_GIVEN = 3
 LEFT_OUT_INTERVAL = 60.0
 """Seconds. A server that is being restarted is back by then; one that is gone costs the engine 40 s of sending each
 time that it is tried (measured), beside the others."""
+
+FRESH_INTERVAL = SOUGHT_INTERVAL
+"""Seconds. Credentials that are refused within it have not grown old."""
 
 NO_ANSWER_TIMEOUT = 3.0
 """Seconds after which a server that said nothing counts as one that does not answer. Three round trips of a bad path;
@@ -107,8 +114,7 @@ class ServerFailure:
     is_news: bool = True
     """Whether it has not been told before."""
     is_outdated: bool = False
-    """Whether the server refused credentials that are not in use any more: it may take those that are. Told once: each
-    of a machine's addresses is refused."""
+    """Whether the server refused credentials that are not in use any more: it may take those that are."""
 
     @property
     def is_refusal(self) -> bool:
@@ -150,8 +156,14 @@ class _Known:
     """A TURN server."""
 
     server: IceServer
+    since: float = -math.inf
+    """When its credentials came."""
     failure: ServerFailure | None = None
     """Of the last time that it was asked."""
+    follows_refusal: bool = False
+    """Whether it refused the credentials before these."""
+    refuses_all: bool = False
+    """Whether it refused these as well, when they had just come."""
     has_served: bool = False
     """Whether it gave an allocation that time."""
     left_out_until: float = 0.0
@@ -173,17 +185,22 @@ class ServerPool:
             if (address := address_of(server.url)) is not None:
                 self._known.setdefault(address, _Known(server))
 
-    def with_servers(self, servers: Iterable[IceServer]) -> ServerPool:
+    def with_servers(self, servers: Iterable[IceServer], now: float) -> ServerPool:
         """A pool of `servers`, which remembers what is known of those that are in this one too."""
         renewed = ServerPool(servers)
+        serves = any(known.has_served for known in self._known.values())
         for address, new in renewed._known.items():
-            old = self._known.get(address)
-            if old is None:
+            new.since = now
+            if (old := self._known.get(address)) is None:
                 continue
-            if old.failure is not None and old.failure.is_refusal and old.server != new.server:
-                renewed.is_revived = not any(known.has_served for known in self._known.values())
+            new.failure, new.has_served, new.told = old.failure, old.has_served, set(old.told)
+            if old.server == new.server:
+                new.since, new.follows_refusal, new.refuses_all = old.since, old.follows_refusal, old.refuses_all
+            elif old.failure is not None and old.failure.is_refusal:
+                new.follows_refusal = True
+                renewed.is_revived = renewed.is_revived or not (serves or old.refuses_all)
                 continue
-            renewed._known[address] = _Known(new.server, old.failure, old.has_served, old.left_out_until, set(old.told))
+            new.left_out_until = old.left_out_until
         return renewed
 
     @property
@@ -206,6 +223,7 @@ class ServerPool:
         """It has given an allocation."""
         if (known := self._known.get(address)) is not None:
             known.failure, known.has_served, known.left_out_until = None, True, 0.0
+            known.follows_refusal = known.refuses_all = False
             known.told.clear()
 
     def failed(
@@ -217,7 +235,8 @@ class ServerPool:
         *,
         asked: IceServer | None = None,
     ) -> ServerFailure | None:
-        """It has not. `None`: it is none of these.
+        """It has not. `None`: it is none of these, or that it refused earlier credentials is known: each of a machine's
+        addresses is refused.
 
         Args:
             asked: the server with the credentials that it was asked with; `None`: those of now.
@@ -227,12 +246,14 @@ class ServerPool:
             return None
         (reason, trouble), used = why, asked or known.server
         if trouble in _REFUSALS and used != known.server:
-            is_outdated, known.refused_before = not known.refused_before, True
-            return ServerFailure(
-                known.server.url, code, reason, trouble, used.username, is_news=False, is_outdated=is_outdated
-            )
+            if known.refused_before:
+                return None
+            known.refused_before = True
+            url = known.server.url
+            return ServerFailure(url, code, reason, trouble, used.username, is_news=False, is_outdated=True)
         is_news = code not in known.told and not (known.told and code in _VAGUE)
         failure = ServerFailure(known.server.url, code, reason, trouble, used.username, is_news)
+        known.refuses_all = failure.is_refusal and known.follows_refusal and now < known.since + FRESH_INTERVAL
         known.failure, known.has_served, known.left_out_until = failure, False, now + LEFT_OUT_INTERVAL
         known.told.add(code)
         return failure

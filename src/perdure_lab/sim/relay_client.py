@@ -60,7 +60,7 @@ class RelayClient:
         if tuple(servers) != self._servers:
             self.renewals += 1
         self._servers = tuple(servers)
-        self.pool = self.pool.with_servers(servers)
+        self.pool = self.pool.with_servers(servers, self._world.now)
         if self.pool.is_revived and self.listener is not None:
             self.listener.turn_servers_revived()
 
