@@ -187,8 +187,8 @@ class ClientSessions:
             case _:
                 found = f"no path to the gateway was found ({waited})"
                 troubles = self._tubes.ice_servers.describe_troubles()
-                to_check = "is UDP allowed, and are the ICE servers right?"
-                return PeerError("; ".join([found, *troubles, to_check]), reason="no path")
+                to_check = () if troubles.allow_no_path else ("is UDP allowed, and are the ICE servers right?",)
+                return PeerError("; ".join([found, *troubles.sentences, *to_check]), reason="no path")
 
     def _begin(self) -> None:
         session_id = self._token_bytes(SESSION_ID_BYTES)

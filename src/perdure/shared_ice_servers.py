@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from perdure.config import TransportConfig
+from perdure.core.relay_troubles import RelayTroubles
 from perdure.eventlog import log_event
 from perdure.ice_server import read_ice_servers
 from perdure.tube import clock
@@ -45,7 +46,10 @@ class SharedIceServers:
         transport = self._transport = environment.transport
         environment.relay_troubles = self.describe_troubles
         self._registry = weakref.ref(registry)
-        self._logins = _logins(config.ice_servers if isinstance(config, TransportConfig) else ())
+        known = config if isinstance(config, TransportConfig) else TransportConfig()
+        self._logins, self._is_relay_only = _logins(known.ice_servers), known.relay_only
+        self._fetch_failure = ""
+        """Why a provider had no servers when it was last asked, where it had none."""
         self._expires_at: float | None = None
         """On the tubes' clock, where whoever issued the credentials said so."""
         self.refresher: Refresher | None = None
@@ -55,16 +59,20 @@ class SharedIceServers:
             self._knowing = cast("KnowsTurnServers", transport)
             self._knowing.tell_of_turn_servers(self)
 
-    def describe_troubles(self) -> tuple[str, ...]:
-        """What is wrong with TURN servers now, a sentence each."""
+    def describe_troubles(self) -> RelayTroubles:
+        """What is wrong with TURN servers now."""
+        if self._is_relay_only and not self._logins:
+            why = f" (the last fetch failed: {self._fetch_failure})" if self._fetch_failure else ""
+            return RelayTroubles((f"relay_only is set and no TURN server is known{why}",), allow_no_path=True)
         failures = () if self._knowing is None else self._knowing.turn_failures()
-        return tuple(failure.sentence(self._expired_for(failure)) for failure in failures)
+        return RelayTroubles(tuple(failure.sentence(self._expired_for(failure)) for failure in failures))
 
     def set(self, given: Iterable[IceServer | str], expires_in: float | None) -> None:
         """Use those `given`, which expire in so many seconds. A path through a TURN server whose credentials are others
         now gets a new allocation. Raises as `TubeRegistry.set_ice_servers`."""
         servers = read_ice_servers(given)
         self._transport.set_ice_servers(servers)
+        self._fetch_failure = ""
         expires_in = _expires_in(servers) if expires_in is None else expires_in
         self._expires_at = None if expires_in is None else clock() + expires_in
         for manager in self._managers():
@@ -96,6 +104,7 @@ class SharedIceServers:
 
     def fetch_failed(self, failure: FetchFailure) -> None:
         """A provider had no new ones."""
+        self._fetch_failure = failure.reason
         for manager in self._managers():
             manager.tube.publisher.turn_credentials_failed(failure.reason, failure.retry_in, failure.expires_in)
 

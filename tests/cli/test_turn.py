@@ -92,7 +92,15 @@ async def test_a_gateway_whose_service_has_no_credentials_says_so_and_serves_wit
         page = f"{rendezvous.replace('ws:', 'http:')}/v1/turn"
         asks = ("--ice-servers-url", page, "--ice-servers-token-file", token)
         async with running_gateway(rendezvous, *asks) as (gateway, _ticket):
-            await gateway.logs("turn-credentials-failed", why=f"{page} answers 404")
+            why = f"{page} answers 404; is this a perdure rendezvous with --turn-secret-file?"
+            await gateway.logs("turn-credentials-failed", why=why)
+
+
+async def test_a_client_that_may_use_only_turn_servers_and_knows_none_is_told_so() -> None:
+    async with running_rendezvous() as (_, rendezvous), running_gateway(rendezvous) as (_gateway, ticket):
+        with pytest.raises(perdure.PeerError) as caught:
+            await perdure.connect(ticket, loopback=True, relay_only=True, timeout=1).__aenter__()
+        assert str(caught.value).endswith("(waited 1 s); relay_only is set and no TURN server is known")
 
 
 async def test_a_secret_that_others_can_read_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,8 +25,12 @@ from perdure.core.events import (
     SpareOpened,
     Started,
 )
+from perdure.core.relay_troubles import RelayTroubles
 from perdure.core.spare import SPARE_TIMEOUT
 from perdure.core.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RENEWED = RelaysRenewed()
 
@@ -185,11 +190,22 @@ def test_both_ends_make_one_offer_of_it() -> None:
     assert gateway.state is State.CONNECTED
 
 
-def test_an_attempt_that_found_no_path_names_what_is_wrong_with_the_servers() -> None:
-    troubles = [f"turn:{host} gives no answer in 3 s" for host in "abcde"]
-    core = Connection(POLICY, LIMITS, initiator=True, random=Random(1), now=0.0, relay_troubles=lambda: troubles)
+def begun(relay_troubles: Callable[[], RelayTroubles]) -> Connection:
+    core = Connection(POLICY, LIMITS, initiator=True, random=Random(1), now=0.0, relay_troubles=relay_troubles)
     core.handle_event(SignalingChanged(True), 0.0)
     core.handle_event(Started(), 0.0)
+    return core
+
+
+def test_an_attempt_that_could_find_no_path_says_why_and_asks_for_nothing_else_to_be_checked() -> None:
+    core = begun(lambda: RelayTroubles(("no TURN server is known",), allow_no_path=True))
+    [decision] = decisions(core.handle_timeout(deadline(core)))
+    assert decision.detail == "no path to the other end was found in 10 s; no TURN server is known"
+
+
+def test_an_attempt_that_found_no_path_names_what_is_wrong_with_the_servers() -> None:
+    troubles = [f"turn:{host} gives no answer in 3 s" for host in "abcde"]
+    core = begun(lambda: RelayTroubles(tuple(troubles)))
     [decision] = decisions(core.handle_timeout(deadline(core)))
     assert decision.detail == (
         "no path to the other end was found in 10 s; "

@@ -6,6 +6,7 @@ import pytest
 
 from core.cores import created
 from perdure.core.context import Context
+from perdure.core.relay_troubles import RelayTroubles
 from perdure.core.state import CLOSE_REASONS, TRANSITIONS, Reason, State
 
 
@@ -31,7 +32,7 @@ def test_a_path_that_is_lost_leads_through_reconnecting() -> None:
 @pytest.mark.parametrize("before", list(State))
 @pytest.mark.parametrize("after", list(State))
 def test_a_change_that_is_not_in_the_table_is_impossible(before: State, after: State) -> None:
-    context = Context(0.0, tuple)
+    context = Context(0.0, RelayTroubles)
     context.state = before
     if after in TRANSITIONS[before]:
         context.change(after, Reason.STARTED)

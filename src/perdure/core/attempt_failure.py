@@ -21,6 +21,7 @@ def why_it_failed(context: Context, attempt: RecoveryAttempt, *, is_agreed: bool
     if context.state is State.RECONNECTING and not is_agreed:
         return f"the other end has not answered for {context.now - attempt.asked_at:.0f} s"
     troubles, sought_for = context.relay_troubles(), context.now - attempt.begun_at
-    left = len(troubles) - MOST_TROUBLES
-    named = [*troubles[:MOST_TROUBLES], *([f"and {left} more"] if left > 0 else [])]
-    return "; ".join([f"no path to the other end was found in {sought_for:.0f} s", *named, _WHAT_TO_CHECK])
+    left = len(troubles.sentences) - MOST_TROUBLES
+    named = [*troubles.sentences[:MOST_TROUBLES], *([f"and {left} more"] if left > 0 else [])]
+    to_check = [] if troubles.allow_no_path else [_WHAT_TO_CHECK]
+    return "; ".join([f"no path to the other end was found in {sought_for:.0f} s", *named, *to_check])

@@ -59,11 +59,12 @@ from perdure.core.lifetime import Lifetime, Notice
 from perdure.core.path_monitor import PathMonitor
 from perdure.core.peer_offers import negotiate
 from perdure.core.recovery import Recovery
+from perdure.core.relay_troubles import RelayTroubles
 from perdure.core.state import Reason, State
 from perdure.core.timers import Timer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from random import Random
 
     from perdure.config import RestartPolicy, SessionLimits
@@ -89,7 +90,7 @@ class Connection:
             cross.
         random: for jitter only.
         now: seconds on a clock that never goes back, and runs on while the machine sleeps.
-        relay_troubles: what is wrong with TURN servers now, a sentence each; for the detail of an attempt that failed.
+        relay_troubles: what is wrong with TURN servers now; for the detail of an attempt that failed.
     """
 
     __slots__ = ("_closing", "_context", "_lifetime", "_path_monitor", "_recovery", "activity")
@@ -102,7 +103,7 @@ class Connection:
         initiator: bool,
         random: Random,
         now: float,
-        relay_troubles: Callable[[], Sequence[str]] = tuple,
+        relay_troubles: Callable[[], RelayTroubles] = RelayTroubles,
     ) -> None:
         liveness = Liveness(policy)
         self.activity = Activity(now)

@@ -9,18 +9,19 @@ from perdure.core.state import TRANSITIONS, Reason, State
 from perdure.core.timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from perdure.core.actions import Action
+    from perdure.core.relay_troubles import RelayTroubles
 
 
 class Context:
     __slots__ = ("actions", "now", "relay_troubles", "state", "timers")
 
-    def __init__(self, now: float, relay_troubles: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, now: float, relay_troubles: Callable[[], RelayTroubles]) -> None:
         self.now = now
         self.relay_troubles = relay_troubles
-        """What is wrong with TURN servers now, a sentence each."""
+        """What is wrong with TURN servers now."""
         self.state = State.INITIALIZING
         self.timers = Timers()
         self.actions: list[Action] = []

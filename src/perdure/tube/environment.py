@@ -8,12 +8,13 @@ from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from perdure.config import ResourceLimits, RestartPolicy, SessionLimits, TransportConfig
+from perdure.core.relay_troubles import RelayTroubles
 from perdure.session import ByteBudget
 from perdure.tube.arguments import check_methods, check_type
 from perdure.tube.standby_places import StandbyPlaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from random import Random
 
     from perdure.admission import Holder
@@ -29,7 +30,7 @@ class Environment:
         limits: may be replaced; tubes that exist are told by `StreamTable.limits`.
         random: for jitter.
         context: in which timers call back: the registry's own, not that of whoever used a tube last.
-        relay_troubles: what is wrong with TURN servers now, a sentence each.
+        relay_troubles: what is wrong with TURN servers now.
     """
 
     transport: Transport
@@ -40,7 +41,7 @@ class Environment:
     random: Random
     context: Context
     standby_places: StandbyPlaces
-    relay_troubles: Callable[[], Sequence[str]] = tuple
+    relay_troubles: Callable[[], RelayTroubles] = RelayTroubles
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ REQUEST_TIMEOUT = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
 """Head and body: eight servers with tokens of 300 bytes are 5 KiB."""
 
+RENDEZVOUS_PATH = "/v1/turn"
+"""Of the page of a perdure rendezvous, which has it only where it knows the secret."""
+
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,9}) *\r\n", re.IGNORECASE)
 
 
@@ -78,7 +81,7 @@ class IceServersEndpoint:
         if status in (401, 403):
             raise PerdureError(f"{self._shown} refuses the token ({status}); is the token file right?")
         if status != 200:
-            raise PerdureError(f"{self._shown} answers {status}" + (", a redirect" if 300 <= status < 400 else ""))
+            raise PerdureError(f"{self._shown} answers {status}{self._why(status)}")
         try:
             return read_answer(body, now=self._now())
         except ProtocolError as error:
@@ -117,6 +120,11 @@ class IceServersEndpoint:
         if self._token_file is not None:
             lines.append(f"Authorization: Bearer {read_token(self._token_file)}")
         return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
+
+    def _why(self, status: int) -> str:
+        if status == 404 and self._parts.path == RENDEZVOUS_PATH:
+            return "; is this a perdure rendezvous with --turn-secret-file?"
+        return ", a redirect" if 300 <= status < 400 else ""
 
     async def _read(self, reader: asyncio.StreamReader) -> bytes:
         """Up to its end, or as much as its head announces."""
