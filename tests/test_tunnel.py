@@ -104,6 +104,19 @@ async def test_a_tunnel_that_was_entered_works() -> None:
     assert len(gateway.tubes) == 0
 
 
+async def test_a_paths_round_trip_is_that_of_the_metrics_also_after_the_path_has_moved() -> None:
+    async with tunnel_to() as (tunnel, _):
+        await says(tunnel, b"hello")
+        first = tunnel.path
+        assert first is not None
+        assert first.rtt is not None
+        assert first.rtt == tunnel.metrics.rtt > 0
+        tunnel.manager.rebuild()
+        await eventually(lambda: tunnel.path is not None and tunnel.path.local_address != first.local_address)
+        assert tunnel.path is not None
+        assert tunnel.path.rtt == tunnel.metrics.rtt is not None
+
+
 @pytest.mark.parametrize("form", ["ticket", "text", "file"])
 async def test_a_ticket_is_given_as_itself_as_its_text_or_as_a_file(form: str, tmp_path: Path) -> None:
     async with rendezvous() as url, perdure.serve(url, handler=echo, loopback=True) as gateway:

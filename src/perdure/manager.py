@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from dataclasses import replace
 from types import NoneType
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,10 @@ class TunnelConnectionManager(StreamOpener):
     @property
     def path(self) -> Path | None:
         """The path in use: direct or relayed, its protocol, both addresses, and the round trip; `None` without one."""
-        return self.tube.driver.carriers.path if self.state.is_up else None
+        driver = self.tube.driver
+        path = driver.carriers.path if self.state.is_up else None
+        rtt = driver.core.rtt
+        return path if path is None or rtt is None else replace(path, rtt=rtt)
 
     # For StreamOpener.
 

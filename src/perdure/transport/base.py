@@ -64,8 +64,10 @@ class Path:
     """The peer's candidate, likewise. `None`: the peer has not signaled it (a peer-reflexive candidate, as behind a
     symmetric NAT), and the engine keeps such an address to itself."""
     rtt: float | None
-    """Seconds of a STUN check's round trip, to the millisecond, when the engine's statistics were read last
-    (`Carrier.measure`; W3C: `RTCIceCandidatePairStats.currentRoundTripTime`). `None`: not yet read on this path."""
+    """Seconds of a round trip, smoothed, the same as `ConnectionMetrics.rtt`; after a change of path some measurements
+    pass until it is the new one's. Before the session has measured one, and of a `Carrier`: that of a STUN check, to
+    the millisecond, when the engine's statistics were read last (W3C: `RTCIceCandidatePairStats.currentRoundTripTime`).
+    `None`: neither was measured yet on this path."""
     relay_url: str | None = None
     """The TURN server where this end's candidate is, as it was configured (W3C: `RTCIceCandidateStats.url`). `None`:
     this end's candidate is its own, so that its packets need no TURN credentials of ours."""
