@@ -110,7 +110,8 @@ async def test_a_paths_round_trip_is_that_of_the_metrics_also_after_the_path_has
         first = tunnel.path
         assert first is not None
         assert first.rtt is not None
-        assert first.rtt == tunnel.metrics.rtt > 0
+        assert first.rtt == tunnel.metrics.rtt
+        assert first.rtt > 0
         tunnel.manager.rebuild()
         await eventually(lambda: tunnel.path is not None and tunnel.path.local_address != first.local_address)
         assert tunnel.path is not None

@@ -37,6 +37,7 @@ from perdure.wire import MAX_MESSAGE_BYTES, FrameType, Hello, Resume, decode_mes
 
 if TYPE_CHECKING:
     from perdure.ice_server import IceServer
+    from perdure.manager import TunnelConnectionManager
     from perdure.signals import Signal
     from perdure.transport.base import CarrierListener, Path
     from perdure.tube.carrier_session import CarrierSession
@@ -206,6 +207,10 @@ class Crowd:
     async def _heard(self, signal: Signal) -> None:
         self.signals[signal.kind] += 1
 
+    def managers(self) -> Iterator[TunnelConnectionManager]:
+        for registry in self._registries:
+            yield from registry
+
     async def connect(self, numbers: Sequence[int], registry: int = 0) -> None:
         """Connect the tubes of these numbers, as an application with its own signaling does."""
         create = self._registries[registry].create_tube
@@ -229,14 +234,13 @@ class Crowd:
                 await asyncio.sleep(0)
         for _ in range(TURNS):
             await asyncio.sleep(0)
-        if any(manager.metrics.rtt is None for registry in self._registries for manager in registry):
+        if any(manager.metrics.rtt is None for manager in self.managers()):
             raise RuntimeError("a keepalive had no answer")
 
     def check(self) -> None:
         """Raises `RuntimeError` unless every tube is CONNECTED."""
-        for registry in self._registries:
-            if any(manager.state is not State.CONNECTED for manager in registry):
-                raise RuntimeError(NOT_CONNECTED)
+        if any(manager.state is not State.CONNECTED for manager in self.managers()):
+            raise RuntimeError(NOT_CONNECTED)
 
 
 class CoreMaker:

@@ -56,7 +56,7 @@ class ApplicationSignaling:
     )
 
     def __init__(self) -> None:
-        self.channel = ApplicationChannel(self._said)
+        self.channel = ApplicationChannel(self)
         """What the tube says goes in here."""
         self._driver: Driver
         self._publisher: EventPublisher
@@ -225,7 +225,8 @@ class ApplicationSignaling:
 
     # What the tube says.
 
-    def _said(self, message: Message) -> None:
+    def said(self, message: Message) -> None:
+        """For `ApplicationChannel`."""
         if self._links is not None and self._links.has_link:
             self._links.send(message)
             return

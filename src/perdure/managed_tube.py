@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from perdure.streams.target import AnyTarget
     from perdure.streams.transport import StreamTransport
     from perdure.tube import Endpoint, Environment
-    from perdure.tube.driver import Told
+    from perdure.tube.tube_listener import Told
 
 
 class ManagedTube:
@@ -73,7 +73,7 @@ class ManagedTube:
         """Those who wait for the next change of state."""
         self.established_at: float | None = None
         """When it was first connected."""
-        self.driver = Driver(tube_id, endpoint, environment, on_told=self._told)
+        self.driver = Driver(tube_id, endpoint, environment, self)
         self.streams = Streams(tube_id, self.driver.carriers, incoming=incoming, holder=endpoint.holder)
         self.signaling = signaling
         if signaling is not None:
@@ -170,7 +170,8 @@ class ManagedTube:
         await self.driver.carriers.held.wait_closed()
         return end
 
-    def _told(self, action: Told) -> None:
+    def told(self, action: Told) -> None:
+        """For `Driver`."""
         if isinstance(action, StateChanged):
             self._changed(action)
         else:

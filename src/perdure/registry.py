@@ -96,6 +96,7 @@ class TubeRegistry:
         self._handlers: weakref.WeakSet[HandlerTasks] = weakref.WeakSet()
         self._incoming = self._taken_by(handler, incoming)
         self._tubes: dict[str, TunnelConnectionManager] = {}
+        self._on_change = self._changed  # one bound method for all tubes, which is 64 bytes
         self._setting_up = SettingUp(self.limits.stale_tube_timeout)
         self._ended: dict[str, Reason] = {}
         self._iterators: weakref.WeakSet[SignalIterator] = weakref.WeakSet()
@@ -181,7 +182,7 @@ class TubeRegistry:
             signaling=signaling,
             signal_handler=signal_handler or self._signal_handler,
             incoming=self._taken_by(handler, incoming) or self._incoming,
-            on_change=self._changed,
+            on_change=self._on_change,
         )
         for iterator in self._iterators:
             tube.publisher.add_iterator(iterator)
@@ -390,11 +391,10 @@ class TubeRegistry:
         )
 
     def _changed(self, tube: ManagedTube, change: StateChanged) -> None:
-        tube_id = tube.tube_id
         if change.after is State.CONNECTED or change.after.is_final:
             self._setting_up.discard(tube)
         if change.after.is_final:
-            self._tubes.pop(tube_id, None)
-            self._ended[tube_id] = change.reason
+            self._tubes.pop(tube.tube_id, None)
+            self._ended[tube.tube_id] = change.reason
             if len(self._ended) > MAX_REMEMBERED:
                 del self._ended[next(iter(self._ended))]

@@ -23,7 +23,7 @@ from perdure.signaling.base import MAX_WAITING_MESSAGES
 from perdure.signaling.messages import MAX_CANDIDATE_BYTES, MAX_SDP_BYTES, Answer, Bye, Candidate, Offer
 from perdure.signaling.reliable_channel import Body
 from perdure.signals import IceCandidate
-from support.signaling import Listener
+from support.signaling import Application, Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,50 +73,44 @@ def numbers_of(messages: list[Message]) -> list[int]:
 
 
 def test_it_is_a_signaling_channel_that_is_available_at_first() -> None:
-    channel: SignalingChannel = ApplicationChannel(lambda message: None)
+    channel: SignalingChannel = ApplicationChannel(Application())
     assert channel.available
 
 
 def test_what_the_tube_sends_reaches_the_application_at_once_and_in_order() -> None:
-    sent: list[Message] = []
-    channel = ApplicationChannel(sent.append)
+    application = Application()
+    channel = ApplicationChannel(application)
     messages = [offer(1), Candidate(1, "candidate", "0", 0), Bye("done")]
     for message in messages:
         channel.send(message)
     channel.close()
-    assert sent == messages
+    assert application.messages == messages
 
 
 def test_while_the_application_cannot_reach_the_peer_what_the_tube_sends_waits() -> None:
-    sent: list[Message] = []
-    channel = ApplicationChannel(sent.append)
+    application = Application()
+    channel = ApplicationChannel(application)
     channel.set_available(False)
     assert not channel.available
     for number in range(1, MAX_WAITING_MESSAGES + 4):
         channel.send(offer(number))
-    assert sent == []
+    assert application.messages == []
     channel.set_available(True)
-    assert numbers_of(sent) == list(range(4, MAX_WAITING_MESSAGES + 4))
+    assert numbers_of(application.messages) == list(range(4, MAX_WAITING_MESSAGES + 4))
 
 
 def test_an_application_that_raises_loses_that_message_only(caplog: pytest.LogCaptureFixture) -> None:
-    sent: list[Message] = []
-
-    def on_message(message: Message) -> None:
-        sent.append(message)
-        if len(sent) == 1:
-            raise ConnectionError
-
-    channel = ApplicationChannel(on_message)
+    application = Application(ConnectionError())
+    channel = ApplicationChannel(application)
     channel.send(offer(1))
     channel.send(offer(2))
-    assert numbers_of(sent) == [1, 2]
+    assert numbers_of(application.messages) == [1, 2]
     (message,) = caplog.messages
     assert message.startswith("message-not-taken kind=Offer")
 
 
 def test_a_tube_is_told_when_its_peer_can_be_reached_and_when_not() -> None:
-    channel, listener = ApplicationChannel(lambda message: None), Listener()
+    channel, listener = ApplicationChannel(Application()), Listener()
     channel.attach(listener)
     for available in (False, False, True, True):
         channel.set_available(available)
@@ -124,14 +118,14 @@ def test_a_tube_is_told_when_its_peer_can_be_reached_and_when_not() -> None:
 
 
 def test_after_its_end_nothing_is_told_either_way() -> None:
-    sent: list[Message] = []
-    channel, listener = ApplicationChannel(sent.append), Listener()
+    application, listener = Application(), Listener()
+    channel = ApplicationChannel(application)
     channel.attach(listener)
     channel.close()
     channel.close()
     channel.send(offer(1))
     channel.set_available(False)
-    assert sent == []
+    assert application.messages == []
     assert listener.availability == []
 
 

@@ -15,13 +15,20 @@ from perdure.signaling.messages import Answer, Candidate, Offer
 from perdure.signaling.server import RendezvousServer
 from perdure.signaling.status import SignalingState
 from support.links import CLIENT_ID, GATEWAY_ID, Owner, linked, new_link, scripted
-from support.signaling import Sessions, client_of, eventually, gateway_and_client, ticket_at, tickets, within
+from support.signaling import (
+    Application,
+    Sessions,
+    client_of,
+    eventually,
+    gateway_and_client,
+    ticket_at,
+    tickets,
+    within,
+)
 from support.silent_path import silent_path
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
-
-    from perdure.signaling.messages import Message
 
 OFFER, ANSWER, CANDIDATE = Offer(1, "o"), Answer(1, "a"), Candidate(1, "c")
 
@@ -219,11 +226,11 @@ async def test_a_channel_that_is_closed_or_the_applications_own_has_nothing_to_d
     channel.close()
     channel.doubt()
     assert len(doubts) == 1
-    said: list[Message] = []
-    own = ApplicationChannel(said.append)
+    application = Application()
+    own = ApplicationChannel(application)
     own.doubt()
     assert own.available
-    assert said == []
+    assert application.messages == []
 
 
 @on_linux

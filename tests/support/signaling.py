@@ -42,6 +42,19 @@ async def within(awaitable: Awaitable[T], *, seconds: float = TIMEOUT) -> T:
     return await asyncio.wait_for(awaitable, seconds)
 
 
+class Application:
+    """An application that keeps what its tube says, and raises once at each of `failures`."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.messages: list[Message] = []
+        self._failures = list(failures)
+
+    def said(self, message: Message) -> None:
+        self.messages.append(message)
+        if self._failures:
+            raise self._failures.pop(0)
+
+
 class Listener:
     """A `SignalingListener` that records."""
 

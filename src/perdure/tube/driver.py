@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, assert_never
 
 from perdure.core.actions import (
@@ -67,9 +67,7 @@ from perdure.wire import CloseCode, printable
 if TYPE_CHECKING:
     from perdure.signaling.in_band import InBandMessage
     from perdure.tube.environment import Endpoint, Environment
-
-Told = StateChanged | Decision | KeepAlive | WarnOfTimeout
-"""What the core decides that the application hears of."""
+    from perdure.tube.tube_listener import TubeListener
 
 COARSE_FROM = 10.0
 COARSE_STEP = 0.5
@@ -82,14 +80,14 @@ class Driver:
     """One tube's core, its session over carriers, and its signaling.
 
     Args:
-        on_told: hears what the application is to hear of, in the order of the core's decisions.
+        listener: hears what the application is to hear of.
     """
 
     __slots__ = (
         "_cause",
         "_context",
         "_due_actions",
-        "_on_told",
+        "_listener",
         "_timer",
         "_wakes_at",
         "carriers",
@@ -105,9 +103,7 @@ class Driver:
         "tube_id",
     )
 
-    def __init__(
-        self, tube_id: str, endpoint: Endpoint, environment: Environment, *, on_told: Callable[[Told], None]
-    ) -> None:
+    def __init__(self, tube_id: str, endpoint: Endpoint, environment: Environment, listener: TubeListener) -> None:
         self.tube_id = tube_id
         self.channel = endpoint.channel
         self.core = Connection(
@@ -136,7 +132,7 @@ class Driver:
         """Carriers that this end began after a loss."""
         self.restarted_at: float | None = None
         """When the last of either began."""
-        self._on_told = on_told
+        self._listener = listener
         self._context = environment.context
         self._cause = ""
         """What the last offer of this end answers."""
@@ -281,9 +277,9 @@ class Driver:
                 carriers.probe()
             case KeepAlive():
                 carriers.probe()
-                self._on_told(action)
+                self._listener.told(action)
             case Decision() | WarnOfTimeout():
-                self._on_told(action)
+                self._listener.told(action)
             case MakeOffer(generation, cause, is_spare, stands_by):
                 self._begin(generation, carrier_kind(is_spare, stands_by), cause)
                 self.rebuilds += cause is not None
@@ -324,7 +320,7 @@ class Driver:
                     self._wind_up(action)
                 elif action.after is State.CONNECTED:
                     log_path_soon(self.tube_id, carriers)
-                self._on_told(action)
+                self._listener.told(action)
             case _:
                 assert_never(action)
 
