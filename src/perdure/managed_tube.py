@@ -90,7 +90,7 @@ class ManagedTube:
     @property
     def is_open(self) -> bool:
         """Whether it has neither ended, nor begun to."""
-        return self.driver.end is None and not self.driver.is_closing
+        return self.driver.end is None and not self.driver.is_closing and not self.driver.carriers.session.is_over
 
     def check_loop(self) -> None:
         """Raises `RuntimeError` where another event loop runs than the tube's."""
@@ -101,9 +101,12 @@ class ManagedTube:
         """A new stream, at once: what is written waits until the other end takes it.
 
         Raises:
-            RuntimeError: the tube is closing or has ended.
+            RuntimeError: this end has closed the tube, or is closing it.
+            PeerError: the tube has ended otherwise.
             ConnectionRefusedError: it carries as many streams as it may.
         """
+        if (end := self.driver.end) is not None and end.reason not in (Reason.CLOSED_LOCALLY, Reason.SHUT_DOWN):
+            raise self.ended_error(end)
         self.driver.check_open()
         return self.streams.open(target)
 
@@ -161,6 +164,10 @@ class ManagedTube:
         if not self.state.is_final:
             self.driver.run(connect=False)  # the farewell has a timer, also where nothing else was to be watched
             self.driver.feed(CloseRequested(reason, detail))
+
+    def ended_error(self, end: StateChanged) -> PeerError:
+        """For who would use a tube that has come to its `end`."""
+        return PeerError(f"tube {self.tube_id!r} ended: {end.reason.value}", reason=end.reason.name)
 
     async def wait_ended(self) -> StateChanged:
         """Wait until the tube has FAILED or is CLOSED, and its carriers are closed; the last change of its state."""

@@ -12,7 +12,6 @@ from perdure.core.decision import Decision, Trigger
 from perdure.core.events import Extended, RecoveryRequested, Used
 from perdure.core.state import Reason, State
 from perdure.delivery import SignalIterator
-from perdure.errors import PeerError
 from perdure.streams.local_ports import LocalPorts
 from perdure.streams.opener import StreamOpener
 from perdure.tube import ConnectionMetrics
@@ -97,6 +96,8 @@ class TunnelConnectionManager(StreamOpener):
 
     async def _open_stream(self, target: AnyTarget) -> StreamTransport:
         self.tube.check_loop()
+        if self.tube.driver.carriers.session.is_over:  # the peer has said so, and the tube is about to end
+            await self.tube.wait_ended()
         return self.tube.open_stream(target)
 
     async def _listening(self, listen: Callable[[LocalPorts], Awaitable[ServerT]]) -> ServerT:
@@ -137,7 +138,7 @@ class TunnelConnectionManager(StreamOpener):
         self.tube.check_loop()
         while not self.state.is_up:
             if (end := self.end) is not None:
-                raise PeerError(f"tube {self.tube_id!r} ended: {end.reason.value}", reason=end.reason.name)
+                raise self.tube.ended_error(end)
             await self.tube.changes.next()
 
     async def wait_ended(self) -> StateChanged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import weakref
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from perdure import Reason, TubeRegistry
+from perdure import PeerError, Reason, TubeRegistry
 from perdure.streams.target import Target
 from perdure.wire import ResetCode
 from support.application_pair import ApplicationPair
@@ -185,6 +186,21 @@ async def test_a_stream_that_has_not_ended_is_reset_with_its_tube(pair: Applicat
     await pair.here.manager.shutdown(Reason.SHUT_DOWN)
     async with asyncio.timeout(TIMEOUT):
         assert await stream.reset is ResetCode.SESSION_LOST
+
+
+async def test_a_connection_that_the_peers_end_prevents_is_a_peers_error(pair: ApplicationPair) -> None:
+    here, there = pair.here.manager, pair.there.manager
+    closing = asyncio.ensure_future(there.shutdown())
+    while here.end is None:  # also in the turn of the event loop between the peer's last word and the end
+        with contextlib.suppress(OSError):
+            async with asyncio.timeout(TIMEOUT):
+                _, writer = await here.open_connection("target", 1)
+                writer.close()
+        await asyncio.sleep(0)
+    await closing
+    with pytest.raises(PeerError, match="ended: the other end closed the tube") as raised:
+        await here.open_connection("target", 1)
+    assert raised.value.reason == "CLOSED_BY_PEER"
 
 
 async def test_no_stream_is_opened_on_a_tube_that_has_ended(pair: ApplicationPair) -> None:

@@ -132,6 +132,11 @@ class Session(StreamCalls):
             self._end(self._ending.close)
 
     @property
+    def is_over(self) -> bool:
+        """Whether there are no streams any more: the peer closed it, or this end could not go on with the peer."""
+        return self._ending.is_over
+
+    @property
     def is_close_sent(self) -> bool:
         """Whether this end's last message was handed out."""
         return self._ending.phase is Phase.SAID

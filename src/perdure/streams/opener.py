@@ -50,7 +50,8 @@ class StreamOpener(ABC):
             TypeError, ValueError: `host` or `port` cannot be one.
             OSError: it cannot be had: `NotAuthorisedError` (the gateway does not allow this target),
                 `ConnectionRefusedError` (the target refused, or there are as many streams as may be), `TimeoutError`
-                (it did not answer), `PeerError` (the session ended meanwhile), or another (it cannot be reached).
+                (it did not answer), `PeerError` (the session ended meanwhile; a manager's tube has ended otherwise than
+                by `shutdown`), or another (it cannot be reached).
             PerdureError: what ended the tunnel, as `wait_closed` raises it.
             RuntimeError: the tunnel is closed, or was not entered yet; or another event loop runs.
         """
