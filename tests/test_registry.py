@@ -804,6 +804,8 @@ async def test_an_ice_server_may_be_a_text(registry: TubeRegistry) -> None:
     [
         {"tube_id": 5},
         {"conversation_id": 5},
+        {"initiator": "no"},
+        {"offer": 5},
         {"endpoint": "x"},
         {"signal_handler": "x"},
         {"incoming": 7},

@@ -237,6 +237,69 @@ def test_a_timeout_that_is_none_is_told_at_the_call(timeout: Any) -> None:
             make()
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("wait", "no"),
+        ("retry", 1),
+        ("policy", None),
+        ("policy", perdure.SessionLimits()),
+        ("session_limits", None),
+        ("limits", 3),
+        ("loopback", "no"),
+        ("relay_only", 1),
+        ("turn_ca", 3),
+        ("ice_servers", None),
+        ("ice_server_provider", 3),
+        ("signal_handler", 3),
+    ],
+)
+def test_an_argument_of_another_type_is_named_by_both_roles(name: str, wrong: object) -> None:
+    options: Any = {name: wrong}
+    for make in (
+        lambda: perdure.connect(ticket_for("ws://127.0.0.1:1", bytes(32)), **options),
+        lambda: perdure.serve("ws://127.0.0.1:1", handler=echo, **options),
+    ):
+        with pytest.raises(TypeError, match=name.replace("ice_servers", "ICE servers")):
+            make()
+
+
+@pytest.mark.parametrize("wrong", [3, b"key", ["/tmp/key"]])
+def test_a_clients_key_is_a_key_or_a_path(wrong: Any) -> None:
+    ticket = ticket_for("ws://127.0.0.1:1", bytes(32))
+    for make in (perdure.connect, perdure.Tunnel):
+        with pytest.raises(TypeError, match=f"client_key is a key, or .*, not {type(wrong).__name__}"):
+            make(ticket, client_key=wrong)
+
+
+def test_a_clients_key_may_be_named_by_its_path_from_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    perdure.connect(ticket_for("ws://127.0.0.1:1", bytes(32)), client_key="~/laptop.pem")
+    assert (tmp_path / "laptop.pem").read_text().startswith("-----BEGIN PRIVATE KEY-----")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("rendezvous", None),
+        ("rendezvous", 3),
+        ("allow", None),
+        ("allow", 22),
+        ("allow", [1]),
+        ("allow", "127.0.0.1:22"),
+        ("tickets", 3),
+        ("handler", 3),
+    ],
+)
+def test_a_gateways_argument_of_another_type_is_named(name: str, wrong: object) -> None:
+    options: Any = {"handler": echo, name: wrong}
+    url = options.pop("rendezvous", "ws://127.0.0.1:1")
+    with pytest.raises(TypeError, match=name):
+        perdure.serve(url, **options)
+
+
 async def test_no_port_stays_open_whose_opening_a_tunnels_close_met() -> None:
     async with rendezvous() as url, perdure.serve(url, handler=echo, loopback=True) as gateway:
         for turns in range(6):
@@ -435,8 +498,9 @@ async def test_a_gateway_serves_something() -> None:
         gateway(handler=echo, incoming=lambda stream: None)
     with pytest.raises(TypeError, match="incoming is a plain function"):
         gateway(incoming=wrong_incoming)
-    with pytest.raises(TypeError, match="allow is a list"):
-        perdure.serve("ws://127.0.0.1:1", allow="127.0.0.1:22")
+    listed: Any = ["127.0.0.1:22"]
+    with pytest.raises(TypeError, match=r"allow is an AllowList, as .* makes it, not list"):
+        perdure.Gateway("ws://127.0.0.1:1", listed, tickets=perdure.TicketStore())
 
 
 @pytest.mark.parametrize(("host", "port"), [("", 1), ("a b", 1), ("host", 0), ("host", 65536)])

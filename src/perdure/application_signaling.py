@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from perdure.application_links import ApplicationLinks, SendText
@@ -22,7 +23,7 @@ from perdure.core.events import Started
 from perdure.errors import CarrierError, PeerError, ProtocolError
 from perdure.signaling.application import ApplicationChannel, describe, is_offer, read_candidate, read_description
 from perdure.signaling.messages import Answer, Bye, Candidate, Message, Offer, Withdraw
-from perdure.tube.arguments import check_callable, check_methods
+from perdure.tube.arguments import check_callable, check_methods, check_type
 from perdure.tube.clock import clock
 from perdure.tube.environment import Endpoint
 from perdure.wire import SESSION_ID_BYTES, SESSION_KEY_BYTES
@@ -80,8 +81,11 @@ class ApplicationSignaling:
             offer: the peer's first offer, where this end is given it at once. Then it is the acceptor.
 
         Raises:
+            TypeError: an argument is of another type.
             ProtocolError: the offer is not one of perdure.
         """
+        check_type("initiator", is_initiator, bool, "True or False")
+        check_type("offer", offer, (str, NoneType), "a text, or None")
         if offer is not None:
             session_id, message = read_description(offer, "offer")
             self._first_offer = message if isinstance(message, Offer) else None

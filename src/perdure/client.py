@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from random import SystemRandom
+from types import NoneType
 from typing import TYPE_CHECKING, Self
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -17,7 +18,7 @@ from perdure.errors import NotAuthorisedError
 from perdure.netmon.monitor import NetworkMonitor
 from perdure.netmon.uplinks import uplinks
 from perdure.registry import TubeRegistry
-from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
+from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, check_role, transport_config
 from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.noise import KEY_BYTES
 from perdure.state_folder import client_key_of
@@ -25,7 +26,7 @@ from perdure.streams.local_ports import LocalPorts
 from perdure.streams.opener import StreamOpener
 from perdure.streams.outcomes import REASONS
 from perdure.ticket import Ticket, load_ticket
-from perdure.tube.arguments import check_timeout
+from perdure.tube.arguments import check_type
 from perdure.urls import without_login
 from perdure.wire import ResetCode
 
@@ -66,7 +67,7 @@ def connect(
     policy: RestartPolicy = PATIENT_POLICY,
     session_limits: SessionLimits = UNLIMITED_SESSION,
     limits: ResourceLimits | None = None,
-    client_key: X25519PrivateKey | pathlib.Path | None = None,
+    client_key: X25519PrivateKey | pathlib.Path | str | None = None,
 ) -> Tunnel:
     """A tunnel to the gateway of `ticket`: `async with perdure.connect("@home.ticket") as tunnel:`.
 
@@ -84,8 +85,8 @@ def connect(
         signal_handler: called with each `Signal`; plain (in a worker thread) or async (on the loop).
         policy, session_limits, limits: see docs/timers.md. By default a tunnel is patient and has no session timeout;
             to keep that, change `perdure.PATIENT_POLICY` and `perdure.UNLIMITED_SESSION`, with `dataclasses.replace`.
-        client_key: who this client is to the gateway: a key, or the file of one, which is made on first use. By default
-            it is this installation's (docs/tickets.md).
+        client_key: who this client is to the gateway: a key, or the path of its file, which is made on first use. By
+            default it is this installation's (docs/tickets.md).
 
     Raises:
         TicketError: the ticket cannot be used, or the client's key.
@@ -144,7 +145,8 @@ class Tunnel(StreamOpener):
         random: Random | None = None,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        check_timeout(timeout)
+        check_role(wait, timeout, retry, policy, session_limits)
+        check_type("client_key", client_key, (X25519PrivateKey, NoneType), "a key, or None")
         self._ticket = ticket
         self._waits = wait
         self._timeout = timeout

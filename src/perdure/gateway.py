@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import SystemRandom
+from types import NoneType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from perdure.config import TransportConfig
@@ -22,14 +23,14 @@ from perdure.netmon.monitor import NetworkMonitor
 from perdure.netmon.uplinks import uplinks
 from perdure.registry import TubeRegistry
 from perdure.role_ice_servers import RoleIceServers
-from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, transport_config
+from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, check_role, transport_config
 from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
 from perdure.streams.allow import AllowList, parse_allow
 from perdure.streams.handlers import HandlerTasks
 from perdure.ticket import check_rendezvous_url
 from perdure.ticket_store import DEFAULT_TICKET, TicketStore
-from perdure.tube.arguments import check_incoming, check_timeout
+from perdure.tube.arguments import check_incoming, check_type
 from perdure.urls import without_login
 
 if TYPE_CHECKING:
@@ -114,8 +115,6 @@ def serve(
         RendezvousError: the rendezvous cannot be reached, or refuses us.
         TicketError: another gateway uses the state folder.
     """
-    if isinstance(allow, str):
-        raise TypeError('allow is a list: ["HOST:PORT"]')
     return Gateway(
         rendezvous_url,
         allow if isinstance(allow, AllowList) else parse_allow(allow),
@@ -168,9 +167,10 @@ class Gateway:
         make_signaling: MakeSignaling = GatewaySignaling,
         random: Random | None = None,
     ) -> None:
+        check_type("allow", allow, AllowList, "an AllowList, as perdure.parse_allow makes it")
         if not allow.entries and handler is None and incoming is None:
             raise ValueError('a gateway needs allow=["HOST:PORT", …], what clients may reach, or a handler')
-        check_timeout(timeout)
+        check_role(wait, timeout, retry, policy, session_limits)
         check_rendezvous_url(rendezvous_url)
         self.rendezvous_url = rendezvous_url
         self.tickets = tickets
@@ -395,6 +395,7 @@ class Gateway:
 
 def _store_of(tickets: TicketStore | Path | str | None) -> TicketStore:
     """A store, or the one in a state folder; `None`: a new one in memory."""
+    check_type("tickets", tickets, (TicketStore, Path, str, NoneType), "a TicketStore, or the path of a state folder")
     if isinstance(tickets, TicketStore):
         return tickets
     return TicketStore(None if tickets is None else Path(tickets))

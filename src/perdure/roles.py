@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from perdure.config import RestartPolicy, SessionLimits, TransportConfig
 from perdure.ice_server import IceServer, read_ice_servers
+from perdure.tube.arguments import check_timeout, check_type
 
 PATIENT_POLICY = RestartPolicy(max_restart_attempts=1000)
 """It is time that ends a tunnel's patience (`abandon_after`), not a count: a network that blocks UDP for a few minutes
@@ -16,6 +17,22 @@ attempts, about 45 s."""
 UNLIMITED_SESSION = SessionLimits(session_timeout=0.0)
 """A connection through a tunnel may be idle as long as plain TCP lets it. `connect` and `serve` have these limits, to
 be changed likewise; new `SessionLimits(…)` end a tunnel that nobody uses for an hour."""
+
+
+def check_role(wait: object, timeout: object, retry: object, policy: object, session_limits: object) -> None:
+    """What both roles are told of their patience.
+
+    Raises:
+        TypeError: one is of another type. `None` is neither the role's own policy nor the registry's impatient one.
+        ValueError: `timeout` is out of its range.
+    """
+    check_type("wait", wait, bool, "True or False")
+    check_timeout(timeout)
+    check_type("retry", retry, bool, "True or False")
+    check_type("policy", policy, RestartPolicy, "a RestartPolicy; leave it out for perdure.PATIENT_POLICY")
+    check_type(
+        "session_limits", session_limits, SessionLimits, "SessionLimits; leave them out for perdure.UNLIMITED_SESSION"
+    )
 
 
 def transport_config(

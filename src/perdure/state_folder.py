@@ -55,17 +55,20 @@ def gateway_key(folder: Path) -> X25519PrivateKey:
     return load_or_make_key(folder / GATEWAY_KEY_FILE)
 
 
-def client_key_of(given: X25519PrivateKey | Path | None) -> X25519PrivateKey:
+def client_key_of(given: X25519PrivateKey | Path | str | None) -> X25519PrivateKey:
     """A key, or the one in a file, which is made on first use; `None`: this installation's, or, where it has none and
     none can be made, one that lasts as long as this process.
 
     Raises:
+        TypeError: it is neither a key nor a path.
         TicketError: a key file cannot be read, holds no key, or others can read it; or the given one cannot be made.
     """
     if isinstance(given, X25519PrivateKey):
         return given
+    if isinstance(given, Path | str):
+        return _client_key_in(Path(given).expanduser())
     if given is not None:
-        return _client_key_in(given)
+        raise TypeError(f"client_key is a key, or the path of its file, not {type(given).__name__}")
     try:
         folder = default_state_folder(os.environ)
         return client_key(folder)

@@ -195,8 +195,10 @@ def decoded_file(content: bytes) -> str:
 
 
 def check_rendezvous_url(url: str) -> None:
-    """Raise `ValueError` unless `url` is a ws:// or wss:// URL with a host, of at most 512 bytes. No message shows a
-    password."""
+    """Raise `ValueError` unless `url` is a ws:// or wss:// URL with a host, of at most 512 bytes; `TypeError` where it
+    is no text. No message shows a password."""
+    if not isinstance(url, str):
+        raise TypeError(f"a rendezvous URL is a text, ws://HOST:PORT or wss://HOST, not {type(url).__name__}")
     shown = repr(without_login(url)) if "://" in url or "@" not in url else "one without ://"
     written = "; in a password, a space is written %20" if "@" in url else ""
     if not url.isprintable() or " " in url:  # urlsplit leaves out some of these, and a terminal obeys others

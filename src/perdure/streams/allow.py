@@ -141,9 +141,10 @@ def parse_allow(texts: Iterable[str], deny: Iterable[str] = ()) -> AllowList:
     path.
 
     Raises:
+        TypeError: they are no list, or one of them is no text.
         ValueError: what is wrong with which of them.
     """
-    return AllowList(_rules(texts), _rules(deny))
+    return AllowList(_rules(texts, "allow"), _rules(deny, "deny"))
 
 
 def host_name(host: str) -> str | None:
@@ -164,9 +165,13 @@ def host_name(host: str) -> str | None:
     return name
 
 
-def _rules(texts: Iterable[str]) -> tuple[Rule, ...]:
-    if isinstance(texts, str):
-        raise ValueError(f"a list of targets looks like [{texts!r}], not {texts!r}")
+def _rules(texts: Iterable[str], name: str) -> tuple[Rule, ...]:
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise TypeError(f'{name} is a list, ["HOST:PORTS"], and not {type(texts).__name__}')
+    texts = tuple(texts)
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f'{name} is a list of texts, ["HOST:PORTS"]; one of its entries is {type(text).__name__}')
     return tuple(dict.fromkeys(map(_rule, texts)))
 
 
