@@ -171,7 +171,7 @@ async def test_what_acts_on_an_ended_tube_says_so_and_what_only_tells_it_somethi
     assert manager.report_network_change(NetworkChangeType.INTERFACE_CHANGE) is None
     manager.update_activity()
     manager.extend(60)
-    manager.rebuild()
+    assert manager.rebuild() is None
     manager.tube.kill_carrier()
     manager.tube.begin_to_end(Reason.STALE)
     changes = len(pair.here.changes)
@@ -712,7 +712,9 @@ async def test_metrics_begin_empty_and_count_what_happens(pair: ApplicationPair)
     await manager.restart_ice()
     await pair.here.reached(State.CONNECTED, since=3)
     before = carrier_of(manager)
-    manager.rebuild()
+    decision = manager.rebuild()
+    assert decision is not None
+    assert decision.action is RecoveryAction.SPARE
     await on_another_carrier(manager, pair.there.manager, than=before)
     await still_carries(pair, bytes(1000))
     metrics = manager.metrics

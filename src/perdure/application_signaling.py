@@ -138,7 +138,7 @@ class ApplicationSignaling:
     # Step by step.
 
     async def create_offer(self) -> str:
-        """Begin to connect; the first offer's SDP, for the peer.
+        """Begin to connect; the first offer, as a JSON text for the peer.
 
         Raises:
             RuntimeError: the tube is connected, is closing or has ended.
@@ -158,7 +158,8 @@ class ApplicationSignaling:
         return await self._guarded(lambda: self._driver.offer(decided))
 
     async def create_answer(self) -> str:
-        """Take the offer that this tube was created with; the answer's SDP, for the peer. Cancelling loses nothing.
+        """Take the offer that this tube was created with; the answer, as a JSON text for the peer. Cancelling loses
+        nothing.
 
         Raises:
             RuntimeError: the tube is closing or has ended, was created without an offer, or is connected.
@@ -175,13 +176,16 @@ class ApplicationSignaling:
         return await self._answer(self._first_offer)
 
     async def set_remote_description(self, sdp: str, kind: Literal["offer", "answer"]) -> str | None:
-        """Take what the peer described: `kind` "answer" returns nothing, "offer" the answer's SDP.
+        """Take what the peer described: `kind` "answer" returns nothing, "offer" the answer, as a JSON text for the peer.
+
+        Args:
+            sdp: the JSON text that the peer's `create_offer`, `restart_ice` or `create_answer` returned, or this did.
 
         The same description twice is fine. Cancelling this loses nothing: the same offer gets the same answer.
 
         Raises:
             ValueError: `kind` is neither "offer" nor "answer".
-            ProtocolError: not SDP, not of this tube, of a negotiation that does not count any more, or an offer of this
+            ProtocolError: no such text, not of this tube, of a negotiation that does not count any more, or an offer of this
                 end where the answer to it is wanted.
             PeerError: the answer gave way to a newer negotiation.
             CarrierError: the engine made no answer: it cannot read the offer, …

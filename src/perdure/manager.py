@@ -162,7 +162,9 @@ class TunnelConnectionManager(StreamOpener):
         return self.tube.driver.network_changed(network_changed(change, data or {}))
 
     async def restart_ice(self) -> str:
-        """Recover the path now, or join the recovery that is under way; the offer's SDP.
+        """Recover the path now, or join the recovery that is under way; the offer. With the application's own signaling
+        that is the JSON text for the peer, as of `signaling.create_offer`. Otherwise it is SDP, to be looked at: the
+        tube has sent it.
 
         An ICE restart where there is a carrier, otherwise a new carrier. With the application's own signaling, step by
         step, the same offer comes as the signal `ice_restart_offer`: send it once. Cancelling this leaves the recovery
@@ -179,10 +181,11 @@ class TunnelConnectionManager(StreamOpener):
             return await self.tube.signaling.offer(decided)
         return (await self.tube.driver.offer(decided)).sdp
 
-    def rebuild(self) -> None:
-        """Build a new carrier now, where one works. Streams go on. Where that cannot be (no signaling, no address, an
-        attempt is under way) nothing is done, and `decisions[-1]` says why."""
-        self.tube.driver.feed(RecoveryRequested(rebuild=True))
+    def rebuild(self) -> Decision | None:
+        """Build a new carrier now, where one works; what was decided, `None` where the tube has ended. Streams go on.
+        Where it cannot be (no signaling, no address, an attempt is under way) nothing is done; the decision says why.
+        """
+        return self.tube.driver.feed(RecoveryRequested(rebuild=True))
 
     # Its life.
 
