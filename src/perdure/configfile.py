@@ -112,6 +112,11 @@ def read_file(path: Path) -> Layer:
     return Layer(str(path), values)
 
 
+def line_of(path: Path, name: str) -> int:
+    """The line of a value that the TOML file at `path` sets."""
+    return tomlfile.line_of(tomlfile.read_text(path), tuple(name.split(".")))
+
+
 def parse_assignments(assignments: Iterable[str], *, source: str = "--set") -> Layer:
     """The values of `NAME=VALUE`: NAME is full, or just the key; VALUE as TOML writes it, where a text needs no quotes.
     The last of a NAME counts.

@@ -206,8 +206,9 @@ def test_a_password_is_never_shown(home: Path) -> None:
 )
 def test_a_text_that_is_no_url_or_target_names_its_source(tmp_path: Path, name: str, value: str, message: str) -> None:
     path = tmp_path / "perdure.toml"
-    path.write_text(f"{name} = {value}\n")
-    assert f"{path}: {message}" in refusal_of("--config", str(path))
+    table, _, key = name.partition(".")
+    path.write_text(f"# mine\n[{table}]\n\n{key} = {value}\n")
+    assert f"{path}:4: {message}" in refusal_of("--config", str(path))
     assert f"--set: {message}" in refusal_of("--set", f"{name}={value}")
 
 

@@ -214,7 +214,7 @@ def configuration(
                 layers.append(Layer(flag, {name: value}))
         flags = {name: flag for flag, (name, _) in given.items()}
         found = layered(*layers, assigned, flags=flags)
-        _check_texts(found, flags)
+        _check_texts(found, flags, config)
         return found
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
@@ -255,12 +255,13 @@ def ice_server_provider(settings: TurnSettings) -> IceServerProvider | None:
     return IceServersEndpoint(settings.ice_servers_url, token_file=token_file, ca_file=ca_file)
 
 
-def _check_texts(configuration: Configuration, flags: Mapping[str, str]) -> None:
+def _check_texts(configuration: Configuration, flags: Mapping[str, str], file: Path | None) -> None:
     """Whether URLs, targets and certificates are such. `flags`: by a value's full name.
 
     Raises:
-        ValueError: one is not; it names the source.
+        ValueError: one is not; it names the source, and of a value in the `file` its line.
     """
+    from perdure.configfile import line_of
     from perdure.ice_server import parse_ice_server
     from perdure.streams.allow import parse_allow
     from perdure.ticket import check_rendezvous_url
@@ -272,6 +273,8 @@ def _check_texts(configuration: Configuration, flags: Mapping[str, str]) -> None
                 parse(text)
         except ValueError as error:
             source = configuration.sources[name]
+            if file is not None and source == str(file):
+                source = f"{file}:{line_of(file, name)}"
             where = source if source == flags.get(name) else f"{source}: {name}"
             raise ValueError(f"{where}: {error}") from error
 
