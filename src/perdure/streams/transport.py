@@ -70,7 +70,7 @@ class StreamOwner(Protocol):
 
 
 class StreamTransport(asyncio.Transport):
-    """A stream; `Streams` makes it.
+    """A stream; `Streams` makes it, and calls what is neither `asyncio.Transport`'s nor in docs/api.md.
 
     `get_extra_info` knows `target` and, where this end opened it, `peername` (both `(host, port)` or a unix socket's
     path), `tube_id`, `peer_address` (on the path in use), and, at a gateway, `peer`: the client's `Holder`.
