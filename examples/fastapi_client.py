@@ -37,4 +37,4 @@ async def main(url: str) -> None:
             tube = await tubes.begin_again(tube)
 
 
-asyncio.run(main(sys.argv[1]))
+asyncio.run(main(sys.argv[1]) if len(sys.argv) == 2 else sys.exit(__doc__))

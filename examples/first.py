@@ -16,4 +16,6 @@ async def main(ticket: str, host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -25,4 +25,6 @@ async def main(ticket: str, host: str, port: int, command: str) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 5:
+        sys.exit(__doc__)
     sys.exit(asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), " ".join(sys.argv[4:]))))

@@ -57,6 +57,14 @@ async def test_the_first_program_speaks_to_a_service_and_prints_the_path(ticket:
     assert program.stdout.seen[1].startswith("Path(is_relayed=False, protocol='udp', ")
 
 
+@pytest.mark.parametrize("name", ["first", "fastapi_client", "httpx_client", "metrics", "ssh"])
+async def test_a_program_without_its_arguments_says_how_it_is_called(name: str) -> None:
+    async with running_python(example(name)) as program:
+        assert await program.ended() == 1
+    assert any(f"python examples/{name}.py " in line for line in program.stderr.seen)
+    assert "Traceback" not in program.said
+
+
 async def test_two_processes_talk_through_an_ice_restart_and_part_with_a_reason() -> None:
     async with running_python(example("two_processes")) as program:
         assert await program.ended() == 0, program.said

@@ -295,6 +295,12 @@ async def test_a_call_of_wrong_things_is_refused_and_nothing_begins(
     await ends.connected()
 
 
+async def test_a_plain_function_that_returns_nothing_to_await_is_named(ends: OwnEnds) -> None:
+    wrong: Any = len
+    with pytest.raises(TypeError, match="send is an async function; what it returned is int"):
+        await ends.here.run_signaling(wrong, Way().messages())
+
+
 async def test_a_tube_with_perdures_own_signaling_refuses_a_link() -> None:
     pair = ManagerPair()
     with pytest.raises(RuntimeError, match="perdure's own signaling"):

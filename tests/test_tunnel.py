@@ -118,13 +118,13 @@ async def test_a_paths_round_trip_is_that_of_the_metrics_also_after_the_path_has
         assert tunnel.path.rtt == tunnel.metrics.rtt is not None
 
 
-@pytest.mark.parametrize("form", ["ticket", "text", "file"])
+@pytest.mark.parametrize("form", ["ticket", "text", "file", "path"])
 async def test_a_ticket_is_given_as_itself_as_its_text_or_as_a_file(form: str, tmp_path: Path) -> None:
     async with rendezvous() as url, perdure.serve(url, handler=echo, loopback=True) as gateway:
         text = gateway.ticket.encode()
         file = tmp_path / "home.ticket"
         file.write_text(text + "\n")
-        ticket: Any = {"ticket": gateway.ticket, "text": text, "file": f"@{file}"}[form]
+        ticket: Any = {"ticket": gateway.ticket, "text": text, "file": f"@{file}", "path": file}[form]
         async with perdure.connect(ticket, loopback=True) as tunnel:
             assert await says(tunnel, b"x") == b"x"
 

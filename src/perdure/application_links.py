@@ -99,7 +99,10 @@ class ApplicationLinks:
 
     async def _send_all(self, outgoing: asyncio.Queue[Body | None], send: SendText) -> None:
         while (body := await outgoing.get()) is not None:
-            await send(write_text(self._session_id, self._sender, body, receiver=self._peer))
+            sending = send(write_text(self._session_id, self._sender, body, receiver=self._peer))
+            if not isinstance(sending, Awaitable):
+                raise TypeError(f"send is an async function; what it returned is {type(sending).__name__}")
+            await sending
 
     async def _receive(self, messages: AsyncIterable[str | bytes]) -> None:
         async for text in messages:

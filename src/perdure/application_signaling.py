@@ -113,7 +113,7 @@ class ApplicationSignaling:
                 somebody who can alter the texts can take the tube over.
 
         Raises:
-            TypeError: `send` is no function, or `messages` no async iterator.
+            TypeError: `send` is no async function, or `messages` no async iterator.
             Exception: whatever `send` or `messages` raised.
         """
         check_callable("send", send)
@@ -176,7 +176,8 @@ class ApplicationSignaling:
         return await self._answer(self._first_offer)
 
     async def set_remote_description(self, sdp: str, kind: Literal["offer", "answer"]) -> str | None:
-        """Take what the peer described: `kind` "answer" returns nothing, "offer" the answer, as a JSON text for the peer.
+        """Take what the peer described: `kind` "answer" returns nothing, "offer" the answer, as a JSON text for the
+        peer.
 
         Args:
             sdp: the JSON text that the peer's `create_offer`, `restart_ice` or `create_answer` returned, or this did.
@@ -185,8 +186,8 @@ class ApplicationSignaling:
 
         Raises:
             ValueError: `kind` is neither "offer" nor "answer".
-            ProtocolError: no such text, not of this tube, of a negotiation that does not count any more, or an offer of this
-                end where the answer to it is wanted.
+            ProtocolError: no such text, not of this tube, of a negotiation that does not count any more, or an offer of
+                this end where the answer to it is wanted.
             PeerError: the answer gave way to a newer negotiation.
             CarrierError: the engine made no answer: it cannot read the offer, …
             RuntimeError: the tube has ended.

@@ -53,7 +53,7 @@ CONNECT_TIMEOUT = 30.0
 
 
 def connect(
-    ticket: Ticket | str,
+    ticket: Ticket | pathlib.Path | str,
     *,
     wait: bool = True,
     timeout: float | None = CONNECT_TIMEOUT,
@@ -72,7 +72,7 @@ def connect(
     """A tunnel to the gateway of `ticket`: `async with perdure.connect("@home.ticket") as tunnel:`.
 
     Args:
-        ticket: a `Ticket`, its text, or `@FILE`.
+        ticket: a `Ticket`, its text, or the file that holds it: a path, or `@FILE`.
         wait: whether entering waits until the tunnel works.
         timeout: seconds for that; `None`: for ever.
         retry: whether the tunnel outlives a rendezvous or a gateway that is away, and a session that ended; without it
@@ -91,6 +91,7 @@ def connect(
     Raises:
         TicketError: the ticket cannot be used, or the client's key.
         TypeError, ValueError: an argument is of another type, or out of its range.
+        RuntimeError: `loopback`, and the process has made a connection without it already.
 
     Entering raises:
         RendezvousError: the rendezvous cannot be reached, or refuses us.

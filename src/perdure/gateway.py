@@ -110,6 +110,7 @@ def serve(
     Raises:
         TicketError: the state folder, or the key in it, cannot be used.
         TypeError, ValueError: an argument is of another type, or out of its range; neither `allow` nor `handler`.
+        RuntimeError: `loopback`, and the process has made a connection without it already.
 
     Entering raises:
         RendezvousError: the rendezvous cannot be reached, or refuses us.

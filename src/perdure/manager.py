@@ -108,7 +108,17 @@ class TunnelConnectionManager(StreamOpener):
 
     async def run_signaling(self, send: SendText, messages: AsyncIterable[str | bytes]) -> None:
         """Connect, and carry the tube's signaling over a link of the application, until that or the tube ends. The same
-        call at both ends, and once more for each renewed link: see `ApplicationSignaling.run`."""
+        call at both ends, and once more for each renewed link; the second call ends the first.
+
+        Args:
+            send: an async function that sends one text (JSON, at most some 17 KiB) to the other end.
+            messages: an async iterator of the texts that the other end's `send` sent, in order. The link must
+                authenticate both ends: somebody who can alter the texts can take the tube over.
+
+        Raises:
+            TypeError: `send` is no async function, or `messages` no async iterator.
+            Exception: whatever `send` or `messages` raised.
+        """
         self.tube.check_loop()
         await self.signaling.run(send, messages)
 

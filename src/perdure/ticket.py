@@ -153,17 +153,19 @@ def is_whole(text: str) -> bool:
     return True
 
 
-def load_ticket(ticket: Ticket | str) -> Ticket:
-    """A ticket as a program has it: a `Ticket`, its text, or `@FILE`, a file that holds it.
+def load_ticket(ticket: Ticket | Path | str) -> Ticket:
+    """A ticket as a program has it: a `Ticket`, its text, or the file that holds it, as a path or `@FILE`.
 
     Raises:
-        TypeError: it is neither a `Ticket` nor a text.
+        TypeError: it is none of these.
         TicketError: it is malformed, truncated, or expired; or the file cannot be read. No message repeats the ticket.
     """
     if isinstance(ticket, Ticket):
         return ticket
+    if isinstance(ticket, Path):
+        return read_ticket(ticket.expanduser())
     if not isinstance(ticket, str):
-        raise TypeError(f"a ticket is a Ticket, its text, or @FILE, not {type(ticket).__name__}")
+        raise TypeError(f"a ticket is a Ticket, its text, or its file's path or @FILE, not {type(ticket).__name__}")
     if ticket.startswith("@"):
         return read_ticket(expanded(ticket[1:]))
     if len(ticket) < 256 and os.path.isfile(ticket):

@@ -85,7 +85,8 @@ def prepare(*, loopback: bool, one_socket: bool = False) -> None:
         try:
             webrtc.allow_loopback()
         except webrtc.InvalidStateError as error:
-            raise RuntimeError("loopback candidates must be asked for before the first connection") from error
+            text = "loopback=True comes too late: this process has made a connection without it, and one choice holds"
+            raise RuntimeError(f"{text} for all of a process") from error
         _loopback_allowed = True
     trials = FIELD_TRIALS | ONE_SOCKET if one_socket else FIELD_TRIALS
     wanted = {name: group for name, group in trials.items() if name not in webrtc.field_trials}
