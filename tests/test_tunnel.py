@@ -7,12 +7,15 @@ import contextlib
 import gc
 import inspect
 import logging
+import os
 import ssl
 import subprocess
 import sys
+import warnings
 import weakref
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -27,6 +30,7 @@ from perdure.signaling.client_peer import ClientSignaling
 from perdure.signaling.frames import Join, Proof, Role
 from perdure.signaling.gateway_proof import room_id
 from perdure.signaling.websocket import RendezvousLink
+from support import targets
 from support.certificates import certificate
 from support.recorder import TIMEOUT
 from support.signaling import eventually
@@ -36,7 +40,6 @@ from support.tunnels import echo, rendezvous, tunnel_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("role", [perdure.connect, perdure.Tunnel, perdure.serve, perdure.Gateway])
@@ -60,6 +63,24 @@ async def says(tunnel: perdure.Tunnel, text: bytes, port: int = 7) -> bytes:
         writer.close()
         await writer.wait_closed()
         return said
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="a process' descriptors are listed in /proc")
+
+
+def descriptors() -> set[str]:
+    """What this process has open; each socket has a name of its own."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the listing
+            found.add(os.readlink(f"/proc/self/fd/{number}"))
+    return found
+
+
+def tcp_sockets() -> int:
+    """The engine's own sockets, which are of UDP, come and go as it likes."""
+    lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/self/net/{name}").read_text().splitlines()[1:]]
+    return len(descriptors() & {f"socket:[{line.split()[9]}]" for line in lines})
 
 
 def port_of(target: str) -> int:
@@ -864,10 +885,95 @@ async def test_a_writer_that_nobody_keeps_ends_its_stream() -> None:
         reader, writer = await tunnel.open_connection("echo", 7)
         writer.write(b"x")
         assert await reader.readexactly(1) == b"x"
-        writer.close()
-        del reader, writer
-        gc.collect()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            del reader, writer
+            gc.collect()
         await eventually(lambda: tunnel.metrics.streams == 0)
+        if sys.version_info >= (3, 13):  # asyncio's own, which closes it before that too
+            assert ResourceWarning in [each.category for each in told]
+
+
+@on_linux
+async def test_connections_to_a_target_that_are_cancelled_at_any_moment_leave_no_descriptor() -> None:
+    async with serving(targets.echo) as target, tunnel_to(None, allow=[target]) as (tunnel, gateway):
+        host, _, port = target.partition(":")
+        _, writer = await tunnel.open_connection(host, int(port))
+        writer.close()
+        await eventually(lambda: tunnel.metrics.streams == next(iter(gateway.tubes)).metrics.streams == 0)
+        before = tcp_sockets()
+        for turns in range(60):
+            opening = asyncio.ensure_future(tunnel.open_connection(host, int(port)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if not opening.cancel():
+                opening.result()[1].close()
+            await asyncio.gather(opening, return_exceptions=True)
+        await eventually(lambda: tunnel.metrics.streams == next(iter(gateway.tubes)).metrics.streams == 0)
+        await eventually(lambda: tcp_sockets() <= before)
+
+
+@on_linux
+async def test_an_entering_that_is_cancelled_at_any_moment_leaves_nothing() -> None:
+    async def stay(role: perdure.Tunnel | perdure.Gateway) -> None:
+        async with role:
+            await asyncio.Event().wait()
+
+    async with rendezvous() as url, perdure.serve(url, handler=echo, loopback=True) as gateway:
+        ticket = gateway.ticket
+        async with perdure.connect(ticket, loopback=True):
+            pass  # what the engine opens once
+        await eventually(lambda: len(gateway.tubes) == 0)
+        tasks_before, before = len(asyncio.all_tasks()), len(descriptors())
+        for turns in (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610):
+            for role in (perdure.connect(ticket, loopback=True), perdure.serve(url, handler=echo, loopback=True)):
+                staying = asyncio.ensure_future(stay(role))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                staying.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await staying
+        await eventually(lambda: len(gateway.tubes) == 0)
+        await eventually(lambda: len(asyncio.all_tasks()) <= tasks_before)
+        await eventually(lambda: len(descriptors()) <= before)
+
+
+CLOSED_LOOP = """
+import asyncio, sys, perdure
+
+async def begin(ticket):
+    tunnel = await perdure.connect(ticket, loopback=True).__aenter__()
+    return tunnel, (await tunnel.open_connection("echo", 7))[1]
+
+loop = asyncio.new_event_loop()
+tunnel, writer = loop.run_until_complete(begin(sys.argv[1]))
+loop.close()
+
+async def go_on():
+    for use in (tunnel.close(), tunnel.open_connection("echo", 7), tunnel.manager.shutdown()):
+        try:
+            await use
+        except RuntimeError as error:
+            print(error)
+    try:
+        writer.write(b"x")
+    except RuntimeError as error:
+        print(error)
+
+asyncio.run(go_on())
+"""
+
+
+async def test_a_tunnel_whose_loop_was_closed_says_so_and_holds_up_nobody() -> None:
+    async with tunnel_to() as (_, gateway):
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CLOSED_LOOP, gateway.ticket.encode(), stdout=-1, stderr=-1
+        )
+        async with asyncio.timeout(TIMEOUT):
+            out, said = await program.communicate()
+        assert program.returncode == 0, said
+        assert out.decode().count("another event loop") == 3
+        assert out.decode().endswith("Event loop is closed\n")
 
 
 async def test_a_tube_carries_as_many_streams_as_it_may_and_says_so_at_one_more() -> None:
