@@ -1,7 +1,9 @@
 """What the frame codec costs, as far as it must hold on any machine: reading copies no payload, and nothing is
 more than linear.
 
-The figures by themselves are `python -m benchmarks.frames`. Times here are one thread's CPU, compared in one run.
+The figures by themselves are `python -m benchmarks.frames`. These tests are the one exception to the rule that no test
+of perdure's own code judges times. They hold on a busy machine: a time is one thread's CPU, in which others' work does
+not count, it is the best of several rounds, and it is compared with another one of the same run.
 """
 
 from __future__ import annotations
