@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from perdure.client import Tunnel
+from perdure.errors import PeerError
 from perdure.gateway import Gateway
 from perdure.netmon.monitor import TICK_INTERVAL, NetworkMonitor
 from perdure.netmon.wakeup import Sleep, SleepWatch
@@ -298,7 +299,7 @@ class ClientProcess(Process):
         """A new stream through the tube; `None` where there is none now, or it takes no more."""
         try:
             stream = self._tunnel.manager.tube.open_stream(target)
-        except RuntimeError:
+        except (RuntimeError, PeerError):
             return None
         manager = self._tunnel.manager
         workload = Workload(self.ledger, manager, self.ledger.record(manager.tube_id, stream.stream_id), is_client=True)
