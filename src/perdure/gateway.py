@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import SystemRandom
-from types import NoneType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from perdure.config import TransportConfig
@@ -23,7 +22,7 @@ from perdure.netmon.monitor import NetworkMonitor
 from perdure.netmon.uplinks import uplinks
 from perdure.registry import TubeRegistry
 from perdure.role_ice_servers import RoleIceServers
-from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, check_role, transport_config
+from perdure.roles import PATIENT_POLICY, UNLIMITED_SESSION, check_role, store_of, transport_config
 from perdure.signaling.gateway_peer import GatewaySignaling
 from perdure.signaling.status import SignalingState, SignalingStatus
 from perdure.streams.allow import AllowList, parse_allow
@@ -119,7 +118,7 @@ def serve(
     return Gateway(
         rendezvous_url,
         allow if isinstance(allow, AllowList) else parse_allow(allow),
-        tickets=_store_of(tickets),
+        tickets=store_of(tickets),
         handler=handler,
         wait=wait,
         timeout=timeout,
@@ -383,8 +382,8 @@ class Gateway:
             case SignalingState.UNREACHABLE if not self._retry and not self._was_ready and status.reason:
                 self._fail(RendezvousError(status.problem, url=status.url))
             case SignalingState.FAILED:
-                error = self._signaling.error if self._signaling is not None else None
-                self._fail(error or RendezvousError(status.reason, url=status.url))
+                assert self._signaling is not None
+                self._fail(self._signaling.error or RendezvousError(status.reason, url=status.url))
         self._news.set()
 
     def _fail(self, error: PerdureError) -> None:
@@ -392,11 +391,3 @@ class Gateway:
         if self._error is None and not self._is_closing:
             self._error = error
             self._news.set()
-
-
-def _store_of(tickets: TicketStore | Path | str | None) -> TicketStore:
-    """A store, or the one in a state folder; `None`: a new one in memory."""
-    check_type("tickets", tickets, (TicketStore, Path, str, NoneType), "a TicketStore, or the path of a state folder")
-    if isinstance(tickets, TicketStore):
-        return tickets
-    return TicketStore(None if tickets is None else Path(tickets))

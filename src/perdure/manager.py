@@ -89,7 +89,7 @@ class TunnelConnectionManager(StreamOpener):
         """The path in use: direct or relayed, its protocol, both addresses, and the round trip; `None` without one."""
         driver = self.tube.driver
         path = driver.carriers.path if self.state.is_up else None
-        rtt = driver.core.rtt
+        rtt = driver.core.liveness.rtt.srtt
         return path if path is None or rtt is None else replace(path, rtt=rtt)
 
     # For StreamOpener.

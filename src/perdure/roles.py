@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from types import NoneType
 
 from perdure.config import RestartPolicy, SessionLimits, TransportConfig
 from perdure.ice_server import IceServer, read_ice_servers
+from perdure.ticket_store import TicketStore
 from perdure.tube.arguments import check_timeout, check_type
 
 PATIENT_POLICY = RestartPolicy(max_restart_attempts=1000)
@@ -49,3 +52,11 @@ def transport_config(
     """
     servers = read_ice_servers(ice_servers)
     return TransportConfig(servers, loopback=loopback, relay_only=relay_only, turn_ca=turn_ca)
+
+
+def store_of(tickets: TicketStore | Path | str | None) -> TicketStore:
+    """A store, or the one in a state folder; `None`: a new one in memory."""
+    check_type("tickets", tickets, (TicketStore, Path, str, NoneType), "a TicketStore, or the path of a state folder")
+    if isinstance(tickets, TicketStore):
+        return tickets
+    return TicketStore(None if tickets is None else Path(tickets))

@@ -476,7 +476,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (wait_for_ever_to_be_accepted, 0, "waits to be accepted"),
     (deliver_what_came_again, 10, "hears other bytes than were sent"),
     (bound_acknowledgements_by_one_carrier, 13, "has not left it"),
-    (give_a_late_answer_to_another_carrier, 5, "was given the answer to"),
+    (give_a_late_answer_to_another_carrier, 0, "was given the answer to"),
     (leak_a_spare, 4, "which the gateway has not closed"),
     (take_instead_of_peek, 56, "never acknowledges what it got"),
     (forget_what_ended_while_a_spare_is_padded, 56, "never acknowledges what it got"),
@@ -487,7 +487,7 @@ PLANTS: list[tuple[Plant, int, str]] = [
     (close_the_old_one_too_early, 1, "has not left it"),
     (count_for_ever_as_under_way, 9, "bytes have come"),
     (take_late_acknowledgements_for_a_stall, 0, "it ended for no reason: the other end answers"),
-    (wait_for_the_first_carrier_instead_of_the_first_offer, 31, "it ended for no reason: the other end did not come"),
+    (wait_for_the_first_carrier_instead_of_the_first_offer, 652, "it ended for no reason: the other end did not come"),
 ]
 """Each with a seed that finds it, and with what that violates."""
 

@@ -461,7 +461,9 @@ async def test_ice_servers_that_the_engine_refuses_change_nothing(peers: Peers) 
 
 
 async def test_ice_servers_of_the_configuration_reach_the_engine() -> None:
-    transport = RtcTransport(TransportConfig((IceServer("stun:127.0.0.1:9"), IceServer("turn:127.0.0.1:9", "u", "p"))))
+    transport = RtcTransport(
+        TransportConfig((IceServer("stun:127.0.0.1:9"), IceServer("turn:127.0.0.1:3478", "u", "p")))
+    )
     peer = Peer(transport)
     peer.other = Peer(transport)
     peer.offer(3)

@@ -170,12 +170,6 @@ async def test_a_tcp_server_that_is_not_there_is_told() -> None:
         assert ends.sentences[0] in {f"{url} cannot be reached (701)", f"{url} gives no answer in 3 s"}
 
 
-async def test_a_port_that_the_engine_ignores_is_told() -> None:
-    with gathering([IceServer("turn:127.0.0.1:9", "ada", "the password")]) as ends:
-        await eventually(lambda: bool(ends.failures))
-        assert "has a port that the WebRTC engine refuses" in ends.sentences[0]
-
-
 async def test_a_server_that_is_trusted_by_a_file_of_certificates_serves_over_tls(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from perdure.eventlog import log_event
 from perdure.turn.endpoint import client_context
-from perdure.turn.pool import BAD_PORT, ServerAddress, ServerFailure, ServerPool, Trouble, address_of
+from perdure.turn.pool import ServerAddress, ServerFailure, ServerPool, Trouble, address_of
 from perdure.turn.tls_bridge import TlsBridge
 
 if TYPE_CHECKING:
@@ -86,11 +86,7 @@ class TurnServers:
     def asked(self) -> dict[ServerAddress, IceServer]:
         """Those that the engine asks when it gathers now."""
         self.refresh()
-        asked = {address: server for server in self._given if (address := address_of(server.url)) is not None}
-        for address in [address for address in asked if address.is_ignored_by_engine]:
-            del asked[address]
-            self.failed(address, 0, BAD_PORT)
-        return asked
+        return {address: server for server in self._given if (address := address_of(server.url)) is not None}
 
     def address_of(self, engine_url: str | None) -> ServerAddress | None:
         """Which server is meant by a URL that the engine tells; `None`: it is no TURN server."""

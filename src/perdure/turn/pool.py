@@ -57,9 +57,6 @@ _RANKS = {"udp": 0, "tcp": 1, "tls": 2}
 _DEFAULT_PORTS = {"turn": 3478, "turns": 5349}
 """RFC 7065 §3.1."""
 
-_ENGINE_PORTS = frozenset({53, 80, 443})
-"""Below 1024; it ignores TURN servers on others without a word (measured)."""
-
 
 class ServerAddress(NamedTuple):
     """Where a TURN server is, however its URL is written."""
@@ -68,10 +65,6 @@ class ServerAddress(NamedTuple):
     port: int
     transport: str
     """`udp`, `tcp` or `tls`."""
-
-    @property
-    def is_ignored_by_engine(self) -> bool:
-        return self.transport != "tls" and self.port < 1024 and self.port not in _ENGINE_PORTS
 
 
 def address_of(url: str) -> ServerAddress | None:
@@ -148,7 +141,6 @@ def explained(code: int, text: str) -> tuple[str, Trouble]:
 
 
 NO_ANSWER = f"gives no answer in {NO_ANSWER_TIMEOUT:.0f} s", Trouble.REACH
-BAD_PORT = "has a port that the WebRTC engine refuses: use 53, 80, 443 or one from 1024 on", Trouble.OTHER
 
 
 @dataclass(slots=True)
