@@ -4,8 +4,8 @@
     python -m benchmarks compare BEFORE.json AFTER.json
 
 A run writes its figures to FILE (default: build/benchmarks.json), and, unless it is quick, its tables to
-benchmarks/README.md and its plots to docs/figures. `compare` says what is beyond noise, and exits with 1 where
-anything is worse.
+benchmarks/README.md and its plots to docs/figures. Of a benchmark that failed nothing is kept. It exits with 1 where
+one failed or missed what was asked for. `compare` says what is beyond noise, and exits with 1 where anything is worse.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.report import RECORDS, load_average, print_head, print_row
+from benchmarks.report import MISSED, RECORDS, load_average, print_head, print_row
 
 PARTS: dict[str, tuple[list[str], list[str]]] = {
     "small": ([], ["--rounds", "3", "--seconds", "0.5"]),
@@ -54,39 +55,47 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run_part(name: str, arguments: list[str]) -> results.Part | None:
-    """`None`: it failed, and has said why."""
-    command = ["-m", f"benchmarks.{name}", *arguments]
-    part = results.Part(" ".join(["python3", *command]), load_average())
+def run_part(command: Sequence[str], shown: str) -> results.Part | None:
+    """The figures of a benchmark that ran to its end; what one that failed had found by then is not told from a whole
+    table, and does not count. `None`: it failed, and has said why."""
+    part = results.Part(shown, load_average())
     print(f"\n# {part.command}\n", flush=True)
     with tempfile.NamedTemporaryFile("r") as records:
-        code = subprocess.run(
-            [sys.executable, *command], env=os.environ | {RECORDS: records.name}, check=False
-        ).returncode
+        code = subprocess.run(command, env=os.environ | {RECORDS: records.name}, check=False).returncode
         for line in records:
             part.add(line)
-    if code:
-        print(f"\n{name} ended with {code}", file=sys.stderr, flush=True)
-    return part if part.rows else None
+    part.is_met = code != MISSED
+    if code in (0, MISSED):
+        return part
+    print(f"\n{part.command} ended with {code}: its figures are not kept", file=sys.stderr, flush=True)
+    return None
 
 
-def run(names: list[str], file: Path, *, is_quick: bool) -> int:
-    made = results.Run(time.strftime("%Y-%m-%d"), versions())
-    for name in names:
-        usual, quick = PARTS[name]
-        part = run_part(name, quick if is_quick else usual)
+def run(plan: Mapping[str, Sequence[str]], made: results.Run, file: Path) -> int:
+    """Each benchmark's module with its arguments, by its name; the exit code."""
+    for name, arguments in plan.items():
+        words = ["-m", f"benchmarks.{name}", *arguments]
+        part = run_part([sys.executable, *words], " ".join(["python3", *words]))
         if part is not None:
             made.parts[name] = part
         made.write(file)
     print(f"\nfigures in {file}")
-    if not is_quick:
-        results.README.write_text(results.update_readme(made, results.README.read_text()))
-        results.FIGURES.mkdir(exist_ok=True)
-        for name, part in made.parts.items():
-            if part.figures:
-                (results.FIGURES / f"{name}.svg").write_text(results.plot(part.figures))
-        print(f"tables in {results.README}, plots in {results.FIGURES}")
-    return 0 if len(made.parts) == len(names) else 1
+    failed = [name for name in plan if name not in made.parts]
+    missed = [name for name, part in made.parts.items() if not part.is_met]
+    for names, what in ((failed, "failed"), (missed, "missed what was asked for")):
+        if names:
+            print(f"{', '.join(names)} {what}", file=sys.stderr)
+    return 1 if failed or missed else 0
+
+
+def publish(made: results.Run, readme: Path, figures: Path) -> None:
+    """The tables and plots of the parts that `made` has; of one that failed the old ones stay."""
+    readme.write_text(results.update_readme(made, readme.read_text()))
+    figures.mkdir(exist_ok=True)
+    for name, part in made.parts.items():
+        if part.figures:
+            (figures / f"{name}.svg").write_text(results.plot(part.figures))
+    print(f"tables in {readme}, plots in {figures}")
 
 
 def compare(before: Path, after: Path) -> int:
@@ -116,10 +125,15 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="some minutes in all; for a look, not for README.md")
     parser.add_argument("--json", type=Path, default=Path("build/benchmarks.json"), metavar="FILE")
     arguments = parser.parse_args()
+    plan = {name: PARTS[name][1 if arguments.quick else 0] for name in arguments.only}
+    made = results.Run(time.strftime("%Y-%m-%d"), versions())
     try:
-        return run(arguments.only, arguments.json, is_quick=arguments.quick)
+        code = run(plan, made, arguments.json)
     except KeyboardInterrupt:
         return 130
+    if not arguments.quick and made.parts:
+        publish(made, results.README, results.FIGURES)
+    return code
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 
 import psutil
-from benchmarks.report import load_average, print_head, print_row, verdict
+from benchmarks.report import MISSED, load_average, print_head, print_row, verdict
 
 from perdure.config import ResourceLimits
 from perdure_lab.hostile.attacks import Kind
@@ -277,7 +277,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="a JSON line a kind, instead of the table")
     arguments = parser.parse_args()
     kinds = [Kind(name) for name in arguments.kinds] or list(Kind)
-    sys.exit(0 if asyncio.run(run(kinds, arguments.seconds, as_json=arguments.json)) else 1)
+    sys.exit(0 if asyncio.run(run(kinds, arguments.seconds, as_json=arguments.json)) else MISSED)
 
 
 if __name__ == "__main__":

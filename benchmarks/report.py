@@ -14,6 +14,10 @@ from pathlib import Path
 
 RECORDS = "PERDURE_BENCHMARK_RECORDS"
 
+MISSED = 3
+"""Exit code of a benchmark that ran to its end, and missed what was asked for: its figures are whole. Python's own
+exceptions end with 1, argparse with 2."""
+
 
 def verdict(*, is_met: bool) -> str:
     return "met" if is_met else "MISSED"

@@ -47,6 +47,8 @@ class Part:
     heads: list[int] = field(default_factory=list)
     """Which of them are heads."""
     figures: list[Measured] = field(default_factory=list)
+    is_met: bool = True
+    """What its own verdict is."""
 
     def add(self, line: str) -> None:
         """A line that `report` has recorded."""
@@ -121,6 +123,8 @@ def _said(then: Measured, now: Measured) -> str:
 def update_readme(run: Run, text: str) -> str:
     """README.md with the tables of `run` between the marks of each part that has some there."""
     for name, part in run.parts.items():
+        if len(part.rows) == len(part.heads):
+            continue  # it prints no table
         head = f"`{part.command}` on {run.date}, {part.load} before it."
         made = f"<!-- made: {name} -->\n{head}\n\n{part.tables()}\n<!-- end -->"
         pattern = rf"<!-- made: {re.escape(name)} -->.*?<!-- end -->"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -85,3 +86,34 @@ def test_what_is_printed_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_every_part_is_a_benchmark() -> None:
     for name in command.PARTS:
         assert (results.HERE / f"{name}.py").exists()
+
+
+TABLE = "from benchmarks import report; report.print_head('what', 'ms'); report.print_row('echo', '1'); "
+
+
+@pytest.mark.parametrize("end", ["raise ValueError", "raise SystemExit('this needs keeper')", "import os; os._exit(9)"])
+def test_of_a_benchmark_that_failed_midway_nothing_is_kept(end: str) -> None:
+    assert command.run_part([sys.executable, "-c", TABLE + end], "midway") is None
+
+
+def test_a_benchmark_that_missed_what_was_asked_for_is_whole() -> None:
+    part = command.run_part([sys.executable, "-c", TABLE + f"raise SystemExit({report.MISSED})"], "missed")
+    assert part is not None
+    assert not part.is_met
+    assert part.tables().endswith("| echo | 1 |")
+
+
+def test_a_run_with_a_benchmark_that_fails_ends_with_1_and_leaves_its_old_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme, made = tmp_path / "README.md", run(1.0)
+    made.parts.clear()
+    readme.write_text("<!-- made: small -->\nold\n<!-- end -->\n<!-- made: frames -->\nold too\n<!-- end -->\n")
+    plan = {"small": ["--no-such-option"], "frames": ["--rounds", "1"]}
+    assert command.run(plan, made, tmp_path / "figures.json") == 1
+    assert "small failed" in capsys.readouterr().err
+    assert list(results.read(tmp_path / "figures.json").parts) == ["frames"]
+    command.publish(made, readme, tmp_path / "figures")
+    assert "\nold\n" in readme.read_text()
+    assert "old too" not in readme.read_text()
+    assert not (tmp_path / "figures" / "small.svg").exists()
