@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from perdure import StreamHandler
+from perdure_lab.stress.cleanup import ENDS, Breaker
 from perdure_lab.stress.holdings import Holdings, expect_returned, holdings
 from perdure_lab.stress.pairs import MissingBytesError, Pairs, WrongBytesError, talk
 from perdure_lab.stress.results import Measurement, shown, verdict_of
@@ -57,6 +58,13 @@ async def test_what_is_gone_in_time_is_not_told(stage: Stage) -> None:
     await expect_returned(stage, before)
     assert going.done()
     assert not stage.shortfalls
+
+
+async def test_tubes_that_end_in_every_way_lose_their_carrier_both_ways(stage: Stage) -> None:
+    breaker = Breaker(stage.dice)
+    async with Pairs() as pairs:
+        await asyncio.gather(*(end(pairs, f"{turn} {end.__name__}", breaker) for end in ENDS for turn in range(3)))
+    assert set(breaker.counts) == {"carriers killed", "carriers rebuilt"}
 
 
 async def swapping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import statistics
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from perdure import PeerError, PerdureError
@@ -31,9 +33,27 @@ MOST_GROWTH_MIB = 4.0
 kept with both its ends has 0.6 MiB, so one in five would be above it even in the light form."""
 
 
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Breaks tubes at one end, each way by chance."""
+
+    dice: Random
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def break_one(self, pair: Pair) -> None:
+        manager = self.dice.choice([pair.here, pair.there])
+        if self.dice.random() < 0.5:
+            manager.tube.kill_carrier()
+            self.counts["carriers killed"] += 1
+        else:
+            manager.rebuild()
+            self.counts["carriers rebuilt"] += 1
+
+
 async def test_resource_cleanup_under_stress(stage: Stage) -> None:
     """Tubes that end in every way, while their streams are under way: no task, descriptor or thread is left."""
     before = await warmed_up()
+    breaker = Breaker(stage.dice)
     ended = 0
 
     async def one(number: int) -> None:
@@ -41,7 +61,7 @@ async def test_resource_cleanup_under_stress(stage: Stage) -> None:
         end = stage.dice.choice(ENDS)
         async with places:
             try:
-                await end(pairs, f"tube {number}", stage.dice)
+                await end(pairs, f"tube {number}", breaker)
             except (PeerError, TimeoutError, MissingBytesError, WrongBytesError) as error:
                 stage.expect(False, f"{end.__name__}: {error or type(error).__name__}")
         ended += 1
@@ -55,72 +75,73 @@ async def test_resource_cleanup_under_stress(stage: Stage) -> None:
         stage.expect(not len(pairs.here) + len(pairs.there), f"{pairs.here!r}, {pairs.there!r}: tubes were left")
     stage.progress("waiting for what they held", count, count)
     after = await expect_returned(stage, before)
-    _tell(stage, before, after, count)
+    _tell(stage, before, after, count, breaker)
 
 
 async def test_memory_cleanup_verification(stage: Stage) -> None:
-    """The same cycle again and again: create, use, break, rebuild, use, close. Memory and all else stay flat."""
+    """The same cycle again and again: create, use, break (the carrier is killed, or rebuilt), use, close. Memory and
+    all else stay flat."""
     tubes, cycles = max(8, stage.sizes.tubes // 4), stage.sizes.cycles
-    before = await warmed_up()
+    before, breaker = await warmed_up(), Breaker(stage.dice)
     resident: list[int] = []
     for cycle in range(cycles):
         stage.progress("cycles", cycle, cycles)
         async with Pairs() as pairs:
             for first in range(0, tubes, SIDE_BY_SIDE):
                 numbers = range(first, min(tubes, first + SIDE_BY_SIDE))
-                await asyncio.gather(*(_whole_life(pairs, f"tube {number}", stage.dice) for number in numbers))
+                await asyncio.gather(*(_whole_life(pairs, f"tube {number}", breaker) for number in numbers))
         resident.append((await returned(before)).resident_bytes)
     after = await expect_returned(stage, before)
-    _tell(stage, before, after, tubes * cycles)
+    _tell(stage, before, after, tubes * cycles, breaker)
     stage.measured("memory, last third over middle third", _growth(resident) / 2**20, "MiB", at_most=MOST_GROWTH_MIB)
 
 
 # The ways in which a tube ends.
 
 
-async def _whole_life(pairs: Pairs, tube_id: str, dice: Random) -> None:
+async def _whole_life(pairs: Pairs, tube_id: str, breaker: Breaker) -> None:
     pair = await pairs.connect(tube_id)
     await _use(pair)
-    dice.choice([pair.here, pair.there]).rebuild()
+    breaker.break_one(pair)
     await _use(pair)
     await pair.close()
 
 
-async def _closed_by_one_end(pairs: Pairs, tube_id: str, dice: Random) -> None:
+async def _closed_by_one_end(pairs: Pairs, tube_id: str, breaker: Breaker) -> None:
     pair = await pairs.connect(tube_id)
     await _use(pair)
-    await dice.choice([pair.here, pair.there]).shutdown()
+    await breaker.dice.choice([pair.here, pair.there]).shutdown()
 
 
-async def _closed_with_streams_under_way(pairs: Pairs, tube_id: str, dice: Random) -> None:
+async def _closed_with_streams_under_way(pairs: Pairs, tube_id: str, breaker: Breaker) -> None:
     pair = await pairs.connect(tube_id)
     using = asyncio.ensure_future(_use(pair, times=100))
-    await asyncio.sleep(dice.uniform(0.0, 0.5))
+    await asyncio.sleep(breaker.dice.uniform(0.0, 0.5))
     await _close_meanwhile(pair, using)
 
 
-async def _streams_aborted(pairs: Pairs, tube_id: str, dice: Random) -> None:
+async def _streams_aborted(pairs: Pairs, tube_id: str, breaker: Breaker) -> None:
     pair = await pairs.connect(tube_id)
     for _ in range(STREAMS):
         _, writer = await pair.here.open_connection("127.0.0.1", 7)
         writer.write(bytes(STREAM_BYTES))
-        await asyncio.sleep(dice.uniform(0.0, 0.05))
+        await asyncio.sleep(breaker.dice.uniform(0.0, 0.05))
         writer.transport.abort()
     await pair.close()
 
 
-async def _rebuilt_while_it_closes(pairs: Pairs, tube_id: str, dice: Random) -> None:
+async def _broken_while_it_closes(pairs: Pairs, tube_id: str, breaker: Breaker) -> None:
     pair = await pairs.connect(tube_id)
     using = asyncio.ensure_future(_use(pair, times=100))
-    await asyncio.sleep(dice.uniform(0.0, 0.2))
-    pair.here.rebuild()
-    await asyncio.sleep(dice.uniform(0.0, 0.2))
+    await asyncio.sleep(breaker.dice.uniform(0.0, 0.2))
+    breaker.break_one(pair)
+    await asyncio.sleep(breaker.dice.uniform(0.0, 0.2))
     await _close_meanwhile(pair, using)
 
 
-async def _given_up_while_it_is_set_up(pairs: Pairs, tube_id: str, dice: Random) -> None:
+async def _given_up_while_it_is_set_up(pairs: Pairs, tube_id: str, breaker: Breaker) -> None:
     connecting = asyncio.ensure_future(pairs.connect(tube_id))
-    await asyncio.sleep(dice.uniform(0.0, 0.3))
+    await asyncio.sleep(breaker.dice.uniform(0.0, 0.3))
     connecting.cancel()
     try:
         pair = await connecting
@@ -129,12 +150,12 @@ async def _given_up_while_it_is_set_up(pairs: Pairs, tube_id: str, dice: Random)
     await pair.close()
 
 
-ENDS: tuple[Callable[[Pairs, str, Random], Coroutine[object, object, None]], ...] = (
+ENDS: tuple[Callable[[Pairs, str, Breaker], Coroutine[object, object, None]], ...] = (
     _whole_life,
     _closed_by_one_end,
     _closed_with_streams_under_way,
     _streams_aborted,
-    _rebuilt_while_it_closes,
+    _broken_while_it_closes,
     _given_up_while_it_is_set_up,
 )
 
@@ -169,8 +190,10 @@ def _growth(resident: list[int]) -> float:
     return statistics.median(resident[-third:]) - statistics.median(resident[-2 * third : -third])
 
 
-def _tell(stage: Stage, before: Holdings, after: Holdings, tubes: int) -> None:
+def _tell(stage: Stage, before: Holdings, after: Holdings, tubes: int, breaker: Breaker) -> None:
     stage.measured("tubes", tubes)
+    for what, count in sorted(breaker.counts.items()):
+        stage.measured(what, count)
     stage.measured("memory over the beginning", (after.resident_bytes - before.resident_bytes) / 2**20, "MiB")
     stage.measured("descriptors over the beginning", after.descriptors - before.descriptors, at_most=0)
     stage.measured("threads over the beginning", after.threads - before.threads, at_most=0)

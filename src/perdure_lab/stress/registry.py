@@ -1,22 +1,20 @@
-"""One registry, called by many tasks at once; and limits that tighten and loosen while it works."""
+"""One registry, called by many tasks at once."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from perdure import PeerError, ResourceLimits, TransportConfig, TubeRegistry
-from perdure_lab.stress.holdings import expect_returned, holdings
-from perdure_lab.stress.pairs import Pairs, talk, warmed_up
+from perdure_lab.stress.holdings import expect_returned
+from perdure_lab.stress.pairs import warmed_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from perdure_lab.stress.pairs import Pair
     from perdure_lab.stress.stage import Stage
 
 MOST_TUBES = 200
@@ -32,11 +30,6 @@ REFUSALS = (
     "the tube ended",
 )
 """What the calls below may be refused with. Any other error is one that concurrency made."""
-
-TIGHT = {"max_streams": 2, "stream_window_bytes": 64 * 1024, "session_buffer_bytes": 128 * 1024}
-TIGHT_BUFFER = {"stream_buffer_bytes": 64 * 1024, "total_buffer_bytes": 256 * 1024}
-
-STREAM_BYTES = 2 * 2**20
 
 
 async def test_concurrent_registry_operations(stage: Stage) -> None:
@@ -147,66 +140,3 @@ CALLS: tuple[Callable[[_Caller], Coroutine[object, object, None]], ...] = (
     _Caller.sweep,
     _Caller.close_all,
 )
-
-
-async def test_system_resource_adaptation(stage: Stage) -> None:
-    """Limits tighten and loosen while streams are under way: what flows goes on, what is new is refused with a reason,
-    and taken again later. The process' descriptors run out, and are there again."""
-    before = await warmed_up()
-    tubes = max(2, stage.sizes.tubes // 4)
-    rounds = 0
-    ends_at = monotonic() + stage.sizes.seconds
-    async with Pairs() as pairs:
-        made = [await pairs.connect(f"tube {number}") for number in range(tubes)]
-        while not rounds or monotonic() < ends_at:
-            await _one_round(stage, pairs, made)
-            rounds += 1
-            stage.progress("rounds", stage.sizes.seconds - max(0.0, ends_at - monotonic()), stage.sizes.seconds)
-        await _without_descriptors(stage, pairs)
-        await asyncio.gather(*(talk(pair.here, number, STREAM_BYTES) for number, pair in enumerate(made)))
-    await expect_returned(stage, before)
-    stage.measured("rounds", rounds)
-
-
-async def _one_round(stage: Stage, pairs: Pairs, made: list[Pair]) -> None:
-    flowing = [asyncio.ensure_future(talk(pair.here, number, STREAM_BYTES)) for number, pair in enumerate(made)]
-    normal = ResourceLimits()
-    await asyncio.sleep(stage.dice.uniform(0.0, 0.2))
-    for registry in (pairs.here, pairs.there):
-        registry.configure_resource_limits(max_tubes=len(registry), **(TIGHT | TIGHT_BUFFER))
-    await _expect_refusal(stage, pairs)
-    await asyncio.sleep(stage.dice.uniform(0.0, 0.2))
-    for registry in (pairs.here, pairs.there):
-        registry.configure_resource_limits(
-            max_tubes=normal.max_tubes, **{name: getattr(normal, name) for name in (*TIGHT, *TIGHT_BUFFER)}
-        )
-    one_more = await pairs.connect(f"one more {stage.dice.random()}")
-    await talk(one_more.here, 1000, STREAM_BYTES)
-    await one_more.close()
-    for error in await asyncio.gather(*flowing, return_exceptions=True):
-        stage.expect(error is None, f"a stream that was under way when limits changed: {error!r}")
-
-
-async def _expect_refusal(stage: Stage, pairs: Pairs) -> None:
-    try:
-        await pairs.connect("too many")
-        stage.expect(False, "a tube was taken beyond max_tubes")
-    except RuntimeError as error:
-        stage.expect("max_tubes" in str(error), f"the refusal does not name max_tubes: {error}")
-
-
-async def _without_descriptors(stage: Stage, pairs: Pairs) -> None:
-    """This process may open none any more: a new tube does not come up, and the next one does when there are some."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (holdings().descriptors + 1, hard))
-    starved = asyncio.ensure_future(pairs.connect("without descriptors"))
-    try:
-        await asyncio.wait([starved], timeout=3.0)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    try:
-        pair = await starved
-    except (PeerError, TimeoutError, OSError, RuntimeError):
-        pair = await pairs.connect("with descriptors again")
-    await talk(pair.here, 2000, STREAM_BYTES)
-    await pair.close()
