@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 import signal
@@ -10,11 +11,17 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
-from perdure_lab.cli.stress import stress
+from perdure_lab.cli.stress import exit_code, stress
+from perdure_lab.stress.catalogue import LIMITED_BY
 from perdure_lab.stress.course import Course
-from perdure_lab.stress.sizes import LEVELS, Level
+from perdure_lab.stress.display import Display
+from perdure_lab.stress.inside import Progress
+from perdure_lab.stress.results import Measurement, TestResult
+from perdure_lab.stress.sizes import LEVELS, Level, Machine, fitted
 from support.pages import DOCS
 
 SCRIPT = Path(__file__).parent.parent / "manual_stress_tests.py"
@@ -62,8 +69,9 @@ def test_a_soak_is_no_test_among_others() -> None:
 
 def test_extreme_asks_first() -> None:
     result = CliRunner().invoke(stress, ["--extreme", "--test", "test_many_tubes"], input="n\n")
-    assert result.exit_code == 1
+    assert result.exit_code == 130
     assert "Go on?" in result.stdout
+    assert "no test was run" in result.stdout
     assert "passed" not in result.stdout
 
 
@@ -77,7 +85,12 @@ async def test_one_test_from_the_script_passes_and_its_figures_are_written(tmp_p
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
     assert said.decode().startswith(f"{name}: passed in ")
-    (test,) = json.loads(figures.read_text())["tests"]
+    assert said.decode().count("passed in") == 1
+    written = json.loads(figures.read_text())
+    assert written["date"].startswith("20")
+    assert written["machine"]["cores"] >= 1
+    assert written["sizes"]["seconds"] == LEVELS[Level.LIGHT].seconds
+    (test,) = written["tests"]
     assert (test["name"], test["verdict"], test["shortfalls"]) == (name, "passed", [])
     assert next(each["value"] for each in test["measurements"] if each["name"] == "calls") > 100
 
@@ -93,6 +106,64 @@ async def test_ctrl_c_leaves_no_process_behind() -> None:
     assert "test_many_tubes: interrupted in " in said.decode()
     _, alive = psutil.wait_procs(started, timeout=30)
     assert not alive
+
+
+async def test_a_soak_that_ctrl_c_ends_tells_what_it_has_found(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(SCRIPT), "--light", "--soak", "0.05", "--json", str(figures)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    (worker,) = await _descendants(process.pid, at_least=1)
+    async with asyncio.timeout(60):
+        while len(worker.net_connections("udp")) < 8:  # noqa: ASYNC110  until its tubes are there; the system tells nobody
+            await asyncio.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, _ = await process.communicate()
+    assert process.returncode == 130, said.decode()
+    assert said.decode().startswith("soak: interrupted in ")
+    (soak,) = json.loads(figures.read_text())["tests"]
+    assert "streams" in [each["name"] for each in soak["measurements"]]
+
+
+def test_a_run_of_which_nothing_passed_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    passed, skipped, short = (TestResult("test", verdict, 1.0) for verdict in ("passed", "skipped", "fell short"))
+    assert exit_code([passed, passed]) == 0
+    assert capsys.readouterr().out == ""
+    assert exit_code([passed, skipped]) == 0
+    assert capsys.readouterr().out == "skipped: 1 of 2 tests, which cannot run on this machine\n"
+    assert exit_code([skipped, skipped]) == 1
+    assert exit_code([passed, short]) == 1
+
+
+def test_a_size_that_the_machine_makes_smaller_belongs_to_a_test_that_has_it() -> None:
+    assert set(LIMITED_BY) <= set(ASKED_FOR)
+    _, cuts = fitted(Level.EXTREME, Machine(1, 0, 0))
+    assert set(cuts) == set(LIMITED_BY.values())
+
+
+def test_without_a_terminal_progress_is_a_line_each_half_minute_and_a_result_stands_once() -> None:
+    now, said = [0.0], io.StringIO()
+    display = Display(Console(file=said, width=100), clock=lambda: now[0])
+    course = Course(["one", "two"], LEVELS[Level.LIGHT], seed=1)
+    display.watch(course)
+    one, two = course.plan
+    for second in range(61):
+        now[0] = float(second)
+        one.progress = Progress("tubes", second, 60)
+        display.changed()
+    one.result = TestResult("one", "passed", 61.0, (Measurement("tubes", 60, ""),))
+    display.changed()
+    two.result = TestResult("two", "interrupted", 1.0)
+    display.summarise(course.results)
+    lines = [line.rstrip() for line in said.getvalue().splitlines() if line.strip()]
+    assert lines == [
+        "one: tubes: 30 of 60",
+        "one: tubes: 60 of 60",
+        "one: passed in 61 s",
+        "  tubes  60",
+        "two: interrupted in 1 s",
+    ]
 
 
 async def test_a_test_whose_process_dies_falls_short() -> None:

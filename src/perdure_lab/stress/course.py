@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from perdure_lab.lab.apart import Worker
-from perdure_lab.stress.inside import Job, Progress, Told
+from perdure_lab.stress.catalogue import SOAK
+from perdure_lab.stress.inside import STOP, Job, Progress, Told
 from perdure_lab.stress.results import TestResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from perdure_lab.stress.sizes import Sizes
+
+STOP_TIMEOUT = 10.0
+"""Seconds in which a test that is interrupted may tell what it has found so far. The soak alone has something to tell:
+hours of samples. The others end at once."""
 
 LONGEST_TEST = 3600.0
 """Seconds, beside those that a test is to work, after which it is given up: its own waits are far shorter."""
@@ -50,7 +56,8 @@ class Course:
             try:
                 planned.result = await self._run(planned)
             except asyncio.CancelledError:
-                planned.result = TestResult(planned.name, "interrupted", monotonic() - began_at)
+                if planned.result is None:
+                    planned.result = TestResult(planned.name, "interrupted", monotonic() - began_at)
                 raise
             self._on_change()
 
@@ -67,12 +74,32 @@ class Course:
         try:
             async with worker, asyncio.timeout(longest):
                 worker.say(msgspec.json.encode(Job(planned.name, self._sizes, self._seed)))
-                while told := await worker.told(Told):
-                    if told.result is not None:
-                        return told.result
-                    planned.progress = told.progress
-                    self._on_change()
+                try:
+                    if (result := await self._result(planned, worker)) is not None:
+                        return result
+                except asyncio.CancelledError:
+                    if planned.name == SOAK:
+                        planned.result = await self._stopped(planned, worker)
+                    raise
             problem = f"its process ended: {worker.complaint or 'it said nothing'}"
         except TimeoutError:
             pass
         return TestResult(planned.name, "fell short", monotonic() - began_at, (), (problem,))
+
+    async def _result(self, planned: Planned, worker: Worker) -> TestResult | None:
+        """`None`: it ended without one."""
+        while told := await worker.told(Told):
+            if told.result is not None:
+                return told.result
+            planned.progress = told.progress
+            self._on_change()
+        return None
+
+    async def _stopped(self, planned: Planned, worker: Worker) -> TestResult | None:
+        """What it has found so far, if it tells that in time."""
+        worker.say(STOP)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT):
+                if (result := await self._result(planned, worker)) is not None:
+                    return replace(result, verdict="interrupted")
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -14,21 +15,28 @@ from perdure_lab.lab.picture import Picture
 from perdure_lab.stress.results import Measurement, TestResult, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from perdure_lab.stress.course import Course, Planned
+    from perdure_lab.stress.inside import Progress
 
 _STYLES = {"passed": "green", "fell short": "bold red", "skipped": "yellow", "interrupted": "yellow"}
 
 _BAR_WIDTH = 40
 
+_PROGRESS_INTERVAL = 30.0
+"""Seconds between two lines about the progress, where there is no terminal."""
+
 
 class Display:
-    """Shows a `Course`: in a terminal as it goes, elsewhere a line a test. A context manager around it."""
+    """Shows a `Course`: in a terminal as it goes, elsewhere a line now and then, and each test's figures at its end. A
+    context manager around it."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = monotonic) -> None:
         self._console = console
+        self._clock = clock
+        self._told_at = clock()
         self._course: Course | None = None
         self._screen = Picture(console)
         self._printed: set[str] = set()
@@ -41,10 +49,20 @@ class Display:
         course = self._course
         if course is None or self._screen.draw(lambda: _picture(course)):
             return
-        for planned in course.plan:
-            if planned.result is not None and planned.name not in self._printed:
-                self._printed.add(planned.name)
-                self._console.print(_line(planned.result), soft_wrap=True)
+        self.summarise(course.results)
+        now = self._clock()
+        if now - self._told_at >= _PROGRESS_INTERVAL:
+            self._told_at = now
+            for planned in course.plan:
+                if planned.result is None and planned.progress is not None:
+                    self._console.print(f"{planned.name}: {_words(planned.progress)}", soft_wrap=True)
+
+    def summarise(self, results: Sequence[TestResult]) -> None:
+        """The figures of those that stand nowhere yet."""
+        new = [result for result in results if result.name not in self._printed]
+        self._printed |= {result.name for result in new}
+        if new:
+            self._console.print(summary(new))
 
     def __enter__(self) -> Display:
         self._screen.__enter__()
@@ -100,6 +118,10 @@ def _bar(planned: Planned) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     grid.add_row(
         ProgressBar(total=max(progress.total, 1e-9), completed=progress.done, width=_BAR_WIDTH),
-        Text(f"{progress.doing}: {shown(round(progress.done))} of {shown(round(progress.total))}"),
+        Text(_words(progress)),
     )
     return grid
+
+
+def _words(progress: Progress) -> str:
+    return f"{progress.doing}: {shown(round(progress.done))} of {shown(round(progress.total))}"

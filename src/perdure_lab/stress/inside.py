@@ -21,6 +21,9 @@ from perdure_lab.stress.results import TestResult, verdict_of
 from perdure_lab.stress.sizes import Sizes
 from perdure_lab.stress.stage import SkippedError, Stage
 
+STOP = b"stop"
+"""Said behind the job, it asks the test to end with what it has found so far."""
+
 _TELL_INTERVAL = 0.1
 """Seconds between two lines about the progress."""
 
@@ -65,9 +68,8 @@ class _Teller:
             tell(Told(progress=Progress(doing, done, total)))
 
 
-def run(job: Job) -> TestResult:
+def run(job: Job, stage: Stage) -> TestResult:
     """A test that raises fell short: what it raised says how."""
-    stage = Stage(job.sizes, Random(job.seed), _Teller())
     began_at = monotonic()
     try:
         asyncio.run(EVERYTHING[job.name](stage))
@@ -88,8 +90,13 @@ def main() -> None:
     os.environ["PATH"] = search_path()
     raise_descriptor_limit()
     job = asked(Job)
-    end_with_the_asker()
-    tell(Told(result=run(job)))
+    stage = Stage(job.sizes, Random(job.seed), _Teller())
+
+    def stop() -> None:
+        stage.is_stopped = True
+
+    end_with_the_asker(on_line=stop)
+    tell(Told(result=run(job, stage)))
     done()
 
 

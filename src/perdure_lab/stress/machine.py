@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 
 import psutil
 
@@ -15,6 +16,18 @@ _SOFT_LIMIT = 1024
 def this_machine() -> Machine:
     """Now."""
     return Machine(cores(), psutil.virtual_memory().available, _descriptors())
+
+
+def about_this(machine: Machine) -> dict[str, object]:
+    """What figures that were measured here depend on; read before the work, whose own load it is otherwise."""
+    return {
+        "cores": machine.cores,
+        "free_memory_bytes": machine.memory_bytes,
+        "descriptors": machine.descriptors,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "load_average": round(os.getloadavg()[0], 2),
+    }
 
 
 def cores() -> int:

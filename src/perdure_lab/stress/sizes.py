@@ -93,8 +93,9 @@ _WORDS = {
 }
 
 
-def fitted(level: Level, machine: Machine) -> tuple[Sizes, tuple[str, ...]]:
-    """The sizes of `level`, no larger than `machine` bears; and what its memory and descriptors made smaller, in words.
+def fitted(level: Level, machine: Machine) -> tuple[Sizes, dict[str, str]]:
+    """The sizes of `level`, no larger than `machine` bears; and those that its memory and descriptors made smaller, in
+    words.
 
     One core does half of what two do; `EXTREME` does more on more of them.
     """
@@ -108,7 +109,7 @@ def fitted(level: Level, machine: Machine) -> tuple[Sizes, tuple[str, ...]]:
         if bound < getattr(wanted, name):
             cuts[name] = max(1, bound)
     reason = f"for {machine.memory_bytes // MIB} MiB of free memory and {machine.descriptors} descriptors"
-    words = tuple(f"{_WORDS[name]}: {cut} instead of {getattr(wanted, name)}, {reason}" for name, cut in cuts.items())
+    words = {name: f"{_WORDS[name]}: {cut} instead of {getattr(wanted, name)}, {reason}" for name, cut in cuts.items()}
     return replace(wanted, **cuts), words
 
 

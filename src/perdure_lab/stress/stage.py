@@ -31,6 +31,8 @@ class Stage:
         self.progress = on_progress
         self.measurements: list[Measurement] = []
         self.shortfalls: list[str] = []
+        self.is_stopped = False
+        """Whether the test shall tell what it has found so far, and end."""
 
     def measured(
         self, name: str, value: float, unit: str = "", *, at_most: float | None = None, at_least: float | None = None
