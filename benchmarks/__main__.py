@@ -11,54 +11,66 @@ one failed or missed what was asked for. `compare` says what is beyond noise, an
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import results
-from benchmarks.report import MISSED, RECORDS, load_average, print_head, print_row
+from benchmarks import installed, results
+from benchmarks.report import MISSED, RECORDS, load_average, print_head, print_row, writable
 
-PARTS: dict[str, tuple[list[str], list[str]]] = {
-    "small": ([], ["--rounds", "3", "--seconds", "0.5"]),
-    "throughput": (["--processes", "2", "--rounds", "5"], ["--processes", "2", "--mib", "64"]),
-    "latency": (["--processes", "2", "--rounds", "5"], ["--processes", "2", "--round-trips", "200"]),
-    "databases": ([], ["--rounds", "1", "--seconds", "1"]),
-    "slow_link": ([], ["--rounds", "1", "--round-trips", "20"]),
-    "streams": ([], ["--rounds", "3", "--round-trips", "100"]),
-    "frames": ([], ["--rounds", "3"]),
-    "tubes": ([], ["--tubes", "10", "50", "--seconds", "5"]),
-    "footprint": ([], ["--runs", "3"]),
-    "managers": ([], ["memory", "--managers", "500"]),
-    "simulator": ([], ["--rounds", "1"]),
-    "recovery": ([], ["--kills", "10"]),
-    "hostile": ([], ["--seconds", "3", "open", "ping"]),
-    "turn_rotation": ([], ["--seconds", "90", "--lifetime", "20"]),
+DEFAULT_JSON = Path("build/benchmarks.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A module of this package."""
+
+    usual: list[str]
+    """Its arguments."""
+    quick: list[str]
+    uses: tuple[str, ...] = ("wrtc", "event loop")
+    """Of `installed.versions()`: what stands above its table."""
+    has_plot: bool = False
+    """That docs/benchmarks.md shows."""
+
+
+PEERS = ("wrtc", "uvloop", "OpenSSH", "keeper-pam-webrtc-rs", "iroh")
+
+PARTS: dict[str, Benchmark] = {
+    "small": Benchmark([], ["--rounds", "3", "--seconds", "0.5"], PEERS, has_plot=True),
+    "throughput": Benchmark(
+        ["--processes", "2", "--rounds", "5"], ["--processes", "2", "--mib", "64"], PEERS, has_plot=True
+    ),
+    "latency": Benchmark(
+        ["--processes", "2", "--rounds", "5"], ["--processes", "2", "--round-trips", "200"], PEERS, has_plot=True
+    ),
+    "databases": Benchmark(
+        [], ["--rounds", "1", "--seconds", "1"], ("wrtc", "event loop", "OpenSSH", "PostgreSQL", "Redis")
+    ),
+    "slow_link": Benchmark(
+        [], ["--rounds", "1", "--round-trips", "20"], ("wrtc", "event loop", "OpenSSH", "wireguard-go")
+    ),
+    "streams": Benchmark([], ["--rounds", "3", "--round-trips", "100"], ("wrtc",)),
+    "frames": Benchmark([], ["--rounds", "3"], ()),
+    "tubes": Benchmark(["--rounds", "3"], ["--tubes", "10", "50", "--seconds", "5"], has_plot=True),
+    "footprint": Benchmark([], ["--runs", "3"]),
+    "managers": Benchmark([], ["memory", "--managers", "500"], ("wrtc",)),
+    "simulator": Benchmark([], ["--rounds", "1"], ()),
+    "recovery": Benchmark([], ["--kills", "10"]),
+    "hostile": Benchmark([], ["--seconds", "3", "open", "ping"]),
+    "turn_rotation": Benchmark([], ["--seconds", "90", "--lifetime", "20"], ("wrtc", "coturn")),
 }
-"""Each with its arguments, and those of a quick run."""
-
-PACKAGES = ("perdure", "wrtc", "uvloop", "keeper-pam-webrtc-rs", "iroh")
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "kernel": platform.release()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def run_part(command: Sequence[str], shown: str) -> results.Part | None:
+def run_part(command: Sequence[str], shown: str, with_versions: str = "") -> results.Part | None:
     """The figures of a benchmark that ran to its end; what one that failed had found by then is not told from a whole
     table, and does not count. `None`: it failed, and has said why."""
-    part = results.Part(shown, load_average())
+    part = results.Part(shown, load_average(), versions=with_versions)
     print(f"\n# {part.command}\n", flush=True)
     with tempfile.NamedTemporaryFile("r") as records:
         code = subprocess.run(command, env=os.environ | {RECORDS: records.name}, check=False).returncode
@@ -75,7 +87,8 @@ def run(plan: Mapping[str, Sequence[str]], made: results.Run, file: Path) -> int
     """Each benchmark's module with its arguments, by its name; the exit code."""
     for name, arguments in plan.items():
         words = ["-m", f"benchmarks.{name}", *arguments]
-        part = run_part([sys.executable, *words], " ".join(["python3", *words]))
+        with_versions = installed.shown(made.versions, PARTS[name].uses)
+        part = run_part([sys.executable, *words], " ".join(["python3", *words]), with_versions)
         if part is not None:
             made.parts[name] = part
         made.write(file)
@@ -93,13 +106,16 @@ def publish(made: results.Run, readme: Path, figures: Path) -> None:
     readme.write_text(results.update_readme(made, readme.read_text()))
     figures.mkdir(exist_ok=True)
     for name, part in made.parts.items():
-        if part.figures:
+        if PARTS[name].has_plot:
             (figures / f"{name}.svg").write_text(results.plot(part.figures))
     print(f"tables in {readme}, plots in {figures}")
 
 
 def compare(before: Path, after: Path) -> int:
     rows = results.compare(results.read(before), results.read(after))
+    if not rows:
+        print(f"{before} and {after} have no figure in common", file=sys.stderr)
+        return 1
     print_head("work", "through", before.name, after.name, "ratio of medians", "")
     for row in rows:
         print_row(*row)
@@ -123,12 +139,15 @@ def main() -> int:
         "--only", nargs="+", default=list(PARTS), choices=list(PARTS), metavar="PART", help=", ".join(PARTS)
     )
     parser.add_argument("--quick", action="store_true", help="some minutes in all; for a look, not for README.md")
-    parser.add_argument("--json", type=Path, default=Path("build/benchmarks.json"), metavar="FILE")
+    parser.add_argument("--json", type=writable, metavar="FILE", help=f"(default: {DEFAULT_JSON})")
     arguments = parser.parse_args()
-    plan = {name: PARTS[name][1 if arguments.quick else 0] for name in arguments.only}
-    made = results.Run(time.strftime("%Y-%m-%d"), versions())
+    if (file := arguments.json) is None:
+        DEFAULT_JSON.parent.mkdir(exist_ok=True)
+        file = DEFAULT_JSON
+    plan = {name: PARTS[name].quick if arguments.quick else PARTS[name].usual for name in arguments.only}
+    made = results.Run(time.strftime("%Y-%m-%d"), installed.versions())
     try:
-        code = run(plan, made, arguments.json)
+        code = run(plan, made, file)
     except KeyboardInterrupt:
         return 130
     if not arguments.quick and made.parts:

@@ -144,7 +144,7 @@ async def run(rounds: int, seconds: float, peers: list[str]) -> None:
                 for peer in peers:
                     async with PEERS[peer](work.target, processes=2) as tunnel:
                         found[peer].append(await work.run(tunnel.address))
-            print_beside_perdure(work.name, work.unit, found, ",.0f", less_is_better=False)
+            print_beside_perdure(work.name, work.unit, found, less_is_better=False)
 
 
 def main() -> None:

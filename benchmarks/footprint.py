@@ -15,7 +15,7 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from benchmarks.report import load_average, print_head, print_row
+from benchmarks.report import load_average, measured, print_head, print_row
 
 from perdure_lab.demo.programs import Programs
 
@@ -57,8 +57,11 @@ def main() -> None:
     print(load)
     print_head("what", "figure")
     print_row("`perdure --help`", f"{statistics.median(times):.3f} s ({min(times):.3f} to {max(times):.3f})")
+    measured("`perdure --help`", "perdure", "s", times, less_is_better=True)
     for name, megabytes in asyncio.run(resident_megabytes()).items():
-        print_row(f"{name} with one idle tube, resident", f"{megabytes:.1f} MB")
+        what = f"{name} with one idle tube, resident"
+        print_row(what, f"{megabytes:.1f} MB")
+        measured(what, "perdure", "MB", [megabytes], less_is_better=True)
 
 
 if __name__ == "__main__":

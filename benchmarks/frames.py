@@ -21,9 +21,8 @@ import tracemalloc
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from benchmarks.report import load_average, print_head, print_row
+from benchmarks.report import load_average, measured, print_head, print_row, writable
 
 from perdure.wire import (
     Ack,
@@ -58,17 +57,22 @@ class Cost:
     """Of one frame. Times in microseconds of CPU."""
 
     what: str
-    write_us: float
-    read_us: float
-    write_spread: float
-    """The slowest round over the best one."""
-    read_spread: float
+    write_rounds_us: list[float]
+    read_rounds_us: list[float]
     write_ratio: float
     """Over `struct`."""
     read_ratio: float
     write_bytes: int
     """Allocated at most, the message included."""
     read_bytes: int
+
+    @property
+    def write_us(self) -> float:
+        return min(self.write_rounds_us)
+
+    @property
+    def read_us(self) -> float:
+        return min(self.read_rounds_us)
 
 
 def data_message(size: int) -> bytes:
@@ -127,15 +131,15 @@ def written(frames: list[Frame]) -> bytes:
     return b"".join(parts)
 
 
-def best_us(work: Callable[[], object], count: int = HANDLED, rounds: int = ROUNDS) -> tuple[float, float]:
-    """Microseconds of this thread's CPU that one call of `work` takes at best, and the slowest round over the best."""
+def rounds_us(work: Callable[[], object], count: int = HANDLED, rounds: int = ROUNDS) -> list[float]:
+    """Microseconds of this thread's CPU that one call of `work` takes in each round."""
     times = []
     for _ in range(rounds):
         began_at = time.thread_time_ns()
         for _ in range(count):
             work()
         times.append((time.thread_time_ns() - began_at) / count / 1e3)
-    return min(times), max(times) / min(times)
+    return times
 
 
 def allocated_bytes(work: Callable[[], object]) -> int:
@@ -154,18 +158,14 @@ def allocated_bytes(work: Callable[[], object]) -> int:
 def measure_data(size: int, rounds: int) -> Cost:
     """One DATA frame."""
     payload, message, packed = memoryview(bytes(size)), data_message(size), packed_data(memoryview(bytes(size)))
-    write_us, write_spread = best_us(lambda: written_data(payload), rounds=rounds)
-    read_us, read_spread = best_us(lambda: read(message), rounds=rounds)
-    pack_us, _ = best_us(lambda: packed_data(payload), rounds=rounds)
-    unpack_us, _ = best_us(lambda: unpacked(packed), rounds=rounds)
+    write = rounds_us(lambda: written_data(payload), rounds=rounds)
+    reading = rounds_us(lambda: read(message), rounds=rounds)
     return Cost(
         f"DATA of {size:,} bytes",
-        write_us,
-        read_us,
-        write_spread,
-        read_spread,
-        write_us / pack_us,
-        read_us / unpack_us,
+        write,
+        reading,
+        min(write) / min(rounds_us(lambda: packed_data(payload), rounds=rounds)),
+        min(reading) / min(rounds_us(lambda: unpacked(packed), rounds=rounds)),
         allocated_bytes(lambda: written_data(payload)),
         allocated_bytes(lambda: read(message)),
     )
@@ -179,18 +179,14 @@ def measure_mix(rounds: int) -> Cost:
     sizes = [len(frame.payload) for each in messages for frame in each if isinstance(frame, Data)]
     payload = memoryview(bytes(int(statistics.median(sizes))))
     packed = packed_data(payload)
-    write_us, write_spread = best_us(lambda: [written(each) for each in messages], 20, rounds)
-    read_us, read_spread = best_us(lambda: deque(map(read, whole), maxlen=0), 20, rounds)
-    pack_us, _ = best_us(lambda: packed_data(payload), rounds=rounds)
-    unpack_us, _ = best_us(lambda: unpacked(packed), rounds=rounds)
+    write = [each / frames for each in rounds_us(lambda: [written(each) for each in messages], 20, rounds)]
+    reading = [each / frames for each in rounds_us(lambda: deque(map(read, whole), maxlen=0), 20, rounds)]
     return Cost(
         f"the mix, {frames} frames in {len(messages)} messages",
-        write_us / frames,
-        read_us / frames,
-        write_spread,
-        read_spread,
-        write_us / frames / pack_us,
-        read_us / frames / unpack_us,
+        write,
+        reading,
+        min(write) / min(rounds_us(lambda: packed_data(payload), rounds=rounds)),
+        min(reading) / min(rounds_us(lambda: unpacked(packed), rounds=rounds)),
         max(allocated_bytes(lambda each=each: written(each)) for each in messages),  # type: ignore[misc]
         max(allocated_bytes(lambda each=each: read(each)) for each in whole),  # type: ignore[misc]
     )
@@ -202,16 +198,17 @@ COLUMNS = ("frame", "write", "read", "write over struct", "read over struct", "a
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=writable, metavar="FILE")
     arguments = parser.parse_args()
     print(load_average())
     print_head(*COLUMNS)
     costs = []
-    for size in SIZES:
-        costs.append(measure_data(size, arguments.rounds))
-        print_row(*_cells(costs[-1]))
-    costs.append(measure_mix(arguments.rounds))
-    print_row(*_cells(costs[-1]))
+    for size in (*SIZES, None):
+        cost = measure_mix(arguments.rounds) if size is None else measure_data(size, arguments.rounds)
+        costs.append(cost)
+        print_row(*_cells(cost))
+        for what, rounds in (("writing", cost.write_rounds_us), ("reading", cost.read_rounds_us)):
+            measured(f"{what} a frame", cost.what, "us of CPU", rounds, less_is_better=True)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([asdict(cost) for cost in costs], indent=1) + "\n", encoding="utf-8")
 
@@ -220,8 +217,10 @@ def _cells(cost: Cost) -> tuple[str, ...]:
     """Of `COLUMNS`."""
     return (
         cost.what,
-        f"{cost.write_us:.2f} us (to {cost.write_spread:.2f} ×)",
-        f"{cost.read_us:.2f} us (to {cost.read_spread:.2f} ×)",
+        *(
+            f"{min(rounds):.2f} us (to {max(rounds) / min(rounds):.2f} ×)"
+            for rounds in (cost.write_rounds_us, cost.read_rounds_us)
+        ),
         f"{cost.write_ratio:.1f}",
         f"{cost.read_ratio:.1f}",
         f"{cost.write_bytes:,} bytes",

@@ -2,8 +2,9 @@
 
     python -m benchmarks.latency [--round-trips 2000] [--rounds 3] [--processes 1 2]
 
-perdure, keeper-pam-webrtc-rs and a naive copy over the engine's channels, in turns. Both load directions are
-measured: "up" is the direction in which the request travels behind the bulk transfer, "down" that of the answer.
+perdure and what it is compared with, in turns; ssh and iroh, whose ends are two programs, only with two processes.
+Both load directions are measured: "up" is the direction in which the request travels behind the bulk transfer, "down"
+that of the answer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-from benchmarks.peers import bare_wrtc, child, keeper, perdure_peer
+from benchmarks.peers import child
+from benchmarks.peers.tunnels import TUNNELS, loops, names
 from benchmarks.report import load_average, measured, print_head, print_row, spread
 from benchmarks.throughput import BLOCK_BYTES
 
@@ -25,12 +27,6 @@ MESSAGE_BYTES = 64
 WARM_UP = 50
 LOAD_LEAD_SECONDS = 1.0
 """The bulk transfer runs this long before the first round trip, so that every buffer on the way is full."""
-
-PEERS: dict[str, child.TunnelFactory] = {
-    "perdure": perdure_peer.tunnel,
-    "keeper": keeper.tunnel,
-    "naive TCP copy": bare_wrtc.tunnel,
-}
 
 
 class Target:
@@ -153,13 +149,13 @@ def round_trips(address: child.Address, load: bytes, count: int) -> Result:
 
 
 async def run(rounds: int, processes: int, count: int, peers: list[str]) -> None:
-    print(f"\n{processes} process{'es' if processes > 1 else ''}; {load_average()}")
+    print(f"\n{processes} process{'es' if processes > 1 else ''}; {load_average()}; {loops()}")
     print_head("what", "load", *(f"p{percent} ms (lowest to highest round)" for percent in (50, 99)), "bulk MB/s")
     for load, name in ((b"", "idle"), (b"U", "up"), (b"D", "down")):
         results: dict[str, list[Result]] = {}
         for _ in range(rounds):
-            for peer in peers:
-                results.setdefault(peer, []).append(await measure(PEERS[peer], processes, load, count))
+            for peer in names(processes, peers):
+                results.setdefault(peer, []).append(await measure(TUNNELS[peer], processes, load, count))
         for peer, runs in results.items():
             bulk = statistics.median(run.load_mb_per_second for run in runs)
             shown = []
@@ -175,7 +171,7 @@ def main() -> None:
     parser.add_argument("--round-trips", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], choices=(1, 2))
-    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--peers", nargs="+", default=list(TUNNELS), choices=list(TUNNELS))
     arguments = parser.parse_args()
     for processes in arguments.processes:
         asyncio.run(run(arguments.rounds, processes, arguments.round_trips, arguments.peers))

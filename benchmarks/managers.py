@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 
 from benchmarks.peers.crowd import BATCH, CoreMaker, Crowd, fill_log
 from benchmarks.peers.wire_pair import SETTLE_SECONDS, WirePair, sealed_bytes
-from benchmarks.report import load_average, print_head, print_row, verdict
+from benchmarks.report import load_average, measured, print_head, print_row, verdict, writable
 
 from perdure.config import RestartPolicy, SessionLimits
 from perdure.core.connection import Connection
@@ -402,7 +402,7 @@ def main() -> None:
     parser.add_argument("--decisions", type=int, default=2000, help="of each kind and round")
     parser.add_argument("--restarts", type=int, default=5)
     parser.add_argument("--where", action="store_true", help="memory: which lines hold it")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    parser.add_argument("--json", type=writable, metavar="FILE", help="write the figures there too")
     arguments = parser.parse_args()
     parts = arguments.parts or list(PARTS)
     if unknown := set(parts) - set(PARTS):
@@ -417,9 +417,9 @@ def main() -> None:
         print_head(*COLUMNS)
         for each in figures:
             print_row(*each.cells)
+            measured(each.what, "perdure", each.unit, [each.measured], less_is_better=True)
     if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(told, file, indent=1)
+        arguments.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def _shown(value: float) -> str:

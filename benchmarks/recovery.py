@@ -13,7 +13,7 @@ import asyncio
 import statistics
 from contextlib import AsyncExitStack
 
-from benchmarks.report import load_average, print_head, print_row
+from benchmarks.report import load_average, measured, print_head, print_row
 
 from perdure_lab.demo.programs import Programs
 from perdure_lab.lab.traffic import Traffic
@@ -60,6 +60,7 @@ def main() -> None:
     print_head("kills", "p50 ms", "p95 ms", "p99 ms", "worst ms", "bytes lost or wrong")
     times = [f"{milliseconds:.0f}" for milliseconds in (cuts[49], cuts[94], cuts[98], max(silences))]
     print_row(str(len(silences)), *times, "0")
+    measured("silence after a carrier is killed", "perdure", "ms", silences, less_is_better=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 
+from benchmarks.report import figure as shown
+from benchmarks.report import spread
+
 HERE = Path(__file__).parent
 README = HERE / "README.md"
 FIGURES = HERE.parent / "docs" / "figures"
@@ -32,7 +35,7 @@ class Measured:
         return statistics.median(self.rounds)
 
     def __str__(self) -> str:
-        return f"{self.median:.4g} {self.unit} ({min(self.rounds):.4g} to {max(self.rounds):.4g})"
+        return spread(self.rounds, unit=self.unit)
 
 
 @dataclass(slots=True)
@@ -47,6 +50,8 @@ class Part:
     heads: list[int] = field(default_factory=list)
     """Which of them are heads."""
     figures: list[Measured] = field(default_factory=list)
+    versions: str = ""
+    """Of what it used, as they stand above its tables."""
     is_met: bool = True
     """What its own verdict is."""
 
@@ -80,7 +85,6 @@ class Run:
     parts: dict[str, Part] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
 
@@ -125,7 +129,8 @@ def update_readme(run: Run, text: str) -> str:
     for name, part in run.parts.items():
         if len(part.rows) == len(part.heads):
             continue  # it prints no table
-        head = f"`{part.command}` on {run.date}, {part.load} before it."
+        with_versions = part.versions and f" {part.versions}."
+        head = f"`{part.command}` on {run.date}, {part.load} before it.{with_versions}"
         made = f"<!-- made: {name} -->\n{head}\n\n{part.tables()}\n<!-- end -->"
         pattern = rf"<!-- made: {re.escape(name)} -->.*?<!-- end -->"
         text = re.sub(pattern, lambda _, made=made: made, text, flags=re.DOTALL)  # type: ignore[misc]
@@ -153,7 +158,7 @@ def plot(figures: list[Measured]) -> str:
                 f'<text x="{LABEL - 8}" y="{y + BAR - 4}" text-anchor="end">{escape(figure.peer)}</text>',
                 f'<rect x="{LABEL}" y="{y}" width="{middle - LABEL:.0f}" height="{BAR}"{ours}/>',
                 f'<line x1="{low:.0f}" x2="{high:.0f}" y1="{y + BAR / 2}" y2="{y + BAR / 2}"/>',
-                f'<text x="{max(middle, high) + 6:.0f}" y="{y + BAR - 4}">{figure.median:.4g}</text>',
+                f'<text x="{max(middle, high) + 6:.0f}" y="{y + BAR - 4}">{shown(figure.median)}</text>',
             ]
             y += BAR
     width, height = LABEL + PLOT + FIGURE, y + GAP

@@ -22,10 +22,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.report import load_average, print_head, print_row
+from benchmarks.report import load_average, measured, print_head, print_row, writable
 
 from perdure.cli.exit_codes import ExitCode
-from perdure.cli.running import try_to_write
 from perdure_lab.scenario.model import Link, LinkName
 from perdure_lab.sim.chaos import Chaos
 from perdure_lab.sim.simulation import Simulation
@@ -114,6 +113,7 @@ def _tell(rounds: list[tuple[float, float]], load: str, file: Path | None) -> No
     print_head("what", "median (lowest to highest round)", "asked for")
     for figure in figures:
         print_row(*figure.cells)
+        measured(figure.what, "perdure", figure.unit, figure.rounds, less_is_better=False)
     if file is not None:
         file.write_text(json.dumps([asdict(figure) for figure in figures], indent=1) + "\n")
 
@@ -135,7 +135,7 @@ def _arguments() -> argparse.Namespace:
         metavar="HOURS",
         help="of an idle tube in each round (default: %(default)g)",
     )
-    parser.add_argument("--json", type=_writable, metavar="FILE", help="write the figures there (default: nowhere)")
+    parser.add_argument("--json", type=writable, metavar="FILE", help="write the figures there (default: nowhere)")
     return parser.parse_args()
 
 
@@ -157,16 +157,6 @@ def _above_zero(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours above 0")
     return value
-
-
-def _writable(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("a file name is missing")
-    try:
-        try_to_write(Path(text))
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"{text} cannot be written: {error.strerror}") from error
-    return Path(text)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
-from benchmarks.peers import bare_wrtc, child, iroh, keeper, perdure_peer, ssh
+from benchmarks.peers import child
+from benchmarks.peers.tunnels import TUNNELS, loops
 from benchmarks.report import load_average, print_beside_perdure, print_head
 
 MESSAGE = bytes(64)
@@ -26,15 +27,6 @@ BUSY_CONNECTIONS = 50
 CONNECTORS = 20
 WARM_UP = 100
 WARM_UP_CONNECTIONS = 10
-
-
-PEERS: dict[str, child.TunnelFactory] = {
-    "perdure": perdure_peer.tunnel,
-    "ssh -L": ssh.tunnel,
-    "naive TCP copy": bare_wrtc.tunnel,
-    "keeper": keeper.tunnel,
-    "iroh": iroh.tunnel,
-}
 
 
 class EchoServer(asyncio.Protocol):
@@ -172,7 +164,7 @@ async def run(peers: list[str], rounds: int, seconds: float, only: str) -> None:
     target = multiprocessing.get_context("fork").Process(target=serve_echo, args=(listening,), daemon=True)
     target.start()
     host, port = listening.getsockname()
-    print(f"{load_average()}\n")
+    print(f"{load_average()}; {loops()}\n")
     print_head("what", "through", "median (lowest to highest)", "perdure's as a ratio, median of the rounds")
     try:
         for work in WORK:
@@ -181,9 +173,9 @@ async def run(peers: list[str], rounds: int, seconds: float, only: str) -> None:
             results: dict[str, list[float]] = {peer: [] for peer in peers}
             for _ in range(rounds):
                 for peer in peers:
-                    async with PEERS[peer]((host, port), processes=2) as tunnel:
+                    async with TUNNELS[peer]((host, port), processes=2) as tunnel:
                         results[peer].append(await work.measure(tunnel.address, seconds))
-            print_beside_perdure(work.name, work.unit, results, ".4g", less_is_better=work.unit == "ms")
+            print_beside_perdure(work.name, work.unit, results, less_is_better=work.unit == "ms")
     finally:
         target.terminate()
         listening.close()
@@ -193,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
-    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--peers", nargs="+", default=list(TUNNELS), choices=list(TUNNELS))
     parser.add_argument("--only", default="", help="words in the name of the work")
     arguments = parser.parse_args()
     asyncio.run(run(arguments.peers, arguments.rounds, arguments.seconds, arguments.only))

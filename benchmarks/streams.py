@@ -19,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from benchmarks.report import load_average, print_head, print_row
+from benchmarks.report import load_average, measured, print_head, print_row
 
 import perdure
 from perdure.gateway import Gateway
@@ -168,6 +168,7 @@ def main() -> None:
     print(f"{load_average()}\n")
     print_head("", "median", "lowest", "highest")
     for name, times in results.items():
+        measured("64 bytes, a round trip", name, "ms", times, less_is_better=True)
         print_row(name, f"{statistics.median(times):.3f} ms", f"{min(times):.3f}", f"{max(times):.3f}")
     rounds = list(zip(*(results[name] for name in (HANDLER, SERVICE, FORWARDED, DIRECT)), strict=True))
     without_legs = statistics.median(handler / (forwarded - 2 * leg) for handler, _, forwarded, leg in rounds)

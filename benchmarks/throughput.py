@@ -1,6 +1,6 @@
-"""256 MiB through one forwarded TCP connection: perdure, keeper-pam-webrtc-rs, and the engine by itself, in turns.
+"""256 MiB through one forwarded TCP connection: perdure, what it is compared with, and the engine by itself, in turns.
 
-    python -m benchmarks.throughput [--mib 256] [--rounds 3] [--processes 1 2]
+    python -m benchmarks.throughput [--mib 256] [--rounds 3] [--processes 1 2] [--peers perdure keeper]
 
 The source and the sink are threads of this process, with blocking sockets, the same for every tunnel. "bare channel"
 has no TCP at all: messages of 64 KiB from one peer connection to the other. MB = 10^6 bytes; CPU is that of the
@@ -18,9 +18,11 @@ import threading
 import time
 from dataclasses import dataclass
 
-from benchmarks.peers import bare_wrtc, child, keeper, perdure_peer
-from benchmarks.report import load_average, measured, print_head, print_row
+from benchmarks.peers import bare_wrtc, child
+from benchmarks.peers.tunnels import TUNNELS, loops, names
+from benchmarks.report import load_average, measured, print_head, print_row, spread
 
+BARE = "bare channel"
 BLOCK_BYTES = 256 * 1024
 TIMEOUT = 180.0
 
@@ -32,7 +34,7 @@ class Result:
 
 
 class Sink:
-    """Accepts one connection and counts until `expected` bytes have come."""
+    """Takes connections, and counts until `expected` bytes have come by one."""
 
     def __init__(self, expected: int) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -53,15 +55,20 @@ class Sink:
         return self.done_at
 
     def _run(self) -> None:
-        connection, _ = self._listener.accept()
-        buffer = bytearray(BLOCK_BYTES)
         missing = self._expected
-        while missing > 0 and (count := connection.recv_into(buffer)):
-            missing -= count
+        while missing == self._expected:  # one that says nothing only looked whether the tunnel is there
+            connection, _ = self._listener.accept()
+            missing = self._missing_after(connection)
         if missing == 0:
             self.done_at = time.perf_counter()
-        connection.close()
         self._listener.close()
+
+    def _missing_after(self, connection: socket.socket) -> int:
+        buffer, missing = bytearray(BLOCK_BYTES), self._expected
+        with connection:
+            while missing > 0 and (count := connection.recv_into(buffer)):
+                missing -= count
+        return missing
 
 
 async def through_tunnel(factory: child.TunnelFactory, total: int, processes: int) -> Result:
@@ -89,30 +96,31 @@ def _push(source: socket.socket, total: int) -> None:
         source.sendall(block)
 
 
-async def measure(total: int, rounds: int, processes: int) -> dict[str, list[Result]]:
+async def measure(total: int, rounds: int, processes: int, peers: list[str]) -> dict[str, list[Result]]:
     results: dict[str, list[Result]] = {}
     for _ in range(rounds):
-        results.setdefault("perdure", []).append(await through_tunnel(perdure_peer.tunnel, total, processes))
-        results.setdefault("bare channel", []).append(await bare_channel(total, processes))
-        results.setdefault("keeper", []).append(await through_tunnel(keeper.tunnel, total, processes))
-        results.setdefault("naive TCP copy", []).append(await through_tunnel(bare_wrtc.tunnel, total, processes))
+        for peer in names(processes, peers):
+            if peer == BARE:
+                result = await bare_channel(total, processes)
+            else:
+                result = await through_tunnel(TUNNELS[peer], total, processes)
+            results.setdefault(peer, []).append(result)
     return results
 
 
 def show(results: dict[str, list[Result]], processes: int) -> None:
-    print(f"\n{processes} process{'es' if processes > 1 else ''}; {load_average()}")
+    print(f"\n{processes} process{'es' if processes > 1 else ''}; {load_average()}; {loops()}")
     ratio = "perdure's MB/s as a ratio, median of the rounds"
     print_head("what", "MB/s, median (lowest to highest)", "CPU ms/MB", ratio)
-    ours = results["perdure"]
+    ours = results.get("perdure", [])
     for name, runs in results.items():
         speeds = [run.mb_per_second for run in runs]
-        ratios = [mine.mb_per_second / theirs.mb_per_second for mine, theirs in zip(ours, runs, strict=True)]
-        spread = f"{statistics.median(speeds):.1f} ({min(speeds):.1f} to {max(speeds):.1f})"
+        ratios = [mine.mb_per_second / theirs.mb_per_second for mine, theirs in zip(ours, runs, strict=False)]
         cpu = statistics.median(run.cpu_ms_per_mb for run in runs)
         measured("256 MiB, one connection", name, "MB/s", speeds, less_is_better=False)
         measured("CPU of both ends", name, "ms/MB", [run.cpu_ms_per_mb for run in runs], less_is_better=True)
-        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        print_row(name, spread, f"{cpu:.1f}", ratio)
+        ratio = spread(ratios, ".2f") if ratios and name != "perdure" else ""
+        print_row(name, spread(speeds, ".1f"), f"{cpu:.1f}", ratio)
 
 
 def main() -> None:
@@ -120,9 +128,11 @@ def main() -> None:
     parser.add_argument("--mib", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], choices=(1, 2))
+    peers = [*TUNNELS, BARE]
+    parser.add_argument("--peers", nargs="+", default=peers, choices=peers)
     arguments = parser.parse_args()
     for processes in arguments.processes:
-        show(asyncio.run(measure(arguments.mib << 20, arguments.rounds, processes)), processes)
+        show(asyncio.run(measure(arguments.mib << 20, arguments.rounds, processes, arguments.peers)), processes)
 
 
 if __name__ == "__main__":

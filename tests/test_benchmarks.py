@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
+import socket
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import report, results
+from benchmarks import installed, report, results, throughput, tubes
+from benchmarks.peers import child, tunnels
 from benchmarks.results import Measured, Part, Run
 
 
@@ -117,3 +122,92 @@ def test_a_run_with_a_benchmark_that_fails_ends_with_1_and_leaves_its_old_table(
     assert "\nold\n" in readme.read_text()
     assert "old too" not in readme.read_text()
     assert not (tmp_path / "figures" / "small.svg").exists()
+
+
+def test_files_that_have_no_figure_in_common_are_told_and_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after, other = tmp_path / "before.json", tmp_path / "after.json", run(1.0)
+    run(1.0, 1.1, 1.2).write(before)
+    other.parts = {"frames": other.parts["small"]}
+    other.write(after)
+    assert command.compare(before, after) == 1
+    assert "have no figure in common" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", "no folder/figures.json", "."])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(argparse.ArgumentTypeError, match=r"cannot be written|is missing"):
+        report.writable(name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_versions_stand_above_a_table() -> None:
+    made = run(1.0)
+    made.parts["small"].versions = installed.shown({"python": "3.11.2", "perdure": "0.2.0", "Redis": "7"}, ["Redis"])
+    text = results.update_readme(made, "<!-- made: small -->\n<!-- end -->")
+    assert "load average 0.1 before it. Python 3.11.2, perdure 0.2.0, Redis 7." in text
+
+
+def test_every_version_that_a_table_wants_is_asked_for() -> None:
+    found = installed.versions()
+    for benchmark in command.PARTS.values():
+        assert set(benchmark.uses) <= set(found)
+
+
+def test_every_benchmark_has_a_place_for_its_table() -> None:
+    readme = results.README.read_text()
+    assert [name for name in command.PARTS if f"<!-- made: {name} -->" not in readme] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(18471.3, "18,470"), (1312.4, "1,312"), (761.42, "761.4"), (0.33741, "0.3374"), (1e-5, "0.00001")],
+)
+def test_figures_have_four_digits_and_no_exponent(value: float, text: str) -> None:
+    assert report.figure(value) == text
+
+
+def test_a_sink_counts_the_connection_that_brings_bytes_and_not_one_that_only_looks() -> None:
+    sink = throughput.Sink(100)
+    socket.create_connection(sink.address).close()
+    with socket.create_connection(sink.address) as source:
+        source.sendall(bytes(100))
+        assert sink.wait() > 0
+
+
+def test_a_peer_that_is_not_installed_is_named() -> None:
+    with pytest.raises(SystemExit, match="this peer needs no_such_package"):
+        child.require("no_such_package")
+
+
+def test_peers_of_two_programs_are_left_out_where_both_ends_share_a_process() -> None:
+    wanted = list(tunnels.TUNNELS)
+    assert tunnels.names(2, wanted) == wanted
+    assert set(wanted) - set(tunnels.names(1, wanted)) == {"ssh -L", "iroh"}
+
+
+def test_several_rounds_of_idle_tubes_are_a_row_and_figures_that_can_be_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "records"
+    monkeypatch.setenv(report.RECORDS, str(file))
+    costs = [tubes.Cost(300.0 + n, 4.0, 10, 2.0, 60.0, 14.0) for n in range(3)]
+    tubes.show("100 tubes", 100, costs)
+    part = Part("", "")
+    for line in file.read_text().splitlines():
+        part.add(line)
+    assert part.rows[0][:2] == ["100", "301 KiB (300 to 302)"]
+    (memory,) = (each for each in part.figures if each.work == "memory of an idle tube")
+    assert memory.rounds == [300.0, 301.0, 302.0]
+
+
+def test_each_step_of_the_hot_path_is_found_and_costs_something() -> None:
+    command = [sys.executable, "-m", "benchmarks.steps", "--round-trips", "50"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    rows = [line.split(" | ") for line in said.splitlines() if re.match(r"\| \d: ", line)]
+    assert [row[0].split(":")[0] for row in rows] == [f"| {number}" for number in range(1, 8)]
+    assert all(float(row[1].rstrip(" |")) > 0 for row in rows)

@@ -5,7 +5,8 @@
 
 The first pushes messages and prints the figures; the second forwards TCP with one data channel a connection, each read
 sent as it came: no framing, no sequence numbers, nothing kept for a resume. A receiver cannot slow a channel down, so a
-slow target makes the exit's memory grow: for benchmarks with a target that reads.
+slow target makes the exit's memory grow: for benchmarks with a target that reads. On asyncio's own event loop, or with
+`--uvloop` on that one, which perdure's commands use.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 import webrtc
 from benchmarks.peers import child
 
+from perdure.cli.running import loop_factory
 from perdure_lab.peers.copying import HIGH_WATER_BYTES, LABEL, LOW_WATER_BYTES, MESSAGE_BYTES, Copy, Dialer
 
 MODULE = "benchmarks.peers.bare_wrtc"
@@ -52,6 +54,10 @@ async def push(*, mebibytes: int, message_bytes: int = MESSAGE_BYTES, processes:
 def tunnel(target: child.Address, *, processes: int = 1) -> AbstractAsyncContextManager[child.Tunnel]:
     """Forwards a port of 127.0.0.1 to `target`, with both ends in one child process or in two."""
     return child.tunnel(MODULE, target, processes)
+
+
+def tunnel_on_uvloop(target: child.Address, *, processes: int = 1) -> AbstractAsyncContextManager[child.Tunnel]:
+    return child.tunnel(MODULE, target, processes, "--uvloop")
 
 
 class EntryConnection:
@@ -191,6 +197,7 @@ class CopyExit(ExitConnection):
 def main() -> None:
     parser = child.parser(__doc__)
     parser.add_argument("--push-mib", type=int, help="push this much instead of forwarding")
+    parser.add_argument("--uvloop", action="store_true", help="on uvloop, which has to be installed")
     parser.add_argument("--message-kib", type=int, default=MESSAGE_BYTES // 1024)
     options = parser.parse_args()
     webrtc.allow_loopback()
@@ -200,7 +207,8 @@ def main() -> None:
     exit: Callable[[], child.Exit] = lambda: CopyExit(options.target)  # noqa: E731
     if options.push_mib:
         entry, exit = lambda: PushEntry(size_bytes, message_bytes), lambda: PushExit(size_bytes)
-    asyncio.run(child.serve(MODULE, options.only_exit, options.processes, entry, exit))
+    with asyncio.Runner(loop_factory=loop_factory() if options.uvloop else None) as runner:
+        runner.run(child.serve(MODULE, options.only_exit, options.processes, entry, exit))
 
 
 if __name__ == "__main__":

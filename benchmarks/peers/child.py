@@ -11,6 +11,7 @@ either layout.
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import json
 import os
 import sys
@@ -93,6 +94,12 @@ async def start(module: str, *arguments: str) -> AsyncIterator[Child]:
             await process.wait()
 
 
+def require(module: str) -> None:
+    """Say that it is missing before a child does so by a traceback."""
+    if importlib.util.find_spec(module) is None:
+        raise SystemExit(f"this peer needs {module}: pip install 'perdure[benchmark]'")
+
+
 class Tunnel(Protocol):
     """What a benchmark connects to."""
 
@@ -119,9 +126,9 @@ class ChildTunnel:
 
 
 @contextlib.asynccontextmanager
-async def tunnel(module: str, target: Address, processes: int) -> AsyncIterator[Tunnel]:
+async def tunnel(module: str, target: Address, processes: int, *arguments: str) -> AsyncIterator[Tunnel]:
     host, port = target
-    async with start(module, "--target", f"{host}:{port}", "--processes", str(processes)) as child:
+    async with start(module, "--target", f"{host}:{port}", "--processes", str(processes), *arguments) as child:
         first = await child.ask(None, START_TIMEOUT)
         yield ChildTunnel((first["host"], first["port"]), child)
 

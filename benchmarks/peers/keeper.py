@@ -32,6 +32,7 @@ TEST_MODE = {"callback_token": "TEST_MODE_CALLBACK_TOKEN", "ksm_config": "TEST_M
 
 def tunnel(target: child.Address, *, processes: int = 1) -> AbstractAsyncContextManager[child.Tunnel]:
     """Forwards a port of 127.0.0.1 to `target`, with both ends in one child process or in two."""
+    child.require("keeper_pam_webrtc_rs")
     return child.tunnel(MODULE, target, processes)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import cast
 
 import webrtc
 
@@ -30,35 +31,47 @@ class Copy(asyncio.Protocol):
         self._channel = channel
         self._transport: asyncio.Transport | None = None
         self._early: list[bytes | str] = []  # came before the TCP connection
+        self._unsent: list[bytes | str] = []  # came before the channel
         self._open_directions = 2
         channel.buffered_amount_low_threshold = LOW_WATER_BYTES
-        channel.on("open", lambda _: self._resume_reading())
+        channel.on("open", lambda _: self._on_open())
         channel.on("bufferedamountlow", lambda _: self._resume_reading())
         channel.on("message", self._on_message)
         channel.on("close", self._on_close)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        if self._channel.ready_state != "open":
-            transport.pause_reading()
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its type
         for data in self._early:
             self._write(data)
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
         for start in range(0, len(data), MESSAGE_BYTES):
-            self._channel.send(data[start : start + MESSAGE_BYTES])
-        if self._channel.buffered_amount >= HIGH_WATER_BYTES:
+            self._send(data[start : start + MESSAGE_BYTES])
+        if self._channel.ready_state != "open" or self._channel.buffered_amount >= HIGH_WATER_BYTES:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        self._channel.send("")
+        self._send("")
         self._end_direction()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._channel.close()
+
+    def _on_open(self) -> None:
+        for data in self._unsent:
+            self._send(data)
+        self._unsent.clear()
+        self._resume_reading()
+
+    def _send(self, data: bytes | str) -> None:
+        """A channel that is closing or closed takes nothing: the other end was faster, and its event is under way."""
+        match self._channel.ready_state:
+            case "connecting":
+                self._unsent.append(data)
+            case "open":
+                self._channel.send(data)
 
     def _on_message(self, event: webrtc.MessageEvent) -> None:
         assert isinstance(event.data, bytes | str)

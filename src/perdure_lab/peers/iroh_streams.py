@@ -5,15 +5,20 @@
 
 The gateway's identity and its direct addresses are asked for beside the network. There is no relay. A connection that
 iroh gives up is made anew for the next TCP connection; those that it carried end with it.
+
+Done for it: uvloop where it is installed, as perdure has it; and one copy of what is sent in the place of the package's
+loop over its bytes, which takes 0.3 us for each of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import importlib
 from functools import partial
 from typing import Any
 
+from perdure.cli.running import loop_factory
 from perdure_lab.peers import exchange, words
 from perdure_lab.peers.exchange import Exchange
 from perdure_lab.peers.words import Words
@@ -51,7 +56,8 @@ class Carrier:
 def main() -> None:
     given = words.parsed(__doc__)
     words.require("iroh", package="iroh")
-    asyncio.run(_gateway(given) if given.is_gateway else _client(given))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_gateway(given) if given.is_gateway else _client(given))
 
 
 def _package() -> Any:
@@ -59,8 +65,15 @@ def _package() -> Any:
     return importlib.import_module("iroh")
 
 
+def write_at_once(builder: Any, value: bytes) -> None:
+    """In the place of `_UniffiRustBufferBuilder.write`."""
+    with builder._reserve(len(value)):
+        ctypes.memmove(ctypes.addressof(builder.rbuf.data.contents) + builder.rbuf.len, bytes(value), len(value))
+
+
 async def _endpoint() -> Any:
     package = _package()
+    package.iroh_ffi._UniffiRustBufferBuilder.write = write_at_once
     package.iroh_ffi.uniffi_set_event_loop(asyncio.get_running_loop())
     options = package.EndpointOptions(
         preset=package.preset_minimal(), alpns=[ALPN], relay_mode=package.RelayMode.disabled()

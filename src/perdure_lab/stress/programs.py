@@ -72,9 +72,9 @@ async def house() -> AsyncIterator[House]:
 class Clients:
     """A process of tunnels that talk; a context manager."""
 
-    def __init__(self, house: House, tunnels: int, *, interval: float = 0.5) -> None:
+    def __init__(self, house: House, tunnels: int, *, interval: float = 0.5, talks: bool = True) -> None:
         self._worker = Worker([sys.executable, "-m", "perdure_lab.stress.talkers"])
-        self._talk = Talk(str(house.ticket_file), tunnels, "127.0.0.1", house.echo_port, interval=interval)
+        self._talk = Talk(str(house.ticket_file), tunnels, "127.0.0.1", house.echo_port, interval=interval, talks=talks)
 
     async def __aenter__(self) -> Clients:
         await self._worker.__aenter__()

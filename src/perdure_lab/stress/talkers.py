@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from perdure.client import Tunnel
     from perdure.core.actions import StateChanged
 
+LONGEST_SPREAD = 2.0
+"""Seconds within which all tunnels say their first block, also where they say another one hours later."""
+
 LAST_BYTES_TIMEOUT = 60.0
 """Seconds for what is under way when it is to end: a recovery may take its time."""
 
@@ -38,6 +41,9 @@ class Talk:
     port: int
     block: int = 256
     interval: float = 0.5
+    """Nothing but the first block, where it is longer than the talk."""
+    talks: bool = True
+    """Otherwise the tunnels carry no stream at all."""
 
 
 @dataclass(slots=True)
@@ -86,12 +92,15 @@ class Talkers:
         async with tunnels:
             self.heard.connected = talk.tunnels
             self.heard.set_up_seconds = monotonic() - began_at
+            if not talk.talks:
+                await self._ending.wait()
+                return
             await asyncio.gather(*(self._speak(tunnel, number) for number, tunnel in enumerate(tunnels)))
 
     async def _speak(self, tunnel: Tunnel, number: int) -> None:
         talk, heard = self._talk, self.heard
         tunnel.manager.add_state_change_callback(self._count_outage)
-        await asyncio.sleep(talk.interval * number / talk.tunnels)  # not all at the same time
+        await asyncio.sleep(min(talk.interval, LONGEST_SPREAD) * number / talk.tunnels)  # not all at the same time
         try:
             reader, writer = await tunnel.open_connection(talk.host, talk.port)
             position = 0
