@@ -33,21 +33,26 @@ MOST_GROWTH_MIB = 4.0
 kept with both its ends has 0.6 MiB, so one in five would be above it even in the light form."""
 
 
+KILLED, REBUILT = "carriers killed", "carriers rebuilt"
+
+
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """Breaks tubes at one end, each way by chance."""
+    """Breaks tubes at one end, by chance: of each two one is killed, and one rebuilt."""
 
     dice: Random
     counts: Counter[str] = field(default_factory=Counter)
+    _next: list[str] = field(default_factory=list)
 
     def break_one(self, pair: Pair) -> None:
-        manager = self.dice.choice([pair.here, pair.there])
-        if self.dice.random() < 0.5:
+        if not self._next:
+            self._next.extend(self.dice.sample([KILLED, REBUILT], 2))
+        way, manager = self._next.pop(), self.dice.choice([pair.here, pair.there])
+        if way == KILLED:
             manager.tube.kill_carrier()
-            self.counts["carriers killed"] += 1
         else:
             manager.rebuild()
-            self.counts["carriers rebuilt"] += 1
+        self.counts[way] += 1
 
 
 async def test_resource_cleanup_under_stress(stage: Stage) -> None:
