@@ -24,6 +24,10 @@ def shown(*reports: ScenarioReport, width: int = 100) -> str:
     return capture.get()
 
 
+def decision(action: str, trigger: str = "connection timeout") -> ActionTaken:
+    return ActionTaken(5.1, "client", trigger, action, "an answer is overdue")
+
+
 class TestFigures:
     def test_a_percentile_is_the_smallest_sample_that_so_many_do_not_exceed(self) -> None:
         report = made_up_report(*(made_up_run(number / 10, seed=number) for number in range(1, 21)))
@@ -83,14 +87,21 @@ class TestFigures:
         assert str(Figure(0.0, at_least=True)) == "≥ 0 ms"
         assert str(Figure(55.0, at_least=True)) == "≥ 55.0 s"
 
-    def test_a_run_held_when_the_policy_said_so_and_nothing_was_begun(self) -> None:
-        hold = ActionTaken(5.1, "client", "quality degradation", "hold", "the path carries data")
-        report = made_up_report(
-            made_up_run(0.1, actions_taken=(hold,), rebuilds=0),
-            made_up_run(0.1, actions_taken=(hold,), rebuilds=1, restarts=2),
-            made_up_run(0.1, actions_taken=(), rebuilds=0),
+    def test_what_both_ends_did_is_called_as_they_decided_it(self) -> None:
+        first, second = (
+            made_up_run(0.1, actions_taken=tuple(map(decision, actions)))
+            for actions in (["spare", "hold", "switch"], ["rebuild", "ICE restart", "spare", "wait"])
         )
-        assert str(figures.recoveries(report)) == "1 × rebuild, 2 × ICE restart, 1 × hold"
+        found = figures.recoveries(made_up_report(first, second))
+        assert str(found) == "1 × rebuild, 2 × spare, 1 × switch, 1 × ICE restart"
+
+    def test_a_run_held_when_the_policy_said_so_and_nothing_else_was_needed(self) -> None:
+        runs = (made_up_run(0.1, actions_taken=tuple(map(decision, each))) for each in (["hold"], ["hold", "switch"]))
+        assert str(figures.recoveries(made_up_report(*runs))) == "1 × switch, 1 × hold"
+
+    def test_setting_up_and_doing_nothing_recovers_nothing(self) -> None:
+        runs = (made_up_run(0.1, actions_taken=()), made_up_run(0.1, actions_taken=(decision("rebuild", "set-up"),)))
+        assert str(figures.recoveries(made_up_report(*runs))) == "none"
 
     def test_the_median_run_is_the_lower_of_two_in_the_middle(self) -> None:
         report = made_up_report(*(made_up_run(silence) for silence in (0.4, 0.1, 0.3, 0.2)))
@@ -229,6 +240,12 @@ class TestJson:
         ]
         assert msgspec.convert(json.loads(to_json(reports))["reports"], list[ScenarioReport]) == reports
 
+    def test_runs_of_version_1_are_read_and_called_as_they_were_decided(self) -> None:
+        run = made_up_run(0.1, actions_taken=(decision("spare"),))
+        (report,) = json.loads(to_json([made_up_report(run)]))["reports"]
+        report["runs"][0] |= {"restarts": 0, "rebuilds": 1}  # which counted spares
+        assert str(figures.recoveries(msgspec.convert(report, ScenarioReport))) == "1 × spare"
+
     def test_losses_and_misses_are_texts_with_their_run(self) -> None:
         lossy = made_up_report(made_up_run(0.1, bytes_lost=3), made_up_run(0.3, bytes_lost=3), silence_p50=0.05)
         (report,) = json.loads(to_json([lossy]))["reports"]
@@ -239,7 +256,7 @@ class TestJson:
         own = made_up_report(made_up_run(0.25), silence_p50=0.1)
         peer = made_up_report(made_up_run(5.0, subject="fowl"))
         document = json.loads(to_json([own, peer]))
-        assert document["version"] == 1
+        assert document["version"] == 2
         first, second = document["reports"]
         assert set(first) == {"scenario", "subject", "verdict", "losses", "misses", "figures", "runs"}
         assert (first["subject"], first["verdict"], first["scenario"]["name"]) == ("perdure", "missed", "unplugged")
@@ -248,7 +265,7 @@ class TestJson:
         assert set(found["silence"]) == set(found["after"]) == {"both", "up", "down"}
         assert set(found["silence"]["up"]) == {"count", "p50", "p95", "worst"}
         assert found["silence"]["up"]["p50"] == {"seconds": pytest.approx(0.25), "at_least": False}
-        assert found["recoveries"] == {"held_runs": 0, "restarts": 0, "rebuilds": 1}
+        assert found["recoveries"] == {"held_runs": 0, "restarts": 0, "rebuilds": 1, "spares": 0, "switches": 0}
         assert found["totals"]["connections_kept"] == 2
         assert found["ratio_to_perdure"] is None
         assert second["figures"]["ratio_to_perdure"] == {"times": pytest.approx(20.0), "at_least": False}

@@ -24,7 +24,7 @@ def test_a_missed_expectation_is_no_loss() -> None:
     assert verdict(missed) == "missed"
     assert misses(missed) == (
         Finding("silence, worst: 400 ms, expected at most 300 ms"),
-        Finding("1 restarts and rebuilds, expected at most 0", 1),
+        Finding("1 ICE restarts, rebuilds and spares, expected at most 0", 1),
         Finding("the state degraded was not shown", 1),
     )
     assert verdict(made_up_report(made_up_run(0.4))) == "passed"
@@ -57,6 +57,16 @@ def test_what_a_peer_lost_is_not_clean_and_what_only_perdure_was_asked_for_is() 
     assert not is_clean([own], strict=True)
     assert not is_clean([peer, made_up_report(made_up_run(0.1, subject="wrtc", bytes_lost=1))], strict=False)
     assert not is_clean([made_up_report()], strict=False)
+
+
+def test_a_switch_is_no_restart_and_a_spare_is_one() -> None:
+    actions = ("spare", "rebuild", "switch", "ICE restart", "hold")
+    taken = tuple(ActionTaken(at, "client", "silence", action, "why") for at, action in enumerate(actions))
+    run = made_up_run(0.1, actions_taken=taken)
+    assert misses(made_up_report(run, max_restarts=3)) == ()
+    assert misses(made_up_report(run, max_restarts=2)) == (
+        Finding("3 ICE restarts, rebuilds and spares, expected at most 2", 1),
+    )
 
 
 def test_spares_are_counted_by_the_minute_and_a_state_may_be_forbidden() -> None:

@@ -35,8 +35,6 @@ RUN = RunResult(
     bytes_sent=100,
     bytes_lost=0,
     bytes_wrong=0,
-    restarts=0,
-    rebuilds=1,
 )
 
 

@@ -77,8 +77,6 @@ def made_up_run(
         "bytes_sent": 16_000_000,
         "bytes_lost": 0,
         "bytes_wrong": 0,
-        "restarts": 0,
-        "rebuilds": len(silences),
     }
     return RunResult(**(facts | changed))
 

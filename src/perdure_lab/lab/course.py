@@ -157,7 +157,5 @@ def _failed(planned: Planned, problem: str) -> RunResult:
         bytes_sent=0,
         bytes_lost=0,
         bytes_wrong=0,
-        restarts=0,
-        rebuilds=0,
         problem=problem,
     )

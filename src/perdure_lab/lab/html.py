@@ -200,7 +200,7 @@ def _facts(report: ScenarioReport, group: Sequence[ScenarioReport]) -> str:
     ]
     expect = report.scenario.expectation
     if expect.max_restarts is not None:
-        sentences.append(f"expected of a run: at most {expect.max_restarts} restarts and rebuilds")
+        sentences.append(f"expected of a run: at most {expect.max_restarts} ICE restarts, rebuilds and spares")
     if expect.spares_a_minute is not None:
         sentences.append(f"expected within a minute: at most {expect.spares_a_minute} spares")
     if expect.states_never:

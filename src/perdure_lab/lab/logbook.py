@@ -1,4 +1,4 @@
-"""What perdure's logs say of a run: states, decisions, restarts and rebuilds, on the traffic's clock."""
+"""What perdure's logs say of a run: states and decisions, on the traffic's clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ class Logbook:
         self._began_at = time.time()
         self._states: list[StateSpan] = []
         self._actions: list[ActionTaken] = []
-        self._negotiations: list[tuple[float, str]] = []
 
     def begin(self) -> None:
         self._began_at = time.time()
@@ -35,8 +34,6 @@ class Logbook:
             case "decision":
                 words = (str(line.get(key, "")) for key in ("trigger", "action", "why"))
                 self._actions.append(ActionTaken(at, role, *words))
-            case "negotiation-begun" if line.get("by") == "us":
-                self._negotiations.append((at, str(line.get("what"))))
 
     @property
     def states(self) -> tuple[StateSpan, ...]:
@@ -57,7 +54,3 @@ class Logbook:
             for each in self._actions
             if each.at > self._began_at
         )
-
-    def begun(self, what: Literal["restart", "carrier", "spare"]) -> int:
-        """How many since the traffic began."""
-        return sum(at > self._began_at and kind == what for at, kind in self._negotiations)

@@ -15,7 +15,7 @@ from perdure_lab.scenario import figures, judgement
 from perdure_lab.scenario.figures import Measure
 from perdure_lab.scenario.results import Direction, Finding, ScenarioReport
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the JSON: another one where a program that read this one would err."""
 
 SHOWN_PROBLEMS = 12
@@ -46,7 +46,7 @@ def terminal_table(reports: Sequence[ScenarioReport]) -> RenderableType:
 def to_json(reports: Sequence[ScenarioReport]) -> bytes:
     """One object a scenario and subject with its runs. Seconds are floats.
 
-    `{"version": 1, "reports": [{"scenario", "subject", "verdict", "losses", "misses", "figures", "runs"}, …]}`, where
+    `{"version": 2, "reports": [{"scenario", "subject", "verdict", "losses", "misses", "figures", "runs"}, …]}`, where
     `scenario` and `runs` are `results.ScenarioFacts` and `results.RunResult`, and `figures` has `silence` and `after`,
     each with `both`, `up` and `down` (null, or `count`, `p50`, `p95`, `worst` as `{"seconds", "at_least"}`),
     `recoveries` (`figures.Recoveries`), `totals` (`figures.Totals`), and `ratio_to_perdure` (null, or

@@ -282,8 +282,6 @@ class Run:
             bytes_sent=traffic.sent_bytes,
             bytes_lost=traffic.lost_bytes,
             bytes_wrong=traffic.wrong_bytes,
-            restarts=logbook.begun("restart"),
-            rebuilds=logbook.begun("carrier") + logbook.begun("spare"),
             problem=self._problems[0] if self._problems else None,
         )
 

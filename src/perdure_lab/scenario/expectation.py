@@ -35,7 +35,7 @@ class Expectation:
     after_p50: _Limit | None = None
     after_worst: _Limit | None = None
     max_restarts: Annotated[int, number("", 0, 1000)] | None = None
-    """ICE restarts and rebuilds of one run, together."""
+    """ICE restarts, rebuilds and spares of one run, together."""
     states: tuple[State, ...] = ()
     """States that the client's tube must have shown, such as `degraded`."""
     states_never: tuple[State, ...] = ()

@@ -7,16 +7,26 @@ counts as longer than every silence that did end.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
+from perdure.core.decision import RecoveryAction
 from perdure_lab.scenario.expectation import Expectation
 from perdure_lab.scenario.results import SILENCE_FLOOR, Direction, Outcome, RunResult, ScenarioReport, quantiles
 
 Measure = Literal["silence", "after"]
 """`silence`: seconds without a byte. `after`: seconds from the measured event to the first byte after its silence."""
+
+_RECOVERIES = (
+    RecoveryAction.ICE_RESTART,
+    RecoveryAction.REBUILD,
+    RecoveryAction.SPARE,
+    RecoveryAction.SWITCH,
+)
+"""What a tube does to get another path."""
 
 OWN_SUBJECT = "perdure"
 """Peers are compared with it."""
@@ -46,15 +56,23 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Recoveries:
-    """How the runs of a report recovered, added up."""
+    """What both ends decided in the runs of a report, added up."""
 
     held_runs: int
-    """Runs in which the policy decided to hold, and nobody restarted or rebuilt anything."""
+    """Runs in which the policy decided to hold, and nothing else was needed."""
     restarts: int
     rebuilds: int
+    spares: int
+    switches: int
 
     def __str__(self) -> str:
-        counts = ((self.rebuilds, "rebuild"), (self.restarts, "ICE restart"), (self.held_runs, "hold"))
+        counts = (
+            (self.rebuilds, RecoveryAction.REBUILD.value),
+            (self.spares, RecoveryAction.SPARE.value),
+            (self.switches, RecoveryAction.SWITCH.value),
+            (self.restarts, RecoveryAction.ICE_RESTART.value),
+            (self.held_runs, RecoveryAction.HOLD.value),
+        )
         return ", ".join(f"{count} × {name}" for count, name in counts if count) or "none"
 
 
@@ -106,12 +124,16 @@ def spread(report: ScenarioReport, measure: Measure, direction: Direction | None
 
 
 def recoveries(report: ScenarioReport) -> Recoveries:
-    held = [
-        run
-        for run in report.runs
-        if not run.restarts and not run.rebuilds and any(used.action.lower() == "hold" for used in run.actions_taken)
-    ]
-    return Recoveries(len(held), sum(run.restarts for run in report.runs), sum(run.rebuilds for run in report.runs))
+    counts = [Counter({action: run.decided(action) for action in RecoveryAction}) for run in report.runs]
+    held = [each for each in counts if each[RecoveryAction.HOLD] and not any(each[action] for action in _RECOVERIES)]
+    taken = sum(counts, Counter[RecoveryAction]())
+    return Recoveries(
+        held_runs=len(held),
+        restarts=taken[RecoveryAction.ICE_RESTART],
+        rebuilds=taken[RecoveryAction.REBUILD],
+        spares=taken[RecoveryAction.SPARE],
+        switches=taken[RecoveryAction.SWITCH],
+    )
 
 
 def totals(report: ScenarioReport) -> Totals:

@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Literal
 from perdure_lab.scenario.expectation import SHORTEST_LIMIT, Expectation
 
 if TYPE_CHECKING:
+    from perdure.core.decision import RecoveryAction
     from perdure_lab.scenario.model import Scenario
 
 Direction = Literal["up", "down"]
+
+SET_UP = "set-up"
+"""The trigger of a decision that recovers nothing: a tube's first carrier."""
 
 SILENCE_FLOOR = SHORTEST_LIMIT
 """Seconds: shorter pauses are not kept. The sources write every 10 ms, and a busy machine is late by some more."""
@@ -115,10 +119,6 @@ class RunResult:
     bytes_sent: int
     bytes_lost: int
     bytes_wrong: int
-    restarts: int
-    """ICE restarts that were begun, by either side."""
-    rebuilds: int
-    """Peer connections built anew, by either side; the first one does not count."""
     problem: str | None = None
     """Why the run could not be made, or not to its end."""
 
@@ -131,6 +131,10 @@ class RunResult:
             if event.measured
             for direction in _DIRECTIONS
         )
+
+    def decided(self, action: RecoveryAction) -> int:
+        """How often either side decided that, setting up not counted."""
+        return sum(each.action.lower() == action.value.lower() for each in self.actions_taken if each.trigger != SET_UP)
 
     @property
     def losses(self) -> tuple[str, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from perdure.core.decision import RecoveryAction
 from perdure_lab.scenario.figures import OWN_SUBJECT
 from perdure_lab.scenario.model import TICK_SECONDS, ClockJump, LinkChange, MappingLost, ProcessAction, ProcessChange
 from perdure_lab.scenario.results import (
+    SET_UP,
     SILENCE_FLOOR,
     ActionTaken,
     Direction,
@@ -183,7 +183,6 @@ class Play:
         courses = [course for record in records for course in (record.up, record.down)]
         most = max(len(values) for values in self._bins.values())
         throughput = {way: tuple(values + [0.0] * (most - len(values))) for way, values in self._bins.items()}
-        recoveries = simulation.recoveries
         violation = simulation.violations[0] if simulation.violations else None
         return RunResult(
             scenario=self._scenario.name,
@@ -201,7 +200,7 @@ class Play:
                 ActionTaken(
                     at - self._began_at,
                     "client" if site == "client" else "gateway",
-                    decision.trigger.value if decision.trigger is not None else "set-up",
+                    decision.trigger.value if decision.trigger is not None else SET_UP,
                     decision.action.value,
                     decision.reason.value,
                 )
@@ -214,8 +213,6 @@ class Play:
             bytes_sent=sum(course.sent_bytes for course in courses),
             bytes_lost=sum(course.sent_bytes - course.received_bytes for course in courses),
             bytes_wrong=0,  # one is a violation, and so a problem
-            restarts=recoveries[RecoveryAction.ICE_RESTART],
-            rebuilds=recoveries[RecoveryAction.REBUILD] + recoveries[RecoveryAction.SPARE],
             problem=violation,
         )
 
