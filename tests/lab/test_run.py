@@ -238,6 +238,20 @@ async def test_ones_own_program_runs_in_it_beside_perdure(folder: Path) -> None:
 
 
 @needs_namespaces
+async def test_a_step_that_a_program_could_not_do_fails_the_run(folder: Path) -> None:
+    (folder / "proxy.py").write_text("import os\ndel os.environ['PERDURE_LAB_CLOCK']\n" + PROXY)
+    (folder / "plain.toml").write_text(
+        f'gateway = "{{python}} {folder}/proxy.py 0.0.0.0 9000 127.0.0.1 {{target_port}} {{directory}}/ready"\n'
+        f'client = "{{python}} {folder}/proxy.py 127.0.0.1 {{port}} 192.168.20.10 9000 {{directory}}/client"\n'
+        'ready_file = "{directory}/ready"\n'
+    )
+    body = "".join(f"[[step]]\nat = {at}\nclock.{name} = 60\n" for at, name in ((1, "client"), (2, "gateway")))
+    code, said = await run(write(folder, body), "--peer", str(folder / "plain.toml"), "--only-peers")
+    assert code == 1
+    assert "the client could not do what a step says (the clock's jump): KeyError: 'PERDURE_LAB_CLOCK'" in said
+
+
+@needs_namespaces
 @needs_root
 async def test_somebody_who_is_not_root_runs_it_where_user_namespaces_are_allowed(folder: Path) -> None:
     nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")

@@ -46,6 +46,9 @@ WARM_UP_SECONDS = 1.0
 
 _HOOKS_FOLDER = Path(__file__).parent / "hooks"
 
+_HOOK_FAILED = "lab-hook-failed"
+"""The event of a line that `hooks/sitecustomize.py` writes: a step did not happen, so something else was measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -129,6 +132,10 @@ class Run:
 
     async def _start(self, name: str, namespace: str, words: tuple[str, ...], further: Sequence[str] = ()) -> None:
         def heard(line: LogLine) -> None:
+            if line.get("event") == _HOOK_FAILED:
+                self._problems.append(
+                    f"the {name} could not do what a step says ({line.get('what')}): {line.get('error')}"
+                )
             if self._subject.logs_events and name in ("client", "gateway"):
                 role: Role = "client" if name == "client" else "gateway"
                 self._logbook.heard(role, line)
