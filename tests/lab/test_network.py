@@ -21,6 +21,7 @@ def reason_against(*needs: str, tun: bool = False) -> str:
     return ""
 
 
+needs_namespaces = pytest.mark.skipif(bool(reason_against()), reason=reason_against() or "it runs here")
 needs_tun = pytest.mark.skipif(bool(reason_against(tun=True)), reason=reason_against(tun=True) or "it runs here")
 needs_conntrack = pytest.mark.skipif(
     bool(reason_against("conntrack")), reason=reason_against("conntrack") or "it runs here"
@@ -56,6 +57,13 @@ async def test_the_asked_share_is_lost_each_way(tmp_path: Path) -> None:
     result = await seen(tmp_path, "loss = 0.1", 3000)
     assert 0.08 < 1 - result["arrived"] / 3000 < 0.12
     assert 0.16 < 1 - len(result["durations"]) / 3000 < 0.22
+
+
+@needs_namespaces
+@pytest.mark.parametrize(("cut", "arrived"), [("outgoing", 0), ("incoming", 20)])
+async def test_a_link_that_swallows_one_direction_carries_the_other(tmp_path: Path, cut: str, arrived: int) -> None:
+    result = await seen(tmp_path, f'cut = "{cut}"', 20)
+    assert result == {"durations": [], "arrived": arrived}
 
 
 @needs_conntrack

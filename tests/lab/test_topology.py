@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
+
 from perdure_lab.lab.router import ruleset
 from perdure_lab.lab.topology import Batches, Topology
 from perdure_lab.scenario.model import Cut, Link, LinkName, Nat, Scenario
@@ -111,6 +113,16 @@ def test_who_comes_up_with_the_same_address_keeps_it() -> None:
     assert FLUSH not in site_lines(link, replace(link, up=False), link)
 
 
+@pytest.mark.parametrize("late_running", [False, True])
+def test_an_interface_that_runs_late_has_the_number_of_its_other_end(late_running: bool) -> None:
+    scenario = replace(SCENARIO, late_running=late_running)
+    lines = [line for _, batch in Topology(scenario).construction(scenario.links) for line in batch]
+    added = [line.split() for line in lines if line.startswith("link add") and " lan " in line]
+    numbers = [[int(after) for before, after in pairwise(words) if before == "index"] for words in added]
+    assert len(numbers) == len(scenario.links)
+    assert all((one == other) is late_running for one, other in numbers)
+
+
 def test_what_only_a_router_swallows_changes_nothing_on_the_machine() -> None:
     link = SCENARIO.links[ETH]
     assert change(link, replace(link, cut=Cut.ALL, delay=0.1)) == []
@@ -123,6 +135,11 @@ def test_a_router_swallows_what_it_is_told_to_and_never_says_so() -> None:
     assert "203.0.113.10" not in whole
     assert "ip saddr != 203.0.113.10 ip daddr != 203.0.113.10 meta l4proto udp drop" in cut
     assert "snat" not in whole
+
+
+@pytest.mark.parametrize(("cut", "rule"), [(Cut.OUTGOING, 'iifname "lan" drop'), (Cut.INCOMING, 'oifname "lan" drop')])
+def test_a_router_may_swallow_one_direction_only(cut: Cut, rule: str) -> None:
+    assert f"priority 0\n{rule}\n}}" in ruleset(Topology(SCENARIO).places[WLAN], Link(cut=cut), 0)
 
 
 def test_a_nat_that_lost_its_mappings_gives_other_ports() -> None:

@@ -49,6 +49,7 @@ def test_the_page_names_every_key_and_word_of_a_scenario() -> None:
         "short_seconds",
         "relay",
         "policy_routes",
+        "late_running",
         "busy",
         "every",
         "times",

@@ -55,6 +55,16 @@ def test_a_link_may_carry_one_way_only(internet: Internet, field: str, lost: str
     assert None not in (out(internet), back(internet))
 
 
+@pytest.mark.parametrize(("cut", "lost"), [(Cut.OUTGOING, "out"), (Cut.INCOMING, "back")])
+def test_a_router_may_swallow_one_direction_only(internet: Internet, cut: Cut, lost: str) -> None:
+    internet.change(CLIENT, cut=cut)
+    there = internet.way_by_relay("client", HERE, "gateway", THERE)
+    here = internet.way_by_relay("gateway", THERE, "client", HERE)
+    to, fro = internet.way_to_services("client", HERE), internet.way_from_services("client", HERE)
+    for one, other in ((out(internet), back(internet)), (there, here), (to, fro)):
+        assert (one is None, other is None) == (lost == "out", lost == "back")
+
+
 def test_a_delay_of_one_way_counts_once_in_a_round_trip(internet: Internet) -> None:
     internet.befall(CLIENT, late_out=0.3)
     there, here = out(internet), back(internet)

@@ -30,6 +30,8 @@ _BETWEEN_PEERS = "ip saddr != {v4} ip daddr != {v4} {what}drop\nip6 saddr != {v6
 _CUTS = {
     Cut.NONE: "",
     Cut.ALL: "drop",
+    Cut.OUTGOING: 'iifname "lan" drop',
+    Cut.INCOMING: 'oifname "lan" drop',
     Cut.PEERS: _BETWEEN_PEERS.format(v4=SERVICES_V4, v6=SERVICES_V6, what=""),
     Cut.PEERS_UDP: _BETWEEN_PEERS.format(v4=SERVICES_V4, v6=SERVICES_V6, what="meta l4proto udp "),
 }

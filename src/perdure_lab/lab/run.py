@@ -19,10 +19,11 @@ from typing import Any, assert_never
 import msgspec
 
 from perdure_lab.lab.children import Child, LogLine
+from perdure_lab.lab.listening import listens
 from perdure_lab.lab.logbook import Logbook, Role
 from perdure_lab.lab.network import Network
 from perdure_lab.lab.relay import relay, relay_answers
-from perdure_lab.lab.subject import CLIENT_PORT, Subject, filled
+from perdure_lab.lab.subject import CLIENT_PORT, RENDEZVOUS_PORT, Subject, filled
 from perdure_lab.lab.tools import LabError
 from perdure_lab.lab.topology import SERVICES
 from perdure_lab.lab.traffic import Traffic
@@ -40,6 +41,9 @@ from perdure_lab.scenario.results import NetworkEvent, RunResult, attribute
 
 READY_TIMEOUT = 30.0
 """Seconds for the gateway to write the file that the client waits for."""
+
+LISTEN_TIMEOUT = 5.0
+"""Seconds for a rendezvous that is started again to listen. A peer's may never do so by TCP."""
 
 WARM_UP_SECONDS = 1.0
 """Undisturbed traffic before the scenario's own time begins: starting is not what is measured."""
@@ -262,11 +266,21 @@ class Run:
             case ProcessAction.START:
                 await child.kill()
                 await child.start()
+                if process == "rendezvous" and child.pid is not None:
+                    await self._while_it_begins(child.pid)
             case ProcessAction.ROTATE:
                 if self._subject.logs_events:  # it is perdure, which knows the signal
                     child.send(signal.SIGUSR2)
             case _:
                 assert_never(action)
+
+    async def _while_it_begins(self, pid: int) -> None:
+        """A rendezvous is back when it can be reached, not when its program begins."""
+        deadline = monotonic() + LISTEN_TIMEOUT
+        while not listens(pid, RENDEZVOUS_PORT):
+            if monotonic() > deadline:
+                return
+            await asyncio.sleep(0.005)
 
     def _say(self, phase: str) -> None:
         self._on_progress(Progress(phase, self._traffic.elapsed, self._logbook.state))

@@ -30,6 +30,10 @@ FORWARDER_TABLE = 100
 _FIRST_TABLE = 1001
 """The sites' routing tables, one for each network."""
 
+_FIRST_INDEX = 10
+_FIRST_ROUTER_INDEX = 100
+"""Numbers of interfaces, in namespaces whose other interfaces have lower ones."""
+
 _RULE_PREFERENCE = 1000
 
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
@@ -50,6 +54,8 @@ class Place:
     """Every network that the link ever has, and the site's routing table for it."""
     has_policy_routes: bool
     """Whether the site uses these tables."""
+    runs_late: bool
+    """Whether the kernel may say late that the interface runs."""
 
     @property
     def site(self) -> str:
@@ -59,6 +65,25 @@ class Place:
     def interface(self) -> str:
         """The site's; called as real ones are, because programs tell a radio from a cable by it."""
         return f"{self.name.name}0"
+
+    @property
+    def index(self) -> int:
+        """The number of the site's interface."""
+        return _FIRST_INDEX + self.number
+
+    @property
+    def router_index(self) -> int:
+        """The number of the router's interface to the site.
+
+        Linux collects changes of carrier and looks at them once a second, but at once at those of an interface whose
+        other end has another number: it takes it for one that stands on another interface (`linkwatch_urgent_event`).
+        """
+        return self.index if self.runs_late else _FIRST_ROUTER_INDEX + self.number
+
+    @property
+    def unasked_name(self) -> str:
+        """What `ip` may call the interface without asking the kernel for it by name, after which it is said to run."""
+        return f"if{self.index}" if self.runs_late else self.interface
 
     @property
     def switch_on(self) -> str:
@@ -99,7 +124,7 @@ class Topology:
             networks = {}
             for network in _networks_of(scenario, name):
                 networks[network], table = table, table + 1
-            self.places[name] = Place(name, number, networks, scenario.policy_routes)
+            self.places[name] = Place(name, number, networks, scenario.policy_routes, scenario.late_running)
 
     @property
     def namespaces(self) -> list[str]:
@@ -177,9 +202,9 @@ def _machine(place: Place, before: Link, after: Link) -> Iterator[str]:
         if was_usable and address not in after.addresses:
             yield f"addr del {_with_prefix(address)} dev {interface}"
     for address in after.addresses:
-        yield f"addr replace {_with_prefix(address)} dev {interface}{' nodad' if ':' in address else ''}"
+        yield f"addr replace {_with_prefix(address)} dev {place.unasked_name}{' nodad' if ':' in address else ''}"
     for network in dict.fromkeys(map(network_of, after.addresses)):
-        route = f"default via {ip_network(network)[1]} dev {interface} proto static"
+        route = f"default via {ip_network(network)[1]} dev {place.unasked_name} proto static"
         yield f"route replace {route} metric {after.metric}"
         if place.has_policy_routes:
             yield f"route replace {route} table {place.networks[network]}"
@@ -220,7 +245,8 @@ def _attachment(place: Place, *, behind_nat: bool) -> Batches:
             internet.append(f"route add {network} via {place.public_v4}")
         else:
             internet.append(f"route add {network} via {place.public_v6}")
-    site = [f"link add {place.interface} type veth peer name lan netns {place.router}"]
+    end = f"peer name lan index {place.router_index} netns {place.router}"
+    site = [f"link add {place.interface} index {place.index} type veth {end}"]
     for network, table in place.networks.items() if place.has_policy_routes else ():
         family = "-6 " if ":" in network else ""
         site.append(f"{family}rule add from {network} lookup {table} pref {_RULE_PREFERENCE}")
@@ -233,7 +259,10 @@ def _attachment(place: Place, *, behind_nat: bool) -> Batches:
         f"route add default via 100.64.{number}.1",
         f"route add default via fd64:{number}::1",
     ]
-    return [(INTERNET, internet), (place.site, site), (place.router, router)]
+    batches = [(INTERNET, internet), (place.site, site), (place.router, router)]
+    if place.runs_late:  # an interface that was never on is said to run at once
+        batches.append((place.site, [place.switch_on, f"link set {place.interface} down"]))
+    return batches
 
 
 def _router_address(network: str) -> str:

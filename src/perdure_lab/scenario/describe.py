@@ -67,6 +67,8 @@ _PROCESS_ACTIONS = {
 _CUTS = {
     Cut.NONE: "the path is whole again",
     Cut.ALL: "every packet is swallowed",
+    Cut.OUTGOING: "every packet that goes out is swallowed",
+    Cut.INCOMING: "every packet that comes in is swallowed",
     Cut.PEERS: "every packet between the peers is swallowed",
     Cut.PEERS_UDP: "UDP between the peers is swallowed",
 }

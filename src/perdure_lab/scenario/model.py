@@ -37,6 +37,9 @@ class Cut(StrEnum):
 
     NONE = "none"
     ALL = "all"
+    OUTGOING = "outgoing"
+    """What the site sends by this link; what comes in by it arrives."""
+    INCOMING = "incoming"
     PEERS = "peers"
     """Everything but the way to and from the services: the rendezvous and the relay."""
     PEERS_UDP = "udp-between-peers"
@@ -164,6 +167,8 @@ class Scenario:
     policy_routes: bool = True
     """What comes from a link's address leaves by that link. Without them, as on most machines, what the default route
     prefers."""
+    late_running: bool = False
+    """The kernel says up to 1 s late that an interface runs (IFF_RUNNING). The simulator's tells who asks."""
     busy: bool = False
     """Other programs keep every core busy while the traffic flows. In the simulator code takes no time."""
     settings: Mapping[str, object] = field(default_factory=dict)

@@ -60,6 +60,7 @@ class _Head:
     short_seconds: _Length | None = None
     relay: bool = False
     policy_routes: bool = True
+    late_running: bool = False
     busy: bool = False
 
 
@@ -119,6 +120,7 @@ def parse_scenario(text: str, *, source: str, name: str) -> Scenario:
         short_seconds=head.short_seconds,
         relay=head.relay,
         policy_routes=head.policy_routes,
+        late_running=head.late_running,
         busy=head.busy,
         settings=settings,
         settings_reason=reason,

@@ -35,6 +35,14 @@ SERVICES_DELAY = 0.0002
 LONGEST_LATENESS = 1.0
 """Seconds between two turns of the kernel's linkwatch."""
 
+_NOTHING_OUT = (Cut.ALL, Cut.OUTGOING)
+_NOTHING_IN = (Cut.ALL, Cut.INCOMING)
+"""By a link whose router cuts that, not even to the services, or from them."""
+
+_PEERS_OUT = (Cut.NONE, Cut.INCOMING)
+_PEERS_IN = (Cut.NONE, Cut.OUTGOING)
+"""Of what the router may cut, that which lets the peers' packets out, and in."""
+
 MAPPING_LIFETIME = 120.0
 """Seconds without a packet after which a NAT forgets: RFC 4787 REQ-5, and Linux."""
 
@@ -281,30 +289,28 @@ class Internet:
         here, there = self.home(site, address), self.home(peer_site, peer_address)
         if here is None or there is None or (":" in address) != (":" in peer_address):
             return None
-        if self.links[here].cut is not Cut.NONE or self.links[there].cut is not Cut.NONE:
+        if self.links[here].cut not in _PEERS_OUT or self.links[there].cut not in _PEERS_IN:
             return None
         return self._between(here, there)
 
     def way_by_relay(self, site: str, address: str, peer_site: str, peer_address: str) -> Way | None:
         """As `way`, through the relay."""
         here, there = self.home(site, address), self.home(peer_site, peer_address)
-        if here is None or there is None or Cut.ALL in (self.links[here].cut, self.links[there].cut):
+        if here is None or there is None:
+            return None
+        if self.links[here].cut in _NOTHING_OUT or self.links[there].cut in _NOTHING_IN:
             return None
         return self._between(here, there)
 
     def way_to_services(self, site: str, address: str) -> Way | None:
         """From a peer's address to the rendezvous or the relay."""
-        here = self._home_beside_services(site, address)
-        return None if here is None else self._between(here, None)
+        here = self.home(site, address)
+        return None if here is None or self.links[here].cut in _NOTHING_OUT else self._between(here, None)
 
     def way_from_services(self, site: str, address: str) -> Way | None:
         """From the rendezvous or the relay to a peer's address."""
-        here = self._home_beside_services(site, address)
-        return None if here is None else self._between(None, here)
-
-    def _home_beside_services(self, site: str, address: str) -> LinkName | None:
         here = self.home(site, address)
-        return None if here is None or self.links[here].cut is Cut.ALL else here
+        return None if here is None or self.links[here].cut in _NOTHING_IN else self._between(None, here)
 
     def _between(self, here: LinkName | None, there: LinkName | None) -> Way | None:
         """Out by one link and in by the other; `None` stands for the services."""
