@@ -115,7 +115,8 @@ class ManagedTube:
         held, network = self.driver.carriers.held, None if moved.change is None else moved.change.after
         address, beside = held.local_address, held.spare_address
         leads_on = network is not None and beside is not None and network.leads_by(beside)
-        lost = Lost(self._lost_addresses)
+        is_there = network is not None and address is not None and network.has(address)
+        is_lost, lost = moved.invalidates(address), Lost(self._lost_addresses)
         if moved.change is not None:
             lost = lost_after(self._lost_addresses, moved.change, address, clock())
         self._lost_addresses = lost.addresses
@@ -124,10 +125,12 @@ class ManagedTube:
                 moved.trigger,
                 moved.has_address,
                 moved.is_new_address,
-                moved.invalidates(address),
+                is_lost,
                 moved.slept_seconds,
                 moved.detail,
                 lost.is_return,
+                leads_elsewhere=is_lost is True and is_there,
+                standby_untouched=moved.invalidates(beside) is False,
                 standby_leads_on=leads_on and moved.invalidates(beside) is False,
             )
         )

@@ -445,6 +445,31 @@ def test_what_was_under_way_when_the_path_lost_its_address_does_not_speak_for_it
     ]
 
 
+WIFI_PREFERRED = replace(NEW_ADDRESS, has_address=True, local_address_lost=True, leads_elsewhere=True)
+"""Ethernet is as it was, and the default route leads by the Wi-Fi that came up."""
+
+
+def test_without_signaling_a_path_that_is_only_off_the_default_route_is_kept_until_another_can_be_built() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    actions = core.handle_event(WIFI_PREFERRED, 10.0)
+    assert decided(actions) == [("WAIT", "NO_SIGNALING")]
+    assert CloseCarrier(3) not in actions
+    assert (core.state, core.carrier) == (State.CONNECTED, 3)
+    assert decided(core.handle_event(SignalingChanged(True), 12.0)) == [("REBUILD", "NEW_ADDRESS")]
+
+
+def test_without_signaling_a_path_whose_address_is_gone_is_replaced_all_the_same() -> None:
+    core = connected()
+    core.handle_event(SignalingChanged(False), 9.0)
+    gone = replace(WIFI_PREFERRED, leads_elsewhere=False)
+    assert decided(core.handle_event(gone, 10.0)) == [("REBUILD", "NEW_ADDRESS")]
+
+
+def test_with_signaling_the_default_route_is_followed() -> None:
+    assert decided(connected().handle_event(WIFI_PREFERRED, 10.0)) == [("REBUILD", "NEW_ADDRESS")]
+
+
 def test_an_event_after_the_grace_begins_the_attempt_under_way_anew() -> None:
     core = connected()
     core.handle_event(ROAM, 10.0)

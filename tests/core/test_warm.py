@@ -260,6 +260,26 @@ def test_it_is_not_used_where_another_link_is_or_the_path_is_as_it_was_or_the_ma
     assert CloseCarrier(5) in actions
 
 
+ETHERNET_UNPLUGGED = replace(ETHERNET_GONE, standby_leads_on=False, standby_untouched=True)
+"""The address is gone some milliseconds before the default route moves."""
+
+
+def test_without_signaling_one_that_the_change_left_alone_is_used_though_the_route_does_not_lead_there_yet() -> None:
+    core = with_warm_spare()
+    core.handle_event(SignalingChanged(False), 10.5)
+    actions = core.handle_event(ETHERNET_UNPLUGGED, 11.0)
+    assert decided(actions) == [("SWITCH", "LOCAL_ADDRESS_LOST")]
+    assert USE in actions
+    actions += core.handle_event(SessionResumed(5), 11.0)
+    assert (core.state, core.carrier) == (State.CONNECTED, 5)
+
+
+def test_with_signaling_the_route_says_where_to_go() -> None:
+    actions = with_warm_spare().handle_event(ETHERNET_UNPLUGGED, 11.0)
+    assert USE not in actions
+    assert ("REBUILD", "LOCAL_ADDRESS_LOST") in decided(actions)
+
+
 def test_one_with_the_old_credentials_of_its_turn_server_makes_room_for_another() -> None:
     core = with_warm_spare()
     assert rest_of(core.handle_event(RelaysRenewed(of_standby=True), 10.5)) == [CloseCarrier(5), WithdrawOffer(5)]

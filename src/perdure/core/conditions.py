@@ -88,6 +88,11 @@ class Facts(NamedTuple):
         return self.event is not None and bool(self.event.local_address_lost)
 
     @property
+    def leads_elsewhere(self) -> bool:
+        """Whether the path works, and only the default route has left its own address."""
+        return self.event is not None and self.event.leads_elsewhere and self.situation.is_up
+
+    @property
     def may_lose_address(self) -> bool:
         """The same, or nobody knows while another address comes."""
         event = self.event
@@ -121,7 +126,9 @@ NO_ADDRESS = When("there is no usable address", lambda f: not f.situation.has_ad
 NO_SIGNALING = When(
     "signaling is away and needed",
     lambda f: (
-        not f.situation.signaling and not f.may_lose_address and not (f.situation.in_band and f.trigger in _PLANNED)
+        not f.situation.signaling
+        and (f.leads_elsewhere or not f.may_lose_address)
+        and not (f.situation.in_band and f.trigger in _PLANNED)
     ),
 )
 ATTEMPTING = When("an attempt is under way", lambda f: f.situation.is_attempting)
@@ -170,8 +177,12 @@ NO_NEWS = When(
 NEW_ADDRESS = When("there is a new address", lambda f: f.brings_address)
 ADDRESS_LOST = When("the path's own address is gone, or off the default route", lambda f: f.loses_address)
 STANDBY_LEADS_ON = When(
-    "the default route leads by its address now",
-    lambda f: f.event is not None and f.event.standby_leads_on and f.trigger is not Trigger.WAKE_UP,
+    "the default route leads by its address now, or signaling is away and its address is as it was",
+    lambda f: (
+        f.event is not None
+        and f.trigger is not Trigger.WAKE_UP
+        and (f.event.standby_leads_on or (f.event.standby_untouched and not f.situation.signaling))
+    ),
 )
 
 NOT_OPEN = When("no carrier is open", lambda f: not f.situation.is_open)

@@ -202,8 +202,12 @@ class NetworkChanged:
     detail: str = ""
     is_return: bool = False
     """Whether the path's own address is back, which was away for some seconds."""
+    leads_elsewhere: bool = False
+    """Whether that local address is still there, and only the default route has left it: its packets may go on."""
+    standby_untouched: bool = False
+    """Whether there is a spare, and the change took nothing from its address."""
     standby_leads_on: bool = False
-    """Whether there is a spare, the default route leads by its address now, and the change took nothing from that."""
+    """The same, and the default route leads by its address now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ docs/recovery.md shows these tables; they are written there from here. What hold
 
 1. Nothing is built or spent without a usable address or signaling. A warm spare needs no signaling. A path that is
    lost with its address is replaced without signaling all the same: signaling comes back meanwhile, and then has the
-   offer to send. What is planned needs no rendezvous while the path works: its offer goes through the carrier.
+   offer to send. One whose address is there, only off the default route, is kept until then: it may work. What is
+   planned needs no rendezvous while the path works: its offer goes through the carrier.
 2. A network event acts at once, also where the path still looks good, unless it leaves the path's own address alone.
 3. No more restarts than `max_restarts_per_minute`, the last of them each end's own. What the engine or the user ended
    does not count: no network causes that. Suspicions take at most half of them, and one that was not needed is given

@@ -119,6 +119,10 @@ class Snapshot:
         route = self.default(family_of(address)) if address in self.holders else None
         return route is not None and route.interface == self.holders[address]
 
+    def has(self, address: str) -> bool:
+        """Whether a socket may be bound to the local `address`."""
+        return canonical(address) in self.holders
+
     @property
     def has_address(self) -> bool:
         """Whether there is an address from which something could be reached."""
