@@ -76,3 +76,8 @@ def is_special(address: Address) -> bool:
         or address.is_unspecified
         or any(address in network for network in _METADATA)
     )
+
+
+def host_port(host: str, port: int) -> str:
+    """As people and URLs write both: `192.0.2.1:80`, `[::1]:80`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from perdure.streams.tcp_socket import keep_alive
 from support.application_pair import ApplicationPair
 from support.recorder import Recorder
 from support.signaling import eventually
-from support.targets import connected
+from support.targets import connected, reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,6 +67,14 @@ async def before_it_connects() -> AsyncIterator[tuple[ApplicationPair, int, list
             yield tubes, server.sockets[0].getsockname()[1], came
 
 
+async def only_the_next_one_comes(tubes: ApplicationPair, port: int, came: list[str]) -> None:
+    """Connect the tubes, and see that of all programs one that begins now is the first."""
+    await tubes.join(tubes.here, tubes.there)
+    async with connected(port) as (_, writer):
+        writer.write(b"x")
+        await eventually(lambda: len(came) == 1)
+
+
 @linux
 async def test_a_program_that_gives_up_while_the_tube_is_away_is_not_connected_when_it_is_back() -> None:
     async with before_it_connects() as (tubes, port, came):
@@ -75,10 +82,7 @@ async def test_a_program_that_gives_up_while_the_tube_is_away_is_not_connected_w
         async with connected(port):
             await eventually(lambda: len(streams) == 1)
         await eventually(lambda: len(streams) == 0)
-        await tubes.join(tubes.here, tubes.there)
-        async with connected(port) as (_, writer):
-            writer.write(b"x")
-            await eventually(lambda: len(came) == 1)
+        await only_the_next_one_comes(tubes, port, came)
 
 
 async def test_a_program_that_breaks_off_while_the_tube_is_away_is_not_connected_either() -> None:
@@ -87,12 +91,9 @@ async def test_a_program_that_breaks_off_while_the_tube_is_away_is_not_connected
         async with connected(port) as (_, writer):
             writer.write(b"nobody wants this any more")
             await eventually(lambda: len(streams) == 1)
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset(writer)
         await eventually(lambda: len(streams) == 0)
-        await tubes.join(tubes.here, tubes.there)
-        async with connected(port) as (_, writer):
-            writer.write(b"x")
-            await eventually(lambda: len(came) == 1)
+        await only_the_next_one_comes(tubes, port, came)
 
 
 async def test_what_a_program_wrote_before_it_closed_is_delivered_when_the_tube_is_back() -> None:

@@ -69,6 +69,7 @@ def rendezvous(
     async def run() -> None:
         import asyncio
 
+        from perdure.addresses import host_port
         from perdure.cli.service_manager import tell_ready
         from perdure.faults import run_driven
         from perdure.signaling.rooms import RendezvousLimits
@@ -78,8 +79,7 @@ def rendezvous(
         if turn_secret_file is not None and turn_token_file is not None:
             page = _turn_page(turn_secret_file, turn_url, turn_ttl, turn_token_file)
         async with RendezvousServer(RendezvousLimits(), host=host, port=port, turn_page=page) as server:
-            shown = f"[{host}]" if ":" in host else host
-            say(f"ws://{shown}:{server.port}")
+            say(f"ws://{host_port(host, server.port)}")
             tell_ready()
             await run_driven(asyncio.sleep(math.inf), driven=faults)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from perdure.addresses import host_port
 from perdure.streams.target import (
     AnyTarget,
     check_host,
@@ -27,8 +28,7 @@ class ListenPort:
     port: int
 
     def __str__(self) -> str:
-        host = self.host or "*"
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return host_port(self.host or "*", self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import socket
 import stat
 from collections.abc import Callable, Sequence
 
+from perdure.addresses import host_port
 from perdure.errors import ListenError
 
 LOCALHOST = "localhost"
@@ -40,7 +41,7 @@ async def listen(host: str, port: int, accept: Accept) -> asyncio.Server:
         why = _why(error) if isinstance(error, OSError) else "it is no host name or address"
         if isinstance(error, PermissionError):
             why += "; ports below 1024 need privileges"
-        address = f"{f'[{host}]' if ':' in host else host or '*'}:{port}"
+        address = host_port(host or "*", port)
         raise ListenError(f"cannot listen on {address}: {why}", address=address) from error
 
 

@@ -5,15 +5,16 @@ A program that ends, or gives up, closes its connection: that looks like a half-
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 import struct
 import sys
 
+from perdure.netmon.rtnetlink import NLM_F_REQUEST, NLMSG_ERROR
+
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
-_NLM_F_REQUEST = 0x1
-_NLMSG_ERROR = 2
 """linux/netlink.h, linux/sock_diag.h."""
 
 _HEADER = struct.Struct("=IHHII")
@@ -26,7 +27,6 @@ _INODE_AT = _HEADER.size + 4 + 48 + 4 * 4
 """Of `inet_diag_msg`: four bytes, the socket's identity, then expires, rqueue, wqueue and uid stand before it."""
 
 _ERROR = struct.Struct("=i")
-_ENOENT = 2
 
 _ANSWER_BYTES = 4096
 
@@ -56,14 +56,14 @@ def _question(source: tuple[str, int], destination: tuple[str, int]) -> bytes:
     family = socket.AF_INET6 if len(addresses[0]) == 16 else socket.AF_INET
     identity = _PORTS_AND_ADDRESSES.pack(source[1], destination[1], *(each.ljust(16, b"\0") for each in addresses))
     request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _EVERY_STATE) + identity + bytes(4) + _NO_COOKIE
-    return _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + request
+    return _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0) + request
 
 
 def _says_gone(answer: bytes) -> bool:
     """There is no such socket, or no process has it: the kernel finishes the connection by itself."""
     kind: int = _HEADER.unpack_from(answer)[1]
-    if kind == _NLMSG_ERROR:
+    if kind == NLMSG_ERROR:
         number: int = _ERROR.unpack_from(answer, _HEADER.size)[0]
-        return number == -_ENOENT
+        return number == -errno.ENOENT
     inode: int = _ANSWER_INODE.unpack_from(answer, _INODE_AT)[0]
     return inode == 0

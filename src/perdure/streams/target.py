@@ -6,6 +6,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from perdure.addresses import host_port
 from perdure.wire import MAX_TARGET_BYTES
 
 MAX_SOCKET_PATH_BYTES = 107
@@ -20,7 +21,7 @@ class Target:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
     def encode(self) -> bytes:
         """What an OPEN frame carries."""
